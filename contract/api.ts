@@ -1,0 +1,140 @@
+/**
+ * Bodies of the management API (/api/v1), seen by gateway and CLI. The OpenAPI document is made from these schemas.
+ */
+import { z } from 'zod';
+import { FunctionError, InvocationRecord, LogLine } from './invocation.ts';
+import { Manifest } from './manifest.ts';
+import { Name } from './names.ts';
+import { Outcome } from './outcome.ts';
+
+/** `admin` manages keys and namespaces everywhere; the others hold within the key's namespace. */
+export const Scope = z.enum(['admin', 'deploy', 'read', 'invoke']);
+export type Scope = z.infer<typeof Scope>;
+
+export const Digest = z.string().regex(/^[0-9a-f]{64}$/, 'a sha256 in lower-case hexadecimal');
+
+export const VersionRecord = z.object({
+  version: z.int().min(1),
+  /** sha256 of the archive. */
+  digest: Digest,
+  manifest: Manifest,
+  /** File in the archive that is loaded. */
+  entryFile: z.string(),
+  createdAt: z.number(),
+  archiveBytes: z.number(),
+});
+export type VersionRecord = z.infer<typeof VersionRecord>;
+
+export const FunctionRecord = z.object({
+  namespace: Name,
+  name: Name,
+  /** The version that calls go to. */
+  activeVersion: z.int().min(1),
+  createdAt: z.number(),
+  updatedAt: z.number(),
+});
+export type FunctionRecord = z.infer<typeof FunctionRecord>;
+
+/** A function with its active version; what `list` and `describe` show. */
+export const FunctionView = FunctionRecord.extend({
+  url: z.string(),
+  active: VersionRecord,
+});
+export type FunctionView = z.infer<typeof FunctionView>;
+
+export const FunctionDetail = FunctionView.extend({
+  versions: z.array(VersionRecord),
+  recent: z.array(
+    z.object({
+      id: z.string(),
+      outcome: Outcome,
+      status: z.number(),
+      startedAt: z.number(),
+      duration: z.number(),
+    }),
+  ),
+});
+export type FunctionDetail = z.infer<typeof FunctionDetail>;
+
+export const DeployRequest = z.object({
+  digest: Digest,
+  /** File in the archive that is loaded, such as `index.mjs`. */
+  entryFile: z.string().min(1).max(256),
+  manifest: Manifest,
+});
+export type DeployRequest = z.infer<typeof DeployRequest>;
+
+/** Answer to a deploy: the new version has been loaded by a worker, and calls now go to it. */
+export const DeployResult = z.object({
+  function: FunctionView,
+  /** Milliseconds that making a sandbox and loading the function took in the check. */
+  load: z.object({ acquire: z.number(), init: z.number() }),
+});
+export type DeployResult = z.infer<typeof DeployResult>;
+
+/** `details` of the error `load_failed`. */
+export const LoadFailure = z.object({
+  outcome: Outcome,
+  error: FunctionError.optional(),
+  logs: z.array(LogLine),
+});
+export type LoadFailure = z.infer<typeof LoadFailure>;
+
+export const InvocationDetail = InvocationRecord.extend({
+  logs: z.array(LogLine),
+  spans: z.array(
+    z.object({
+      name: z.string(),
+      spanId: z.string(),
+      parentSpanId: z.string().optional(),
+      start: z.number(),
+      duration: z.number(),
+      attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+    }),
+  ),
+});
+export type InvocationDetail = z.infer<typeof InvocationDetail>;
+
+/** One line of `GET …/logs`, sent as server-sent events when followed. */
+export const FunctionLogLine = LogLine.extend({ invocation: z.string() });
+export type FunctionLogLine = z.infer<typeof FunctionLogLine>;
+
+export const ApiKeyRecord = z.object({
+  id: z.string(),
+  /** `*` for a key that holds everywhere. */
+  namespace: z.string(),
+  scopes: z.array(Scope),
+  /** Last four characters, so that a person recognises a key in a list. */
+  last4: z.string(),
+  createdAt: z.number(),
+});
+export type ApiKeyRecord = z.infer<typeof ApiKeyRecord>;
+
+export const CreateKeyRequest = z.object({
+  namespace: z.union([Name, z.literal('*')]),
+  scopes: z.array(Scope).min(1),
+});
+/** The only answer that ever holds the key itself. */
+export const CreatedKey = ApiKeyRecord.extend({ key: z.string() });
+
+export const WorkerStatus = z.object({
+  id: z.string(),
+  startedAt: z.number(),
+  /** Sandboxes by state, of all functions together. */
+  prepared: z.number(),
+  idle: z.number(),
+  busy: z.number(),
+  /** Invocations taken and not yet answered. */
+  running: z.number(),
+  capacity: z.number(),
+});
+export type WorkerStatus = z.infer<typeof WorkerStatus>;
+
+export const Health = z.object({
+  status: z.enum(['ok', 'degraded']),
+  redis: z.boolean(),
+  workers: z.number(),
+});
+
+/** Identity of the caller's key: what `offshoot login` shows. */
+export const WhoAmI = z.object({ namespace: z.string(), scopes: z.array(Scope), version: z.string() });

@@ -1,0 +1,147 @@
+/**
+ * The channel between a worker and one of its sandboxes: a stream socket that carries frames.
+ *
+ *   bytes 0-3   length of all that follows, unsigned, little endian
+ *   byte 4      kind (ChannelKind)
+ *   bytes 5-8   handle: which of the invocations of this sandbox is meant, 0 for the sandbox itself
+ *   rest        payload, as the kind says
+ *
+ * The numbers are also generated into a C header, because the first frames are read and written before JavaScript runs.
+ */
+export const ChannelKind = {
+  /** worker → sandbox, read in C: SPECIALISE_BYTES of fixed layout (digest of the code, host name, entry of the store). */
+  SPECIALISE: 1,
+  /** worker → sandbox: JSON SandboxInit. */
+  INIT: 2,
+  /** worker → sandbox: u32 length, JSON InvokeContext, request payload. */
+  INVOKE: 3,
+  /** worker → sandbox: u32 bytes of the streamed response that have been passed on. */
+  CREDIT: 4,
+
+  /** sandbox → worker, from C: u32 microseconds of each phase of the preparation. */
+  PREPARED: 16,
+  /** sandbox → worker, from C: u32 microseconds of each phase of the isolation; the self-audit has passed. */
+  ISOLATED: 17,
+  /** sandbox → worker, from C: text; the sandbox could not be built and is ending. */
+  SETUP_FAILED: 18,
+  /** sandbox → worker: JSON ReadyReport; the function is loaded. */
+  READY: 19,
+  /** sandbox → worker: JSON FunctionError; the module could not be loaded. */
+  LOAD_FAILED: 20,
+  /** sandbox → worker: byte settled (1: no waitUntil left), response payload; complete. */
+  RESULT: 21,
+  /** sandbox → worker: response payload with the first bytes; CHUNKs follow, then END. */
+  HEAD: 22,
+  /** sandbox → worker: the next bytes of the response. */
+  CHUNK: 23,
+  /** sandbox → worker: byte settled; the response is complete. */
+  END: 24,
+  /** sandbox → worker: byte settled, then JSON FailedReport; no response, or one that broke off. */
+  FAILED: 25,
+  /** sandbox → worker: byte level (index in LogLevel), UTF-8 text. */
+  LOG: 26,
+  /** sandbox → worker: the last waitUntil promise of this invocation has settled. */
+  SETTLED: 27,
+} as const;
+export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
+
+export const CHANNEL_PREFIX_BYTES = 9;
+
+/** SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded). */
+export const SPECIALISE_CODE_BYTES = 80;
+export const SPECIALISE_HOSTNAME_BYTES = 64;
+export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTES;
+
+/** What a sandbox is told after it has been isolated, before it loads the function. */
+export interface SandboxInit {
+  readonly namespace: string;
+  readonly name: string;
+  readonly version: number;
+  /** File to load, relative to /var/task. */
+  readonly entry: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly memory: number;
+  readonly timeout: number;
+  /** Largest response, in bytes, that may be sent in one piece; larger ones are streamed. */
+  readonly maxResponseBytes: number;
+}
+
+/** Goes with each invocation. */
+export interface InvokeContext {
+  readonly id: string;
+  /** Milliseconds that the run may take from now. */
+  readonly remainingMs: number;
+  readonly traceparent: string;
+  readonly tracestate?: string;
+}
+
+export interface ReadyReport {
+  /** Milliseconds that the module took to load, by the sandbox's own clock. */
+  readonly init: number;
+  /** Which form of the function contract the module has. */
+  readonly form: 'fetch' | 'handler';
+}
+
+export interface FailedReport {
+  readonly outcome: 'error' | 'bad_response';
+  readonly error: { name: string; message: string; stack?: string };
+}
+
+export function encodeChannelFrame(kind: ChannelKind, handle: number, ...payload: Uint8Array[]): Buffer {
+  let length = CHANNEL_PREFIX_BYTES - 4;
+  for (const part of payload) length += part.length;
+  const frame = Buffer.allocUnsafe(length + 4);
+  frame.writeUInt32LE(length, 0);
+  frame[4] = kind;
+  frame.writeUInt32LE(handle, 5);
+  let at = CHANNEL_PREFIX_BYTES;
+  for (const part of payload) {
+    frame.set(part, at);
+    at += part.length;
+  }
+  return frame;
+}
+
+/**
+ * Cuts a byte stream into frames. Holds at most one incomplete frame, never more than `maxFrameBytes`: a longer one is
+ * refused by its length alone, before a byte of it is kept, because whoever writes it may be hostile.
+ */
+export class ChannelReader {
+  readonly #maxFrameBytes: number;
+  readonly #onFrame: (kind: number, handle: number, payload: Buffer) => void;
+  #parts: Buffer[] = [];
+  #held = 0;
+  /** Bytes needed before anything can be done: a length prefix, or a whole frame. */
+  #needed = 4;
+
+  constructor(maxFrameBytes: number, onFrame: (kind: number, handle: number, payload: Buffer) => void) {
+    this.#maxFrameBytes = maxFrameBytes;
+    this.#onFrame = onFrame;
+  }
+
+  /** Throws when the peer breaks the protocol; the connection is then of no more use. */
+  push(chunk: Buffer): void {
+    this.#parts.push(chunk);
+    this.#held += chunk.length;
+    if (this.#held < this.#needed) return;
+    let bytes = this.#parts.length === 1 ? chunk : Buffer.concat(this.#parts, this.#held);
+    for (;;) {
+      if (bytes.length < 4) {
+        this.#needed = 4;
+        break;
+      }
+      const length = bytes.readUInt32LE(0);
+      if (length < CHANNEL_PREFIX_BYTES - 4 || length > this.#maxFrameBytes) {
+        throw new Error(`channel frame of ${length} bytes; at most ${this.#maxFrameBytes} are accepted`);
+      }
+      if (bytes.length < length + 4) {
+        this.#needed = length + 4;
+        break;
+      }
+      this.#onFrame(bytes[4] ?? 0, bytes.readUInt32LE(5), bytes.subarray(CHANNEL_PREFIX_BYTES, length + 4));
+      bytes = bytes.subarray(length + 4);
+    }
+    this.#parts = bytes.length > 0 ? [bytes] : [];
+    this.#held = bytes.length;
+  }
+}

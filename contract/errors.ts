@@ -1,0 +1,101 @@
+/**
+ * The catalogue of errors that the API answers. An outcome (outcome.ts) says how an invocation ended; an error here says
+ * why a request never became one, or why a management call was refused.
+ */
+import { z } from 'zod';
+
+interface ErrorFacts {
+  readonly status: number;
+  readonly fault: 'user' | 'system';
+  /** What to do next; may name a command. */
+  readonly next: string;
+}
+
+export const ERRORS = {
+  bad_request: { status: 400, fault: 'user', next: 'correct the request as the message says' },
+  bad_name: { status: 400, fault: 'user', next: 'choose another name' },
+  bad_manifest: { status: 400, fault: 'user', next: 'correct offshoot.json, then: offshoot deploy' },
+  bad_archive: {
+    status: 400,
+    fault: 'user',
+    next: 'deploy with the offshoot command, which makes a sound archive',
+  },
+  digest_mismatch: { status: 400, fault: 'user', next: 'upload again: offshoot deploy' },
+  unauthorized: { status: 401, fault: 'user', next: 'sign in: offshoot login' },
+  forbidden: { status: 403, fault: 'user', next: 'use a key of that namespace that carries the scope' },
+  namespace_not_found: { status: 404, fault: 'user', next: 'see what there is: offshoot list' },
+  function_not_found: { status: 404, fault: 'user', next: 'see what there is: offshoot list' },
+  invocation_not_found: {
+    status: 404,
+    fault: 'user',
+    next: 'records are kept for a limited time; call the function again',
+  },
+  artifact_not_found: { status: 404, fault: 'user', next: 'upload it first: offshoot deploy' },
+  not_found: { status: 404, fault: 'user', next: 'see /api/v1/docs for the routes' },
+  conflict: {
+    status: 409,
+    fault: 'user',
+    next: 'look at the current state, then try again: offshoot describe',
+  },
+  body_too_large: {
+    status: 413,
+    fault: 'user',
+    next: 'send less, or raise OFFSHOOT_MAX_BODY_BYTES on the gateway',
+  },
+  archive_too_large: {
+    status: 413,
+    fault: 'user',
+    next: 'remove files that the function does not need, then: offshoot deploy',
+  },
+  load_failed: {
+    status: 422,
+    fault: 'user',
+    next: 'correct the error at the line shown, then: offshoot deploy',
+  },
+  internal: { status: 500, fault: 'system', next: 'read the log of the gateway' },
+  storage_full: {
+    status: 507,
+    fault: 'system',
+    next: 'free disk space on the host of the artifact store, then: offshoot deploy',
+  },
+  redis_unavailable: { status: 503, fault: 'system', next: 'see that Redis runs: offshoot doctor' },
+} as const satisfies Record<string, ErrorFacts>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** How an error looks on the wire, for every route of the API. */
+export const ErrorBody = z.object({
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    next: z.string(),
+    details: z.record(z.string(), z.unknown()).optional(),
+  }),
+});
+export type ErrorBody = z.infer<typeof ErrorBody>;
+
+/** An error from the catalogue, with the facts of this case in its message. */
+export class OffshootError extends Error {
+  override readonly name = 'OffshootError';
+  readonly code: ErrorCode;
+  readonly details: Record<string, unknown> | undefined;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { details?: Record<string, unknown>; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.details = options.details;
+  }
+
+  get status(): number {
+    return ERRORS[this.code].status;
+  }
+
+  toBody(): ErrorBody {
+    const { code, message, details } = this;
+    return { error: { code, message, next: ERRORS[code].next, ...(details && { details }) } };
+  }
+}

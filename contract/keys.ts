@@ -1,0 +1,45 @@
+/**
+ * Every Redis key, built by a function, with its time to live beside it. Keys of one namespace share the hash tag
+ * `{namespace}`, so that they lie in one slot of a Redis Cluster.
+ */
+
+/** Seconds that the record and the logs of an invocation are kept. */
+export const RECORD_TTL_S = 7 * 24 * 3600;
+
+/** Entries kept in the log stream of a function, which `offshoot logs -f` follows. Trimmed approximately. */
+export const LOG_STREAM_LENGTH = 2_000;
+
+export const keys = {
+  /** Set of all namespaces. */
+  namespaces: () => 'offshoot:namespaces',
+  /** Hash: name of a function → JSON of its FunctionRecord. */
+  functions: (namespace: string) => `offshoot:{${namespace}}:functions`,
+  /** Hash: version number → JSON of its VersionRecord. */
+  versions: (namespace: string, name: string) => `offshoot:{${namespace}}:versions:${name}`,
+  /** Counter of versions, never reset, so that a number is never used twice. */
+  versionCounter: (namespace: string, name: string) => `offshoot:{${namespace}}:version-counter:${name}`,
+  /** Hash: sha256 of an API key → JSON of its ApiKeyRecord. */
+  apiKeys: () => 'offshoot:api-keys',
+  /** Pub/sub channel: `namespace/name` of a function whose record has changed, or `*` for API keys and namespaces. */
+  changes: () => 'offshoot:changes',
+
+  /** List: call frames of the sync lane, oldest at the head. */
+  lane: (namespace: string) => `offshoot:{${namespace}}:lane`,
+  /** List: reply frames for one gateway. */
+  replies: (gatewayId: string) => `offshoot:replies:${gatewayId}`,
+  /** List: control frames (cancel, credit, refresh) for one worker. */
+  control: (workerId: string) => `offshoot:control:${workerId}`,
+  /** String with expiry (WORKER_TTL_MS): JSON of WorkerStatus; its absence means that the worker is dead. */
+  worker: (workerId: string) => `offshoot:worker:${workerId}`,
+  /** Sorted set: worker ids by the time of their last heartbeat. */
+  workers: () => 'offshoot:workers',
+
+  /** String with expiry (RECORD_TTL_S): JSON of InvocationRecord. */
+  invocation: (id: string) => `offshoot:invocation:${id}`,
+  /** List with expiry (RECORD_TTL_S): JSON of LogLine. */
+  logs: (id: string) => `offshoot:logs:${id}`,
+  /** Stream: fields `i` (invocation id) and `l` (JSON of LogLine[]), of the recent past of a function. */
+  logStream: (namespace: string, name: string) => `offshoot:{${namespace}}:log-stream:${name}`,
+  /** Sorted set: ids of recent invocations of a function by start time; trimmed to its newest 1,000. */
+  recent: (namespace: string, name: string) => `offshoot:{${namespace}}:recent:${name}`,
+} as const;

@@ -1,0 +1,24 @@
+/** Limits that more than one process enforces or explains. Sizes are bytes, times are milliseconds, unless named otherwise. */
+
+/** Largest request or response body that passes in one piece; OFFSHOOT_MAX_BODY_BYTES overrides it. */
+export const DEFAULT_MAX_BODY_BYTES = 10 * 1024 * 1024;
+
+/** Archives: compressed size, unpacked size, number of entries. Checked while streaming, before anything is written. */
+export const MAX_ARCHIVE_BYTES = 64 * 1024 * 1024;
+export const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;
+export const MAX_ARCHIVE_ENTRIES = 20_000;
+export const MAX_PATH_BYTES = 1_024;
+
+/** Log text kept of one invocation, and of one line; what is over is cut, and the record says how much. */
+export const MAX_LOG_BYTES = 256 * 1024;
+export const MAX_LOG_LINE_BYTES = 16 * 1024;
+
+/** A streamed response may have this much on its way before the worker waits for the gateway to catch up. */
+export const STREAM_WINDOW_BYTES = 1024 * 1024;
+
+/** A worker tells Redis that it lives this often; after WORKER_TTL_MS of silence it counts as dead. */
+export const WORKER_HEARTBEAT_MS = 400;
+export const WORKER_TTL_MS = 1_500;
+
+/** A call that runs longer than this is reported as taken, so that its gateway knows which worker to watch. */
+export const TAKEN_NOTICE_MS = 5;

@@ -1,0 +1,162 @@
+/**
+ * How an invocation ended: one closed list, shared by HTTP, queue, logs and traces, and one table that says what each
+ * member means to each of them. The `satisfies` makes the compiler refuse a member without a row.
+ */
+import { z } from 'zod';
+
+export const Outcome = z.enum([
+  'ok',
+  'error',
+  'bad_response',
+  'load_error',
+  'load_timeout',
+  'timeout',
+  'out_of_memory',
+  'exited',
+  'crashed',
+  'response_too_large',
+  'cancelled',
+  'expired',
+  'worker_lost',
+  'overloaded',
+  'platform_error',
+]);
+export type Outcome = z.infer<typeof Outcome>;
+
+interface OutcomeFacts {
+  /** HTTP status of a caller who waits; the function's own status is used for `ok`. */
+  readonly status: number;
+  /** Whose fault it is: `user` is the function or its caller, `system` is the platform or its operator. */
+  readonly fault: 'none' | 'user' | 'system';
+  /** May the same invocation be tried again without risk that the code already ran? Only where it certainly never started. */
+  readonly neverStarted: boolean;
+  /** Is the sandbox gone afterwards? A sandbox in an unknown state is never used again. */
+  readonly sandboxEnds: boolean;
+  /** What a person reads. */
+  readonly meaning: string;
+  /** What that person does next. */
+  readonly next: string;
+}
+
+export const OUTCOMES = {
+  ok: {
+    status: 200,
+    fault: 'none',
+    neverStarted: false,
+    sandboxEnds: false,
+    meaning: 'the function answered',
+    next: '',
+  },
+  error: {
+    status: 500,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: false,
+    meaning: 'the function threw an error or rejected its promise',
+    next: 'read the stack in the logs of this invocation: offshoot trace ID',
+  },
+  bad_response: {
+    status: 502,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: false,
+    meaning: 'the function returned something that is not a response',
+    next: 'return a Response from fetch(), or a JSON value or {statusCode, headers, body} from handler()',
+  },
+  load_error: {
+    status: 502,
+    fault: 'user',
+    neverStarted: true,
+    sandboxEnds: true,
+    meaning: 'the function failed while its module was being loaded',
+    next: 'run offshoot deploy again: it shows the error and the line of your source',
+  },
+  load_timeout: {
+    status: 504,
+    fault: 'user',
+    neverStarted: true,
+    sandboxEnds: true,
+    meaning: 'the function took too long to load',
+    next: 'do less at the top level of the module, or raise "initTimeout" in offshoot.json',
+  },
+  timeout: {
+    status: 504,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the function did not finish within its time limit and was killed',
+    next: 'raise "timeout" in offshoot.json, or make it faster',
+  },
+  out_of_memory: {
+    status: 502,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the function used more memory than its limit and was killed',
+    next: 'raise "memory" in offshoot.json',
+  },
+  exited: {
+    status: 502,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the function ended its own process before it answered',
+    next: 'do not call process.exit() in a function; return a response instead',
+  },
+  crashed: {
+    status: 502,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the process of the function was ended by a signal',
+    next: 'read the logs of this invocation; native code is the usual cause',
+  },
+  response_too_large: {
+    status: 502,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the function sent a larger response than the platform accepts in one piece',
+    next: 'stream the response, or raise OFFSHOOT_MAX_BODY_BYTES on gateway and worker',
+  },
+  cancelled: {
+    status: 499,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the caller went away before the function had answered',
+    next: 'call again',
+  },
+  expired: {
+    status: 503,
+    fault: 'system',
+    neverStarted: true,
+    sandboxEnds: false,
+    meaning: 'no worker took the invocation before its deadline',
+    next: 'see that a worker runs and has room: offshoot doctor',
+  },
+  worker_lost: {
+    status: 502,
+    fault: 'system',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the worker that ran the invocation died; whether the function finished is not known',
+    next: 'call again if the function may safely run twice',
+  },
+  overloaded: {
+    status: 503,
+    fault: 'system',
+    neverStarted: true,
+    sandboxEnds: false,
+    meaning: 'the platform has no room for another invocation now',
+    next: 'call again after the number of seconds in Retry-After',
+  },
+  platform_error: {
+    status: 500,
+    fault: 'system',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the platform failed, not the function',
+    next: "read the log of the worker, and report it if it is not this host's configuration",
+  },
+} as const satisfies Record<Outcome, OutcomeFacts>;

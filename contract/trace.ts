@@ -1,0 +1,138 @@
+/**
+ * W3C Trace Context (https://www.w3.org/TR/trace-context/) and the spans of an invocation, derived from its record: the
+ * terminal waterfall, the API and the OTLP exporter all show the same ones because all three call spansOf().
+ */
+import { OUTCOMES } from './outcome.ts';
+import type { InvocationRecord } from './invocation.ts';
+
+export interface TraceContext {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly sampled: boolean;
+}
+
+const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+
+/** The caller's context, or undefined when the header is absent or malformed (the standard then says: start anew). */
+export function parseTraceparent(header: string | undefined | null): TraceContext | undefined {
+  const match = header ? TRACEPARENT.exec(header) : null;
+  if (!match) return undefined;
+  const [, version, traceId = '', spanId = '', flags = '00', rest] = match;
+  if (version === 'ff' || (version === '00' && rest !== undefined)) return undefined;
+  if (/^0+$/.test(traceId) || /^0+$/.test(spanId)) return undefined;
+  return { traceId, spanId, sampled: (Number.parseInt(flags, 16) & 1) === 1 };
+}
+
+export function formatTraceparent(context: TraceContext): string {
+  return `00-${context.traceId}-${context.spanId}-${context.sampled ? '01' : '00'}`;
+}
+
+export const SPAN_NAMES = ['invoke', 'gateway', 'queue', 'acquire', 'init', 'run', 'reply'] as const;
+export type SpanName = (typeof SPAN_NAMES)[number];
+
+export interface Span {
+  readonly name: SpanName;
+  readonly spanId: string;
+  readonly parentSpanId: string | undefined;
+  /** Milliseconds from the start of the root span. */
+  readonly start: number;
+  readonly duration: number;
+  readonly attributes: Readonly<Record<string, string | number | boolean>>;
+}
+
+/**
+ * The spans of a finished invocation, the root first, then its phases in the order in which they happened. The phases
+ * lie end to end: gateway, queue, acquire, init, run; what remains to the end of the root is the reply.
+ */
+export function spansOf(record: InvocationRecord): Span[] {
+  const { report } = record;
+  const root: Span = {
+    name: 'invoke',
+    spanId: record.spanId,
+    parentSpanId: record.parentSpanId,
+    start: 0,
+    duration: record.duration,
+    attributes: rootAttributes(record),
+  };
+  const spans = [root];
+  let at = 0;
+  const phase = (name: SpanName, duration: number, attributes: Span['attributes'] = {}): void => {
+    const index = SPAN_NAMES.indexOf(name);
+    spans.push({
+      name,
+      spanId: phaseSpanId(record.spanId, index),
+      parentSpanId: record.spanId,
+      start: at,
+      duration,
+      attributes,
+    });
+    at += duration;
+  };
+  phase('gateway', record.gateway);
+  phase('queue', record.queue, { 'offshoot.lane': record.lane });
+  if (report) {
+    const acquired: Record<string, string> = {};
+    if (report.acquired) acquired['offshoot.acquire.kind'] = report.acquired;
+    if (report.coldReason) acquired['offshoot.acquire.cold_reason'] = report.coldReason;
+    phase('acquire', report.timings.acquire, acquired);
+    if (report.timings.init > 0) phase('init', report.timings.init);
+    phase('run', report.timings.run);
+    const left = record.duration - at;
+    if (left > 0) phase('reply', left);
+  }
+  return spans;
+}
+
+/** Span id of the run phase, which is the parent that the function itself is told in its `traceparent`. */
+export function runSpanId(rootSpanId: string): string {
+  return phaseSpanId(rootSpanId, SPAN_NAMES.indexOf('run'));
+}
+
+/** Child ids are computed, not drawn, so that gateway and worker name the same span without telling each other. */
+function phaseSpanId(rootSpanId: string, index: number): string {
+  const mixed = BigInt(`0x${rootSpanId}`) ^ ((BigInt(index) * 0x9e3779b97f4a7c15n) & 0xffffffffffffffffn);
+  return (mixed === 0n ? 1n : mixed).toString(16).padStart(16, '0');
+}
+
+function rootAttributes(record: InvocationRecord): Span['attributes'] {
+  const { report } = record;
+  return {
+    'faas.name': `${record.namespace}/${record.name}`,
+    'faas.version': String(record.version),
+    'faas.invocation_id': record.id,
+    'faas.coldstart': report?.acquired !== undefined && report.acquired !== 'idle',
+    'faas.trigger': 'http',
+    'http.request.method': record.method,
+    'url.path': record.path,
+    'http.response.status_code': record.status,
+    'offshoot.outcome': record.outcome,
+    'offshoot.fault': OUTCOMES[record.outcome].fault,
+    ...(report?.usage && {
+      'offshoot.cpu_ms': report.usage.cpu,
+      'offshoot.memory_peak_bytes': report.usage.memoryPeak,
+    }),
+    ...(report?.exitCause && { 'offshoot.exit_cause': report.exitCause }),
+    ...(report?.worker && { 'offshoot.worker': report.worker }),
+    ...(report?.sandbox && { 'offshoot.sandbox': report.sandbox }),
+  };
+}
+
+/** The figures of the record as a `Server-Timing` header (https://www.w3.org/TR/server-timing/). */
+export function serverTiming(record: Pick<InvocationRecord, 'gateway' | 'queue' | 'report'>): string {
+  const { report } = record;
+  const entries = [`gateway;dur=${round(record.gateway)}`, `queue;dur=${round(record.queue)}`];
+  if (report) {
+    const kind = report.acquired
+      ? `;desc="${report.acquired}${report.coldReason ? ` ${report.coldReason}` : ''}"`
+      : '';
+    entries.push(`acquire;dur=${round(report.timings.acquire)}${kind}`);
+    if (report.timings.init > 0) entries.push(`init;dur=${round(report.timings.init)}`);
+    entries.push(`run;dur=${round(report.timings.run)}`);
+    if (report.usage) entries.push(`cpu;dur=${round(report.usage.cpu)}`);
+  }
+  return entries.join(', ');
+}
+
+function round(milliseconds: number): number {
+  return Math.round(milliseconds * 1000) / 1000;
+}
