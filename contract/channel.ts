@@ -15,8 +15,6 @@ export const ChannelKind = {
   INIT: 2,
   /** worker → sandbox: u32 length, JSON InvokeContext, request payload. */
   INVOKE: 3,
-  /** worker → sandbox: u32 bytes of the streamed response that have been passed on. */
-  CREDIT: 4,
 
   /** sandbox → worker, from C: u32 microseconds of each phase of the preparation. */
   PREPARED: 16,
@@ -47,6 +45,14 @@ export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 
 export const CHANNEL_PREFIX_BYTES = 9;
 
+/**
+ * A response body up to this size goes in one RESULT; a larger one goes as HEAD and CHUNKs of at most this size. So a
+ * worker never holds more than a frame of a sandbox, whatever the response's length.
+ */
+export const MAX_PIECE_BYTES = 256 * 1024;
+/** Longest frame that a worker accepts of a sandbox: a piece, and the meta part of a response. */
+export const MAX_SANDBOX_FRAME_BYTES = MAX_PIECE_BYTES + 256 * 1024;
+
 /** SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded). */
 export const SPECIALISE_CODE_BYTES = 80;
 export const SPECIALISE_HOSTNAME_BYTES = 64;
@@ -62,8 +68,6 @@ export interface SandboxInit {
   readonly env: Readonly<Record<string, string>>;
   readonly memory: number;
   readonly timeout: number;
-  /** Largest response, in bytes, that may be sent in one piece; larger ones are streamed. */
-  readonly maxResponseBytes: number;
 }
 
 /** Goes with each invocation. */

@@ -1,0 +1,293 @@
+// Builds a sandbox out of a fresh fork of the zygote. The order is the security:
+//
+//   prepare   cgroup first, so that nothing of the sandbox is ever unlimited; the cgroup namespace only then,
+//   so that its
+//             root is the sandbox's own cgroup; the other namespaces together; then the file system, while
+//             this process is still root of the launcher's user namespace, which will own them all.
+//   (wait)    a prepared sandbox rests here, in C, without a byte of a tenant.
+//   isolate   code, new root, then another identity and a user namespace of its own, made last: so the
+//   sandbox has no
+//             power over the namespaces around it. Then every privilege goes, the process looks at itself,
+//             and the system call filter closes the door.
+//
+// Where this differs from "the parent writes the id maps": a single-line map of its own id may be written by
+// the process itself (user_namespaces(7)), which saves a round trip through the zygote for each sandbox.
+#include "sandbox.h"
+
+#include "protocol.gen.h"
+#include "seccomp_filter.gen.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/seccomp.h>
+
+#define SCRATCH "/run/offshoot/scratch"
+#define STORE "/run/offshoot/store"
+// The overlay lies one level below the root of the mount namespace; see enter_root().
+#define ROOT SCRATCH "/root"
+
+// The id that a function sees itself under; every sandbox maps it to another id of the host.
+#define INNER_ID 1000
+#define SCRATCH_INODES "16384"
+#define OPEN_FILES 1024
+#define LOCKED_BYTES (64 * 1024)
+
+int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure) {
+  unsigned char prefix[CHANNEL_PREFIX_BYTES] = {0};
+  uint32_t rest = (uint32_t)(length + CHANNEL_PREFIX_BYTES - 4);
+  memcpy(prefix, &rest, sizeof rest);
+  prefix[4] = kind;
+  if (write_all(channel, prefix, sizeof prefix, failure) < 0) return -1;
+  return write_all(channel, payload, length, failure);
+}
+
+static int join_cgroups(const struct sandbox_order *order, struct failure *failure) {
+  for (int i = 0; i < order->cgroup_count; i++) {
+    // "0" is the writer itself. The file was opened by the worker, whose right to it travelled with the
+    // descriptor.
+    if (write(order->cgroup_fds[i], "0", 1) != 1)
+      return fail(failure, "join cgroup %d of %d", i + 1, order->cgroup_count);
+    close(order->cgroup_fds[i]);
+  }
+  // If the host runs out of memory, a sandbox goes first. Raising is always allowed, lowering is not.
+  return write_file("/proc/self/oom_score_adj", "1000", failure);
+}
+
+static int make_directories(const char *const *paths, size_t count, struct failure *failure) {
+  for (size_t i = 0; i < count; i++) {
+    if (mkdir(paths[i], 0755) < 0) return fail(failure, "make directory %s", paths[i]);
+  }
+  return 0;
+}
+
+static int build_file_system(const struct sandbox_order *order, struct failure *failure) {
+  char options[160];
+  snprintf(options, sizeof options, "mode=755,size=%dm,nr_inodes=" SCRATCH_INODES, order->scratch_mb);
+  // All that the sandbox may write lands in this file system and in /tmp: both bounded in bytes and in
+  // inodes, in memory that counts for the sandbox's own cgroup, and gone with its mount namespace.
+  if (mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+    return fail(failure, "mount tmpfs on " SCRATCH);
+  static const char *const directories[] = {SCRATCH "/upper", SCRATCH "/work", ROOT};
+  if (make_directories(directories, sizeof directories / sizeof *directories, failure) < 0) return -1;
+  // "/" is the image, read-only; its mounts (proc, dev, store) do not show through an overlay. userxattr is
+  // what an overlay inside a user namespace needs, and keeps trusted.* attributes out of play.
+  if (mount("overlay", ROOT, "overlay", MS_NOSUID | MS_NODEV,
+            "lowerdir=/,upperdir=" SCRATCH "/upper,workdir=" SCRATCH "/work,userxattr") < 0)
+    return fail(failure, "mount overlay on " ROOT);
+  // Only processes, nothing of the kernel's own; and of those only the sandbox's.
+  if (mount("proc", ROOT "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid,hidepid=ptraceable") <
+      0)
+    return fail(failure, "mount proc");
+  // The launcher's five devices and their read-only seal, as a whole.
+  if (mount("/dev", ROOT "/dev", NULL, MS_BIND | MS_REC, NULL) < 0) return fail(failure, "bind /dev");
+  snprintf(options, sizeof options, "mode=1777,size=%dm,nr_inodes=" SCRATCH_INODES, order->scratch_mb);
+  if (mount("tmpfs", ROOT "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+    return fail(failure, "mount tmpfs on /tmp");
+  return 0;
+}
+
+static int raise_loopback(struct failure *failure) {
+  // The new network namespace holds one interface, and it is down; servers inside a function expect
+  // 127.0.0.1.
+  FD_CLEANUP int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail(failure, "open a socket for lo");
+  struct ifreq request = {.ifr_name = "lo"};
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return fail(failure, "bring lo up");
+  return 0;
+}
+
+int sandbox_prepare(const struct sandbox_order *order, struct failure *failure) {
+  uint64_t start = now_us();
+  // The stdio that it was born with is the zygote's; output is attributed by these pipes.
+  if (dup2(order->stdout_fd, STDOUT_FILENO) < 0 || dup2(order->stderr_fd, STDERR_FILENO) < 0)
+    return fail(failure, "take over stdout and stderr");
+  close(order->stdout_fd);
+  close(order->stderr_fd);
+  if (join_cgroups(order, failure) < 0) return -1;
+  uint64_t joined = now_us();
+  // After joining: the root of a cgroup namespace is the cgroup at the moment of its creation,
+  // cgroup_namespaces(7).
+  if (unshare(CLONE_NEWCGROUP | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+    return fail(failure, "unshare namespaces");
+  uint64_t unshared = now_us();
+  if (build_file_system(order, failure) < 0) return -1;
+  uint64_t mounted = now_us();
+  if (raise_loopback(failure) < 0) return -1;
+  const uint32_t phases[] = {(uint32_t)(joined - start), (uint32_t)(unshared - joined),
+                             (uint32_t)(mounted - unshared), (uint32_t)(now_us() - mounted)};
+  return sandbox_send(order->channel, CHANNEL_PREPARED, phases, sizeof phases, failure);
+}
+
+int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
+                           struct failure *failure) {
+  unsigned char frame[CHANNEL_PREFIX_BYTES + SPECIALISE_BYTES];
+  int got = read_exactly(order->channel, frame, sizeof frame, failure);
+  if (got <= 0) return got;
+  errno = 0;
+  if (frame[4] != CHANNEL_SPECIALISE)
+    return fail(failure, "expected SPECIALISE, got frame kind %d", frame[4]);
+  memcpy(code, frame + CHANNEL_PREFIX_BYTES, SPECIALISE_CODE_BYTES);
+  memcpy(hostname, frame + CHANNEL_PREFIX_BYTES + SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES);
+  code[SPECIALISE_CODE_BYTES - 1] = hostname[SPECIALISE_HOSTNAME_BYTES - 1] = '\0';
+  // One component: a name with a slash or dots could leave the store.
+  if (code[0] == '\0' || code[0] == '.' || strchr(code, '/'))
+    return fail(failure, "illegal name of code: %s", code);
+  return 1;
+}
+
+static int mount_code(const char *code, struct failure *failure) {
+  char source[sizeof STORE + SPECIALISE_CODE_BYTES + 1];
+  snprintf(source, sizeof source, STORE "/%s", code);
+  if (mount(source, ROOT "/var/task", NULL, MS_BIND, NULL) < 0) return fail(failure, "bind code %s", source);
+  // A bind takes its flags only by a remount.
+  if (mount(NULL, ROOT "/var/task", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
+    return fail(failure, "seal code %s", source);
+  return 0;
+}
+
+// The root of the mount namespace becomes the scratch file system, in which the overlay is a sub-directory:
+// after the chroot below, this process's root is not its namespace's root, and the kernel refuses such a
+// process any further user namespace (user_namespaces(7), EPERM). That is the second barrier beside the
+// system call filter.
+static int enter_root(struct failure *failure) {
+  if (chdir(SCRATCH) < 0) return fail(failure, "enter " SCRATCH);
+  if (syscall(SYS_pivot_root, ".", ".") < 0) return fail(failure, "pivot_root to " SCRATCH);
+  // The launcher's root is stacked on top now; without it, no path leads to the store or to the image's own
+  // mounts.
+  if (umount2(".", MNT_DETACH) < 0) return fail(failure, "detach the launcher's root");
+  if (chdir("/") < 0) return fail(failure, "enter the new root");
+  return 0;
+}
+
+static int change_identity(const struct sandbox_order *order, struct failure *failure) {
+  // Groups first: after the change of uid there is no right to drop them.
+  if (setgroups(0, NULL) < 0) return fail(failure, "drop groups");
+  if (setresgid(order->uid, order->uid, order->uid) < 0) return fail(failure, "become group %u", order->uid);
+  if (setresuid(order->uid, order->uid, order->uid) < 0) return fail(failure, "become user %u", order->uid);
+  // A user namespace of its own, made by an id that is nobody in the launcher's: it owns nothing around it.
+  if (unshare(CLONE_NEWUSER) < 0) return fail(failure, "unshare the user namespace");
+  // Every change of identity made this process non-dumpable, and then its /proc files belong to root.
+  if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) return fail(failure, "become dumpable");
+  char map[48];
+  snprintf(map, sizeof map, "%d %u 1", INNER_ID, order->uid);
+  // "deny" must come before an unprivileged gid map, user_namespaces(7).
+  if (write_file("/root/proc/self/setgroups", "deny", failure) < 0) return -1;
+  if (write_file("/root/proc/self/gid_map", map, failure) < 0) return -1;
+  if (write_file("/root/proc/self/uid_map", map, failure) < 0) return -1;
+  // Only now: a process in a chroot may not make a user namespace, not even the one above.
+  if (chroot("/root") < 0) return fail(failure, "chroot into the overlay");
+  if (chdir("/var/task") < 0) return fail(failure, "enter /var/task");
+  return 0;
+}
+
+static int renew_descriptors(const struct sandbox_order *order, const struct inherited_fds *inherited,
+                             struct failure *failure) {
+  for (int i = 0; i < inherited->count; i++) {
+    const struct inherited_fd *entry = &inherited->entries[i];
+    if (entry->fd == order->channel || entry->action == FD_KEEP) continue;
+    if (entry->action == FD_CLOSE) {
+      close(entry->fd);
+      continue;
+    }
+    // The number must stay valid, because the runtime writes to it; what is behind it must not stay shared.
+    FD_CLEANUP int fresh = entry->action == FD_FRESH_EPOLL ? epoll_create1(EPOLL_CLOEXEC)
+                                                           : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fresh < 0) return fail(failure, "renew descriptor %d", entry->fd);
+    if (dup3(fresh, entry->fd, O_CLOEXEC) < 0)
+      return fail(failure, "put a fresh descriptor on %d", entry->fd);
+  }
+  return 0;
+}
+
+static int limit_resources(struct failure *failure) {
+  const struct {
+    int resource;
+    rlim_t value;
+    const char *name;
+  } limits[] = {
+      {RLIMIT_CORE, 0, "core files"},
+      {RLIMIT_NOFILE, OPEN_FILES, "open files"},
+      {RLIMIT_MEMLOCK, LOCKED_BYTES, "locked memory"},
+      {RLIMIT_MSGQUEUE, 0, "message queues"},
+      {RLIMIT_RTPRIO, 0, "real-time priority"},
+      {RLIMIT_NICE, 0, "nice"},
+  };
+  for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+    const struct rlimit limit = {limits[i].value, limits[i].value};
+    if (setrlimit(limits[i].resource, &limit) < 0) return fail(failure, "limit %s", limits[i].name);
+  }
+  return 0;
+}
+
+static int drop_privileges(struct failure *failure) {
+  // While CAP_SETPCAP is still held: root means nothing any more, and nothing can bring that back.
+  const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+                             SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+                             SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+  if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0) return fail(failure, "lock the secure bits");
+  // The bounding set also needs CAP_SETPCAP, so it goes before the capabilities themselves. The first number
+  // that the kernel does not know ends the list.
+  for (unsigned long capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; capability++) {
+  }
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+    return fail(failure, "clear ambient capabilities");
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct none[2] = {0};
+  if (syscall(SYS_capset, &header, none) < 0) return fail(failure, "drop capabilities");
+  return 0;
+}
+
+int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
+                    const char *code, const char *hostname, int (*loop_fork)(void *), void *loop,
+                    struct failure *failure) {
+  uint64_t start = now_us();
+  if (mount_code(code, failure) < 0) return -1;
+  // Needs power over the uts namespace, which ends with the change of identity.
+  if (sethostname(hostname, strlen(hostname)) < 0) return fail(failure, "set host name");
+  if (enter_root(failure) < 0) return -1;
+  uint64_t rooted = now_us();
+  if (change_identity(order, failure) < 0) return -1;
+  uint64_t identified = now_us();
+
+  // Its own session: no controlling terminal can reach it.
+  if (setsid() < 0) return fail(failure, "start a session");
+  umask(022);
+  if (renew_descriptors(order, inherited, failure) < 0) return -1;
+  errno = 0;
+  if (loop_fork(loop) != 0) return fail(failure, "renew the event loop");
+  if (limit_resources(failure) < 0) return -1;
+  if (drop_privileges(failure) < 0) return -1;
+  // Changes of identity cleared it: the sandbox ends with its zygote.
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
+  if (sandbox_audit(order, failure) < 0) return -1;
+  // After the audit, which reads /proc/self: from now on no other process of the sandbox can read this one's
+  // memory.
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
+  uint64_t locked = now_us();
+  // Last, because the filter refuses what the lines above do.
+  const struct sock_fprog program = {sizeof seccomp_filter / sizeof *seccomp_filter, seccomp_filter};
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+    return fail(failure, "install the system call filter");
+  const uint32_t phases[] = {(uint32_t)(rooted - start), (uint32_t)(identified - rooted),
+                             (uint32_t)(locked - identified), (uint32_t)(now_us() - locked)};
+  return sandbox_send(order->channel, CHANNEL_ISOLATED, phases, sizeof phases, failure);
+}

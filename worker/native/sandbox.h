@@ -1,0 +1,49 @@
+// One sandbox, from the fork to the point where it may run a function. See sandbox.c for the order and its
+// reasons.
+#pragma once
+
+#include "common.h"
+
+#include <stdbool.h>
+
+// What the zygote knows of its own descriptors at the moment it starts to serve, when nothing is in flight. A
+// sandbox inherits all of them and carries out this plan, so that none stays shared: a shared epoll instance
+// would let a sandbox change what the zygote waits for.
+struct inherited_fds {
+  int count;
+  struct inherited_fd {
+    int fd;
+    enum { FD_CLOSE, FD_FRESH_EVENT, FD_FRESH_EPOLL, FD_KEEP } action;
+  } entries[64];
+};
+
+// What a FORK message carries.
+struct sandbox_order {
+  uint32_t slot;
+  uid_t uid;
+  int scratch_mb;
+  int channel, stdout_fd, stderr_fd;
+  int cgroup_count;
+  int cgroup_fds[8];
+};
+
+// Steps 3 and 4: cgroup, namespaces, root file system. Then reports PREPARED on the channel.
+int sandbox_prepare(const struct sandbox_order *order, struct failure *failure);
+
+// Waits, in C, until the worker says which function this sandbox shall run. Returns 1, or 0 when the worker
+// has closed the channel.
+int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
+                           struct failure *failure);
+
+// Steps 5 to 8: code, root, identity, descriptors, capabilities, self-audit, system call filter. Then reports
+// ISOLATED. `loop_fork` replaces what the runtime's event loop shares with the zygote; it is called when the
+// inherited descriptors have been renewed and before the audit.
+int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
+                    const char *code, const char *hostname, int (*loop_fork)(void *), void *loop,
+                    struct failure *failure);
+
+// Writes a channel frame, see contract/channel.ts.
+int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure);
+
+// Step 7's check of itself: descriptors, capabilities, no_new_privs, nested user namespaces, root. audit.c
+int sandbox_audit(const struct sandbox_order *order, struct failure *failure);

@@ -1,0 +1,72 @@
+// Build tool: compiles seccomp_policy.h into a C array of filter instructions (seccomp_filter.gen.h), by
+// libseccomp. Usage: seccomp_compile > build/seccomp_filter.gen.h
+#include "seccomp_policy.h"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <seccomp.h>
+#include <stdio.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#endif
+
+static scmp_filter_ctx context;
+
+static void check(int result, const char *what) {
+  if (result >= 0) return;
+  fprintf(stderr, "seccomp_compile: %s: %s\n", what, strerror(-result));
+  exit(1);
+}
+
+static int resolve(const char *name) {
+  int number = seccomp_syscall_resolve_name(name);
+  // An older libseccomp does not know the newest calls; they then fall under the default, which refuses.
+  if (number == __NR_SCMP_ERROR)
+    fprintf(stderr, "seccomp_compile: libseccomp does not know %s; it stays refused\n", name);
+  return number;
+}
+
+static void add(unsigned action, const char *name, unsigned count, const struct scmp_arg_cmp *comparisons) {
+  int number = resolve(name);
+  if (number >= 0) check(seccomp_rule_add_array(context, action, number, count, comparisons), name);
+}
+
+int main(void) {
+  context = seccomp_init(SCMP_ACT_ERRNO(38 /* ENOSYS */));
+  if (!context) return 1;
+  check(seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS),
+        "set the action for other architectures");
+  // A binary tree instead of a list: the filter runs at every system call.
+  check(seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimise");
+
+#define ALLOW(call, reason) add(SCMP_ACT_ALLOW, #call, 0, NULL);
+#define ALLOW_MASKED(call, argument, mask, value, reason)                                                    \
+  add(SCMP_ACT_ALLOW, #call, 1, (const struct scmp_arg_cmp[]){{argument, SCMP_CMP_MASKED_EQ, mask, value}});
+#define ALLOW_EQUAL(call, argument, value, reason)                                                           \
+  ALLOW_MASKED(call, argument, LOW_32, (uint32_t)(value), reason)
+#define REFUSE(call, reason) add(SCMP_ACT_ERRNO(1 /* EPERM */), #call, 0, NULL);
+  SECCOMP_POLICY
+
+  int file = memfd_create("filter", MFD_CLOEXEC);
+  check(file, "make a file for the filter");
+  check(seccomp_export_bpf(context, file), "export the filter");
+  struct sock_filter instruction;
+  lseek(file, 0, SEEK_SET);
+  puts("// Generated from seccomp_policy.h; do not edit.\n#pragma once\n#include <linux/filter.h>\n"
+       "static struct sock_filter seccomp_filter[] = {");
+  while (read(file, &instruction, sizeof instruction) == (ssize_t)sizeof instruction) {
+    printf("  {0x%04x, %u, %u, 0x%08x},\n", instruction.code, instruction.jt, instruction.jf, instruction.k);
+  }
+  puts("};");
+  return 0;
+}

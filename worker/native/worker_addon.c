@@ -1,0 +1,154 @@
+// Node-API surface of the worker: the few system calls that Node does not offer.
+//
+//   socketpair() -> [fd, fd]            stream sockets, close-on-exec
+//   pipe() -> [readFd, writeFd]         close-on-exec
+//   sendWithDescriptors(fd, bytes, fds) one sendmsg with SCM_RIGHTS, unix(7); throws on failure
+//   readCounter(fd) -> number           the decimal number at the start of a kernel file, read anew; -1 on
+//   failure bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
+#include "common.h"
+
+#include <node_api.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MAX_DESCRIPTORS = 16 };
+
+static napi_value throw_failure(napi_env env, const struct failure *failure) {
+  napi_throw_error(env, NULL, failure->message);
+  return NULL;
+}
+
+static napi_value pair(napi_env env, const int fds[2]) {
+  napi_value result, number;
+  napi_create_array_with_length(env, 2, &result);
+  for (uint32_t i = 0; i < 2; i++) {
+    napi_create_int32(env, fds[i], &number);
+    napi_set_element(env, result, i, number);
+  }
+  return result;
+}
+
+static napi_value make_socketpair(napi_env env, napi_callback_info info) {
+  (void)info;
+  int fds[2];
+  struct failure failure = {0};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+    fail(&failure, "make a socket pair");
+    return throw_failure(env, &failure);
+  }
+  return pair(env, fds);
+}
+
+static napi_value make_pipe(napi_env env, napi_callback_info info) {
+  (void)info;
+  int fds[2];
+  struct failure failure = {0};
+  if (pipe2(fds, O_CLOEXEC) < 0) {
+    fail(&failure, "make a pipe");
+    return throw_failure(env, &failure);
+  }
+  return pair(env, fds);
+}
+
+static napi_value send_with_descriptors(napi_env env, napi_callback_info info) {
+  size_t count = 3, length = 0;
+  napi_value arguments[3];
+  int32_t fd = -1;
+  void *bytes = NULL;
+  uint32_t fd_count = 0;
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  napi_get_value_int32(env, arguments[0], &fd);
+  napi_get_buffer_info(env, arguments[1], &bytes, &length);
+  napi_get_array_length(env, arguments[2], &fd_count);
+  struct failure failure = {0};
+  if (fd_count > MAX_DESCRIPTORS) {
+    errno = 0;
+    fail(&failure, "send %u descriptors at once", fd_count);
+    return throw_failure(env, &failure);
+  }
+  int fds[MAX_DESCRIPTORS];
+  for (uint32_t i = 0; i < fd_count; i++) {
+    napi_value element;
+    napi_get_element(env, arguments[2], i, &element);
+    napi_get_value_int32(env, element, &fds[i]);
+  }
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof fds)];
+  } ancillary = {0};
+  struct iovec part = {bytes, length};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (fd_count > 0) {
+    message.msg_control = ancillary.bytes;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+    memcpy(CMSG_DATA(header), fds, sizeof(int) * fd_count);
+  }
+  ssize_t sent;
+  do {
+    // MSG_NOSIGNAL: a zygote that has just died must not take the worker along by SIGPIPE.
+    sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent != (ssize_t)length) {
+    fail(&failure, "send %zu bytes with %u descriptors", length, fd_count);
+    return throw_failure(env, &failure);
+  }
+  return NULL;
+}
+
+static int32_t descriptor_argument(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  int32_t fd = -1;
+  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  napi_get_value_int32(env, argument, &fd);
+  return fd;
+}
+
+static napi_value number(napi_env env, double value) {
+  napi_value result;
+  napi_create_double(env, value, &result);
+  return result;
+}
+
+static napi_value read_counter(napi_env env, napi_callback_info info) {
+  char text[32];
+  ssize_t length = pread(descriptor_argument(env, info), text, sizeof text - 1, 0);
+  if (length <= 0) return number(env, -1);
+  text[length] = '\0';
+  return number(env, strtod(text, NULL));
+}
+
+static napi_value bytes_waiting(napi_env env, napi_callback_info info) {
+  int waiting = 0;
+  if (ioctl(descriptor_argument(env, info), FIONREAD, &waiting) < 0) return number(env, 0);
+  return number(env, waiting);
+}
+
+NAPI_MODULE_INIT() {
+  const struct {
+    const char *name;
+    napi_callback function;
+  } functions[] = {
+      {"socketpair", make_socketpair},
+      {"pipe", make_pipe},
+      {"sendWithDescriptors", send_with_descriptors},
+      {"readCounter", read_counter},
+      {"bytesWaiting", bytes_waiting},
+  };
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    napi_value function;
+    napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, NULL, &function);
+    napi_set_named_property(env, exports, functions[i].name, function);
+  }
+  return exports;
+}

@@ -1,0 +1,25 @@
+// The zygote's loop: a warm runtime blocks in zygote_serve() and returns from it once in each sandbox that it
+// forks.
+#pragma once
+
+#include "common.h"
+#include "sandbox.h"
+
+struct zygote {
+  int control;      // socket to the worker
+  int child_events; // read end of the pipe that SIGCHLD writes to
+  int pid_namespace;
+  pid_t *pids; // by slot; 0 where there is no sandbox
+  uint32_t slots;
+  struct inherited_fds inherited;
+  int (*loop_fork)(void *); // makes the runtime's event loop the child's own
+  void *loop;
+};
+
+// Takes over the control socket. To be called once, when the runtime is warm and nothing is in flight.
+int zygote_open(struct zygote *zygote, int control, struct failure *failure);
+
+// Serves orders until the worker closes the control socket. Returns 0 then; returns 1 in a new sandbox,
+// isolated and ready to run a function, with its channel in `*channel`; returns -1 with a failure when it
+// cannot go on.
+int zygote_serve(struct zygote *zygote, int *channel, struct failure *failure);
