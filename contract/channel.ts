@@ -26,19 +26,19 @@ export const ChannelKind = {
   READY: 19,
   /** sandbox → worker: JSON FunctionError; the module could not be loaded. */
   LOAD_FAILED: 20,
-  /** sandbox → worker: byte settled (1: no waitUntil left), response payload; complete. */
+  /** sandbox → worker: response payload; complete. */
   RESULT: 21,
   /** sandbox → worker: response payload with the first bytes; CHUNKs follow, then END. */
   HEAD: 22,
   /** sandbox → worker: the next bytes of the response. */
   CHUNK: 23,
-  /** sandbox → worker: byte settled; the response is complete. */
+  /** sandbox → worker: the streamed response is complete. */
   END: 24,
-  /** sandbox → worker: byte settled, then JSON FailedReport; no response, or one that broke off. */
+  /** sandbox → worker: JSON FailedReport; no response, or one that broke off. */
   FAILED: 25,
   /** sandbox → worker: byte level (index in LogLevel), UTF-8 text. */
   LOG: 26,
-  /** sandbox → worker: the last waitUntil promise of this invocation has settled. */
+  /** sandbox → worker: answered, and no waitUntil promise is left; the sandbox can take another invocation. */
   SETTLED: 27,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];

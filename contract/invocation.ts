@@ -15,7 +15,6 @@ export const ColdReason = z.enum([
   'all_busy',
   'evicted',
   'sandbox_ended',
-  'pool_empty',
 ]);
 export type ColdReason = z.infer<typeof ColdReason>;
 

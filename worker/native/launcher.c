@@ -155,19 +155,24 @@ static int build_root(const struct plan *plan, struct failure *failure) {
   return 0;
 }
 
-// V8 marks its heap MADV_DONTFORK, so that the heap is missing in the child of a fork. This filter answers
-// that one advice with success and does not carry it out; everything else passes. See ARCHITECTURE.md, "Fork,
-// don't boot".
+// What a runtime must not do if its forks are to live, answered before it starts; everything else passes.
+//   madvise(.., MADV_DONTFORK)  V8 marks its heap so, and the heap is then missing in the child of a fork. The advice is
+//                               answered with success and not carried out.
+//   io_uring_setup              libuv's rings are memory shared with the kernel: a fork would share them with the zygote.
+//                               ENOSYS is what libuv falls back from.
+// See ARCHITECTURE.md, "Fork, don't boot".
 static int install_fork_filter(struct failure *failure) {
   struct sock_filter code[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 4),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 5),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 5, 0),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 2),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MADV_DONTFORK, 1, 0),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
   };
   const struct sock_fprog program = {sizeof code / sizeof *code, code};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# as-service-user.sh CMD... - becomes CMD, run by the service user in the checkout: with the pinned Node first on PATH,
+# a clean environment and, on cgroup v2, inside the delegated cgroup. Signals and the exit code are CMD's.
+# No root is left after this: it is the one place where the platform gives it up.
+set -euo pipefail
+# shellcheck source=lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=cgroup.sh
+source "$CHECKOUT/infra/cgroup.sh"
+
+[[ $# -gt 0 ]] || fail "no command" "as-service-user.sh runs the command that it is given" "as-service-user.sh node infra/start.ts"
+command=("$@")
+
+# Where a private copy of the mount table shows a checkout that the service user may not reach.
+SHOWN_CHECKOUT=/run/offshoot/checkout
+
+# clean_environment HOME CHECKOUT - the only variables that pass, as NAME=VALUE lines for env -i.
+# npm's own (npm_*), secrets of the caller's shell and the like stay behind.
+clean_environment() {
+  local name
+  environment=("HOME=$1" "USER=$SERVICE_USER" "LOGNAME=$SERVICE_USER"
+    "PATH=$2/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+  for name in ${!OFFSHOOT_@} ${!OTEL_@} ${!LC_@} LANG TZ TERM COLORTERM NO_COLOR FORCE_COLOR CI REDIS_URL NODE_ENV \
+    NODE_EXTRA_CA_CERTS XDG_RUNTIME_DIR; do
+    [[ -z "${!name+set}" ]] || environment+=("$name=${!name}")
+  done
+}
+
+# join_cgroup - cgroup v2 lets an unprivileged process move children only within the subtree that it stands in itself,
+# so whoever will make sandboxes must enter the delegated one first. (v1 asks only for the right to write.)
+join_cgroup() {
+  local mount manager own
+  [[ "$(cgroup_version)" == 2 ]] || return 0
+  mount="$(cgroup_v2_mount)"
+  own="$(sed -n 's/^0:://p' /proc/self/cgroup)"
+  if [[ "$own" == */platform && -w "$mount${own%/platform}/cgroup.procs" ]]; then
+    # Started from within, for example a test that starts a platform.
+    export OFFSHOOT_CGROUP="${own#/}"
+    OFFSHOOT_CGROUP="${OFFSHOOT_CGROUP%/platform}"
+  elif [[ $EUID -eq 0 ]]; then
+    echo $$ >"$mount/$OFFSHOOT_CGROUP/platform/cgroup.procs"
+  elif manager="$(user_manager_cgroup "$EUID")" && delegates_all "$manager"; then
+    if [[ -z "${OFFSHOOT_SCOPE:-}" ]]; then
+      export OFFSHOOT_SCOPE=1 XDG_RUNTIME_DIR="/run/user/$EUID"
+      # Its own process becomes ours: systemd-run --scope ends in exec.
+      exec systemd-run --user --scope --quiet -p Delegate=yes -- bash "$CHECKOUT/infra/as-service-user.sh" "${command[@]}"
+    fi
+    enter_own_scope "$mount" "$own"
+  else
+    say "sudo: moving this process into the delegated cgroup $OFFSHOOT_CGROUP"
+    # The command line is expanded by root's shell, not by ours.
+    # shellcheck disable=SC2016
+    sudo -- bash -c 'echo "$1" >"$2"' join "$$" "$mount/$OFFSHOOT_CGROUP/platform/cgroup.procs" ||
+      fail "this process could not enter the cgroup $OFFSHOOT_CGROUP" "only root may move it there" \
+        "log in through systemd (loginctl enable-linger $SERVICE_USER), or run this as root"
+  fi
+}
+
+# enter_own_scope MOUNT OWN - the scope that systemd made for us: processes in a leaf, controllers for its siblings.
+enter_own_scope() {
+  mkdir -p "$1$2/platform"
+  echo $$ >"$1$2/platform/cgroup.procs"
+  echo '+cpu +memory +pids' >"$1$2/cgroup.subtree_control"
+  export OFFSHOOT_CGROUP="${2#/}"
+}
+
+# drop_to_service_user CHECKOUT
+drop_to_service_user() {
+  local home
+  home="$(getent passwd "$SERVICE_USER" | cut -d: -f6)"
+  clean_environment "$home" "$1"
+  cd "$1"
+  # The bounding set and no_new_privs are left as they are: newuidmap is a set-uid program and needs both.
+  exec setpriv --reuid "$SERVICE_USER" --regid "$(id -g "$SERVICE_USER")" --init-groups --inh-caps=-all \
+    env -i "${environment[@]}" "${command[@]}"
+}
+
+# can_read FILE - whether the service user can.
+can_read() {
+  setpriv --reuid "$SERVICE_USER" --regid "$(id -g "$SERVICE_USER")" --init-groups test -r "$1"
+}
+
+# show_checkout - a checkout below root's private home is shown elsewhere, read-only, to this process and its children.
+show_checkout() {
+  mkdir -p "$SHOWN_CHECKOUT"
+  chmod 755 /run/offshoot "$SHOWN_CHECKOUT"
+  export OFFSHOOT_SHOWN=1
+  exec unshare --mount --propagation private -- bash -euc '
+    checkout="$1"
+    mount --bind "$1" "$2"
+    mount -o remount,bind,ro,nodev "$2"
+    shift 2
+    exec bash "$checkout/infra/as-service-user.sh" "$@"' show "$CHECKOUT" "$SHOWN_CHECKOUT" "${command[@]}"
+}
+
+umask 022
+join_cgroup
+if [[ $EUID -ne 0 ]]; then
+  clean_environment "$HOME" "$CHECKOUT"
+  cd "$CHECKOUT"
+  exec env -i "${environment[@]}" "${command[@]}"
+elif can_read "$CHECKOUT/package.json"; then
+  drop_to_service_user "$CHECKOUT"
+elif [[ -z "${OFFSHOOT_SHOWN:-}" ]]; then
+  show_checkout
+elif can_read "$SHOWN_CHECKOUT/package.json"; then
+  unset OFFSHOOT_SHOWN
+  drop_to_service_user "$SHOWN_CHECKOUT"
+else
+  fail "the service user $SERVICE_USER cannot read this checkout" "its files are closed to other users" \
+    "chmod -R go+rX $CHECKOUT"
+fi

@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# Makes a Debian or Ubuntu machine ready for Offshoot, and the checkout ready to run. Everything is looked at first
+# and done only when it is missing, so it may be run at any time, and is run before every start and test.
+set -euo pipefail
+# shellcheck source=lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=cgroup.sh
+source "$CHECKOUT/infra/cgroup.sh"
+# shellcheck source=checks.sh
+source "$CHECKOUT/infra/checks.sh"
+cd "$CHECKOUT"
+
+# What is written must be readable by the service user, whatever the umask of the caller.
+umask 022
+started="$(now_ms)"
+mkdir -p "$OFFSHOOT_CACHE"
+SETUP_LOG="$OFFSHOOT_CACHE/setup.log"
+STEPS_RUN=0
+
+require_machine() {
+  if [[ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]]; then
+    fail "this machine is $(uname -s) on $(uname -m)" "the runtime images and system-call filter are made for Linux on x86-64" \
+      "use such a machine"
+  fi
+  if ! command -v apt-get >/dev/null; then
+    fail "apt-get is not there" "the set-up knows Debian 12 and 13, Ubuntu 22.04 and 24.04" "use one of them"
+  fi
+  if ! command -v npm >/dev/null; then
+    fail "npm is not there" "the dependencies, and the Node that the platform runs on, come through it" \
+      "install Node with npm (any version from 18), then run the same command again"
+  fi
+}
+
+# Two set-ups at once would build into each other: the second waits for the first and then finds everything done.
+take_turn() {
+  exec {turn}>>"$OFFSHOOT_CACHE/setup.lock"
+  if ! flock -n "$turn"; then
+    say "another set-up is running: waiting for it"
+    flock "$turn"
+  fi
+}
+
+# run_privileged STEP - with sudo where we are not root.
+run_privileged() {
+  local -A means=(
+    [packages]="installing Debian packages: $(missing_packages | tr '\n' ' ')"
+    [account]="making the service user $SERVICE_USER and its directory $OFFSHOOT_STATE"
+    [subids]="giving $SERVICE_USER a range of subordinate ids in /etc/subuid and /etc/subgid"
+    [cgroups]="handing the cgroup $OFFSHOOT_CGROUP over to $SERVICE_USER"
+    [delegate]="letting users' own systemd limit processor time (a drop-in for user@.service)"
+    [userns]="allowing user namespaces ($(userns_means))"
+    [link]="linking /usr/local/bin/offshoot to this checkout"
+  )
+  local command=(env "OFFSHOOT_STATE=$OFFSHOOT_STATE" "OFFSHOOT_CGROUP=$OFFSHOOT_CGROUP"
+    bash "$CHECKOUT/infra/privileged.sh" "$1" "$SERVICE_USER")
+  if [[ $EUID -eq 0 ]]; then
+    step "${means[$1]}" "${command[@]}"
+  else
+    say "sudo: ${means[$1]}"
+    # Asked for outside the step, whose input and output are not the terminal.
+    sudo -v || without_root
+    step "${means[$1]}" sudo -n -- "${command[@]}"
+  fi
+}
+
+userns_means() {
+  if apparmor_profile_needed; then
+    printf 'an AppArmor profile for the launcher, %s' "$APPARMOR_PROFILE"
+  else
+    printf 'kernel.unprivileged_userns_clone in /etc/sysctl.d/60-offshoot.conf'
+  fi
+}
+
+# Says exactly what an administrator has to run. The reader need not be one.
+without_root() {
+  local name
+  say "${RED}set-up needs an administrator${PLAIN} for ${#steps[@]} step(s), and sudo is not there or not allowed to $SERVICE_USER."
+  say "Ask for these commands to be run as root, then run the same command again:"
+  for name in "${steps[@]}"; do
+    say "  OFFSHOOT_STATE=$OFFSHOOT_STATE OFFSHOOT_CGROUP=$OFFSHOOT_CGROUP bash $CHECKOUT/infra/privileged.sh $name $SERVICE_USER"
+  done
+  exit 1
+}
+
+prepare_host() {
+  local name
+  mapfile -t steps < <(privileged_steps)
+  # Only a convenience: not worth asking for a password on its own.
+  if [[ $EUID -ne 0 && "${steps[*]}" == link ]]; then steps=(); fi
+  [[ ${#steps[@]} -gt 0 ]] || return 0
+  if [[ $EUID -ne 0 ]] && ! command -v sudo >/dev/null; then without_root; fi
+  for name in "${steps[@]}"; do run_privileged "$name"; done
+}
+
+# as_owner CMD... - what is written in the checkout belongs to whoever owns it, also when root started us.
+as_owner() {
+  local owner
+  owner="$(stat -c %U "$CHECKOUT")"
+  if [[ $EUID -eq 0 && "$owner" != root ]]; then
+    setpriv --reuid "$owner" --regid "$(id -g "$owner")" --init-groups \
+      env "HOME=$(getent passwd "$owner" | cut -d: -f6)" "USER=$owner" "$@"
+  else
+    "$@"
+  fi
+}
+
+install_dependencies() {
+  local stamp=node_modules/.offshoot-lock wanted
+  wanted="$(sha256sum package-lock.json)"
+  [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]] || return 0
+  # Somebody who ran `npm install` already has what the lock asks for.
+  node infra/is-installed.mjs || step "npm dependencies" as_owner npm ci --no-audit --no-fund
+  as_owner tee "$stamp" <<<"$wanted" >/dev/null
+}
+
+# make compares the times of a few files, which is nothing.
+build_native() {
+  as_owner make -q -C worker/native >/dev/null 2>&1 || step "native parts" as_owner make -j2 -C worker/native
+}
+
+# Everything that a runtime image is made from, without starting Node.
+image_inputs() {
+  find runtime-images contract worker/native/build/zygote.node package-lock.json /etc/os-release -follow -type f \
+    ! -name '*.test.ts' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-64
+}
+
+build_images() {
+  local wanted
+  wanted="$(image_inputs)"
+  if [[ "$(cat "$OFFSHOOT_STATE/images/.inputs" 2>/dev/null)" == "$wanted" ]]; then return 0; fi
+  # Fetched by the caller, whose npm configuration knows the way to the registry, and built by the service user,
+  # to whom the image must belong: it is the root of the sandboxes' outer user namespace.
+  step "downloads for the runtime images" "$NODE_BIN/node" runtime-images/build.ts fetch
+  step "runtime images" bash infra/as-service-user.sh node runtime-images/build.ts build --inputs "$wanted"
+}
+
+# Without sudo, for a user who has a place for commands of their own.
+link_own_command() {
+  local link="$HOME/.local/bin/offshoot"
+  if [[ $EUID -ne 0 && ! -e "$link" && ! -e /usr/local/bin/offshoot && ":$PATH:" == *":$HOME/.local/bin:"* ]]; then
+    mkdir -p "$HOME/.local/bin"
+    ln -sfn "$CHECKOUT/cli/offshoot" "$link"
+  fi
+}
+
+require_machine
+take_turn
+: >"$SETUP_LOG"
+prepare_host
+[[ $EUID -eq 0 ]] || (umask 077 && mkdir -p "$OFFSHOOT_STATE")
+install_dependencies
+build_native
+build_images
+link_own_command
+say "set-up: ready ($(seconds_since "$started"))"

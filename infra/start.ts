@@ -1,0 +1,139 @@
+/**
+ * All in one: an embedded Redis (unless REDIS_URL names one), a worker and a gateway, kept running until SIGTERM or Ctrl-C.
+ */
+import { chmod, mkdir } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { styleText } from 'node:util';
+import { startProcess } from './process.ts';
+import { startRedis } from './redis.ts';
+import { type Service, supervise } from './supervise.ts';
+
+const GRACE_MS = 10_000;
+const HEALTHY_WITHIN_MS = 60_000;
+const CHECKOUT = fileURLToPath(new URL('..', import.meta.url));
+const COLOURS = { redis: 'red', worker: 'magenta', gateway: 'cyan', offshoot: 'green' } as const;
+
+type Name = keyof typeof COLOURS;
+
+const say = (name: Name, line: string): void => {
+  // styleText leaves colour out when stdout is no terminal, or NO_COLOR is set.
+  process.stdout.write(`${styleText(COLOURS[name], name.padEnd(8))} ${line}\n`);
+};
+
+/** Where the platform keeps what it must not lose, closed to other users. */
+async function openState(): Promise<string> {
+  const state = resolve(process.env['OFFSHOOT_STATE'] ?? join(homedir(), '.local/state/offshoot'));
+  await mkdir(join(state, 'run'), { recursive: true });
+  await chmod(join(state, 'run'), 0o700);
+  return state;
+}
+
+/** The Redis to use, and a service to stop when it is ours. */
+async function openRedis(state: string): Promise<{ url: string; service?: Service }> {
+  const given = process.env['REDIS_URL'];
+  if (given !== undefined && given !== '') return { url: given };
+  const start = () =>
+    startRedis({
+      dir: join(state, 'redis'),
+      socket: join(state, 'run/redis.sock'),
+      onLine: (line) => {
+        if (isWarning(line)) say('redis', line);
+      },
+    });
+  // Without Redis there is no platform: a first start that fails is the end, a later one is tried again.
+  const first = await start();
+  return {
+    url: first.url,
+    service: supervise({ name: 'redis', start, first, say: (line) => say('redis', line) }),
+  };
+}
+
+/** Redis marks warnings with `#`; the rest is of no interest to whoever started the platform. */
+function isWarning(line: string): boolean {
+  return / # /.test(line) && !line.includes('oO0OoO0OoO0Oo');
+}
+
+function startPart(name: 'worker' | 'gateway', env: NodeJS.ProcessEnv): Service {
+  return supervise({
+    name,
+    start: () =>
+      startProcess([process.execPath, join(CHECKOUT, name, 'main.ts')], {
+        env,
+        onLine: (line) => say(name, line),
+      }),
+    say: (line) => say(name, line),
+  });
+}
+
+async function isHealthy(url: string): Promise<boolean> {
+  try {
+    return (await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(2000) })).ok;
+  } catch {
+    return false;
+  }
+}
+
+async function untilHealthy(url: string, stopping: AbortSignal): Promise<boolean> {
+  const deadline = Date.now() + HEALTHY_WITHIN_MS;
+  while (Date.now() < deadline && !stopping.aborted) {
+    if (await isHealthy(url)) return true;
+    await sleep(50);
+  }
+  return false;
+}
+
+const command = (text: string): string => styleText('bold', text);
+
+function banner(url: string, state: string): string {
+  return [
+    '',
+    `${styleText('green', 'Offshoot is ready')} at ${command(url)}`,
+    `The API key of this installation is in ${join(state, 'admin-key')}`,
+    '',
+    'Try next, in another terminal:',
+    `  ${command(`offshoot login ${url}`)}`,
+    `  ${command('offshoot init hello && cd hello')}`,
+    `  ${command('offshoot deploy')}`,
+    '',
+    '',
+  ].join('\n');
+}
+
+/** Runs until told to stop. Settles when every process that it started is gone. */
+async function main(): Promise<void> {
+  const stopping = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort());
+
+  const state = await openState();
+  const redis = await openRedis(state);
+  const port = process.env['OFFSHOOT_PORT'] ?? '8787';
+  const env = { ...process.env, OFFSHOOT_STATE: state, OFFSHOOT_PORT: port, REDIS_URL: redis.url };
+  const worker = startPart('worker', env);
+  const gateway = startPart('gateway', env);
+  const url = `http://127.0.0.1:${port}`;
+  if (await untilHealthy(url, stopping.signal)) process.stdout.write(banner(url, state));
+  else if (!stopping.signal.aborted) {
+    say(
+      'offshoot',
+      `${url}/healthz does not answer yet; the lines above say why. Still trying. See also: offshoot doctor`,
+    );
+  }
+
+  await new Promise<void>((done) => {
+    if (stopping.signal.aborted) done();
+    else stopping.signal.addEventListener('abort', () => done(), { once: true });
+  });
+  say('offshoot', 'stopping');
+  // From the front to the back: no new calls, then those under way, then what they are kept in.
+  for (const service of [gateway, worker, redis.service]) await service?.stop(GRACE_MS);
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

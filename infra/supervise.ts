@@ -1,0 +1,65 @@
+/**
+ * Keeps a process running: starts it again when it ends, a little later each time.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeExit, type Running } from './process.ts';
+
+const FIRST_DELAY_MS = 100;
+const LONGEST_DELAY_MS = 5_000;
+/** Whoever ran this long is not in a crash loop. */
+const STABLE_MS = 10_000;
+
+/** How long to wait before the next start. */
+export function nextDelay(previousDelayMs: number | undefined, ranForMs: number): number {
+  if (previousDelayMs === undefined || ranForMs >= STABLE_MS) return FIRST_DELAY_MS;
+  return Math.min(previousDelayMs * 2, LONGEST_DELAY_MS);
+}
+
+export interface Service {
+  readonly name: string;
+  /** No more restarts; stops the process, with SIGKILL after `graceMs`. */
+  stop(graceMs: number): Promise<void>;
+}
+
+export interface ServiceOptions {
+  readonly name: string;
+  readonly start: () => Promise<Running>;
+  /** A process that is already running, to begin with. */
+  readonly first?: Running;
+  readonly say: (line: string) => void;
+}
+
+/** Starts the process and goes on starting it until `stop`. */
+export function supervise({ name, start, first, say }: ServiceOptions): Service {
+  const stopping = new AbortController();
+  let current: Running | undefined = first;
+
+  async function keep(): Promise<void> {
+    let delay: number | undefined;
+    while (!stopping.signal.aborted) {
+      const startedAt = Date.now();
+      let ended: string;
+      try {
+        current ??= await start();
+        ended = describeExit(await current.exited);
+      } catch (error) {
+        ended = error instanceof Error ? error.message : String(error);
+      }
+      current = undefined;
+      if (stopping.signal.aborted) return;
+      delay = nextDelay(delay, Date.now() - startedAt);
+      say(`ended (${ended}); starting it again in ${delay} ms`);
+      await sleep(delay, undefined, { signal: stopping.signal }).catch(() => undefined);
+    }
+  }
+
+  const kept = keep();
+  return {
+    name,
+    async stop(graceMs) {
+      stopping.abort();
+      await current?.stop(graceMs);
+      await kept;
+    },
+  };
+}

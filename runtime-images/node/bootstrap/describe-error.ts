@@ -1,0 +1,62 @@
+/**
+ * Errors of a function, told in the positions of its source: stacks name the bundle, people wrote TypeScript. The source
+ * map is read at the first error, inside the sandbox, because it is the tenant's data.
+ */
+import { readFileSync } from 'node:fs';
+import { SourceMap, type SourceMapPayload } from 'node:module';
+
+const TASK = '/var/task/';
+const POSITION = /(?:file:\/\/)?(\/var\/task\/[^\s():]+):(\d+):(\d+)/g;
+const maps = new Map<string, SourceMap | undefined>();
+
+export interface DescribedError {
+  name: string;
+  message: string;
+  stack?: string;
+}
+
+export function describeError(thrown: unknown): DescribedError {
+  if (!(thrown instanceof Error)) {
+    return { name: 'Error', message: `a value that is not an Error was thrown: ${safeString(thrown)}` };
+  }
+  try {
+    const described: DescribedError = { name: String(thrown.name), message: String(thrown.message) };
+    if (typeof thrown.stack === 'string') described.stack = mapPositions(thrown.stack);
+    return described;
+  } catch (error) {
+    // A tenant's getters may throw as well.
+    return { name: 'Error', message: `an error that cannot be read was thrown: ${safeString(error)}` };
+  }
+}
+
+/** Replaces each position in the bundle that `text` names by the position in the source. */
+export function mapPositions(text: string): string {
+  if (!text.includes(TASK)) return text;
+  return text.replace(POSITION, (whole: string, file: string, line: string, column: string) => {
+    const entry = mapOf(file)?.findEntry(Number(line) - 1, Number(column) - 1);
+    if (!entry || !('originalSource' in entry) || typeof entry.originalSource !== 'string') return whole;
+    const source = entry.originalSource.replace(/^(?:\.\.?\/)+/, '');
+    return `${source}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+  });
+}
+
+function mapOf(file: string): SourceMap | undefined {
+  if (!maps.has(file)) {
+    let map: SourceMap | undefined;
+    try {
+      map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')) as SourceMapPayload);
+    } catch {
+      // No map, or none that can be read: the bundle's own positions are the best there is.
+    }
+    maps.set(file, map);
+  }
+  return maps.get(file);
+}
+
+function safeString(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return typeof value;
+  }
+}

@@ -1,0 +1,32 @@
+import { existsSync, readFileSync } from 'node:fs';
+import type { CgroupDriver } from './driver.ts';
+import { CgroupV1Driver } from './v1.ts';
+import { CgroupV2Driver } from './v2.ts';
+
+const MOUNT = '/sys/fs/cgroup';
+
+/** Name of the directory that the set-up hands over in each hierarchy. */
+export const DELEGATED = 'offshoot';
+
+/**
+ * The driver for this host: v2 where its controllers are to be had, v1 where the memory controller is still there (also
+ * on hybrid hosts, whose v2 tree has no controllers). Throws, with the command that mends it, when nothing was handed over.
+ */
+export function detectCgroups(): CgroupDriver {
+  const hasV2 = existsSync(`${MOUNT}/cgroup.controllers`) && readFileSync(`${MOUNT}/cgroup.controllers`, 'utf8').includes('memory');
+  if (hasV2) {
+    const delegated = delegatedV2();
+    if (delegated) return new CgroupV2Driver(delegated);
+  } else if (existsSync(`${MOUNT}/memory/${DELEGATED}`)) {
+    return new CgroupV1Driver(MOUNT, DELEGATED);
+  }
+  throw new Error(`no cgroup has been handed over to this user; run: npm run setup (then: offshoot doctor)`);
+}
+
+/** The set-up's directory, or else the cgroup that systemd delegated (Delegate=yes), whose leaf this process is in. */
+function delegatedV2(): string | undefined {
+  if (existsSync(`${MOUNT}/${DELEGATED}`)) return `${MOUNT}/${DELEGATED}`;
+  const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1];
+  if (!own || own === '/') return undefined;
+  return `${MOUNT}${own.replace(/\/platform$/, '')}`;
+}

@@ -1,0 +1,39 @@
+/**
+ * The cgroup of a sandbox, behind one interface for cgroup v1 (one hierarchy a controller) and v2 (one for all). The
+ * worker writes the limits before the sandbox exists and hands over open `cgroup.procs` files; the sandbox joins itself.
+ */
+
+export interface CgroupLimits {
+  readonly memoryBytes: number;
+  /** Cores, as a share: 0.5 is half of one. */
+  readonly cpu: number;
+  readonly pids: number;
+}
+
+export interface Cgroup {
+  /** Open `cgroup.procs` of each hierarchy; the caller sends them along and then calls closeProcs(). */
+  readonly procsFds: readonly number[];
+  closeProcs(): void;
+  /** Limits may change while the sandbox lives: a prepared one learns its function late. */
+  setLimits(limits: CgroupLimits): void;
+  /** Processor time of all its processes so far, in milliseconds. */
+  cpuMs(): number;
+  /** Highest memory so far, in bytes. */
+  memoryPeak(): number;
+  /** Processes of it that the kernel has killed for memory. */
+  oomKills(): number;
+  /** Processes in it now, as the host numbers them. */
+  pids(): number[];
+  /** Removes the directories, once the processes are gone. Tries again later while the kernel still counts some. */
+  remove(): Promise<void>;
+}
+
+export interface CgroupDriver {
+  readonly version: 1 | 2;
+  create(name: string, limits: CgroupLimits): Cgroup;
+  /** Removes what an earlier worker of this id left behind. */
+  sweep(): void;
+}
+
+/** Period of the processor quota, in microseconds; the kernel's default. */
+export const CPU_PERIOD_US = 100_000;

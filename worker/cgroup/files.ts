@@ -1,0 +1,79 @@
+import { closeSync, openSync, readdirSync, readFileSync, rmdirSync, writeFileSync, constants } from 'node:fs';
+import { rmdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const REMOVE_ATTEMPTS = 50;
+const REMOVE_PAUSE_MS = 20;
+
+/** Kernel interface files: synchronous, because none of these calls waits for a device. */
+export function writeControl(directory: string, file: string, value: string | number): void {
+  try {
+    writeFileSync(`${directory}/${file}`, String(value));
+  } catch (error) {
+    throw new Error(`cgroup: write ${value} to ${directory}/${file}`, { cause: error });
+  }
+}
+
+export function openProcs(directory: string): number {
+  return openSync(`${directory}/cgroup.procs`, constants.O_WRONLY);
+}
+
+export function closeAll(fds: number[]): void {
+  for (const fd of fds.splice(0)) closeSync(fd);
+}
+
+export function readPids(directory: string): number[] {
+  try {
+    return readFileSync(`${directory}/cgroup.procs`, 'utf8').split('\n').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** The figure behind `key` in a file of `key value` lines; 0 where there is none. */
+export function readKeyed(path: string, key: string): number {
+  try {
+    const line = readFileSync(path, 'utf8')
+      .split('\n')
+      .find((candidate) => candidate.startsWith(`${key} `));
+    return line ? Number(line.slice(key.length + 1)) : 0;
+  } catch {
+    return 0;
+  }
+}
+
+/** rmdir of a cgroup answers EBUSY until its last process has been fully torn down, shortly after it was reaped. */
+export async function removeWhenEmpty(directories: readonly string[]): Promise<void> {
+  for (const directory of directories) {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await rmdir(directory);
+        break;
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code;
+        if (code === 'ENOENT') break;
+        if (code !== 'EBUSY' || attempt === REMOVE_ATTEMPTS) throw error;
+        await sleep(REMOVE_PAUSE_MS);
+      }
+    }
+  }
+}
+
+/** Removes all empty sub-directories; those in use are left alone. */
+export function sweepDirectory(parent: string): void {
+  let names: string[] = [];
+  try {
+    names = readdirSync(parent, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name);
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    try {
+      rmdirSync(`${parent}/${name}`);
+    } catch {
+      // Still in use, by another worker of this host perhaps.
+    }
+  }
+}

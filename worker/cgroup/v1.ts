@@ -1,0 +1,94 @@
+/** cgroup v1: a directory in each of cpu, cpuacct, memory and pids. See cgroups(7) and the kernel's cgroup-v1 documents. */
+import { closeSync, existsSync, mkdirSync, openSync, realpathSync } from 'node:fs';
+import { native } from '../sandbox/native.ts';
+import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
+import { closeAll, openProcs, readKeyed, readPids, removeWhenEmpty, sweepDirectory, writeControl } from './files.ts';
+
+const CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const;
+type Controller = (typeof CONTROLLERS)[number];
+
+/** Nanoseconds in `cpuacct.usage`. */
+const NS_PER_MS = 1e6;
+
+export class CgroupV1Driver implements CgroupDriver {
+  readonly version = 1;
+  readonly #parents: Record<Controller, string>;
+
+  /** `root` is where the hierarchies are mounted; `path` the directory that was handed over in each of them. */
+  constructor(root: string, path: string) {
+    const parent = (controller: Controller): string => `${realpathSync(`${root}/${controller}`)}/${path}`;
+    this.#parents = { cpu: parent('cpu'), cpuacct: parent('cpuacct'), memory: parent('memory'), pids: parent('pids') };
+  }
+
+  create(name: string, limits: CgroupLimits): Cgroup {
+    const directories = { ...this.#parents };
+    for (const controller of CONTROLLERS) {
+      directories[controller] += `/${name}`;
+      mkdirSync(directories[controller], { recursive: true });
+    }
+    return new CgroupV1(directories, limits);
+  }
+
+  sweep(): void {
+    for (const controller of CONTROLLERS) sweepDirectory(this.#parents[controller]);
+  }
+}
+
+class CgroupV1 implements Cgroup {
+  readonly procsFds: number[];
+  readonly #directories: Record<Controller, string>;
+  readonly #cpuFd: number;
+  readonly #memoryFd: number;
+  #memoryLimit = 0;
+
+  constructor(directories: Record<Controller, string>, limits: CgroupLimits) {
+    this.#directories = directories;
+    this.setLimits(limits);
+    // cpu and cpuacct are one directory on most hosts.
+    const distinct = [...new Set(Object.values(directories))];
+    this.procsFds = distinct.map(openProcs);
+    this.#cpuFd = openSync(`${directories.cpuacct}/cpuacct.usage`, 'r');
+    this.#memoryFd = openSync(`${directories.memory}/memory.max_usage_in_bytes`, 'r');
+  }
+
+  closeProcs(): void {
+    closeAll(this.procsFds);
+  }
+
+  setLimits({ memoryBytes, cpu, pids }: CgroupLimits): void {
+    const { memory } = this.#directories;
+    const swap = 'memory.memsw.limit_in_bytes';
+    const hasSwap = existsSync(`${memory}/${swap}`);
+    // The limit with swap may never be below the one without, so it grows first and shrinks last.
+    const grows = memoryBytes > this.#memoryLimit;
+    if (hasSwap && grows && this.#memoryLimit > 0) writeControl(memory, swap, memoryBytes);
+    writeControl(memory, 'memory.limit_in_bytes', memoryBytes);
+    if (hasSwap && !(grows && this.#memoryLimit > 0)) writeControl(memory, swap, memoryBytes);
+    this.#memoryLimit = memoryBytes;
+    writeControl(this.#directories.cpu, 'cpu.cfs_quota_us', Math.round(cpu * CPU_PERIOD_US));
+    writeControl(this.#directories.pids, 'pids.max', pids);
+  }
+
+  cpuMs(): number {
+    return native.readCounter(this.#cpuFd) / NS_PER_MS;
+  }
+
+  memoryPeak(): number {
+    return native.readCounter(this.#memoryFd);
+  }
+
+  oomKills(): number {
+    return readKeyed(`${this.#directories.memory}/memory.oom_control`, 'oom_kill');
+  }
+
+  pids(): number[] {
+    return readPids(this.#directories.pids);
+  }
+
+  async remove(): Promise<void> {
+    this.closeProcs();
+    closeSync(this.#cpuFd);
+    closeSync(this.#memoryFd);
+    await removeWhenEmpty([...new Set(Object.values(this.#directories))]);
+  }
+}

@@ -1,0 +1,88 @@
+/** cgroup v2: one directory for all controllers. See the kernel's Documentation/admin-guide/cgroup-v2.rst. */
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { native } from '../sandbox/native.ts';
+import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
+import { closeAll, openProcs, readKeyed, readPids, removeWhenEmpty, sweepDirectory, writeControl } from './files.ts';
+
+/** Microseconds in `cpu.stat`. */
+const US_PER_MS = 1e3;
+
+export class CgroupV2Driver implements CgroupDriver {
+  readonly version = 2;
+  readonly #parent: string;
+
+  /**
+   * `delegated` is the directory that was handed over. Sandboxes get a sub-tree of their own in it: a cgroup that passes
+   * controllers on may hold no process itself, and the platform's processes are in a sibling.
+   */
+  constructor(delegated: string) {
+    this.#parent = `${delegated}/sandboxes`;
+    mkdirSync(this.#parent, { recursive: true });
+    const controllers = '+cpu +memory +pids';
+    writeControl(delegated, 'cgroup.subtree_control', controllers);
+    writeControl(this.#parent, 'cgroup.subtree_control', controllers);
+  }
+
+  create(name: string, limits: CgroupLimits): Cgroup {
+    const directory = `${this.#parent}/${name}`;
+    mkdirSync(directory, { recursive: true });
+    return new CgroupV2(directory, limits);
+  }
+
+  sweep(): void {
+    sweepDirectory(this.#parent);
+  }
+}
+
+class CgroupV2 implements Cgroup {
+  readonly procsFds: number[];
+  readonly #directory: string;
+  readonly #cpuFd: number;
+  readonly #memoryFd: number;
+
+  constructor(directory: string, limits: CgroupLimits) {
+    this.#directory = directory;
+    this.setLimits(limits);
+    // The whole sandbox goes at once: half of a process tree is of no use to anybody.
+    writeControl(directory, 'memory.oom.group', 1);
+    if (existsSync(`${directory}/memory.swap.max`)) writeControl(directory, 'memory.swap.max', 0);
+    this.procsFds = [openProcs(directory)];
+    this.#cpuFd = openSync(`${directory}/cpu.stat`, 'r');
+    // memory.peak came with Linux 5.19; the current figure is the next best.
+    const peak = existsSync(`${directory}/memory.peak`) ? 'memory.peak' : 'memory.current';
+    this.#memoryFd = openSync(`${directory}/${peak}`, 'r');
+  }
+
+  closeProcs(): void {
+    closeAll(this.procsFds);
+  }
+
+  setLimits({ memoryBytes, cpu, pids }: CgroupLimits): void {
+    writeControl(this.#directory, 'memory.max', memoryBytes);
+    writeControl(this.#directory, 'cpu.max', `${Math.round(cpu * CPU_PERIOD_US)} ${CPU_PERIOD_US}`);
+    writeControl(this.#directory, 'pids.max', pids);
+  }
+
+  cpuMs(): number {
+    return native.readCounter(this.#cpuFd) / US_PER_MS;
+  }
+
+  memoryPeak(): number {
+    return native.readCounter(this.#memoryFd);
+  }
+
+  oomKills(): number {
+    return readKeyed(`${this.#directory}/memory.events`, 'oom_kill');
+  }
+
+  pids(): number[] {
+    return readPids(this.#directory);
+  }
+
+  async remove(): Promise<void> {
+    this.closeProcs();
+    closeSync(this.#cpuFd);
+    closeSync(this.#memoryFd);
+    await removeWhenEmpty([this.#directory]);
+  }
+}

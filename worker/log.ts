@@ -1,0 +1,4 @@
+/** The worker's own log: one JSON object a line. What functions print never passes here; it is data. */
+import { pino } from 'pino';
+
+export const log = pino({ name: 'worker', level: process.env['OFFSHOOT_LOG_LEVEL'] ?? 'info' });

@@ -1,0 +1,21 @@
+/** The system calls that Node does not offer; see native/worker_addon.c. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+export interface NativeAddon {
+  /** Two connected stream sockets, close-on-exec. */
+  socketpair(): [number, number];
+  /** Read end and write end, close-on-exec. */
+  pipe(): [number, number];
+  /** One sendmsg(2) with SCM_RIGHTS. Throws when the other side has gone. */
+  sendWithDescriptors(fd: number, bytes: Buffer, fds: readonly number[]): void;
+  /** First decimal number in a kernel file, read anew; -1 on failure. */
+  readCounter(fd: number): number;
+  /** Bytes that a read would give now. */
+  bytesWaiting(fd: number): number;
+}
+
+const build = fileURLToPath(new URL('../native/build/', import.meta.url));
+
+export const native = createRequire(import.meta.url)(`${build}worker.node`) as NativeAddon;
+export const LAUNCHER = `${build}launcher`;

@@ -1,0 +1,232 @@
+/**
+ * One sandbox, from the fork to its end. Its states:
+ *
+ *   starting → prepared → loading → ready → ended
+ *
+ * Everything that comes out of it is hostile: frames are capped before they are kept, JSON is small and checked, and a
+ * frame that makes no sense ends the sandbox.
+ */
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import {
+  ChannelKind,
+  ChannelReader,
+  encodeChannelFrame,
+  MAX_SANDBOX_FRAME_BYTES,
+  SPECIALISE_BYTES,
+  SPECIALISE_CODE_BYTES,
+  SPECIALISE_HOSTNAME_BYTES,
+  type InvokeContext,
+  type SandboxInit,
+} from '#contract/channel.ts';
+import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
+import type { Cgroup } from '../cgroup/driver.ts';
+import { native } from './native.ts';
+import type { Exit, Zygote } from './zygote.ts';
+
+/** Where the frames of one invocation go. */
+export interface InvocationSink {
+  frame(kind: number, payload: Buffer): void;
+  /** Bytes that were written to descriptors 1 and 2 past the runtime. */
+  output(stream: 'stdout' | 'stderr', bytes: Buffer): void;
+}
+
+export interface SandboxParts {
+  readonly id: string;
+  readonly slot: number;
+  readonly scratchMb: number;
+  readonly cgroup: Cgroup;
+  readonly zygote: Zygote;
+}
+
+/** Why a sandbox could not be made or could not load its function; `payload` is what it said, unchecked. */
+export class SandboxStartError extends Error {
+  override readonly name = 'SandboxStartError';
+  readonly payload: Buffer | undefined;
+  constructor(message: string, payload?: Buffer) {
+    super(message);
+    this.payload = payload;
+  }
+}
+
+export class Sandbox {
+  readonly id: string;
+  readonly slot: number;
+  readonly cgroup: Cgroup;
+  /** Settles when C has prepared it; rejects when it ended instead. */
+  readonly prepared: Promise<void>;
+  /** Settles with the facts of its end, after its processes are gone and its last frames have been read. */
+  readonly ended: Promise<Exit>;
+  exit: Exit | undefined;
+  readonly #zygote: Zygote;
+  readonly #channel: Socket;
+  readonly #outputs: Socket[];
+  readonly #outputFds: number[];
+  readonly #sinks = new Map<number, InvocationSink>();
+  readonly #waiting = new Map<number, { resolve: (payload: Buffer) => void; reject: (error: Error) => void }>();
+  #nextHandle = 1;
+  #uncredited = 0;
+
+  constructor(parts: SandboxParts) {
+    this.id = parts.id;
+    this.slot = parts.slot;
+    this.cgroup = parts.cgroup;
+    this.#zygote = parts.zygote;
+    const [channel, theirChannel] = native.socketpair();
+    const [stdout, theirStdout] = native.pipe();
+    const [stderr, theirStderr] = native.pipe();
+    this.#channel = new Socket({ fd: channel, readable: true, writable: true });
+    this.#outputFds = [stdout, stderr];
+    this.#outputs = [this.#listen(stdout, 'stdout'), this.#listen(stderr, 'stderr')];
+    const reader = new ChannelReader(MAX_SANDBOX_FRAME_BYTES, (kind, handle, payload) => this.#receive(kind, handle, payload));
+    this.#channel.on('data', (chunk: Buffer) => {
+      try {
+        reader.push(chunk);
+      } catch {
+        this.kill();
+      }
+    });
+    // A sandbox that dies resets its end; its exit message says all there is to say.
+    this.#channel.on('error', () => undefined);
+    this.prepared = this.#expect(ChannelKind.PREPARED).then(() => undefined);
+    this.prepared.catch(() => undefined);
+    let onEnded: (exit: Exit) => void;
+    this.ended = new Promise((resolve) => {
+      onEnded = resolve;
+    });
+    const theirs = [theirChannel, theirStdout, theirStderr];
+    try {
+      parts.zygote.fork(parts.slot, parts.scratchMb, [...theirs, ...parts.cgroup.procsFds], (exit) => {
+        this.#end(exit, onEnded);
+      });
+    } finally {
+      for (const fd of theirs) closeSync(fd);
+      parts.cgroup.closeProcs();
+    }
+  }
+
+  get zygote(): Zygote {
+    return this.#zygote;
+  }
+
+  /** Makes the prepared sandbox that of a function. Settles when it is isolated; `ready` when the function is loaded. */
+  specialise(code: string, hostname: string, init: SandboxInit): { isolated: Promise<void>; ready: Promise<void> } {
+    const fixed = Buffer.alloc(SPECIALISE_BYTES);
+    fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
+    fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
+    const isolated = this.#expect(ChannelKind.ISOLATED).then(() => undefined);
+    const ready = this.#expect(ChannelKind.READY).then(() => undefined);
+    isolated.catch(() => undefined);
+    ready.catch(() => undefined);
+    // In one write: the second part waits in the socket until JavaScript runs.
+    this.#channel.write(
+      Buffer.concat([
+        encodeChannelFrame(ChannelKind.SPECIALISE, 0, fixed),
+        encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init))),
+      ]),
+    );
+    return { isolated, ready };
+  }
+
+  /** Hands over an invocation; its frames go to `sink` until release(). Returns its handle. */
+  invoke(context: InvokeContext, payload: Buffer, sink: InvocationSink): number {
+    const handle = this.#nextHandle++;
+    this.#sinks.set(handle, sink);
+    const told = Buffer.from(JSON.stringify(context));
+    const length = Buffer.allocUnsafe(4);
+    length.writeUInt32LE(told.length, 0);
+    this.#channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, length, told, payload));
+    return handle;
+  }
+
+  release(handle: number): void {
+    this.#sinks.delete(handle);
+  }
+
+  /** Whom the frames and the output belong to that no invocation claims, such as logs of the module's load. */
+  onUnclaimed: InvocationSink | undefined;
+
+  /** Counts bytes of a stream that are on their way to the caller; reading stops while there are too many. */
+  addUncredited(bytes: number): void {
+    this.#uncredited += bytes;
+    if (this.#uncredited > STREAM_WINDOW_BYTES) this.#channel.pause();
+  }
+
+  credit(bytes: number): void {
+    this.#uncredited = Math.max(0, this.#uncredited - bytes);
+    if (this.#uncredited <= STREAM_WINDOW_BYTES && this.#channel.isPaused()) this.#channel.resume();
+  }
+
+  /** Settles when what is in the output pipes now has been handed to the sinks. */
+  async drainOutput(): Promise<void> {
+    while (!this.exit && this.#outputFds.some((fd) => native.bytesWaiting(fd) > 0)) {
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+    }
+  }
+
+  kill(): void {
+    this.#zygote.kill(this.slot);
+  }
+
+  #listen(fd: number, stream: 'stdout' | 'stderr'): Socket {
+    const socket = new Socket({ fd, readable: true, writable: false });
+    socket.on('data', (bytes: Buffer) => {
+      const [only] = this.#sinks.values();
+      (this.#sinks.size === 1 ? only : this.onUnclaimed)?.output(stream, bytes);
+    });
+    socket.on('error', () => undefined);
+    return socket;
+  }
+
+  #receive(kind: number, handle: number, payload: Buffer): void {
+    if (kind === ChannelKind.SETUP_FAILED || kind === ChannelKind.LOAD_FAILED) {
+      const text = kind === ChannelKind.SETUP_FAILED ? payload.toString('utf8') : 'the module failed to load';
+      this.#rejectAll(new SandboxStartError(text, kind === ChannelKind.LOAD_FAILED ? Buffer.from(payload) : undefined));
+      return;
+    }
+    const waiting = this.#waiting.get(kind);
+    if (waiting) {
+      this.#waiting.delete(kind);
+      waiting.resolve(payload);
+      return;
+    }
+    (this.#sinks.get(handle) ?? this.onUnclaimed)?.frame(kind, payload);
+  }
+
+  #expect(kind: number): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      if (this.exit) reject(new SandboxStartError('the sandbox has ended'));
+      else this.#waiting.set(kind, { resolve, reject });
+    });
+  }
+
+  #rejectAll(error: Error): void {
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+
+  #end(exit: Exit, onEnded: (exit: Exit) => void): void {
+    this.exit = exit;
+    // What it wrote before its end is still in the sockets. They reach their end of file by themselves, because no
+    // process is left that holds the other side.
+    const sockets = [this.#channel, ...this.#outputs];
+    let open = sockets.length;
+    const closed = (): void => {
+      if (--open > 0) return;
+      this.#rejectAll(new SandboxStartError(`the sandbox ended: ${describeExit(exit)}`));
+      onEnded(exit);
+    };
+    for (const socket of sockets) {
+      if (socket.closed) closed();
+      else socket.once('close', closed).resume();
+    }
+  }
+}
+
+/** `exit code 3`, `signal SIGSEGV`: what the record and the trace show. */
+export function describeExit(exit: Exit): string {
+  if (exit.zygoteLost) return 'its zygote ended';
+  return exit.signal === undefined ? `exit code ${exit.code}` : `signal ${exit.signal}`;
+}

@@ -1,0 +1,173 @@
+/**
+ * One launcher and the zygote in it, as the worker sees them: a child process and a control socket (contract/control.ts).
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, mkdirSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { CONTROL_BYTES, CONTROL_VERSION, ControlKind, FIRST_SANDBOX_UID } from '#contract/control.ts';
+import { log } from '../log.ts';
+import { LAUNCHER, native } from './native.ts';
+import type { IdRange } from './subids.ts';
+
+export interface ZygoteOptions {
+  /** Root of the runtime image. */
+  readonly image: string;
+  /** Directory of the code of one namespace. */
+  readonly store: string;
+  readonly uid: IdRange;
+  readonly gid: IdRange;
+}
+
+/** What is known of a sandbox's end. */
+export interface Exit {
+  /** Exit code, or undefined when a signal ended it. */
+  readonly code: number | undefined;
+  /** Name of the signal, such as SIGSEGV. */
+  readonly signal: string | undefined;
+  /** Set when the zygote has ended, and the sandbox with it. */
+  readonly zygoteLost?: true;
+}
+
+/** Without concurrent threads, a zygote has nothing in flight while it waits; the inspector's signal stays off. */
+const RUNTIME = [
+  '/usr/bin/node',
+  '--single-threaded',
+  '--v8-pool-size=1',
+  '--disable-sigusr1',
+  '--no-warnings',
+  '/opt/offshoot/bootstrap.cjs',
+];
+
+const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+
+export class Zygote {
+  readonly startedAt = Date.now();
+  /** Sandboxes forked so far; a zygote is replaced after a number of them. */
+  forks = 0;
+  /** Settles when the zygote is warm; rejects when it ended before. */
+  readonly ready: Promise<void>;
+  /** Settles when the launcher has ended. */
+  readonly ended: Promise<void>;
+  readonly #process: ChildProcess;
+  readonly #control: Socket;
+  readonly #controlFd: number;
+  readonly #sandboxes = new Map<number, (exit: Exit) => void>();
+  #buffer: Buffer = Buffer.alloc(0);
+  #alive = true;
+  #onReady: () => void = () => undefined;
+
+  constructor(options: ZygoteOptions) {
+    mkdirSync(options.store, { recursive: true });
+    const [own, theirs] = native.socketpair();
+    const ids = [options.uid, options.gid].flatMap((range) => [String(range.base), String(range.count)]);
+    this.#process = spawn(LAUNCHER, [options.image, options.store, ...ids, '--', ...RUNTIME], {
+      stdio: ['ignore', 'pipe', 'pipe', theirs],
+      env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
+    });
+    closeSync(theirs);
+    this.#controlFd = own;
+    this.#control = new Socket({ fd: own, readable: true, writable: true });
+    this.#control.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#control.on('error', (error) => log.warn({ error }, 'zygote: control socket'));
+    this.ready = new Promise((resolve, reject) => {
+      this.#onReady = resolve;
+      this.#process.once('error', reject);
+      this.#process.once('exit', (code, signal) => reject(new Error(`zygote ended before it was warm: ${code ?? signal}`)));
+    });
+    // Whoever awaits `ready` handles it; nobody may be awaiting it any more when it is rejected at the end.
+    this.ready.catch(() => undefined);
+    this.ended = new Promise((resolve) => {
+      this.#process.once('exit', () => {
+        this.#end();
+        resolve();
+      });
+    });
+    for (const stream of [this.#process.stdout, this.#process.stderr]) {
+      stream?.on('data', (text: Buffer) => log.warn({ text: text.toString().trimEnd() }, 'zygote'));
+    }
+  }
+
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  get live(): number {
+    return this.#sandboxes.size;
+  }
+
+  /**
+   * Forks a sandbox. `fds` are channel, stdout, stderr and the cgroup.procs files; the caller closes its copies.
+   * `onExit` is called once, when the sandbox has been reaped.
+   */
+  fork(slot: number, scratchMb: number, fds: readonly number[], onExit: (exit: Exit) => void): void {
+    this.forks++;
+    this.#sandboxes.set(slot, onExit);
+    native.sendWithDescriptors(this.#controlFd, encode(ControlKind.FORK, slot, FIRST_SANDBOX_UID + slot, scratchMb), fds);
+  }
+
+  /** Ends a sandbox by SIGKILL to its PID 1; the answer is the call of its onExit. */
+  kill(slot: number): void {
+    if (this.#alive && this.#sandboxes.has(slot)) {
+      native.sendWithDescriptors(this.#controlFd, encode(ControlKind.KILL, slot, 0, 0), []);
+    }
+  }
+
+  /** Ends the zygote and all its sandboxes. */
+  async stop(): Promise<void> {
+    this.#control.destroy();
+    this.#process.kill('SIGKILL');
+    await this.ended;
+  }
+
+  #read(chunk: Buffer): void {
+    let bytes = this.#buffer.length > 0 ? Buffer.concat([this.#buffer, chunk]) : chunk;
+    for (; bytes.length >= CONTROL_BYTES; bytes = bytes.subarray(CONTROL_BYTES)) this.#handle(bytes);
+    this.#buffer = bytes;
+  }
+
+  #handle(message: Buffer): void {
+    const kind = message.readUInt32LE(0);
+    const slot = message.readUInt32LE(4);
+    const a = message.readInt32LE(8);
+    if (kind === ControlKind.HELLO) {
+      if (a !== CONTROL_VERSION) throw new Error(`zygote speaks version ${a}, worker ${CONTROL_VERSION}; run: npm run setup`);
+      this.#onReady();
+    } else if (kind === ControlKind.EXITED) {
+      this.#exited(slot, decodeStatus(a));
+    } else if (kind === ControlKind.FORK_FAILED) {
+      log.error({ slot, errno: a }, 'zygote: fork failed');
+      this.#exited(slot, { code: 70, signal: undefined });
+    }
+  }
+
+  #exited(slot: number, exit: Exit): void {
+    const onExit = this.#sandboxes.get(slot);
+    this.#sandboxes.delete(slot);
+    onExit?.(exit);
+  }
+
+  #end(): void {
+    this.#alive = false;
+    this.#control.destroy();
+    for (const slot of [...this.#sandboxes.keys()]) {
+      this.#exited(slot, { code: undefined, signal: 'SIGKILL', zygoteLost: true });
+    }
+  }
+}
+
+/** wait(2): the low seven bits are the signal, the next byte the exit code. */
+function decodeStatus(status: number): Exit {
+  const signal = status & 0x7f;
+  if (signal === 0) return { code: (status >> 8) & 0xff, signal: undefined };
+  return { code: undefined, signal: signalNames.get(signal) ?? `signal ${signal}` };
+}
+
+function encode(kind: number, slot: number, a: number, b: number): Buffer {
+  const message = Buffer.alloc(CONTROL_BYTES);
+  message.writeUInt32LE(kind, 0);
+  message.writeUInt32LE(slot, 4);
+  message.writeInt32LE(a, 8);
+  message.writeInt32LE(b, 12);
+  return message;
+}
