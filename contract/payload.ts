@@ -1,31 +1,29 @@
 /**
  * The request and response payloads that travel as the body of a lane frame: gateway and sandbox look into them, Redis
- * and the worker do not.
+ * and the worker do not. No schema library here: this file is part of every sandbox.
  *
  *   bytes 0-3   length of the meta part, unsigned, little endian
  *   meta        JSON (RequestMeta or ResponseMeta)
  *   body        raw bytes
  */
-import { z } from 'zod';
 
 /** Header names in lower case, in order, repeated ones repeated (`set-cookie`). */
-const HeaderList = z.array(z.tuple([z.string(), z.string()]));
+export type HeaderList = [name: string, value: string][];
 
-export const RequestMeta = z.object({
+export interface RequestMeta {
   /** `http`: an HTTP request. `event`: the body is one JSON value, handed to `handler(event)` as it is. */
-  kind: z.enum(['http', 'event']),
-  method: z.string(),
+  readonly kind: 'http' | 'event';
+  readonly method: string;
   /** Absolute URL as the function sees it: the part before and including the function's name is taken off. */
-  url: z.string(),
-  headers: HeaderList,
-});
-export type RequestMeta = z.infer<typeof RequestMeta>;
+  readonly url: string;
+  readonly headers: HeaderList;
+}
 
-export const ResponseMeta = z.object({
-  status: z.int().min(200).max(599),
-  headers: HeaderList,
-});
-export type ResponseMeta = z.infer<typeof ResponseMeta>;
+/** Made by a sandbox, so hostile until the gateway has checked it: status 200 to 599, legal header names and values. */
+export interface ResponseMeta {
+  readonly status: number;
+  readonly headers: HeaderList;
+}
 
 const PREFIX_BYTES = 4;
 

@@ -13,7 +13,9 @@ export const DELEGATED = 'offshoot';
  * on hybrid hosts, whose v2 tree has no controllers). Throws, with the command that mends it, when nothing was handed over.
  */
 export function detectCgroups(): CgroupDriver {
-  const hasV2 = existsSync(`${MOUNT}/cgroup.controllers`) && readFileSync(`${MOUNT}/cgroup.controllers`, 'utf8').includes('memory');
+  const hasV2 =
+    existsSync(`${MOUNT}/cgroup.controllers`) &&
+    readFileSync(`${MOUNT}/cgroup.controllers`, 'utf8').includes('memory');
   if (hasV2) {
     const delegated = delegatedV2();
     if (delegated) return new CgroupV2Driver(delegated);

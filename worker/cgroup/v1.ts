@@ -2,7 +2,15 @@
 import { closeSync, existsSync, mkdirSync, openSync, realpathSync } from 'node:fs';
 import { native } from '../sandbox/native.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
-import { closeAll, openProcs, readKeyed, readPids, removeWhenEmpty, sweepDirectory, writeControl } from './files.ts';
+import {
+  closeAll,
+  openProcs,
+  readKeyed,
+  readPids,
+  removeWhenEmpty,
+  sweepDirectory,
+  writeControl,
+} from './files.ts';
 
 const CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
@@ -17,7 +25,12 @@ export class CgroupV1Driver implements CgroupDriver {
   /** `root` is where the hierarchies are mounted; `path` the directory that was handed over in each of them. */
   constructor(root: string, path: string) {
     const parent = (controller: Controller): string => `${realpathSync(`${root}/${controller}`)}/${path}`;
-    this.#parents = { cpu: parent('cpu'), cpuacct: parent('cpuacct'), memory: parent('memory'), pids: parent('pids') };
+    this.#parents = {
+      cpu: parent('cpu'),
+      cpuacct: parent('cpuacct'),
+      memory: parent('memory'),
+      pids: parent('pids'),
+    };
   }
 
   create(name: string, limits: CgroupLimits): Cgroup {

@@ -2,7 +2,15 @@
 import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { native } from '../sandbox/native.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
-import { closeAll, openProcs, readKeyed, readPids, removeWhenEmpty, sweepDirectory, writeControl } from './files.ts';
+import {
+  closeAll,
+  openProcs,
+  readKeyed,
+  readPids,
+  removeWhenEmpty,
+  sweepDirectory,
+  writeControl,
+} from './files.ts';
 
 /** Microseconds in `cpu.stat`. */
 const US_PER_MS = 1e3;

@@ -156,9 +156,11 @@ static int build_root(const struct plan *plan, struct failure *failure) {
 }
 
 // What a runtime must not do if its forks are to live, answered before it starts; everything else passes.
-//   madvise(.., MADV_DONTFORK)  V8 marks its heap so, and the heap is then missing in the child of a fork. The advice is
+//   madvise(.., MADV_DONTFORK)  V8 marks its heap so, and the heap is then missing in the child of a fork.
+//   The advice is
 //                               answered with success and not carried out.
-//   io_uring_setup              libuv's rings are memory shared with the kernel: a fork would share them with the zygote.
+//   io_uring_setup              libuv's rings are memory shared with the kernel: a fork would share them with
+//   the zygote.
 //                               ENOSYS is what libuv falls back from.
 // See ARCHITECTURE.md, "Fork, don't boot".
 static int install_fork_filter(struct failure *failure) {

@@ -6,8 +6,8 @@
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <seccomp.h>
-#include <stdio.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>

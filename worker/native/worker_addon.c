@@ -123,8 +123,7 @@ static napi_value number(napi_env env, double value) {
 static napi_value read_counter(napi_env env, napi_callback_info info) {
   char text[64];
   ssize_t length = pread(descriptor_argument(env, info), text, sizeof text - 1, 0);
-  if (length <= 0)
-    return number(env, -1);
+  if (length <= 0) return number(env, -1);
   text[length] = '\0';
   // "usage_usec 123": cgroup v2 names its figures, v1 does not.
   return number(env, strtod(text + strcspn(text, "0123456789"), NULL));

@@ -3,14 +3,18 @@
 //   serve(controlFd) -> channelFd   blocks; returns in each sandbox. In the zygote itself it returns -1 when
 //   the worker
 //                                   has gone, and throws when it cannot go on.
-//   exit(code)                      _exit(2): Node's own exit joins threads that a forked process does not
-//   have.
+//   socketpair() -> [fd, fd]        for the rehearsal
+//   randomSeed() -> number          31 bits of getrandom(2): a seed that owes nothing to a state shared with
+//   other forks exit(code)                      _exit(2): Node's own exit joins threads that a forked process
+//   does not have.
 #include "zygote.h"
 
 #include <node_api.h>
 #include <uv.h>
 
 #include <stdlib.h>
+#include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct zygote zygote;
@@ -50,11 +54,46 @@ static napi_value exit_now(napi_env env, napi_callback_info info) {
   _exit(code);
 }
 
+static napi_value make_socketpair(napi_env env, napi_callback_info info) {
+  (void)info;
+  int fds[2];
+  napi_value result, number;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+    napi_throw_error(env, NULL, "cannot make a socket pair");
+    return NULL;
+  }
+  napi_create_array_with_length(env, 2, &result);
+  for (uint32_t i = 0; i < 2; i++) {
+    napi_create_int32(env, fds[i], &number);
+    napi_set_element(env, result, i, number);
+  }
+  return result;
+}
+
+static napi_value random_seed(napi_env env, napi_callback_info info) {
+  (void)info;
+  uint32_t seed = 0;
+  napi_value result;
+  // Never short for so few bytes, getrandom(2); without it a sandbox must not start.
+  if (getrandom(&seed, sizeof seed, 0) != sizeof seed) _exit(1);
+  napi_create_uint32(env, seed & 0x7fffffffU, &result);
+  return result;
+}
+
 NAPI_MODULE_INIT() {
-  napi_value function;
-  napi_create_function(env, "serve", NAPI_AUTO_LENGTH, serve, NULL, &function);
-  napi_set_named_property(env, exports, "serve", function);
-  napi_create_function(env, "exit", NAPI_AUTO_LENGTH, exit_now, NULL, &function);
-  napi_set_named_property(env, exports, "exit", function);
+  const struct {
+    const char *name;
+    napi_callback function;
+  } functions[] = {
+      {"serve", serve},
+      {"socketpair", make_socketpair},
+      {"randomSeed", random_seed},
+      {"exit", exit_now},
+  };
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    napi_value function;
+    napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, NULL, &function);
+    napi_set_named_property(env, exports, functions[i].name, function);
+  }
   return exports;
 }

@@ -63,7 +63,10 @@ export class Sandbox {
   readonly #outputs: Socket[];
   readonly #outputFds: number[];
   readonly #sinks = new Map<number, InvocationSink>();
-  readonly #waiting = new Map<number, { resolve: (payload: Buffer) => void; reject: (error: Error) => void }>();
+  readonly #waiting = new Map<
+    number,
+    { resolve: (payload: Buffer) => void; reject: (error: Error) => void }
+  >();
   #nextHandle = 1;
   #uncredited = 0;
 
@@ -78,7 +81,9 @@ export class Sandbox {
     this.#channel = new Socket({ fd: channel, readable: true, writable: true });
     this.#outputFds = [stdout, stderr];
     this.#outputs = [this.#listen(stdout, 'stdout'), this.#listen(stderr, 'stderr')];
-    const reader = new ChannelReader(MAX_SANDBOX_FRAME_BYTES, (kind, handle, payload) => this.#receive(kind, handle, payload));
+    const reader = new ChannelReader(MAX_SANDBOX_FRAME_BYTES, (kind, handle, payload) =>
+      this.#receive(kind, handle, payload),
+    );
     this.#channel.on('data', (chunk: Buffer) => {
       try {
         reader.push(chunk);
@@ -110,7 +115,11 @@ export class Sandbox {
   }
 
   /** Makes the prepared sandbox that of a function. Settles when it is isolated; `ready` when the function is loaded. */
-  specialise(code: string, hostname: string, init: SandboxInit): { isolated: Promise<void>; ready: Promise<void> } {
+  specialise(
+    code: string,
+    hostname: string,
+    init: SandboxInit,
+  ): { isolated: Promise<void>; ready: Promise<void> } {
     const fixed = Buffer.alloc(SPECIALISE_BYTES);
     fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
     fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
@@ -183,7 +192,9 @@ export class Sandbox {
   #receive(kind: number, handle: number, payload: Buffer): void {
     if (kind === ChannelKind.SETUP_FAILED || kind === ChannelKind.LOAD_FAILED) {
       const text = kind === ChannelKind.SETUP_FAILED ? payload.toString('utf8') : 'the module failed to load';
-      this.#rejectAll(new SandboxStartError(text, kind === ChannelKind.LOAD_FAILED ? Buffer.from(payload) : undefined));
+      this.#rejectAll(
+        new SandboxStartError(text, kind === ChannelKind.LOAD_FAILED ? Buffer.from(payload) : undefined),
+      );
       return;
     }
     const waiting = this.#waiting.get(kind);

@@ -73,7 +73,9 @@ export class Zygote {
     this.ready = new Promise((resolve, reject) => {
       this.#onReady = resolve;
       this.#process.once('error', reject);
-      this.#process.once('exit', (code, signal) => reject(new Error(`zygote ended before it was warm: ${code ?? signal}`)));
+      this.#process.once('exit', (code, signal) =>
+        reject(new Error(`zygote ended before it was warm: ${code ?? signal}`)),
+      );
     });
     // Whoever awaits `ready` handles it; nobody may be awaiting it any more when it is rejected at the end.
     this.ready.catch(() => undefined);
@@ -103,7 +105,11 @@ export class Zygote {
   fork(slot: number, scratchMb: number, fds: readonly number[], onExit: (exit: Exit) => void): void {
     this.forks++;
     this.#sandboxes.set(slot, onExit);
-    native.sendWithDescriptors(this.#controlFd, encode(ControlKind.FORK, slot, FIRST_SANDBOX_UID + slot, scratchMb), fds);
+    native.sendWithDescriptors(
+      this.#controlFd,
+      encode(ControlKind.FORK, slot, FIRST_SANDBOX_UID + slot, scratchMb),
+      fds,
+    );
   }
 
   /** Ends a sandbox by SIGKILL to its PID 1; the answer is the call of its onExit. */
@@ -131,7 +137,8 @@ export class Zygote {
     const slot = message.readUInt32LE(4);
     const a = message.readInt32LE(8);
     if (kind === ControlKind.HELLO) {
-      if (a !== CONTROL_VERSION) throw new Error(`zygote speaks version ${a}, worker ${CONTROL_VERSION}; run: npm run setup`);
+      if (a !== CONTROL_VERSION)
+        throw new Error(`zygote speaks version ${a}, worker ${CONTROL_VERSION}; run: npm run setup`);
       this.#onReady();
     } else if (kind === ControlKind.EXITED) {
       this.#exited(slot, decodeStatus(a));
@@ -150,7 +157,7 @@ export class Zygote {
   #end(): void {
     this.#alive = false;
     this.#control.destroy();
-    for (const slot of [...this.#sandboxes.keys()]) {
+    for (const slot of this.#sandboxes.keys()) {
       this.#exited(slot, { code: undefined, signal: 'SIGKILL', zygoteLost: true });
     }
   }

@@ -18,6 +18,7 @@ const MAX_TEXT_CHARACTERS = 48 * 1024;
 /** The invocation that the code running now belongs to. */
 export const currentHandle = new AsyncLocalStorage<number>();
 
+/** To be called once; `send` is where the frames go at the time. */
 export function captureLogs(send: (handle: number, level: Uint8Array, text: Buffer) => void): void {
   const emit = (level: Level, text: string): void => {
     const mapped = mapPositions(text);

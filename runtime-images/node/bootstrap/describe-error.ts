@@ -20,7 +20,7 @@ export function describeError(thrown: unknown): DescribedError {
     return { name: 'Error', message: `a value that is not an Error was thrown: ${safeString(thrown)}` };
   }
   try {
-    const described: DescribedError = { name: String(thrown.name), message: String(thrown.message) };
+    const described: DescribedError = { name: thrown.name, message: thrown.message };
     if (typeof thrown.stack === 'string') described.stack = mapPositions(thrown.stack);
     return described;
   } catch (error) {

@@ -3,12 +3,17 @@
  * sandbox, and goes on as that sandbox. See ARCHITECTURE.md, "Fork, don't boot".
  */
 import { becomeSandbox } from './become-sandbox.ts';
-import { runSandbox } from './run-sandbox.ts';
-import { warmUp } from './warm-up.ts';
+import { captureLogs } from './capture-logs.ts';
+import { rehearse } from './rehearse.ts';
+import { SandboxRuntime } from './run-sandbox.ts';
 
 export interface ZygoteAddon {
   /** Blocks. Returns the descriptor of the channel in a sandbox, or -1 in the zygote when its worker has gone. */
   serve(controlFd: number): number;
+  /** Two connected stream sockets. */
+  socketpair(): [number, number];
+  /** 31 bits of the kernel's randomness, getrandom(2). */
+  randomSeed(): number;
   /** _exit(2), the only way out of a forked process. */
   exit(code: number): never;
 }
@@ -16,12 +21,21 @@ export interface ZygoteAddon {
 /** The launcher puts the control socket here. */
 const CONTROL_FD = 3;
 
-// eslint-disable-next-line typescript/no-require-imports -- a native addon can only be required.
+// oxlint-disable-next-line import/no-absolute-path -- its place in the image; a native addon can only be required.
 const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
-void warmUp().then(() => {
+let runtime: SandboxRuntime | undefined;
+captureLogs((handle, level, text) => runtime?.log(handle, level, text));
+
+void rehearse(addon, (rehearsed) => {
+  runtime = rehearsed;
+}).then(() => {
   const channelFd = addon.serve(CONTROL_FD);
   if (channelFd < 0) addon.exit(0);
   becomeSandbox(addon);
-  runSandbox(channelFd, addon);
+  const own = new SandboxRuntime(channelFd, (code) => addon.exit(code));
+  runtime = own;
+  process.on('exit', own.flush);
+  // Without this, Node would print the error and leave by an exit that a forked process cannot take.
+  process.on('uncaughtException', (error) => own.fail(error));
 });

@@ -1,0 +1,167 @@
+/**
+ * Takes calls from the lanes of all namespaces, in turn, while there is room; tells gateways which ones it has taken; and
+ * obeys their control frames.
+ */
+import type { Redis } from 'ioredis';
+import { keys } from '#contract/keys.ts';
+import {
+  decodeLaneFrame,
+  encodeLaneFrame,
+  LaneKind,
+  type CallHeader,
+  type ControlHeader,
+} from '#contract/lane.ts';
+import { TAKEN_NOTICE_MS } from '#contract/limits.ts';
+import { LaneReader, type LaneWriter } from '#storage/lane.ts';
+import { Execution, type ExecuteDeps } from './execute.ts';
+import { log } from './log.ts';
+
+export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
+  readonly capacity: number;
+  readonly writer: LaneWriter;
+  /** Two connections of the role `blocking`: for the lanes and for the control list, which is read even at capacity. */
+  readonly lanes: Redis;
+  readonly control: Redis;
+  readonly commands: Redis;
+}
+
+interface Taken {
+  readonly execution: Execution;
+  readonly gateway: string;
+  readonly at: number;
+}
+
+/** Namespaces are also read again this often, in case a REFRESH was lost. */
+const REFRESH_MS = 2_000;
+
+export class Consumer {
+  readonly #options: ConsumerOptions;
+  readonly #deps: ExecuteDeps;
+  readonly #lanes: LaneReader;
+  readonly #control: LaneReader;
+  readonly #running = new Map<string, Taken>();
+  /** Taken but not announced yet, oldest first. */
+  readonly #unannounced = new Map<string, Taken>();
+  #announcing: NodeJS.Timeout | undefined;
+  #refreshing: NodeJS.Timeout | undefined;
+  #lists: string[] = [];
+  #turn = 0;
+
+  constructor(options: ConsumerOptions) {
+    this.#options = options;
+    const reply = (gateway: string, frame: Buffer): void => {
+      options.writer
+        .push(keys.replies(gateway), frame)
+        .catch((error: unknown) =>
+          log.warn({ error: String(error) }, 'an answer could not be handed to Redis'),
+        );
+    };
+    this.#deps = { ...options, reply };
+    this.#lanes = new LaneReader({
+      blocking: options.lanes,
+      commands: options.commands,
+      keys: () => this.#rotated(),
+      count: () => options.capacity - this.#running.size,
+      onFrames: (_, frames) => frames.forEach((frame) => this.#take(frame)),
+      log,
+    });
+    this.#control = new LaneReader({
+      blocking: options.control,
+      commands: options.commands,
+      keys: () => [keys.control(options.workerId)],
+      count: () => 100,
+      onFrames: (_, frames) => frames.forEach((frame) => this.#obey(frame)),
+      log,
+    });
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  async start(): Promise<void> {
+    await this.refresh();
+    this.#refreshing = setInterval(() => void this.refresh(), REFRESH_MS);
+    this.#control.start();
+    this.#lanes.start();
+  }
+
+  /** Takes nothing more, and settles when all that was taken has been answered, or after `graceMs`. */
+  async drain(graceMs: number): Promise<void> {
+    clearInterval(this.#refreshing);
+    await this.#lanes.stop();
+    const end = performance.now() + graceMs;
+    while (this.#running.size > 0 && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await this.#control.stop();
+  }
+
+  /** Reads which namespaces there are. */
+  async refresh(): Promise<void> {
+    try {
+      const lists = (await this.#options.commands.smembers(keys.namespaces()))
+        .toSorted()
+        .map((name) => keys.lane(name));
+      if (lists.join() === this.#lists.join()) return;
+      this.#lists = lists;
+      this.#lanes.wake();
+    } catch {
+      // Redis is away, which its connection has logged; the old answer stands until it is back.
+    }
+  }
+
+  /** A BLMPOP serves the first list that has something, so starting elsewhere each time is what makes it fair. */
+  #rotated(): string[] {
+    if (this.#lists.length < 2) return this.#lists;
+    this.#turn = (this.#turn + 1) % this.#lists.length;
+    return [...this.#lists.slice(this.#turn), ...this.#lists.slice(0, this.#turn)];
+  }
+
+  #take(frame: Buffer): void {
+    const { kind, header, body } = decodeLaneFrame(frame);
+    if (kind !== LaneKind.CALL) throw new Error(`a lane holds a frame of kind ${kind}`);
+    const call = header as CallHeader;
+    // Nobody waits for it any more: running it now would be a surprise.
+    if (call.deadline < Date.now()) return;
+    const execution = new Execution(call, this.#deps);
+    const taken = { execution, gateway: call.gateway, at: performance.now() };
+    const wasFull = this.#running.size + 1 >= this.#options.capacity;
+    this.#running.set(call.id, taken);
+    this.#unannounced.set(call.id, taken);
+    if (!this.#announcing) this.#announcing = setTimeout(() => this.#announce(), TAKEN_NOTICE_MS);
+    void execution.execute(body).finally(() => {
+      const full = this.#running.size >= this.#options.capacity;
+      this.#running.delete(call.id);
+      this.#unannounced.delete(call.id);
+      if (full || wasFull) this.#lanes.wake();
+    });
+  }
+
+  /** Short calls are answered before their turn comes here, so only the others cost a frame, many of them together. */
+  #announce(): void {
+    this.#announcing = undefined;
+    const due = performance.now() - TAKEN_NOTICE_MS + 1;
+    const byGateway = new Map<string, string[]>();
+    for (const [id, { gateway, at }] of this.#unannounced) {
+      if (at > due) break;
+      this.#unannounced.delete(id);
+      const ids = byGateway.get(gateway);
+      if (ids) ids.push(id);
+      else byGateway.set(gateway, [id]);
+    }
+    for (const [gateway, ids] of byGateway) {
+      this.#deps.reply(gateway, encodeLaneFrame(LaneKind.TAKEN, { worker: this.#options.workerId, ids }));
+    }
+    if (this.#unannounced.size > 0) this.#announcing = setTimeout(() => this.#announce(), TAKEN_NOTICE_MS);
+  }
+
+  #obey(frame: Buffer): void {
+    const { kind, header } = decodeLaneFrame(frame);
+    const { id, bytes } = header as ControlHeader;
+    const execution = this.#running.get(id)?.execution;
+    if (kind === LaneKind.CANCEL) execution?.cancel();
+    if (kind === LaneKind.CREDIT) execution?.credit(bytes ?? 0);
+    if (kind === LaneKind.REFRESH) void this.refresh();
+  }
+}

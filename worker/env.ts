@@ -1,0 +1,50 @@
+/** The worker's environment, parsed once. A value that makes no sense stops the start with its name and the reason. */
+import { availableParallelism, totalmem } from 'node:os';
+import { z } from 'zod';
+
+const MB = 1024 * 1024;
+/** Rough cost of an idle sandbox with kernel memory and the worker's own share, for the default ceiling. */
+const SANDBOX_BYTES = 6 * MB;
+
+const Env = z.object({
+  /** redis://, rediss:// or unix:///path */
+  REDIS_URL: z.string().default('redis://127.0.0.1:6379'),
+  /** Directory of images, code and artifacts. */
+  OFFSHOOT_STATE: z.string().min(1),
+  /** Invocations that this worker takes at the same time. */
+  OFFSHOOT_CAPACITY: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(64 * availableParallelism()),
+  /** Live sandboxes of all functions together. */
+  OFFSHOOT_MAX_SANDBOXES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(Math.max(16, Math.min(4_000, Math.floor(totalmem() / 2 / SANDBOX_BYTES)))),
+  /** Sandboxes kept prepared for each runtime image and namespace in use. */
+  OFFSHOOT_PREPARED: z.coerce.number().int().min(0).default(4),
+  /** Seconds that an idle sandbox is kept. */
+  OFFSHOOT_KEEP_ALIVE_S: z.coerce.number().min(0).default(300),
+  /** Free memory of the host, in MB, below which idle sandboxes are given up. */
+  OFFSHOOT_MEMORY_RESERVE_MB: z.coerce
+    .number()
+    .min(0)
+    .default(Math.floor(totalmem() / MB / 16)),
+  /** Forks and minutes after which a zygote is replaced: forks of one share their address layout and hash seed. */
+  OFFSHOOT_ZYGOTE_FORKS: z.coerce.number().int().min(1).default(10_000),
+  OFFSHOOT_ZYGOTE_MINUTES: z.coerce.number().min(1).default(360),
+  /** Processes and threads of one sandbox. */
+  OFFSHOOT_SANDBOX_PIDS: z.coerce.number().int().min(8).default(128),
+  /** MB of writable file system of one sandbox (and as much again in /tmp); it counts as its memory. */
+  OFFSHOOT_SCRATCH_MB: z.coerce.number().int().min(1).default(512),
+});
+export type Env = z.infer<typeof Env>;
+
+export function parseEnv(source: NodeJS.ProcessEnv): Env {
+  const parsed = Env.safeParse(source);
+  if (parsed.success) return parsed.data;
+  const reasons = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
+  throw new Error(`the worker's environment is not usable:\n${reasons.join('\n')}`);
+}

@@ -1,0 +1,156 @@
+/** One invocation, from the moment at which this worker has taken it to the moment at which it has been answered. */
+import type { FunctionError, RunReport, Usage } from '#contract/invocation.ts';
+import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/lane.ts';
+import type { Outcome } from '#contract/outcome.ts';
+import { encodePayload } from '#contract/payload.ts';
+import type { Functions } from './functions.ts';
+import { InvocationLog } from './invocation-log.ts';
+import { log } from './log.ts';
+import type { Lease } from './pool/function-pool.ts';
+import type { Pool } from './pool/pool.ts';
+import { LoadFailedError } from './pool/start-function.ts';
+import { readError, Run } from './run.ts';
+import { describeExit } from './sandbox/sandbox.ts';
+import type { Redis } from 'ioredis';
+
+export interface ExecuteDeps {
+  readonly workerId: string;
+  readonly functions: Functions;
+  readonly pool: Pool;
+  /** Connection of the replies; logs go the same way, ahead of them. */
+  readonly redis: Redis;
+  /** Pushes a frame to the gateway that waits. */
+  readonly reply: (gateway: string, frame: Buffer) => void;
+}
+
+const LOADED = encodePayload({ status: 204, headers: [] }, new Uint8Array(0));
+
+export class Execution {
+  readonly #deps: ExecuteDeps;
+  readonly #call: CallHeader;
+  readonly #log: InvocationLog;
+  readonly #takenAt = performance.now();
+  #acquiredAt = 0;
+  #lease: Lease | undefined;
+  #run: Run | undefined;
+  #cancelled = false;
+
+  constructor(call: CallHeader, deps: ExecuteDeps) {
+    this.#call = call;
+    this.#deps = deps;
+    this.#log = new InvocationLog(deps.redis, call);
+  }
+
+  /** Never rejects: whatever happens, the gateway is told, and the sandbox is given back or gone. */
+  async execute(payload: Buffer): Promise<void> {
+    const { namespace, name, version: number, operation } = this.#call;
+    try {
+      const version = await this.#deps.functions.get(namespace, name, number);
+      if (!version)
+        return this.#fail('platform_error', { name: 'Error', message: `version ${number} does not exist` });
+
+      const lease = await this.#deps.pool.acquire(version);
+      this.#lease = lease;
+      this.#acquiredAt = performance.now();
+      for (const text of lease.member.loadOutput.splice(0)) this.#log.add(text);
+      if (this.#cancelled) return this.#fail('cancelled');
+      if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
+
+      const cpuBefore = lease.sandbox.cgroup.cpuMs();
+      const run = new Run(lease.sandbox, this.#call, version.manifest.timeout * 1000, payload, this.#log, {
+        head: (head) => this.#send(LaneKind.HEAD, undefined, head),
+        chunk: (bytes) => this.#send(LaneKind.CHUNK, undefined, bytes),
+      });
+      this.#run = run;
+      const end = await run.ended;
+      const usage = {
+        cpu: lease.sandbox.cgroup.cpuMs() - cpuBefore,
+        memoryPeak: lease.sandbox.cgroup.memoryPeak(),
+      };
+      if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
+      const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
+      this.#answer(kind, end.outcome, { ...end, usage }, end.payload);
+      await run.settled;
+      this.#log.flush();
+    } catch (error) {
+      this.#failToStart(error);
+    } finally {
+      this.#lease?.release();
+    }
+  }
+
+  cancel(): void {
+    this.#cancelled = true;
+    this.#run?.cancel();
+  }
+
+  credit(bytes: number): void {
+    this.#run?.credit(bytes);
+  }
+
+  #failToStart(error: unknown): void {
+    if (!(error instanceof LoadFailedError)) {
+      log.error({ error, call: this.#call }, 'an invocation failed in the worker');
+      return this.#fail('platform_error', readError(error));
+    }
+    for (const text of error.loadOutput) this.#log.add(text);
+    if (error.reason === 'platform_error')
+      log.error({ error, call: this.#call }, 'a sandbox could not be started');
+    const thrown = error.thrown ? parseError(error.thrown) : { name: 'Error', message: error.message };
+    if (error.thrown) {
+      this.#log.add({
+        time: Date.now(),
+        level: 'error',
+        text: thrown.stack ?? `${thrown.name}: ${thrown.message}`,
+      });
+    }
+    this.#fail(error.reason, thrown, error.exit && describeExit(error.exit));
+  }
+
+  #fail(outcome: Outcome, error?: FunctionError, exitCause?: string): void {
+    this.#answer(LaneKind.FAILED, outcome, { error, exitCause });
+  }
+
+  #answer(
+    kind: LaneKind,
+    outcome: Outcome,
+    facts: { error?: FunctionError | undefined; exitCause?: string | undefined; usage?: Usage },
+    payload?: Buffer,
+  ): void {
+    this.#log.flush(true);
+    const now = performance.now();
+    const acquired = this.#acquiredAt || now;
+    const init = this.#lease?.initMs ?? 0;
+    const report: RunReport = {
+      outcome,
+      worker: this.#deps.workerId,
+      timings: {
+        acquire: acquired - this.#takenAt - init,
+        init,
+        run: now - acquired,
+        total: now - this.#takenAt,
+      },
+      logBytes: this.#log.bytes,
+      logBytesDropped: this.#log.dropped,
+      ...(facts.error && { error: facts.error }),
+      ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
+      ...(facts.usage && { usage: facts.usage }),
+      ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
+      ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
+    };
+    this.#send(kind, report, payload);
+  }
+
+  #send(kind: LaneKind, report: RunReport | undefined, payload?: Buffer): void {
+    const header = { id: this.#call.id, worker: this.#deps.workerId, ...(report && { report }) };
+    this.#deps.reply(this.#call.gateway, encodeLaneFrame(kind, header, ...(payload ? [payload] : [])));
+  }
+}
+
+function parseError(json: Buffer): FunctionError {
+  try {
+    return readError(JSON.parse(json.toString('utf8')));
+  } catch {
+    return readError(undefined);
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * What one invocation prints: cut to lines, capped, stamped, and written to Redis twice: under the invocation's id, and
+ * in the stream of the function that `offshoot logs -f` follows.
+ */
+import type { Redis } from 'ioredis';
+import { LogLevel, type LogLine } from '#contract/invocation.ts';
+import { keys, LOG_STREAM_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
+import { MAX_LOG_BYTES, MAX_LOG_LINE_BYTES } from '#contract/limits.ts';
+
+/** Output as it came, not yet cut into lines. */
+export type LogText = LogLine;
+
+/** Lines are written together after this, or when the invocation ends. */
+const FLUSH_MS = 50;
+const LEVELS = LogLevel.options;
+
+/** A LOG frame of the channel: byte level, text. Undefined when it is neither. */
+export function readLogFrame(payload: Buffer): LogText | undefined {
+  const level = LEVELS[payload[0] ?? -1];
+  return level && { time: Date.now(), level, text: payload.toString('utf8', 1) };
+}
+
+export interface LogTarget {
+  readonly id: string;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export class InvocationLog {
+  readonly #redis: Redis;
+  readonly #target: LogTarget;
+  #lines: LogLine[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  /** Bytes kept, and bytes cut. */
+  bytes = 0;
+  dropped = 0;
+
+  /** `redis`: the connection that replies go out on, so that a log is there before the answer is. */
+  constructor(redis: Redis, target: LogTarget) {
+    this.#redis = redis;
+    this.#target = target;
+  }
+
+  add({ time, level, text }: LogText): void {
+    if (this.bytes >= MAX_LOG_BYTES) {
+      this.dropped += Buffer.byteLength(text);
+      return;
+    }
+    for (const line of text.endsWith('\n') ? text.slice(0, -1).split('\n') : text.split('\n')) {
+      this.#addLine({ time, level, text: line });
+    }
+  }
+
+  #addLine(line: LogLine): void {
+    let { text } = line;
+    const size = Buffer.byteLength(text);
+    const room = Math.min(MAX_LOG_LINE_BYTES, MAX_LOG_BYTES - this.bytes);
+    if (size > room) {
+      text = Buffer.from(text).subarray(0, Math.max(0, room)).toString('utf8');
+      this.dropped += size - Math.max(0, room);
+    }
+    this.bytes += Math.min(size, Math.max(0, room));
+    if (room > 0) this.#lines.push({ ...line, text });
+    this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS);
+  }
+
+  /** Sends what is there. Redis keeps the order: what is pushed to a lane afterwards arrives after it. */
+  flush(final = false): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (final && this.dropped > 0) {
+      const text = `${this.dropped} bytes of output were cut: an invocation keeps ${MAX_LOG_BYTES}, a line ${MAX_LOG_LINE_BYTES}`;
+      this.#lines.push({ time: Date.now(), level: 'platform', text });
+    }
+    if (this.#lines.length === 0) return;
+    const lines = this.#lines;
+    this.#lines = [];
+    const { id, namespace, name } = this.#target;
+    this.#redis
+      .pipeline()
+      .rpush(keys.logs(id), ...lines.map((line) => JSON.stringify(line)))
+      .expire(keys.logs(id), RECORD_TTL_S)
+      .xadd(
+        keys.logStream(namespace, name),
+        'MAXLEN',
+        '~',
+        LOG_STREAM_LENGTH,
+        '*',
+        'i',
+        id,
+        'l',
+        JSON.stringify(lines),
+      )
+      .exec()
+      // Redis is away; the caller's answer cannot be delivered either, and that is what gets reported.
+      .catch(() => undefined);
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * The decisions of the pool, as functions of what it sees: no clock, no I/O, no state.
+ */
+import type { AcquireKind, ColdReason } from '#contract/invocation.ts';
+
+/** What the pool has for one version of a function. */
+export interface FunctionView {
+  /** Invocations that wait for a sandbox of it. */
+  readonly waiting: number;
+  /** Sandboxes on their way: being made, isolated or loaded. */
+  readonly starting: number;
+}
+
+/** What the pool has in all. */
+export interface PoolView {
+  readonly total: number;
+  readonly ceiling: number;
+  /** Sandboxes that could be given up for another function. */
+  readonly idle: number;
+  readonly prepared: number;
+}
+
+/** Starts of one function that go on at the same time: more would only wait for each other's processor. */
+export const MAX_STARTING = 4;
+
+/**
+ * Should another sandbox of the function be started? Never more at once than wait for one, so a burst of short calls is
+ * served by the sandboxes that come free, and a burst of long ones gets as many as there are calls.
+ */
+export function shouldStart(fn: FunctionView, pool: PoolView): boolean {
+  if (fn.starting >= Math.min(fn.waiting, MAX_STARTING)) return false;
+  // At the ceiling a start takes the place of a prepared or an idle sandbox; without one the call waits.
+  return pool.total < pool.ceiling || pool.idle > 0 || pool.prepared > 0;
+}
+
+/** How many sandboxes to prepare now for an image that has `prepared` of them and `starting` under way. */
+export function preparedWanted(floor: number, prepared: number, starting: number, pool: PoolView): number {
+  const room = Math.max(0, pool.ceiling - pool.total);
+  return Math.max(0, Math.min(floor - prepared - starting, room));
+}
+
+export interface IdleView<Key> {
+  readonly key: Key;
+  /** When it was last used; milliseconds of any clock. */
+  readonly usedAt: number;
+}
+
+export interface EvictionPressure {
+  readonly now: number;
+  readonly keepAliveMs: number;
+  /** How many must go whatever their age: over the ceiling, or short of memory. */
+  readonly excess: number;
+}
+
+/** Which idle sandboxes to end: all that are older than the keep-alive, and the least recently used of the rest. */
+export function chooseEvictions<Key>(idle: readonly IdleView<Key>[], pressure: EvictionPressure): Key[] {
+  const oldestFirst = idle.toSorted((a, b) => a.usedAt - b.usedAt);
+  const expired = oldestFirst.filter(({ usedAt }) => pressure.now - usedAt >= pressure.keepAliveMs).length;
+  return oldestFirst.slice(0, Math.max(expired, pressure.excess)).map(({ key }) => key);
+}
+
+/** Sandboxes to give up at once when the host is short of memory: a tenth, so that pressure is met in a few steps. */
+export function memoryExcess(availableMb: number, reserveMb: number, idle: number): number {
+  return availableMb >= reserveMb ? 0 : Math.ceil(idle / 10);
+}
+
+/** What the pool remembers of a function. */
+export interface FunctionHistory {
+  /** Sandboxes of this version that are alive, in whatever state. */
+  readonly live: number;
+  /** Has any sandbox of this version ever been ready? */
+  readonly everReady: boolean;
+  /** Has another version of the function been run by this worker? */
+  readonly otherVersion: boolean;
+  /** How the last sandbox of this version ended. */
+  readonly lastEnd: 'evicted' | 'died' | undefined;
+}
+
+/** Why there was no idle sandbox for a call: what `offshoot trace` shows beside a cold start. */
+export function explainCold(history: FunctionHistory): ColdReason {
+  if (!history.everReady) return history.otherVersion ? 'new_version' : 'first_call';
+  if (history.live > 0) return 'all_busy';
+  return history.lastEnd === 'died' ? 'sandbox_ended' : 'evicted';
+}
+
+/** A zygote is replaced after so many forks or so long; see ARCHITECTURE.md on what forks of one zygote share. */
+export function shouldRotate(
+  zygote: { forks: number; ageMs: number },
+  limits: { forks: number; ageMs: number },
+): boolean {
+  return zygote.forks >= limits.forks || zygote.ageMs >= limits.ageMs;
+}
+
+export type { AcquireKind };

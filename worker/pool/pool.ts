@@ -1,0 +1,232 @@
+/**
+ * The sandboxes of this worker. Decisions are in policy.ts; this is the state they are made on, and the doing.
+ */
+import { freemem } from 'node:os';
+import type { Runtime } from '#contract/manifest.ts';
+import type { CodeStore } from '../code-store.ts';
+import type { LoadedVersion } from '../functions.ts';
+import { log } from '../log.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import type { Zygotes } from '../zygotes.ts';
+import { FunctionPool, type Lease, type Member } from './function-pool.ts';
+import {
+  chooseEvictions,
+  explainCold,
+  memoryExcess,
+  preparedWanted,
+  shouldStart,
+  type PoolView,
+} from './policy.ts';
+import type { SandboxFactory } from './sandbox-factory.ts';
+import { startFunction } from './start-function.ts';
+
+export interface PoolOptions {
+  readonly ceiling: number;
+  readonly preparedFloor: number;
+  readonly keepAliveMs: number;
+  readonly memoryReserveMb: number;
+  readonly factory: SandboxFactory;
+  readonly zygotes: Zygotes;
+  readonly code: CodeStore;
+}
+
+interface PreparedShelf {
+  readonly runtime: Runtime;
+  readonly namespace: string;
+  readonly sandboxes: Sandbox[];
+  starting: number;
+}
+
+const TIDY_INTERVAL_MS = 1_000;
+const MB = 1024 * 1024;
+
+export class Pool {
+  readonly #options: PoolOptions;
+  readonly #functions = new Map<string, FunctionPool>();
+  readonly #prepared = new Map<string, PreparedShelf>();
+  readonly #tidying: NodeJS.Timeout;
+  #stopping = false;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    this.#tidying = setInterval(() => this.#tidy(), TIDY_INTERVAL_MS);
+  }
+
+  /** A sandbox with the function loaded. Rejects with what startFunction() throws. */
+  acquire(version: LoadedVersion): Lease | Promise<Lease> {
+    let fn = this.#functions.get(version.key);
+    if (!fn) {
+      fn = new FunctionPool(version, () => this.#pumpAll());
+      this.#functions.set(version.key, fn);
+    }
+    const lease = fn.take();
+    if (lease) return lease;
+    const waiting = fn.wait();
+    this.#pump(fn);
+    return waiting;
+  }
+
+  /** Makes a zygote and its prepared sandboxes ready before the first call needs them. */
+  async warm(runtime: Runtime, namespace: string): Promise<void> {
+    await this.#options.zygotes.get(runtime, namespace);
+    this.#refill(this.#shelf(runtime, namespace));
+  }
+
+  counts(): { prepared: number; idle: number; busy: number } {
+    let idle = 0;
+    let busy = 0;
+    for (const { members } of this.#functions.values()) {
+      for (const { active } of members) {
+        if (active > 0) busy++;
+        else idle++;
+      }
+    }
+    let prepared = 0;
+    for (const { sandboxes } of this.#prepared.values()) prepared += sandboxes.length;
+    return { prepared, idle, busy };
+  }
+
+  /** Ends every sandbox; the zygotes end with their owner. */
+  stop(): void {
+    this.#stopping = true;
+    clearInterval(this.#tidying);
+    for (const { sandboxes } of this.#prepared.values()) for (const sandbox of sandboxes) sandbox.kill();
+    for (const { members } of this.#functions.values()) for (const { sandbox } of members) sandbox.kill();
+  }
+
+  get #view(): PoolView {
+    const { prepared, idle } = this.counts();
+    return { total: this.#options.factory.live, ceiling: this.#options.ceiling, idle, prepared };
+  }
+
+  #pumpAll(): void {
+    // Only a pool at its ceiling keeps calls waiting for another function's sandbox.
+    if (this.#options.factory.live < this.#options.ceiling) return;
+    for (const fn of this.#functions.values()) if (fn.view.waiting > 0) this.#pump(fn);
+  }
+
+  #pump(fn: FunctionPool): void {
+    while (!this.#stopping && shouldStart(fn.view, this.#view)) {
+      fn.starting++;
+      void this.#start(fn);
+    }
+  }
+
+  async #start(fn: FunctionPool): Promise<void> {
+    const coldReason = explainCold({ ...fn.history(this.#hasOtherVersion(fn)), live: fn.members.size });
+    try {
+      const view = this.#view;
+      if (view.total >= view.ceiling) await this.#makeRoom();
+      const started = await startFunction(fn.version, this.#options, () => this.#takePrepared(fn.version));
+      const member: Member = {
+        ...started,
+        owner: fn,
+        coldReason,
+        served: 0,
+        active: 0,
+        usedAt: performance.now(),
+      };
+      fn.members.add(member);
+      fn.everReady = true;
+      void member.sandbox.ended.then(() => this.#ended(member));
+      fn.offer(member);
+    } catch (error) {
+      fn.fail(error);
+    } finally {
+      fn.starting--;
+      this.#pump(fn);
+      this.#refill(this.#shelf(fn.version.manifest.runtime, fn.version.namespace));
+    }
+  }
+
+  #ended(member: Member): void {
+    const fn = member.owner;
+    if (fn.members.delete(member)) fn.lastEnd = 'died';
+    this.#pump(fn);
+  }
+
+  #hasOtherVersion(fn: FunctionPool): boolean {
+    const prefix = `${fn.version.namespace}/${fn.version.name}@`;
+    for (const [key, other] of this.#functions)
+      if (other !== fn && other.everReady && key.startsWith(prefix)) return true;
+    return false;
+  }
+
+  #shelf(runtime: Runtime, namespace: string): PreparedShelf {
+    const key = `${runtime}/${namespace}`;
+    let shelf = this.#prepared.get(key);
+    if (!shelf) {
+      shelf = { runtime, namespace, sandboxes: [], starting: 0 };
+      this.#prepared.set(key, shelf);
+    }
+    return shelf;
+  }
+
+  #takePrepared(version: LoadedVersion): Sandbox | undefined {
+    const { sandboxes } = this.#shelf(version.manifest.runtime, version.namespace);
+    for (;;) {
+      const sandbox = sandboxes.shift();
+      if (!sandbox || !sandbox.exit) return sandbox;
+    }
+  }
+
+  /** One at a time, after the starts that calls wait for: a prepared sandbox is for the next burst, not for this one. */
+  #refill(shelf: PreparedShelf): void {
+    if (this.#stopping || shelf.starting > 0 || [...this.#functions.values()].some((fn) => fn.starting > 0))
+      return;
+    const { preparedFloor, factory, zygotes } = this.#options;
+    if (preparedWanted(preparedFloor, shelf.sandboxes.length, shelf.starting, this.#view) === 0) return;
+    shelf.starting++;
+    zygotes
+      .get(shelf.runtime, shelf.namespace)
+      .then((zygote) => factory.make(zygote))
+      .then((sandbox) => {
+        shelf.sandboxes.push(sandbox);
+        void sandbox.ended.then(() => {
+          const at = shelf.sandboxes.indexOf(sandbox);
+          if (at >= 0) shelf.sandboxes.splice(at, 1);
+        });
+        shelf.starting--;
+        this.#refill(shelf);
+      })
+      .catch((error: unknown) => {
+        shelf.starting--;
+        log.error({ error }, 'a sandbox could not be prepared');
+      });
+  }
+
+  /** Ends the least recently used idle sandbox, or a prepared one, and waits until it is gone. */
+  async #makeRoom(): Promise<void> {
+    const [victim] = this.#evict(1);
+    const sandbox =
+      victim ?? [...this.#prepared.values()].find(({ sandboxes }) => sandboxes.length > 0)?.sandboxes.shift();
+    sandbox?.kill();
+    await sandbox?.ended;
+  }
+
+  #idle(): { key: Member; usedAt: number }[] {
+    const idle = [];
+    for (const { members } of this.#functions.values()) {
+      for (const member of members)
+        if (member.active === 0) idle.push({ key: member, usedAt: member.usedAt });
+    }
+    return idle;
+  }
+
+  #evict(excess: number, keepAliveMs = Number.POSITIVE_INFINITY): Sandbox[] {
+    const victims = chooseEvictions(this.#idle(), { now: performance.now(), keepAliveMs, excess });
+    for (const member of victims) {
+      member.owner.members.delete(member);
+      member.owner.lastEnd = 'evicted';
+      member.sandbox.kill();
+    }
+    return victims.map(({ sandbox }) => sandbox);
+  }
+
+  #tidy(): void {
+    const idle = this.#idle().length;
+    this.#evict(memoryExcess(freemem() / MB, this.#options.memoryReserveMb, idle), this.#options.keepAliveMs);
+    this.#options.zygotes.retire();
+    for (const shelf of this.#prepared.values()) this.#refill(shelf);
+  }
+}

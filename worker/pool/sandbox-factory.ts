@@ -1,0 +1,65 @@
+/** Makes sandboxes: a slot, a cgroup and a fork each; and takes the three back when the sandbox has ended. */
+import { randomBytes } from 'node:crypto';
+import type { CgroupDriver, CgroupLimits } from '../cgroup/driver.ts';
+import { log } from '../log.ts';
+import { Sandbox } from '../sandbox/sandbox.ts';
+import { Slots } from '../sandbox/slots.ts';
+import type { Zygote } from '../sandbox/zygote.ts';
+
+const MB = 1024 * 1024;
+/** A prepared sandbox has no function yet; this is enough to wait in, and bounds what a mistake could take. */
+const PREPARED_LIMITS = { memoryBytes: 64 * MB, cpu: 1 };
+
+export interface SandboxFactoryOptions {
+  readonly workerId: string;
+  readonly cgroups: CgroupDriver;
+  readonly pids: number;
+  readonly scratchMb: number;
+}
+
+export class SandboxFactory {
+  readonly #options: SandboxFactoryOptions;
+  readonly #slots = new Slots();
+  readonly #live = new Set<Sandbox>();
+
+  constructor(options: SandboxFactoryOptions) {
+    this.#options = options;
+  }
+
+  /** Sandboxes alive in whatever state, those that are ending included. */
+  get live(): number {
+    return this.#live.size;
+  }
+
+  /** Settles when the sandbox is prepared. Rejects with a SandboxStartError when it could not be made. */
+  async make(zygote: Zygote): Promise<Sandbox> {
+    const { workerId, cgroups, pids, scratchMb } = this.#options;
+    const slot = this.#slots.take();
+    const id = randomBytes(6).toString('hex');
+    const cgroup = cgroups.create(`${workerId}-${id}`, { ...PREPARED_LIMITS, pids });
+    let sandbox: Sandbox;
+    try {
+      sandbox = new Sandbox({ id, slot, scratchMb, cgroup, zygote });
+    } catch (error) {
+      this.#slots.free(slot);
+      await cgroup.remove();
+      throw error;
+    }
+    this.#live.add(sandbox);
+    void sandbox.ended.then(async () => {
+      this.#live.delete(sandbox);
+      this.#slots.free(slot);
+      await cgroup
+        .remove()
+        .catch((error: unknown) => log.warn({ error, id }, 'a cgroup could not be removed'));
+    });
+    await sandbox.prepared;
+    return sandbox;
+  }
+
+  /** Gives a prepared sandbox the limits of its function, before it learns which one that is. */
+  limit(sandbox: Sandbox, memoryMb: number, cpu: number): void {
+    const limits: CgroupLimits = { memoryBytes: memoryMb * MB, cpu, pids: this.#options.pids };
+    sandbox.cgroup.setLimits(limits);
+  }
+}

@@ -1,0 +1,127 @@
+/** From nothing, or from a prepared sandbox, to one that has its function loaded. */
+import { ChannelKind } from '#contract/channel.ts';
+import type { AcquireKind } from '#contract/invocation.ts';
+import type { CodeStore } from '../code-store.ts';
+import type { LoadedVersion } from '../functions.ts';
+import { readLogFrame, type LogText } from '../invocation-log.ts';
+import { type Sandbox, SandboxStartError } from '../sandbox/sandbox.ts';
+import type { Exit } from '../sandbox/zygote.ts';
+import type { Zygotes } from '../zygotes.ts';
+import type { SandboxFactory } from './sandbox-factory.ts';
+
+/** What a module may write while it loads before the rest is dropped. */
+const MAX_LOAD_OUTPUT_LINES = 1_000;
+
+export interface Started {
+  readonly sandbox: Sandbox;
+  readonly kind: AcquireKind;
+  readonly initMs: number;
+  readonly loadOutput: LogText[];
+}
+
+/** The sandbox is gone; why is in these facts. */
+export class LoadFailedError extends Error {
+  override readonly name = 'LoadFailedError';
+  readonly reason: 'load_error' | 'load_timeout' | 'out_of_memory' | 'exited' | 'crashed' | 'platform_error';
+  readonly exit: Exit | undefined;
+  /** JSON of the error that the module threw, unchecked. */
+  readonly thrown: Buffer | undefined;
+  readonly loadOutput: LogText[];
+
+  constructor(
+    reason: LoadFailedError['reason'],
+    message: string,
+    facts: { exit?: Exit | undefined; thrown?: Buffer | undefined; loadOutput?: LogText[] } = {},
+  ) {
+    super(message);
+    this.reason = reason;
+    this.exit = facts.exit;
+    this.thrown = facts.thrown;
+    this.loadOutput = facts.loadOutput ?? [];
+  }
+}
+
+interface Parts {
+  readonly code: CodeStore;
+  readonly zygotes: Zygotes;
+  readonly factory: SandboxFactory;
+}
+
+/** Throws LoadFailedError, after the processes of the failed sandbox are gone. */
+export async function startFunction(
+  version: LoadedVersion,
+  parts: Parts,
+  takePrepared: () => Sandbox | undefined,
+): Promise<Started> {
+  const { manifest, namespace, name } = version;
+  let sandbox: Sandbox;
+  let kind: AcquireKind = 'prepared';
+  let directory: string;
+  try {
+    directory = await parts.code.ensure(namespace, version.digest);
+    const prepared = takePrepared();
+    if (!prepared) kind = 'cold';
+    sandbox = prepared ?? (await parts.factory.make(await parts.zygotes.get(manifest.runtime, namespace)));
+    parts.factory.limit(sandbox, manifest.memory, manifest.cpu);
+  } catch (error) {
+    throw new LoadFailedError('platform_error', error instanceof Error ? error.message : String(error));
+  }
+
+  const loadOutput: LogText[] = [];
+  const collect = (line: LogText | undefined): void => {
+    if (line && loadOutput.length < MAX_LOAD_OUTPUT_LINES) loadOutput.push(line);
+  };
+  sandbox.onUnclaimed = {
+    frame: (frameKind, payload) => frameKind === ChannelKind.LOG && collect(readLogFrame(payload)),
+    output: (level, bytes) => collect({ time: Date.now(), level, text: bytes.toString('utf8') }),
+  };
+  const { isolated, ready } = sandbox.specialise(directory, name, {
+    namespace,
+    name,
+    version: version.version,
+    entry: version.entryFile,
+    env: manifest.env,
+    memory: manifest.memory,
+    timeout: manifest.timeout,
+  });
+  let timedOut = false;
+  const clock = setTimeout(() => {
+    timedOut = true;
+    sandbox.kill();
+  }, manifest.initTimeout * 1000);
+  try {
+    await isolated;
+    const start = performance.now();
+    await ready;
+    return { sandbox, kind, initMs: performance.now() - start, loadOutput };
+  } catch (error) {
+    sandbox.kill();
+    const oom = sandbox.cgroup.oomKills() > 0;
+    const exit = await sandbox.ended;
+    const thrown = error instanceof SandboxStartError ? error.payload : undefined;
+    const message = error instanceof Error ? error.message : String(error);
+    throw new LoadFailedError(classify({ timedOut, oom, thrown, exit }), message, {
+      exit,
+      thrown,
+      loadOutput,
+    });
+  } finally {
+    clearTimeout(clock);
+    sandbox.onUnclaimed = undefined;
+  }
+}
+
+const SETUP_FAILED_STATUS = 70;
+
+function classify(facts: {
+  timedOut: boolean;
+  oom: boolean;
+  thrown: Buffer | undefined;
+  exit: Exit;
+}): LoadFailedError['reason'] {
+  if (facts.timedOut) return 'load_timeout';
+  if (facts.oom) return 'out_of_memory';
+  if (facts.thrown) return 'load_error';
+  if (facts.exit.zygoteLost || facts.exit.code === SETUP_FAILED_STATUS) return 'platform_error';
+  return facts.exit.signal ? 'crashed' : 'exited';
+}

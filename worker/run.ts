@@ -1,0 +1,195 @@
+/**
+ * One run of a function in a sandbox: hands over the request, passes the answer on, watches the clock, and says how it
+ * ended. Settles only when the code has stopped: a caller is never told "timeout" while the function still runs.
+ */
+import { ChannelKind, type FailedReport } from '#contract/channel.ts';
+import type { FunctionError } from '#contract/invocation.ts';
+import type { CallHeader } from '#contract/lane.ts';
+import type { Outcome } from '#contract/outcome.ts';
+import { readLogFrame, type InvocationLog } from './invocation-log.ts';
+import { describeExit, type InvocationSink, type Sandbox } from './sandbox/sandbox.ts';
+
+/** How a run ended. `payload` is the response when all of it came in one piece. */
+export interface RunEnd {
+  readonly outcome: Outcome;
+  readonly error?: FunctionError;
+  readonly exitCause?: string;
+  readonly payload?: Buffer;
+  /** Part of the response has been passed on already. */
+  readonly streamed: boolean;
+}
+
+/** Where a streamed response goes. */
+export interface StreamTarget {
+  head(payload: Buffer): void;
+  chunk(bytes: Buffer): void;
+}
+
+const MAX_ERROR_TEXT = 16 * 1024;
+
+export class Run implements InvocationSink {
+  /** Settles with the answer, or with why there is none. */
+  readonly ended: Promise<RunEnd>;
+  /** Settles when the sandbox can take the next invocation, or is gone. */
+  readonly settled: Promise<void>;
+  readonly #sandbox: Sandbox;
+  readonly #log: InvocationLog;
+  readonly #target: StreamTarget;
+  readonly #handle: number;
+  readonly #clock: NodeJS.Timeout;
+  #killedFor: 'timeout' | 'cancelled' | 'response_too_large' | undefined;
+  #streamed = false;
+  #uncredited = 0;
+  #done = false;
+  #end: (end: RunEnd) => void = () => undefined;
+  #settle: () => void = () => undefined;
+
+  constructor(
+    sandbox: Sandbox,
+    call: Pick<CallHeader, 'id' | 'traceparent' | 'tracestate'>,
+    timeoutMs: number,
+    payload: Buffer,
+    log: InvocationLog,
+    target: StreamTarget,
+  ) {
+    this.#sandbox = sandbox;
+    this.#log = log;
+    this.#target = target;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    this.settled = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    this.#clock = setTimeout(() => this.#stop('timeout'), timeoutMs);
+    const { id, traceparent, tracestate } = call;
+    const context = {
+      id,
+      remainingMs: timeoutMs,
+      traceparent,
+      ...(tracestate !== undefined && { tracestate }),
+    };
+    this.#handle = sandbox.invoke(context, payload, this);
+    void sandbox.ended.then(() => this.#sandboxEnded());
+  }
+
+  cancel(): void {
+    this.#stop('cancelled');
+  }
+
+  /** The gateway has passed on so many bytes of the stream. */
+  credit(bytes: number): void {
+    this.#uncredited -= bytes;
+    this.#sandbox.credit(bytes);
+  }
+
+  frame(kind: number, payload: Buffer): void {
+    switch (kind) {
+      case ChannelKind.RESULT:
+        return this.#finish({ outcome: 'ok', payload, streamed: false });
+      case ChannelKind.HEAD:
+        if (this.#done || this.#streamed) return;
+        this.#streamed = true;
+        return this.#target.head(payload);
+      case ChannelKind.CHUNK:
+        return this.#passOn(payload);
+      case ChannelKind.END:
+        if (this.#streamed) this.#finish({ outcome: 'ok', streamed: true });
+        return;
+      case ChannelKind.FAILED:
+        return this.#finish({ ...readFailure(payload), streamed: this.#streamed });
+      case ChannelKind.LOG: {
+        const text = readLogFrame(payload);
+        if (text) this.#log.add(text);
+        return;
+      }
+      case ChannelKind.SETTLED:
+        return this.#close();
+      default:
+        // Nothing honest sends anything else.
+        this.#sandbox.kill();
+    }
+  }
+
+  output(level: 'stdout' | 'stderr', bytes: Buffer): void {
+    this.#log.add({ time: Date.now(), level, text: bytes.toString('utf8') });
+  }
+
+  #passOn(bytes: Buffer): void {
+    if (this.#done || !this.#streamed) return;
+    this.#uncredited += bytes.length;
+    this.#sandbox.addUncredited(bytes.length);
+    this.#target.chunk(bytes);
+  }
+
+  #stop(reason: 'timeout' | 'cancelled'): void {
+    if (this.#killedFor) return;
+    this.#killedFor = reason;
+    if (this.#done) {
+      const text = `work left to waitUntil() was ended: ${reason === 'timeout' ? 'the time limit is over' : 'the invocation was cancelled'}`;
+      this.#log.add({ time: Date.now(), level: 'platform', text });
+    }
+    this.#sandbox.kill();
+  }
+
+  /** The first answer counts; what a function says after it does not. */
+  #finish(end: RunEnd): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#end(end);
+  }
+
+  #sandboxEnded(): void {
+    const { exit, cgroup } = this.#sandbox;
+    if (exit && !this.#done) {
+      const exitCause = describeExit(exit);
+      // The kernel ends a whole cgroup for memory by the same signal that we use, so its counter is asked first.
+      const outcome =
+        this.#killedFor ??
+        (cgroup.oomKills() > 0
+          ? 'out_of_memory'
+          : exit.zygoteLost
+            ? 'platform_error'
+            : exit.signal
+              ? 'crashed'
+              : 'exited');
+      this.#finish({ outcome, exitCause, streamed: this.#streamed });
+    }
+    this.#close();
+  }
+
+  #close(): void {
+    clearTimeout(this.#clock);
+    this.#sandbox.release(this.#handle);
+    if (this.#uncredited > 0) this.#sandbox.credit(this.#uncredited);
+    this.#uncredited = 0;
+    this.#settle();
+  }
+}
+
+/** What a sandbox says of its failure is a tenant's word: read what fits, cut what is long. */
+export function readFailure(payload: Buffer): { outcome: 'error' | 'bad_response'; error: FunctionError } {
+  let report: Partial<FailedReport> = {};
+  try {
+    report = JSON.parse(payload.toString('utf8')) as Partial<FailedReport>;
+  } catch {
+    // Falls through to the text below.
+  }
+  return {
+    outcome: report?.outcome === 'bad_response' ? 'bad_response' : 'error',
+    error: readError(report?.error),
+  };
+}
+
+export function readError(value: unknown): FunctionError {
+  const given = (typeof value === 'object' && value !== null ? value : {}) as Partial<
+    Record<keyof FunctionError, unknown>
+  >;
+  const text = (part: unknown, otherwise: string): string =>
+    typeof part === 'string' ? part.slice(0, MAX_ERROR_TEXT) : otherwise;
+  return {
+    name: text(given.name, 'Error'),
+    message: text(given.message, 'the function failed without saying why'),
+    ...(typeof given.stack === 'string' && { stack: given.stack.slice(0, MAX_ERROR_TEXT) }),
+  };
+}

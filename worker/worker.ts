@@ -1,0 +1,100 @@
+/** Puts a worker together. Building it starts nothing; start() does. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { keys } from '#contract/keys.ts';
+import { DirectoryArtifactStore } from '#storage/artifacts.ts';
+import { LaneWriter } from '#storage/lane.ts';
+import { connectRedis } from '#storage/redis.ts';
+import { detectCgroups } from './cgroup/detect.ts';
+import { CodeStore } from './code-store.ts';
+import { Consumer } from './consumer.ts';
+import type { Env } from './env.ts';
+import { Functions } from './functions.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { log } from './log.ts';
+import { Pool } from './pool/pool.ts';
+import { SandboxFactory } from './pool/sandbox-factory.ts';
+import { ownRanges } from './sandbox/subids.ts';
+import { Zygotes } from './zygotes.ts';
+
+const MINUTE_MS = 60_000;
+/** Time that running invocations are given when the worker is asked to stop. */
+const DRAIN_GRACE_MS = 10_000;
+
+export interface Worker {
+  readonly id: string;
+  start(): Promise<void>;
+  /** Finishes what it has taken, takes nothing more, and ends every sandbox. */
+  stop(): Promise<void>;
+}
+
+export function createWorker(env: Env): Worker {
+  const id = `w-${randomBytes(4).toString('hex')}`;
+  const connect = (role: 'commands' | 'lane' | 'blocking') => connectRedis(env.REDIS_URL, role, log);
+  const commands = connect('commands');
+  const replies = connect('lane');
+  const cgroups = detectCgroups();
+  const codeDirectory = join(env.OFFSHOOT_STATE, 'code');
+  const zygotes = new Zygotes({
+    imagesDirectory: join(env.OFFSHOOT_STATE, 'images'),
+    codeDirectory,
+    ...ownRanges(),
+    rotation: { forks: env.OFFSHOOT_ZYGOTE_FORKS, ageMs: env.OFFSHOOT_ZYGOTE_MINUTES * MINUTE_MS },
+  });
+  const pool = new Pool({
+    ceiling: env.OFFSHOOT_MAX_SANDBOXES,
+    preparedFloor: env.OFFSHOOT_PREPARED,
+    keepAliveMs: env.OFFSHOOT_KEEP_ALIVE_S * 1000,
+    memoryReserveMb: env.OFFSHOOT_MEMORY_RESERVE_MB,
+    factory: new SandboxFactory({
+      workerId: id,
+      cgroups,
+      pids: env.OFFSHOOT_SANDBOX_PIDS,
+      scratchMb: env.OFFSHOOT_SCRATCH_MB,
+    }),
+    zygotes,
+    code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
+  });
+  const consumer = new Consumer({
+    workerId: id,
+    capacity: env.OFFSHOOT_CAPACITY,
+    functions: new Functions(commands),
+    pool,
+    redis: replies,
+    writer: new LaneWriter(replies),
+    lanes: connect('blocking'),
+    control: connect('blocking'),
+    commands,
+  });
+  const startedAt = Date.now();
+  const heartbeat = new Heartbeat(commands, () => ({
+    id,
+    startedAt,
+    ...pool.counts(),
+    running: consumer.running,
+    capacity: env.OFFSHOOT_CAPACITY,
+  }));
+
+  return {
+    id,
+    async start() {
+      cgroups.sweep();
+      await consumer.start();
+      await heartbeat.start();
+      log.info(
+        { id, capacity: env.OFFSHOOT_CAPACITY, sandboxes: env.OFFSHOOT_MAX_SANDBOXES },
+        'worker takes calls',
+      );
+      // A zygote takes tenths of a second to start; the first call of a namespace should not be the one to wait.
+      const namespaces = await commands.smembers(keys.namespaces()).catch(() => []);
+      await Promise.allSettled(namespaces.map((namespace) => pool.warm('node26', namespace)));
+    },
+    async stop() {
+      await consumer.drain(DRAIN_GRACE_MS);
+      await heartbeat.stop();
+      pool.stop();
+      await zygotes.stop();
+      for (const redis of [commands, replies]) redis.disconnect();
+    },
+  };
+}
