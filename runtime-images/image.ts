@@ -17,7 +17,7 @@ import {
   symlink,
   writeFile,
 } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
 import type { FetchedPackage } from './fetch.ts';
 import { digestOf, run } from './program.ts';
@@ -36,13 +36,17 @@ export interface ImageParts {
   readonly node: string;
   readonly nodeVersion: string;
   readonly nodeIntegrity: string;
-  readonly bootstrap: Uint8Array;
+  /** The platform's own files in the image, by name. */
+  readonly bootstrap: ReadonlyMap<string, Uint8Array>;
   /** The native addon of the zygote. */
   readonly zygote: string;
 }
 
-/** The bootstrap as one CommonJS file: a fork has no use for a module graph, and one read is the fastest start. */
-export async function bundleBootstrap(entry: string): Promise<Uint8Array> {
+/**
+ * The bootstrap as one CommonJS file (a fork has no use for a module graph, and one read is the fastest start), and the
+ * sample function that it rehearses with.
+ */
+export async function bundleBootstrap(entry: string): Promise<Map<string, Uint8Array>> {
   try {
     await lstat(entry);
   } catch (cause) {
@@ -62,7 +66,11 @@ export async function bundleBootstrap(entry: string): Promise<Uint8Array> {
   });
   const output = result.outputFiles[0];
   if (output === undefined) throw new Error(`esbuild made nothing of ${entry}`);
-  return output.contents;
+  const sample = await readFile(join(dirname(entry), 'sample.mjs'));
+  return new Map([
+    ['bootstrap.cjs', output.contents],
+    ['sample.mjs', sample],
+  ]);
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -74,7 +82,7 @@ export async function makeImage(parts: ImageParts, images: string): Promise<stri
     layout: LAYOUT,
     base: parts.baseKey,
     node: parts.nodeIntegrity,
-    bootstrap: sha256(parts.bootstrap),
+    bootstrap: sha256(Buffer.concat([...parts.bootstrap.values()])),
     zygote: sha256(zygote),
   };
   const digest = digestOf(content);
@@ -86,7 +94,7 @@ export async function makeImage(parts: ImageParts, images: string): Promise<stri
     await run('cp', ['-al', '--', parts.base, scratch]);
     await link(parts.node, join(scratch, 'usr/bin/node'));
     const ours = join(scratch, 'opt/offshoot');
-    await writeFile(join(ours, 'bootstrap.cjs'), parts.bootstrap);
+    for (const [name, bytes] of parts.bootstrap) await writeFile(join(ours, name), bytes);
     await copyFile(parts.zygote, join(ours, 'zygote.node'));
     await chmod(join(ours, 'zygote.node'), 0o755);
     await writeFile(

@@ -1,0 +1,96 @@
+/** Many sandboxes, one after another and at once: all of them work, all differ, and nothing of them is left. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
+
+const RANDOM = `
+import { randomBytes, randomUUID, getRandomValues } from 'node:crypto';
+export default { fetch: () => Response.json([
+  String(Math.random()), randomUUID(), randomBytes(16).toString('hex'), Buffer.from(getRandomValues(new Uint8Array(16))).toString('hex'),
+]) };`;
+const SOURCES = ['Math.random', 'crypto.randomUUID', 'crypto.randomBytes', 'crypto.getRandomValues'];
+const ROUNDS = 1_000;
+const AT_ONCE = 200;
+
+/** What the host holds of this test's sandboxes now. */
+function footprint(): { processes: number; mounts: number; descriptors: number; cgroups: number } {
+  const cgroupRoot = ['/sys/fs/cgroup/memory/offshoot', '/sys/fs/cgroup/offshoot/sandboxes'].find((path) => {
+    try {
+      return readdirSync(path).length > 0;
+    } catch {
+      return false;
+    }
+  });
+  return {
+    processes: descendants(process.pid),
+    mounts: readFileSync('/proc/self/mounts', 'utf8').split('\n').length,
+    descriptors: readdirSync('/proc/self/fd').length,
+    cgroups: cgroupRoot ? readdirSync(cgroupRoot).filter((name) => name.startsWith('test-')).length : 0,
+  };
+}
+
+/** Processes that descend from `ancestor`, in whatever namespaces they are. */
+function descendants(ancestor: number): number {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    try {
+      parents.set(
+        Number(name),
+        Number(/^PPid:\t(\d+)/m.exec(readFileSync(`/proc/${name}/status`, 'utf8'))?.[1]),
+      );
+    } catch {
+      // It has ended since.
+    }
+  }
+  const descends = (pid: number | undefined): boolean =>
+    pid !== undefined && pid !== 0 && (pid === ancestor || descends(parents.get(pid)));
+  return [...parents.keys()].filter(descends).length;
+}
+
+describe('sandboxes in number', () => {
+  let bench: SandboxBench;
+  let code: string;
+  beforeAll(async () => {
+    bench = await SandboxBench.open();
+    code = await bench.addCode(RANDOM);
+    await (await bench.start(code)).end();
+  });
+  afterAll(() => bench.close());
+
+  test(
+    `${ROUNDS} one after another: none fails, every random source differs, nothing is left`,
+    { timeout: 120_000 },
+    async () => {
+      const before = footprint();
+      const seen = SOURCES.map(() => new Set<string>());
+      for (let round = 0; round < ROUNDS; round++) {
+        const one = await bench.start(code);
+        const { status, text } = await one.call();
+        expect(status).toBe(200);
+        (JSON.parse(text) as string[]).forEach((value, source) => seen[source]?.add(value));
+        await one.end();
+      }
+      SOURCES.forEach((name, source) => expect(seen[source]?.size, name).toBe(ROUNDS));
+      expect(footprint()).toEqual(before);
+    },
+  );
+
+  test(
+    `${AT_ONCE} alive at once: none fails, each has its own uid, nothing is left`,
+    { timeout: 60_000 },
+    async () => {
+      const before = footprint();
+      const all: BenchSandbox[] = [];
+      for (let number = 0; number < AT_ONCE; number++) all.push(await bench.start(code));
+      const answers = await Promise.all(all.map((one) => one.call()));
+      expect(answers.every(({ status }) => status === 200)).toBe(true);
+      const uids = all.map(({ cgroup }) => {
+        const [pid] = cgroup.pids();
+        return /^Uid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+      });
+      expect(new Set(uids).size).toBe(AT_ONCE);
+      await Promise.all(all.map((one) => one.end()));
+      expect(footprint()).toEqual(before);
+    },
+  );
+});

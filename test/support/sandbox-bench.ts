@@ -1,0 +1,117 @@
+/**
+ * A worker's lower half on a bench: real cgroups, a real launcher and zygote, real sandboxes, but no Redis and no pool.
+ * For tests that ask what a sandbox is and what is left of it afterwards.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ChannelKind } from '#contract/channel.ts';
+import type { Runtime } from '#contract/manifest.ts';
+import { decodePayload, encodePayload, type ResponseMeta } from '#contract/payload.ts';
+import { detectCgroups } from '../../worker/cgroup/detect.ts';
+import type { Cgroup } from '../../worker/cgroup/driver.ts';
+import { Sandbox } from '../../worker/sandbox/sandbox.ts';
+import { Slots } from '../../worker/sandbox/slots.ts';
+import { ownRanges } from '../../worker/sandbox/subids.ts';
+import { Zygote } from '../../worker/sandbox/zygote.ts';
+
+const MB = 1024 * 1024;
+
+export interface BenchSandbox {
+  readonly sandbox: Sandbox;
+  readonly cgroup: Cgroup;
+  /** Calls the function with a path; gives status and body. */
+  call(path?: string): Promise<{ status: number; text: string }>;
+  /** Ends it and waits until nothing of it is left. */
+  end(): Promise<void>;
+}
+
+export class SandboxBench {
+  readonly zygote: Zygote;
+  readonly #store: string;
+  readonly #slots = new Slots();
+  readonly #driver = detectCgroups();
+  #codes = 0;
+
+  private constructor(zygote: Zygote, store: string) {
+    this.zygote = zygote;
+    this.#store = store;
+  }
+
+  static async open(runtime: Runtime = 'node26'): Promise<SandboxBench> {
+    const state = process.env['OFFSHOOT_STATE'];
+    if (!state) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
+    const store = await mkdtemp(join(tmpdir(), 'offshoot-store-'));
+    const zygote = new Zygote({ image: join(state, 'images', runtime), store, ...ownRanges() });
+    await zygote.ready;
+    return new SandboxBench(zygote, store);
+  }
+
+  /** Stores a module's source; gives the name that start() takes. */
+  async addCode(source: string): Promise<string> {
+    const name = `code-${this.#codes++}`;
+    await mkdir(join(this.#store, name));
+    await writeFile(join(this.#store, name, 'index.mjs'), source);
+    return name;
+  }
+
+  async start(code: string, limits = { memoryMb: 128, cpu: 1, pids: 64 }): Promise<BenchSandbox> {
+    const id = `test-${randomBytes(6).toString('hex')}`;
+    const slot = this.#slots.take();
+    const cgroup = this.#driver.create(id, {
+      memoryBytes: limits.memoryMb * MB,
+      cpu: limits.cpu,
+      pids: limits.pids,
+    });
+    const sandbox = new Sandbox({ id, slot, scratchMb: 64, cgroup, zygote: this.zygote });
+    await sandbox.prepared;
+    const init = {
+      namespace: 'test',
+      name: 'test',
+      version: 1,
+      entry: 'index.mjs',
+      env: {},
+      memory: 128,
+      timeout: 30,
+    };
+    await sandbox.specialise(code, 'test', init).ready;
+    return {
+      sandbox,
+      cgroup,
+      call: (path = '/') => call(sandbox, path),
+      end: async () => {
+        sandbox.kill();
+        await sandbox.ended;
+        await cgroup.remove();
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.zygote.stop();
+    await rm(this.#store, { recursive: true, force: true });
+  }
+}
+
+function call(sandbox: Sandbox, path: string): Promise<{ status: number; text: string }> {
+  const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
+  const request = encodePayload(
+    { kind: 'http', method: 'GET', url: `http://test${path}`, headers: [] },
+    Buffer.alloc(0),
+  );
+  const context = { id: 'test', remainingMs: 30_000, traceparent: '' };
+  const handle = sandbox.invoke(context, request, {
+    frame: (kind, payload) => {
+      if (kind === ChannelKind.RESULT) {
+        const { meta, body } = decodePayload(payload);
+        resolve({ status: (meta as ResponseMeta).status, text: body.toString() });
+      }
+      if (kind === ChannelKind.FAILED) reject(new Error(payload.toString()));
+      if (kind === ChannelKind.SETTLED) sandbox.release(handle);
+    },
+    output: () => undefined,
+  });
+  void sandbox.ended.then((exit) => reject(new Error(`sandbox ended: ${JSON.stringify(exit)}`)));
+  return promise;
+}
