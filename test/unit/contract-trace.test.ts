@@ -1,0 +1,98 @@
+import { describe, expect, test } from 'vitest';
+import type { InvocationRecord } from '#contract/invocation.ts';
+import { formatTraceparent, parseTraceparent, runSpanId, serverTiming, spansOf } from '#contract/trace.ts';
+
+const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
+const spanId = '00f067aa0ba902b7';
+
+describe('traceparent', () => {
+  test('is read and written', () => {
+    const header = `00-${traceId}-${spanId}-01`;
+    expect(parseTraceparent(header)).toEqual({ traceId, spanId, sampled: true });
+    expect(formatTraceparent({ traceId, spanId, sampled: true })).toBe(header);
+  });
+  test('of a later version is read as far as it is known', () => {
+    expect(parseTraceparent(`01-${traceId}-${spanId}-00-more`)?.sampled).toBe(false);
+  });
+  test.each([
+    undefined,
+    '',
+    'nonsense',
+    `ff-${traceId}-${spanId}-01`,
+    `00-${'0'.repeat(32)}-${spanId}-01`,
+    `00-${traceId}-${'0'.repeat(16)}-01`,
+    `00-${traceId}-${spanId}-01-more`,
+    `00-${traceId.toUpperCase()}-${spanId}-01`,
+  ])('%s is no context', (header) => {
+    expect(parseTraceparent(header)).toBeUndefined();
+  });
+});
+
+const record: InvocationRecord = {
+  id: 'id',
+  namespace: 'default',
+  name: 'hello',
+  version: 3,
+  lane: 'sync',
+  outcome: 'ok',
+  status: 200,
+  method: 'GET',
+  path: '/',
+  traceId,
+  spanId,
+  sampled: true,
+  startedAt: 1_000,
+  duration: 20,
+  gateway: 1,
+  queue: 2,
+  requestBytes: 0,
+  responseBytes: 5,
+  report: {
+    outcome: 'ok',
+    worker: 'w-1',
+    sandbox: 's-1',
+    acquired: 'prepared',
+    coldReason: 'first_call',
+    timings: { acquire: 4, init: 5, run: 6, total: 15 },
+    usage: { cpu: 3, memoryPeak: 1_000_000 },
+    logBytes: 0,
+    logBytesDropped: 0,
+  },
+};
+
+test('the spans of an invocation lie end to end inside its root', () => {
+  const [root, ...phases] = spansOf(record);
+  expect(root?.attributes).toMatchObject({
+    'faas.coldstart': true,
+    'offshoot.cpu_ms': 3,
+    'offshoot.outcome': 'ok',
+  });
+  expect(phases.map(({ name }) => name)).toEqual(['gateway', 'queue', 'acquire', 'init', 'run', 'reply']);
+  let at = 0;
+  for (const phase of phases) {
+    expect(phase.parentSpanId).toBe(spanId);
+    expect(phase.start).toBeCloseTo(at);
+    at += phase.duration;
+  }
+  expect(at).toBeCloseTo(record.duration);
+  expect(new Set([root, ...phases].map((span) => span?.spanId)).size).toBe(phases.length + 1);
+});
+
+test('the run span has the id that the function was told', () => {
+  expect(spansOf(record).find(({ name }) => name === 'run')?.spanId).toBe(runSpanId(spanId));
+});
+
+test('an invocation that no worker took has only what the gateway saw', () => {
+  const { report: _, ...lost } = record;
+  expect(spansOf({ ...lost, outcome: 'expired' }).map(({ name }) => name)).toEqual([
+    'invoke',
+    'gateway',
+    'queue',
+  ]);
+});
+
+test('Server-Timing says the same, and why it was cold', () => {
+  expect(serverTiming(record)).toBe(
+    'gateway;dur=1, queue;dur=2, acquire;dur=4;desc="prepared first_call", init;dur=5, run;dur=6, cpu;dur=3',
+  );
+});

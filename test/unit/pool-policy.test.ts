@@ -1,0 +1,91 @@
+import { describe, expect, test } from 'vitest';
+import {
+  chooseEvictions,
+  explainCold,
+  MAX_STARTING,
+  memoryExcess,
+  preparedWanted,
+  shouldRotate,
+  shouldStart,
+} from '../../worker/pool/policy.ts';
+
+const roomy = { total: 0, ceiling: 100, idle: 0, prepared: 0 };
+
+describe('shouldStart', () => {
+  test('starts one for a call that waits', () => {
+    expect(shouldStart({ waiting: 1, starting: 0 }, roomy)).toBe(true);
+  });
+  test('starts no more than wait', () => {
+    expect(shouldStart({ waiting: 1, starting: 1 }, roomy)).toBe(false);
+    expect(shouldStart({ waiting: 0, starting: 0 }, roomy)).toBe(false);
+  });
+  test('starts a bounded number at once, however many wait', () => {
+    expect(shouldStart({ waiting: 1000, starting: MAX_STARTING - 1 }, roomy)).toBe(true);
+    expect(shouldStart({ waiting: 1000, starting: MAX_STARTING }, roomy)).toBe(false);
+  });
+  test('at the ceiling, starts only where an idle or a prepared sandbox can go', () => {
+    const full = { total: 100, ceiling: 100, idle: 0, prepared: 0 };
+    expect(shouldStart({ waiting: 1, starting: 0 }, full)).toBe(false);
+    expect(shouldStart({ waiting: 1, starting: 0 }, { ...full, idle: 1 })).toBe(true);
+    expect(shouldStart({ waiting: 1, starting: 0 }, { ...full, prepared: 1 })).toBe(true);
+  });
+});
+
+describe('preparedWanted', () => {
+  test('fills up to the floor, and counts those under way', () => {
+    expect(preparedWanted(4, 1, 1, roomy)).toBe(2);
+    expect(preparedWanted(4, 4, 0, roomy)).toBe(0);
+    expect(preparedWanted(4, 5, 0, roomy)).toBe(0);
+  });
+  test('never goes over the ceiling', () => {
+    expect(preparedWanted(4, 0, 0, { ...roomy, total: 99 })).toBe(1);
+    expect(preparedWanted(4, 0, 0, { ...roomy, total: 100 })).toBe(0);
+  });
+});
+
+describe('chooseEvictions', () => {
+  const idle = [
+    { key: 'new', usedAt: 90 },
+    { key: 'old', usedAt: 10 },
+    { key: 'middle', usedAt: 50 },
+  ];
+  test('ends what is older than the keep-alive', () => {
+    expect(chooseEvictions(idle, { now: 100, keepAliveMs: 50, excess: 0 })).toEqual(['old', 'middle']);
+  });
+  test('ends the least recently used first when some must go', () => {
+    expect(chooseEvictions(idle, { now: 100, keepAliveMs: 1000, excess: 1 })).toEqual(['old']);
+  });
+  test('ends all when more must go than there are', () => {
+    expect(chooseEvictions(idle, { now: 100, keepAliveMs: 1000, excess: 9 })).toEqual([
+      'old',
+      'middle',
+      'new',
+    ]);
+  });
+});
+
+describe('explainCold', () => {
+  const history = { live: 0, everReady: true, otherVersion: false, lastEnd: undefined } as const;
+  test.each([
+    [{ ...history, everReady: false }, 'first_call'],
+    [{ ...history, everReady: false, otherVersion: true }, 'new_version'],
+    [{ ...history, live: 2 }, 'all_busy'],
+    [{ ...history, lastEnd: 'died' as const }, 'sandbox_ended'],
+    [{ ...history, lastEnd: 'evicted' as const }, 'evicted'],
+  ])('%o is %s', (facts, reason) => {
+    expect(explainCold(facts)).toBe(reason);
+  });
+});
+
+test('memoryExcess gives up a tenth of the idle ones, at least one, and only under pressure', () => {
+  expect(memoryExcess(1000, 500, 100)).toBe(0);
+  expect(memoryExcess(400, 500, 100)).toBe(10);
+  expect(memoryExcess(400, 500, 3)).toBe(1);
+});
+
+test('a zygote is replaced after a number of forks or an age', () => {
+  const limits = { forks: 10, ageMs: 1000 };
+  expect(shouldRotate({ forks: 9, ageMs: 999 }, limits)).toBe(false);
+  expect(shouldRotate({ forks: 10, ageMs: 0 }, limits)).toBe(true);
+  expect(shouldRotate({ forks: 0, ageMs: 1000 }, limits)).toBe(true);
+});
