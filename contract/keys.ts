@@ -27,6 +27,8 @@ export const keys = {
   lane: (namespace: string) => `offshoot:{${namespace}}:lane`,
   /** List: reply frames for one gateway. */
   replies: (gatewayId: string) => `offshoot:replies:${gatewayId}`,
+  /** Sorted set: gateway ids by the time of their last heartbeat; the reply lists of silent ones are cleared away. */
+  gateways: () => 'offshoot:gateways',
   /** List: control frames (cancel, credit, refresh) for one worker. */
   control: (workerId: string) => `offshoot:control:${workerId}`,
   /** String with expiry (WORKER_TTL_MS): JSON of WorkerStatus; its absence means that the worker is dead. */

@@ -1,8 +1,9 @@
 /**
- * offshoot.json: what a function says of itself. The CLI reads it, the gateway checks it again, the worker obeys it.
+ * offshoot.json: what a function says of itself. The CLI reads it, the gateway checks it again, the worker obeys it. The
+ * descriptions are what an editor shows, through the JSON Schema that generate-schema.ts makes.
  */
 import { z } from 'zod';
-import { Name } from './names.ts';
+import { Name, nearestName } from './names.ts';
 
 export const Runtime = z.enum(['node26', 'node24']);
 export type Runtime = z.infer<typeof Runtime>;
@@ -17,32 +18,59 @@ const EnvName = z
 
 export const Manifest = z.strictObject({
   $schema: z.string().optional(),
-  name: Name,
-  runtime: Runtime.default('node26'),
-  /** Path of the module, relative to offshoot.json. */
-  entry: z.string().min(1).default('src/index.ts'),
-  access: z.enum(['key', 'public']).default('key'),
-  /** MB. 32 is the least in which a Node process does useful work. */
-  memory: z.int().min(32).max(32_768).default(128),
-  /** Cores; a share of the host, so 0.5 is half of one core. */
-  cpu: z.number().min(0.05).max(64).default(1),
-  /** Seconds of wall time of one run. */
-  timeout: z.number().min(0.1).max(86_400).default(30),
-  /** Seconds of wall time in which the module must have loaded. */
-  initTimeout: z.number().min(0.1).max(600).default(10),
-  /** Invocations that one sandbox may run at the same time. */
-  concurrency: z.int().min(1).max(1_000).default(1),
+  name: Name.describe('Name of the function, part of its URL.'),
+  runtime: Runtime.default('node26').describe('Runtime image.'),
+  entry: z.string().min(1).default('src/index.ts').describe('Path of the module, relative to offshoot.json.'),
+  access: z
+    .enum(['key', 'public'])
+    .default('key')
+    .describe(
+      'Who may call the function: holders of an API key of scope invoke, or whoever reaches the gateway.',
+    ),
+  // 32 is the least in which a Node process does useful work.
+  memory: z.int().min(32).max(32_768).default(128).describe('Memory limit in MB.'),
+  cpu: z.number().min(0.05).max(64).default(1).describe('Processor limit in cores; 0.5 is half of one core.'),
+  timeout: z
+    .number()
+    .min(0.1)
+    .max(86_400)
+    .default(30)
+    .describe('Seconds of wall time that one run may take.'),
+  initTimeout: z
+    .number()
+    .min(0.1)
+    .max(600)
+    .default(10)
+    .describe('Seconds of wall time in which the module must have loaded.'),
+  concurrency: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(1)
+    .describe('Invocations that one sandbox may run at the same time.'),
   env: z
     .record(EnvName, z.string())
     .default({})
     .refine(
       (env) => Buffer.byteLength(JSON.stringify(env)) <= MAX_ENV_BYTES,
       `all variables together may take ${MAX_ENV_BYTES} bytes`,
-    ),
+    )
+    .describe('Environment variables of the function.'),
 });
 export type Manifest = z.infer<typeof Manifest>;
 
 /** The reasons why a value is not a manifest, one line each: `memory: Too small: expected number to be >=32`. */
 export function manifestProblems(error: z.ZodError): string[] {
-  return error.issues.map((issue) => `${issue.path.join('.') || '(whole file)'}: ${issue.message}`);
+  return error.issues.flatMap((issue) => {
+    const path = issue.path.join('.') || '(whole file)';
+    if (issue.code === 'unrecognized_keys') return issue.keys.map(unknownField);
+    // What is wrong with the key of a record is one level further down.
+    if (issue.code === 'invalid_key') return issue.issues.map(({ message }) => `${path}: ${message}`);
+    return `${path}: ${issue.message}`;
+  });
+}
+
+function unknownField(field: string): string {
+  const near = nearestName(field, Object.keys(Manifest.shape));
+  return `${field}: there is no such field${near === undefined ? '' : `; did you mean "${near}"?`}`;
 }

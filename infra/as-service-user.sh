@@ -10,6 +10,9 @@ source "$CHECKOUT/infra/cgroup.sh"
 
 [[ $# -gt 0 ]] || fail "no command" "as-service-user.sh runs the command that it is given" "as-service-user.sh node infra/start.ts"
 command=("$@")
+if ! id -u "$SERVICE_USER" >/dev/null 2>&1; then
+  fail "there is no user $SERVICE_USER" "the platform does not run as root, and the set-up has not run yet" "run: npm run setup"
+fi
 
 # Where a private copy of the mount table shows a checkout that the service user may not reach.
 SHOWN_CHECKOUT=/run/offshoot/checkout
@@ -38,7 +41,11 @@ join_cgroup() {
     export OFFSHOOT_CGROUP="${own#/}"
     OFFSHOOT_CGROUP="${OFFSHOOT_CGROUP%/platform}"
   elif [[ $EUID -eq 0 ]]; then
-    echo $$ >"$mount/$OFFSHOOT_CGROUP/platform/cgroup.procs"
+    if [[ -d "$mount/$OFFSHOOT_CGROUP/platform" ]]; then
+      echo $$ >"$mount/$OFFSHOOT_CGROUP/platform/cgroup.procs"
+    else
+      say "the cgroup $OFFSHOOT_CGROUP is not there, so no sandbox can be made; run: npm run setup"
+    fi
   elif manager="$(user_manager_cgroup "$EUID")" && delegates_all "$manager"; then
     if [[ -z "${OFFSHOOT_SCOPE:-}" ]]; then
       export OFFSHOOT_SCOPE=1 XDG_RUNTIME_DIR="/run/user/$EUID"
@@ -94,6 +101,8 @@ show_checkout() {
 }
 
 umask 022
+# A worker holds a few descriptors for each sandbox; only root may raise the hard limit. Node raises its own soft one.
+[[ $EUID -ne 0 ]] || ulimit -n 524288 2>/dev/null || true
 join_cgroup
 if [[ $EUID -ne 0 ]]; then
   clean_environment "$HOME" "$CHECKOUT"

@@ -63,17 +63,24 @@ seconds_since() {
   printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100))
 }
 
-# step NAME CMD... - run one step with its output in the log; say its name and time; show the log's end if it fails.
+# step NAME CMD... - run one step with its output in the log; say its name and time, and what it has marked `note:`;
+# show the log's end if it fails.
 step() {
-  local name="$1" start
+  local name="$1" start log_size
   shift
-  STEPS_RUN=$((${STEPS_RUN:-0} + 1))
   start="$(now_ms)"
+  # A run that has nothing to do leaves the log of the last one that did.
+  [[ -n "${LOG_BEGUN:-}" ]] || : >"$SETUP_LOG"
+  LOG_BEGUN=1
   printf '%s\n' "--- $name: $*" >>"$SETUP_LOG"
+  log_size="$(stat -c %s "$SETUP_LOG")"
+  # Some steps take a minute: a terminal shows which, until its line is written over.
+  [[ ! -t 2 ]] || printf '...   %s\r' "$name" >&2
   if ! "$@" >>"$SETUP_LOG" 2>&1 </dev/null; then
     say "${RED}failed${PLAIN} $name. The end of $SETUP_LOG:"
     tail -n 25 "$SETUP_LOG" | sed 's/^/  | /' >&2
-    fail "$name" "the command above ended with an error" "mend it, then run the same command again: finished steps are not repeated"
+    fail "$name" "this command failed: $*" "mend it, then run the same command again: finished steps are not repeated"
   fi
   say "${GREEN}done${PLAIN}  $name ${DIM}($(seconds_since "$start"))${PLAIN}"
+  tail -c "+$((log_size + 1))" "$SETUP_LOG" | sed -n 's/^note: /      /p' >&2
 }

@@ -15,7 +15,6 @@ umask 022
 started="$(now_ms)"
 mkdir -p "$OFFSHOOT_CACHE"
 SETUP_LOG="$OFFSHOOT_CACHE/setup.log"
-STEPS_RUN=0
 
 require_machine() {
   if [[ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]]; then
@@ -57,9 +56,9 @@ run_privileged() {
     step "${means[$1]}" "${command[@]}"
   else
     say "sudo: ${means[$1]}"
-    # Asked for outside the step, whose input and output are not the terminal.
-    sudo -v || without_root
-    step "${means[$1]}" sudo -n -- "${command[@]}"
+    # The password is asked for here, so that the time of the step is its own.
+    sudo -n true 2>/dev/null || sudo -v || without_root
+    step "${means[$1]}" sudo -- "${command[@]}"
   fi
 }
 
@@ -104,12 +103,18 @@ as_owner() {
   fi
 }
 
+# `npm ci` would be the word, but it refuses a lock without the optional packages of other systems, which not every
+# mirror carries. `npm install --no-save` takes versions and hashes from the lock as well, and is held to it afterwards.
 install_dependencies() {
   local stamp=node_modules/.offshoot-lock wanted
   wanted="$(sha256sum package-lock.json)"
   [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]] || return 0
   # Somebody who ran `npm install` already has what the lock asks for.
-  node infra/is-installed.mjs || step "npm dependencies" as_owner npm ci --no-audit --no-fund
+  if ! node infra/is-installed.mjs; then
+    step "npm dependencies" as_owner npm install --no-save --no-audit --no-fund
+    node infra/is-installed.mjs || fail "node_modules is not what package-lock.json asks for" \
+      "package.json and package-lock.json do not agree" "run: npm install"
+  fi
   as_owner tee "$stamp" <<<"$wanted" >/dev/null
 }
 
@@ -145,7 +150,6 @@ link_own_command() {
 
 require_machine
 take_turn
-: >"$SETUP_LOG"
 prepare_host
 [[ $EUID -eq 0 ]] || (umask 077 && mkdir -p "$OFFSHOOT_STATE")
 install_dependencies

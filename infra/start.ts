@@ -2,6 +2,7 @@
  * All in one: an embedded Redis (unless REDIS_URL names one), a worker and a gateway, kept running until SIGTERM or Ctrl-C.
  */
 import { chmod, mkdir } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -51,9 +52,15 @@ async function openRedis(state: string): Promise<{ url: string; service?: Servic
   };
 }
 
-/** Redis marks warnings with `#`; the rest is of no interest to whoever started the platform. */
+/**
+ * Redis marks what matters with `#`, and a few greetings too. Those are of no interest to whoever started the platform;
+ * that memory overcommit should be on is for `offshoot doctor` to say, once.
+ */
 function isWarning(line: string): boolean {
-  return / # /.test(line) && !line.includes('oO0OoO0OoO0Oo');
+  return (
+    / # /.test(line) &&
+    !/oO0O|Redis version=|Configuration loaded|Server initialized|overcommit|shutdown|bye bye/.test(line)
+  );
 }
 
 function startPart(name: 'worker' | 'gateway', env: NodeJS.ProcessEnv): Service {
@@ -66,6 +73,21 @@ function startPart(name: 'worker' | 'gateway', env: NodeJS.ProcessEnv): Service 
       }),
     say: (line) => say(name, line),
   });
+}
+
+/** Another program on our port would look like a gateway that came up. */
+async function assertPortIsFree(port: string): Promise<void> {
+  const taken = await new Promise<boolean>((resolveTaken) => {
+    const connection = connect({ host: '127.0.0.1', port: Number(port) });
+    connection.once('connect', () => resolveTaken(true)).once('error', () => resolveTaken(false));
+    connection.once('close', () => resolveTaken(false));
+    connection.once('connect', () => connection.destroy());
+  });
+  if (!taken) return;
+  throw new Error(
+    `port ${port} is taken by another program, perhaps an Offshoot that already runs: ` +
+      `stop that one, or choose another port: OFFSHOOT_PORT=${Number(port) + 1} npm start`,
+  );
 }
 
 async function isHealthy(url: string): Promise<boolean> {
@@ -107,9 +129,10 @@ async function main(): Promise<void> {
   const stopping = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort());
 
+  const port = process.env['OFFSHOOT_PORT'] ?? '8787';
+  await assertPortIsFree(port);
   const state = await openState();
   const redis = await openRedis(state);
-  const port = process.env['OFFSHOOT_PORT'] ?? '8787';
   const env = { ...process.env, OFFSHOOT_STATE: state, OFFSHOOT_PORT: port, REDIS_URL: redis.url };
   const worker = startPart('worker', env);
   const gateway = startPart('gateway', env);

@@ -4,6 +4,8 @@ set -euo pipefail
 infra="$(dirname -- "${BASH_SOURCE[0]}")"
 bash "$infra/setup.sh"
 cd "$infra/.."
+# Colour is for people at a terminal; not every tool below looks whether there is one.
+[[ -t 1 ]] || export NO_COLOR=1
 # Of the caller, who may have files of their own in the checkout; with the pinned Node, as the service user below.
 PATH="$PWD/node_modules/.bin:$PATH" npm run -s check
 # The native loader, since the default one writes a bundle of the configuration into the checkout, which the service

@@ -93,13 +93,13 @@ async function fetchDebian(lock: Lock, suite: string, cache: string, say: Say): 
   try {
     packages = await fetchWith(new Apt(), lock, suite, cache);
   } catch {
-    say('the package lists of this machine are missing or old: fetching fresh ones into the cache');
+    say('note: the package lists of this machine are missing or old: fetching fresh ones into the cache');
     packages = await fetchWith(await Apt.refreshed(join(cache, 'apt')), lock, suite, cache);
   }
   const other = packages.filter(({ pinned }) => !pinned);
   if (other.length > 0) {
     const names = other.map(({ name, version }) => `${name} ${version}`).join(', ');
-    say(`not in the lock for ${suite}, so as apt offers and vouches for them: ${names}`);
+    say(`note: not in the lock for ${suite}, so as apt offers and vouches for them: ${names}`);
   }
   await writeFile(
     manifestPath(cache, suite),

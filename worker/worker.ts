@@ -47,7 +47,6 @@ export function createWorker(env: Env): Worker {
     keepAliveMs: env.OFFSHOOT_KEEP_ALIVE_S * 1000,
     memoryReserveMb: env.OFFSHOOT_MEMORY_RESERVE_MB,
     factory: new SandboxFactory({
-      workerId: id,
       cgroups,
       pids: env.OFFSHOOT_SANDBOX_PIDS,
       scratchMb: env.OFFSHOOT_SCRATCH_MB,

@@ -1,4 +1,13 @@
-import { closeSync, openSync, readdirSync, readFileSync, rmdirSync, writeFileSync, constants } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+  constants,
+} from 'node:fs';
 import { rmdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -59,13 +68,19 @@ export async function removeWhenEmpty(directories: readonly string[]): Promise<v
   }
 }
 
-/** Removes all empty sub-directories; those in use are left alone. */
+/** Name of a sandbox's cgroup: the worker's pid says whose it is. */
+export function cgroupName(sandboxId: string): string {
+  return `${process.pid}-${sandboxId}`;
+}
+
+/** Removes the empty sub-directories of workers that are no more. */
 export function sweepDirectory(parent: string): void {
   let names: string[] = [];
   try {
     names = readdirSync(parent, { withFileTypes: true })
       .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name);
+      .map((entry) => entry.name)
+      .filter((name) => /^\d+-/.test(name) && !existsSync(`/proc/${Number.parseInt(name, 10)}`));
   } catch {
     return;
   }
@@ -73,7 +88,7 @@ export function sweepDirectory(parent: string): void {
     try {
       rmdirSync(`${parent}/${name}`);
     } catch {
-      // Still in use, by another worker of this host perhaps.
+      // Its last process is still being torn down; the next start of a worker removes it.
     }
   }
 }

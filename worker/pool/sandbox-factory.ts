@@ -1,6 +1,7 @@
 /** Makes sandboxes: a slot, a cgroup and a fork each; and takes the three back when the sandbox has ended. */
 import { randomBytes } from 'node:crypto';
 import type { CgroupDriver, CgroupLimits } from '../cgroup/driver.ts';
+import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../log.ts';
 import { Sandbox } from '../sandbox/sandbox.ts';
 import { Slots } from '../sandbox/slots.ts';
@@ -11,7 +12,6 @@ const MB = 1024 * 1024;
 const PREPARED_LIMITS = { memoryBytes: 64 * MB, cpu: 1 };
 
 export interface SandboxFactoryOptions {
-  readonly workerId: string;
   readonly cgroups: CgroupDriver;
   readonly pids: number;
   readonly scratchMb: number;
@@ -33,10 +33,10 @@ export class SandboxFactory {
 
   /** Settles when the sandbox is prepared. Rejects with a SandboxStartError when it could not be made. */
   async make(zygote: Zygote): Promise<Sandbox> {
-    const { workerId, cgroups, pids, scratchMb } = this.#options;
+    const { cgroups, pids, scratchMb } = this.#options;
     const slot = this.#slots.take();
     const id = randomBytes(6).toString('hex');
-    const cgroup = cgroups.create(`${workerId}-${id}`, { ...PREPARED_LIMITS, pids });
+    const cgroup = cgroups.create(cgroupName(id), { ...PREPARED_LIMITS, pids });
     let sandbox: Sandbox;
     try {
       sandbox = new Sandbox({ id, slot, scratchMb, cgroup, zygote });

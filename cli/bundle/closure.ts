@@ -1,0 +1,61 @@
+/**
+ * Which packages must be copied, and where to, so that Node finds for every one of them the same dependencies that it
+ * finds on the developer's disk. Pure: what is installed is asked through `lookup`.
+ */
+import type { Package } from './packages.ts';
+
+export type Lookup = (name: string, from: string) => Package | undefined;
+
+export interface Placement {
+  /** Folder in the archive: `node_modules/a`, or `node_modules/a/node_modules/b` when another version has the first. */
+  readonly to: string;
+  readonly package: Package;
+}
+
+/**
+ * Places the roots at the top, then each dependency as high as it can stand: at the top when the name is free or taken
+ * by the very same package, otherwise below the package that needs it.
+ */
+export function closure(roots: readonly Package[], lookup: Lookup): Placement[] {
+  const placed = new Map<string, Package>();
+  const queue: Placement[] = [];
+  const place = (to: string, found: Package): void => {
+    placed.set(to, found);
+    queue.push({ to, package: found });
+  };
+  for (const root of roots.toSorted((a, b) => compare(a.name, b.name) || compare(a.directory, b.directory))) {
+    const to = `node_modules/${root.name}`;
+    if (!placed.has(to)) place(to, root);
+  }
+  for (let next = 0; next < queue.length; next++) {
+    const { to, package: owner } = queue[next] ?? missingEntry(next);
+    for (const name of owner.dependencies) {
+      const dependency = lookup(name, owner.directory);
+      // Optional ones may be absent, and those of other platforms would only be dead weight.
+      if (!dependency?.fits) continue;
+      const seen = nearest(to, name, placed);
+      if (seen?.directory === dependency.directory) continue;
+      place(seen === undefined ? `node_modules/${name}` : `${to}/node_modules/${name}`, dependency);
+    }
+  }
+  return queue.toSorted((a, b) => compare(a.to, b.to));
+}
+
+/** What Node would find for `name` from inside the folder `at`: the nearest node_modules that has it. */
+function nearest(at: string, name: string, placed: ReadonlyMap<string, Package>): Package | undefined {
+  for (let folder = at; ;) {
+    const found = placed.get(`${folder}/node_modules/${name}`);
+    if (found) return found;
+    const up = folder.lastIndexOf('/node_modules/');
+    if (up < 0) return placed.get(`node_modules/${name}`);
+    folder = folder.slice(0, up);
+  }
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function missingEntry(index: number): never {
+  throw new RangeError(`the queue has no entry ${index}`);
+}

@@ -1,0 +1,67 @@
+/** offshoot deploy: bundle, upload, wait until the new version has loaded. */
+import { Bundler } from '../bundle/bundle.ts';
+import { describe } from '../bundle/build-error.ts';
+import { functionUrl } from '../client.ts';
+import { connect } from '../connect.ts';
+import type { Context } from '../context.ts';
+import { curlLine, deployOnce, type Deployment } from '../deploy.ts';
+import { Progress } from '../progress.ts';
+import { readProject, type Project } from '../project.ts';
+import { bytes, milliseconds } from '../text.ts';
+
+export async function deploy(context: Context, [folder = '.']: string[]): Promise<void> {
+  const { terminal } = context;
+  const project = await readProject(folder);
+  const client = connect(context);
+  const progress = new Progress(terminal);
+  const bundler = await Bundler.create(project);
+  let deployment: Deployment;
+  try {
+    deployment = await deployOnce(client, project, bundler, progress);
+  } finally {
+    progress.clear();
+    await bundler.dispose();
+  }
+  const { result, archive, bundle, uploaded } = deployment;
+  for (const warning of bundle.warnings) {
+    terminal.note(
+      `${terminal.noteStyle('yellow', 'warning:')} ${describe(warning, project.directory).join('\n  ')}`,
+    );
+  }
+  const { active, namespace, name } = result.function;
+  const { acquire, init } = result.load;
+  const curl = curlLine(result, client.target.url);
+  terminal.document({
+    ...result,
+    digest: archive.digest,
+    archiveBytes: archive.data.length,
+    files: archive.entries,
+    uploaded,
+    packages: bundle.packages.map(({ package: found }) => ({ name: found.name, version: found.version })),
+    curl,
+  });
+  const size = `${bytes(archive.data.length)} in ${archive.entries} files${uploaded ? '' : ', uploaded before'}`;
+  terminal.print(
+    `${terminal.style('green', '✓')} ${terminal.style('bold', `${namespace}/${name}`)} version ${active.version} is live`,
+  );
+  terminal.print(`  size     ${size}`);
+  if (bundle.packages.length > 0) {
+    const names = bundle.packages.map(({ package: found }) => found.name);
+    terminal.print(
+      `  as files ${names.slice(0, 6).join(', ')}${names.length > 6 ? ` and ${names.length - 6} more` : ''}`,
+    );
+  }
+  terminal.print(
+    `  loaded   in ${milliseconds(acquire + init)}: sandbox ${milliseconds(acquire)}, module ${milliseconds(init)}`,
+  );
+  terminal.print(`  access   ${accessText(project)}`);
+  terminal.print(`  url      ${functionUrl(result.function, client.target.url)}`);
+  terminal.print();
+  terminal.print(`  ${curl}`);
+}
+
+function accessText({ manifest }: Project): string {
+  return manifest.access === 'public'
+    ? 'public: whoever reaches the gateway may call it ("access" in offshoot.json)'
+    : 'by key: a caller needs an API key of scope invoke ("access" in offshoot.json)';
+}

@@ -1,0 +1,71 @@
+/** offshoot describe NAME: a function, its versions and its latest invocations. */
+import type { FunctionDetail } from '#contract/api.ts';
+import { functionUrl, parseFunctionName } from '../client.ts';
+import { connect } from '../connect.ts';
+import type { Context } from '../context.ts';
+import { table } from '../terminal.ts';
+import { ago, bytes, clock, milliseconds } from '../text.ts';
+
+const SHOWN_VERSIONS = 10;
+
+export async function describe(context: Context, [wanted = '']: string[]): Promise<void> {
+  const { terminal } = context;
+  const client = connect(context);
+  const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
+  const detail = await client.describe(namespace, name);
+  terminal.document(detail);
+  terminal.print(terminal.style('bold', `${detail.namespace}/${detail.name}`));
+  for (const [label, value] of facts(detail, client.target.url)) {
+    terminal.print(`  ${label.padEnd(12)} ${value}`);
+  }
+  const versions = detail.versions.toSorted((a, b) => b.version - a.version).slice(0, SHOWN_VERSIONS);
+  section(
+    context,
+    ['VERSION', 'DEPLOYED', 'SIZE', 'SHA256'],
+    versions.map((version) => [
+      `${version.version}${version.version === detail.activeVersion ? ' (active)' : ''}`,
+      clock(version.createdAt),
+      bytes(version.archiveBytes),
+      version.digest.slice(0, 12),
+    ]),
+  );
+  section(
+    context,
+    ['INVOCATION', 'OUTCOME', 'STATUS', 'TIME', 'WHEN'],
+    detail.recent.map((recent) => [
+      recent.id,
+      recent.outcome,
+      String(recent.status),
+      milliseconds(recent.duration),
+      ago(recent.startedAt),
+    ]),
+  );
+  const latest = detail.recent[0];
+  const next = latest ? `offshoot trace ${latest.id}` : `offshoot invoke ${wanted}`;
+  terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${next}`);
+}
+
+function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
+  const { manifest } = detail.active;
+  const env = Object.keys(manifest.env);
+  return [
+    ['url', functionUrl(detail, gatewayUrl)],
+    ['access', manifest.access],
+    ['runtime', manifest.runtime],
+    ['version', String(detail.activeVersion)],
+    ['memory', `${manifest.memory} MB`],
+    ['cpu', String(manifest.cpu)],
+    ['timeout', `${manifest.timeout} s, ${manifest.initTimeout} s to load`],
+    ['concurrency', `${manifest.concurrency} in a sandbox`],
+    ['env', env.length > 0 ? env.join(', ') : 'none'],
+    ['created', clock(detail.createdAt)],
+  ];
+}
+
+function section({ terminal }: Context, head: readonly string[], rows: readonly string[][]): void {
+  if (rows.length === 0) return;
+  const [first = '', ...lines] = table(head, rows);
+  terminal.print();
+  terminal.print(`  ${terminal.style('bold', first)}`);
+  for (const line of lines) terminal.print(`  ${line}`);
+}

@@ -1,0 +1,177 @@
+/** offshoot invoke NAME: call a function, with an event or as HTTP, and say how it ended. */
+import { readFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
+import { ERRORS, ErrorBody } from '#contract/errors.ts';
+import { OUTCOMES, Outcome } from '#contract/outcome.ts';
+import { functionPath, parseFunctionName, type Client } from '../client.ts';
+import { connect } from '../connect.ts';
+import type { Context } from '../context.ts';
+import { CliError, EXIT_CODES, messageOf } from '../errors.ts';
+import { printBody } from '../body.ts';
+import { milliseconds, shellWord } from '../text.ts';
+import { ID_HEADER, OUTCOME_HEADER } from '../headers.ts';
+
+interface InvokeOptions {
+  readonly data?: string;
+  readonly path?: string;
+  readonly method?: string;
+  readonly header?: string[];
+}
+
+export async function invoke(
+  context: Context,
+  [wanted = '']: string[],
+  options: InvokeOptions,
+): Promise<number> {
+  const { terminal } = context;
+  const client = connect(context);
+  const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
+  const data = options.data === undefined ? undefined : await readData(options.data);
+  const asHttp = options.path !== undefined || options.method !== undefined || options.header !== undefined;
+  const response =
+    data !== undefined && !asHttp
+      ? await sendEvent(client, namespace, name, data)
+      : await sendHttp(client, namespace, name, data, options);
+  const id = response.headers.get(ID_HEADER) ?? undefined;
+  // Without an id there was no invocation: the gateway itself refused the call.
+  if (id === undefined && !response.ok) throw await client.failure(response);
+  const outcome = Outcome.catch('ok').parse(response.headers.get(OUTCOME_HEADER) ?? 'ok');
+  if (outcome !== 'ok') throw await functionFailure(response, outcome, id, wanted);
+
+  if (await isRefusal(response)) throw await client.failure(response);
+  const timings = parseServerTiming(response.headers.get('server-timing') ?? '');
+  if (terminal.json) {
+    const body = Buffer.from(await response.arrayBuffer());
+    const headers = [...response.headers];
+    terminal.document({ id, outcome, status: response.status, headers, ...bodyForJson(body), timings });
+    return EXIT_CODES.ok.code;
+  }
+  await printBody(response, terminal);
+  const phases = timings.map(
+    ({ name: phase, duration, description }) =>
+      `${phase} ${milliseconds(duration)}${description ? ` (${description})` : ''}`,
+  );
+  terminal.note(terminal.noteStyle('dim', [`${outcome} ${response.status}`, id ?? '', ...phases].join('  ')));
+  if (id !== undefined) terminal.note(terminal.noteStyle('dim', `offshoot trace ${id}`));
+  return EXIT_CODES.ok.code;
+}
+
+async function readData(data: string): Promise<Buffer> {
+  if (data === '-') return Buffer.from(await text(process.stdin));
+  if (!data.startsWith('@')) return Buffer.from(data);
+  try {
+    return readFileSync(data.slice(1));
+  } catch (error) {
+    throw new CliError('usage', `the data cannot be read: ${messageOf(error)}`, {
+      next: 'offshoot invoke NAME --data @FILE',
+      cause: error,
+    });
+  }
+}
+
+async function sendEvent(client: Client, namespace: string, name: string, data: Buffer): Promise<Response> {
+  try {
+    JSON.parse(data.toString());
+  } catch (error) {
+    throw new CliError('usage', `the event is not JSON: ${messageOf(error)}`, {
+      code: 'bad_event',
+      next: `to send it as it is, call over HTTP: offshoot invoke ${name} --method POST --data ${shellWord(data.toString().slice(0, 40))}`,
+      cause: error,
+    });
+  }
+  return client.request(`${functionPath(namespace, name)}/invoke`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: new Uint8Array(data),
+  });
+}
+
+/**
+ * Calls the URL of the function. First without the key: one that is not asked for must not reach the function's code,
+ * which sees every header of a public call.
+ */
+async function sendHttp(
+  client: Client,
+  namespace: string,
+  name: string,
+  data: Buffer | undefined,
+  options: InvokeOptions,
+): Promise<Response> {
+  const headers: Record<string, string> = {};
+  for (const line of options.header ?? []) {
+    const colon = line.indexOf(':');
+    if (colon < 1) {
+      throw new CliError('usage', `"${line}" is not a header; it must be "Name: value"`, {
+        next: `offshoot invoke ${name} --header 'Accept: application/json'`,
+      });
+    }
+    headers[line.slice(0, colon).trim().toLowerCase()] = line.slice(colon + 1).trim();
+  }
+  const path = `/${(options.path ?? '').replace(/^\//, '')}`;
+  const method = options.method?.toUpperCase() ?? (data === undefined ? 'GET' : 'POST');
+  const url = `/fn/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}${path}`;
+  const request = { method, headers, ...(data && { body: new Uint8Array(data) }) };
+  const open = await client.fetch(url, { ...request, withoutKey: true });
+  if (open.status !== 401 || open.headers.has(ID_HEADER)) return open;
+  await open.arrayBuffer();
+  return client.fetch(url, request);
+}
+
+/** The gateway may fail after it has numbered the call, and then answers from its catalogue of errors. */
+async function isRefusal(response: Response): Promise<boolean> {
+  if (response.ok || !response.headers.get('content-type')?.startsWith('application/json')) return false;
+  const body: unknown = await response
+    .clone()
+    .json()
+    .catch(() => undefined);
+  const code = ErrorBody.safeParse(body).data?.error.code;
+  return Object.entries(ERRORS).some(([known, { status }]) => known === code && status === response.status);
+}
+
+async function functionFailure(
+  response: Response,
+  outcome: Outcome,
+  id: string | undefined,
+  wanted: string,
+): Promise<CliError> {
+  const { meaning, next } = OUTCOMES[outcome];
+  const body = ErrorBody.safeParse(await response.json().catch(() => undefined));
+  const message = body.data?.error.message ?? meaning;
+  return new CliError('failed', message, {
+    code: outcome,
+    lines: [next].filter((line) => line !== '' && id === undefined),
+    details: { ...body.data?.error.details, id, outcome, status: response.status },
+    next: id === undefined ? `offshoot logs ${wanted}` : `offshoot trace ${id}`,
+  });
+}
+
+interface Timing {
+  readonly name: string;
+  readonly duration: number;
+  readonly description: string | undefined;
+}
+
+/** The entries of a Server-Timing header that have a duration. */
+export function parseServerTiming(header: string): Timing[] {
+  return header.split(/,\s*(?=[\w-]+(?:;|$))/).flatMap((entry) => {
+    const name = /^\s*([\w-]+)/.exec(entry)?.[1];
+    const duration = /;dur=([\d.]+)/.exec(entry)?.[1];
+    if (name === undefined || duration === undefined) return [];
+    return { name, duration: Number(duration), description: /;desc="([^"]*)"/.exec(entry)?.[1] };
+  });
+}
+
+/** JSON as a value, other text as a string, anything else in base64. */
+function bodyForJson(body: Buffer): Record<string, unknown> {
+  let decoded: string;
+  try {
+    decoded = new TextDecoder('utf-8', { fatal: true }).decode(body);
+  } catch {
+    return { body: body.toString('base64'), encoding: 'base64' };
+  }
+  try {
+    return { body: JSON.parse(decoded) };
+  } catch {
+    return { body: decoded };
+  }
+}

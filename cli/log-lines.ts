@@ -1,0 +1,118 @@
+/** Log lines of functions: fetched, followed, filtered and shown. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { FunctionLogLine } from '#contract/api.ts';
+import type { LogLevel, LogLine } from '#contract/invocation.ts';
+import { functionPath, type Client } from './client.ts';
+import { CliError } from './errors.ts';
+import { serverSentEvents } from './sse.ts';
+import type { Style, Terminal } from './terminal.ts';
+import { clock, defuse } from './text.ts';
+
+/** How grave a line is; what is written past `console` counts as ordinary output. `platform` always shows. */
+const GRAVITY: Record<LogLevel, number> = {
+  debug: 0,
+  log: 1,
+  info: 1,
+  stdout: 1,
+  stderr: 2,
+  warn: 2,
+  error: 3,
+  platform: 4,
+};
+const COLOURS: Partial<Record<LogLevel, Style>> = {
+  debug: 'gray',
+  warn: 'yellow',
+  error: 'red',
+  platform: 'magenta',
+};
+
+const RECONNECT_FIRST_MS = 250;
+const RECONNECT_LAST_MS = 5_000;
+
+export interface LogFilter {
+  readonly invocation?: string | undefined;
+  readonly level?: string | undefined;
+}
+
+/** Which lines to show; an unknown level is refused. */
+export function logFilter({ invocation, level }: LogFilter): (line: FunctionLogLine) => boolean {
+  const least = level === undefined ? 0 : Object.entries(GRAVITY).find(([name]) => name === level)?.[1];
+  if (least === undefined) {
+    throw new CliError('usage', `there is no level "${level}"; there are debug, info, warn and error`, {
+      next: 'offshoot logs NAME --level warn',
+    });
+  }
+  return (line) =>
+    GRAVITY[line.level] >= least && (invocation === undefined || line.invocation === invocation);
+}
+
+/** The lines that the platform still has. */
+export async function recentLogs(
+  client: Client,
+  namespace: string,
+  name: string,
+): Promise<FunctionLogLine[]> {
+  const response = await client.request(`${functionPath(namespace, name)}/logs`);
+  if (!response.ok) throw await client.failure(response);
+  return z.object({ logs: z.array(FunctionLogLine) }).parse(await response.json()).logs;
+}
+
+/**
+ * Lines as they come, until the signal, the first ones from `since` (Unix time of the platform) on. A lost connection is made anew,
+ * from where it broke off.
+ */
+export async function* followLogs(
+  client: Client,
+  namespace: string,
+  name: string,
+  signal: AbortSignal,
+  since: number,
+  onBreak: (message: string) => void = () => undefined,
+): AsyncGenerator<FunctionLogLine> {
+  let last: string | undefined;
+  let wait = RECONNECT_FIRST_MS;
+  let everConnected = false;
+  while (!signal.aborted) {
+    try {
+      const response = await client.request(
+        `${functionPath(namespace, name)}/logs?follow=true&since=${since}`,
+        {
+          headers: { accept: 'text/event-stream', ...(last !== undefined && { 'last-event-id': last }) },
+          signal,
+        },
+      );
+      if (!response.ok || !response.body) throw await client.failure(response);
+      everConnected = true;
+      wait = RECONNECT_FIRST_MS;
+      for await (const event of serverSentEvents(response.body)) {
+        last = event.id ?? last;
+        const line = FunctionLogLine.safeParse(parseJson(event.data));
+        if (line.success) yield line.data;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      // What was wrong from the start is told; what broke later may come back.
+      if (!everConnected || (error instanceof CliError && error.kind !== 'unreachable')) throw error;
+      onBreak(error instanceof Error ? error.message : String(error));
+    }
+    await sleep(wait, undefined, { signal }).catch(() => undefined);
+    wait = Math.min(wait * 2, RECONNECT_LAST_MS);
+  }
+}
+
+/** One line as a person reads it. What a function prints is a stranger's text: it must not reach the terminal raw. */
+export function formatLog(line: LogLine & { invocation?: string }, terminal: Terminal): string {
+  const colour = COLOURS[line.level];
+  const level = line.level.padEnd(8);
+  const id = line.invocation === undefined ? '' : `${terminal.style('dim', line.invocation)}  `;
+  return `${terminal.style('dim', clock(line.time))}  ${id}${colour ? terminal.style(colour, level) : level}  ${defuse(line.text)}`;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * The table of verbs. Each verb's own module is loaded only when it runs, so that the start stays quick whatever the
+ * others need.
+ */
+import { Command, CommanderError, Option } from 'commander';
+import packageJson from '../package.json' with { type: 'json' };
+import { makeContext, type Context, type GlobalFlags } from './context.ts';
+import { CliError, EXIT_CODES, messageOf } from './errors.ts';
+import { Terminal } from './terminal.ts';
+
+/** Runs the command line and answers the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  const json = argv.includes('--json');
+  const terminal = new Terminal(json);
+  let exitCode: number = EXIT_CODES.ok.code;
+  const program = buildProgram(terminal, (code) => (exitCode = code));
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return commanderExit(error, terminal, program, argv);
+    if (error instanceof CliError) {
+      terminal.error(error);
+      return error.exitCode;
+    }
+    return bug(error, terminal);
+  }
+}
+
+/** The program without side effects, for `run` and for tests of its help. */
+export function buildProgram(terminal: Terminal, exit: (code: number) => void): Command {
+  const program = new Command('offshoot')
+    .description('Deploy functions to an Offshoot platform, call them, and see what happened.')
+    .version(packageJson.version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .showSuggestionAfterError(true)
+    .exitOverride()
+    .configureOutput({
+      // What commander would print about an error is printed by commanderExit, in the form that all errors have.
+      outputError: () => undefined,
+      writeOut: (text) => void (terminal.json ? process.stderr : process.stdout).write(text),
+    });
+  shared(program);
+  program.addHelpText(
+    'after',
+    `
+First steps:
+  offshoot init hello && cd hello
+  offshoot deploy
+
+More help: offshoot help VERB, offshoot help exit-codes`,
+  );
+
+  /** Adds a verb whose action gets a context, its positional arguments and its own options. */
+  const verb = (
+    usage: string,
+    description: string,
+    load: () => Promise<
+      (context: Context, args: string[], options: never) => Promise<number | undefined | void>
+    >,
+  ): Command => {
+    const command = program.command(usage).description(description).helpOption('-h, --help', 'show help');
+    shared(command);
+    return command.action(async () => {
+      const act = await load();
+      const args = command.processedArgs.filter((arg): arg is string => typeof arg === 'string');
+      const context = makeContext(command.optsWithGlobals<GlobalFlags>());
+      // Each verb declares the type of its own options; `never` is what fits them all.
+      const code = await act(context, args, command.optsWithGlobals<never>());
+      if (typeof code === 'number') exit(code);
+    });
+  };
+
+  verb(
+    'init <name>',
+    'make a folder with a new function',
+    async () => (await import('./commands/init.ts')).init,
+  )
+    .addOption(
+      new Option('-t, --template <template>', 'what to start from')
+        .choices(['fetch', 'hono', 'lambda'])
+        .default('fetch'),
+    )
+    .option('--no-install', 'do not install the npm packages of the template');
+  verb(
+    'dev [dir]',
+    'deploy at every change and follow the logs; starts the platform when none runs',
+    async () => (await import('./commands/dev.ts')).dev,
+  );
+  verb(
+    'deploy [dir]',
+    'bundle the function in a folder, upload it, and wait until it has loaded',
+    async () => (await import('./commands/deploy.ts')).deploy,
+  );
+  verb('invoke <name>', 'call a function', async () => (await import('./commands/invoke.ts')).invoke)
+    .option('-d, --data <data>', 'the event or body: text, @file, or - for stdin')
+    .option('-p, --path <path>', 'call over HTTP with this path and query')
+    .option('-X, --method <method>', 'call over HTTP with this method')
+    .option('-H, --header <header>', 'call over HTTP with this header (repeatable)', collect);
+  verb('list', 'list the functions of a namespace', async () => (await import('./commands/list.ts')).list);
+  verb(
+    'describe <name>',
+    'show a function, its versions and its latest invocations',
+    async () => (await import('./commands/describe.ts')).describe,
+  );
+  verb(
+    'logs <name>',
+    'show what a function has printed',
+    async () => (await import('./commands/logs.ts')).logs,
+  )
+    .option('-f, --follow', 'wait for more, until Ctrl-C')
+    .option('-i, --invocation <id>', 'only the lines of this invocation')
+    .option('-l, --level <level>', 'only lines of this level or a graver one: debug, info, warn, error');
+  verb(
+    'trace <id>',
+    'show where the time of an invocation went, and its logs',
+    async () => (await import('./commands/trace.ts')).trace,
+  );
+  verb(
+    'rm <name>',
+    'remove a function and all its versions',
+    async () => (await import('./commands/rm.ts')).rm,
+  ).option('-y, --yes', 'do not ask');
+  verb(
+    'login [url]',
+    'check an API key and keep it for the other verbs',
+    async () => (await import('./commands/login.ts')).login,
+  );
+  verb(
+    'keys [action] [id]',
+    'API keys: keys list, keys create, keys rm ID',
+    async () => (await import('./commands/keys.ts')).keys,
+  )
+    .option(
+      '-s, --scope <scope>',
+      'create: what the key may do: deploy, read, invoke, admin (repeatable)',
+      collect,
+    )
+    .option('-y, --yes', 'rm: do not ask');
+  verb(
+    'doctor',
+    'check what this host lacks to run the platform',
+    async () => (await import('./commands/doctor.ts')).doctor,
+  );
+  program
+    .command('help [topic]', { hidden: true })
+    .action(async (topic: string | undefined) =>
+      (await import('./commands/help.ts')).help(program, topic, terminal),
+    );
+  return program;
+}
+
+/** The flags that every verb takes; also before the verb. */
+function shared(command: Command): void {
+  command
+    .option('--url <url>', 'URL of the gateway (OFFSHOOT_URL)')
+    .option('--key <key>', 'API key (OFFSHOOT_API_KEY)')
+    .option('-n, --namespace <namespace>', 'namespace (OFFSHOOT_NAMESPACE)')
+    .option('--json', 'print one JSON document on stdout, for programs');
+}
+
+function collect(value: string, previous: string[] | undefined): string[] {
+  return [...(previous ?? []), value];
+}
+
+function commanderExit(
+  error: CommanderError,
+  terminal: Terminal,
+  program: Command,
+  argv: readonly string[],
+): number {
+  if (error.exitCode === 0) return EXIT_CODES.ok.code;
+  // `offshoot` alone shows its help, which commander counts as an error without a message.
+  if (error.code === 'commander.help') return EXIT_CODES.usage.code;
+  const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+  const verb = program.commands.find((command) => argv.includes(command.name()));
+  const next = verb ? `offshoot help ${verb.name()}` : 'offshoot help';
+  terminal.error(new CliError('usage', message, { code: 'bad_usage', next }));
+  return EXIT_CODES.usage.code;
+}
+
+function bug(error: unknown, terminal: Terminal): number {
+  const stack = error instanceof Error && error.stack ? error.stack.split('\n').slice(1) : [];
+  terminal.error(
+    new CliError('failed', `offshoot itself failed: ${messageOf(error)}`, {
+      code: 'internal',
+      lines: stack.map((line) => line.trim()),
+      next: 'report this with the lines above; meanwhile see what the host lacks: offshoot doctor',
+    }),
+  );
+  return EXIT_CODES.failed.code;
+}

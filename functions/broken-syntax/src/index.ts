@@ -1,0 +1,6 @@
+export default {
+  fetch() {
+    const answer = ;
+    return new Response(answer);
+  },
+};

@@ -1,0 +1,118 @@
+/**
+ * Every route of the gateway but one: /fn/{namespace}/{name}/{path} is function-route.ts, which needs the raw request.
+ * createApp() builds; server.ts serves.
+ */
+import { createRoute, OpenAPIHono, type RouteConfig } from '@hono/zod-openapi';
+import { HTTPException } from 'hono/http-exception';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import type { ZodError } from 'zod';
+import type { Scope } from '#contract/api.ts';
+import { ERRORS, OffshootError } from '#contract/errors.ts';
+import { manifestProblems } from '#contract/manifest.ts';
+import { redisError } from '#storage/redis.ts';
+import { LoadNotDone } from './deploy.ts';
+import { describeApi, docsPage, DOCS_HEADERS } from './docs.ts';
+import { failureAnswer } from './failure.ts';
+import * as artifacts from './routes/artifacts.ts';
+import { authorize, ERROR_ANSWER, type AppDeps, type AppEnv, type Endpoint } from './routes/endpoint.ts';
+import * as functions from './routes/functions.ts';
+import * as invocations from './routes/invocations.ts';
+import * as system from './routes/system.ts';
+
+type Method = 'get' | 'head' | 'put' | 'post' | 'delete';
+
+/** What the key must carry; `any` is any key, `none` no key at all. */
+type Demand = Scope | 'any' | 'none';
+
+const API = '/api/v1';
+
+// prettier-ignore -- one line each, so that the whole API is on one screen
+const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
+  ['get', '/healthz', 'none', system.health],
+
+  ['get', `${API}/whoami`, 'any', system.whoAmI],
+  ['get', `${API}/keys`, 'admin', system.listKeys],
+  ['post', `${API}/keys`, 'admin', system.createKey],
+  ['delete', `${API}/keys/{id}`, 'admin', system.removeKey],
+  ['get', `${API}/workers`, 'read', system.workers],
+
+  ['head', `${API}/artifacts/{digest}`, 'deploy', artifacts.has],
+  ['put', `${API}/artifacts/{digest}`, 'deploy', artifacts.put],
+
+  ['get', `${API}/functions`, 'read', functions.listAll],
+  ['get', `${API}/functions/{namespace}`, 'read', functions.list],
+  ['get', `${API}/functions/{namespace}/{name}`, 'read', functions.describe],
+  ['delete', `${API}/functions/{namespace}/{name}`, 'deploy', functions.remove],
+  ['post', `${API}/functions/{namespace}/{name}/versions`, 'deploy', functions.deploy],
+  ['post', `${API}/functions/{namespace}/{name}/activate`, 'deploy', functions.activate],
+  ['post', `${API}/functions/{namespace}/{name}/invoke`, 'invoke', invocations.invoke],
+  ['get', `${API}/functions/{namespace}/{name}/logs`, 'read', invocations.logs],
+
+  ['get', `${API}/invocations`, 'read', invocations.list],
+  ['get', `${API}/invocations/{id}`, 'read', invocations.get],
+];
+
+/** The app with all its routes; it listens on nothing. */
+export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
+  const app = new OpenAPIHono<AppEnv>({
+    defaultHook: (result) => {
+      if (!result.success) throw invalid(result.target, result.error);
+    },
+  });
+  for (const [method, path, demand, { definition, handler }] of ROUTES) {
+    const middleware = demand === 'none' ? [] : [authorize(deps.directory, demand)];
+    const security = demand === 'none' ? [] : [{ apiKey: [] }];
+    const responses = { ...definition.responses, default: ERROR_ANSWER };
+    const route: RouteConfig = { ...definition, method, path, middleware, security, responses };
+    app.openapi(createRoute(route), handler(deps));
+  }
+
+  const description = describeApi(app, deps.version);
+  app.get(`${API}/openapi.json`, (context) => context.json(description()));
+  app.get(`${API}/docs`, (context) => context.html(docsPage(description()), 200, DOCS_HEADERS));
+
+  app.notFound((context) => {
+    const { status } = ERRORS.not_found;
+    const missing = new OffshootError('not_found', `there is no ${context.req.method} ${context.req.path}`);
+    return context.json(missing.toBody(), status);
+  });
+  app.onError((error, context) => {
+    if (error instanceof LoadNotDone) {
+      const { status, headers, body } = failureAnswer(error.id, error.failure, true);
+      return context.json(body, status as ContentfulStatusCode, headers);
+    }
+    const refusal = refusalOf(error);
+    if (refusal.code === 'internal')
+      deps.log.error({ err: error, path: context.req.path }, 'a request failed');
+    const { status } = refusal;
+    if (status === 401) context.header('www-authenticate', 'Bearer realm="offshoot"');
+    if (status === 503) context.header('retry-after', '1');
+    return context.json(refusal.toBody(), status as ContentfulStatusCode);
+  });
+  return app;
+}
+
+/** What a request is told whose parameters or body do not fit their schema. */
+function invalid(target: string, error: ZodError): OffshootError {
+  const problems = manifestProblems(error);
+  const path = error.issues[0]?.path[0];
+  const [first = ''] = problems;
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : '';
+  const isName = target === 'param' && (path === 'namespace' || path === 'name');
+  const code = isName
+    ? 'bad_name'
+    : target === 'json' && path === 'manifest'
+      ? 'bad_manifest'
+      : 'bad_request';
+  return new OffshootError(code, `${first}${more}`, { details: { problems } });
+}
+
+function refusalOf(error: unknown): OffshootError {
+  if (error instanceof OffshootError) return error;
+  if (error instanceof HTTPException) {
+    const message =
+      error.status === 415 ? 'the body must be sent with "content-type: application/json"' : error.message;
+    return new OffshootError('bad_request', message, { cause: error });
+  }
+  return redisError(error);
+}

@@ -1,0 +1,108 @@
+/** What the gateway knows of functions and API keys without asking Redis each time, and how it stays up to date. */
+import type { Redis } from 'ioredis';
+import type { ApiKeyRecord } from '#contract/api.ts';
+import { OffshootError } from '#contract/errors.ts';
+import { keys } from '#contract/keys.ts';
+import { DEFAULT_NAMESPACE, Name, NAME_RULE, nearestName } from '#contract/names.ts';
+import { FreshCache } from './freshness.ts';
+import { EVERY_NAMESPACE, type ApiKeyStore } from './store/api-keys.ts';
+import type { FunctionStore } from './store/functions.ts';
+import { targetOf, type Target } from './target.ts';
+
+const CACHED_FUNCTIONS = 10_000;
+const CACHED_KEYS = 2_000;
+
+export class Directory {
+  readonly #functions: FunctionStore;
+  readonly #targets: FreshCache<Target>;
+  readonly #keys: FreshCache<ApiKeyRecord>;
+
+  constructor(functions: FunctionStore, apiKeys: ApiKeyStore) {
+    this.#functions = functions;
+    this.#targets = new FreshCache(async (id) => {
+      const [namespace = '', name = ''] = id.split('/');
+      const found = await functions.find(namespace, name);
+      return found && targetOf(namespace, name, found.active);
+    }, CACHED_FUNCTIONS);
+    // The keys of this cache are the API keys as they came, so that each is hashed once and not for every request.
+    this.#keys = new FreshCache((key) => apiKeys.find(key), CACHED_KEYS);
+  }
+
+  /** Listens for changes. `subscriber` is a connection of that role. */
+  async follow(subscriber: Redis): Promise<void> {
+    subscriber.on('message', (_channel, change) => this.changed(change));
+    // What was announced while the connection was down has been missed.
+    subscriber.on('ready', () => this.changed(EVERY_NAMESPACE));
+    await subscriber.subscribe(keys.changes());
+  }
+
+  /** `namespace/name`, or `*`. */
+  changed(change: string): void {
+    if (change !== EVERY_NAMESPACE) return this.#targets.invalidate(change);
+    this.#keys.invalidateAll();
+    this.#targets.invalidateAll();
+  }
+
+  /** The function, when that is known without waiting. */
+  peekTarget(namespace: string, name: string): Target | undefined {
+    return this.#targets.peek(`${namespace}/${name}`);
+  }
+
+  /** Undefined when there is none. Throws `bad_name`. */
+  async target(namespace: string, name: string): Promise<Target | undefined> {
+    checkName(namespace, 'namespace');
+    checkName(name, 'function');
+    return await this.#targets.get(`${namespace}/${name}`);
+  }
+
+  peekKey(key: string): ApiKeyRecord | undefined {
+    return this.#keys.peek(key);
+  }
+
+  async key(key: string): Promise<ApiKeyRecord | undefined> {
+    return await this.#keys.get(key);
+  }
+
+  /**
+   * Says that a function is not there, and which one may have been meant. Names are not everybody's business: who holds no
+   * key of the namespace is pointed to public functions only.
+   */
+  async notFound(namespace: string, name: string, holder: ApiKeyRecord | undefined): Promise<OffshootError> {
+    if (!(await this.#functions.hasNamespace(namespace)))
+      return await this.namespaceNotFound(namespace, holder);
+    const known = holder?.namespace === EVERY_NAMESPACE || holder?.namespace === namespace;
+    const candidates = known
+      ? await this.#functions.names(namespace)
+      : (await this.#functions.list(namespace))
+          .filter((one) => one.active.manifest.access === 'public')
+          .map((one) => one.record.name);
+    const nearest = nearestName(name, candidates);
+    return new OffshootError(
+      'function_not_found',
+      `there is no function "${name}" in the namespace "${namespace}"${meant(nearest)}`,
+      { details: { ...(nearest && { nearest }) } },
+    );
+  }
+
+  async namespaceNotFound(namespace: string, holder: ApiKeyRecord | undefined): Promise<OffshootError> {
+    const all = await this.#functions.namespaces();
+    const visible = all.filter(
+      (one) =>
+        one === DEFAULT_NAMESPACE || holder?.namespace === EVERY_NAMESPACE || holder?.namespace === one,
+    );
+    const nearest = nearestName(namespace, visible);
+    return new OffshootError('namespace_not_found', `there is no namespace "${namespace}"${meant(nearest)}`, {
+      details: { ...(nearest && { nearest }) },
+    });
+  }
+}
+
+/** Throws `bad_name` when it is not a legal one. */
+export function checkName(name: string, of: 'namespace' | 'function'): void {
+  if (Name.safeParse(name).success) return;
+  throw new OffshootError('bad_name', `"${name.slice(0, 100)}" is not a name of a ${of}: ${NAME_RULE}`);
+}
+
+function meant(nearest: string | undefined): string {
+  return nearest ? `; did you mean "${nearest}"?` : '';
+}

@@ -1,0 +1,61 @@
+/** The environment of the gateway, read once. It refuses to start when a value makes no sense, and says which and why. */
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
+import { parseRedisUrl } from '#storage/redis.ts';
+
+const Environment = z.object({
+  /** Address to listen on. The default keeps a fresh installation off the network. */
+  OFFSHOOT_HOST: z.string().min(1).default('127.0.0.1'),
+  /** Port to listen on; 0 takes a free one. */
+  OFFSHOOT_PORT: z.coerce.number().int().min(0).max(65_535).default(8787),
+  /** redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH/redis.sock */
+  REDIS_URL: z
+    .string()
+    .default('redis://127.0.0.1:6379')
+    .superRefine((url, context) => {
+      try {
+        parseRedisUrl(url);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+      }
+    }),
+  /** Directory for the artifact store and the first key. Workers on this host share it. */
+  OFFSHOOT_STATE: z
+    .string()
+    .min(1)
+    .transform((path) => resolve(path)),
+  /** Largest request body. */
+  OFFSHOOT_MAX_BODY_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024)
+    .max(256 * 1024 * 1024)
+    .default(DEFAULT_MAX_BODY_BYTES),
+  /** How long a call may wait in Redis for a worker. */
+  OFFSHOOT_QUEUE_TIMEOUT_MS: z.coerce.number().int().min(100).max(3_600_000).default(10_000),
+  /**
+   * 1 behind a reverse proxy: X-Forwarded-For, -Proto and -Host of the request are believed. Otherwise a caller could say
+   * of itself whatever it likes, so they are replaced.
+   */
+  OFFSHOOT_TRUST_PROXY: z.enum(['0', '1']).default('0'),
+  /** Least severe level that is logged. */
+  OFFSHOOT_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  /** Where traces go (OTLP over HTTP), such as http://127.0.0.1:4318. Unset: nowhere. */
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.url().optional(),
+  /** Where traces go when metrics go elsewhere: the full address. */
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.url().optional(),
+  /** `service.name` of the spans. */
+  OTEL_SERVICE_NAME: z.string().min(1).default('offshoot'),
+});
+export type Environment = z.infer<typeof Environment>;
+
+/** Throws an Error whose message has one line for each variable that is wrong. */
+export function parseEnvironment(variables: Record<string, string | undefined>): Environment {
+  // An empty variable counts as unset, as it does in a shell's ${NAME:-default}.
+  const present = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ''));
+  const result = Environment.safeParse(present);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
+  throw new Error(`the environment of the gateway is not usable:\n${lines.join('\n')}`);
+}

@@ -1,0 +1,44 @@
+/** How a call that has no response is answered over HTTP: one body for every front door. */
+import type { ErrorBody } from '#contract/errors.ts';
+import { OUTCOMES } from '#contract/outcome.ts';
+import type { Failure } from './pending.ts';
+
+/** Seconds after which trying again may help. */
+const RETRY_AFTER_S = '1';
+
+export interface FailureAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: ErrorBody;
+}
+
+/**
+ * `trusted`: the caller holds a key of the namespace and may see where in the code it failed. Anybody may call a public
+ * function; such a caller gets the error's name and message, as the function's author wrote them, but no stack.
+ */
+export function failureAnswer(id: string, failure: Failure, trusted: boolean): FailureAnswer {
+  if (failure.error) {
+    const retry = failure.error.status === 503 ? { 'retry-after': RETRY_AFTER_S } : {};
+    return { status: failure.error.status, headers: retry, body: failure.error.toBody() };
+  }
+  const { outcome, report } = failure;
+  const facts = OUTCOMES[outcome];
+  const error =
+    report?.error && (trusted ? report.error : { name: report.error.name, message: report.error.message });
+  const cause = failure.message ?? report?.exitCause;
+  return {
+    status: facts.status,
+    headers: {
+      'x-offshoot-outcome': outcome,
+      ...(facts.status === 503 && { 'retry-after': RETRY_AFTER_S }),
+    },
+    body: {
+      error: {
+        code: outcome,
+        message: cause ? `${facts.meaning} (${cause})` : facts.meaning,
+        next: facts.next.replace('trace ID', `trace ${id}`),
+        details: { invocation: id, ...(error && { error }) },
+      },
+    },
+  };
+}

@@ -1,0 +1,209 @@
+/** Puts the parts of a gateway together. main.ts runs one as a process, tests run several in one. */
+import { randomBytes } from 'node:crypto';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import type { z } from 'zod';
+import type { Health } from '#contract/api.ts';
+import type { InvocationRecord } from '#contract/invocation.ts';
+import { DirectoryArtifactStore } from '#storage/artifacts.ts';
+import type { Log } from '#storage/log.ts';
+import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
+import { createApp } from './app.ts';
+import { Deployer } from './deploy.ts';
+import { Directory } from './directory.ts';
+import { Dispatcher } from './dispatch.ts';
+import type { Environment } from './env.ts';
+import { ensureFirstKey } from './first-key.ts';
+import { FunctionRoute } from './function-route.ts';
+import { Presence } from './presence.ts';
+import { Recorder } from './recorder.ts';
+import { createGatewayServer } from './server.ts';
+import { ApiKeyStore } from './store/api-keys.ts';
+import { FunctionStore } from './store/functions.ts';
+import { InvocationStore } from './store/invocations.ts';
+import type { Telemetry } from './telemetry.ts';
+
+const FIRST_KEY_RETRY_MS = 500;
+/** How often connections that a drain leaves idle are looked for. */
+const DRAIN_LOOK_MS = 50;
+const LISTEN_BACKLOG = 1_024;
+
+export interface GatewayOptions {
+  readonly env: Environment;
+  readonly version: string;
+  readonly log: Log;
+  readonly telemetry?: Telemetry | undefined;
+  /** Gets the first key of the installation, and where it is kept, when it has just been made. */
+  readonly showKey: (key: string, file: string) => void;
+}
+
+export class Gateway {
+  readonly #options: GatewayOptions;
+  readonly #connections: Redis[] = [];
+  readonly #commands: Redis;
+  readonly #subscriber: Redis;
+  readonly #apiKeys: ApiKeyStore;
+  readonly #invocations: InvocationStore;
+  readonly #directory: Directory;
+  readonly #dispatcher: Dispatcher;
+  readonly #recorder: Recorder;
+  readonly #presence: Presence;
+  readonly #server: Server;
+  #evicts = false;
+  #stopping = false;
+
+  /** Builds everything; nothing listens yet. */
+  constructor(options: GatewayOptions) {
+    const { env, log, telemetry, version } = options;
+    this.#options = options;
+    const connect = (role: RedisRole): Redis => {
+      const redis = connectRedis(env.REDIS_URL, role, log);
+      this.#connections.push(redis);
+      return redis;
+    };
+    const commands = connect('commands');
+    const gatewayId = randomBytes(6).toString('hex');
+    const functions = new FunctionStore(commands);
+    const apiKeys = new ApiKeyStore(commands);
+    const invocations = new InvocationStore(commands);
+    const artifacts = new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'));
+    const directory = new Directory(functions, apiKeys);
+    const dispatcher = new Dispatcher({
+      gatewayId,
+      lane: connect('lane'),
+      blocking: connect('blocking'),
+      commands,
+      queueTimeoutMs: env.OFFSHOOT_QUEUE_TIMEOUT_MS,
+      log,
+    });
+    // A connection of its own: records come in large batches, and nothing that a caller waits for should stand behind them.
+    const recorder = new Recorder(connect('commands'), log);
+    const finished = (record: InvocationRecord): void => {
+      recorder.add(record);
+      telemetry?.export(record);
+    };
+    const functionRoute = new FunctionRoute({
+      directory,
+      dispatcher,
+      maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
+      trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
+      finished,
+      log,
+    });
+    const deployer = new Deployer({
+      functions,
+      invocations,
+      artifacts,
+      directory,
+      dispatcher,
+      commands,
+      log,
+    });
+    const app = createApp({
+      functions,
+      apiKeys,
+      invocations,
+      artifacts,
+      directory,
+      deployer,
+      functionRoute,
+      health: () => this.#health(),
+      version,
+      log,
+    });
+    this.#commands = commands;
+    this.#subscriber = connect('subscriber');
+    this.#apiKeys = apiKeys;
+    this.#invocations = invocations;
+    this.#directory = directory;
+    this.#dispatcher = dispatcher;
+    this.#recorder = recorder;
+    this.#presence = new Presence(commands, gatewayId, log);
+    this.#server = createGatewayServer({
+      functions: functionRoute,
+      app,
+      maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
+    });
+  }
+
+  /** Listens. Redis may still be away: requests are answered 503 until it comes. Rejects when the port cannot be had. */
+  async listen(): Promise<AddressInfo> {
+    const { env, log } = this.#options;
+    this.#commands.on('ready', () => void this.#checkEviction());
+    this.#directory.follow(this.#subscriber).catch((error: unknown) => {
+      if (!this.#stopping) log.error({ err: error }, 'changes are not announced to this gateway');
+    });
+    this.#dispatcher.start();
+    this.#presence.start();
+    void this.#ensureFirstKey();
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(
+        { port: env.OFFSHOOT_PORT, host: env.OFFSHOOT_HOST, backlog: LISTEN_BACKLOG },
+        resolve,
+      );
+    });
+    // A server that listens on a port always has an address of this form.
+    return this.#server.address() as AddressInfo;
+  }
+
+  /** Accepts nothing more, lets calls under way finish for so long, and lets go of everything. */
+  async close(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const idle = setInterval(() => this.#server.closeIdleConnections(), DRAIN_LOOK_MS);
+    await this.#dispatcher.drain(graceMs);
+    // The last answers may still be on their way to slow clients, and long answers such as followed logs have no end.
+    const cut = setTimeout(
+      () => this.#server.closeAllConnections(),
+      this.#dispatcher.pending > 0 ? 0 : 1_000,
+    );
+    await closed;
+    clearInterval(idle);
+    clearTimeout(cut);
+    await this.#dispatcher.stop();
+    await this.#recorder.close();
+    await this.#options.telemetry?.close();
+    await this.#presence.stop();
+    for (const redis of this.#connections) redis.disconnect();
+  }
+
+  async #health(): Promise<z.infer<typeof Health>> {
+    try {
+      const workers = (await this.#invocations.workers()).length;
+      return { status: workers > 0 && !this.#evicts ? 'ok' : 'degraded', redis: true, workers };
+    } catch {
+      return { status: 'degraded', redis: false, workers: 0 };
+    }
+  }
+
+  async #checkEviction(): Promise<void> {
+    const keeps = await keepsEverything(this.#commands).catch(() => undefined);
+    this.#evicts = keeps === false;
+    if (this.#evicts) {
+      this.#options.log.error(
+        { fix: 'redis-cli CONFIG SET maxmemory-policy noeviction' },
+        'Redis may throw away calls, functions and keys when its memory is full: its maxmemory-policy is not noeviction',
+      );
+    }
+  }
+
+  async #ensureFirstKey(): Promise<void> {
+    const { env, log, showKey } = this.#options;
+    const file = join(env.OFFSHOOT_STATE, 'admin-key');
+    while (!this.#stopping) {
+      try {
+        const key = await ensureFirstKey(this.#apiKeys, file);
+        if (key !== undefined) showKey(key, file);
+        this.#directory.changed('*');
+        return;
+      } catch (error) {
+        if (this.#commands.status === 'ready')
+          log.error({ err: error, file }, 'the first API key was not made');
+        await new Promise((resolve) => setTimeout(resolve, FIRST_KEY_RETRY_MS));
+      }
+    }
+  }
+}

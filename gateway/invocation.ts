@@ -1,0 +1,110 @@
+/** Follows one invocation from its request to its record. */
+import type { InvocationRecord, RunReport } from '#contract/invocation.ts';
+import type { Outcome } from '#contract/outcome.ts';
+import { formatTraceparent, parseTraceparent, runSpanId } from '#contract/trace.ts';
+import { newInvocationId, newSpanId, newTraceId } from './ids.ts';
+import type { Target } from './target.ts';
+
+/** Longest tracestate that is passed on; the standard asks for at least 512 characters. */
+const MAX_TRACESTATE = 2_048;
+
+export class Invocation {
+  readonly id = newInvocationId();
+  readonly target: Target;
+  readonly method: string;
+  readonly path: string;
+  /** Unix time at which the request arrived. */
+  readonly startedAt: number;
+  /** The same moment by performance.now(). */
+  readonly #arrived: number;
+  #sent = 0;
+  readonly #traceId: string;
+  readonly #spanId = newSpanId();
+  readonly #parentSpanId: string | undefined;
+  readonly #sampled: boolean;
+  readonly tracestate: string | undefined;
+  requestBytes = 0;
+
+  constructor(
+    target: Target,
+    request: {
+      method: string;
+      path: string;
+      traceparent: string | undefined;
+      tracestate: string | undefined;
+    },
+    arrived: number,
+  ) {
+    this.target = target;
+    this.method = request.method;
+    this.path = request.path;
+    this.#arrived = arrived;
+    this.startedAt = Date.now() - (performance.now() - arrived);
+    const parent = parseTraceparent(request.traceparent);
+    this.#traceId = parent?.traceId ?? newTraceId();
+    this.#parentSpanId = parent?.spanId;
+    this.#sampled = parent?.sampled ?? true;
+    // Without a valid traceparent, tracestate means nothing: https://www.w3.org/TR/trace-context/#tracestate-header
+    const { tracestate } = request;
+    this.tracestate = parent && tracestate && tracestate.length <= MAX_TRACESTATE ? tracestate : undefined;
+  }
+
+  /** The context that the function is handed: its spans become children of the run phase. */
+  get traceparent(): string {
+    return formatTraceparent({
+      traceId: this.#traceId,
+      spanId: runSpanId(this.#spanId),
+      sampled: this.#sampled,
+    });
+  }
+
+  /** The call is handed to Redis now. */
+  sent(): void {
+    this.#sent = performance.now();
+  }
+
+  /** Milliseconds in the gateway, and in Redis and on the way, as far as known. */
+  waits(report: RunReport | undefined): { gateway: number; queue: number } {
+    const roundTrip = performance.now() - this.#sent;
+    return {
+      gateway: this.#sent - this.#arrived,
+      queue: Math.max(0, roundTrip - (report?.timings.total ?? 0)),
+    };
+  }
+
+  record(
+    ended: {
+      outcome: Outcome;
+      status: number;
+      responseBytes: number;
+      report: RunReport | undefined;
+      message?: string | undefined;
+    },
+    waits: { gateway: number; queue: number },
+  ): InvocationRecord {
+    const { namespace, name, version } = this.target;
+    return {
+      id: this.id,
+      namespace,
+      name,
+      version,
+      lane: 'sync',
+      outcome: ended.outcome,
+      status: ended.status,
+      method: this.method,
+      path: this.path,
+      traceId: this.#traceId,
+      spanId: this.#spanId,
+      ...(this.#parentSpanId !== undefined && { parentSpanId: this.#parentSpanId }),
+      sampled: this.#sampled,
+      startedAt: this.startedAt,
+      duration: performance.now() - this.#arrived,
+      gateway: waits.gateway,
+      queue: waits.queue,
+      requestBytes: this.requestBytes,
+      responseBytes: ended.responseBytes,
+      ...(ended.report && { report: ended.report }),
+      ...(ended.message !== undefined && { message: ended.message }),
+    };
+  }
+}

@@ -1,0 +1,60 @@
+/** The gateway as a process: environment, gateway, listen, and drain on SIGTERM. */
+import { readFile } from 'node:fs/promises';
+import { pino } from 'pino';
+import { z } from 'zod';
+import { parseEnvironment, type Environment } from './env.ts';
+import { Gateway } from './gateway.ts';
+
+/** What calls under way have when the gateway is told to end. */
+const GRACE_MS = 10_000;
+
+let env: Environment;
+try {
+  env = parseEnvironment(process.env);
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exit(2);
+}
+const log = pino({ name: 'gateway', level: env.OFFSHOOT_LOG_LEVEL });
+const manifest = await readFile(new URL('../package.json', import.meta.url), 'utf8');
+const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
+
+const exports = env.OTEL_EXPORTER_OTLP_ENDPOINT ?? env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT;
+// Loaded only when it is wanted: the SDK costs time and memory at start.
+const telemetry =
+  exports === undefined
+    ? undefined
+    : (await import('./telemetry.ts')).startTelemetry(env.OTEL_SERVICE_NAME, version);
+
+const gateway = new Gateway({
+  env,
+  version,
+  log,
+  telemetry,
+  // Not through the log, which is kept and shipped: this is for the person at the terminal.
+  showKey: (key, file) => console.log(`Admin API key, shown this once and kept in ${file}: ${key}`),
+});
+
+let ending = false;
+const end = (signal: string): void => {
+  if (ending) return;
+  ending = true;
+  log.info({ signal, graceMs: GRACE_MS }, 'draining');
+  gateway.close(GRACE_MS).then(
+    () => process.exit(0),
+    (error: unknown) => {
+      log.error({ err: error }, 'the drain failed');
+      process.exit(1);
+    },
+  );
+};
+process.on('SIGTERM', end);
+process.on('SIGINT', end);
+
+try {
+  const { address, port } = await gateway.listen();
+  log.info({ address, port, traces: exports }, 'listening');
+} catch (error) {
+  log.fatal({ err: error, host: env.OFFSHOOT_HOST, port: env.OFFSHOOT_PORT }, 'cannot listen');
+  process.exit(1);
+}

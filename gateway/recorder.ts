@@ -1,0 +1,88 @@
+/** Writes what is known of ended invocations to Redis: after the answer, in batches, and never at the price of the calls. */
+import type { Redis } from 'ioredis';
+import type { InvocationRecord } from '#contract/invocation.ts';
+import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { type Log, LogThrottle } from '#storage/log.ts';
+
+/** Records that may be on their way to Redis. What is over is dropped and counted: records must not exhaust the memory. */
+const MAX_OUTSTANDING = 10_000;
+const MAX_BATCH = 500;
+const FLUSH_AFTER_MS = 10;
+/** Newest invocations that a function's list keeps. */
+const RECENT_LENGTH = 1_000;
+
+export class Recorder {
+  readonly #redis: Redis;
+  readonly #log: Log;
+  readonly #complaints = new LogThrottle(5_000);
+  #waiting: InvocationRecord[] = [];
+  #outstanding = 0;
+  #dropped = 0;
+  #timer: NodeJS.Timeout | undefined;
+  readonly #writing = new Set<Promise<void>>();
+
+  constructor(redis: Redis, log: Log) {
+    this.#redis = redis;
+    this.#log = log;
+  }
+
+  /** Records that were dropped since the start. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  add(record: InvocationRecord): void {
+    if (this.#outstanding >= MAX_OUTSTANDING) {
+      this.#drop(1, 'more records than Redis takes');
+      return;
+    }
+    this.#outstanding++;
+    this.#waiting.push(record);
+    if (this.#waiting.length >= MAX_BATCH) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_AFTER_MS);
+  }
+
+  /** Resolves when everything that was added is written or dropped. */
+  async close(): Promise<void> {
+    this.#flush();
+    await Promise.all(this.#writing);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#waiting.length === 0) return;
+    const batch = this.#waiting;
+    this.#waiting = [];
+    const writing = this.#write(batch)
+      .catch((error: unknown) => this.#drop(batch.length, String(error)))
+      .finally(() => {
+        this.#outstanding -= batch.length;
+        this.#writing.delete(writing);
+      });
+    this.#writing.add(writing);
+  }
+
+  async #write(batch: readonly InvocationRecord[]): Promise<void> {
+    const pipeline = this.#redis.pipeline();
+    for (const record of batch) {
+      pipeline.set(keys.invocation(record.id), JSON.stringify(record), 'EX', RECORD_TTL_S);
+    }
+    const byFunction = Map.groupBy(batch, (record) => keys.recent(record.namespace, record.name));
+    for (const [recent, records] of byFunction) {
+      pipeline.zadd(recent, ...records.flatMap((record) => [record.startedAt, record.id]));
+      pipeline.zremrangebyrank(recent, 0, -RECENT_LENGTH - 1);
+      pipeline.expire(recent, RECORD_TTL_S);
+    }
+    const results = await pipeline.exec();
+    const failed = results?.find(([error]) => error)?.[0];
+    if (failed) throw failed;
+  }
+
+  #drop(count: number, reason: string): void {
+    this.#dropped += count;
+    this.#complaints.run(() =>
+      this.#log.error({ dropped: this.#dropped, reason }, 'records of invocations were dropped'),
+    );
+  }
+}

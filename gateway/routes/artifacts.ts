@@ -1,0 +1,52 @@
+/** Archives of functions: uploaded under their sha256 before the deploy that names it. */
+import { OffshootError } from '#contract/errors.ts';
+import { MAX_ARCHIVE_BYTES } from '#contract/limits.ts';
+import { endpoint, OfArtifact } from './endpoint.ts';
+
+export const has = endpoint(
+  {
+    summary: 'Is an archive there already?',
+    request: { params: OfArtifact },
+    responses: { 200: { description: 'it is' }, 404: { description: 'it is not' } },
+  },
+  (deps) => async (context) => {
+    const bytes = await deps.artifacts.size(context.req.valid('param').digest);
+    return context.body(null, bytes === undefined ? 404 : 200);
+  },
+);
+
+export const put = endpoint(
+  {
+    summary: 'Upload an archive',
+    description: 'The body is a .tar.gz whose sha256 is the digest in the path.',
+    request: {
+      params: OfArtifact,
+      body: { required: true, content: { 'application/gzip': { schema: {} } } },
+    },
+    responses: { 200: { description: 'it was there' }, 201: { description: 'it has been stored' } },
+  },
+  (deps) => async (context) => {
+    const { digest } = context.req.valid('param');
+    const announced = Number(context.req.header('content-length') ?? 0);
+    if (announced > MAX_ARCHIVE_BYTES) {
+      throw new OffshootError(
+        'archive_too_large',
+        `the archive has ${announced} bytes; at most ${MAX_ARCHIVE_BYTES} are accepted`,
+        { details: { limit: MAX_ARCHIVE_BYTES, size: announced } },
+      );
+    }
+    const known = await deps.artifacts.has(digest);
+    // Stored again even when it is known: reading it is what the client waits for, and a damaged copy is mended by it.
+    await deps.artifacts.put(digest, uploaded(context.req.raw.body), MAX_ARCHIVE_BYTES);
+    return context.body(null, known ? 200 : 201);
+  },
+);
+
+async function* uploaded(body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {
+  if (!body) return;
+  try {
+    yield* body;
+  } catch (error) {
+    throw new OffshootError('bad_request', 'the upload broke off', { cause: error });
+  }
+}

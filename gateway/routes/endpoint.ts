@@ -1,0 +1,105 @@
+/** What the routes of the management API have in common. */
+import type { HttpBindings } from '@hono/node-server';
+import { z, type RouteConfig, type RouteHandler } from '@hono/zod-openapi';
+import type { MiddlewareHandler } from 'hono';
+import { Digest, type ApiKeyRecord, type Health, type Scope } from '#contract/api.ts';
+import { ErrorBody, OffshootError } from '#contract/errors.ts';
+import { Name } from '#contract/names.ts';
+import type { ArtifactStore } from '#storage/artifacts.ts';
+import type { Log } from '#storage/log.ts';
+import { demand, presentedKey } from '../access.ts';
+import type { Deployer } from '../deploy.ts';
+import type { Directory } from '../directory.ts';
+import type { FunctionRoute } from '../function-route.ts';
+import { EVERY_NAMESPACE, type ApiKeyStore } from '../store/api-keys.ts';
+import type { FunctionStore } from '../store/functions.ts';
+import type { InvocationStore } from '../store/invocations.ts';
+
+export interface AppDeps {
+  readonly functions: FunctionStore;
+  readonly apiKeys: ApiKeyStore;
+  readonly invocations: InvocationStore;
+  readonly artifacts: ArtifactStore;
+  readonly directory: Directory;
+  readonly deployer: Deployer;
+  readonly functionRoute: FunctionRoute;
+  readonly health: () => Promise<z.infer<typeof Health>>;
+  /** Of the platform, as `whoami` tells it. */
+  readonly version: string;
+  readonly log: Log;
+}
+
+export interface AppEnv {
+  Bindings: HttpBindings;
+  Variables: {
+    /** The key that the request came with; set for each route that asks for a scope. */
+    holder: ApiKeyRecord;
+  };
+}
+
+/** A route without its method, path and scope, which the table in app.ts gives it. */
+export type Definition = Omit<RouteConfig, 'method' | 'path'>;
+
+export interface Endpoint {
+  readonly definition: Definition;
+  readonly handler: (deps: AppDeps) => RouteHandler<RouteConfig, AppEnv>;
+}
+
+/** Ties a handler to its definition: what it reads and answers is checked against the schemas by the compiler. */
+export function endpoint<const D extends Definition>(
+  definition: D,
+  handler: (deps: AppDeps) => RouteHandler<D & { method: 'get'; path: string }, AppEnv>,
+): Endpoint {
+  // The table holds routes of many types; each has been checked here, against its own.
+  return { definition, handler: handler as unknown as Endpoint['handler'] };
+}
+
+/** Answers of a route in its definition: the schema of a success, and errors as everywhere. */
+export function answers<const S extends number, T extends z.ZodType>(
+  status: S,
+  schema: T,
+  description: string,
+) {
+  return {
+    [status]: { description, content: { 'application/json': { schema } } },
+  } as { [K in S]: { description: string; content: { 'application/json': { schema: T } } } };
+}
+
+export const ERROR_ANSWER = {
+  description: 'what is wrong, and what to do next',
+  content: { 'application/json': { schema: ErrorBody } },
+};
+
+export const OfNamespace = z.object({ namespace: Name });
+export const OfFunction = z.object({ namespace: Name, name: Name });
+export const OfArtifact = z.object({ digest: Digest });
+
+/** A JSON body in a definition. */
+export function jsonBody<T extends z.ZodType>(schema: T) {
+  return { required: true, content: { 'application/json': { schema } } } as const;
+}
+
+/**
+ * Lets a request through when its key carries the scope in the namespace of the path, or anywhere when the path has none.
+ * `any` asks for a valid key only.
+ */
+export function authorize(directory: Directory, scope: Scope | 'any'): MiddlewareHandler<AppEnv> {
+  return async function authorized(context, next) {
+    const presented = presentedKey({
+      authorization: context.req.header('authorization'),
+      'x-api-key': context.req.header('x-api-key'),
+    });
+    const holder = presented && (await directory.key(presented.key));
+    const own = holder?.namespace ?? EVERY_NAMESPACE;
+    // A key with no scope at all cannot be made, so its first one is one that it has.
+    const wanted = scope === 'any' ? (holder?.scopes[0] ?? 'read') : scope;
+    const namespace = context.req.param('namespace') ?? own;
+    demand(holder, presented, wanted, namespace);
+    // Keys and namespaces are everybody's: a key of one namespace must not manage those of another.
+    if (scope === 'admin' && holder.namespace !== EVERY_NAMESPACE) {
+      throw new OffshootError('forbidden', 'this needs an admin key that holds for all namespaces');
+    }
+    context.set('holder', holder);
+    await next();
+  };
+}

@@ -1,0 +1,161 @@
+/** Calling a function as an event, and what is known of calls that have been made. */
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { z } from '@hono/zod-openapi';
+import { streamSSE } from 'hono/streaming';
+import { FunctionLogLine, InvocationDetail } from '#contract/api.ts';
+import { OffshootError } from '#contract/errors.ts';
+import { InvocationRecord } from '#contract/invocation.ts';
+import { Name } from '#contract/names.ts';
+import { spansOf } from '#contract/trace.ts';
+import { EVERY_NAMESPACE } from '../store/api-keys.ts';
+import { answers, endpoint, OfFunction } from './endpoint.ts';
+import { existing } from './functions.ts';
+
+/** How often the log of a function is looked at for someone who follows it. */
+const FOLLOW_INTERVAL_MS = 200;
+/** A comment now and then keeps proxies from closing a quiet stream, and shows us that a reader has gone. */
+const FOLLOW_COMMENT_MS = 15_000;
+
+export const invoke = endpoint(
+  {
+    summary: 'Call a function with one JSON value as its event',
+    description: 'Answers what the function answers, with the same headers as a call of its URL.',
+    request: {
+      params: OfFunction,
+      body: { required: true, content: { 'application/json': { schema: {} } } },
+    },
+    responses: { 200: { description: 'what the function answers' } },
+  },
+  (deps) => async (context) => {
+    const { namespace, name } = context.req.valid('param');
+    const target = await deps.directory.target(namespace, name);
+    if (!target) throw await deps.directory.notFound(namespace, name, context.var.holder);
+    await deps.functionRoute.event(context.env.incoming, context.env.outgoing, target);
+    return RESPONSE_ALREADY_SENT;
+  },
+);
+
+export const get = endpoint(
+  {
+    summary: 'One invocation: its figures, its logs and its spans',
+    request: {
+      params: z.object({ id: z.string().regex(/^[0-9A-Za-z-]{1,64}$/, 'not the id of an invocation') }),
+    },
+    responses: answers(200, InvocationDetail, 'the invocation'),
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    const { namespace } = context.var.holder;
+    const record = await deps.invocations.find(id);
+    // What belongs to others is not even said to exist.
+    if (!record || (namespace !== EVERY_NAMESPACE && namespace !== record.namespace)) {
+      throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
+    }
+    const logs = await deps.invocations.logs(id);
+    const spans = spansOf(record).map(({ parentSpanId, ...span }) => {
+      return {
+        ...span,
+        attributes: { ...span.attributes },
+        ...(parentSpanId !== undefined && { parentSpanId }),
+      };
+    });
+    return context.json({ ...record, logs, spans }, 200);
+  },
+);
+
+export const list = endpoint(
+  {
+    summary: 'Latest invocations, newest first',
+    request: {
+      query: z.object({
+        namespace: Name.optional(),
+        name: Name.optional(),
+        limit: z.coerce.number().int().min(1).max(1_000).default(50),
+      }),
+    },
+    responses: answers(200, z.object({ invocations: z.array(InvocationRecord) }), 'the invocations'),
+  },
+  (deps) => async (context) => {
+    const { namespace, name, limit } = context.req.valid('query');
+    const own = context.var.holder.namespace;
+    if (namespace !== undefined && own !== EVERY_NAMESPACE && own !== namespace) {
+      throw new OffshootError('forbidden', `this key does not hold for the namespace "${namespace}"`);
+    }
+    const wanted = namespace ?? (own === EVERY_NAMESPACE ? undefined : own);
+    const namespaces = wanted === undefined ? await deps.functions.namespaces() : [wanted];
+    const found = await Promise.all(
+      namespaces.map(async (one) => {
+        const names = name === undefined ? await deps.functions.names(one) : [name];
+        return (await Promise.all(names.map((each) => deps.invocations.recent(one, each, limit)))).flat();
+      }),
+    );
+    const newest = found.flat().toSorted((a, b) => b.startedAt - a.startedAt);
+    return context.json({ invocations: newest.slice(0, limit) }, 200);
+  },
+);
+
+export const logs = endpoint(
+  {
+    summary:
+      'What a function has printed; with follow=1 also what it prints from now on, as server-sent events',
+    request: {
+      params: OfFunction,
+      query: z.object({
+        follow: z.enum(['0', '1', 'false', 'true']).default('0'),
+        since: z.coerce
+          .number()
+          .int()
+          .min(0)
+          .optional()
+          .openapi({ description: 'Unix time in milliseconds' }),
+      }),
+    },
+    responses: {
+      200: {
+        description: 'the lines, oldest first',
+        content: {
+          'application/json': { schema: z.object({ logs: z.array(FunctionLogLine) }) },
+          'text/event-stream': { schema: z.string() },
+        },
+      },
+    },
+  },
+  (deps) => async (context) => {
+    const { namespace, name } = context.req.valid('param');
+    const { follow, since } = context.req.valid('query');
+    const { invocations } = deps;
+    await existing(deps, namespace, name, context.var.holder);
+    if (follow === '0' || follow === 'false') {
+      const lines: FunctionLogLine[] = [];
+      for (let after = String(since ?? 0), more = true; more;) {
+        const page = await invocations.logPage(namespace, name, after);
+        lines.push(...page.lines.map(({ line }) => line));
+        more = page.last !== after;
+        after = page.last;
+      }
+      return context.json({ logs: lines }, 200);
+    }
+    const seen = context.req.header('last-event-id');
+    const start = since === undefined ? await invocations.endOfLog(namespace, name) : String(since);
+    let after = seen !== undefined && /^\d{1,20}(-\d{1,20})?$/.test(seen) ? seen : start;
+    return streamSSE(context, async (stream) => {
+      let quietSince = performance.now();
+      while (!stream.aborted && !stream.closed) {
+        const page = await invocations.logPage(namespace, name, after);
+        after = page.last;
+        for (const [index, { id, line }] of page.lines.entries()) {
+          // Only the last line of an entry carries its id: a client that breaks off before it gets the entry again.
+          const complete = page.lines[index + 1]?.id !== id;
+          await stream.writeSSE({ data: JSON.stringify(line), ...(complete && { id }) });
+        }
+        const now = performance.now();
+        if (page.lines.length > 0) quietSince = now;
+        else if (now - quietSince > FOLLOW_COMMENT_MS) {
+          quietSince = now;
+          await stream.write(': nothing new\n\n');
+        }
+        await stream.sleep(FOLLOW_INTERVAL_MS);
+      }
+    });
+  },
+);

@@ -1,0 +1,46 @@
+/** The HTTP server: what is a function's goes to the function route, the rest to the app. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
+import { FUNCTION_PREFIX, rawTarget } from './request.ts';
+
+/** Slow or idle clients hold a socket and memory; these bound how long. */
+const HEADERS_TIMEOUT_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 300_000;
+/** Longer than the 60 s of common load balancers, so that it is they who close an idle connection, and not we under a request. */
+const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+const MAX_HEADER_BYTES = 32 * 1024;
+const CONNECTIONS_CHECKING_MS = 5_000;
+
+export interface ServerOptions {
+  readonly functions: { handle(request: IncomingMessage, response: ServerResponse): void };
+  readonly app: { fetch: (request: Request, env: object) => Response | Promise<Response> };
+  readonly maxBodyBytes: number;
+}
+
+/** Builds the server; listening is the caller's. */
+export function createGatewayServer(options: ServerOptions): Server {
+  const { functions, app, maxBodyBytes } = options;
+  const manage = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  const server = createServer({
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    connectionsCheckingInterval: CONNECTIONS_CHECKING_MS,
+    noDelay: true,
+  });
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    // Decided on the raw path: `//fn/…` or `/api/../fn/…` is not a function's, whatever it may be normalised to later.
+    if (rawTarget(request.url ?? '').startsWith(FUNCTION_PREFIX)) functions.handle(request, response);
+    else void manage(request, response);
+  };
+  server.on('request', onRequest);
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    // A client that asks first is spared sending a body that will be refused; the handler then answers 413 at once.
+    const announced = Number(request.headers['content-length'] ?? 0);
+    const isFunction = rawTarget(request.url ?? '').startsWith(FUNCTION_PREFIX);
+    if (!isFunction || announced <= maxBodyBytes) response.writeContinue();
+    onRequest(request, response);
+  });
+  return server;
+}

@@ -1,0 +1,72 @@
+/** Records and logs of invocations, and the log of each function, as workers and gateways leave them in Redis. */
+import type { Redis } from 'ioredis';
+import type { FunctionLogLine, WorkerStatus } from '#contract/api.ts';
+import type { InvocationRecord, LogLine } from '#contract/invocation.ts';
+import { keys } from '#contract/keys.ts';
+
+/** Log lines of a function, with the place in the stream at which to go on. */
+export interface LogPage {
+  readonly lines: { readonly line: FunctionLogLine; readonly id: string }[];
+  /** Id of the last entry that was read. */
+  readonly last: string;
+}
+
+const PAGE_ENTRIES = 500;
+
+export class InvocationStore {
+  readonly #redis: Redis;
+
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  async find(id: string): Promise<InvocationRecord | undefined> {
+    const stored = await this.#redis.get(keys.invocation(id));
+    // Written by a gateway with the type of the contract; checking each of a thousand again would be slow and find nothing.
+    return stored === null ? undefined : (JSON.parse(stored) as InvocationRecord);
+  }
+
+  /** Newest first. Records that have expired are left out. */
+  async recent(namespace: string, name: string, limit: number): Promise<InvocationRecord[]> {
+    const ids = await this.#redis.zrevrange(keys.recent(namespace, name), 0, limit - 1);
+    const found = await Promise.all(ids.map((id) => this.find(id)));
+    return found.filter((record) => record !== undefined);
+  }
+
+  async logs(id: string): Promise<LogLine[]> {
+    const stored = await this.#redis.lrange(keys.logs(id), 0, -1);
+    return stored.map((line) => JSON.parse(line) as LogLine);
+  }
+
+  /** Log lines of a function after a place in its stream: `0` is the beginning, and a Unix time in milliseconds is one too. */
+  async logPage(namespace: string, name: string, after: string): Promise<LogPage> {
+    const entries = await this.#redis.xrange(
+      keys.logStream(namespace, name),
+      `(${after}`,
+      '+',
+      'COUNT',
+      PAGE_ENTRIES,
+    );
+    const lines: LogPage['lines'] = [];
+    for (const [id, fields] of entries) {
+      const field = (key: string): string => fields[fields.indexOf(key) + 1] ?? '';
+      for (const line of JSON.parse(field('l')) as LogLine[]) {
+        lines.push({ id, line: { ...line, invocation: field('i') } });
+      }
+    }
+    return { lines, last: entries.at(-1)?.[0] ?? after };
+  }
+
+  /** The place at the end of a function's log, from which only what comes later is read. */
+  async endOfLog(namespace: string, name: string): Promise<string> {
+    const last = await this.#redis.xrevrange(keys.logStream(namespace, name), '+', '-', 'COUNT', 1);
+    return last[0]?.[0] ?? '0';
+  }
+
+  /** Workers that are alive, by id. */
+  async workers(): Promise<WorkerStatus[]> {
+    const ids = await this.#redis.zrange(keys.workers(), 0, '-1');
+    const stored = await Promise.all(ids.map((id) => this.#redis.get(keys.worker(id))));
+    return stored.filter((one) => one !== null).map((one) => JSON.parse(one) as WorkerStatus);
+  }
+}

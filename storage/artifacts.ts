@@ -1,0 +1,144 @@
+/**
+ * The artifact store: archives of functions, each under the sha256 of its bytes. Whoever has a digest can check what it
+ * gets, and the same archive is kept once however often it is deployed.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { OffshootError } from '#contract/errors.ts';
+
+export interface ArtifactStore {
+  /** Size in bytes, or undefined when there is no such archive. */
+  size(digest: string): Promise<number | undefined>;
+  has(digest: string): Promise<boolean>;
+  /**
+   * Keeps what `source` yields. Throws `digest_mismatch` when it is not what `digest` says, `archive_too_large` as soon as
+   * it is past `maxBytes`, `storage_full` when the disk is; nothing is kept then.
+   */
+  put(digest: string, source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<{ bytes: number }>;
+  /** Throws `artifact_not_found`. */
+  open(digest: string): Promise<Readable>;
+}
+
+/** Archives as files of one directory, which gateway and workers share: `ab/abcdef….tar.gz`. */
+export class DirectoryArtifactStore implements ArtifactStore {
+  readonly #root: string;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Where the archive lies or would lie. */
+  path(digest: string): string {
+    // The digest becomes a path: whoever calls this has checked it, and a mistake there must not leave the directory.
+    if (!/^[0-9a-f]{64}$/.test(digest)) {
+      throw new OffshootError(
+        'bad_request',
+        `"${digest.slice(0, 80)}" is not a sha256 in lower-case hexadecimal`,
+      );
+    }
+    return join(this.#root, digest.slice(0, 2), `${digest}.tar.gz`);
+  }
+
+  async size(digest: string): Promise<number | undefined> {
+    try {
+      return (await stat(this.path(digest))).size;
+    } catch (error) {
+      if (errno(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  async has(digest: string): Promise<boolean> {
+    return (await this.size(digest)) !== undefined;
+  }
+
+  async put(digest: string, source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<{ bytes: number }> {
+    const target = this.path(digest);
+    // Beside its target, so that the rename stays within one file system and is atomic.
+    const temporary = join(dirname(target), `.${randomUUID()}.part`);
+    let file: FileHandle | undefined;
+    try {
+      await mkdir(dirname(target), { recursive: true });
+      file = await open(temporary, 'wx', 0o644);
+      const bytes = await copyChecked(digest, source, maxBytes, file);
+      // On disk before it has its name: after a power cut there must be no archive with the right name and wrong bytes.
+      await file.sync();
+      await file.close();
+      file = undefined;
+      await rename(temporary, target);
+      return { bytes };
+    } catch (error) {
+      await file?.close().catch(() => undefined);
+      await rm(temporary, { force: true }).catch(() => undefined);
+      throw storageError(error);
+    }
+  }
+
+  async open(digest: string): Promise<Readable> {
+    const stream = createReadStream(this.path(digest));
+    await new Promise<void>((resolve, reject) => {
+      stream.once('open', () => resolve());
+      stream.once('error', (error) =>
+        reject(
+          errno(error) === 'ENOENT'
+            ? new OffshootError('artifact_not_found', `there is no archive ${digest}`)
+            : error,
+        ),
+      );
+    });
+    return stream;
+  }
+}
+
+async function copyChecked(
+  digest: string,
+  source: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  file: FileHandle,
+): Promise<number> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of source) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) {
+      throw new OffshootError('archive_too_large', `the archive is larger than ${maxBytes} bytes`, {
+        details: { limit: maxBytes },
+      });
+    }
+    hash.update(chunk);
+    await writeAll(file, chunk);
+  }
+  const actual = hash.digest('hex');
+  if (actual !== digest) {
+    throw new OffshootError(
+      'digest_mismatch',
+      `the ${bytes} bytes that arrived have the sha256 ${actual}, not ${digest}`,
+    );
+  }
+  return bytes;
+}
+
+/** Writes all of it: a single write() may write less. */
+export async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
+  let rest = chunk;
+  while (rest.length > 0) {
+    const { bytesWritten } = await file.write(rest);
+    rest = rest.subarray(bytesWritten);
+  }
+}
+
+/** Names the one disk error that an operator mends by hand; passes any other on as it is. */
+export function storageError(error: unknown): unknown {
+  const code = errno(error);
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
+  return new OffshootError('storage_full', `the disk of the artifact store is full (${code})`, {
+    cause: error,
+  });
+}
+
+function errno(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+}

@@ -1,0 +1,183 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { fakeGateway, FUNCTIONS, json, offshoot, temporaryFolder } from './cli-support.ts';
+
+const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+const LOGS = 'GET /api/v1/functions/default/talker/logs';
+
+interface Running {
+  stdout: string;
+  stderr: string;
+  interrupt(): Promise<number | null>;
+}
+
+/** Starts a verb that goes on until Ctrl-C. */
+function start(args: readonly string[], cwd: string, env: Record<string, string>): Running {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    cwd,
+    env: { PATH: process.env['PATH'] ?? '', HOME: temporaryFolder(), ...env },
+  });
+  const running: Running = {
+    stdout: '',
+    stderr: '',
+    interrupt: async () => {
+      const exit = once(child, 'exit');
+      child.kill('SIGINT');
+      await exit;
+      return child.exitCode;
+    },
+  };
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (running.stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (running.stderr += text));
+  onTestFinished(() => void child.kill('SIGKILL'));
+  return running;
+}
+
+function line(invocation: string, level: string, text: string): object {
+  return { time: Date.now(), invocation, level, text };
+}
+
+function sendEvent(response: ServerResponse, id: string, data: object): void {
+  response.write(`id: ${id}\ndata: ${JSON.stringify(data)}\n\n`);
+}
+
+test('logs shows what is there, filtered, with control characters made visible', async () => {
+  const gateway = await fakeGateway();
+  const lines = [
+    line('a', 'log', 'plain \u001b[2Jtext'),
+    line('b', 'error', 'bad'),
+    line('b', 'debug', 'fine'),
+  ];
+  gateway.routes.set(LOGS, (_request, response) => json(response, 200, { logs: lines }));
+  const all = await offshoot(['logs', 'talker'], { env: gateway.env });
+  expect(all.stdout).toContain('plain ␛[2Jtext');
+  expect(all.stdout.trimEnd().split('\n')).toHaveLength(3);
+  const grave = await offshoot(['logs', 'talker', '--level', 'warn', '--json'], { env: gateway.env });
+  expect(JSON.parse(grave.stdout)).toMatchObject({ logs: [{ text: 'bad' }] });
+  const one = await offshoot(['logs', 'talker', '-i', 'b', '--json'], { env: gateway.env });
+  expect(JSON.parse(one.stdout)).toMatchObject({ logs: [{ text: 'bad' }, { text: 'fine' }] });
+  expect((await offshoot(['logs', 'talker', '--level', 'loud'], { env: gateway.env })).code).toBe(2);
+});
+
+test('logs -f goes on after a lost connection, from where it broke off', async () => {
+  const gateway = await fakeGateway();
+  const asked: (string | undefined)[] = [];
+  gateway.routes.set(LOGS, (request, response) => {
+    asked.push(request.headers['last-event-id']?.toString());
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    sendEvent(response, `${asked.length}-0`, line('a', 'log', `number ${asked.length}`));
+    if (asked.length === 1) setTimeout(() => response.destroy(), 20);
+  });
+  const running = start(['logs', 'talker', '-f', '--json'], temporaryFolder(), gateway.env);
+  await vi.waitFor(() => expect(running.stdout.split('\n')).toHaveLength(3), { timeout: 10_000 });
+  expect(
+    running.stdout
+      .trimEnd()
+      .split('\n')
+      .map((text) => (JSON.parse(text) as { text: string }).text),
+  ).toEqual(['number 1', 'number 2']);
+  expect(asked).toEqual([undefined, '1-0']);
+  expect(await running.interrupt()).toBe(0);
+});
+
+test('logs -f of a function that is not there fails at once', async () => {
+  const gateway = await fakeGateway();
+  const ran = await offshoot(['logs', 'absent', '-f'], { env: gateway.env });
+  expect(ran).toMatchObject({ code: 1, stdout: '' });
+});
+
+test('trace draws the spans and says what the outcome means and what to do', async () => {
+  const gateway = await fakeGateway();
+  const span = { attributes: {}, parentSpanId: 'r' };
+  const detail = {
+    id: 'inv-9',
+    namespace: 'default',
+    name: 'talker',
+    version: 3,
+    lane: 'sync',
+    outcome: 'out_of_memory',
+    status: 502,
+    method: 'GET',
+    path: '/x',
+    traceId: 'f'.repeat(32),
+    spanId: 'r',
+    sampled: true,
+    startedAt: 0,
+    duration: 100,
+    gateway: 1,
+    queue: 1,
+    requestBytes: 0,
+    responseBytes: 0,
+    report: {
+      outcome: 'out_of_memory',
+      exitCause: 'signal SIGKILL',
+      worker: 'w1',
+      sandbox: 's1',
+      acquired: 'cold',
+      coldReason: 'first_call',
+      timings: { acquire: 20, init: 8, run: 70, total: 98 },
+      usage: { cpu: 65, memoryPeak: 134_217_728 },
+      logBytes: 5,
+      logBytesDropped: 0,
+    },
+    logs: [{ time: 0, level: 'log', text: 'about to allocate' }],
+    spans: [
+      { name: 'invoke', spanId: 'r', start: 0, duration: 100, attributes: {} },
+      { name: 'acquire', spanId: 'a', start: 2, duration: 20, ...span },
+      { name: 'run', spanId: 'b', start: 30, duration: 70, ...span },
+    ],
+  };
+  gateway.routes.set('GET /api/v1/invocations/inv-9', (_request, response) => json(response, 200, detail));
+  const ran = await offshoot(['trace', 'inv-9'], { env: gateway.env });
+  expect(ran.code).toBe(0);
+  for (const expected of [
+    'default/talker version 3  GET /x  out_of_memory 502  100 ms',
+    /acquire +20\.0 ms .*█+.* cold: first call/,
+    /run +70\.0 ms {2} +█+/,
+    'ended by  signal SIGKILL',
+    '134.2 MB at its peak',
+    'out_of_memory: the function used more memory than its limit and was killed',
+    'about to allocate',
+  ]) {
+    expect(ran.stdout).toMatch(expected);
+  }
+  expect(ran.stderr).toMatch(/next: raise "memory" in offshoot.json\n$/);
+  const asJson = await offshoot(['trace', 'inv-9', '--json'], { env: gateway.env });
+  expect(JSON.parse(asJson.stdout)).toEqual(detail);
+});
+
+test('dev deploys at every change within a second, and an error leaves the old version serving', async () => {
+  const gateway = await fakeGateway();
+  gateway.routes.set('GET /healthz', (_request, response) => json(response, 200, {}));
+  gateway.routes.set('GET /api/v1/functions/default/hello-fetch/logs', (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    sendEvent(response, '1-0', { ...line('inv-1', 'log', 'from the function'), time: Date.now() + 1_000 });
+  });
+  const folder = temporaryFolder();
+  cpSync(path.join(FUNCTIONS, 'hello-fetch'), folder, { recursive: true });
+  const running = start(['dev'], folder, gateway.env);
+  const lives = (): number => running.stdout.split(' version 1 in ').length - 1;
+  await vi.waitFor(() => expect(lives()).toBe(1), { timeout: 10_000 });
+  expect(running.stdout).toContain(`curl ${gateway.url}/fn/default/hello-fetch`);
+  await vi.waitFor(() => expect(running.stdout).toContain('from the function'));
+
+  const source = path.join(folder, 'src/index.ts');
+  const text = readFileSync(source, 'utf8');
+  const started = performance.now();
+  writeFileSync(source, text.replace("'world'", "'planet'"));
+  await vi.waitFor(() => expect(lives()).toBe(2), { timeout: 5_000, interval: 10 });
+  expect(performance.now() - started).toBeLessThan(1_000);
+
+  writeFileSync(source, text.replace("'world'", ''));
+  await vi.waitFor(() => expect(running.stderr).toContain('the version before goes on serving'));
+  expect(running.stderr).toContain('src/index.ts:5:');
+  writeFileSync(source, text);
+  await vi.waitFor(() => expect(lives()).toBe(3), { timeout: 5_000 });
+  expect(gateway.artifacts.size).toBe(2);
+  expect(await running.interrupt()).toBe(0);
+});

@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest';
+import { excerpt } from '../../cli/excerpt.ts';
+import { renderBar } from '../../cli/progress.ts';
+import { serverSentEvents } from '../../cli/sse.ts';
+import { framesOf, ownFrame } from '../../cli/stack.ts';
+import { table } from '../../cli/terminal.ts';
+import { ago, bytes, defuse, defuseLines, milliseconds, shellWord } from '../../cli/text.ts';
+import { bar, waterfall } from '../../cli/waterfall.ts';
+import { parseServerTiming } from '../../cli/commands/invoke.ts';
+
+test('output of a function cannot drive the terminal', () => {
+  expect(defuse('\u001b[31mred\u001b[0m \u0007 \u009b2J \u007f')).toBe('␛[31mred␛[0m ␇ \\x9b2J ␡');
+  expect(defuse('a\rb\nc\u202ed')).toBe('a␍b␊c\\u202ed');
+  expect(defuse('tab\tand ümläut 漢字')).toBe('tab\tand ümläut 漢字');
+  expect(defuseLines('a\r\nb\u001b')).toEqual(['a', 'b␛']);
+});
+
+test('sizes and times have the figures that matter', () => {
+  expect([999, 1_500, 2_340_000].map(bytes)).toEqual(['999 B', '1.5 kB', '2.3 MB']);
+  expect([0.123, 12.34, 123.4, 1_234, 61_000].map(milliseconds)).toEqual([
+    '0.12 ms',
+    '12.3 ms',
+    '123 ms',
+    '1.23 s',
+    '61.0 s',
+  ]);
+  expect(ago(0, 5_000)).toBe('5 s ago');
+  expect(ago(0, 7_200_000)).toBe('2 h ago');
+});
+
+test('words for the shell are quoted only where they must be', () => {
+  expect(shellWord('/tmp/a-b.json')).toBe('/tmp/a-b.json');
+  expect(shellWord("it's here")).toBe(`'it'\\''s here'`);
+});
+
+test('an excerpt points at the column, tabs included', () => {
+  expect(excerpt('one\n\tlet x = ;\nthree', { line: 2, column: 10 })).toEqual([
+    '  1 | one',
+    '> 2 |   let x = ;',
+    '    |           ^',
+    '  3 | three',
+  ]);
+  expect(excerpt('one', { line: 9, column: 1 })).toEqual([]);
+});
+
+test('stack frames lead to files, those of the developer first', () => {
+  const sources = new Map([
+    ['src/index.ts', '/home/me/fn/src/index.ts'],
+    ['../lib/util.ts', '/home/me/lib/util.ts'],
+    ['node_modules/a/index.js', '/home/me/fn/node_modules/a/index.js'],
+  ]);
+  const stack = [
+    'Error: at me (nothing:1:1)',
+    '    at inner (node_modules/a/index.js:3:4)',
+    '    at helper (lib/util.ts:7:8)',
+    '    at file:///var/task/src/index.ts:5:6',
+    '    at node:internal/modules/esm/loader:99:9',
+  ].join('\n');
+  const frames = framesOf(stack, sources);
+  expect(frames.map(({ file, line }) => `${file}:${line}`)).toEqual([
+    '/home/me/fn/node_modules/a/index.js:3',
+    '/home/me/lib/util.ts:7',
+    '/home/me/fn/src/index.ts:5',
+  ]);
+  expect(ownFrame(frames)).toEqual({ file: '/home/me/lib/util.ts', line: 7, column: 8 });
+});
+
+test('bars are drawn to scale, and nothing that took time is invisible', () => {
+  expect(bar(0, 1, 10)).toBe('██████████');
+  expect(bar(0.5, 0.25, 8)).toBe('    ██');
+  expect(bar(0.999, 0.00001, 10)).toBe('         ▏');
+  expect(renderBar(1, 2, 4)).toBe('██░░  50 %');
+  expect(renderBar(0, 0, 4)).toBe('████ 100 %');
+  const lines = waterfall(
+    [
+      { name: 'invoke', spanId: 'r', start: 0, duration: 10, attributes: {} },
+      { name: 'run', spanId: 'c', parentSpanId: 'r', start: 5, duration: 5, attributes: {} },
+    ],
+    46,
+  );
+  expect(lines).toEqual([
+    'invoke        10.0 ms  ████████████████████',
+    '  run         5.00 ms            ██████████',
+  ]);
+});
+
+test('columns line up, the last is not padded', () => {
+  expect(table(['A', 'B'], [['long', 'x']])).toEqual(['A     B', 'long  x']);
+});
+
+test('server-sent events survive any cut of the bytes', async () => {
+  const text = ': comment\n\nid: 1\ndata: {"a":1}\n\nevent: end\r\ndata: x\r\ndata: y\r\n\r\ndata: cut';
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    for (const byte of new TextEncoder().encode(text)) yield Uint8Array.of(byte);
+  }
+  const events = [];
+  for await (const event of serverSentEvents(pieces())) events.push(event);
+  expect(events).toEqual([
+    { event: 'message', data: '{"a":1}', id: '1' },
+    { event: 'end', data: 'x\ny', id: undefined },
+  ]);
+});
+
+test('Server-Timing entries, with a comma inside of a description', () => {
+  expect(parseServerTiming('gateway;dur=0.1, acquire;dur=3;desc="cold, first_call", run;dur=1.5')).toEqual([
+    { name: 'gateway', duration: 0.1, description: undefined },
+    { name: 'acquire', duration: 3, description: 'cold, first_call' },
+    { name: 'run', duration: 1.5, description: undefined },
+  ]);
+  expect(parseServerTiming('')).toEqual([]);
+});

@@ -1,0 +1,28 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+/** The tests run as a user who may not write in the checkout. */
+const cache = join(process.env['OFFSHOOT_STATE'] ?? tmpdir(), 'vitest');
+const limits = { testTimeout: 30_000, hookTimeout: 30_000 };
+
+export default defineConfig({
+  root: fileURLToPath(new URL('..', import.meta.url)),
+  cacheDir: cache,
+  test: {
+    fsModuleCachePath: join(cache, 'modules'),
+    projects: [
+      { test: { ...limits, name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      {
+        test: {
+          ...limits,
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          // They share the machine's cgroups and processors, and measure time.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
