@@ -64,7 +64,11 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
     const security = demand === 'none' ? [] : [{ apiKey: [] }];
     const responses = { ...definition.responses, default: ERROR_ANSWER };
     const route: RouteConfig = { ...definition, method, path, middleware, security, responses };
-    app.openapi(createRoute(route), handler(deps));
+    if (method === 'head') {
+      // hono answers HEAD by its GET routes and never looks at one for HEAD; the document names the method that is meant.
+      app.openAPIRegistry.registerPath(route);
+      app.openapi(createRoute({ ...route, method: 'get', hide: true }), handler(deps));
+    } else app.openapi(createRoute(route), handler(deps));
   }
 
   const description = describeApi(app, deps.version);

@@ -26,7 +26,7 @@ export class Presence {
 
   start(): void {
     this.#timer = setInterval(() => void this.#beat(), INTERVAL_MS);
-    void this.#beat();
+    this.#redis.on('ready', () => void this.#beat());
   }
 
   async stop(): Promise<void> {

@@ -4,6 +4,7 @@
  *
  * Accepted: regular files and directories, under plain relative paths, each once. Refused: everything else.
  */
+import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { mkdir, open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -43,11 +44,9 @@ export async function inspectArchive(source: Readable, limits = LIMITS): Promise
   const files: ArchiveFile[] = [];
   await walk(source, limits, {
     directory: async () => undefined,
-    file: async (file, entry) => {
+    file: async (file, bytes) => {
       files.push(file);
-      // oxlint-disable-next-line no-empty -- the bytes must be read so that the next header comes, but nobody needs them
-      for await (const _ of entry) {
-      }
+      await skip(bytes);
     },
   });
   return files;
@@ -74,9 +73,9 @@ export async function unpackArchive(
   try {
     await walk(source, limits, {
       directory: makeDirectory,
-      file: async (file, entry) => {
+      file: async (file, bytes) => {
         await makeDirectory(dirname(file.path));
-        await writeFile(join(directory, file.path), file.executable, entry);
+        await writeFile(join(directory, file.path), file.executable, bytes);
         files.push(file);
       },
     });
@@ -112,59 +111,77 @@ async function walk(source: Readable, limits: ArchiveLimits, visitor: Visitor): 
   const extract = tar.extract();
   const budget = new Budget(limits);
   const paths = new Paths();
-
-  const visiting = (async () => {
-    for await (const entry of extract) {
-      const { header } = entry;
-      const isDirectory =
-        header.type === 'directory' || (header.type === 'file' && header.name.endsWith('/'));
-      const size = isDirectory ? 0 : (header.size ?? 0);
-      budget.entry(size);
-      if (isDirectory) {
-        if (header.size) throw bad(`the directory "${shown(header.name)}" has contents of its own`);
-        entry.resume();
-        await visitor.directory(paths.addDirectory(plainPath(header.name)));
-      } else if (header.type === 'file' || header.type === 'contiguous-file') {
-        const path = paths.addFile(plainPath(header.name));
-        await visitor.file({ path, size, executable: ((header.mode ?? 0) & 0o111) !== 0 }, entry);
-      } else {
-        throw bad(
-          `"${shown(header.name)}" is a ${header.type ?? 'entry of an unknown kind'}; only files and directories are accepted`,
-        );
-      }
-    }
-  })();
-  const feeding = pipeline(source, createGunzip(), async (unzipped: AsyncIterable<Buffer>) => {
-    for await (const chunk of unzipped) {
-      budget.bytes(chunk.length);
-      if (!extract.write(chunk)) await drained(extract);
-    }
-    extract.end(null);
+  const giveUp = new AbortController();
+  let failure: { readonly error: unknown } | undefined;
+  const failed = (error: unknown): void => {
+    failure ??= { error };
+    giveUp.abort();
+  };
+  let visiting = Promise.resolve();
+  extract.on('entry', (header, bytes, next) => {
+    visiting = visit(header, bytes, { budget, paths, visitor }).then(() => next(), failed);
   });
+  extract.on('error', failed);
 
   try {
-    await Promise.all([feeding, visiting]);
+    await pipeline(
+      source,
+      createGunzip(),
+      async (unzipped: AsyncIterable<Buffer>) => {
+        for await (const chunk of unzipped) {
+          budget.bytes(chunk.length);
+          if (!extract.write(chunk)) await once(extract, 'drain', { signal: giveUp.signal });
+        }
+        extract.end(null);
+        await once(extract, 'finish', { signal: giveUp.signal });
+        // An archive may end right behind its last file, which is then still being written.
+        await visiting;
+      },
+      { signal: giveUp.signal },
+    );
   } catch (error) {
-    extract.destroy(null);
-    source.destroy();
-    await Promise.allSettled([feeding, visiting]);
-    throw archiveError(error);
+    failed(error);
+  }
+  if (!failure) return;
+  extract.destroy(null);
+  source.destroy();
+  await visiting;
+  throw archiveError(failure.error);
+}
+
+interface Visit {
+  readonly budget: Budget;
+  readonly paths: Paths;
+  readonly visitor: Visitor;
+}
+
+async function visit(
+  header: tar.Header,
+  bytes: AsyncIterable<unknown>,
+  { budget, paths, visitor }: Visit,
+): Promise<void> {
+  const { name, type } = header;
+  // Old archives mark a directory by the slash alone.
+  const isDirectory = type === 'directory' || (type === 'file' && name.endsWith('/'));
+  budget.entry(isDirectory ? 0 : header.size);
+  if (isDirectory) {
+    if (header.size > 0) throw bad(`the directory "${shown(name)}" has contents of its own`);
+    await visitor.directory(paths.addDirectory(plainPath(name)));
+    await skip(bytes);
+  } else if (type === 'file' || type === 'contiguous-file') {
+    const path = paths.addFile(plainPath(name));
+    await visitor.file({ path, size: header.size, executable: (header.mode & 0o111) !== 0 }, bytes);
+  } else {
+    // The parser says null when it does not know the kind, which its types do not.
+    const kind = (type as string | null) ?? 'entry of an unknown kind';
+    throw bad(`"${shown(name)}" is a ${kind}; only files and directories are accepted`);
   }
 }
 
-function drained(extract: tar.Extract): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const done = (): void => {
-      extract.off('close', closed);
-      resolve();
-    };
-    const closed = (): void => {
-      extract.off('drain', done);
-      reject(new Error('the reading was given up'));
-    };
-    extract.once('drain', done);
-    extract.once('close', closed);
-  });
+/** Reads to the end what nobody needs: the next header comes behind it. */
+async function skip(bytes: AsyncIterable<unknown>): Promise<void> {
+  const iterator = bytes[Symbol.asyncIterator]();
+  while (!(await iterator.next()).done);
 }
 
 /** What an archive may still use. Checked as bytes come out of the decompressor, so a bomb is stopped and not unpacked. */

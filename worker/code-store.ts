@@ -38,7 +38,7 @@ export class CodeStore {
     const exists = await stat(target).catch(() => undefined);
     if (exists) return digest;
     const temporary = join(store, `.${digest}-${randomUUID()}`);
-    await mkdir(temporary, { recursive: true });
+    await mkdir(store, { recursive: true });
     try {
       await unpackArchive(await this.#artifacts.open(digest), temporary);
       await rename(temporary, target);
