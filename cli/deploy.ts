@@ -69,8 +69,11 @@ function loadError(error: CliError, project: Project, bundle: Bundle): CliError 
       lines.push(...defuseLines(thrown.stack).slice(1, 6));
     }
   }
-  if (logs.length > 0)
-    lines.push('', 'it printed:', ...logs.map((log) => `  ${log.level}  ${defuse(log.text)}`));
+  // The sandbox also logs the error of a module; shown above, it need not be said again.
+  const printed = logs.filter(({ text }) => !thrown?.stack?.includes(text));
+  if (printed.length > 0) {
+    lines.push('', 'it printed:', ...printed.map((log) => `  ${log.level}  ${defuse(log.text)}`));
+  }
   const { meaning, next } = OUTCOMES[outcome];
   const remedy = outcome === 'load_error' ? `correct ${place ?? 'the error'}` : next;
   return new CliError('failed', `${project.manifest.name} was not deployed: ${meaning}`, {

@@ -8,5 +8,11 @@ import path from 'node:path';
 const cacheHome = process.env['XDG_CACHE_HOME'] || path.join(process.env['HOME'] || homedir(), '.cache');
 module.enableCompileCache(path.join(cacheHome, 'offshoot', 'compile-cache'));
 
+// `offshoot list | head -1`: the reader has what it wanted, which is not a failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
 const { run } = await import('./program.ts');
 process.exitCode = await run(process.argv.slice(2));

@@ -14,6 +14,8 @@ const POLL_MS = 200;
 /** How long it may take to end its sandboxes before it is killed. */
 const STOP_LIMIT_MS = 12_000;
 const LAST_LINES = 15;
+/** Log lines of its processes below the level of a warning (pino's numbers). */
+const CHATTER = /\{"level":[123]0,/;
 
 export interface Platform {
   stop(): Promise<void>;
@@ -44,13 +46,16 @@ export async function startPlatform(
     env: { ...process.env, OFFSHOOT_HOST: hostname, OFFSHOOT_PORT: port || '80' },
   });
   const ended = once(child, 'exit');
+  // Whatever ends this process, the platform is not left behind; told to, it ends in order by itself.
+  const endWithUs = (): void => signalGroup(child.pid, 'SIGTERM');
+  process.once('exit', endWithUs);
   const lines: string[] = [];
   let answering = false;
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => {
       lines.push(defuse(line));
       if (lines.length > LAST_LINES) lines.shift();
-      if (!answering) onLine(defuse(line));
+      if (!answering && !CHATTER.test(line)) onLine(defuse(line));
     });
   }
   const stop = async (): Promise<void> => {
@@ -58,6 +63,7 @@ export async function startPlatform(
     signalGroup(child.pid, 'SIGTERM');
     const gone = await Promise.race([ended.then(() => true), sleep(STOP_LIMIT_MS, false, { ref: false })]);
     if (!gone) signalGroup(child.pid, 'SIGKILL');
+    process.off('exit', endWithUs);
   };
   const deadline = Date.now() + START_LIMIT_MS;
   while (!(await isAnswering(url))) {

@@ -22,8 +22,15 @@ export function presentedKey(headers: {
   if (typeof apiKey === 'string' && apiKey.startsWith(KEY_PREFIX))
     return { key: apiKey, header: 'x-api-key' };
   const bearer = headers.authorization === undefined ? undefined : BEARER.exec(headers.authorization)?.[1];
-  if (bearer?.startsWith(KEY_PREFIX)) return { key: bearer, header: 'authorization' };
+  if (bearer !== undefined && looksLikeKey(bearer)) return { key: bearer, header: 'authorization' };
   return undefined;
+}
+
+/** Longer ones are not ours, and are not worth remembering as unknown. */
+const MAX_KEY_LENGTH = 128;
+
+function looksLikeKey(text: string): boolean {
+  return text.startsWith(KEY_PREFIX) && text.length <= MAX_KEY_LENGTH;
 }
 
 /** Throws `unauthorized` without a valid key, `forbidden` when it does not carry the scope in the namespace. */

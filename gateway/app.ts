@@ -14,7 +14,14 @@ import { LoadNotDone } from './deploy.ts';
 import { describeApi, docsPage, DOCS_HEADERS } from './docs.ts';
 import { failureAnswer } from './failure.ts';
 import * as artifacts from './routes/artifacts.ts';
-import { authorize, ERROR_ANSWER, type AppDeps, type AppEnv, type Endpoint } from './routes/endpoint.ts';
+import {
+  authorize,
+  ERROR_ANSWER,
+  limitJson,
+  type AppDeps,
+  type AppEnv,
+  type Endpoint,
+} from './routes/endpoint.ts';
 import * as functions from './routes/functions.ts';
 import * as invocations from './routes/invocations.ts';
 import * as system from './routes/system.ts';
@@ -59,8 +66,9 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
       if (!result.success) throw invalid(result.target, result.error);
     },
   });
-  for (const [method, path, demand, { definition, handler }] of ROUTES) {
-    const middleware = demand === 'none' ? [] : [authorize(deps.directory, demand)];
+  for (const [method, path, demand, { definition, handler, readsBody }] of ROUTES) {
+    const allowed = demand === 'none' ? [] : [authorize(deps.directory, demand)];
+    const middleware = readsBody ? allowed : [...allowed, limitJson];
     const security = demand === 'none' ? [] : [{ apiKey: [] }];
     const responses = { ...definition.responses, default: ERROR_ANSWER };
     const route: RouteConfig = { ...definition, method, path, middleware, security, responses };

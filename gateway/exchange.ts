@@ -82,7 +82,7 @@ export class Exchange implements CallSink {
     }
     const waits = this.#invocation.waits(report);
     const timing = report ? serverTiming({ ...waits, report }) : `gateway;dur=${waits.gateway.toFixed(3)}`;
-    const headers = this.#headersOf(checked, timing, 'ok');
+    const headers = this.#headersOf(checked, timing, undefined);
     if (!this.#bodyless && checked.contentLength !== undefined) {
       // Kept, so that a download shows its progress; and enforced, because the next response on this connection begins
       // where this one is said to end.
@@ -149,12 +149,12 @@ export class Exchange implements CallSink {
     this.#response.end(this.#invocation.method === 'HEAD' ? undefined : body);
   }
 
-  #headersOf(checked: CheckedResponse, timing: string, outcome: Outcome): string[] {
+  #headersOf(checked: CheckedResponse, timing: string, outcome: Outcome | undefined): string[] {
     const { status, headers } = checked;
     this.#status = status;
     this.#bodyless = this.#invocation.method === 'HEAD' || status === 204 || status === 205 || status === 304;
     headers.push('x-offshoot-invocation', this.#invocation.id, 'server-timing', timing);
-    if (outcome !== 'ok') headers.push('x-offshoot-outcome', outcome);
+    if (outcome !== undefined) headers.push('x-offshoot-outcome', outcome);
     // What a GET would have had: https://www.rfc-editor.org/rfc/rfc9110#section-8.6. A 205 says that there is nothing.
     if (status === 205) headers.push('content-length', '0');
     else if (this.#bodyless && status !== 204 && checked.contentLength !== undefined) {

@@ -78,8 +78,7 @@ export class Gateway {
       queueTimeoutMs: env.OFFSHOOT_QUEUE_TIMEOUT_MS,
       log,
     });
-    // A connection of its own: records come in large batches, and nothing that a caller waits for should stand behind them.
-    const recorder = new Recorder(connect('commands'), log);
+    const recorder = new Recorder(connect('background'), log);
     const finished = (record: InvocationRecord): void => {
       recorder.add(record);
       telemetry?.export(record);

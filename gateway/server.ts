@@ -20,7 +20,7 @@ export interface ServerOptions {
 /** Builds the server; listening is the caller's. */
 export function createGatewayServer(options: ServerOptions): Server {
   const { functions, app, maxBodyBytes } = options;
-  const manage = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  const manage = getRequestListener(app.fetch);
   const server = createServer({
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,

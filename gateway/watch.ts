@@ -17,8 +17,11 @@ import type { Failure, PendingCall } from './pending.ts';
 const TICK_MS = 200;
 /** With no worker alive for this long, a call that nobody took is given up: its caller need not wait for the deadline. */
 const NO_WORKER_PATIENCE_MS = 1_000;
-/** How long a living worker may take to say that it has taken a call: TAKEN_NOTICE_MS and the way, many times over. */
-const ANNOUNCE_MS = 200;
+/**
+ * How long a living worker may take to say that it has taken a call: TAKEN_NOTICE_MS and the way, many times over. Less
+ * than a tick, so that the next one decides.
+ */
+const ANNOUNCE_MS = 150;
 /** After an outage of Redis the announcements come late. */
 const ANNOUNCE_AFTER_OUTAGE_MS = 2_000;
 /** When Redis has been away for this long, pending calls are answered instead of waiting for it. */
@@ -130,7 +133,8 @@ export class WorkerWatch {
       // Looked up once more by itself: the search above is misled by calls that were taken out of the middle of the lane.
       if (call.frame && (await this.#options.commands.lpos(call.lane, call.frame)) !== null) {
         call.missingSince = undefined;
-      } else if (call.missingSince !== undefined) this.#lose(call, 'the worker that took the call died');
+      } else if (call.missingSince !== undefined)
+        this.#lose(call, 'the worker that took the call died, or Redis lost it');
     }
   }
 

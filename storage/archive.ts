@@ -119,7 +119,15 @@ async function walk(source: Readable, limits: ArchiveLimits, visitor: Visitor): 
   };
   let visiting = Promise.resolve();
   extract.on('entry', (header, bytes, next) => {
-    visiting = visit(header, bytes, { budget, paths, visitor }).then(() => next(), failed);
+    visiting = (async () => {
+      try {
+        await visit(header, bytes, { budget, paths, visitor });
+      } catch (error) {
+        failed(error);
+        return;
+      }
+      next();
+    })();
   });
   extract.on('error', failed);
 

@@ -11,10 +11,11 @@ import { type Log, LogThrottle } from './log.ts';
  * it hangs. Commands of one event loop tick share a round trip.
  * `lane`: pushes of frames (LaneWriter). Fails at once as well, but never by time: after a timeout nobody could say
  * whether the frame will still be taken, and the caller's deadline bounds the wait already.
+ * `background`: writes that nobody waits for. As `lane`, but apart from it, so that they never stand in its way.
  * `blocking`: one BLMPOP after the other (LaneReader). Its owner tries again.
  * `subscriber`: pub/sub. Waits for ever and subscribes again by itself.
  */
-export type RedisRole = 'commands' | 'lane' | 'blocking' | 'subscriber';
+export type RedisRole = 'commands' | 'lane' | 'background' | 'blocking' | 'subscriber';
 
 const COMMAND_TIMEOUT_MS = 2_000;
 /** While Redis is away, one log line in this time. */
@@ -31,6 +32,7 @@ const ROLE_OPTIONS: Record<RedisRole, RedisOptions> = {
     commandTimeout: COMMAND_TIMEOUT_MS,
   },
   lane: { enableOfflineQueue: false },
+  background: { enableOfflineQueue: false },
   blocking: { socketTimeout: BLOCKED_SOCKET_TIMEOUT_MS },
   subscriber: { maxRetriesPerRequest: null },
 };
@@ -119,14 +121,33 @@ export async function keepsEverything(redis: Redis): Promise<boolean | undefined
 const REFUSALS =
   /^(OOM|MISCONF|READONLY|LOADING|NOAUTH|WRONGPASS|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b/;
 
-/** What a failed Redis command means to a caller, for the edges of modules. Passes an OffshootError through. */
+/** Errors of ioredis for a connection that is not there, which have no code. */
+const NOT_CONNECTED =
+  /^(Connection is closed|Stream isn't writeable|Command timed out|Command aborted|Reached the max retries|connect ETIMEDOUT|Socket timeout)/;
+/** Errors of a socket, by system call: a file that is not there has ENOENT too, but no `connect`. */
+const SOCKET_CALLS: ReadonlySet<unknown> = new Set(['connect', 'getaddrinfo']);
+const BROKEN_PIPES: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT']);
+
+function isRedisAway(error: Error): boolean {
+  if (error.name === 'ReplyError') return REFUSALS.test(error.message);
+  if (NOT_CONNECTED.test(error.message)) return true;
+  return (
+    ('syscall' in error && SOCKET_CALLS.has(error.syscall)) ||
+    ('code' in error && BROKEN_PIPES.has(error.code))
+  );
+}
+
+/**
+ * What a failed step means to a caller, for the edges of modules: `redis_unavailable` when Redis was away or refused,
+ * `internal` for everything else. Passes an OffshootError through.
+ */
 export function redisError(error: unknown): OffshootError {
   if (error instanceof OffshootError) return error;
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof Error && error.name === 'ReplyError' && !REFUSALS.test(message)) {
-    return new OffshootError('internal', `Redis refused a command: ${message}`, { cause: error });
+  if (error instanceof Error && isRedisAway(error)) {
+    return new OffshootError('redis_unavailable', `Redis did not do what was asked: ${message}`, {
+      cause: error,
+    });
   }
-  return new OffshootError('redis_unavailable', `Redis did not do what was asked: ${message}`, {
-    cause: error,
-  });
+  return new OffshootError('internal', 'the gateway failed at this request', { cause: error });
 }

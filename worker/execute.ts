@@ -56,17 +56,15 @@ export class Execution {
       if (this.#cancelled) return this.#fail('cancelled');
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
 
-      const cpuBefore = lease.sandbox.cgroup.cpuMs();
+      const before = lease.sandbox.usageOfRun();
       const run = new Run(lease.sandbox, this.#call, version.manifest.timeout * 1000, payload, this.#log, {
         head: (head) => this.#send(LaneKind.HEAD, undefined, head),
         chunk: (bytes) => this.#send(LaneKind.CHUNK, undefined, bytes),
       });
       this.#run = run;
       const end = await run.ended;
-      const usage = {
-        cpu: lease.sandbox.cgroup.cpuMs() - cpuBefore,
-        memoryPeak: lease.sandbox.cgroup.memoryPeak(),
-      };
+      const after = lease.sandbox.usageOfRun();
+      const usage = { cpu: after.cpuMs - before.cpuMs, memoryPeak: after.memoryPeak };
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
       this.#answer(kind, end.outcome, { ...end, usage }, end.payload);

@@ -12,7 +12,8 @@ export type LogText = LogLine;
 
 /** Lines are written together after this, or when the invocation ends. */
 const FLUSH_MS = 50;
-const LEVELS = LogLevel.options;
+/** The levels that a sandbox may use: its own word must not look like the platform's. */
+const LEVELS = LogLevel.options.filter((level) => level !== 'platform');
 
 /** A LOG frame of the channel: byte level, text. Undefined when it is neither. */
 export function readLogFrame(payload: Buffer): LogText | undefined {

@@ -140,13 +140,13 @@ export class Run implements InvocationSink {
   }
 
   #sandboxEnded(): void {
-    const { exit, cgroup } = this.#sandbox;
+    const { exit } = this.#sandbox;
     if (exit && !this.#done) {
       const exitCause = describeExit(exit);
       // The kernel ends a whole cgroup for memory by the same signal that we use, so its counter is asked first.
       const outcome =
         this.#killedFor ??
-        (cgroup.oomKills() > 0
+        (this.#sandbox.usage().oomKills > 0
           ? 'out_of_memory'
           : exit.zygoteLost
             ? 'platform_error'

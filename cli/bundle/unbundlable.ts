@@ -1,5 +1,7 @@
 /** Signs by which a package is known not to work from inside a bundle, though bundling it gives no error. */
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import type { BuildResult } from 'esbuild';
 
 /** esbuild's messages about `require` calls whose argument it cannot know: the module would be missing at run time. */
 export const CANNOT_BUNDLE_WARNINGS: ReadonlySet<string> = new Set([
@@ -13,8 +15,19 @@ const OWN_PLACE = /\b__dirname\b|\b__filename\b|\bimport\.meta\.(?:dirname|filen
 
 const known = new Map<string, boolean>();
 
+/** Files of a build by which their packages are known not to work from inside of it. */
+export function suspectsOf(result: BuildResult<{ metafile: true }>, directory: string): string[] {
+  const warned = result.warnings
+    .filter((warning) => CANNOT_BUNDLE_WARNINGS.has(warning.id))
+    .flatMap((warning) => warning.location?.file ?? []);
+  const included = Object.values(result.metafile.outputs).flatMap((output) =>
+    Object.entries(output.inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? file : [])),
+  );
+  return [...warned, ...included.filter((file) => usesItsOwnPlace(path.resolve(directory, file)))];
+}
+
 /** Does this module of a package use its own place on disk? Remembered: installed packages do not change. */
-export function usesItsOwnPlace(file: string): boolean {
+function usesItsOwnPlace(file: string): boolean {
   if (!/[\\/]node_modules[\\/]/.test(file) || !/\.[cm]?js$/.test(file)) return false;
   let answer = known.get(file);
   if (answer === undefined) {

@@ -45,11 +45,10 @@ export async function deploy(context: Context, [folder = '.']: string[]): Promis
     `${terminal.style('green', '✓')} ${terminal.style('bold', `${namespace}/${name}`)} version ${active.version} is live`,
   );
   terminal.print(`  size     ${size}`);
-  if (bundle.packages.length > 0) {
-    const names = bundle.packages.map(({ package: found }) => found.name);
-    terminal.print(
-      `  as files ${names.slice(0, 6).join(', ')}${names.length > 6 ? ` and ${names.length - 6} more` : ''}`,
-    );
+  if (bundle.externals.length > 0) {
+    const names = bundle.externals.map((found) => found.name).toSorted();
+    const needed = bundle.packages.length - names.length;
+    terminal.print(`  as files ${names.join(', ')}${needed > 0 ? ` and ${needed} that they need` : ''}`);
   }
   terminal.print(
     `  loaded   in ${milliseconds(acquire + init)}: sandbox ${milliseconds(acquire)}, module ${milliseconds(init)}`,
@@ -63,5 +62,5 @@ export async function deploy(context: Context, [folder = '.']: string[]): Promis
 function accessText({ manifest }: Project): string {
   return manifest.access === 'public'
     ? 'public: whoever reaches the gateway may call it ("access" in offshoot.json)'
-    : 'by key: a caller needs an API key of scope invoke ("access" in offshoot.json)';
+    : 'by key ("access" in offshoot.json); to make one: offshoot keys create --scope invoke';
 }

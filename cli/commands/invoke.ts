@@ -2,13 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { ERRORS, ErrorBody } from '#contract/errors.ts';
+import { FunctionError } from '#contract/invocation.ts';
 import { OUTCOMES, Outcome } from '#contract/outcome.ts';
 import { functionPath, parseFunctionName, type Client } from '../client.ts';
 import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT_CODES, messageOf } from '../errors.ts';
 import { printBody } from '../body.ts';
-import { milliseconds, shellWord } from '../text.ts';
+import { defuseLines, milliseconds, shellWord } from '../text.ts';
 import { ID_HEADER, OUTCOME_HEADER } from '../headers.ts';
 
 interface InvokeOptions {
@@ -137,9 +138,12 @@ async function functionFailure(
   const { meaning, next } = OUTCOMES[outcome];
   const body = ErrorBody.safeParse(await response.json().catch(() => undefined));
   const message = body.data?.error.message ?? meaning;
+  const thrown = FunctionError.safeParse(body.data?.error.details?.['error']).data;
+  const lines = thrown ? defuseLines(thrown.stack ?? `${thrown.name}: ${thrown.message}`) : [];
+  if (id === undefined) lines.push(next);
   return new CliError('failed', message, {
     code: outcome,
-    lines: [next].filter((line) => line !== '' && id === undefined),
+    lines,
     details: { ...body.data?.error.details, id, outcome, status: response.status },
     next: id === undefined ? `offshoot logs ${wanted}` : `offshoot trace ${id}`,
   });

@@ -36,6 +36,10 @@ async function askForKey({ terminal }: Context, url: string): Promise<string> {
   }
   throw new CliError('usage', 'no key was given', {
     code: 'no_key',
+    lines: [
+      'the first start of a platform shows its key, and keeps it in the file admin-key of its state:',
+      '/var/lib/offshoot/admin-key when it was started as root, else ~/.local/state/offshoot/admin-key',
+    ],
     next: `offshoot login --url ${url} --key KEY`,
   });
 }

@@ -30,15 +30,30 @@ export async function trace(context: Context, [id = '']: string[]): Promise<void
     terminal.print();
     terminal.print(`  ${terminal.style('red', detail.outcome)}: ${meaning}`);
     if (detail.message !== undefined) terminal.print(`  ${defuse(detail.message)}`);
-    const error = detail.report?.error;
-    if (error) {
-      const text = error.stack ?? `${error.name}: ${error.message}`;
-      for (const line of defuseLines(text)) terminal.print(`    ${line}`);
+    if (detail.report?.error) {
+      for (const line of ownLines(stackOf(detail))) terminal.print(`    ${line}`);
     }
   }
-  if (detail.logs.length > 0) terminal.print();
-  for (const line of detail.logs) terminal.print(`  ${formatLog(line, terminal)}`);
-  if (!good) terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${next.replace(/\bID\b/, id)}`);
+  // The sandbox also logs the error that ended a run; shown above, it need not be said again.
+  const stack = stackOf(detail);
+  const logs = detail.logs.filter(({ text }) => !stack.includes(text));
+  if (logs.length > 0) terminal.print();
+  for (const line of logs) terminal.print(`  ${formatLog(line, terminal)}`);
+  if (good) return;
+  const place = ownLines(stack).flatMap((line) => /\(?([^\s()/]\S*?:\d+:\d+)\)?$/.exec(line)?.[1] ?? [])[0];
+  const remedy =
+    place !== undefined && detail.outcome === 'error' ? `correct ${place}, then: offshoot deploy` : next;
+  terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${remedy.replace(/\bID\b/, id)}`);
+}
+
+function stackOf({ report }: InvocationDetail): string {
+  const error = report?.error;
+  return error ? (error.stack ?? `${error.name}: ${error.message}`) : '';
+}
+
+/** A stack without the frames of Node and of the platform, which are of no help to the function's author. */
+function ownLines(stack: string): string[] {
+  return defuseLines(stack).filter((line) => !/^\s*at .*(?:\/opt\/offshoot\/|node:internal\/)/.test(line));
 }
 
 /** How the sandbox was had, and why not from the idle ones; said beside the span that it explains. */
@@ -62,7 +77,9 @@ function facts(detail: InvocationDetail): [string, string][] {
   ];
   if (report?.usage) {
     const { cpu, memoryPeak } = report.usage;
-    rows.push(['cpu', milliseconds(cpu)], ['memory', `${bytes(memoryPeak)} at its peak`]);
+    // Below zero where the cgroup was gone before it could be read.
+    if (cpu >= 0) rows.push(['cpu', milliseconds(cpu)]);
+    if (memoryPeak >= 0) rows.push(['memory', `${bytes(memoryPeak)} at its peak`]);
   }
   if (report?.exitCause !== undefined) rows.push(['ended by', defuse(report.exitCause)]);
   if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);

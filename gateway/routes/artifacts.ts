@@ -40,6 +40,7 @@ export const put = endpoint(
     await deps.artifacts.put(digest, uploaded(context.req.raw.body), MAX_ARCHIVE_BYTES);
     return context.body(null, known ? 200 : 201);
   },
+  { readsBody: true },
 );
 
 async function* uploaded(body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {

@@ -2,6 +2,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import { z, type RouteConfig, type RouteHandler } from '@hono/zod-openapi';
 import type { MiddlewareHandler } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
 import { Digest, type ApiKeyRecord, type Health, type Scope } from '#contract/api.ts';
 import { ErrorBody, OffshootError } from '#contract/errors.ts';
 import { Name } from '#contract/names.ts';
@@ -43,15 +44,18 @@ export type Definition = Omit<RouteConfig, 'method' | 'path'>;
 export interface Endpoint {
   readonly definition: Definition;
   readonly handler: (deps: AppDeps) => RouteHandler<RouteConfig, AppEnv>;
+  /** It reads the body itself and has its own limit; others take a little JSON. */
+  readonly readsBody: boolean;
 }
 
 /** Ties a handler to its definition: what it reads and answers is checked against the schemas by the compiler. */
 export function endpoint<const D extends Definition>(
   definition: D,
   handler: (deps: AppDeps) => RouteHandler<D & { method: 'get'; path: string }, AppEnv>,
+  { readsBody = false } = {},
 ): Endpoint {
   // The table holds routes of many types; each has been checked here, against its own.
-  return { definition, handler: handler as unknown as Endpoint['handler'] };
+  return { definition, handler: handler as unknown as Endpoint['handler'], readsBody };
 }
 
 /** Answers of a route in its definition: the schema of a success, and errors as everywhere. */
@@ -103,3 +107,16 @@ export function authorize(directory: Directory, scope: Scope | 'any'): Middlewar
     await next();
   };
 }
+
+/** Largest JSON body of the management API: a manifest with all the environment that it may have, and room to spare. */
+const MAX_JSON_BYTES = 1024 * 1024;
+
+/** Refuses a JSON body that is too large before it is held in memory. */
+export const limitJson: MiddlewareHandler<AppEnv> = bodyLimit({
+  maxSize: MAX_JSON_BYTES,
+  onError: () => {
+    throw new OffshootError('bad_request', `the body has more than ${MAX_JSON_BYTES} bytes`, {
+      details: { limit: MAX_JSON_BYTES },
+    });
+  },
+});

@@ -33,6 +33,7 @@ export const invoke = endpoint(
     await deps.functionRoute.event(context.env.incoming, context.env.outgoing, target);
     return RESPONSE_ALREADY_SENT;
   },
+  { readsBody: true },
 );
 
 export const get = endpoint(
@@ -127,7 +128,7 @@ export const logs = endpoint(
     await existing(deps, namespace, name, context.var.holder);
     if (follow === '0' || follow === 'false') {
       const lines: FunctionLogLine[] = [];
-      for (let after = String(since ?? 0), more = true; more;) {
+      for (let after = since === undefined ? '0' : justBefore(since), more = true; more;) {
         const page = await invocations.logPage(namespace, name, after);
         lines.push(...page.lines.map(({ line }) => line));
         more = page.last !== after;
@@ -136,7 +137,7 @@ export const logs = endpoint(
       return context.json({ logs: lines }, 200);
     }
     const seen = context.req.header('last-event-id');
-    const start = since === undefined ? await invocations.endOfLog(namespace, name) : String(since);
+    const start = since === undefined ? await invocations.endOfLog(namespace, name) : justBefore(since);
     let after = seen !== undefined && /^\d{1,20}(-\d{1,20})?$/.test(seen) ? seen : start;
     return streamSSE(context, async (stream) => {
       let quietSince = performance.now();
@@ -159,3 +160,8 @@ export const logs = endpoint(
     });
   },
 );
+
+/** The last place in a stream before a Unix time; ids are the time and a 64-bit counter. */
+function justBefore(time: number): string {
+  return time === 0 ? '0' : `${time - 1}-18446744073709551615`;
+}

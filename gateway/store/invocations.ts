@@ -38,7 +38,7 @@ export class InvocationStore {
     return stored.map((line) => JSON.parse(line) as LogLine);
   }
 
-  /** Log lines of a function after a place in its stream: `0` is the beginning, and a Unix time in milliseconds is one too. */
+  /** Log lines of a function after a place in its stream; `0` is the beginning. */
   async logPage(namespace: string, name: string, after: string): Promise<LogPage> {
     const entries = await this.#redis.xrange(
       keys.logStream(namespace, name),

@@ -118,7 +118,7 @@ test('WebAssembly and text are bundled as bytes and strings', async () => {
 test('packages that read files beside them or choose modules at run time stay files', async () => {
   const folder = project({
     'src/index.ts':
-      "import a from 'reads-file'; import b from 'dynamic'; import c from 'plain'; export default { fetch: () => new Response([a, b('./x'), c].join()) };",
+      "import a from 'reads-file'; import b from 'dynamic'; import c from 'plain'; import d from 'optional'; export default { fetch: () => new Response([a, b('./x'), c, d].join()) };",
     'node_modules/reads-file/package.json':
       '{"name":"reads-file","main":"i.js","dependencies":{"helper":"1"}}',
     'node_modules/reads-file/i.js':
@@ -129,6 +129,9 @@ test('packages that read files beside them or choose modules at run time stay fi
     'node_modules/dynamic/package.json': '{"name":"dynamic"}',
     'node_modules/dynamic/index.js': 'module.exports = (name) => require(name)',
     'node_modules/dynamic/x.js': "module.exports = 'chosen'",
+    'node_modules/optional/package.json': '{"name":"optional"}',
+    'node_modules/optional/index.js':
+      "module.exports = process.env.DRIVER ? require('not-installed') : 'no driver'",
     'node_modules/plain/package.json': '{"name":"plain"}',
     'node_modules/plain/index.js': "module.exports = 'plain in ' + process.env.NODE_ENV",
   });
@@ -136,11 +139,12 @@ test('packages that read files beside them or choose modules at run time stay fi
   expect(bundle.packages.map(({ to }) => to)).toEqual([
     'node_modules/dynamic',
     'node_modules/helper',
+    'node_modules/optional',
     'node_modules/reads-file',
   ]);
   const { default: sample } = await load(archive);
   const response = await sample.fetch(new Request('http://x/'), {}, {});
-  expect(await response.text()).toBe('data+helped,chosen,plain in production');
+  expect(await response.text()).toBe('data+helped,chosen,plain in production,no driver');
 });
 
 test('the source map holds the sources and names them relative to the function', async () => {

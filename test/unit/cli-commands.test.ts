@@ -1,5 +1,7 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { Manifest } from '#contract/manifest.ts';
 import { fakeGateway, FUNCTIONS, json, KEY, offshoot, temporaryFolder } from './cli-support.ts';
@@ -262,4 +264,32 @@ test('the JSON Schema of offshoot.json is up to date', async () => {
   const { manifestSchemaText } = await import('../../contract/generate-schema.ts');
   const file = path.join(FUNCTIONS, '../contract/offshoot.schema.json');
   expect(readFileSync(file, 'utf8'), 'run: node contract/generate-schema.ts').toBe(manifestSchemaText());
+});
+
+test('the wrapper finds its checkout through links, and says what to do without npm packages', async () => {
+  const wrapper = path.join(FUNCTIONS, '../cli/offshoot');
+  const folder = temporaryFolder();
+  symlinkSync(wrapper, path.join(folder, 'first'));
+  symlinkSync('first', path.join(folder, 'second'));
+  const run = promisify(execFile);
+  const env = { PATH: process.env['PATH'] ?? '', HOME: folder };
+  expect((await run(path.join(folder, 'second'), ['--version'], { env })).stdout).toMatch(
+    /^\d+\.\d+\.\d+\n$/,
+  );
+  mkdirSync(path.join(folder, 'cli'));
+  cpSync(wrapper, path.join(folder, 'cli/offshoot'));
+  await expect(run(path.join(folder, 'cli/offshoot'), [], { env })).rejects.toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('npm run setup') as string,
+  });
+});
+
+test('a reader that closes the pipe early is no failure', async () => {
+  const wrapper = path.join(FUNCTIONS, '../cli/offshoot');
+  const ran = await promisify(execFile)('sh', [
+    '-c',
+    `{ "$0" help deploy; echo "code $?" >&2; } | true`,
+    wrapper,
+  ]);
+  expect(ran.stderr).toBe('code 0\n');
 });

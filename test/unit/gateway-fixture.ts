@@ -1,86 +1,151 @@
 /** What the tests of the gateway share: a Redis of their own and a gateway in this process. */
-import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { createConnection } from 'node:net';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { request, type IncomingHttpHeaders, type IncomingMessage, type RequestOptions } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import type { Redis } from 'ioredis';
+import { keys } from '#contract/keys.ts';
+import { Manifest } from '#contract/manifest.ts';
 import type { Log } from '#storage/log.ts';
+import { connectRedis } from '#storage/redis.ts';
+import { parseEnvironment } from '../../gateway/env.ts';
+import { Gateway } from '../../gateway/gateway.ts';
+import { FunctionStore } from '../../gateway/store/functions.ts';
+import type { Telemetry } from '../../gateway/telemetry.ts';
+import type { PrivateRedis } from '../support/private-redis.ts';
+
+export { PrivateRedis } from '../support/private-redis.ts';
 
 /** Says nothing, so that the output of a test run is that of the tests. */
 export const QUIET: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
-/** A redis-server child on a unix socket in a directory of its own. */
-export class PrivateRedis {
-  readonly directory: string;
+export interface TestGateway {
   readonly url: string;
-  readonly #arguments: readonly string[];
-  #child: ChildProcess | undefined;
+  readonly port: number;
+  /** The admin key of the installation. */
+  readonly key: string;
+  readonly state: string;
+  readonly functions: FunctionStore;
+  readonly commands: Redis;
+  /** Stores a function without a deploy, so that a test of calls needs no archive. */
+  add(name: string, manifest?: object, namespace?: string): Promise<void>;
+  close(graceMs?: number): Promise<void>;
+}
 
-  constructor(directory: string, options: readonly string[]) {
-    this.directory = directory;
-    this.url = `unix://${join(directory, 'redis.sock')}`;
-    this.#arguments = options;
-  }
+/** A gateway in this process, on a free port. */
+export async function startGateway(
+  redis: PrivateRedis,
+  options: { env?: Record<string, string>; log?: Log; state?: string; telemetry?: Telemetry } = {},
+): Promise<TestGateway> {
+  const state = options.state ?? (await mkdtemp(join(tmpdir(), 'offshoot-state-')));
+  const env = parseEnvironment({
+    OFFSHOOT_PORT: '0',
+    OFFSHOOT_STATE: state,
+    REDIS_URL: redis.url,
+    ...options.env,
+  });
+  const log = options.log ?? QUIET;
+  const gateway = new Gateway({
+    env,
+    version: '0.0.0',
+    log,
+    telemetry: options.telemetry,
+    showKey: () => undefined,
+  });
+  const { port } = await gateway.listen();
+  const commands = connectRedis(redis.url, 'commands', QUIET);
+  const functions = new FunctionStore(commands);
+  const key = await readWhenThere(join(state, 'admin-key'));
+  // The key is in its file a moment before it is in Redis.
+  await waitFor(async () => (await commands.hlen(keys.apiKeys())) > 0);
+  return {
+    url: `http://127.0.0.1:${port}`,
+    port,
+    key,
+    state,
+    functions,
+    commands,
+    async add(name, manifest = {}, namespace = 'default') {
+      await functions.addNamespace(namespace);
+      const { version } = await functions.addVersion(namespace, name, {
+        digest: '0'.repeat(64),
+        manifest: Manifest.parse({ name, access: 'public', ...manifest }),
+        entryFile: 'index.mjs',
+        createdAt: Date.now(),
+        archiveBytes: 1,
+      });
+      await functions.activate(namespace, name, version);
+      await functions.announce(`${namespace}/${name}`);
+    },
+    async close(graceMs = 200) {
+      await gateway.close(graceMs);
+      commands.disconnect();
+      if (options.state === undefined) await rm(state, { recursive: true, force: true });
+    },
+  };
+}
 
-  static async start(options: readonly string[] = []): Promise<PrivateRedis> {
-    const redis = new PrivateRedis(await mkdtemp(join(tmpdir(), 'offshoot-redis-')), options);
-    await redis.resume();
-    return redis;
-  }
+async function readWhenThere(path: string): Promise<string> {
+  let text = '';
+  await waitFor(async () => {
+    text = await readFile(path, 'utf8').catch(() => '');
+    return text.endsWith('\n');
+  });
+  return text.trim();
+}
 
-  get pid(): number | undefined {
-    return this.#child?.pid;
-  }
-
-  /** Starts the server again after kill(). */
-  async resume(): Promise<void> {
-    const socket = join(this.directory, 'redis.sock');
-    this.#child = spawn(
-      'redis-server',
-      [
-        '--port',
-        '0',
-        '--unixsocket',
-        socket,
-        '--dir',
-        this.directory,
-        '--save',
-        '',
-        '--maxmemory-policy',
-        'noeviction',
-        ...this.#arguments,
-      ],
-      { stdio: 'ignore' },
-    );
-    for (let attempt = 0; attempt < 200; attempt++) {
-      if (await answers(socket)) return;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    throw new Error('the redis-server of the test does not come up');
-  }
-
-  async kill(): Promise<void> {
-    const child = this.#child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-  }
-
-  async stop(): Promise<void> {
-    await this.kill();
-    await rm(this.directory, { recursive: true, force: true });
+/** Waits until a condition holds; a command that fails because Redis is away counts as not yet. */
+export async function waitFor(
+  condition: () => Promise<boolean> | boolean,
+  patienceMs = 5_000,
+): Promise<void> {
+  const end = performance.now() + patienceMs;
+  while (
+    !(await Promise.resolve()
+      .then(condition)
+      .catch(() => false))
+  ) {
+    if (performance.now() > end) throw new Error('waited in vain');
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
-function answers(socket: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const connection = createConnection(socket);
-    connection.on('error', () => resolve(false));
-    connection.on('connect', () => connection.write('PING\r\n'));
-    connection.on('data', (data) => {
-      connection.destroy();
-      resolve(data.toString().startsWith('+PONG'));
-    });
-  });
+export interface RawResponse {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly rawHeaders: string[];
+  readonly body: Buffer;
+  json(): unknown;
+}
+
+export interface RawRequest extends RequestOptions {
+  readonly body?: Uint8Array | string | AsyncIterable<Uint8Array>;
+}
+
+/** An HTTP request that is sent as it is written here: no path is normalised, no header merged. */
+export async function send(
+  gateway: { port: number },
+  path: string,
+  options: RawRequest = {},
+): Promise<RawResponse> {
+  const { body, ...rest } = options;
+  const sent = request({ host: '127.0.0.1', port: gateway.port, path, agent: false, ...rest });
+  const answered = once(sent, 'response') as Promise<[IncomingMessage]>;
+  if (body !== undefined && typeof body !== 'string' && !(body instanceof Uint8Array)) {
+    Readable.from(body)
+      .on('error', () => undefined)
+      .pipe(sent);
+  } else sent.end(body);
+  const [response] = await answered;
+  sent.on('error', () => undefined);
+  const bytes = Buffer.concat(await response.toArray());
+  return {
+    status: response.statusCode ?? 0,
+    headers: response.headers,
+    rawHeaders: response.rawHeaders,
+    body: bytes,
+    json: () => JSON.parse(bytes.toString()) as unknown,
+  };
 }

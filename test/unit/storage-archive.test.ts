@@ -48,6 +48,7 @@ function rawHeader(name: string | Buffer, size: number, typeflag = '0', mode = '
 }
 
 const END = Buffer.alloc(1024);
+const mode = async (name: string): Promise<number> => (await stat(join(target(), name))).mode & 0o7777;
 const target = (): string => join(directory, 'out');
 const refusal = (code: string, message?: RegExp): object =>
   expect.objectContaining({ code, ...(message && { message: expect.stringMatching(message) as string }) });
@@ -92,7 +93,6 @@ describe('a sound archive', () => {
     } finally {
       process.umask(before);
     }
-    const mode = async (name: string): Promise<number> => (await stat(join(target(), name))).mode & 0o7777;
     expect(await mode('setuid')).toBe(0o755);
     expect(await mode('writable')).toBe(0o644);
     expect(await mode('secret')).toBe(0o644);
@@ -125,7 +125,7 @@ describe('a path is refused', () => {
 
   test('a NUL that an extended header brings in', async () => {
     await bothRefuse(
-      await pack([[{ name: 'a', pax: { path: 'safe\0/../x' } } as Header, 'x']]),
+      await pack([[{ name: 'a', pax: { path: 'safe\0/../x' } }, 'x']]),
       'bad_archive',
       /character/,
     );
@@ -145,7 +145,7 @@ describe('an entry is refused', () => {
     ['character-device', ''],
     ['block-device', ''],
   ] as const)('%s', async (type, linkname) => {
-    const archive = await pack([[{ name: 'index.mjs' }, 'x'], [{ name: 'bad', type, linkname } as Header]]);
+    const archive = await pack([[{ name: 'index.mjs' }, 'x'], [{ name: 'bad', type, linkname }]]);
     await bothRefuse(archive, 'bad_archive', /only files and directories/);
   });
 

@@ -96,8 +96,8 @@ export async function startFunction(
     return { sandbox, kind, initMs: performance.now() - start, loadOutput };
   } catch (error) {
     sandbox.kill();
-    const oom = sandbox.cgroup.oomKills() > 0;
     const exit = await sandbox.ended;
+    const oom = sandbox.usage().oomKills > 0;
     const thrown = error instanceof SandboxStartError ? error.payload : undefined;
     const message = error instanceof Error ? error.message : String(error);
     throw new LoadFailedError(classify({ timedOut, oom, thrown, exit }), message, {

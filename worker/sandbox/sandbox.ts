@@ -49,6 +49,14 @@ export class SandboxStartError extends Error {
   }
 }
 
+/** What all processes of a sandbox have used since it was made. */
+export interface SandboxUsage {
+  readonly cpuMs: number;
+  readonly memoryPeak: number;
+  /** Processes that the kernel ended for memory. */
+  readonly oomKills: number;
+}
+
 export class Sandbox {
   readonly id: string;
   readonly slot: number;
@@ -67,6 +75,7 @@ export class Sandbox {
     number,
     { resolve: (payload: Buffer) => void; reject: (error: Error) => void }
   >();
+  #finalUsage: SandboxUsage | undefined;
   #nextHandle = 1;
   #uncredited = 0;
 
@@ -175,6 +184,16 @@ export class Sandbox {
     }
   }
 
+  /** Its figures now, or at its end. */
+  usage(): SandboxUsage {
+    return this.#finalUsage ?? { ...this.usageOfRun(), oomKills: this.cgroup.oomKills() };
+  }
+
+  /** As usage(), without the figure that only an ended sandbox is asked for: cheap enough for every invocation. */
+  usageOfRun(): Omit<SandboxUsage, 'oomKills'> {
+    return this.#finalUsage ?? { cpuMs: this.cgroup.cpuMs(), memoryPeak: this.cgroup.memoryPeak() };
+  }
+
   kill(): void {
     this.#zygote.kill(this.slot);
   }
@@ -219,6 +238,8 @@ export class Sandbox {
   }
 
   #end(exit: Exit, onEnded: (exit: Exit) => void): void {
+    // Before anybody hears of the end, because then the cgroup is removed.
+    this.#finalUsage = this.usage();
     this.exit = exit;
     // What it wrote before its end is still in the sockets. They reach their end of file by themselves, because no
     // process is left that holds the other side.

@@ -31,10 +31,12 @@ const faults: Record<string, (call: Call) => unknown> = {
   'no-response': () => ({ status: 200, text: 'an object is not a Response' }),
   'bad-status': () => new Proxy(new Response(), { get: (_, key) => (key === 'status' ? 99 : undefined) }),
   exit: ({ query }) => process.exit(Number(query.get('code') ?? 3)),
+  /** The kernel keeps from PID 1 of a namespace what it sends to itself without a handler: this one goes on sleeping. */
   signal: ({ query }) => {
     process.kill(process.pid, query.get('name') ?? 'SIGSEGV');
     return sleep(60_000);
   },
+  /** A crash: abort(3) ends the process by a signal in any case. */
   abort: () => process.abort(),
   never: () => new Promise(() => undefined),
   sleep: async ({ query }) => {

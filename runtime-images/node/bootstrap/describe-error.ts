@@ -21,12 +21,19 @@ export function describeError(thrown: unknown): DescribedError {
   }
   try {
     const described: DescribedError = { name: thrown.name, message: thrown.message };
-    if (typeof thrown.stack === 'string') described.stack = mapPositions(thrown.stack);
+    if (typeof thrown.stack === 'string') described.stack = mapPositions(withoutPlatform(thrown.stack));
     return described;
   } catch (error) {
     // A tenant's getters may throw as well.
     return { name: 'Error', message: `an error that cannot be read was thrown: ${safeString(error)}` };
   }
+}
+
+/** The frames below the function's own are the platform's, and tell its author nothing. */
+function withoutPlatform(stack: string): string {
+  const lines = stack.split('\n');
+  const first = lines.findIndex((line) => line.includes('/opt/offshoot/bootstrap.cjs'));
+  return first > 0 ? lines.slice(0, first).join('\n') : stack;
 }
 
 /** Replaces each position in the bundle that `text` names by the position in the source. */

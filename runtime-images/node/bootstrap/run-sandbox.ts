@@ -17,12 +17,15 @@ import { loadFunction, type LoadedFunction } from './load-function.ts';
 
 /** Frames from the worker are trusted; this only bounds a mistake. */
 const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
+/** Output that waits to be read by the worker; more than an invocation keeps anyway. */
+const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
 
 export class SandboxRuntime {
   readonly #channel: Socket;
   readonly #exit: (code: number) => void;
   readonly #running = new Set<number>();
   #loaded: LoadedFunction | undefined;
+  #droppedLogBytes = 0;
 
   /** `exit` ends the process; also called when the worker closes the channel. */
   constructor(channelFd: number, exit: (code: number) => void) {
@@ -45,7 +48,19 @@ export class SandboxRuntime {
 
   /** At once: what a function said before it crashed is what its author wants to read. */
   log(handle: number, level: Uint8Array, text: Buffer): void {
+    // A loop that prints without ever waiting gives the socket no turn to empty itself; what it says would pile up here.
+    if (this.#channel.writableLength > MAX_LOG_BACKLOG_BYTES) {
+      this.#droppedLogBytes += text.length;
+      return;
+    }
     this.flush();
+    if (this.#droppedLogBytes > 0) {
+      const note = Buffer.from(
+        `(${this.#droppedLogBytes} bytes of output were dropped here: written faster than read)`,
+      );
+      this.#droppedLogBytes = 0;
+      this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, note));
+    }
     this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, text));
   }
 

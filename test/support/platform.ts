@@ -1,0 +1,183 @@
+/**
+ * A whole platform of a test's own: Redis, worker and gateway as real processes, with their state in a temporary
+ * directory, and functions deployed by the real CLI.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { InvocationDetail } from '#contract/api.ts';
+import { PrivateRedis } from './private-redis.ts';
+
+const checkout = fileURLToPath(new URL('../..', import.meta.url));
+const START_MS = 15_000;
+
+export interface CliResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class Platform {
+  readonly url: string;
+  readonly state: string;
+  readonly redis: PrivateRedis;
+  key = '';
+  readonly #port: number;
+  readonly #environment: Readonly<Record<string, string>>;
+  readonly #children = new Map<'worker' | 'gateway', ChildProcess>();
+  /** What the processes wrote, for a test that fails. */
+  output = '';
+
+  private constructor(
+    state: string,
+    redis: PrivateRedis,
+    port: number,
+    environment: Readonly<Record<string, string>>,
+  ) {
+    this.state = state;
+    this.redis = redis;
+    this.#port = port;
+    this.url = `http://127.0.0.1:${port}`;
+    this.#environment = environment;
+  }
+
+  static async start(environment: Readonly<Record<string, string>> = {}): Promise<Platform> {
+    const installed = process.env['OFFSHOOT_STATE'];
+    if (!installed) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
+    const state = await mkdtemp(join(tmpdir(), 'offshoot-platform-'));
+    await symlink(join(installed, 'images'), join(state, 'images'));
+    const platform = new Platform(state, await PrivateRedis.start(['--appendonly', 'yes']), await freePort(), environment);
+    platform.run('worker');
+    platform.run('gateway');
+    await platform.ready();
+    // Written a moment after the gateway listens.
+    while (!platform.key) {
+      platform.key = (await readFile(join(state, 'admin-key'), 'utf8').catch(() => '')).trim();
+      if (!platform.key) await sleep(20);
+    }
+    return platform;
+  }
+
+  /** Starts one of the processes (again). */
+  run(name: 'worker' | 'gateway'): void {
+    const child = spawn(process.execPath, [join(checkout, name, 'main.ts')], {
+      cwd: checkout,
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        REDIS_URL: this.redis.url,
+        OFFSHOOT_STATE: this.state,
+        OFFSHOOT_PORT: String(this.#port),
+        ...this.#environment,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (text: Buffer) => {
+        this.output = (this.output + text.toString()).slice(-200_000);
+      });
+    }
+    this.#children.set(name, child);
+  }
+
+  pid(name: 'worker' | 'gateway'): number {
+    return this.#children.get(name)?.pid ?? 0;
+  }
+
+  /** Ends one of the processes without warning, and waits until it is gone. */
+  async kill(name: 'worker' | 'gateway', signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#children.get(name);
+    this.#children.delete(name);
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, 'exit');
+  }
+
+  /** Waits until the gateway answers and knows a worker. */
+  async ready(): Promise<void> {
+    const end = Date.now() + START_MS;
+    for (;;) {
+      const health = await fetch(`${this.url}/healthz`)
+        .then((response) => response.json() as Promise<{ status: string; workers: number }>)
+        .catch(() => undefined);
+      if (health?.status === 'ok' && health.workers > 0) return;
+      if (Date.now() > end) throw new Error(`the platform did not start:\n${this.output}`);
+      await sleep(20);
+    }
+  }
+
+  async cli(...args: string[]): Promise<CliResult> {
+    const child = spawn(process.execPath, [join(checkout, 'cli/main.ts'), ...args], {
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        HOME: this.state,
+        OFFSHOOT_STATE: this.state,
+        OFFSHOOT_URL: this.url,
+        OFFSHOOT_API_KEY: this.key,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (text: Buffer) => (stdout += text.toString()));
+    child.stderr.on('data', (text: Buffer) => (stderr += text.toString()));
+    const [code] = (await once(child, 'close')) as [number];
+    return { code, stdout, stderr };
+  }
+
+  /** Deploys one of functions/, with other facts in its manifest where the test wants them. Throws when it fails. */
+  async deploy(example: string, manifest: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const folder = join(this.state, 'projects', `${example}-${Object.keys(manifest).length}-${Date.now()}`);
+    await mkdir(join(this.state, 'projects'), { recursive: true });
+    const source = join(checkout, 'functions', example);
+    await cp(source, folder, { recursive: true, filter: (path) => basename(path) !== 'node_modules' });
+    await symlink(join(source, 'node_modules'), join(folder, 'node_modules'));
+    const given = JSON.parse(await readFile(join(source, 'offshoot.json'), 'utf8')) as object;
+    await writeFile(join(folder, 'offshoot.json'), JSON.stringify({ ...given, ...manifest }));
+    const { code, stdout, stderr } = await this.cli('deploy', folder, '--json');
+    if (code !== 0) throw new Error(`deploy of ${example} failed:\n${stdout}\n${stderr}`);
+  }
+
+  /** Calls a function by its URL. */
+  call(path: string, init?: RequestInit): Promise<Response> {
+    return fetch(`${this.url}/fn/default/${path}`, init);
+  }
+
+  /** Calls the management API with the admin key. */
+  api(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(`${this.url}/api/v1${path}`, {
+      ...init,
+      headers: { authorization: `Bearer ${this.key}`, 'content-type': 'application/json', ...init.headers },
+    });
+  }
+
+  /** The record of an invocation, which is written just after its answer. */
+  async record(response: Response): Promise<InvocationDetail> {
+    const id = response.headers.get('x-offshoot-invocation');
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const answer = await this.api(`/invocations/${id}`);
+      if (answer.status === 200) return (await answer.json()) as InvocationDetail;
+      await sleep(20);
+    }
+    throw new Error(`no record of invocation ${id}`);
+  }
+
+  async stop(): Promise<void> {
+    await this.kill('gateway', 'SIGTERM');
+    await this.kill('worker', 'SIGTERM');
+    await this.redis.stop();
+    await rm(this.state, { recursive: true, force: true });
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
