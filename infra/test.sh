@@ -6,6 +6,8 @@ bash "$infra/setup.sh"
 cd "$infra/.."
 # Colour is for people at a terminal; not every tool below looks whether there is one.
 [[ -t 1 ]] || export NO_COLOR=1
+# The tests deploy these; the service user may not write here.
+PATH="$PWD/node_modules/.bin:$PATH" sh functions/install.sh
 # Of the caller, who may have files of their own in the checkout; with the pinned Node, as the service user below.
 PATH="$PWD/node_modules/.bin:$PATH" npm run -s check
 # The native loader, since the default one writes a bundle of the configuration into the checkout, which the service

@@ -51,7 +51,12 @@ export class Platform {
     if (!installed) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
     const state = await mkdtemp(join(tmpdir(), 'offshoot-platform-'));
     await symlink(join(installed, 'images'), join(state, 'images'));
-    const platform = new Platform(state, await PrivateRedis.start(['--appendonly', 'yes']), await freePort(), environment);
+    const platform = new Platform(
+      state,
+      await PrivateRedis.start(['--appendonly', 'yes']),
+      await freePort(),
+      environment,
+    );
     platform.run('worker');
     platform.run('gateway');
     await platform.ready();
@@ -148,10 +153,10 @@ export class Platform {
   }
 
   /** Calls the management API with the admin key. */
-  api(path: string, init: RequestInit = {}): Promise<Response> {
+  api(path: string, init: Omit<RequestInit, 'headers'> = {}): Promise<Response> {
     return fetch(`${this.url}/api/v1${path}`, {
       ...init,
-      headers: { authorization: `Bearer ${this.key}`, 'content-type': 'application/json', ...init.headers },
+      headers: { authorization: `Bearer ${this.key}`, 'content-type': 'application/json' },
     });
   }
 

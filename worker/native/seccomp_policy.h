@@ -1,17 +1,17 @@
-// The system calls of a sandbox, as data: what is allowed and why. Compiled into a filter when the project is built
-// (seccomp_compile.c), so that no library and no parser is needed in a sandbox.
+// The system calls of a sandbox, as data: what is allowed and why. Compiled into a filter when the project is
+// built (seccomp_compile.c), so that no library and no parser is needed in a sandbox.
 //
-// Everything that is not named here is answered ENOSYS, as by a kernel that never had it: programs then fall back. What
-// programs try although it is forbidden is answered EPERM, so that the cause is clear. Any other architecture's calls
-// (int 0x80, x32) kill the process: nothing honest makes them.
+// Everything that is not named here is answered ENOSYS, as by a kernel that never had it: programs then fall
+// back. What programs try although it is forbidden is answered EPERM, so that the cause is clear. Any other
+// architecture's calls (int 0x80, x32) kill the process: nothing honest makes them.
 //
 //   ALLOW(call, reason)                    whatever its arguments
 //   ALLOW_EQUAL(call, argument, value, reason)          if the low 32 bits of the argument equal the value
 //   ALLOW_MASKED(call, argument, mask, value, reason)   if the argument, masked, equals the value
 //   REFUSE(call, reason)                   EPERM
 //
-// Arguments that the kernel takes as 32 bits are compared on 32 bits: a filter that compares 64 can be passed by setting
-// the upper half (CVE-2019-10063).
+// Arguments that the kernel takes as 32 bits are compared on 32 bits: a filter that compares 64 can be passed
+// by setting the upper half (CVE-2019-10063).
 #pragma once
 
 #define LOW_32 0xffffffffULL
