@@ -10,7 +10,7 @@
 export const ControlKind = {
   /**
    * worker → zygote: make a sandbox. a: uid in the launcher's user namespace; b: MB of scratch space; descriptors:
-   * channel, stdout, stderr, then the cgroup.procs of each hierarchy.
+   * channel, stdout, stderr, then a file of each cgroup hierarchy that joins whoever writes 0 to it.
    */
   FORK: 1,
   /** worker → zygote: end a sandbox, whatever it is doing. */

@@ -92,21 +92,12 @@ export class Exchange implements CallSink {
     this.#response.writeHead(checked.status, headers);
     if (this.#bodyless) this.#response.end();
     else this.#response.flushHeaders();
-    this.chunk(checked.body);
+    // What comes with the head is not part of the window: the worker counts the chunks behind it.
+    this.#pass(checked.body, false);
   }
 
   chunk(bytes: Buffer): void {
-    if (this.#gone || this.#broken !== undefined || bytes.length === 0) return;
-    if (this.#bodyless) return this.#delivered(bytes.length);
-    if (this.#allowed !== undefined && (this.#allowed -= bytes.length) < 0) {
-      return this.#breakOff('the body is longer than its content-length');
-    }
-    this.#responseBytes += bytes.length;
-    // The callback runs when the bytes have been handed to the system: a client that reads slowly earns no credit, and the
-    // worker stops the function's stream when the window is used up.
-    this.#response.write(bytes, (error) => {
-      if (!error) this.#delivered(bytes.length);
-    });
+    this.#pass(bytes, true);
   }
 
   end(report: RunReport): void {
@@ -161,6 +152,23 @@ export class Exchange implements CallSink {
       headers.push('content-length', String(checked.contentLength));
     }
     return headers;
+  }
+
+  #pass(bytes: Buffer, counts: boolean): void {
+    if (this.#gone || this.#broken !== undefined || bytes.length === 0) return;
+    if (this.#bodyless) {
+      if (counts) this.#delivered(bytes.length);
+      return;
+    }
+    if (this.#allowed !== undefined && (this.#allowed -= bytes.length) < 0) {
+      return this.#breakOff('the body is longer than its content-length');
+    }
+    this.#responseBytes += bytes.length;
+    // The callback runs when the bytes have been handed to the system: a client that reads slowly earns no credit, and the
+    // worker stops the function's stream when the window is used up.
+    this.#response.write(bytes, (error) => {
+      if (!error && counts) this.#delivered(bytes.length);
+    });
   }
 
   #delivered(bytes: number): void {

@@ -1,15 +1,16 @@
 /**
- * Gateways tell each other that they live, and clear away the reply lists of those that do not: a worker that finishes a
- * call after its gateway has died pushes to a list that nobody would ever empty.
+ * Gateways tell each other that they live, and clear away what the dead leave in Redis: a worker that finishes a call after
+ * its gateway has died pushes to a list that nobody would ever empty, and so does a gateway that cancels a call after its
+ * worker has.
  */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/keys.ts';
 import type { Log } from '#storage/log.ts';
 
 const INTERVAL_MS = 10_000;
-/** A gateway that has been silent for so long is dead. */
+/** A gateway or worker that has been silent for so long is dead. */
 const DEAD_AFTER_MS = 60_000;
-/** And after so long nothing is pushed to its list any more: longer than a function may run. */
+/** And after so long nothing is pushed to its list any more: longer than a function may run. It is then forgotten. */
 const FORGET_AFTER_MS = 25 * 3_600_000;
 
 export class Presence {
@@ -39,12 +40,17 @@ export class Presence {
     const now = Date.now();
     try {
       await this.#redis.zadd(keys.gateways(), now, this.#id);
-      const dead = await this.#redis.zrangebyscore(keys.gateways(), '-inf', now - DEAD_AFTER_MS);
-      await Promise.all(dead.map((id) => this.#redis.del(keys.replies(id))));
-      await this.#redis.zremrangebyscore(keys.gateways(), '-inf', now - FORGET_AFTER_MS);
+      await this.#clear(keys.gateways(), keys.replies, now);
+      await this.#clear(keys.workers(), keys.control, now);
     } catch (error) {
       // Redis is away; what was missed is done in the next round.
       this.#log.info({ error: String(error) }, 'the presence of this gateway was not noted');
     }
+  }
+
+  async #clear(register: string, listOf: (id: string) => string, now: number): Promise<void> {
+    const dead = await this.#redis.zrangebyscore(register, '-inf', now - DEAD_AFTER_MS);
+    await Promise.all(dead.map((id) => this.#redis.del(listOf(id))));
+    await this.#redis.zremrangebyscore(register, '-inf', now - FORGET_AFTER_MS);
   }
 }

@@ -18,7 +18,19 @@ import { Zygote } from '../../worker/sandbox/zygote.ts';
 
 const MB = 1024 * 1024;
 
+/** Milliseconds that each part of a start took, as the worker sees it. */
+export interface StartTimings {
+  readonly cgroup: number;
+  /** Fork, cgroup, namespaces, file system: until the sandbox waits for a function. */
+  readonly prepare: number;
+  /** Code, identity, privileges, audit, filter. */
+  readonly isolate: number;
+  /** The function's module. */
+  readonly load: number;
+}
+
 export interface BenchSandbox {
+  readonly timings: StartTimings;
   readonly sandbox: Sandbox;
   readonly cgroup: Cgroup;
   /** Calls the function with a path; gives status and body. */
@@ -59,13 +71,16 @@ export class SandboxBench {
   async start(code: string, limits = { memoryMb: 128, cpu: 1, pids: 64 }): Promise<BenchSandbox> {
     const id = `test-${randomBytes(6).toString('hex')}`;
     const slot = this.#slots.take();
+    const start = performance.now();
     const cgroup = this.#driver.create(id, {
       memoryBytes: limits.memoryMb * MB,
       cpu: limits.cpu,
       pids: limits.pids,
     });
+    const limited = performance.now();
     const sandbox = new Sandbox({ id, slot, scratchMb: 64, cgroup, zygote: this.zygote });
     await sandbox.prepared;
+    const prepared = performance.now();
     const init = {
       namespace: 'test',
       name: 'test',
@@ -75,8 +90,18 @@ export class SandboxBench {
       memory: 128,
       timeout: 30,
     };
-    await sandbox.specialise(code, 'test', init).ready;
+    const { isolated, ready } = sandbox.specialise(code, 'test', init);
+    await isolated;
+    const isolatedAt = performance.now();
+    await ready;
+    const timings = {
+      cgroup: limited - start,
+      prepare: prepared - limited,
+      isolate: isolatedAt - prepared,
+      load: performance.now() - isolatedAt,
+    };
     return {
+      timings,
       sandbox,
       cgroup,
       call: (path = '/') => call(sandbox, path),

@@ -419,6 +419,14 @@ describe('what is refused, and how', () => {
     const large = await api('/keys', { json: { namespace: 'a'.repeat(3e6), scopes: [] } });
     expect(code(large)).toEqual([400, 'bad_request']);
     expect(large.body.toString()).toContain('more than 1048576 bytes');
+    const chunked = await send(gateway, '/api/v1/keys', {
+      method: 'POST',
+      headers: { 'x-api-key': gateway.key, 'content-type': 'application/json' },
+      body: (async function* () {
+        for (let sent = 0; sent < 40; sent++) yield Buffer.alloc(64 * 1024, 'x');
+      })(),
+    });
+    expect(code(chunked)).toEqual([400, 'bad_request']);
   });
 
   test('each route without a key, with a wrong one and with one that lacks the scope', async () => {

@@ -132,6 +132,20 @@ describe('the request, as the function sees it', () => {
     expect(headersOf('x-forwarded-prefix')).toEqual(['/fn/default/open']);
   });
 
+  test('the way it came is believed behind a proxy that is trusted', async () => {
+    const proxied = await startGateway(redis, { state: gateway.state, env: { OFFSHOOT_TRUST_PROXY: '1' } });
+    await send(proxied, '/fn/default/open/x', {
+      headers: {
+        'x-forwarded-for': '1.2.3.4',
+        'x-forwarded-host': 'public.example',
+        'x-forwarded-proto': 'https',
+      },
+    });
+    await proxied.close();
+    expect(headersOf('x-forwarded-for')).toEqual(['1.2.3.4, 127.0.0.1']);
+    expect(call.meta.url).toBe('https://public.example/x');
+  });
+
   test('a binary body, with a length and in chunks', async () => {
     const bytes = Buffer.from(Array.from({ length: 5_000 }, (_, index) => index % 256));
     await send(gateway, '/fn/default/open', { method: 'POST', body: bytes });

@@ -6,6 +6,7 @@ import type { InvocationDetail } from '#contract/api.ts';
 import { keys } from '#contract/keys.ts';
 import { FakeWorker, type FakeCall, type FakeHandler } from './gateway-fake-worker.ts';
 import {
+  freePort,
   PrivateRedis,
   QUIET,
   send,
@@ -245,9 +246,10 @@ describe('Redis', () => {
     await late.kill();
     const errors: string[] = [];
     const log = { ...QUIET, error: (_facts: object, message: string) => errors.push(message) };
-    const starting = startGateway(late, { log, env: { OFFSHOOT_PORT: '28972' } });
-    await waitFor(async () => (await send({ port: 28_972 }, '/healthz')).status === 503);
-    expect((await send({ port: 28_972 }, '/fn/default/x')).json()).toMatchObject({
+    const port = await freePort();
+    const starting = startGateway(late, { log, env: { OFFSHOOT_PORT: String(port) } });
+    await waitFor(async () => (await send({ port }, '/healthz')).status === 503);
+    expect((await send({ port }, '/fn/default/x')).json()).toMatchObject({
       error: { code: 'redis_unavailable' },
     });
     expect(errors).toContainEqual(expect.stringContaining('Redis cannot be reached'));

@@ -197,8 +197,10 @@ describe('in Redis', () => {
     away.disconnect();
   });
 
-  test('the replies for a gateway that died are cleared away, those of a living one are not', async () => {
+  test('the lists of gateways and workers that died are cleared away, those of living ones are not', async () => {
     const now = Date.now();
+    await commands.zadd(keys.workers(), now - 120_000, 'dead', now - 5_000, 'alive', 1, 'forgotten');
+    for (const id of ['dead', 'alive']) await commands.rpush(keys.control(id), 'frame');
     await commands.zadd(keys.gateways(), now - 120_000, 'dead', now - 5_000, 'alive', 1, 'forgotten');
     for (const id of ['dead', 'alive']) await commands.rpush(keys.replies(id), 'frame');
     const own = connectRedis(server.url, 'commands', QUIET);
@@ -208,6 +210,9 @@ describe('in Redis', () => {
     expect(await commands.exists(keys.replies('alive'))).toBe(1);
     await waitFor(async () => (await commands.zscore(keys.gateways(), 'forgotten')) === null);
     expect(await commands.zscore(keys.gateways(), 'me')).not.toBeNull();
+    await waitFor(async () => (await commands.zrange(keys.workers(), 0, '-1')).join() === 'dead,alive');
+    expect(await commands.exists(keys.control('dead'))).toBe(0);
+    expect(await commands.exists(keys.control('alive'))).toBe(1);
     await presence.stop();
     expect(await commands.zscore(keys.gateways(), 'me')).toBeNull();
     own.disconnect();

@@ -1,6 +1,6 @@
 /**
  * The cgroup of a sandbox, behind one interface for cgroup v1 (one hierarchy a controller) and v2 (one for all). The
- * worker writes the limits before the sandbox exists and hands over open `cgroup.procs` files; the sandbox joins itself.
+ * worker writes the limits before the sandbox exists and hands over open files to which the sandbox writes itself.
  */
 
 export interface CgroupLimits {
@@ -11,9 +11,9 @@ export interface CgroupLimits {
 }
 
 export interface Cgroup {
-  /** Open `cgroup.procs` of each hierarchy; the caller sends them along and then calls closeProcs(). */
-  readonly procsFds: readonly number[];
-  closeProcs(): void;
+  /** An open file of each hierarchy: who writes 0 to it has joined. The caller sends them along, then calls closeJoinFds(). */
+  readonly joinFds: readonly number[];
+  closeJoinFds(): void;
   /** Limits may change while the sandbox lives: a prepared one learns its function late. */
   setLimits(limits: CgroupLimits): void;
   /** Processor time of all its processes so far, in milliseconds. */

@@ -23,8 +23,8 @@ export function writeControl(directory: string, file: string, value: string | nu
   }
 }
 
-export function openProcs(directory: string): number {
-  return openSync(`${directory}/cgroup.procs`, constants.O_WRONLY);
+export function openForJoining(path: string): number {
+  return openSync(path, constants.O_WRONLY);
 }
 
 export function closeAll(fds: number[]): void {

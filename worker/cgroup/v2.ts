@@ -4,7 +4,7 @@ import { native } from '../sandbox/native.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
 import {
   closeAll,
-  openProcs,
+  openForJoining,
   readKeyed,
   readPids,
   removeWhenEmpty,
@@ -43,7 +43,7 @@ export class CgroupV2Driver implements CgroupDriver {
 }
 
 class CgroupV2 implements Cgroup {
-  readonly procsFds: number[];
+  readonly joinFds: number[];
   readonly #directory: string;
   readonly #cpuFd: number;
   readonly #memoryFd: number;
@@ -54,15 +54,15 @@ class CgroupV2 implements Cgroup {
     // The whole sandbox goes at once: half of a process tree is of no use to anybody.
     writeControl(directory, 'memory.oom.group', 1);
     if (existsSync(`${directory}/memory.swap.max`)) writeControl(directory, 'memory.swap.max', 0);
-    this.procsFds = [openProcs(directory)];
+    this.joinFds = [openForJoining(`${directory}/cgroup.procs`)];
     this.#cpuFd = openSync(`${directory}/cpu.stat`, 'r');
     // memory.peak came with Linux 5.19; the current figure is the next best.
     const peak = existsSync(`${directory}/memory.peak`) ? 'memory.peak' : 'memory.current';
     this.#memoryFd = openSync(`${directory}/${peak}`, 'r');
   }
 
-  closeProcs(): void {
-    closeAll(this.procsFds);
+  closeJoinFds(): void {
+    closeAll(this.joinFds);
   }
 
   setLimits({ memoryBytes, cpu, pids }: CgroupLimits): void {
@@ -88,7 +88,7 @@ class CgroupV2 implements Cgroup {
   }
 
   async remove(): Promise<void> {
-    this.closeProcs();
+    this.closeJoinFds();
     closeSync(this.#cpuFd);
     closeSync(this.#memoryFd);
     await removeWhenEmpty([this.#directory]);

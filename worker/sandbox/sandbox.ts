@@ -61,8 +61,8 @@ export class Sandbox {
   readonly id: string;
   readonly slot: number;
   readonly cgroup: Cgroup;
-  /** Settles when C has prepared it; rejects when it ended instead. */
-  readonly prepared: Promise<void>;
+  /** Settles when C has prepared it, with the microseconds of each phase; rejects when it ended instead. */
+  readonly prepared: Promise<number[]>;
   /** Settles with the facts of its end, after its processes are gone and its last frames have been read. */
   readonly ended: Promise<Exit>;
   exit: Exit | undefined;
@@ -102,7 +102,7 @@ export class Sandbox {
     });
     // A sandbox that dies resets its end; its exit message says all there is to say.
     this.#channel.on('error', () => undefined);
-    this.prepared = this.#expect(ChannelKind.PREPARED).then(() => undefined);
+    this.prepared = this.#expect(ChannelKind.PREPARED).then(readPhases);
     this.prepared.catch(() => undefined);
     let onEnded: (exit: Exit) => void;
     this.ended = new Promise((resolve) => {
@@ -110,12 +110,12 @@ export class Sandbox {
     });
     const theirs = [theirChannel, theirStdout, theirStderr];
     try {
-      parts.zygote.fork(parts.slot, parts.scratchMb, [...theirs, ...parts.cgroup.procsFds], (exit) => {
+      parts.zygote.fork(parts.slot, parts.scratchMb, [...theirs, ...parts.cgroup.joinFds], (exit) => {
         this.#end(exit, onEnded);
       });
     } finally {
       for (const fd of theirs) closeSync(fd);
-      parts.cgroup.closeProcs();
+      parts.cgroup.closeJoinFds();
     }
   }
 
@@ -128,11 +128,11 @@ export class Sandbox {
     code: string,
     hostname: string,
     init: SandboxInit,
-  ): { isolated: Promise<void>; ready: Promise<void> } {
+  ): { isolated: Promise<number[]>; ready: Promise<void> } {
     const fixed = Buffer.alloc(SPECIALISE_BYTES);
     fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
     fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
-    const isolated = this.#expect(ChannelKind.ISOLATED).then(() => undefined);
+    const isolated = this.#expect(ChannelKind.ISOLATED).then(readPhases);
     const ready = this.#expect(ChannelKind.READY).then(() => undefined);
     isolated.catch(() => undefined);
     ready.catch(() => undefined);
@@ -255,6 +255,10 @@ export class Sandbox {
       else socket.once('close', closed).resume();
     }
   }
+}
+
+function readPhases(payload: Buffer): number[] {
+  return Array.from({ length: payload.length >> 2 }, (_, phase) => payload.readUInt32LE(phase * 4));
 }
 
 /** `exit code 3`, `signal SIGSEGV`: what the record and the trace show. */
