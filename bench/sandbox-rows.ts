@@ -42,7 +42,9 @@ export async function coldRows(runtime: Runtime, count: number): Promise<ColdFig
     parts.load.push(load);
     parts['first call'].push(called);
     totals.push(cgroup + prepare + isolate + load);
-    given.push(isolate + load);
+    const prepared = await bench.start(code, true);
+    given.push(prepared.timings.isolate + prepared.timings.load);
+    await prepared.end();
   }
   await bench.close();
   return {

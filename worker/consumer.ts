@@ -62,7 +62,7 @@ export class Consumer {
       commands: options.commands,
       keys: () => this.#rotated(),
       count: () => options.capacity - this.#running.size,
-      onFrames: (_, frames) => frames.forEach((frame) => this.#take(frame)),
+      onFrames: (_, frames) => this.#each(frames, (frame) => this.#take(frame)),
       log,
     });
     this.#control = new LaneReader({
@@ -70,7 +70,7 @@ export class Consumer {
       commands: options.commands,
       keys: () => [keys.control(options.workerId)],
       count: () => 100,
-      onFrames: (_, frames) => frames.forEach((frame) => this.#obey(frame)),
+      onFrames: (_, frames) => this.#each(frames, (frame) => this.#obey(frame)),
       log,
     });
   }
@@ -116,6 +116,17 @@ export class Consumer {
     if (this.#lists.length < 2) return this.#lists;
     this.#turn = (this.#turn + 1) % this.#lists.length;
     return [...this.#lists.slice(this.#turn), ...this.#lists.slice(0, this.#turn)];
+  }
+
+  /** One frame that makes no sense must not take the others of its batch along. */
+  #each(frames: readonly Buffer[], handle: (frame: Buffer) => void): void {
+    for (const frame of frames) {
+      try {
+        handle(frame);
+      } catch (error) {
+        log.error({ error }, 'a frame could not be handled');
+      }
+    }
   }
 
   #take(frame: Buffer): void {

@@ -179,7 +179,11 @@ export class Pool {
     shelf.starting++;
     zygotes
       .get(shelf.runtime, shelf.namespace)
-      .then((zygote) => factory.make(zygote))
+      .then(async (zygote) => {
+        const sandbox = factory.start(zygote);
+        await sandbox.prepared;
+        return sandbox;
+      })
       .then((sandbox) => {
         shelf.sandboxes.push(sandbox);
         void sandbox.ended.then(() => {

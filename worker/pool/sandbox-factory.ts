@@ -31,8 +31,8 @@ export class SandboxFactory {
     return this.#live.size;
   }
 
-  /** Settles when the sandbox is prepared. Rejects with a SandboxStartError when it could not be made. */
-  async make(zygote: Zygote): Promise<Sandbox> {
+  /** Starts a sandbox; its `prepared` says when it waits for a function, but it may be told which one at once. */
+  start(zygote: Zygote): Sandbox {
     const { cgroups, pids, scratchMb } = this.#options;
     const slot = this.#slots.take();
     const id = randomBytes(6).toString('hex');
@@ -42,7 +42,7 @@ export class SandboxFactory {
       sandbox = new Sandbox({ id, slot, scratchMb, cgroup, zygote });
     } catch (error) {
       this.#slots.free(slot);
-      await cgroup.remove();
+      void cgroup.remove().catch(() => undefined);
       throw error;
     }
     this.#live.add(sandbox);
@@ -53,7 +53,6 @@ export class SandboxFactory {
         .remove()
         .catch((error: unknown) => log.warn({ error, id }, 'a cgroup could not be removed'));
     });
-    await sandbox.prepared;
     return sandbox;
   }
 

@@ -61,7 +61,7 @@ export async function startFunction(
     directory = await parts.code.ensure(namespace, version.digest);
     const prepared = takePrepared();
     if (!prepared) kind = 'cold';
-    sandbox = prepared ?? (await parts.factory.make(await parts.zygotes.get(manifest.runtime, namespace)));
+    sandbox = prepared ?? parts.factory.start(await parts.zygotes.get(manifest.runtime, namespace));
     parts.factory.limit(sandbox, manifest.memory, manifest.cpu);
   } catch (error) {
     throw new LoadFailedError('platform_error', error instanceof Error ? error.message : String(error));
