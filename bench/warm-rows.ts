@@ -29,10 +29,11 @@ export async function warmSections({ calls, seconds, runs }: WarmCounts): Promis
   const platform = await Platform.start({ OFFSHOOT_LOG_LEVEL: 'error' });
   const servers: Server[] = [];
   try {
-    await platform.deploy('hello-fetch', { name: 'hello' });
+    // A function that does as little as the peers do: a small JSON answer, nothing logged.
+    await platform.deploy('faulty', { name: 'hello' });
     servers.push({
       name: 'offshoot, whole path',
-      url: `${platform.url}/fn/default/hello`,
+      url: `${platform.url}/fn/default/hello/ok`,
       stop: () => platform.stop(),
     });
     servers.push(await script('hono alone (no queue, no sandbox)', peer('hono.ts')));

@@ -17,6 +17,9 @@ export async function bullmqRows(
   const queue = new Queue('bench', { connection });
   const events = new QueueEvents('bench', { connection });
   const worker = new Worker('bench', async () => 'hello', { connection, concurrency: atOnce });
+  // Each waiting call listens; BullMQ does not raise Node's limit by itself.
+  events.setMaxListeners(0);
+  queue.setMaxListeners(0);
   await Promise.all([events.waitUntilReady(), worker.waitUntilReady()]);
   const call = async (): Promise<void> => {
     const job = await queue.add('hello', {}, { removeOnComplete: 1_000 });

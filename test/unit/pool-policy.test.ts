@@ -2,32 +2,74 @@ import { describe, expect, test } from 'vitest';
 import {
   chooseEvictions,
   explainCold,
+  MAX_LINE_MS,
   MAX_STARTING,
+  mayRun,
   memoryExcess,
   preparedWanted,
   shouldRotate,
   shouldStart,
+  START_COST_MS,
 } from '../../worker/pool/policy.ts';
 
+const fresh = {
+  waiting: 0,
+  starting: 0,
+  members: 0,
+  active: 0,
+  holdMs: undefined,
+  oldestWaitMs: 0,
+  sinceReleaseMs: 0,
+};
 const roomy = { total: 0, ceiling: 100, idle: 0, prepared: 0 };
 
 describe('shouldStart', () => {
   test('starts one for a call that waits', () => {
-    expect(shouldStart({ waiting: 1, starting: 0 }, roomy)).toBe(true);
+    expect(shouldStart({ ...fresh, waiting: 1, starting: 0 }, roomy)).toBe(true);
   });
   test('starts no more than wait', () => {
-    expect(shouldStart({ waiting: 1, starting: 1 }, roomy)).toBe(false);
-    expect(shouldStart({ waiting: 0, starting: 0 }, roomy)).toBe(false);
+    expect(shouldStart({ ...fresh, waiting: 1, starting: 1 }, roomy)).toBe(false);
+    expect(shouldStart({ ...fresh, waiting: 0, starting: 0 }, roomy)).toBe(false);
   });
   test('starts a bounded number at once, however many wait', () => {
-    expect(shouldStart({ waiting: 1000, starting: MAX_STARTING - 1 }, roomy)).toBe(true);
-    expect(shouldStart({ waiting: 1000, starting: MAX_STARTING }, roomy)).toBe(false);
+    expect(shouldStart({ ...fresh, waiting: 1000, starting: MAX_STARTING - 1 }, roomy)).toBe(true);
+    expect(shouldStart({ ...fresh, waiting: 1000, starting: MAX_STARTING }, roomy)).toBe(false);
+  });
+  test('lets calls wait for a sandbox that will be free sooner than another could start', () => {
+    const short = { ...fresh, waiting: 16, members: 4, active: 4, holdMs: 1 };
+    expect(shouldStart(short, roomy)).toBe(false);
+    expect(shouldStart({ ...short, holdMs: 10 }, roomy)).toBe(true);
+    expect(shouldStart({ ...short, waiting: 128 }, roomy)).toBe(true);
+  });
+  test('starts all the same when that guess has proved wrong', () => {
+    const waited = {
+      ...fresh,
+      waiting: 1,
+      members: 4,
+      active: 4,
+      holdMs: 1,
+      sinceReleaseMs: START_COST_MS,
+    };
+    expect(shouldStart(waited, roomy)).toBe(true);
+  });
+  test('gives a call an idle sandbox unless those that run will come to it soon', () => {
+    const few = { ...fresh, members: 8, active: 3, holdMs: 1 };
+    expect(mayRun(few)).toBe(true);
+    expect(mayRun({ ...few, active: 4 })).toBe(false);
+    expect(mayRun({ ...few, active: 4, holdMs: 100 })).toBe(true);
+    expect(mayRun({ ...few, active: 4, holdMs: undefined })).toBe(true);
+    expect(mayRun({ ...few, active: 4, waiting: 9, sinceReleaseMs: START_COST_MS })).toBe(true);
+  });
+  test('never lets a call stand in line for long while another sandbox could run it', () => {
+    const line = { ...fresh, waiting: 1, members: 8, active: 4, holdMs: 1 };
+    expect(mayRun(line)).toBe(false);
+    expect(mayRun({ ...line, oldestWaitMs: MAX_LINE_MS })).toBe(true);
   });
   test('at the ceiling, starts only where an idle or a prepared sandbox can go', () => {
     const full = { total: 100, ceiling: 100, idle: 0, prepared: 0 };
-    expect(shouldStart({ waiting: 1, starting: 0 }, full)).toBe(false);
-    expect(shouldStart({ waiting: 1, starting: 0 }, { ...full, idle: 1 })).toBe(true);
-    expect(shouldStart({ waiting: 1, starting: 0 }, { ...full, prepared: 1 })).toBe(true);
+    expect(shouldStart({ ...fresh, waiting: 1, starting: 0 }, full)).toBe(false);
+    expect(shouldStart({ ...fresh, waiting: 1, starting: 0 }, { ...full, idle: 1 })).toBe(true);
+    expect(shouldStart({ ...fresh, waiting: 1, starting: 0 }, { ...full, prepared: 1 })).toBe(true);
   });
 });
 

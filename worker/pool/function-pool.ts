@@ -3,7 +3,7 @@ import type { AcquireKind, ColdReason } from '#contract/invocation.ts';
 import type { LoadedVersion } from '../functions.ts';
 import type { LogText } from '../invocation-log.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
-import type { FunctionHistory, FunctionView } from './policy.ts';
+import { mayRun, type FunctionHistory, type FunctionView } from './policy.ts';
 
 export interface Member {
   readonly sandbox: Sandbox;
@@ -30,7 +30,11 @@ export interface Lease {
   release(): void;
 }
 
+/** How fast the figure for quick invocations follows slower ones; it follows quicker ones at once. */
+const HOLD_WEIGHT = 0.01;
+
 interface Waiter {
+  readonly since: number;
   resolve(lease: Lease): void;
   reject(error: unknown): void;
 }
@@ -39,6 +43,9 @@ export class FunctionPool {
   readonly version: LoadedVersion;
   readonly members = new Set<Member>();
   readonly #waiters: Waiter[] = [];
+  #holdMs: number | undefined;
+  #active = 0;
+  #releasedAt = 0;
   starting = 0;
   everReady = false;
   lastEnd: 'evicted' | 'died' | undefined;
@@ -50,7 +57,17 @@ export class FunctionPool {
   }
 
   get view(): FunctionView {
-    return { waiting: this.#waiters.length, starting: this.starting };
+    const [oldest] = this.#waiters;
+    const now = performance.now();
+    return {
+      waiting: this.#waiters.length,
+      starting: this.starting,
+      members: this.members.size,
+      active: this.#active,
+      holdMs: this.#holdMs,
+      oldestWaitMs: oldest ? now - oldest.since : 0,
+      sinceReleaseMs: now - this.#releasedAt,
+    };
   }
 
   history(otherVersion: boolean): FunctionHistory {
@@ -64,6 +81,7 @@ export class FunctionPool {
 
   /** The sandbox with room that was used last: its memory is in the processor's caches, and the others can grow old. */
   take(): Lease | undefined {
+    if (!mayRun(this.view)) return undefined;
     let best: Member | undefined;
     for (const member of this.members) {
       if (member.active >= this.version.manifest.concurrency || member.sandbox.exit) continue;
@@ -72,9 +90,18 @@ export class FunctionPool {
     return best && this.#lease(best);
   }
 
+  /** Gives idle sandboxes to those who have stood in line in vain. */
+  dispatch(): void {
+    while (this.#waiters.length > 0) {
+      const lease = this.take();
+      if (!lease) return;
+      this.#waiters.shift()?.resolve(lease);
+    }
+  }
+
   wait(): Promise<Lease> {
     return new Promise((resolve, reject) => {
-      this.#waiters.push({ resolve, reject });
+      this.#waiters.push({ since: performance.now(), resolve, reject });
     });
   }
 
@@ -95,7 +122,8 @@ export class FunctionPool {
   #lease(member: Member): Lease {
     const first = member.served === 0;
     member.served++;
-    member.active++;
+    if (member.active++ === 0) this.#active++;
+    const leasedAt = performance.now();
     let released = false;
     return {
       member,
@@ -106,8 +134,12 @@ export class FunctionPool {
       release: () => {
         if (released) return;
         released = true;
-        member.active--;
+        if (--member.active === 0) this.#active--;
         member.usedAt = performance.now();
+        const held = member.usedAt - leasedAt;
+        this.#releasedAt = member.usedAt;
+        const known = this.#holdMs ?? held;
+        this.#holdMs = held < known ? held : known + (held - known) * HOLD_WEIGHT;
         this.offer(member);
         if (member.active === 0) this.#onIdle();
       },

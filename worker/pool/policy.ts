@@ -9,6 +9,19 @@ export interface FunctionView {
   readonly waiting: number;
   /** Sandboxes on their way: being made, isolated or loaded. */
   readonly starting: number;
+  /** Sandboxes that have the function loaded. */
+  readonly members: number;
+  /** Those of them that run something. */
+  readonly active: number;
+  /**
+   * Milliseconds for which the quicker invocations lately kept a sandbox; undefined while none has ended. The quicker
+   * ones, because the others tell more of how busy the processors are than of the function.
+   */
+  readonly holdMs: number | undefined;
+  /** Milliseconds that the call at the head of the line has waited. */
+  readonly oldestWaitMs: number;
+  /** Milliseconds since a sandbox was last given back: how long the line has not moved. */
+  readonly sinceReleaseMs: number;
 }
 
 /** What the pool has in all. */
@@ -24,11 +37,37 @@ export interface PoolView {
 export const MAX_STARTING = 4;
 
 /**
- * Should another sandbox of the function be started? Never more at once than wait for one, so a burst of short calls is
- * served by the sandboxes that come free, and a burst of long ones gets as many as there are calls.
+ * What a start costs, roughly, in milliseconds. A call that will get a sandbox sooner than this by waiting is better off
+ * waiting, and so is everybody else: more processes than the work needs only make the processors switch between them.
  */
+export const START_COST_MS = 8;
+
+/** As many sandboxes of a function may run without looking at what they do. */
+export const ALWAYS_ACTIVE = 4;
+
+/** Whatever the guess, no call stands in line for longer than this while another sandbox could run it. */
+export const MAX_LINE_MS = 100;
+
+/**
+ * Will the sandboxes that run now come to the calls in line sooner than a start takes? Then it is better to let them: on
+ * busy processors, more running processes only take turns. The guess is wrong when the line does not move.
+ */
+export function servedSoon(fn: FunctionView): boolean {
+  const { waiting, active, starting, holdMs, oldestWaitMs, sinceReleaseMs } = fn;
+  if (holdMs === undefined || active === 0) return false;
+  if (sinceReleaseMs >= START_COST_MS || oldestWaitMs >= MAX_LINE_MS) return false;
+  return (waiting / (active + starting)) * holdMs < 2 * START_COST_MS;
+}
+
+/** May a call have an idle sandbox, or should it stand in line for those that run? */
+export function mayRun(fn: FunctionView): boolean {
+  return fn.active < ALWAYS_ACTIVE || !servedSoon({ ...fn, waiting: fn.waiting + 1 });
+}
+
+/** Should another sandbox of the function be started? Never more at once than calls wait for one. */
 export function shouldStart(fn: FunctionView, pool: PoolView): boolean {
   if (fn.starting >= Math.min(fn.waiting, MAX_STARTING)) return false;
+  if (fn.members >= ALWAYS_ACTIVE && servedSoon(fn)) return false;
   // At the ceiling a start takes the place of a prepared or an idle sandbox; without one the call waits.
   return pool.total < pool.ceiling || pool.idle > 0 || pool.prepared > 0;
 }

@@ -15,6 +15,7 @@ import {
   memoryExcess,
   preparedWanted,
   shouldStart,
+  START_COST_MS,
   type PoolView,
 } from './policy.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
@@ -44,6 +45,7 @@ export class Pool {
   readonly #options: PoolOptions;
   readonly #functions = new Map<string, FunctionPool>();
   readonly #prepared = new Map<string, PreparedShelf>();
+  readonly #lookingAgain = new Set<FunctionPool>();
   readonly #tidying: NodeJS.Timeout;
   #stopping = false;
 
@@ -106,9 +108,18 @@ export class Pool {
   }
 
   #pump(fn: FunctionPool): void {
+    fn.dispatch();
     while (!this.#stopping && shouldStart(fn.view, this.#view)) {
       fn.starting++;
       void this.#start(fn);
+    }
+    // Calls that were left to wait because their turn should come soon: look again, in case it does not.
+    if (fn.view.waiting > 0 && !this.#lookingAgain.has(fn)) {
+      this.#lookingAgain.add(fn);
+      setTimeout(() => {
+        this.#lookingAgain.delete(fn);
+        this.#pump(fn);
+      }, START_COST_MS);
     }
   }
 
