@@ -40,6 +40,12 @@ join_cgroup() {
     # Started from within, for example a test that starts a platform.
     export OFFSHOOT_CGROUP="${own#/}"
     OFFSHOOT_CGROUP="${OFFSHOOT_CGROUP%/platform}"
+  elif is_alone_in "$mount$own"; then
+    # In a scope or service that systemd made with Delegate=yes: processes in a leaf, controllers for its siblings.
+    mkdir -p "$mount$own/platform"
+    echo $$ >"$mount$own/platform/cgroup.procs"
+    echo '+cpu +memory +pids' >"$mount$own/cgroup.subtree_control"
+    export OFFSHOOT_CGROUP="${own#/}"
   elif [[ $EUID -eq 0 ]]; then
     if [[ -d "$mount/$OFFSHOOT_CGROUP/platform" ]]; then
       echo $$ >"$mount/$OFFSHOOT_CGROUP/platform/cgroup.procs"
@@ -47,12 +53,9 @@ join_cgroup() {
       say "the cgroup $OFFSHOOT_CGROUP is not there, so no sandbox can be made; run: npm run setup"
     fi
   elif manager="$(user_manager_cgroup "$EUID")" && delegates_all "$manager"; then
-    if [[ -z "${OFFSHOOT_SCOPE:-}" ]]; then
-      export OFFSHOOT_SCOPE=1 XDG_RUNTIME_DIR="/run/user/$EUID"
-      # Its own process becomes ours: systemd-run --scope ends in exec.
-      exec systemd-run --user --scope --quiet -p Delegate=yes -- bash "$CHECKOUT/infra/as-service-user.sh" "${command[@]}"
-    fi
-    enter_own_scope "$mount" "$own"
+    export XDG_RUNTIME_DIR="/run/user/$EUID"
+    # Ends in exec: it is this process that comes back above, alone in a cgroup of its own.
+    exec systemd-run --user --scope --quiet -p Delegate=yes -- bash "$CHECKOUT/infra/as-service-user.sh" "${command[@]}"
   else
     say "sudo: moving this process into the delegated cgroup $OFFSHOOT_CGROUP"
     # The command line is expanded by root's shell, not by ours.
@@ -63,12 +66,13 @@ join_cgroup() {
   fi
 }
 
-# enter_own_scope MOUNT OWN - the scope that systemd made for us: processes in a leaf, controllers for its siblings.
-enter_own_scope() {
-  mkdir -p "$1$2/platform"
-  echo $$ >"$1$2/platform/cgroup.procs"
-  echo '+cpu +memory +pids' >"$1$2/cgroup.subtree_control"
-  export OFFSHOOT_CGROUP="${2#/}"
+# is_alone_in CGROUP - whether it is this user's and has no other process. Under a user's systemd every cgroup is the
+# user's, also that of the terminal; only one that is ours alone may be rearranged.
+is_alone_in() {
+  local processes
+  [[ $EUID -ne 0 && -w "$1/cgroup.subtree_control" && -w "$1/cgroup.procs" ]] || return 1
+  mapfile -t processes <"$1/cgroup.procs"
+  [[ "${processes[*]}" == $$ ]]
 }
 
 # drop_to_service_user CHECKOUT

@@ -14,6 +14,7 @@ import { type Service, supervise } from './supervise.ts';
 
 const GRACE_MS = 10_000;
 const HEALTHY_WITHIN_MS = 60_000;
+const USUAL_URL = 'http://127.0.0.1:8787';
 const CHECKOUT = fileURLToPath(new URL('..', import.meta.url));
 const COLOURS = { redis: 'red', worker: 'magenta', gateway: 'cyan', offshoot: 'green' } as const;
 
@@ -92,7 +93,9 @@ async function assertPortIsFree(port: string): Promise<void> {
 
 async function isHealthy(url: string): Promise<boolean> {
   try {
-    return (await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(2000) })).ok;
+    const answer = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(2000) });
+    // A gateway without a worker answers too, and says `degraded`.
+    return answer.ok && (await answer.text()).includes('"ok"');
   } catch {
     return false;
   }
@@ -110,13 +113,15 @@ async function untilHealthy(url: string, stopping: AbortSignal): Promise<boolean
 const command = (text: string): string => styleText('bold', text);
 
 function banner(url: string, state: string): string {
+  // The CLI looks for the key by itself only at the usual address: a key must not be offered to a stranger.
+  const login = url === USUAL_URL ? `offshoot login ${url}` : `OFFSHOOT_STATE=${state} offshoot login ${url}`;
   return [
     '',
     `${styleText('green', 'Offshoot is ready')} at ${command(url)}`,
     `The API key of this installation is in ${join(state, 'admin-key')}`,
     '',
     'Try next, in another terminal:',
-    `  ${command(`offshoot login ${url}`)}`,
+    `  ${command(login)}`,
     `  ${command('offshoot init hello && cd hello')}`,
     `  ${command('offshoot deploy')}`,
     '',

@@ -25,8 +25,13 @@ export function detectCgroups(): CgroupDriver {
   throw new Error(`no cgroup has been handed over to this user; run: npm run setup (then: offshoot doctor)`);
 }
 
-/** The set-up's directory, or else the cgroup that systemd delegated (Delegate=yes), whose leaf this process is in. */
+/**
+ * The cgroup that the start script says it is in, the set-up's directory, or else the one that systemd delegated
+ * (Delegate=yes), whose leaf this process is in.
+ */
 function delegatedV2(): string | undefined {
+  const told = process.env['OFFSHOOT_CGROUP'];
+  if (told) return `${MOUNT}/${told}`;
   if (existsSync(`${MOUNT}/${DELEGATED}`)) return `${MOUNT}/${DELEGATED}`;
   const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1];
   if (!own || own === '/') return undefined;
