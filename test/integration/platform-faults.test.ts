@@ -1,7 +1,8 @@
 /** Functions, processes and Redis that fail: each has its outcome, nobody else notices, and the platform goes on. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { sandboxCgroups } from '../support/cgroup-paths.ts';
 import { Platform } from '../support/platform.ts';
 
 let platform: Platform;
@@ -138,12 +139,10 @@ test('a worker that is asked to stop finishes what it has', async () => {
 
 /** Number of processes in the cgroup of each sandbox of this platform, by the sandbox's id. */
 function processesBySandbox(): Map<string, number> {
-  const root = ['/sys/fs/cgroup/pids/offshoot', '/sys/fs/cgroup/offshoot/sandboxes'].find((path) =>
-    existsSync(path),
-  );
+  const root = sandboxCgroups();
   const prefix = `${platform.pid('worker')}-`;
   const counts = new Map<string, number>();
-  for (const name of readdirSync(root ?? '/').filter((entry) => entry.startsWith(prefix))) {
+  for (const name of readdirSync(root).filter((entry) => entry.startsWith(prefix))) {
     try {
       const pids = readFileSync(`${root}/${name}/cgroup.procs`, 'utf8').split('\n').filter(Boolean);
       counts.set(name.slice(prefix.length), pids.length);

@@ -1,6 +1,7 @@
 /** Many sandboxes, one after another and at once: all of them work, all differ, and nothing of them is left. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sandboxCgroups } from '../support/cgroup-paths.ts';
 import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
 
 const RANDOM = `
@@ -14,18 +15,11 @@ const AT_ONCE = 200;
 
 /** What the host holds of this test's sandboxes now. */
 function footprint(): { processes: number; mounts: number; descriptors: number; cgroups: number } {
-  const cgroupRoot = ['/sys/fs/cgroup/memory/offshoot', '/sys/fs/cgroup/offshoot/sandboxes'].find((path) => {
-    try {
-      return readdirSync(path).length > 0;
-    } catch {
-      return false;
-    }
-  });
   return {
     processes: descendants(process.pid),
     mounts: readFileSync('/proc/self/mounts', 'utf8').split('\n').length,
     descriptors: readdirSync('/proc/self/fd').length,
-    cgroups: cgroupRoot ? readdirSync(cgroupRoot).filter((name) => name.startsWith('test-')).length : 0,
+    cgroups: readdirSync(sandboxCgroups()).filter((name) => name.startsWith('test-')).length,
   };
 }
 

@@ -74,6 +74,7 @@ export class Platform {
       cwd: checkout,
       env: {
         PATH: process.env['PATH'] ?? '',
+        ...(process.env['OFFSHOOT_CGROUP'] && { OFFSHOOT_CGROUP: process.env['OFFSHOOT_CGROUP'] }),
         REDIS_URL: this.redis.url,
         OFFSHOOT_STATE: this.state,
         OFFSHOOT_PORT: String(this.#port),

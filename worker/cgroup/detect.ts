@@ -5,8 +5,8 @@ import { CgroupV2Driver } from './v2.ts';
 
 const MOUNT = '/sys/fs/cgroup';
 
-/** Name of the directory that the set-up hands over in each hierarchy. */
-export const DELEGATED = 'offshoot';
+/** Name of the directory that the set-up hands over in each hierarchy, unless the start script says another. */
+const USUAL_NAME = 'offshoot';
 
 /**
  * The driver for this host: v2 where its controllers are to be had, v1 where the memory controller is still there (also
@@ -19,8 +19,9 @@ export function detectCgroups(): CgroupDriver {
   if (hasV2) {
     const delegated = delegatedV2();
     if (delegated) return new CgroupV2Driver(delegated);
-  } else if (existsSync(`${MOUNT}/memory/${DELEGATED}`)) {
-    return new CgroupV1Driver(MOUNT, DELEGATED);
+  } else {
+    const name = process.env['OFFSHOOT_CGROUP'] ?? USUAL_NAME;
+    if (existsSync(`${MOUNT}/memory/${name}`)) return new CgroupV1Driver(MOUNT, name);
   }
   throw new Error(`no cgroup has been handed over to this user; run: npm run setup (then: offshoot doctor)`);
 }
@@ -32,7 +33,7 @@ export function detectCgroups(): CgroupDriver {
 function delegatedV2(): string | undefined {
   const told = process.env['OFFSHOOT_CGROUP'];
   if (told) return `${MOUNT}/${told}`;
-  if (existsSync(`${MOUNT}/${DELEGATED}`)) return `${MOUNT}/${DELEGATED}`;
+  if (existsSync(`${MOUNT}/${USUAL_NAME}`)) return `${MOUNT}/${USUAL_NAME}`;
   const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1];
   if (!own || own === '/') return undefined;
   return `${MOUNT}${own.replace(/\/platform$/, '')}`;
