@@ -8,7 +8,7 @@ import { Platform } from '../support/platform.ts';
 let platform: Platform;
 beforeAll(async () => {
   platform = await Platform.start();
-  await platform.deploy('faulty', { memory: 96 });
+  await platform.deploy('faulty');
   await platform.deploy('hello-fetch', { name: 'honest' });
 }, 60_000);
 afterAll(() => platform.stop());

@@ -19,12 +19,12 @@ const MAX_TEXT_CHARACTERS = 48 * 1024;
 export const currentHandle = new AsyncLocalStorage<number>();
 
 /** To be called once; `send` is where the frames go at the time. */
-export function captureLogs(send: (handle: number, level: Uint8Array, text: Buffer) => void): void {
+export function captureLogs(send: (handle: number, level: Uint8Array, text: string) => void): void {
   const emit = (level: Level, text: string): void => {
     const mapped = mapPositions(text);
     const levelByte = Buffer.from([LEVELS.indexOf(level)]);
     for (let at = 0; at === 0 || at < mapped.length; at += MAX_TEXT_CHARACTERS) {
-      send(currentHandle.getStore() ?? 0, levelByte, Buffer.from(mapped.slice(at, at + MAX_TEXT_CHARACTERS)));
+      send(currentHandle.getStore() ?? 0, levelByte, mapped.slice(at, at + MAX_TEXT_CHARACTERS));
     }
   };
   for (const level of ['debug', 'info', 'log', 'warn', 'error'] as const) {

@@ -47,7 +47,7 @@ export class SandboxRuntime {
   };
 
   /** At once: what a function said before it crashed is what its author wants to read. */
-  log(handle: number, level: Uint8Array, text: Buffer): void {
+  log(handle: number, level: Uint8Array, text: string): void {
     // A loop that prints without ever waiting gives the socket no turn to empty itself; what it says would pile up here.
     if (this.#channel.writableLength > MAX_LOG_BACKLOG_BYTES) {
       this.#droppedLogBytes += text.length;
@@ -61,7 +61,7 @@ export class SandboxRuntime {
       this.#droppedLogBytes = 0;
       this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, note));
     }
-    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, text));
+    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, Buffer.from(text)));
   }
 
   /** An error that nobody caught: every running invocation fails by it, and the process is in no state to go on. */
