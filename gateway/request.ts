@@ -1,6 +1,7 @@
 /** Turns an HTTP request as it came from the socket into the one that the function sees. */
 import type { IncomingMessage } from 'node:http';
 import type { RequestMeta } from '#contract/payload.ts';
+import { KEY_PREFIX } from './store/api-keys.ts';
 
 /** https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1: these speak of one connection, not of the request. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
@@ -75,6 +76,8 @@ export interface Forwarding {
   readonly keyHeader: 'authorization' | 'x-api-key' | undefined;
 }
 
+const PLATFORM_KEY = new RegExp(`^(?:bearer\\s+)?${KEY_PREFIX}`, 'i');
+
 /** What the function is told of the request. Undefined when the Host header cannot be part of a URL. */
 export function requestMeta(
   request: IncomingMessage,
@@ -95,7 +98,10 @@ export function requestMeta(
     const name = (raw[index] ?? '').toLowerCase();
     if (HOP_BY_HOP.has(name) || REPLACED.has(name) || name === forwarding.keyHeader) continue;
     if (ofConnection?.has(name)) continue;
-    headers.push([name, raw[index + 1] ?? '']);
+    const value = raw[index + 1] ?? '';
+    // A platform's key is not the function's business, not even where the call needed none.
+    if ((name === 'authorization' || name === 'x-api-key') && PLATFORM_KEY.test(value)) continue;
+    headers.push([name, value]);
   }
   if (incoming['transfer-encoding'] !== undefined) headers.push(['content-length', String(bodyBytes)]);
   const peer = request.socket.remoteAddress ?? 'unknown';

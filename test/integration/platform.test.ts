@@ -120,6 +120,14 @@ describe('a call', () => {
     expect(cookies.headers.getSetCookie()).toEqual(['a=1', 'b=2; Path=/']);
   });
 
+  test('does not show the function a key of the platform, but what is the function’s own', async () => {
+    const seen = async (headers: Record<string, string>): Promise<string> =>
+      await (await platform.call('faulty/request', { headers })).text();
+    expect(await seen({ authorization: `Bearer ${platform.key}` })).not.toContain('osk_');
+    expect(await seen({ 'x-api-key': platform.key })).not.toContain('osk_');
+    expect(await seen({ authorization: 'Bearer own-token' })).toContain('own-token');
+  });
+
   test('passes a large response whole', async () => {
     const response = await platform.call('faulty/large-response?bytes=3000000');
     expect((await response.arrayBuffer()).byteLength).toBe(3_000_000);
