@@ -1,11 +1,28 @@
-/** Load over HTTP on the loopback: one call at a time, timed here; many at once, by a load generator of its own. */
-import { spawn } from 'node:child_process';
+/** Load over HTTP on the loopback, made by a process of its own (load-generator.ts): the same one for ours and for peers. */
 import { once } from 'node:events';
-import { Agent, get } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { measureIn } from './children.ts';
 
-const AUTOCANNON = fileURLToPath(new URL('../node_modules/autocannon/autocannon.js', import.meta.url));
+const GENERATOR = fileURLToPath(new URL('load-generator.ts', import.meta.url));
+
+/** One at a time: how many calls. Many at once: how long. */
+export type Effort = { readonly calls: number } | { readonly atOnce: number; readonly seconds: number };
+
+export interface LoadResult {
+  readonly calls: number;
+  readonly perSecond: number;
+  /** Milliseconds of a call. */
+  readonly p50: number;
+  readonly p99: number;
+  /** Of each call, where they were made one at a time. */
+  readonly times: readonly number[];
+}
+
+export async function loadHttp(url: string, effort: Effort, stopping: AbortSignal): Promise<LoadResult> {
+  const command = [process.execPath, GENERATOR, url, JSON.stringify(effort)];
+  return (await measureIn(command, stopping)) as LoadResult;
+}
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
@@ -15,55 +32,12 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Milliseconds of each of `count` calls over one kept connection, after a warm-up. */
-export async function oneAtATime(url: string, count: number): Promise<number[]> {
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const call = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      get(url, { agent }, (response) => {
-        if (response.statusCode !== 200) reject(new Error(`${url} answered ${response.statusCode}`));
-        response.on('end', resolve).resume();
-      }).on('error', reject);
-    });
-  for (let warm = 0; warm < count / 2; warm++) await call();
-  const times: number[] = [];
-  for (let round = 0; round < count; round++) {
-    const start = performance.now();
-    await call();
-    times.push(performance.now() - start);
+export async function answersOk(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+    await response.arrayBuffer();
+    return response.ok;
+  } catch {
+    return false;
   }
-  agent.destroy();
-  return times;
-}
-
-/** Calls per second with `connections` calls under way, in each of `runs` runs of `seconds`. */
-export async function manyAtOnce(
-  url: string,
-  connections: number,
-  seconds: number,
-  runs: number,
-): Promise<number[]> {
-  await cannon(url, connections, Math.max(1, seconds / 2));
-  const rates: number[] = [];
-  for (let run = 0; run < runs; run++) rates.push(await cannon(url, connections, seconds));
-  return rates;
-}
-
-async function cannon(url: string, connections: number, seconds: number): Promise<number> {
-  const child = spawn(
-    process.execPath,
-    [AUTOCANNON, '--json', '-c', String(connections), '-d', String(seconds), url],
-    {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    },
-  );
-  let output = '';
-  child.stdout.on('data', (text: Buffer) => {
-    output += text.toString();
-  });
-  await once(child, 'close');
-  const result = JSON.parse(output) as { requests: { average: number }; non2xx: number; errors: number };
-  if (result.non2xx > 0 || result.errors > 0)
-    throw new Error(`${url}: ${result.non2xx} bad answers, ${result.errors} errors`);
-  return result.requests.average;
 }

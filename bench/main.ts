@@ -1,54 +1,123 @@
 /**
- * npm run bench: what this machine does, ours and peers in the same run.
- *
- *   --quick   small counts: does it run at all
- *   --json    the report on standard output instead of the tables
+ * npm run bench: what this machine does, ours and peers in the same run. See `npm run bench -- --help`.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus, release, totalmem } from 'node:os';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { processRows } from './peers/processes.ts';
-import { coldRows, memoryRows } from './sandbox-rows.ts';
+import { forkSection } from './fork-rows.ts';
+import { messageOf } from './interleave.ts';
+import { makeTemporary, sweepCgroups } from './leftovers.ts';
+import { describeMachine, machineLine } from './machine.ts';
+import { memorySection } from './memory-rows.ts';
+import { FULL, QUICK, type Run } from './run.ts';
+import { coldSection, preparedSection } from './sandbox-rows.ts';
 import { render, type Section } from './stats.ts';
-import { warmSections } from './warm-rows.ts';
+import { loadSections, warmSection } from './warm-rows.ts';
 
-const { values: flags } = parseArgs({ options: { quick: { type: 'boolean' }, json: { type: 'boolean' } } });
-const counts = flags.quick
-  ? { cold: 20, processes: 5, memory: 20, calls: 200, seconds: 1, runs: 1 }
-  : { cold: 500, processes: 30, memory: 200, calls: 3_000, seconds: 8, runs: 3 };
-
-const machine = {
-  cpu: cpus()[0]?.model ?? 'unknown',
-  cores: availableParallelism(),
-  memoryGiB: Math.round(totalmem() / 2 ** 30),
-  kernel: release(),
-  node: process.version,
-  time: new Date().toISOString(),
+const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>> = {
+  cold: coldSection,
+  prepared: preparedSection,
+  fork: forkSection,
+  memory: memorySection,
+  warm: warmSection,
+  load: loadSections,
 };
-const sections: Section[] = [];
-const add = (...more: Section[]): void => {
-  sections.push(...more);
-  if (!flags.json) for (const section of more) console.log(`\n${render(section)}`);
-};
-if (!flags.json)
-  console.log(
-    `${machine.cores} cores, ${machine.memoryGiB} GiB, Linux ${machine.kernel}, Node ${machine.node}`,
-  );
 
-const cold26 = await coldRows('node26', counts.cold);
-const cold24 = await coldRows('node24', counts.cold);
-add({ title: 'Cold start', figures: [cold26.cold, cold24.cold, ...(await processRows(counts.processes))] });
-add({ title: 'Prepared sandbox', figures: [cold26.given, cold24.given] });
-add({ title: 'Parts of a cold start (node26)', figures: cold26.parts, parts: true });
-add({ title: 'Memory', figures: await memoryRows(counts.memory) });
-add(...(await warmSections(counts)));
+const HELP = `npm run bench -- [--quick] [--json] [--only NAME]...
 
-const directory = join(process.env['OFFSHOOT_STATE'] ?? '.', 'bench');
-await mkdir(directory, { recursive: true });
-const file = join(directory, `${machine.time.replaceAll(':', '-')}.json`);
-const report = JSON.stringify({ machine, sections }, null, 2);
-await writeFile(file, `${report}\n`);
-if (flags.json) console.log(report);
-else console.log(`\nkept in ${file}`);
-process.exit(0);
+  --quick      small counts: does it run at all
+  --json       the report on standard output instead of the tables
+  --only NAME  one of ${Object.keys(ROWS).join(', ')}; may be given more than once
+`;
+
+const { values: flags } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    only: { type: 'string', multiple: true, default: [] },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+/** Settles when everything has been measured and nothing of it is left. */
+async function main(state: string, names: readonly string[], stopping: AbortSignal): Promise<boolean> {
+  const machine = describeMachine();
+  const say = (text: string): void => {
+    if (!flags.json) console.log(text);
+  };
+  const temporary = await makeTemporary();
+  // So that whatever anybody makes on the way goes with it at the end.
+  process.env['TMPDIR'] = temporary;
+  const run: Run = {
+    counts: flags.quick ? QUICK : FULL,
+    image: join(state, 'images/node26'),
+    state,
+    temporary,
+    stopping,
+  };
+  const sections: Section[] = [];
+  const failures: string[] = [];
+  try {
+    say(machineLine(machine));
+    for (const name of names) {
+      try {
+        const own = await mkdtemp(join(temporary, `${name}-`));
+        const made = [(await ROWS[name]?.({ ...run, temporary: own })) ?? []].flat();
+        sections.push(...made);
+        for (const section of made) say(`\n${render(section)}`);
+      } catch (error) {
+        stopping.throwIfAborted();
+        failures.push(`${name}: ${messageOf(error)}`);
+        console.error(
+          `\n${name} could not be measured: ${error instanceof Error ? error.message : String(error)}`,
+        );
+      }
+    }
+  } finally {
+    sweepCgroups();
+    await rm(temporary, { recursive: true, force: true });
+  }
+  const file = join(state, 'bench', `${machine.time.replaceAll(':', '-')}.json`);
+  const report = JSON.stringify({ machine, quick: flags.quick, sections, failures }, null, 2);
+  await mkdir(join(state, 'bench'), { recursive: true });
+  await writeFile(file, `${report}\n`);
+  if (flags.json) console.log(report);
+  console.error(`\nkept in ${file}`);
+  return failures.length === 0;
+}
+
+/** What is wrong with how we were called, if anything. */
+function complaint(state: string | undefined, names: readonly string[]): string | undefined {
+  const unknown = names.find((name) => !Object.hasOwn(ROWS, name));
+  if (unknown !== undefined) return `there is no row "${unknown}".\n\n${HELP}`;
+  if (!state || process.getuid?.() === 0) {
+    return 'the bench runs as the service user, with OFFSHOOT_STATE set: npm run bench';
+  }
+  return undefined;
+}
+
+const names = flags.only.length > 0 ? flags.only : Object.keys(ROWS);
+const state = process.env['OFFSHOOT_STATE'];
+const wrong = complaint(state, names);
+if (flags.help) {
+  console.log(HELP);
+} else if (wrong !== undefined) {
+  console.error(wrong);
+  process.exitCode = 2;
+} else {
+  const stopping = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      // The second time, somebody means it: the kernel ends our children.
+      if (stopping.signal.aborted) process.exit(130);
+      console.error('\nstopping; once more to stop at once');
+      stopping.abort();
+    });
+  }
+  try {
+    process.exitCode = (await main(state ?? '', names, stopping.signal)) ? 0 : 1;
+  } catch (error) {
+    if (!stopping.signal.aborted) throw error;
+    process.exitCode = 130;
+  }
+}

@@ -1,103 +1,119 @@
-/** What a sandbox costs: started from nothing, given its function, and idle. Real sandboxes, no Redis. */
-import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+/** What the start of a sandbox costs, from nothing and from a prepared one. Real sandboxes, no Redis, no pool. */
 import type { Runtime } from '#contract/manifest.ts';
-import { SandboxBench, type BenchSandbox } from '../test/support/sandbox-bench.ts';
-import { figure, type Figure } from './stats.ts';
+import { SandboxBench } from '../test/support/sandbox-bench.ts';
+import { figureOf, interleave, type Contestant, type Standing } from './interleave.ts';
+import { containerEngines } from './peers/containers.ts';
+import { bubblewrap, helloDirectory, nodeAlone } from './peers/processes.ts';
+import type { Run } from './run.ts';
+import { compared, figure, type Figure, type Section } from './stats.ts';
 
-export const HELLO = `export default { fetch: () => new Response('hello') };`;
-const MB = 1024 * 1024;
+export const HELLO = `export default { fetch: () => Response.json({ greeting: 'Hello' }) };`;
+const RUNTIMES: readonly Runtime[] = ['node26', 'node24'];
+/** The first forks of a zygote fault in what the later ones find. */
+const WARM_UP = 5;
 
-export interface ColdFigures {
-  readonly cold: Figure;
-  readonly given: Figure;
-  readonly parts: Figure[];
+/** Milliseconds from the order to make a sandbox. */
+interface ColdRun {
+  readonly loaded: number;
+  readonly answered: number;
 }
 
-/** New sandboxes one after another, each called once and ended. */
-export async function coldRows(runtime: Runtime, count: number): Promise<ColdFigures> {
-  const bench = await SandboxBench.open(runtime);
-  const code = await bench.addCode(HELLO);
-  const totals: number[] = [];
-  const given: number[] = [];
-  const parts: Record<'cgroup' | 'prepare' | 'isolate' | 'load' | 'first call', number[]> = {
-    cgroup: [],
-    prepare: [],
-    isolate: [],
-    load: [],
-    'first call': [],
-  };
-  for (let round = -5; round < count; round++) {
-    const one = await bench.start(code);
-    const ready = performance.now();
-    await one.call();
-    const called = performance.now() - ready;
-    await one.end();
-    if (round < 0) continue;
-    const { cgroup, prepare, isolate, load } = one.timings;
-    parts.cgroup.push(cgroup);
-    parts.prepare.push(prepare);
-    parts.isolate.push(isolate);
-    parts.load.push(load);
-    parts['first call'].push(called);
-    totals.push(cgroup + prepare + isolate + load);
-    const prepared = await bench.start(code, true);
-    given.push(prepared.timings.isolate + prepared.timings.load);
-    await prepared.end();
+/** New sandboxes, each called once and ended, in turns with new processes of the peers. */
+export async function coldSection({ counts, image, temporary, stopping }: Run): Promise<Section> {
+  const directory = await helloDirectory(temporary);
+  const engines = await containerEngines({ image, directory, temporary, turns: counts.processes });
+  try {
+    return await withBenches(async (benches) => {
+      const ours = benches.map(({ runtime, bench, code }): Contestant<ColdRun> => {
+        const turn = async (): Promise<ColdRun> => {
+          const start = performance.now();
+          const one = await bench.start(code);
+          const loaded = performance.now() - start;
+          await one.call();
+          const answered = performance.now() - start;
+          await one.end();
+          return { loaded, answered };
+        };
+        return { row: runtime, turns: counts.sandboxes, warmUp: WARM_UP, turn };
+      });
+      const peers = [
+        nodeAlone(directory, counts.processes),
+        bubblewrap(image, directory, counts.processes),
+        ...engines.contestants,
+      ].map(asColdRun);
+      const standings = await interleave([...ours, ...peers], stopping);
+      const own = standings.slice(0, ours.length);
+      return {
+        name: 'cold',
+        title: 'Cold start: seven namespaces, cgroup, seccomp, function loaded',
+        figures: compared([
+          ...rowsOf(own, (run) => run.answered, 'new sandbox, first call answered'),
+          ...rowsOf(own, (run) => run.loaded, 'new sandbox, function loaded'),
+          ...rowsOf(standings.slice(ours.length), (run) => run.answered),
+        ]),
+        notes: ['a peer is timed to its first line of output'],
+      };
+    });
+  } finally {
+    await engines.stop();
   }
-  await bench.close();
-  return {
-    cold: figure(`new sandbox, function loaded (${runtime})`, 'ms', totals),
-    given: figure(`prepared sandbox given its function (${runtime})`, 'ms', given),
-    parts: Object.entries(parts).map(([name, values]) => figure(`${name} (${runtime})`, 'ms', values)),
+}
+
+/** From SPECIALISE to ready, in sandboxes that were prepared before. */
+export async function preparedSection({ counts, image, temporary, stopping }: Run): Promise<Section> {
+  const directory = await helloDirectory(temporary);
+  return await withBenches(async (benches) => {
+    const ours = benches.map(({ runtime, bench, code }): Contestant<number> => {
+      const turn = async (): Promise<number> => {
+        const one = await bench.start(code, true);
+        await one.end();
+        return one.timings.isolate + one.timings.load;
+      };
+      const row = `prepared sandbox given its function (${runtime})`;
+      return { row, turns: counts.sandboxes, warmUp: WARM_UP, turn };
+    });
+    const peers = [nodeAlone(directory, counts.processes), bubblewrap(image, directory, counts.processes)];
+    const standings = await interleave([...ours, ...peers], stopping);
+    return {
+      name: 'prepared',
+      title: 'Prepared sandbox: from learning its function to having loaded it',
+      figures: compared(rowsOf(standings, (ms) => ms)),
+    };
+  });
+}
+
+interface OpenBench {
+  readonly runtime: Runtime;
+  readonly bench: SandboxBench;
+  readonly code: string;
+}
+
+/** A zygote of each runtime, open at the same time, so that they can take turns. */
+async function withBenches<T>(measure: (benches: OpenBench[]) => Promise<T>): Promise<T> {
+  const benches: OpenBench[] = [];
+  try {
+    for (const runtime of RUNTIMES) {
+      const bench = await SandboxBench.open(runtime);
+      benches.push({ runtime, bench, code: await bench.addCode(HELLO) });
+    }
+    return await measure(benches);
+  } finally {
+    for (const { bench } of benches) await bench.close();
+  }
+}
+
+function asColdRun(contestant: Contestant<number>): Contestant<ColdRun> {
+  const turn = async (): Promise<ColdRun> => {
+    const ms = await contestant.turn();
+    return { loaded: ms, answered: ms };
   };
+  return { ...contestant, turn };
 }
 
-/**
- * Memory of idle sandboxes that have answered once: what the host has less, which has everything in it (private pages,
- * page tables, namespaces, mounts, sockets, the worker's share). The same for plain Node processes.
- */
-export async function memoryRows(count: number): Promise<Figure[]> {
-  // First, while nothing of an earlier row is still being given back.
-  const plain = await plainNodeBytes();
-  const bench = await SandboxBench.open();
-  const code = await bench.addCode(HELLO);
-  const live: BenchSandbox[] = [];
-  const add = async (): Promise<void> => {
-    const one = await bench.start(code);
-    await one.call();
-    live.push(one);
-  };
-  for (let warm = 0; warm < 5; warm++) await add();
-  const before = await settledAvailable();
-  for (let number = 0; number < count; number++) await add();
-  const perSandbox = (before - (await settledAvailable())) / count;
-  await Promise.all(live.map((one) => one.end()));
-  await bench.close();
-  return [
-    { ...figure('idle sandbox, all kernel memory included', 'MB', [perSandbox / MB]), count },
-    {
-      ...figure('plain node process with an HTTP server', 'MB', [plain / MB]),
-      count: PLAIN,
-    },
-  ];
-}
-
-/** Free memory of the host once the kernel has done what it does later. */
-async function settledAvailable(): Promise<number> {
-  await sleep(1_000);
-  return Number(/^MemAvailable: +(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) * 1024;
-}
-
-const PLAIN = 10;
-
-async function plainNodeBytes(): Promise<number> {
-  const before = await settledAvailable();
-  const children = Array.from({ length: PLAIN }, () =>
-    spawn(process.execPath, ['-e', 'require("node:http").createServer().listen(0, "127.0.0.1")']),
-  );
-  const after = await settledAvailable();
-  for (const child of children) child.kill();
-  return (before - after) / PLAIN;
+/** `title` goes before the row's own name, which is then a detail. */
+function rowsOf<T>(standings: readonly Standing<T>[], what: (result: T) => number, title?: string): Figure[] {
+  return standings.map((standing) => {
+    const row = title === undefined ? standing.row : `${title} (${standing.row})`;
+    return figureOf({ ...standing, row }, 'ms', (results) => figure(row, 'ms', results.map(what)));
+  });
 }

@@ -1,49 +1,67 @@
 /** Figures of many runs, and how they are shown. Medians and 99th percentiles: means hide what a caller feels. */
 
+export type Unit = 'ms' | 'MB' | 'per second';
+
 export interface Figure {
   readonly row: string;
-  readonly unit: 'ms' | 'MB' | 'per second';
+  readonly unit: Unit;
+  /** Measurements behind it. */
   readonly count: number;
-  readonly median: number;
-  readonly p99: number | undefined;
-  /** Why there is no figure. */
+  /** Null where there is none; `missing` says why. */
+  readonly median: number | null;
+  /** Null where there are too few measurements for one in a hundred to mean anything. */
+  readonly p99: number | null;
+  /** How often our median goes into this one; null for our own figure and for parts of one whole. */
+  readonly timesOurs: number | null;
   readonly missing?: string;
 }
+
+export interface Section {
+  /** As `--only` takes it. */
+  readonly name: string;
+  readonly title: string;
+  readonly figures: readonly Figure[];
+  readonly notes?: readonly string[];
+}
+
+/** Fewer measurements than this have no 99th percentile to speak of. */
+const ENOUGH_FOR_P99 = 20;
+const ROW_WIDTH = 54;
 
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
-export function figure(row: string, unit: Figure['unit'], values: readonly number[]): Figure {
-  const p99 = values.length >= 20 ? quantile(values, 0.99) : undefined;
-  return { row, unit, count: values.length, median: quantile(values, 0.5), p99 };
+export function figure(row: string, unit: Unit, values: readonly number[]): Figure {
+  if (values.length === 0) return missing(row, unit, 'nothing was measured');
+  const p99 = values.length >= ENOUGH_FOR_P99 ? quantile(values, 0.99) : null;
+  return { row, unit, count: values.length, median: quantile(values, 0.5), p99, timesOurs: null };
 }
 
-export function missing(row: string, unit: Figure['unit'], reason: string): Figure {
-  return { row, unit, count: 0, median: Number.NaN, p99: undefined, missing: reason };
+export function missing(row: string, unit: Unit, reason: string): Figure {
+  return { row, unit, count: 0, median: null, p99: null, timesOurs: null, missing: reason };
 }
 
-export interface Section {
-  readonly title: string;
-  readonly figures: readonly Figure[];
-  /** The first figure is ours, and the others are compared with it, unless they are parts of one whole. */
-  readonly parts?: true;
-}
-
-/** One line a figure; the ratio says how many times our median the other one is. */
-export function render({ title, figures, parts }: Section): string {
+/** The first figure is ours; the others of its unit are given their ratio to it. */
+export function compared(figures: readonly Figure[]): Figure[] {
   const [ours] = figures;
-  const lines = figures.map((one) => {
-    if (one.missing !== undefined) return `  ${one.row.padEnd(46)} not measured: ${one.missing}`;
-    const p99 = one.p99 === undefined ? '' : `p99 ${show(one.p99)}`;
-    const ratio =
-      !parts && ours && one !== ours && one.unit === ours.unit
-        ? `${(one.median / ours.median).toFixed(2)} x ours`
-        : '';
-    return `  ${one.row.padEnd(46)} ${show(one.median).padStart(9)} ${one.unit.padEnd(10)} ${p99.padEnd(14)} ${ratio.padEnd(14)} n=${one.count}`;
+  return figures.map((one) => {
+    if (!ours?.median || one === ours || one.unit !== ours.unit || one.median === null) return one;
+    return { ...one, timesOurs: one.median / ours.median };
   });
-  return [title, ...lines].join('\n');
+}
+
+export function render({ title, figures, notes = [] }: Section): string {
+  return [title, ...figures.map(renderFigure), ...notes.map((note) => `  (${note})`)].join('\n');
+}
+
+function renderFigure({ row, unit, count, median, p99, timesOurs, missing: reason }: Figure): string {
+  const name = `  ${row.padEnd(ROW_WIDTH)}`;
+  if (median === null) return `${name} not available: ${reason}`;
+  const tail = p99 === null ? '' : `p99 ${show(p99)}`;
+  const ratio = timesOurs === null ? '' : `${timesOurs.toFixed(2)} x ours`;
+  return `${name} ${show(median).padStart(9)} ${unit.padEnd(10)} ${tail.padEnd(13)} ${ratio.padEnd(14)} n=${count}`;
 }
 
 function show(value: number): string {

@@ -91,8 +91,7 @@ export function createWorker(env: Env): Worker {
     async stop() {
       await consumer.drain(DRAIN_GRACE_MS);
       await heartbeat.stop();
-      pool.stop();
-      await zygotes.stop();
+      await pool.stop();
       for (const redis of [commands, replies]) redis.disconnect();
     },
   };

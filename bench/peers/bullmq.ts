@@ -1,49 +1,54 @@
-/** Peer: BullMQ with waitUntilFinished, queue and worker in this process, a job that does nothing. No HTTP, no sandbox. */
+/**
+ * Peer: BullMQ with waitUntilFinished. Usage: node bullmq.ts REDIS-URL EFFORT-AS-JSON
+ * Queue and worker are in this process, and a job does nothing: no HTTP, no sandbox, nobody to tell apart.
+ */
 import { Queue, QueueEvents, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { parseRedisUrl } from '#storage/redis.ts';
-import { figure, type Figure } from '../stats.ts';
+import { report } from '../children.ts';
+import type { Effort, LoadResult } from '../http-load.ts';
+import { loadResult } from '../load-result.ts';
 
-export async function bullmqRows(
-  redisUrl: string,
-  calls: number,
-  atOnce: number,
-): Promise<{ single: Figure; many: Figure }> {
-  const connection = new Redis({
-    path: parseRedisUrl(redisUrl).path ?? '',
-    maxRetriesPerRequest: null,
-    replyMapping: 'legacy',
-  });
-  const queue = new Queue('bench', { connection });
-  const events = new QueueEvents('bench', { connection });
-  const worker = new Worker('bench', async () => 'hello', { connection, concurrency: atOnce });
-  // Each waiting call listens; BullMQ does not raise Node's limit by itself.
-  events.setMaxListeners(0);
-  queue.setMaxListeners(0);
-  await Promise.all([events.waitUntilReady(), worker.waitUntilReady()]);
-  const call = async (): Promise<void> => {
-    const job = await queue.add('hello', {}, { removeOnComplete: 1_000 });
-    await job.waitUntilFinished(events);
-  };
-  for (let warm = 0; warm < 100; warm++) await call();
-  const times: number[] = [];
-  for (let round = 0; round < calls; round++) {
-    const start = performance.now();
-    await call();
-    times.push(performance.now() - start);
-  }
-  const started = performance.now();
-  let left = calls * 5;
-  await Promise.all(
-    Array.from({ length: atOnce }, async () => {
-      while (left-- > 0) await call();
-    }),
-  );
-  const rate = (calls * 5) / ((performance.now() - started) / 1000);
-  await worker.close();
-  await events.close();
-  await queue.close();
-  connection.disconnect();
-  const name = 'BullMQ waitUntilFinished (no HTTP, no sandbox)';
-  return { single: figure(name, 'ms', times), many: figure(name, 'per second', [rate]) };
+const [url = '', text = '{}'] = process.argv.slice(2);
+const NAME = 'bench';
+const WARM_UP = 50;
+/** A waiter whose event was trimmed away would wait for ever. */
+const WAIT_MS = 10_000;
+
+function connect(): Redis {
+  return new Redis({ ...parseRedisUrl(url), maxRetriesPerRequest: null, replyMapping: 'legacy' });
 }
+
+async function load(effort: Effort): Promise<LoadResult> {
+  const atOnce = 'calls' in effort ? 1 : effort.atOnce;
+  const queue = new Queue(NAME, { connection: connect() });
+  const events = new QueueEvents(NAME, { connection: connect() });
+  const worker = new Worker(NAME, async () => ({ greeting: 'Hello' }), {
+    connection: connect(),
+    concurrency: atOnce,
+  });
+  // Each waiter listens to both.
+  queue.setMaxListeners(0);
+  events.setMaxListeners(0);
+  await Promise.all([events.waitUntilReady(), worker.waitUntilReady()]);
+  const call = async (): Promise<number> => {
+    const start = performance.now();
+    const job = await queue.add('hello', {}, { removeOnComplete: 1_000 });
+    await job.waitUntilFinished(events, WAIT_MS);
+    return performance.now() - start;
+  };
+  for (let warm = 0; warm < WARM_UP; warm++) await call();
+
+  const times: number[] = [];
+  const start = performance.now();
+  const goesOn = (): boolean =>
+    'calls' in effort ? times.length < effort.calls : performance.now() - start < effort.seconds * 1_000;
+  const caller = async (): Promise<void> => {
+    while (goesOn()) times.push(await call());
+  };
+  await Promise.all(Array.from({ length: atOnce }, caller));
+  return loadResult(times, performance.now() - start, effort);
+}
+
+// The connections end with the process.
+await report(() => load(JSON.parse(text) as Effort));

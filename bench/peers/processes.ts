@@ -1,66 +1,54 @@
 /** Peers of a cold start: a new Node process, bare or in somebody else's sandbox, until it has printed its first line. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { figure, missing, type Figure } from '../stats.ts';
+import type { Contestant } from '../interleave.ts';
 
-const SCRIPT = 'console.log("hello")';
+/** As `scriptInImage` in an image, and `join(directory, HELLO_FILE)` outside. */
+const HELLO_FILE = 'hello.mjs';
+export const scriptInImage = `/var/task/${HELLO_FILE}`;
+const WARM_UP = 2;
 
-export async function processRows(count: number): Promise<Figure[]> {
-  const image = join(process.env['OFFSHOOT_STATE'] ?? '', 'images/node26');
-  const bwrap = [
-    'bwrap',
-    '--unshare-all',
-    '--ro-bind',
-    image,
-    '/',
-    '--proc',
-    '/proc',
-    '--dev',
-    '/dev',
-    '--tmpfs',
-    '/tmp',
-  ];
-  const rows = [
-    await timed('node alone, new process', [process.execPath, '-e', SCRIPT], count),
-    await timed('bubblewrap + node (same image)', [...bwrap, '/usr/bin/node', '-e', SCRIPT], count),
-  ];
-  for (const tool of ['docker', 'crun', 'runc']) rows.push(containerRow(tool));
-  return rows;
+export async function helloDirectory(temporary: string): Promise<string> {
+  const directory = join(temporary, 'hello');
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, HELLO_FILE), "console.log('hello');\n");
+  return directory;
 }
 
-async function timed(row: string, [program = '', ...args]: string[], count: number): Promise<Figure> {
-  const times: number[] = [];
-  for (let round = -2; round < count; round++) {
-    const start = performance.now();
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let complaint = '';
-    child.stderr.on('data', (text: Buffer) => {
-      complaint += text.toString();
-    });
-    const [first] = await Promise.race([
-      once(child.stdout, 'data'),
-      once(child, 'close'),
-      once(child, 'error'),
-    ]);
-    if (!Buffer.isBuffer(first))
-      return missing(row, 'ms', complaint.trim().split('\n')[0] || `${program} did not run`);
-    if (round >= 0) times.push(performance.now() - start);
-    if (child.exitCode === null) await once(child, 'close');
-  }
-  return figure(row, 'ms', times);
+export function nodeAlone(directory: string, turns: number): Contestant<number> {
+  return firstOutput('node alone, new process', [process.execPath, join(directory, HELLO_FILE)], turns);
 }
 
-/** Says why a container engine cannot be measured here; one that can would need images and root, which this run has not. */
-function containerRow(tool: string): Figure {
-  const probe = tool === 'docker' ? ['info', '--format', '{{.ServerVersion}}'] : ['--version'];
-  const { status, stderr, error } = spawnSync(tool, probe, { encoding: 'utf8' });
-  const row = `${tool} run + node`;
-  if (error) return missing(row, 'ms', `${tool} is not installed`);
-  if (status !== 0) return missing(row, 'ms', stderr.trim().split('\n').at(-1) ?? 'refused');
-  return missing(
-    row,
-    'ms',
-    tool === 'docker' ? 'needs an image that holds this runtime' : 'needs a cgroup v2 host to run rootless',
-  );
+export function bubblewrap(image: string, directory: string, turns: number): Contestant<number> {
+  const sandbox = ['--unshare-all', '--die-with-parent', '--ro-bind', image, '/'];
+  const mounts = ['--ro-bind', directory, '/var/task', '--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp'];
+  const command = ['bwrap', ...sandbox, ...mounts, '/usr/bin/node', scriptInImage];
+  return firstOutput('bubblewrap + node (same image)', command, turns);
+}
+
+/** A contestant that starts a program and gives the milliseconds until its first output. */
+export function firstOutput(row: string, command: readonly string[], turns: number): Contestant<number> {
+  return { row, turns, warmUp: WARM_UP, turn: () => timeToOutput(command) };
+}
+
+async function timeToOutput([program = '', ...args]: readonly string[]): Promise<number> {
+  const start = performance.now();
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let complaint = '';
+  child.stderr.on('data', (text: Buffer) => {
+    complaint += text.toString();
+  });
+  let took: number | undefined;
+  child.stdout.once('data', () => {
+    took = performance.now() - start;
+  });
+  // Rejects when the program could not be started. Its end is waited for, so that it does not run into the next turn.
+  await once(child, 'close').catch((error: NodeJS.ErrnoException) => {
+    throw error.code === 'ENOENT' ? new Error(`${program} is not installed`) : error;
+  });
+  if (took === undefined)
+    throw new Error(complaint.trim().split('\n').at(-1) || `${program} printed nothing`);
+  return took;
 }

@@ -88,12 +88,15 @@ export class Pool {
     return { prepared, idle, busy };
   }
 
-  /** Ends every sandbox; the zygotes end with their owner. */
-  stop(): void {
+  /** Ends every sandbox, and the zygotes with them, and settles when nothing of them is left. */
+  async stop(): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#tidying);
     for (const { sandboxes } of this.#prepared.values()) for (const sandbox of sandboxes) sandbox.kill();
     for (const { members } of this.#functions.values()) for (const { sandbox } of members) sandbox.kill();
+    // Ending the zygotes as well settles it for a sandbox that was just being started.
+    await this.#options.zygotes.stop();
+    await this.#options.factory.emptied();
   }
 
   get #view(): PoolView {

@@ -21,6 +21,8 @@ export class SandboxFactory {
   readonly #options: SandboxFactoryOptions;
   readonly #slots = new Slots();
   readonly #live = new Set<Sandbox>();
+  /** One for each sandbox of which something is left: settles when nothing is. */
+  readonly #leaving = new Set<Promise<void>>();
 
   constructor(options: SandboxFactoryOptions) {
     this.#options = options;
@@ -46,14 +48,21 @@ export class SandboxFactory {
       throw error;
     }
     this.#live.add(sandbox);
-    void sandbox.ended.then(async () => {
+    const gone = sandbox.ended.then(async () => {
       this.#live.delete(sandbox);
       this.#slots.free(slot);
       await cgroup
         .remove()
         .catch((error: unknown) => log.warn({ error, id }, 'a cgroup could not be removed'));
     });
+    this.#leaving.add(gone);
+    void gone.then(() => this.#leaving.delete(gone));
     return sandbox;
+  }
+
+  /** Settles when all sandboxes have ended and their cgroups are removed. */
+  async emptied(): Promise<void> {
+    await Promise.all(this.#leaving);
   }
 
   /** Gives a prepared sandbox the limits of its function, before it learns which one that is. */
