@@ -19,7 +19,7 @@ function footprint(): { processes: number; mounts: number; descriptors: number; 
     processes: descendants(process.pid),
     mounts: readFileSync('/proc/self/mounts', 'utf8').split('\n').length,
     descriptors: readdirSync('/proc/self/fd').length,
-    cgroups: readdirSync(sandboxCgroups()).filter((name) => name.startsWith('test-')).length,
+    cgroups: readdirSync(sandboxCgroups()).filter((name) => name.startsWith(`test-${process.pid}-`)).length,
   };
 }
 

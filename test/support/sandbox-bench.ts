@@ -74,7 +74,7 @@ export class SandboxBench {
    */
   async start(code: string, prepareFirst = false): Promise<BenchSandbox> {
     const limits = { memoryMb: 128, cpu: 1, pids: 64 };
-    const id = `test-${randomBytes(6).toString('hex')}`;
+    const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
     const slot = this.#slots.take();
     const start = performance.now();
     const cgroup = this.#driver.create(id, {
