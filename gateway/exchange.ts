@@ -11,6 +11,8 @@ import { checkResponse, type CheckedResponse } from './response-meta.ts';
 
 /** The worker is told of this many delivered bytes at once: often enough that its window never runs dry. */
 const CREDIT_BYTES = STREAM_WINDOW_BYTES / 4;
+/** A body up to this size is copied next to its headers; copying a larger one costs more than the second buffer. */
+const ONE_WRITE_BYTES = 16 * 1024;
 /** A client that takes no byte of a finished response for so long is cut off; it holds the response in our memory. */
 const STALLED_CLIENT_MS = 60_000;
 
@@ -65,7 +67,7 @@ export class Exchange implements CallSink {
     const headers = this.#headersOf(checked, serverTiming({ ...waits, report }), report.outcome);
     if (!this.#bodyless) headers.push('content-length', String(checked.body.length));
     this.#response.writeHead(checked.status, headers);
-    this.#response.end(this.#bodyless ? undefined : checked.body);
+    this.#endWith(this.#bodyless ? undefined : checked.body);
     this.#responseBytes = this.#bodyless ? 0 : checked.body.length;
     this.#guardAgainstStall();
     this.#finish(report.outcome, report, undefined, waits);
@@ -182,6 +184,13 @@ export class Exchange implements CallSink {
     this.#broken = problem;
     this.#response.destroy();
     this.#call?.cancel();
+  }
+
+  #endWith(body: Buffer | undefined): void {
+    // As a string, a small body leaves together with the headers in one buffer and one plain write; as bytes it would be a
+    // buffer of its own in a gathered write. latin1 maps each byte to one character and back.
+    if (body && body.length <= ONE_WRITE_BYTES) this.#response.end(body.toString('latin1'), 'latin1');
+    else this.#response.end(body);
   }
 
   #guardAgainstStall(): void {

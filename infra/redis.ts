@@ -73,6 +73,9 @@ export function redisCommand(dir: string, socket: string): string[] {
     // Queued work must survive a restart; at most the last second may be lost.
     appendonly: 'yes',
     appendfsync: 'everysec',
+    // The sync lane's frames pass through the file as well and are gone at once; from the default of 64 MB, a loaded
+    // platform would rewrite its file every few seconds, for a quarter of the machine.
+    'auto-aof-rewrite-min-size': '512mb',
     // The append-only file is enough; snapshots would fork twice as often.
     save: '',
     // Dropping keys to make room would lose queued work in silence.

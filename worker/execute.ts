@@ -56,7 +56,7 @@ export class Execution {
       if (this.#cancelled) return this.#fail('cancelled');
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
 
-      const before = lease.sandbox.usageOfRun();
+      const cpuBefore = lease.sandbox.cpuMs();
       const run = new Run(lease.sandbox, this.#call, version.manifest.timeout * 1000, payload, this.#log, {
         head: (head) => this.#send(LaneKind.HEAD, undefined, head),
         chunk: (bytes) => this.#send(LaneKind.CHUNK, undefined, bytes),
@@ -64,7 +64,7 @@ export class Execution {
       this.#run = run;
       const end = await run.ended;
       const after = lease.sandbox.usageOfRun();
-      const usage = { cpu: after.cpuMs - before.cpuMs, memoryPeak: after.memoryPeak };
+      const usage = { cpu: after.cpuMs - cpuBefore, memoryPeak: after.memoryPeak };
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
       this.#answer(kind, end.outcome, { ...end, usage }, end.payload);

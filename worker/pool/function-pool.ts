@@ -140,7 +140,8 @@ export class FunctionPool {
         this.#releasedAt = member.usedAt;
         const known = this.#holdMs ?? held;
         this.#holdMs = held < known ? held : known + (held - known) * HOLD_WEIGHT;
-        this.offer(member);
+        // Whether this sandbox goes on or rests is the policy's choice too: otherwise a burst would keep all that it woke.
+        this.dispatch();
         if (member.active === 0) this.#onIdle();
       },
     };

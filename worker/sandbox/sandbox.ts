@@ -189,6 +189,10 @@ export class Sandbox {
     return this.#finalUsage ?? { ...this.usageOfRun(), oomKills: this.cgroup.oomKills() };
   }
 
+  cpuMs(): number {
+    return this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
+  }
+
   /** As usage(), without the figure that only an ended sandbox is asked for: cheap enough for every invocation. */
   usageOfRun(): Omit<SandboxUsage, 'oomKills'> {
     return this.#finalUsage ?? { cpuMs: this.cgroup.cpuMs(), memoryPeak: this.cgroup.memoryPeak() };
