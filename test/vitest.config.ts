@@ -23,6 +23,14 @@ export default defineConfig({
           fileParallelism: false,
         },
       },
+      {
+        test: {
+          ...limits,
+          name: 'security',
+          include: ['test/security/**/*.test.ts'],
+          fileParallelism: false,
+        },
+      },
     ],
   },
 });
