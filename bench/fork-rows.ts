@@ -63,6 +63,7 @@ function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
     env: {},
     memory: 128,
     timeout: 30,
+    concurrency: 1,
   };
   return async () => {
     const layers = new Map<string, number>();

@@ -6,6 +6,11 @@
  *   bytes 5-8   handle: which of the invocations of this sandbox is meant, 0 for the sandbox itself
  *   rest        payload, as the kind says
  *
+ * A sandbox that runs one invocation at a time may be handed the next ones ahead, and starts each when the one before has
+ * settled. Who has the say over an invocation that has not started is decided by an eventfd that both sides hold: it counts
+ * those handed ahead, the sandbox takes one off before it starts one, and the worker takes off what it wants back. What is
+ * taken can be taken by one side only, so an invocation behind a slow one runs elsewhere at once, and never twice.
+ *
  * The numbers are also generated into a C header, because the first frames are read and written before JavaScript runs.
  */
 export const ChannelKind = {
@@ -68,6 +73,8 @@ export interface SandboxInit {
   readonly env: Readonly<Record<string, string>>;
   readonly memory: number;
   readonly timeout: number;
+  /** Invocations that may run at the same time. */
+  readonly concurrency: number;
 }
 
 /** Goes with each invocation. */
@@ -77,6 +84,8 @@ export interface InvokeContext {
   readonly remainingMs: number;
   readonly traceparent: string;
   readonly tracestate?: string;
+  /** Handed ahead: it may start only by taking a turn. */
+  readonly ahead?: true;
 }
 
 export interface ReadyReport {

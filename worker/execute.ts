@@ -3,7 +3,7 @@ import type { FunctionError, RunReport, Usage } from '#contract/invocation.ts';
 import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { encodePayload } from '#contract/payload.ts';
-import type { Functions } from './functions.ts';
+import type { Functions, LoadedVersion } from './functions.ts';
 import { InvocationLog } from './invocation-log.ts';
 import { log } from './log.ts';
 import type { Lease } from './pool/function-pool.ts';
@@ -49,22 +49,18 @@ export class Execution {
       if (!version)
         return this.#fail('platform_error', { name: 'Error', message: `version ${number} does not exist` });
 
-      const lease = await this.#deps.pool.acquire(version);
-      this.#lease = lease;
-      this.#acquiredAt = performance.now();
-      for (const text of lease.member.loadOutput.splice(0)) this.#log.add(text);
+      const lease = await this.#acquire(version);
       if (this.#cancelled) return this.#fail('cancelled');
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
 
-      const cpuBefore = lease.sandbox.cpuMs();
-      const run = new Run(lease.sandbox, this.#call, version.manifest.timeout * 1000, payload, this.#log, {
-        head: (head) => this.#send(LaneKind.HEAD, undefined, head),
-        chunk: (bytes) => this.#send(LaneKind.CHUNK, undefined, bytes),
-      });
-      this.#run = run;
+      const run = this.#start(lease, version, payload);
       const end = await run.ended;
-      const after = lease.sandbox.usageOfRun();
-      const usage = { cpu: after.cpuMs - cpuBefore, memoryPeak: after.memoryPeak };
+      if (end.withdrawn) {
+        // It lay behind a slow one and has not run; now it is the first in line.
+        this.#leave();
+        return await this.execute(payload);
+      }
+      const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.usageOfRun().memoryPeak };
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
       this.#answer(kind, end.outcome, { ...end, usage }, end.payload);
@@ -73,8 +69,33 @@ export class Execution {
     } catch (error) {
       this.#failToStart(error);
     } finally {
-      this.#lease?.release();
+      this.#leave();
     }
+  }
+
+  async #acquire(version: LoadedVersion): Promise<Lease> {
+    const lease = await this.#deps.pool.acquire(version, this.#takenAt);
+    this.#lease = lease;
+    this.#acquiredAt = performance.now();
+    for (const text of lease.member.loadOutput.splice(0)) this.#log.add(text);
+    return lease;
+  }
+
+  #start(lease: Lease, version: LoadedVersion, payload: Buffer): Run {
+    const target = {
+      head: (head: Buffer) => this.#send(LaneKind.HEAD, undefined, head),
+      chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
+    };
+    const timeoutMs = version.manifest.timeout * 1000;
+    const run = new Run({ lease, call: this.#call, timeoutMs, payload, log: this.#log, target });
+    this.#run = run;
+    return run;
+  }
+
+  #leave(): void {
+    this.#lease?.release();
+    this.#lease = undefined;
+    this.#run = undefined;
   }
 
   cancel(): void {
@@ -117,7 +138,7 @@ export class Execution {
   ): void {
     this.#log.flush(true);
     const now = performance.now();
-    const acquired = this.#acquiredAt || now;
+    const acquired = this.#run?.begunAt ?? (this.#acquiredAt || now);
     const init = this.#lease?.initMs ?? 0;
     const report: RunReport = {
       outcome,

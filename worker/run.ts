@@ -6,17 +6,29 @@ import { ChannelKind, type FailedReport } from '#contract/channel.ts';
 import type { FunctionError } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
+import type { Lease } from './pool/function-pool.ts';
 import { readLogFrame, type InvocationLog } from './invocation-log.ts';
 import { describeExit, type InvocationSink, type Sandbox } from './sandbox/sandbox.ts';
 
 /** How a run ended. `payload` is the response when all of it came in one piece. */
 export interface RunEnd {
+  /** It has not run at all: the sandbox was busy for too long, or has ended before its turn. */
+  readonly withdrawn?: true;
   readonly outcome: Outcome;
   readonly error?: FunctionError;
   readonly exitCause?: string;
   readonly payload?: Buffer;
   /** Part of the response has been passed on already. */
   readonly streamed: boolean;
+}
+
+export interface RunParts {
+  readonly lease: Pick<Lease, 'sandbox' | 'shared' | 'begin'>;
+  readonly call: Pick<CallHeader, 'id' | 'traceparent' | 'tracestate'>;
+  readonly timeoutMs: number;
+  readonly payload: Buffer;
+  readonly log: InvocationLog;
+  readonly target: StreamTarget;
 }
 
 /** Where a streamed response goes. */
@@ -36,32 +48,34 @@ export class Run implements InvocationSink {
   readonly #log: InvocationLog;
   readonly #target: StreamTarget;
   readonly #handle: number;
-  readonly #clock: NodeJS.Timeout;
+  readonly #timeoutMs: number;
+  readonly #onBegin: () => void;
+  /** Runs from the begin of the code, not from its handing over. */
+  #clock: NodeJS.Timeout | undefined;
+  #begunAt: number | undefined;
+  #cpuAtBegin = 0;
   #killedFor: 'timeout' | 'cancelled' | 'response_too_large' | undefined;
   #streamed = false;
   #uncredited = 0;
   #done = false;
+  #cancelled = false;
+  #withdrawn = false;
   #end: (end: RunEnd) => void = () => undefined;
   #settle: () => void = () => undefined;
 
-  constructor(
-    sandbox: Sandbox,
-    call: Pick<CallHeader, 'id' | 'traceparent' | 'tracestate'>,
-    timeoutMs: number,
-    payload: Buffer,
-    log: InvocationLog,
-    target: StreamTarget,
-  ) {
+  constructor({ lease, call, timeoutMs, payload, log, target }: RunParts) {
+    const { sandbox } = lease;
     this.#sandbox = sandbox;
     this.#log = log;
     this.#target = target;
+    this.#timeoutMs = timeoutMs;
+    this.#onBegin = lease.begin;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
     this.settled = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    this.#clock = setTimeout(() => this.#stop('timeout'), timeoutMs);
     const { id, traceparent, tracestate } = call;
     const context = {
       id,
@@ -69,12 +83,43 @@ export class Run implements InvocationSink {
       traceparent,
       ...(tracestate !== undefined && { tracestate }),
     };
-    this.#handle = sandbox.invoke(context, payload, this);
+    this.#handle = sandbox.invoke(context, payload, this, lease.shared);
     void sandbox.ended.then(() => this.#sandboxEnded());
   }
 
+  /** By performance.now(); undefined while it waits for its turn. */
+  get begunAt(): number | undefined {
+    return this.#begunAt;
+  }
+
+  /** Processor time that the sandbox has used since the begin. */
+  cpuMs(): number {
+    return this.#begunAt === undefined ? 0 : this.#sandbox.cpuMs() - this.#cpuAtBegin;
+  }
+
   cancel(): void {
-    this.#stop('cancelled');
+    this.#cancelled = true;
+    // Another invocation may be running there. If this one can be taken back, it never runs, and withdrawn() says so.
+    if (this.#begunAt === undefined) this.#sandbox.turns.withdraw();
+    if (!this.#withdrawn) this.#stop('cancelled');
+  }
+
+  begun(): void {
+    this.#begunAt = performance.now();
+    this.#cpuAtBegin = this.#sandbox.cpuMs();
+    this.#clock = setTimeout(() => this.#stop('timeout'), this.#timeoutMs);
+    this.#onBegin();
+  }
+
+  withdrawn(): void {
+    this.#withdrawn = true;
+    this.#done = true;
+    this.#end(
+      this.#cancelled
+        ? { outcome: 'cancelled', streamed: false }
+        : { outcome: 'platform_error', streamed: false, withdrawn: true },
+    );
+    this.#settle();
   }
 
   /** The gateway has passed on so many bytes of the stream. */
@@ -140,6 +185,7 @@ export class Run implements InvocationSink {
   }
 
   #sandboxEnded(): void {
+    if (this.#withdrawn) return;
     const { exit } = this.#sandbox;
     if (exit && !this.#done) {
       const exitCause = describeExit(exit);

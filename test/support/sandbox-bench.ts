@@ -92,6 +92,7 @@ export class SandboxBench {
       env: {},
       memory: 128,
       timeout: 30,
+      concurrency: 1,
     };
     if (prepareFirst) await sandbox.prepared;
     const { isolated, ready } = sandbox.specialise(code, 'test', init);
@@ -142,6 +143,8 @@ function call(sandbox: Sandbox, path: string): Promise<{ status: number; text: s
       if (kind === ChannelKind.SETTLED) sandbox.release(handle);
     },
     output: () => undefined,
+    begun: () => undefined,
+    withdrawn: () => undefined,
   });
   void sandbox.ended.then((exit) => reject(new Error(`sandbox ended: ${JSON.stringify(exit)}`)));
   return promise;

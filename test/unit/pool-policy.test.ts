@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import {
+  aheadDepth,
   chooseEvictions,
   explainCold,
+  MAX_AHEAD,
   MAX_LINE_MS,
   MAX_STARTING,
   mayRun,
@@ -18,6 +20,7 @@ const fresh = {
   members: 0,
   active: 0,
   holdMs: undefined,
+  ahead: 0,
   oldestWaitMs: 0,
   sinceReleaseMs: 0,
 };
@@ -130,4 +133,17 @@ test('a zygote is replaced after a number of forks or an age', () => {
   expect(shouldRotate({ forks: 9, ageMs: 999 }, limits)).toBe(false);
   expect(shouldRotate({ forks: 10, ageMs: 0 }, limits)).toBe(true);
   expect(shouldRotate({ forks: 0, ageMs: 1000 }, limits)).toBe(true);
+});
+
+describe('aheadDepth', () => {
+  test('is what a sandbox gets through in the time of a start', () => {
+    expect(aheadDepth({ ...fresh, holdMs: START_COST_MS / 4 })).toBe(4);
+    expect(aheadDepth({ ...fresh, holdMs: START_COST_MS * 1.1 })).toBe(0);
+    expect(aheadDepth({ ...fresh, holdMs: 0.01 })).toBe(MAX_AHEAD);
+  });
+
+  test('is nothing while the function is not known, or its line does not move', () => {
+    expect(aheadDepth(fresh)).toBe(0);
+    expect(aheadDepth({ ...fresh, holdMs: 0.1, sinceReleaseMs: START_COST_MS })).toBe(0);
+  });
 });

@@ -203,7 +203,7 @@ static int renew_descriptors(const struct sandbox_order *order, const struct inh
                              struct failure *failure) {
   for (int i = 0; i < inherited->count; i++) {
     const struct inherited_fd *entry = &inherited->entries[i];
-    if (entry->fd == order->channel || entry->action == FD_KEEP) continue;
+    if (entry->fd == order->channel || entry->fd == order->turns || entry->action == FD_KEEP) continue;
     if (entry->action == FD_CLOSE) {
       close(entry->fd);
       continue;

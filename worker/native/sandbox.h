@@ -22,9 +22,9 @@ struct sandbox_order {
   uint32_t slot;
   uid_t uid;
   int scratch_mb;
-  int channel, stdout_fd, stderr_fd;
+  int channel, stdout_fd, stderr_fd, turns;
   int cgroup_count;
-  int cgroup_fds[8];
+  int cgroup_fds[7];
 };
 
 // Steps 3 and 4: cgroup, namespaces, root file system. Then reports PREPARED on the channel.

@@ -3,6 +3,9 @@
 //   socketpair() -> [fd, fd]            stream sockets, close-on-exec
 //   pipe() -> [readFd, writeFd]         close-on-exec
 //   sendWithDescriptors(fd, bytes, fds) one sendmsg with SCM_RIGHTS, unix(7); throws on failure
+//   semaphore() -> fd                   an eventfd that counts, non-blocking, close-on-exec
+//   post(fd)                            adds one to it; throws when it is full
+//   takeBack(fd, max) -> number         takes up to `max` off it, and says how many there were
 //   readCounter(fd) -> number           the decimal number at the start of a kernel file, read anew; -1 on
 //   failure bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
 #include "common.h"
@@ -13,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -54,6 +58,19 @@ static napi_value make_pipe(napi_env env, napi_callback_info info) {
     return throw_failure(env, &failure);
   }
   return pair(env, fds);
+}
+
+static napi_value make_semaphore(napi_env env, napi_callback_info info) {
+  (void)info;
+  struct failure failure = {0};
+  napi_value result;
+  int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+  if (fd < 0) {
+    fail(&failure, "make a semaphore");
+    return throw_failure(env, &failure);
+  }
+  napi_create_int32(env, fd, &result);
+  return result;
 }
 
 static napi_value send_with_descriptors(napi_env env, napi_callback_info info) {
@@ -120,6 +137,32 @@ static napi_value number(napi_env env, double value) {
   return result;
 }
 
+static napi_value post(napi_env env, napi_callback_info info) {
+  const uint64_t one = 1;
+  struct failure failure = {0};
+  // Fails only when somebody has counted it up to its end: a sandbox that is up to no good.
+  if (write(descriptor_argument(env, info), &one, sizeof one) != sizeof one) {
+    fail(&failure, "post to a semaphore");
+    return throw_failure(env, &failure);
+  }
+  return NULL;
+}
+
+static napi_value take_back(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  int32_t fd = -1;
+  uint32_t max = 0, taken = 0;
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  napi_get_value_int32(env, arguments[0], &fd);
+  napi_get_value_uint32(env, arguments[1], &max);
+  uint64_t one;
+  // Bounded, because the other side may have counted it up.
+  while (taken < max && read(fd, &one, sizeof one) == sizeof one)
+    taken++;
+  return number(env, taken);
+}
+
 static napi_value read_counter(napi_env env, napi_callback_info info) {
   char text[64];
   ssize_t length = pread(descriptor_argument(env, info), text, sizeof text - 1, 0);
@@ -140,11 +183,10 @@ NAPI_MODULE_INIT() {
     const char *name;
     napi_callback function;
   } functions[] = {
-      {"socketpair", make_socketpair},
-      {"pipe", make_pipe},
-      {"sendWithDescriptors", send_with_descriptors},
-      {"readCounter", read_counter},
-      {"bytesWaiting", bytes_waiting},
+      {"socketpair", make_socketpair}, {"pipe", make_pipe},
+      {"semaphore", make_semaphore},   {"post", post},
+      {"takeBack", take_back},         {"sendWithDescriptors", send_with_descriptors},
+      {"readCounter", read_counter},   {"bytesWaiting", bytes_waiting},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

@@ -191,6 +191,7 @@ static void close_order(const struct sandbox_order *order) {
   close(order->channel);
   close(order->stdout_fd);
   close(order->stderr_fd);
+  close(order->turns);
   for (int i = 0; i < order->cgroup_count; i++)
     close(order->cgroup_fds[i]);
 }
@@ -224,7 +225,7 @@ static int receive(const struct zygote *zygote, struct control_message *message,
   return 1;
 }
 
-static int handle_order(struct zygote *zygote, int *channel, struct failure *failure) {
+static int handle_order(struct zygote *zygote, struct sandbox_order *order, struct failure *failure) {
   struct control_message message;
   int fds[FORK_MAX_FDS], fd_count = 0;
   int got = receive(zygote, &message, fds, &fd_count, failure);
@@ -239,26 +240,23 @@ static int handle_order(struct zygote *zygote, int *channel, struct failure *fai
   }
   if (message.kind != CONTROL_FORK || fd_count < FORK_FIXED_FDS)
     return fail(failure, "order %u with %d descriptors", message.kind, fd_count);
-  struct sandbox_order order = {
+  *order = (struct sandbox_order){
       .slot = message.slot,
       .uid = (uid_t)message.a,
       .scratch_mb = message.b,
       .channel = fds[0],
       .stdout_fd = fds[1],
       .stderr_fd = fds[2],
+      .turns = fds[3],
       .cgroup_count = fd_count - FORK_FIXED_FDS,
   };
-  memcpy(order.cgroup_fds, fds + FORK_FIXED_FDS, sizeof(int) * (size_t)order.cgroup_count);
-  int result = fork_sandbox(zygote, &order, failure);
-  if (result == 1) {
-    *channel = order.channel;
-    return 1;
-  }
-  close_order(&order);
+  memcpy(order->cgroup_fds, fds + FORK_FIXED_FDS, sizeof(int) * (size_t)order->cgroup_count);
+  int result = fork_sandbox(zygote, order, failure);
+  if (result != 1) close_order(order);
   return result;
 }
 
-int zygote_serve(struct zygote *zygote, int *channel, struct failure *failure) {
+int zygote_serve(struct zygote *zygote, struct sandbox_order *order, struct failure *failure) {
   if (report(zygote, (struct control_message){CONTROL_HELLO, 0, CONTROL_VERSION, 0, 0, 0}, failure) < 0)
     return -1;
   for (;;) {
@@ -266,7 +264,7 @@ int zygote_serve(struct zygote *zygote, int *channel, struct failure *failure) {
     if (poll(wanted, 2, -1) < 0 && errno != EINTR) return fail(failure, "wait for orders");
     if ((wanted[0].revents & POLLIN) && reap(zygote, failure) < 0) return -1;
     if (!(wanted[1].revents & (POLLIN | POLLHUP | POLLERR))) continue;
-    int result = handle_order(zygote, channel, failure);
+    int result = handle_order(zygote, order, failure);
     if (result == -2) return 0;
     if (result != 0) return result;
   }

@@ -20,6 +20,6 @@ struct zygote {
 int zygote_open(struct zygote *zygote, int control, struct failure *failure);
 
 // Serves orders until the worker closes the control socket. Returns 0 then; returns 1 in a new sandbox,
-// isolated and ready to run a function, with its channel in `*channel`; returns -1 with a failure when it
-// cannot go on.
-int zygote_serve(struct zygote *zygote, int *channel, struct failure *failure);
+// isolated and ready to run a function, with the order it was made by in `*order`; returns -1 with a failure
+// when it cannot go on.
+int zygote_serve(struct zygote *zygote, struct sandbox_order *order, struct failure *failure);

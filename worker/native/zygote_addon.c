@@ -3,6 +3,10 @@
 //   serve(controlFd) -> channelFd   blocks; returns in each sandbox. In the zygote itself it returns -1 when
 //   the worker
 //                                   has gone, and throws when it cannot go on.
+//   takeTurn() -> number            in a sandbox: may the next invocation that was handed ahead start? 1 yes,
+//   and its
+//                                   turn is taken; 0 no, the worker has taken it back; -1 not yet, because
+//                                   the worker has not read all output of the one before
 //   socketpair() -> [fd, fd]        for the rehearsal
 //   randomSeed() -> number          31 bits of getrandom(2): a seed that owes nothing to a state shared with
 //   other forks exit(code)                      _exit(2): Node's own exit joins threads that a forked process
@@ -13,11 +17,14 @@
 #include <uv.h>
 
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 static struct zygote zygote;
+// The sandbox's own; see contract/channel.ts.
+static int turns = -1;
 
 static int fork_loop(void *loop) {
   return uv_loop_fork(loop);
@@ -34,14 +41,35 @@ static napi_value serve(napi_env env, napi_callback_info info) {
   napi_get_uv_event_loop(env, &loop);
   zygote.loop_fork = fork_loop;
   zygote.loop = loop;
-  int channel = -1;
+  struct sandbox_order order = {.channel = -1, .turns = -1};
   int served = zygote_open(&zygote, control, &failure);
-  if (served == 0) served = zygote_serve(&zygote, &channel, &failure);
+  if (served == 0) served = zygote_serve(&zygote, &order, &failure);
   if (served < 0) {
     napi_throw_error(env, NULL, failure.message);
     return NULL;
   }
-  napi_create_int32(env, served == 1 ? channel : -1, &result);
+  if (served == 1) turns = order.turns;
+  napi_create_int32(env, served == 1 ? order.channel : -1, &result);
+  return result;
+}
+
+static int take_turn(void) {
+  const int outputs[] = {STDOUT_FILENO, STDERR_FILENO};
+  for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+    // What native code has written must be read before another invocation could be taken for its author; a
+    // pipe tells either end how much it holds.
+    int waiting = 0;
+    if (ioctl(outputs[i], FIONREAD, &waiting) == 0 && waiting > 0) return -1;
+  }
+  // A semaphore (EFD_SEMAPHORE, eventfd(2)): a read takes one, or fails with EAGAIN when there is none.
+  uint64_t one;
+  return read(turns, &one, sizeof one) == sizeof one ? 1 : 0;
+}
+
+static napi_value take_turn_now(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value result;
+  napi_create_int32(env, take_turn(), &result);
   return result;
 }
 
@@ -86,6 +114,7 @@ NAPI_MODULE_INIT() {
     napi_callback function;
   } functions[] = {
       {"serve", serve},
+      {"takeTurn", take_turn_now},
       {"socketpair", make_socketpair},
       {"randomSeed", random_seed},
       {"exit", exit_now},

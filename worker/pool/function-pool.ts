@@ -3,7 +3,7 @@ import type { AcquireKind, ColdReason } from '#contract/invocation.ts';
 import type { LoadedVersion } from '../functions.ts';
 import type { LogText } from '../invocation-log.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
-import { mayRun, type FunctionHistory, type FunctionView } from './policy.ts';
+import { aheadDepth, mayRun, START_COST_MS, type FunctionHistory, type FunctionView } from './policy.ts';
 
 export interface Member {
   readonly sandbox: Sandbox;
@@ -27,6 +27,10 @@ export interface Lease {
   readonly kind: AcquireKind;
   readonly coldReason: ColdReason | undefined;
   readonly initMs: number;
+  /** The function may run other invocations in the sandbox at the same time. */
+  readonly shared: boolean;
+  /** To be called when its code begins: it may have been handed ahead. */
+  begin(): void;
   release(): void;
 }
 
@@ -45,7 +49,9 @@ export class FunctionPool {
   readonly #waiters: Waiter[] = [];
   #holdMs: number | undefined;
   #active = 0;
+  #ahead = 0;
   #releasedAt = 0;
+  #watches = false;
   starting = 0;
   everReady = false;
   lastEnd: 'evicted' | 'died' | undefined;
@@ -64,6 +70,7 @@ export class FunctionPool {
       starting: this.starting,
       members: this.members.size,
       active: this.#active,
+      ahead: this.#ahead,
       holdMs: this.#holdMs,
       oldestWaitMs: oldest ? now - oldest.since : 0,
       sinceReleaseMs: now - this.#releasedAt,
@@ -79,8 +86,13 @@ export class FunctionPool {
     };
   }
 
-  /** The sandbox with room that was used last: its memory is in the processor's caches, and the others can grow old. */
+  /** A sandbox for a call that comes now: one that rests, or one whose turn comes soon. */
   take(): Lease | undefined {
+    return this.#takeResting() ?? this.#takeAhead();
+  }
+
+  /** The sandbox with room that was used last: its memory is in the processor's caches, and the others can grow old. */
+  #takeResting(): Lease | undefined {
     if (!mayRun(this.view)) return undefined;
     let best: Member | undefined;
     for (const member of this.members) {
@@ -88,6 +100,31 @@ export class FunctionPool {
       if (!best || member.usedAt > best.usedAt) best = member;
     }
     return best && this.#lease(best);
+  }
+
+  /** The running sandbox with the shortest line. */
+  #takeAhead(): Lease | undefined {
+    if (this.version.manifest.concurrency > 1) return undefined;
+    const depth = aheadDepth(this.view);
+    let best: Member | undefined;
+    for (const member of this.members) {
+      const { sandbox, active } = member;
+      if (active === 0 || active > depth || sandbox.exit || !sandbox.turns.open) continue;
+      if (!best || active < best.active) best = member;
+    }
+    if (!best) return undefined;
+    if (!this.#watches) this.#watchLines();
+    return this.#lease(best);
+  }
+
+  /** Calls that lie behind one that takes long are taken back: they then wait for whichever sandbox is free first. */
+  #watchLines(): void {
+    this.#watches = true;
+    setTimeout(() => {
+      for (const { sandbox } of this.members) sandbox.turns.withdrawStuck(START_COST_MS);
+      this.#watches = false;
+      if (this.#ahead > 0) this.#watchLines();
+    }, START_COST_MS);
   }
 
   /** Gives idle sandboxes to those who have stood in line in vain. */
@@ -99,9 +136,12 @@ export class FunctionPool {
     }
   }
 
-  wait(): Promise<Lease> {
+  /** Stands in line, before those that have come later than `since`. */
+  wait(since: number): Promise<Lease> {
     return new Promise((resolve, reject) => {
-      this.#waiters.push({ since: performance.now(), resolve, reject });
+      let at = this.#waiters.length;
+      while (at > 0 && (this.#waiters[at - 1]?.since ?? 0) > since) at--;
+      this.#waiters.splice(at, 0, { since, resolve, reject });
     });
   }
 
@@ -122,28 +162,44 @@ export class FunctionPool {
   #lease(member: Member): Lease {
     const first = member.served === 0;
     member.served++;
+    const { concurrency } = this.version.manifest;
+    const ahead = concurrency === 1 && member.active > 0;
     if (member.active++ === 0) this.#active++;
+    if (ahead) this.#ahead++;
     const leasedAt = performance.now();
+    let begun = !ahead;
     let released = false;
+    const begin = (): void => {
+      if (begun) return;
+      begun = true;
+      this.#ahead--;
+    };
     return {
       member,
       sandbox: member.sandbox,
       kind: first ? member.kind : 'idle',
       coldReason: first ? member.coldReason : undefined,
       initMs: first ? member.initMs : 0,
+      shared: concurrency > 1,
+      begin,
       release: () => {
         if (released) return;
         released = true;
+        begin();
         if (--member.active === 0) this.#active--;
         member.usedAt = performance.now();
-        const held = member.usedAt - leasedAt;
         this.#releasedAt = member.usedAt;
-        const known = this.#holdMs ?? held;
-        this.#holdMs = held < known ? held : known + (held - known) * HOLD_WEIGHT;
+        // When one that was handed ahead began is known only roughly.
+        if (!ahead) this.#learn(member.usedAt - leasedAt);
         // Whether this sandbox goes on or rests is the policy's choice too: otherwise a burst would keep all that it woke.
         this.dispatch();
         if (member.active === 0) this.#onIdle();
       },
     };
+  }
+
+  #learn(heldMs: number): void {
+    const known = this.#holdMs ?? heldMs;
+    this.#holdMs = heldMs < known ? heldMs : known + (heldMs - known) * HOLD_WEIGHT;
   }
 }

@@ -13,6 +13,8 @@ export interface FunctionView {
   readonly members: number;
   /** Those of them that run something. */
   readonly active: number;
+  /** Invocations that were handed ahead to those, and have not begun. */
+  readonly ahead: number;
   /**
    * Milliseconds for which the quicker invocations lately kept a sandbox; undefined while none has ended. The quicker
    * ones, because the others tell more of how busy the processors are than of the function.
@@ -53,10 +55,19 @@ export const MAX_LINE_MS = 100;
  * busy processors, more running processes only take turns. The guess is wrong when the line does not move.
  */
 export function servedSoon(fn: FunctionView): boolean {
-  const { waiting, active, starting, holdMs, oldestWaitMs, sinceReleaseMs } = fn;
+  const { waiting, ahead, active, starting, holdMs, oldestWaitMs, sinceReleaseMs } = fn;
   if (holdMs === undefined || active === 0) return false;
   if (sinceReleaseMs >= START_COST_MS || oldestWaitMs >= MAX_LINE_MS) return false;
-  return (waiting / (active + starting)) * holdMs < 2 * START_COST_MS;
+  return ((waiting + ahead) / (active + starting)) * holdMs < 2 * START_COST_MS;
+}
+
+/** Most invocations that one sandbox is handed ahead, however quick they are. */
+export const MAX_AHEAD = 16;
+
+/** How many invocations may lie ahead of a running sandbox: as many as it gets through in the time that a start takes. */
+export function aheadDepth(fn: FunctionView): number {
+  if (fn.holdMs === undefined || fn.sinceReleaseMs >= START_COST_MS) return 0;
+  return Math.min(MAX_AHEAD, Math.floor(START_COST_MS / fn.holdMs));
 }
 
 /** May a call have an idle sandbox, or should it stand in line for those that run? */

@@ -54,8 +54,8 @@ export class Pool {
     this.#tidying = setInterval(() => this.#tidy(), TIDY_INTERVAL_MS);
   }
 
-  /** A sandbox with the function loaded. Rejects with what startFunction() throws. */
-  acquire(version: LoadedVersion): Lease | Promise<Lease> {
+  /** A sandbox with the function loaded, for a call that has waited since then. Rejects with what startFunction() throws. */
+  acquire(version: LoadedVersion, since = performance.now()): Lease | Promise<Lease> {
     let fn = this.#functions.get(version.key);
     if (!fn) {
       fn = new FunctionPool(version, () => this.#pumpAll());
@@ -63,7 +63,7 @@ export class Pool {
     }
     const lease = fn.take();
     if (lease) return lease;
-    const waiting = fn.wait();
+    const waiting = fn.wait(since);
     this.#pump(fn);
     return waiting;
   }

@@ -72,6 +72,8 @@ export async function startFunction(
     if (line && loadOutput.length < MAX_LOAD_OUTPUT_LINES) loadOutput.push(line);
   };
   sandbox.onUnclaimed = {
+    begun: () => undefined,
+    withdrawn: () => undefined,
     frame: (frameKind, payload) => frameKind === ChannelKind.LOG && collect(readLogFrame(payload)),
     output: (level, bytes) => collect({ time: Date.now(), level, text: bytes.toString('utf8') }),
   };
@@ -83,6 +85,7 @@ export async function startFunction(
     env: manifest.env,
     memory: manifest.memory,
     timeout: manifest.timeout,
+    concurrency: manifest.concurrency,
   });
   let timedOut = false;
   const clock = setTimeout(() => {

@@ -7,6 +7,12 @@ export interface NativeAddon {
   socketpair(): [number, number];
   /** Read end and write end, close-on-exec. */
   pipe(): [number, number];
+  /** An eventfd that counts (EFD_SEMAPHORE), non-blocking, close-on-exec. */
+  semaphore(): number;
+  /** Adds one to a semaphore. Throws when it is full. */
+  post(fd: number): void;
+  /** Takes up to `max` off a semaphore, and says how many there were. */
+  takeBack(fd: number, max: number): number;
   /** One sendmsg(2) with SCM_RIGHTS. Throws when the other side has gone. */
   sendWithDescriptors(fd: number, bytes: Buffer, fds: readonly number[]): void;
   /** First decimal number in a kernel file, read anew; -1 on failure. */

@@ -22,10 +22,15 @@ import {
 import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
 import { native } from './native.ts';
+import { Turns } from './turns.ts';
 import type { Exit, Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
 export interface InvocationSink {
+  /** Its code runs from now on. */
+  begun(): void;
+  /** It has not started here and never will: the sandbox was busy for too long, or has ended. */
+  withdrawn(): void;
   frame(kind: number, payload: Buffer): void;
   /** Bytes that were written to descriptors 1 and 2 past the runtime. */
   output(stream: 'stdout' | 'stderr', bytes: Buffer): void;
@@ -71,12 +76,16 @@ export class Sandbox {
   readonly #outputs: Socket[];
   readonly #outputFds: number[];
   readonly #sinks = new Map<number, InvocationSink>();
+  readonly #turns: Turns;
+  readonly #turnsFd: number;
   readonly #waiting = new Map<
     number,
     { resolve: (payload: Buffer) => void; reject: (error: Error) => void }
   >();
   #finalUsage: SandboxUsage | undefined;
   #nextHandle = 1;
+  /** An invocation that has settled while output of it waits to be read. */
+  #settling: number | undefined;
   #uncredited = 0;
 
   constructor(parts: SandboxParts) {
@@ -108,9 +117,15 @@ export class Sandbox {
     this.ended = new Promise((resolve) => {
       onEnded = resolve;
     });
+    const turns = native.semaphore();
+    this.#turnsFd = turns;
+    this.#turns = new Turns({
+      post: () => this.#postTurn(),
+      takeBack: (max) => native.takeBack(turns, max),
+    });
     const theirs = [theirChannel, theirStdout, theirStderr];
     try {
-      parts.zygote.fork(parts.slot, parts.scratchMb, [...theirs, ...parts.cgroup.joinFds], (exit) => {
+      parts.zygote.fork(parts.slot, parts.scratchMb, [...theirs, turns, ...parts.cgroup.joinFds], (exit) => {
         this.#end(exit, onEnded);
       });
     } finally {
@@ -146,19 +161,53 @@ export class Sandbox {
     return { isolated, ready };
   }
 
-  /** Hands over an invocation; its frames go to `sink` until release(). Returns its handle. */
-  invoke(context: InvokeContext, payload: Buffer, sink: InvocationSink): number {
+  /**
+   * Hands over an invocation; from its begin on its frames go to `sink`, until release(). Returns its handle. `shared`:
+   * beside those that run already; otherwise it begins when those before it are released.
+   */
+  invoke(context: InvokeContext, payload: Buffer, sink: InvocationSink, shared = false): number {
     const handle = this.#nextHandle++;
-    this.#sinks.set(handle, sink);
-    const told = Buffer.from(JSON.stringify(context));
+    const begin = (): void => {
+      this.#sinks.set(handle, sink);
+      sink.begun();
+    };
+    const turn = { handle, begin, withdrawn: () => sink.withdrawn() };
+    const ahead = !shared && this.#turns.add(turn);
+    if (shared) begin();
+    const told = Buffer.from(JSON.stringify(ahead ? { ...context, ahead } : context));
     const length = Buffer.allocUnsafe(4);
     length.writeUInt32LE(told.length, 0);
     this.#channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, length, told, payload));
     return handle;
   }
 
+  /** The invocation has settled, or is of no more interest; the next one begins. */
   release(handle: number): void {
+    if (this.#turns.ahead === 0 || this.exit || !this.#outputWaits()) return this.#release(handle);
+    // What its native code has written is still to be read, and the sandbox starts the next one only after that.
+    this.#settling = handle;
+    void this.drainOutput().then(() => this.#release(handle));
+  }
+
+  #release(handle: number): void {
+    if (this.#settling === handle) this.#settling = undefined;
     this.#sinks.delete(handle);
+    this.#turns.done(handle);
+  }
+
+  #postTurn(): void {
+    // The descriptor is closed at the end, and its number may be somebody else's by now.
+    if (this.exit) return;
+    try {
+      native.post(this.#turnsFd);
+    } catch {
+      this.kill(); // only a sandbox that has counted the semaphore up can have filled it
+    }
+  }
+
+  /** Invocations that were handed ahead and have not begun; `open` says whether another may be. */
+  get turns(): Pick<Turns, 'ahead' | 'open' | 'withdraw' | 'withdrawStuck'> {
+    return this.#turns;
   }
 
   /** Whom the frames and the output belong to that no invocation claims, such as logs of the module's load. */
@@ -177,11 +226,15 @@ export class Sandbox {
 
   /** Settles when what is in the output pipes now has been handed to the sinks. */
   async drainOutput(): Promise<void> {
-    while (!this.exit && this.#outputFds.some((fd) => native.bytesWaiting(fd) > 0)) {
+    while (!this.exit && this.#outputWaits()) {
       await new Promise((resolve) => {
         setImmediate(resolve);
       });
     }
+  }
+
+  #outputWaits(): boolean {
+    return this.#outputFds.some((fd) => native.bytesWaiting(fd) > 0);
   }
 
   /** Its figures now, or at its end. */
@@ -226,6 +279,8 @@ export class Sandbox {
       waiting.resolve(payload);
       return;
     }
+    // The one after the invocation that is settling says something, so the output of that one has been read.
+    if (this.#settling !== undefined && handle > this.#settling) this.#release(this.#settling);
     (this.#sinks.get(handle) ?? this.onUnclaimed)?.frame(kind, payload);
   }
 
@@ -252,6 +307,8 @@ export class Sandbox {
     const closed = (): void => {
       if (--open > 0) return;
       this.#rejectAll(new SandboxStartError(`the sandbox ended: ${describeExit(exit)}`));
+      this.#turns.end();
+      closeSync(this.#turnsFd);
       onEnded(exit);
     };
     for (const socket of sockets) {

@@ -56,6 +56,7 @@ export class Zygote {
   #buffer: Buffer = Buffer.alloc(0);
   #alive = true;
   #onReady: () => void = () => undefined;
+  #onRefused: (error: Error) => void = () => undefined;
 
   constructor(options: ZygoteOptions) {
     mkdirSync(options.store, { recursive: true });
@@ -72,6 +73,7 @@ export class Zygote {
     this.#control.on('error', (error) => log.warn({ error }, 'zygote: control socket'));
     this.ready = new Promise((resolve, reject) => {
       this.#onReady = resolve;
+      this.#onRefused = reject;
       this.#process.once('error', reject);
       this.#process.once('exit', (code, signal) =>
         reject(new Error(`zygote ended before it was warm: ${code ?? signal}`)),
@@ -137,9 +139,10 @@ export class Zygote {
     const slot = message.readUInt32LE(4);
     const a = message.readInt32LE(8);
     if (kind === ControlKind.HELLO) {
-      if (a !== CONTROL_VERSION)
-        throw new Error(`zygote speaks version ${a}, worker ${CONTROL_VERSION}; run: npm run setup`);
-      this.#onReady();
+      // An image of another checkout, say. Whoever waits is told; the worker itself goes on.
+      if (a === CONTROL_VERSION) return this.#onReady();
+      this.#onRefused(new Error(`zygote speaks version ${a}, worker ${CONTROL_VERSION}; run: npm run setup`));
+      this.#process.kill('SIGKILL');
     } else if (kind === ControlKind.EXITED) {
       this.#exited(slot, decodeStatus(a));
     } else if (kind === ControlKind.FORK_FAILED) {

@@ -10,6 +10,8 @@ import { SandboxRuntime } from './run-sandbox.ts';
 export interface ZygoteAddon {
   /** Blocks. Returns the descriptor of the channel in a sandbox, or -1 in the zygote when its worker has gone. */
   serve(controlFd: number): number;
+  /** May the next invocation that was handed ahead start? 1: yes; 0: never; -1: not yet. */
+  takeTurn(): number;
   /** Two connected stream sockets. */
   socketpair(): [number, number];
   /** 31 bits of the kernel's randomness, getrandom(2). */
@@ -33,7 +35,11 @@ void rehearse(addon, (rehearsed) => {
   const channelFd = addon.serve(CONTROL_FD);
   if (channelFd < 0) addon.exit(0);
   becomeSandbox(addon);
-  const own = new SandboxRuntime(channelFd, (code) => addon.exit(code));
+  const own = new SandboxRuntime(
+    channelFd,
+    () => addon.takeTurn(),
+    (code) => addon.exit(code),
+  );
   runtime = own;
   process.on('exit', own.flush);
   // Without this, Node would print the error and leave by an exit that a forked process cannot take.

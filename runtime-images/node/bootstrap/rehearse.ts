@@ -27,7 +27,7 @@ export async function rehearse(
   const [workerFd, sandboxFd] = addon.socketpair();
   const worker = new Socket({ fd: workerFd, readable: true, writable: true });
   const ended = Promise.withResolvers<void>();
-  onRuntime(new SandboxRuntime(sandboxFd, () => ended.resolve()));
+  onRuntime(new SandboxRuntime(sandboxFd, alwaysMyTurn, () => ended.resolve()));
 
   let left = INVOCATIONS;
   const reader = new ChannelReader(1024 * 1024, (kind) => {
@@ -36,7 +36,16 @@ export async function rehearse(
     if (kind === ChannelKind.LOAD_FAILED || left === 0) worker.end();
   });
   worker.on('data', (chunk: Buffer) => reader.push(chunk));
-  const init = { namespace: '', name: '', version: 1, entry: SAMPLE, env: {}, memory: 128, timeout: 1 };
+  const init = {
+    namespace: '',
+    name: '',
+    version: 1,
+    entry: SAMPLE,
+    env: {},
+    memory: 128,
+    timeout: 1,
+    concurrency: 1,
+  };
   worker.write(encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init))));
   await ended.promise;
   await new Promise((resolve) => {
@@ -45,6 +54,11 @@ export async function rehearse(
   });
   describeError(new Error('rehearsal'));
   collectGarbage();
+}
+
+/** There is nobody to take turns with. */
+function alwaysMyTurn(): number {
+  return 1;
 }
 
 function sampleCall(handle: number): Buffer {

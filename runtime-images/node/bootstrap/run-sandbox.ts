@@ -20,20 +20,32 @@ const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
 /** Output that waits to be read by the worker; more than an invocation keeps anyway. */
 const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
 
+interface WaitingCall {
+  readonly handle: number;
+  readonly context: InvokeContext;
+  readonly payload: Buffer;
+}
+
 export class SandboxRuntime {
   readonly #channel: Socket;
+  readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
   readonly #running = new Set<number>();
+  /** Handed over and not started, for a function that runs one invocation at a time. */
+  readonly #line: WaitingCall[] = [];
   #loaded: LoadedFunction | undefined;
+  #concurrency = 1;
+  #startsSoon = false;
   #droppedLogBytes = 0;
 
-  /** `exit` ends the process; also called when the worker closes the channel. */
-  constructor(channelFd: number, exit: (code: number) => void) {
+  /** `takeTurn`: see ZygoteAddon. `exit` ends the process; also called when the worker closes the channel. */
+  constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void) {
+    this.#takeTurn = takeTurn;
     this.#exit = exit;
     this.#channel = new Socket({ fd: channelFd, readable: true, writable: true });
     const reader = new ChannelReader(MAX_WORKER_FRAME_BYTES, (kind, handle, payload) => {
       if (kind === ChannelKind.INIT) void this.#load(JSON.parse(payload.toString('utf8')) as SandboxInit);
-      if (kind === ChannelKind.INVOKE && this.#loaded) void this.#invoke(this.#loaded, handle, payload);
+      if (kind === ChannelKind.INVOKE) this.#take(handle, payload);
     });
     this.#channel.on('data', (chunk: Buffer) => reader.push(chunk));
     // The worker has gone or wants this sandbox no more.
@@ -95,6 +107,7 @@ export class SandboxRuntime {
 
   async #load(init: SandboxInit): Promise<void> {
     const start = performance.now();
+    this.#concurrency = init.concurrency;
     Object.assign(process.env, init.env);
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
     try {
@@ -106,9 +119,33 @@ export class SandboxRuntime {
     }
   }
 
-  async #invoke(loaded: LoadedFunction, handle: number, payload: Buffer): Promise<void> {
+  #take(handle: number, payload: Buffer): void {
     const contextEnd = 4 + payload.readUInt32LE(0);
-    const told = JSON.parse(payload.toString('utf8', 4, contextEnd)) as InvokeContext;
+    const context = JSON.parse(payload.toString('utf8', 4, contextEnd)) as InvokeContext;
+    this.#line.push({ handle, context, payload: payload.subarray(contextEnd) });
+    this.#startNext();
+  }
+
+  #startNext(): void {
+    while (this.#loaded && this.#line.length > 0 && this.#running.size < this.#concurrency) {
+      const turn = this.#line[0]?.context.ahead ? this.#takeTurn() : 1;
+      if (turn < 0) return this.#startSoon();
+      const call = this.#line.shift();
+      // Without a turn the worker has taken the call back, and somebody else runs it.
+      if (turn > 0 && call) void this.#invoke(this.#loaded, call);
+    }
+  }
+
+  #startSoon(): void {
+    if (this.#startsSoon) return;
+    this.#startsSoon = true;
+    setImmediate(() => {
+      this.#startsSoon = false;
+      this.#startNext();
+    });
+  }
+
+  async #invoke(loaded: LoadedFunction, { handle, context: told, payload }: WaitingCall): Promise<void> {
     const invocation: Invocation = {
       handle,
       context: told,
@@ -124,17 +161,22 @@ export class SandboxRuntime {
     this.#running.add(handle);
     await currentHandle.run(handle, async () => {
       try {
-        await loaded.answer(invocation, payload.subarray(contextEnd), toContext(told, pending));
+        await loaded.answer(invocation, payload, toContext(told, pending));
       } catch (error) {
         const outcome = error instanceof BadResponseError ? 'bad_response' : 'error';
         const described = describeError(error);
         console.error(described.stack ?? `${described.name}: ${described.message}`);
         this.#send(ChannelKind.FAILED, handle, failure(outcome, described));
       }
-      this.#running.delete(handle);
       while (pending.size > 0) await Promise.allSettled(pending);
+      this.#running.delete(handle);
       this.#send(ChannelKind.SETTLED, handle);
     });
+    if (this.#line.length === 0) return;
+    // What this one has said leaves before the next one can do harm; and what it left undone, such as a rejection that
+    // nobody handles, comes up in a turn of its own.
+    this.flush();
+    this.#startSoon();
   }
 }
 
