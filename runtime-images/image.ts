@@ -44,7 +44,7 @@ export interface ImageParts {
 
 /**
  * The bootstrap as one CommonJS file (a fork has no use for a module graph, and one read is the fastest start), and the
- * sample function that it rehearses with.
+ * sample functions that it rehearses and warms up with.
  */
 export async function bundleBootstrap(entry: string): Promise<Map<string, Uint8Array>> {
   try {
@@ -66,11 +66,11 @@ export async function bundleBootstrap(entry: string): Promise<Map<string, Uint8A
   });
   const output = result.outputFiles[0];
   if (output === undefined) throw new Error(`esbuild made nothing of ${entry}`);
-  const sample = await readFile(join(dirname(entry), 'sample.mjs'));
-  return new Map([
-    ['bootstrap.cjs', output.contents],
-    ['sample.mjs', sample],
-  ]);
+  const files = new Map([['bootstrap.cjs', output.contents]]);
+  for (const sample of ['sample.mjs', 'warm-up.mjs']) {
+    files.set(sample, await readFile(join(dirname(entry), sample)));
+  }
+  return files;
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

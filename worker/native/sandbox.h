@@ -27,8 +27,11 @@ struct sandbox_order {
   int cgroup_fds[7];
 };
 
-// Steps 3 and 4: cgroup, namespaces, root file system. Then reports PREPARED on the channel.
-int sandbox_prepare(const struct sandbox_order *order, struct failure *failure);
+enum { SANDBOX_PREPARE_PHASES = 4 };
+
+// Steps 3 and 4: cgroup, namespaces, root file system. Gives the microseconds of each phase.
+int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_PREPARE_PHASES],
+                    struct failure *failure);
 
 // Waits, in C, until the worker says which function this sandbox shall run. Returns 1, or 0 when the worker
 // has closed the channel.

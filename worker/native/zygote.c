@@ -138,9 +138,8 @@ static int reap(struct zygote *zygote, struct failure *failure) {
   }
 }
 
-// The life of a sandbox before its runtime goes on. Returns only when it is isolated.
+// The first steps of a sandbox, right after the fork.
 static int become_sandbox(struct zygote *zygote, const struct sandbox_order *order, struct failure *failure) {
-  char code[SPECIALISE_CODE_BYTES], hostname[SPECIALISE_HOSTNAME_BYTES];
   // The handler would write into the zygote's pipe; the other signals keep the runtime's handlers, which
   // belong to it (SIGSEGV is how WebAssembly traps).
   signal(SIGCHLD, SIG_DFL);
@@ -149,11 +148,32 @@ static int become_sandbox(struct zygote *zygote, const struct sandbox_order *ord
   close(zygote->child_events);
   close(child_event_out);
   close(zygote->pid_namespace);
-  if (sandbox_prepare(order, failure) < 0) return -1;
-  int told = sandbox_await_function(order, code, hostname, failure);
-  if (told < 0) return -1;
+  return sandbox_prepare(order, zygote->phases, failure);
+}
+
+static _Noreturn void give_up(const struct sandbox_order *order, const struct failure *failure) {
+  struct failure ignored = {0};
+  sandbox_send(order->channel, CHANNEL_SETUP_FAILED, failure->message, strlen(failure->message), &ignored);
+  _exit(SETUP_FAILED_STATUS);
+}
+
+bool zygote_is_told(const struct sandbox_order *order) {
+  struct pollfd channel = {order->channel, POLLIN, 0};
+  return poll(&channel, 1, 0) > 0;
+}
+
+void zygote_isolate(struct zygote *zygote, const struct sandbox_order *order) {
+  char code[SPECIALISE_CODE_BYTES], hostname[SPECIALISE_HOSTNAME_BYTES];
+  struct failure failure = {0};
+  // Not before the runtime has warmed up: who prefers prepared sandboxes counts on one that can start at
+  // once.
+  if (sandbox_send(order->channel, CHANNEL_PREPARED, zygote->phases, sizeof zygote->phases, &failure) < 0)
+    give_up(order, &failure);
+  int told = sandbox_await_function(order, code, hostname, &failure);
   if (told == 0) _exit(0);
-  return sandbox_isolate(order, &zygote->inherited, code, hostname, zygote->loop_fork, zygote->loop, failure);
+  if (told < 0 || sandbox_isolate(order, &zygote->inherited, code, hostname, zygote->loop_fork, zygote->loop,
+                                  &failure) < 0)
+    give_up(order, &failure);
 }
 
 // Returns 1 in the sandbox, 0 in the zygote, -1 when the zygote cannot fork any more.
@@ -175,9 +195,7 @@ static int fork_sandbox(struct zygote *zygote, const struct sandbox_order *order
   }
   if (pid == 0) {
     if (become_sandbox(zygote, order, failure) == 0) return 1;
-    struct failure ignored = {0};
-    sandbox_send(order->channel, CHANNEL_SETUP_FAILED, failure->message, strlen(failure->message), &ignored);
-    _exit(SETUP_FAILED_STATUS);
+    give_up(order, failure);
   }
   if (pid < 0)
     return report(zygote, (struct control_message){CONTROL_FORK_FAILED, order->slot, error, 0, 0, 0},

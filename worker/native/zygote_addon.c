@@ -1,8 +1,10 @@
 // Node-API surface of the zygote: what runtime-images/node/bootstrap calls. The logic is in zygote.c.
 //
-//   serve(controlFd) -> channelFd   blocks; returns in each sandbox. In the zygote itself it returns -1 when
-//   the worker
-//                                   has gone, and throws when it cannot go on.
+//   serve(controlFd) -> channelFd   blocks; returns in each sandbox that is prepared. In the zygote itself it
+//   returns
+//                                   -1 when the worker has gone, and throws when it cannot go on.
+//   isTold() -> boolean             in a prepared sandbox: is it known which function it shall run?
+//   isolate()                       blocks until that is known; returns when the sandbox may run it
 //   takeTurn() -> number            in a sandbox: may the next invocation that was handed ahead start? 1 yes,
 //   and its
 //                                   turn is taken; 0 no, the worker has taken it back; -1 not yet, because
@@ -23,8 +25,8 @@
 #include <unistd.h>
 
 static struct zygote zygote;
-// The sandbox's own; see contract/channel.ts.
-static int turns = -1;
+// In a sandbox: what it was made by.
+static struct sandbox_order order = {.channel = -1, .turns = -1};
 
 static int fork_loop(void *loop) {
   return uv_loop_fork(loop);
@@ -41,16 +43,28 @@ static napi_value serve(napi_env env, napi_callback_info info) {
   napi_get_uv_event_loop(env, &loop);
   zygote.loop_fork = fork_loop;
   zygote.loop = loop;
-  struct sandbox_order order = {.channel = -1, .turns = -1};
   int served = zygote_open(&zygote, control, &failure);
   if (served == 0) served = zygote_serve(&zygote, &order, &failure);
   if (served < 0) {
     napi_throw_error(env, NULL, failure.message);
     return NULL;
   }
-  if (served == 1) turns = order.turns;
   napi_create_int32(env, served == 1 ? order.channel : -1, &result);
   return result;
+}
+
+static napi_value is_told(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value result;
+  napi_get_boolean(env, zygote_is_told(&order), &result);
+  return result;
+}
+
+static napi_value isolate(napi_env env, napi_callback_info info) {
+  (void)env;
+  (void)info;
+  zygote_isolate(&zygote, &order);
+  return NULL;
 }
 
 static int take_turn(void) {
@@ -63,7 +77,7 @@ static int take_turn(void) {
   }
   // A semaphore (EFD_SEMAPHORE, eventfd(2)): a read takes one, or fails with EAGAIN when there is none.
   uint64_t one;
-  return read(turns, &one, sizeof one) == sizeof one ? 1 : 0;
+  return read(order.turns, &one, sizeof one) == sizeof one ? 1 : 0;
 }
 
 static napi_value take_turn_now(napi_env env, napi_callback_info info) {
@@ -114,6 +128,8 @@ NAPI_MODULE_INIT() {
     napi_callback function;
   } functions[] = {
       {"serve", serve},
+      {"isTold", is_told},
+      {"isolate", isolate},
       {"takeTurn", take_turn_now},
       {"socketpair", make_socketpair},
       {"randomSeed", random_seed},

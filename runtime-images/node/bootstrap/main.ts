@@ -6,10 +6,15 @@ import { becomeSandbox } from './become-sandbox.ts';
 import { captureLogs } from './capture-logs.ts';
 import { rehearse } from './rehearse.ts';
 import { SandboxRuntime } from './run-sandbox.ts';
+import { warmUp } from './warm-up.ts';
 
 export interface ZygoteAddon {
-  /** Blocks. Returns the descriptor of the channel in a sandbox, or -1 in the zygote when its worker has gone. */
+  /** Blocks. Returns the descriptor of the channel in a prepared sandbox, or -1 in the zygote when its worker has gone. */
   serve(controlFd: number): number;
+  /** Is it known already which function this prepared sandbox shall run? */
+  isTold(): boolean;
+  /** Blocks until that is known. Returns when the sandbox is isolated; ends the process when that fails. */
+  isolate(): void;
   /** May the next invocation that was handed ahead start? 1: yes; 0: never; -1: not yet. */
   takeTurn(): number;
   /** Two connected stream sockets. */
@@ -31,10 +36,15 @@ captureLogs((handle, level, text) => runtime?.log(handle, level, text));
 
 void rehearse(addon, (rehearsed) => {
   runtime = rehearsed;
-}).then(() => {
+}).then(async () => {
+  runtime = undefined;
   const channelFd = addon.serve(CONTROL_FD);
   if (channelFd < 0) addon.exit(0);
   becomeSandbox(addon);
+  // The event loop must not turn before the sandbox is isolated: until then it is still the zygote's. What is awaited
+  // here needs microtasks only, which run to their end first.
+  if (!addon.isTold()) await warmUp();
+  addon.isolate();
   const own = new SandboxRuntime(
     channelFd,
     () => addon.takeTurn(),
