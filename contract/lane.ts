@@ -37,6 +37,8 @@ export const LaneKind = {
   CREDIT: 9,
   /** gateway → worker: the set of namespaces has changed; read it again. */
   REFRESH: 10,
+  /** gateway → worker: this function is deleted; end its sandboxes. */
+  FORGET: 11,
 } as const;
 export type LaneKind = (typeof LaneKind)[keyof typeof LaneKind];
 
@@ -63,7 +65,12 @@ export type TakenHeader = z.infer<typeof TakenHeader>;
 export const ReplyHeader = z.object({ id: z.string(), worker: z.string(), report: RunReport.optional() });
 export type ReplyHeader = z.infer<typeof ReplyHeader>;
 
-export const ControlHeader = z.object({ id: z.string(), bytes: z.number().optional() });
+export const ControlHeader = z.object({
+  id: z.string(),
+  bytes: z.number().optional(),
+  /** `namespace/name` of a FORGET. */
+  function: z.string().optional(),
+});
 export type ControlHeader = z.infer<typeof ControlHeader>;
 
 export interface LaneFrame {

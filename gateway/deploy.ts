@@ -112,8 +112,10 @@ export class Deployer {
   /** False when there is no such function. */
   async remove(namespace: string, name: string): Promise<boolean> {
     const removed = await this.#options.functions.remove(namespace, name);
-    if (removed) await this.#changed(`${namespace}/${name}`);
-    return removed;
+    if (!removed) return false;
+    await this.#changed(`${namespace}/${name}`);
+    await this.#tellWorkers(encodeLaneFrame(LaneKind.FORGET, { id: '', function: `${namespace}/${name}` }));
+    return true;
   }
 
   /** Size of the archive; throws when it is not there, not sound, or without the file that would be loaded. */
@@ -135,7 +137,7 @@ export class Deployer {
 
   /** Makes the namespace on its first deploy; only its own key or an admin may. */
   async #openNamespace(namespace: string, holder: ApiKeyRecord): Promise<void> {
-    const { functions, commands, directory } = this.#options;
+    const { functions, directory } = this.#options;
     if (await functions.hasNamespace(namespace)) return;
     if (holder.namespace !== namespace && !allows(holder, 'admin', namespace)) {
       throw new OffshootError(
@@ -147,7 +149,11 @@ export class Deployer {
     directory.changed(EVERY_NAMESPACE);
     await functions.announce(EVERY_NAMESPACE);
     // Workers listen on the lanes of the namespaces that they know; the load that follows must not wait for them to look.
-    const frame = encodeLaneFrame(LaneKind.REFRESH, { id: '' });
+    await this.#tellWorkers(encodeLaneFrame(LaneKind.REFRESH, { id: '' }));
+  }
+
+  async #tellWorkers(frame: Buffer): Promise<void> {
+    const { commands } = this.#options;
     const workers = await commands.zrange(keys.workers(), 0, '-1');
     await Promise.all(
       workers.map(async (id) => {

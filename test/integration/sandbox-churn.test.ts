@@ -1,7 +1,7 @@
 /** Many sandboxes, one after another and at once: all of them work, all differ, and nothing of them is left. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { sandboxCgroups } from '../support/cgroup-paths.ts';
+import { sandboxCgroups, sandboxMemoryBytes } from '../support/cgroup-paths.ts';
 import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
 
 const RANDOM = `
@@ -13,10 +13,35 @@ const SOURCES = ['Math.random', 'crypto.randomUUID', 'crypto.randomBytes', 'cryp
 const ROUNDS = 1_000;
 const AT_ONCE = 200;
 
+/** What may be more afterwards: caches of the kernel and heaps that have grown. A leak of 50 KB a sandbox is over it. */
+const MEMORY_SLACK_MB = 48;
+
+/** MB that the sandboxes' cgroup is charged with, kernel memory included, and that this test and its children hold. */
+function memoryMb(): { cgroup: number; processes: number } {
+  const kilobytes = ownProcesses(process.pid).map((pid) => {
+    try {
+      return Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
+    } catch {
+      return 0; // ended since, or another user's: the latter are sandboxes, which the cgroup counts
+    }
+  });
+  return {
+    cgroup: sandboxMemoryBytes() / 1024 / 1024,
+    processes: kilobytes.reduce((sum, each) => sum + each, 0) / 1024,
+  };
+}
+
+/** Asserts that `before` was all there was to hold, so that nothing grows with the number of sandboxes that have been. */
+function expectMemoryBackAt(before: ReturnType<typeof memoryMb>): void {
+  const now = memoryMb();
+  expect(now.cgroup).toBeLessThan(before.cgroup + MEMORY_SLACK_MB);
+  expect(now.processes).toBeLessThan(before.processes + MEMORY_SLACK_MB);
+}
+
 /** What the host holds of this test's sandboxes now. */
 function footprint(): { processes: number; mounts: number; descriptors: number; cgroups: number } {
   return {
-    processes: descendants(process.pid),
+    processes: ownProcesses(process.pid).length,
     mounts: readFileSync('/proc/self/mounts', 'utf8').split('\n').length,
     descriptors: readdirSync('/proc/self/fd').length,
     cgroups: readdirSync(sandboxCgroups()).filter((name) => name.startsWith(`test-${process.pid}-`)).length,
@@ -24,7 +49,7 @@ function footprint(): { processes: number; mounts: number; descriptors: number; 
 }
 
 /** Processes that descend from `ancestor`, in whatever namespaces they are. */
-function descendants(ancestor: number): number {
+function ownProcesses(ancestor: number): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
     try {
@@ -38,7 +63,7 @@ function descendants(ancestor: number): number {
   }
   const descends = (pid: number | undefined): boolean =>
     pid !== undefined && pid !== 0 && (pid === ancestor || descends(parents.get(pid)));
-  return [...parents.keys()].filter(descends).length;
+  return [...parents.keys()].filter(descends);
 }
 
 describe('sandboxes in number', () => {
@@ -56,6 +81,7 @@ describe('sandboxes in number', () => {
     { timeout: 120_000 },
     async () => {
       const before = footprint();
+      const memoryBefore = memoryMb();
       const seen = SOURCES.map(() => new Set<string>());
       for (let round = 0; round < ROUNDS; round++) {
         const one = await bench.start(code);
@@ -66,6 +92,7 @@ describe('sandboxes in number', () => {
       }
       SOURCES.forEach((name, source) => expect(seen[source]?.size, name).toBe(ROUNDS));
       expect(footprint()).toEqual(before);
+      expectMemoryBackAt(memoryBefore);
     },
   );
 
@@ -74,8 +101,11 @@ describe('sandboxes in number', () => {
     { timeout: 60_000 },
     async () => {
       const before = footprint();
+      const memoryBefore = memoryMb();
       const all: BenchSandbox[] = [];
       for (let number = 0; number < AT_ONCE; number++) all.push(await bench.start(code));
+      // The look itself works: each of them counts.
+      expect(memoryMb().cgroup).toBeGreaterThan(memoryBefore.cgroup + AT_ONCE);
       const answers = await Promise.all(all.map((one) => one.call()));
       expect(answers.every(({ status }) => status === 200)).toBe(true);
       const uids = all.map(({ cgroup }) => {
@@ -85,6 +115,7 @@ describe('sandboxes in number', () => {
       expect(new Set(uids).size).toBe(AT_ONCE);
       await Promise.all(all.map((one) => one.end()));
       expect(footprint()).toEqual(before);
+      expectMemoryBackAt(memoryBefore);
     },
   );
 });

@@ -1,5 +1,5 @@
 /** Where this user's sandboxes have their cgroups. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
 const name = process.env['OFFSHOOT_CGROUP'] ?? 'offshoot';
 
@@ -9,4 +9,15 @@ export function sandboxCgroups(): string {
   const found = places.find((place) => existsSync(place));
   if (!found) throw new Error(`no cgroups of sandboxes at ${places.join(' or ')}`);
   return found;
+}
+
+/** Memory that is charged to all of this user's sandboxes together, kernel memory included. */
+export function sandboxMemoryBytes(): number {
+  const places = [
+    `/sys/fs/cgroup/memory/${name}/memory.usage_in_bytes`,
+    `/sys/fs/cgroup/${name}/sandboxes/memory.current`,
+  ];
+  const found = places.find((place) => existsSync(place));
+  if (!found) throw new Error(`no memory figure of sandboxes at ${places.join(' or ')}`);
+  return Number(readFileSync(found, 'utf8'));
 }

@@ -52,6 +52,7 @@ export class FunctionPool {
   #ahead = 0;
   #releasedAt = 0;
   #watches = false;
+  #retired = false;
   starting = 0;
   everReady = false;
   lastEnd: 'evicted' | 'died' | undefined;
@@ -136,6 +137,11 @@ export class FunctionPool {
     }
   }
 
+  /** Its sandboxes end when what they run has ended. */
+  retire(): void {
+    this.#retired = true;
+  }
+
   /** Stands in line, before those that have come later than `since`. */
   wait(since: number): Promise<Lease> {
     return new Promise((resolve, reject) => {
@@ -193,7 +199,9 @@ export class FunctionPool {
         if (!ahead) this.#learn(member.usedAt - leasedAt);
         // Whether this sandbox goes on or rests is the policy's choice too: otherwise a burst would keep all that it woke.
         this.dispatch();
-        if (member.active === 0) this.#onIdle();
+        if (member.active > 0) return;
+        if (this.#retired) member.sandbox.kill();
+        this.#onIdle();
       },
     };
   }

@@ -74,6 +74,18 @@ export class Pool {
     this.#refill(this.#shelf(runtime, namespace));
   }
 
+  /** The function `namespace/name` is deleted: its idle sandboxes end now, those that run something end after it. */
+  forget(name: string): void {
+    for (const [key, fn] of this.#functions) {
+      if (!key.startsWith(`${name}@`)) continue;
+      this.#functions.delete(key);
+      for (const { sandbox, active } of fn.members) {
+        if (active === 0) sandbox.kill();
+      }
+      fn.retire();
+    }
+  }
+
   counts(): { prepared: number; idle: number; busy: number } {
     let idle = 0;
     let busy = 0;
