@@ -23,7 +23,7 @@ export const ChannelKind = {
 
   /** sandbox → worker, from C: u32 microseconds of each phase of the preparation. */
   PREPARED: 16,
-  /** sandbox → worker, from C: u32 microseconds of each phase of the isolation; the self-audit has passed. */
+  /** sandbox → worker, from C: u32 of each phase and fact, see ISOLATED_PHASES; the self-audit has passed. */
   ISOLATED: 17,
   /** sandbox → worker, from C: text; the sandbox could not be built and is ending. */
   SETUP_FAILED: 18,
@@ -62,6 +62,13 @@ export const MAX_SANDBOX_FRAME_BYTES = MAX_PIECE_BYTES + 256 * 1024;
 export const SPECIALISE_CODE_BYTES = 80;
 export const SPECIALISE_HOSTNAME_BYTES = 64;
 export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTES;
+
+/**
+ * ISOLATED: microseconds of so many phases of the isolation, then so many facts of what is in force: the ABI of
+ * Landlock, 0 where the kernel has none that is of use.
+ */
+export const ISOLATED_PHASES = 4;
+export const ISOLATED_FACTS = 1;
 
 /** What a sandbox is told after it has been isolated, before it loads the function. */
 export interface SandboxInit {

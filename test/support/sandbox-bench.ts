@@ -41,14 +41,15 @@ export interface BenchSandbox {
 
 export class SandboxBench {
   readonly zygote: Zygote;
-  readonly #store: string;
+  /** Directory of the code. */
+  readonly store: string;
   readonly #slots = new Slots();
   readonly #driver = detectCgroups();
   #codes = 0;
 
   private constructor(zygote: Zygote, store: string) {
     this.zygote = zygote;
-    this.#store = store;
+    this.store = store;
   }
 
   static async open(runtime: Runtime = 'node26'): Promise<SandboxBench> {
@@ -60,11 +61,13 @@ export class SandboxBench {
     return new SandboxBench(zygote, store);
   }
 
-  /** Stores a module's source; gives the name that start() takes. */
-  async addCode(source: string): Promise<string> {
+  /** Stores a module's source, and programs beside it; gives the name that start() takes. */
+  async addCode(source: string, programs: Readonly<Record<string, Buffer>> = {}): Promise<string> {
     const name = `code-${this.#codes++}`;
-    await mkdir(join(this.#store, name));
-    await writeFile(join(this.#store, name, 'index.mjs'), source);
+    await mkdir(join(this.store, name));
+    await writeFile(join(this.store, name, 'index.mjs'), source);
+    for (const [file, bytes] of Object.entries(programs))
+      await writeFile(join(this.store, name, file), bytes, { mode: 0o755 });
     return name;
   }
 
@@ -122,7 +125,7 @@ export class SandboxBench {
 
   async close(): Promise<void> {
     await this.zygote.stop();
-    await rm(this.#store, { recursive: true, force: true });
+    await rm(this.store, { recursive: true, force: true });
   }
 }
 

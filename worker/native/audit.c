@@ -62,12 +62,21 @@ static int audit_capabilities(struct failure *failure) {
   }
 }
 
-int sandbox_audit(const struct sandbox_order *order, struct failure *failure) {
+// While this process is still dumpable, its files under /proc are its own to write: only Landlock refuses it.
+static int audit_landlock(struct failure *failure) {
+  FD_CLEANUP int fd = open("/proc/self/comm", O_WRONLY | O_CLOEXEC);
+  if (fd < 0 && errno == EACCES) return 0;
+  errno = 0;
+  return fail(failure, "audit: Landlock does not hold");
+}
+
+int sandbox_audit(const struct sandbox_order *order, int landlock_abi, struct failure *failure) {
   if (audit_descriptors(order, failure) < 0) return -1;
   if (audit_capabilities(failure) < 0) return -1;
   int no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
   errno = 0;
   if (no_new_privs != 1) return fail(failure, "audit: no_new_privs is not set");
+  if (landlock_abi > 0 && audit_landlock(failure) < 0) return -1;
   // The chroot barrier, tried for real, before the filter would answer in its place.
   if (unshare(CLONE_NEWUSER) == 0) {
     errno = 0;

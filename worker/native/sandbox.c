@@ -281,7 +281,10 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   if (drop_privileges(failure) < 0) return -1;
   // Changes of identity cleared it: the sandbox ends with its zygote.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
-  if (sandbox_audit(order, failure) < 0) return -1;
+  // After all that opens files for writing; needs no privilege, but no_new_privs, which the launcher has set.
+  int landlock_abi = landlock_restrict(failure);
+  if (landlock_abi < 0) return -1;
+  if (sandbox_audit(order, landlock_abi, failure) < 0) return -1;
   // After the audit, which reads /proc/self: from now on no other process of the sandbox can read this one's
   // memory.
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
@@ -290,7 +293,10 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   const struct sock_fprog program = {sizeof seccomp_filter / sizeof *seccomp_filter, seccomp_filter};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
     return fail(failure, "install the system call filter");
-  const uint32_t phases[] = {(uint32_t)(rooted - start), (uint32_t)(identified - rooted),
-                             (uint32_t)(locked - identified), (uint32_t)(now_us() - locked)};
-  return sandbox_send(order->channel, CHANNEL_ISOLATED, phases, sizeof phases, failure);
+  const uint32_t report[] = {(uint32_t)(rooted - start), (uint32_t)(identified - rooted),
+                             (uint32_t)(locked - identified), (uint32_t)(now_us() - locked),
+                             (uint32_t)landlock_abi};
+  _Static_assert(sizeof report == 4 * (ISOLATED_PHASES + ISOLATED_FACTS),
+                 "the layout of contract/channel.ts");
+  return sandbox_send(order->channel, CHANNEL_ISOLATED, report, sizeof report, failure);
 }

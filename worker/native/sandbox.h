@@ -48,5 +48,10 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
 // Writes a channel frame, see contract/channel.ts.
 int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure);
 
-// Step 7's check of itself: descriptors, capabilities, no_new_privs, nested user namespaces, root. audit.c
-int sandbox_audit(const struct sandbox_order *order, struct failure *failure);
+// Puts the rules of landlock.c on this process and all that it will start. Returns the ABI that they are
+// written in, or 0 where the kernel has none that is of use.
+int landlock_restrict(struct failure *failure);
+
+// Step 7's check of itself: descriptors, capabilities, no_new_privs, nested user namespaces, root, and
+// Landlock where it is in force. audit.c
+int sandbox_audit(const struct sandbox_order *order, int landlock_abi, struct failure *failure);

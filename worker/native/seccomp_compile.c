@@ -1,5 +1,6 @@
-// Build tool: compiles seccomp_policy.h into a C array of filter instructions (seccomp_filter.gen.h), by
-// libseccomp. Usage: seccomp_compile > build/seccomp_filter.gen.h
+// Build tool: compiles seccomp_policy.h into a system call filter, by libseccomp.
+// Usage: seccomp_compile header > build/seccomp_filter.gen.h      a C array of the instructions
+//        seccomp_compile instructions > build/seccomp_filter.bpf  the same as the kernel takes them
 #include "seccomp_policy.h"
 
 #include <fcntl.h>
@@ -41,7 +42,31 @@ static void add(unsigned action, const char *name, unsigned count, const struct 
   if (number >= 0) check(seccomp_rule_add_array(context, action, number, count, comparisons), name);
 }
 
-int main(void) {
+static int print_header(int file) {
+  struct sock_filter instruction;
+  puts("// Generated from seccomp_policy.h; do not edit.\n#pragma once\n#include <linux/filter.h>\n"
+       "static struct sock_filter seccomp_filter[] = {");
+  while (read(file, &instruction, sizeof instruction) == (ssize_t)sizeof instruction) {
+    printf("  {0x%04x, %u, %u, 0x%08x},\n", instruction.code, instruction.jt, instruction.jf, instruction.k);
+  }
+  puts("};");
+  return 0;
+}
+
+static int print_instructions(int file) {
+  char bytes[4096];
+  ssize_t length;
+  while ((length = read(file, bytes, sizeof bytes)) > 0)
+    fwrite(bytes, 1, (size_t)length, stdout);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  const char *wanted = argc == 2 ? argv[1] : "";
+  if (strcmp(wanted, "header") != 0 && strcmp(wanted, "instructions") != 0) {
+    fputs("usage: seccomp_compile header|instructions\n", stderr);
+    return 2;
+  }
   context = seccomp_init(SCMP_ACT_ERRNO(38 /* ENOSYS */));
   if (!context) return 1;
   check(seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS),
@@ -60,13 +85,6 @@ int main(void) {
   int file = memfd_create("filter", MFD_CLOEXEC);
   check(file, "make a file for the filter");
   check(seccomp_export_bpf(context, file), "export the filter");
-  struct sock_filter instruction;
   lseek(file, 0, SEEK_SET);
-  puts("// Generated from seccomp_policy.h; do not edit.\n#pragma once\n#include <linux/filter.h>\n"
-       "static struct sock_filter seccomp_filter[] = {");
-  while (read(file, &instruction, sizeof instruction) == (ssize_t)sizeof instruction) {
-    printf("  {0x%04x, %u, %u, 0x%08x},\n", instruction.code, instruction.jt, instruction.jf, instruction.k);
-  }
-  puts("};");
-  return 0;
+  return strcmp(wanted, "header") == 0 ? print_header(file) : print_instructions(file);
 }

@@ -1,4 +1,5 @@
 /** The system calls that Node does not offer; see native/worker_addon.c. */
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -25,3 +26,9 @@ const build = fileURLToPath(new URL('../native/build/', import.meta.url));
 
 export const native = createRequire(import.meta.url)(`${build}worker.node`) as NativeAddon;
 export const LAUNCHER = `${build}launcher`;
+
+/** The system call filter that the sandboxes of this build are under, named by the digest of its instructions. */
+export const SECCOMP_FILTER = JSON.parse(readFileSync(`${build}seccomp_filter.json`, 'utf8')) as {
+  readonly sha256: string;
+  readonly instructions: number;
+};

@@ -12,6 +12,7 @@ import {
   ChannelKind,
   ChannelReader,
   encodeChannelFrame,
+  ISOLATED_PHASES,
   MAX_SANDBOX_FRAME_BYTES,
   SPECIALISE_BYTES,
   SPECIALISE_CODE_BYTES,
@@ -21,8 +22,8 @@ import {
 } from '#contract/channel.ts';
 import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
-import { native } from './native.ts';
 import { Turns } from './turns.ts';
+import { native, SECCOMP_FILTER } from './native.ts';
 import type { Exit, Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
@@ -62,6 +63,14 @@ export interface SandboxUsage {
   readonly oomKills: number;
 }
 
+/** What holds a sandbox besides its namespaces, as it said itself when it was isolated, before any code of a tenant ran. */
+export interface IsolationFacts {
+  /** ABI of the Landlock rules in force; 0 where the kernel has none that is of use. */
+  readonly landlockAbi: number;
+  /** Digest of the instructions of its system call filter. */
+  readonly seccompFilter: string;
+}
+
 export class Sandbox {
   readonly id: string;
   readonly slot: number;
@@ -71,6 +80,8 @@ export class Sandbox {
   /** Settles with the facts of its end, after its processes are gone and its last frames have been read. */
   readonly ended: Promise<Exit>;
   exit: Exit | undefined;
+  /** Known from the moment at which it is isolated. */
+  isolation: IsolationFacts | undefined;
   readonly #zygote: Zygote;
   readonly #channel: Socket;
   readonly #outputs: Socket[];
@@ -147,7 +158,12 @@ export class Sandbox {
     const fixed = Buffer.alloc(SPECIALISE_BYTES);
     fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
     fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
-    const isolated = this.#expect(ChannelKind.ISOLATED).then(readPhases);
+    const isolated = this.#expect(ChannelKind.ISOLATED).then((payload) => {
+      const numbers = readPhases(payload);
+      const [landlockAbi = 0] = numbers.slice(ISOLATED_PHASES);
+      this.isolation = { landlockAbi, seccompFilter: SECCOMP_FILTER.sha256 };
+      return numbers.slice(0, ISOLATED_PHASES);
+    });
     const ready = this.#expect(ChannelKind.READY).then(() => undefined);
     isolated.catch(() => undefined);
     ready.catch(() => undefined);

@@ -1,0 +1,18 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+/** A static program out of C source: what a sandbox can run whatever its image holds. */
+export async function compileC(source: string): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), 'offshoot-probe-'));
+  try {
+    const [input, output] = [join(directory, 'probe.c'), join(directory, 'probe')];
+    await writeFile(input, source);
+    await promisify(execFile)('gcc', ['-std=gnu17', '-O1', '-static', '-o', output, input]);
+    return await readFile(output);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,100 @@
+// Landlock, landlock(7): restrictions that a process puts on itself and its children, kept by the kernel
+// apart from mounts, ids and the system call filter. A second barrier, for the day on which one of those
+// fails:
+//
+//   writing     only below /tmp, and to the devices. The root is nobody's to write anyway; but /proc is not
+//   (a
+//               child process owns files there), and neither is whatever a mistake may leave writable.
+//   reading     only below the sandbox's own root: a descriptor of a directory of the host that has leaked in
+//               (CVE-2024-21626), or a way out of the chroot, opens nothing.
+//   mounting    a process with file rules is refused every change of mounts, whatever its capabilities.
+//   ptrace      of any process outside of the sandbox, /proc/PID/mem and process_vm_readv included.
+//   ioctl       on no device (ABI 5), apart from what every descriptor has, such as FIOCLEX.
+//   signals, abstract unix sockets (ABI 6)
+//               only within the sandbox, even where it shared a pid or network namespace.
+//
+// TCP is not restricted: the network namespace decides what can be reached, and servers on loopback shall
+// work.
+#include "sandbox.h"
+
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Newer than the headers of the oldest system that this is built on; the numbers are the kernel's, for ever.
+#define FS_REFER (1ULL << 13)
+#define FS_TRUNCATE (1ULL << 14)
+#define FS_IOCTL_DEV (1ULL << 15)
+#define SCOPE_ABSTRACT_UNIX_SOCKET (1ULL << 0)
+#define SCOPE_SIGNAL (1ULL << 1)
+#define RESTRICT_SELF_LOG_SAME_EXEC_OFF (1U << 0)
+
+struct ruleset_attributes {
+  uint64_t handled_access_fs;
+  uint64_t handled_access_net; // ABI 4
+  uint64_t scoped;             // ABI 6
+};
+
+#define FS_READ (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_WRITE                                                                                             \
+  (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |          \
+   LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |                \
+   LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SYM | FS_REFER | FS_TRUNCATE)
+// Devices are made nowhere.
+#define FS_NEVER (LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK | FS_IOCTL_DEV)
+
+// What may be done below each directory; rights of a directory hold in all that is mounted below it.
+static const struct {
+  const char *path;
+  uint64_t access;
+} rules[] = {
+    {"/", FS_READ},
+    {"/tmp", FS_WRITE},
+    {"/dev", LANDLOCK_ACCESS_FS_WRITE_FILE},
+};
+
+static uint64_t known_access(int abi) {
+  uint64_t access = FS_READ | FS_WRITE | FS_NEVER;
+  if (abi < 3) access &= ~FS_TRUNCATE;
+  if (abi < 5) access &= ~FS_IOCTL_DEV;
+  return access;
+}
+
+// The kernel takes a shorter structure of an older ABI, and refuses one that is longer than it knows.
+static size_t attributes_size(int abi) {
+  if (abi >= 6) return sizeof(struct ruleset_attributes);
+  return abi >= 4 ? offsetof(struct ruleset_attributes, scoped)
+                  : offsetof(struct ruleset_attributes, handled_access_net);
+}
+
+static int add_rule(int ruleset, const char *path, uint64_t access, struct failure *failure) {
+  FD_CLEANUP int fd = open(path, O_PATH | O_CLOEXEC);
+  if (fd < 0) return fail(failure, "landlock: open %s", path);
+  const struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = fd};
+  if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+    return fail(failure, "landlock: allow access below %s", path);
+  return 0;
+}
+
+int landlock_restrict(struct failure *failure) {
+  long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  // Not built, not switched on, or ABI 1, under which no file could be renamed into another directory.
+  if (abi < 2) return 0;
+  const struct ruleset_attributes attributes = {
+      .handled_access_fs = known_access((int)abi),
+      .scoped = abi >= 6 ? SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL : 0,
+  };
+  FD_CLEANUP int ruleset =
+      (int)syscall(SYS_landlock_create_ruleset, &attributes, attributes_size((int)abi), 0);
+  if (ruleset < 0) return fail(failure, "landlock: make a ruleset of ABI %ld", abi);
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+    if (add_rule(ruleset, rules[i].path, rules[i].access & attributes.handled_access_fs, failure) < 0)
+      return -1;
+  }
+  // Without the kernel's audit records (ABI 7): a tenant that is refused a million times must not fill the
+  // log of the host.
+  if (syscall(SYS_landlock_restrict_self, ruleset, abi >= 7 ? RESTRICT_SELF_LOG_SAME_EXEC_OFF : 0) < 0)
+    return fail(failure, "landlock: restrict itself");
+  return (int)abi;
+}
