@@ -65,10 +65,11 @@ export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTE
 
 /**
  * ISOLATED: microseconds of so many phases of the isolation, then so many facts of what is in force: the ABI of
- * Landlock, 0 where the kernel has none that is of use.
+ * Landlock, 0 where the kernel has none that is of use; the number of its own session keyring, 0 where the kernel has no
+ * keys; the state of speculation about indirect branches, PR_GET_SPECULATION_CTRL of prctl(2).
  */
 export const ISOLATED_PHASES = 4;
-export const ISOLATED_FACTS = 1;
+export const ISOLATED_FACTS = 3;
 
 /** What a sandbox is told after it has been isolated, before it loads the function. */
 export interface SandboxInit {

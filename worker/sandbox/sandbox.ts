@@ -67,6 +67,10 @@ export interface SandboxUsage {
 export interface IsolationFacts {
   /** ABI of the Landlock rules in force; 0 where the kernel has none that is of use. */
   readonly landlockAbi: number;
+  /** Number of its own session keyring; 0 where the kernel has no keys. */
+  readonly sessionKeyring: number;
+  /** Indirect branches of others cannot steer its own, for this process alone; a host may see to that for all instead. */
+  readonly branchSpeculation: 'disabled' | 'as the host';
   /** Digest of the instructions of its system call filter. */
   readonly seccompFilter: string;
 }
@@ -160,8 +164,7 @@ export class Sandbox {
     fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
     const isolated = this.#expect(ChannelKind.ISOLATED).then((payload) => {
       const numbers = readPhases(payload);
-      const [landlockAbi = 0] = numbers.slice(ISOLATED_PHASES);
-      this.isolation = { landlockAbi, seccompFilter: SECCOMP_FILTER.sha256 };
+      this.isolation = readFacts(numbers.slice(ISOLATED_PHASES));
       return numbers.slice(0, ISOLATED_PHASES);
     });
     const ready = this.#expect(ChannelKind.READY).then(() => undefined);
@@ -336,6 +339,22 @@ export class Sandbox {
 
 function readPhases(payload: Buffer): number[] {
   return Array.from({ length: payload.length >> 2 }, (_, phase) => payload.readUInt32LE(phase * 4));
+}
+
+/** PR_SPEC_DISABLE and PR_SPEC_FORCE_DISABLE, prctl(2). */
+const SPECULATION_DISABLED = 4 | 8;
+
+function readFacts([
+  landlockAbi = 0,
+  sessionKeyring = 0,
+  speculation = 0,
+]: readonly number[]): IsolationFacts {
+  return {
+    landlockAbi,
+    sessionKeyring,
+    branchSpeculation: speculation & SPECULATION_DISABLED ? 'disabled' : 'as the host',
+    seccompFilter: SECCOMP_FILTER.sha256,
+  };
 }
 
 /** `exit code 3`, `signal SIGSEGV`: what the record and the trace show. */
