@@ -100,6 +100,10 @@ static int apply_mounts(const struct mount_step *steps, size_t count, struct fai
     if (mount(step->source, step->target, step->type, step->flags, step->options) < 0) {
       return fail(failure, "mount %s on %s", step->source ? step->source : step->type, step->target);
     }
+    // A bind takes its flags only by a remount. Read-only does not keep anybody from writing to a device.
+    const unsigned long seal = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC;
+    if (step->target_kind == MAKE_FILE && mount(NULL, step->target, NULL, seal, NULL) < 0)
+      return fail(failure, "seal %s", step->target);
   }
   return 0;
 }
