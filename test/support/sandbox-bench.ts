@@ -3,7 +3,7 @@
  * For tests that ask what a sandbox is and what is left of it afterwards.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChannelKind } from '#contract/channel.ts';
@@ -35,13 +35,21 @@ export interface BenchSandbox {
   readonly cgroup: Cgroup;
   /** Calls the function with a path; gives status and body. */
   call(path?: string): Promise<{ status: number; text: string }>;
+  /** All that has come out of it so far: frames and output. */
+  said(): string;
   /** Ends it and waits until nothing of it is left. */
   end(): Promise<void>;
 }
 
+export interface StartOptions {
+  /** The function's environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly pids?: number;
+}
+
 export class SandboxBench {
   readonly zygote: Zygote;
-  /** Directory of the code. */
+  /** Where the code of its functions is, on the host. */
   readonly store: string;
   readonly #slots = new Slots();
   readonly #driver = detectCgroups();
@@ -52,11 +60,12 @@ export class SandboxBench {
     this.store = store;
   }
 
-  static async open(runtime: Runtime = 'node26'): Promise<SandboxBench> {
+  /** `image`: the root of another image than the runtime's. */
+  static async open(runtime: Runtime = 'node26', image?: string): Promise<SandboxBench> {
     const state = process.env['OFFSHOOT_STATE'];
     if (!state) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
     const store = await mkdtemp(join(tmpdir(), 'offshoot-store-'));
-    const zygote = new Zygote({ image: join(state, 'images', runtime), store, ...ownRanges() });
+    const zygote = new Zygote({ image: image ?? join(state, 'images', runtime), store, ...ownRanges() });
     await zygote.ready;
     return new SandboxBench(zygote, store);
   }
@@ -71,12 +80,19 @@ export class SandboxBench {
     return name;
   }
 
+  /** Stores what is in a directory, links and modes as they are; gives the name that start() takes. */
+  async addDirectory(source: string): Promise<string> {
+    const name = `code-${this.#codes++}`;
+    await cp(source, join(this.store, name), { recursive: true, verbatimSymlinks: true });
+    return name;
+  }
+
   /**
    * `prepareFirst`: the sandbox learns its function only when it is prepared, as those of the pool do. Otherwise it is
    * told at once, and goes on without waiting for the worker.
    */
-  async start(code: string, prepareFirst = false): Promise<BenchSandbox> {
-    const limits = { memoryMb: 128, cpu: 1, pids: 64 };
+  async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
+    const limits = { memoryMb: 128, cpu: 1, pids: options.pids ?? 64 };
     const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
     const slot = this.#slots.take();
     const start = performance.now();
@@ -92,10 +108,20 @@ export class SandboxBench {
       name: 'test',
       version: 1,
       entry: 'index.mjs',
-      env: {},
+      env: options.env ?? {},
       memory: 128,
       timeout: 30,
       concurrency: 1,
+    };
+    let said = '';
+    const hear = (bytes: Buffer): void => {
+      said += bytes.toString('latin1');
+    };
+    sandbox.onUnclaimed = {
+      begun: () => undefined,
+      withdrawn: () => undefined,
+      frame: (_, payload) => hear(payload),
+      output: (_, bytes) => hear(bytes),
     };
     if (prepareFirst) await sandbox.prepared;
     const { isolated, ready } = sandbox.specialise(code, 'test', init);
@@ -114,7 +140,8 @@ export class SandboxBench {
       timings,
       sandbox,
       cgroup,
-      call: (path = '/') => call(sandbox, path),
+      call: (path = '/') => call(sandbox, path, hear),
+      said: () => said,
       end: async () => {
         sandbox.kill();
         await sandbox.ended;
@@ -129,7 +156,11 @@ export class SandboxBench {
   }
 }
 
-function call(sandbox: Sandbox, path: string): Promise<{ status: number; text: string }> {
+function call(
+  sandbox: Sandbox,
+  path: string,
+  hear: (bytes: Buffer) => void,
+): Promise<{ status: number; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
   const request = encodePayload(
     { kind: 'http', method: 'GET', url: `http://test${path}`, headers: [] },
@@ -138,6 +169,7 @@ function call(sandbox: Sandbox, path: string): Promise<{ status: number; text: s
   const context = { id: 'test', remainingMs: 30_000, traceparent: '' };
   const handle = sandbox.invoke(context, request, {
     frame: (kind, payload) => {
+      hear(payload);
       if (kind === ChannelKind.RESULT) {
         const { meta, body } = decodePayload(payload);
         resolve({ status: (meta as ResponseMeta).status, text: body.toString() });
@@ -145,7 +177,7 @@ function call(sandbox: Sandbox, path: string): Promise<{ status: number; text: s
       if (kind === ChannelKind.FAILED) reject(new Error(payload.toString()));
       if (kind === ChannelKind.SETTLED) sandbox.release(handle);
     },
-    output: () => undefined,
+    output: (_, bytes) => hear(bytes),
     begun: () => undefined,
     withdrawn: () => undefined,
   });

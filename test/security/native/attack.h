@@ -1,0 +1,45 @@
+// What the attacks share. An attack tries things and tells what came of each; whether that is a breach is for
+// the test outside to judge, because a program that was taken over would not judge itself.
+#pragma once
+
+#include <errno.h>
+#include <stdio.h>
+
+struct attack {
+  // Where the attempts are told, one JSON object a line.
+  FILE *out;
+  int argc;
+  char **argv;
+};
+
+// An attempt that ended with `result`; negative is failure, and `error` is then errno.
+void told(const struct attack *attack, const char *call, long result, int error);
+// A fact that the test compares.
+void fact(const struct attack *attack, const char *call, const char *value);
+void fact_number(const struct attack *attack, const char *call, long value);
+// Runs `work` in a child process, because it may not survive: tells its result, errno or the signal that
+// ended it.
+void in_child(const struct attack *attack, const char *call, long (*work)(const void *),
+              const void *argument);
+
+long write_to(const char *path, const char *text);
+// The content of a small file as a fact, or the failure to read it.
+void tell_file(const struct attack *attack, const char *path);
+void tell_link(const struct attack *attack, const char *path);
+
+#define TRY(attack, call, expression)                                                                        \
+  do {                                                                                                       \
+    errno = 0;                                                                                               \
+    long result_ = (long)(expression);                                                                       \
+    told(attack, call, result_, errno);                                                                      \
+  } while (0)
+
+struct scenario {
+  const char *id;
+  void (*run)(const struct attack *attack);
+};
+// Ended by an entry without an id.
+extern const struct scenario process_scenarios[], file_scenarios[], call_scenarios[], memory_scenarios[];
+
+// Runs the scenario of that id; -1 when there is none.
+int attack_run(const char *id, const struct attack *attack);

@@ -1,0 +1,36 @@
+/**
+ * A scenario tries one thing and gives what it got that it should not have got: nothing, when the isolation holds. The
+ * same function is the test of the product and the control of a build that lacks a layer.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { AttackBench } from './attack-bench.ts';
+
+export interface Scenario {
+  /** `name: what was tried and what must come of it`. */
+  readonly title: string;
+  /** `skip` ends the scenario, with what the host lacks. */
+  run(bench: AttackBench, skip: (reason: string) => never): Promise<string[]>;
+  readonly timeoutMs?: number;
+  /** Why it does not hold; it is then shown as a known gap, and the test turns red when it begins to hold. */
+  readonly knownGap?: string;
+}
+
+/** A test for each scenario, on one bench, named by its id. */
+export function scenarioTests(family: string, scenarios: Readonly<Record<string, Scenario>>): void {
+  describe(family, () => {
+    let bench: AttackBench;
+    beforeAll(async () => {
+      bench = await AttackBench.open();
+    });
+    afterAll(() => bench.close());
+
+    for (const [id, scenario] of Object.entries(scenarios)) {
+      const { title, timeoutMs = 30_000, knownGap } = scenario;
+      const options = { timeout: timeoutMs, fails: knownGap !== undefined };
+      test(`${id} ${title}${knownGap ? ` (known gap: ${knownGap})` : ''}`, options, async (context) => {
+        const got = await scenario.run(bench, (reason) => context.skip(reason));
+        expect([...got, ...(await bench.breaches())]).toEqual([]);
+      });
+    }
+  });
+}
