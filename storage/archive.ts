@@ -110,7 +110,7 @@ interface Visitor {
 async function walk(source: Readable, limits: ArchiveLimits, visitor: Visitor): Promise<void> {
   const extract = tar.extract();
   const budget = new Budget(limits);
-  const paths = new Paths();
+  const paths = new Paths(limits.entries);
   const giveUp = new AbortController();
   let failure: { readonly error: unknown } | undefined;
   const failed = (error: unknown): void => {
@@ -231,6 +231,15 @@ class Paths {
   readonly #directories = new Set<string>(['.']);
   /** Directories that had an entry of their own, as opposed to those that a file implied. */
   readonly #named = new Set<string>();
+  readonly #maxDirectories: number;
+
+  /**
+   * A path of a kilobyte implies five hundred directories, which cost an inode and memory each but have no entry that would
+   * be counted: twenty thousand such paths would be ten million.
+   */
+  constructor(maxDirectories: number) {
+    this.#maxDirectories = maxDirectories;
+  }
 
   addFile(path: string): string {
     if (this.#files.has(path) || this.#directories.has(path))
@@ -252,6 +261,12 @@ class Paths {
     for (let parent = dirname(path); !this.#directories.has(parent); parent = dirname(parent)) {
       if (this.#files.has(parent)) throw bad(`"${shown(parent)}" is both a file and a directory`);
       this.#directories.add(parent);
+      if (this.#directories.size > this.#maxDirectories) {
+        throw tooLarge(
+          `the archive has files in more than ${this.#maxDirectories} directories`,
+          this.#maxDirectories,
+        );
+      }
     }
   }
 }
