@@ -14,7 +14,7 @@
  * The numbers are also generated into a C header, because the first frames are read and written before JavaScript runs.
  */
 export const ChannelKind = {
-  /** worker → sandbox, read in C: SPECIALISE_BYTES of fixed layout (digest of the code, host name, entry of the store). */
+  /** worker → sandbox, read in C: SPECIALISE_BYTES of fixed layout (directory of the code, host name, limits). */
   SPECIALISE: 1,
   /** worker → sandbox: JSON SandboxInit. */
   INIT: 2,
@@ -58,10 +58,14 @@ export const MAX_PIECE_BYTES = 256 * 1024;
 /** Longest frame that a worker accepts of a sandbox: a piece, and the meta part of a response. */
 export const MAX_SANDBOX_FRAME_BYTES = MAX_PIECE_BYTES + 256 * 1024;
 
-/** SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded). */
+/**
+ * SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded), then u32 each: MB of
+ * /tmp, inodes of /tmp, open files of a process.
+ */
 export const SPECIALISE_CODE_BYTES = 80;
 export const SPECIALISE_HOSTNAME_BYTES = 64;
-export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTES;
+export const SPECIALISE_LIMITS = 3;
+export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTES + 4 * SPECIALISE_LIMITS;
 
 /**
  * ISOLATED: microseconds of so many phases of the isolation, then so many facts of what is in force: the ABI of

@@ -54,6 +54,8 @@ export const RunReport = z.object({
   coldReason: ColdReason.optional(),
   timings: Timings,
   usage: Usage.optional(),
+  /** Processes and threads that the kernel refused the sandbox since its last run, when `pids` was reached. */
+  pidsRefused: z.number().optional(),
   logBytes: z.number(),
   logBytesDropped: z.number(),
 });

@@ -9,8 +9,8 @@ export const MAX_UNPACKED_BYTES = 250 * 1024 * 1024;
 export const MAX_ARCHIVE_ENTRIES = 20_000;
 export const MAX_PATH_BYTES = 1_024;
 
-/** Log text kept of one invocation, and of one line; what is over is cut, and the record says how much. */
-export const MAX_LOG_BYTES = 256 * 1024;
+/** Log text kept of one line, and of one invocation (`logSize`); what is over is cut, and the record says how much. */
+export const DEFAULT_LOG_BYTES = 256 * 1024;
 export const MAX_LOG_LINE_BYTES = 16 * 1024;
 
 /** A streamed response may have this much on its way before the worker waits for the gateway to catch up. */

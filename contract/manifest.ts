@@ -42,6 +42,51 @@ export const Manifest = z.strictObject({
     .max(600)
     .default(10)
     .describe('Seconds of wall time in which the module must have loaded.'),
+  cpuTime: z
+    .number()
+    .min(0.05)
+    .max(86_400)
+    .optional()
+    .describe(
+      'Seconds of processor time that one run may use, all processes of its sandbox together. Without it, timeout times cpu is the bound.',
+    ),
+  // 16 leaves a Node process with its threads and a few children.
+  pids: z
+    .int()
+    .min(16)
+    .max(4_096)
+    .default(128)
+    .describe('Processes and threads that a sandbox may have at the same time.'),
+  openFiles: z
+    .int()
+    .min(64)
+    .max(16_384)
+    .default(1_024)
+    .describe('File descriptors that each process may have open.'),
+  tmpSize: z
+    .int()
+    .min(1)
+    .max(32_768)
+    .default(64)
+    .describe('Size of /tmp in MB. What is in it counts as memory as well.'),
+  tmpFiles: z
+    .int()
+    .min(64)
+    .max(1_048_576)
+    .default(16_384)
+    .describe('Files and directories (inodes) that fit in /tmp.'),
+  responseSize: z
+    .int()
+    .min(1)
+    .max(65_536)
+    .default(100)
+    .describe('MB that one response may have, streamed or not.'),
+  logSize: z
+    .int()
+    .min(1)
+    .max(1_024)
+    .default(256)
+    .describe('KB of output that are kept of one invocation; the rest is counted and cut.'),
   concurrency: z
     .int()
     .min(1)

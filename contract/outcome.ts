@@ -11,7 +11,9 @@ export const Outcome = z.enum([
   'load_error',
   'load_timeout',
   'timeout',
+  'cpu_limit',
   'out_of_memory',
+  'pids_limit',
   'exited',
   'crashed',
   'response_too_large',
@@ -87,6 +89,14 @@ export const OUTCOMES = {
     meaning: 'the function did not finish within its time limit and was killed',
     next: 'raise "timeout" in offshoot.json, or make it faster',
   },
+  cpu_limit: {
+    status: 504,
+    fault: 'user',
+    neverStarted: false,
+    sandboxEnds: true,
+    meaning: 'the function used more processor time than its limit and was killed',
+    next: 'raise "cpuTime" in offshoot.json, or do less in one run',
+  },
   out_of_memory: {
     status: 502,
     fault: 'user',
@@ -94,6 +104,15 @@ export const OUTCOMES = {
     sandboxEnds: true,
     meaning: 'the function used more memory than its limit and was killed',
     next: 'raise "memory" in offshoot.json',
+  },
+  pids_limit: {
+    status: 502,
+    fault: 'user',
+    neverStarted: false,
+    // It may have failed by itself, or live on as half of a process tree.
+    sandboxEnds: true,
+    meaning: 'the function failed because it may not have more processes and threads',
+    next: 'raise "pids" in offshoot.json, or start fewer processes and threads',
   },
   exited: {
     status: 502,
@@ -116,8 +135,8 @@ export const OUTCOMES = {
     fault: 'user',
     neverStarted: false,
     sandboxEnds: true,
-    meaning: 'the function sent a larger response than the platform accepts in one piece',
-    next: 'stream the response, or raise OFFSHOOT_MAX_BODY_BYTES on gateway and worker',
+    meaning: 'the function sent a larger response than its limit and was killed',
+    next: 'raise "responseSize" in offshoot.json, or answer with less',
   },
   cancelled: {
     status: 499,

@@ -35,10 +35,10 @@ const Env = z.object({
   /** Forks and minutes after which a zygote is replaced: forks of one share their address layout and hash seed. */
   OFFSHOOT_ZYGOTE_FORKS: z.coerce.number().int().min(1).default(10_000),
   OFFSHOOT_ZYGOTE_MINUTES: z.coerce.number().min(1).default(360),
-  /** Processes and threads of one sandbox. */
-  OFFSHOOT_SANDBOX_PIDS: z.coerce.number().int().min(8).default(128),
-  /** MB of writable file system of one sandbox (and as much again in /tmp); it counts as its memory. */
-  OFFSHOOT_SCRATCH_MB: z.coerce.number().int().min(1).default(512),
+  /** Processes and threads of one sandbox at most, whatever its function asks for. */
+  OFFSHOOT_SANDBOX_PIDS: z.coerce.number().int().min(16).default(1_024),
+  /** MB of /tmp of one sandbox at most, whatever its function asks for. */
+  OFFSHOOT_SCRATCH_MB: z.coerce.number().int().min(1).default(4_096),
 });
 export type Env = z.infer<typeof Env>;
 

@@ -3,6 +3,8 @@ import type { FunctionError, RunReport, Usage } from '#contract/invocation.ts';
 import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { encodePayload } from '#contract/payload.ts';
+import type { CpuClock } from './cpu-clock.ts';
+import { blamePids } from './exit-cause.ts';
 import type { Functions, LoadedVersion } from './functions.ts';
 import { InvocationLog } from './invocation-log.ts';
 import { log } from './log.ts';
@@ -17,11 +19,15 @@ export interface ExecuteDeps {
   readonly workerId: string;
   readonly functions: Functions;
   readonly pool: Pool;
+  readonly cpuClock: CpuClock;
   /** Connection of the replies; logs go the same way, ahead of them. */
   readonly redis: Redis;
   /** Pushes a frame to the gateway that waits. */
   readonly reply: (gateway: string, frame: Buffer) => void;
 }
+
+const KB = 1024;
+const MB = 1024 * KB;
 
 const LOADED = encodePayload({ status: 204, headers: [] }, new Uint8Array(0));
 
@@ -49,6 +55,7 @@ export class Execution {
       if (!version)
         return this.#fail('platform_error', { name: 'Error', message: `version ${number} does not exist` });
 
+      this.#log.maxBytes = version.manifest.logSize * KB;
       const lease = await this.#acquire(version);
       if (this.#cancelled) return this.#fail('cancelled');
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
@@ -63,7 +70,15 @@ export class Execution {
       const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.usageOfRun().memoryPeak };
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
-      this.#answer(kind, end.outcome, { ...end, usage }, end.payload);
+      const pidsRefused = lease.sandbox.takePidsRefused();
+      const outcome = blamePids(
+        end.outcome,
+        pidsRefused,
+        end.error && `${end.error.name} ${end.error.message}`,
+      );
+      this.#answer(kind, outcome, { ...end, usage, pidsRefused }, end.payload);
+      // What it has left behind holds the processes that the next run would need.
+      if (outcome === 'pids_limit') lease.sandbox.spent = true;
       await run.settled;
       this.#log.flush();
     } catch (error) {
@@ -86,8 +101,14 @@ export class Execution {
       head: (head: Buffer) => this.#send(LaneKind.HEAD, undefined, head),
       chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
     };
-    const timeoutMs = version.manifest.timeout * 1000;
-    const run = new Run({ lease, call: this.#call, timeoutMs, payload, log: this.#log, target });
+    const { timeout, responseSize, cpuTime, cpu } = version.manifest;
+    const limits = {
+      timeoutMs: timeout * 1000,
+      responseBytes: responseSize * MB,
+      ...(cpuTime !== undefined && { cpu: { limitMs: cpuTime * 1000, cores: cpu } }),
+    };
+    const { cpuClock } = this.#deps;
+    const run = new Run({ lease, call: this.#call, limits, cpuClock, payload, log: this.#log, target });
     this.#run = run;
     return run;
   }
@@ -133,7 +154,12 @@ export class Execution {
   #answer(
     kind: LaneKind,
     outcome: Outcome,
-    facts: { error?: FunctionError | undefined; exitCause?: string | undefined; usage?: Usage },
+    facts: {
+      error?: FunctionError | undefined;
+      exitCause?: string | undefined;
+      usage?: Usage;
+      pidsRefused?: number;
+    },
     payload?: Buffer,
   ): void {
     this.#log.flush(true);
@@ -154,6 +180,7 @@ export class Execution {
       ...(facts.error && { error: facts.error }),
       ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
       ...(facts.usage && { usage: facts.usage }),
+      ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
       ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
     };

@@ -5,7 +5,7 @@
 import type { Redis } from 'ioredis';
 import { LogLevel, type LogLine } from '#contract/invocation.ts';
 import { keys, LOG_STREAM_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
-import { MAX_LOG_BYTES, MAX_LOG_LINE_BYTES } from '#contract/limits.ts';
+import { DEFAULT_LOG_BYTES, MAX_LOG_LINE_BYTES } from '#contract/limits.ts';
 
 /** Output as it came, not yet cut into lines. */
 export type LogText = LogLine;
@@ -35,6 +35,8 @@ export class InvocationLog {
   /** Bytes kept, and bytes cut. */
   bytes = 0;
   dropped = 0;
+  /** Bytes that are kept; the function's own limit, as soon as it is known. */
+  maxBytes = DEFAULT_LOG_BYTES;
 
   /** `redis`: the connection that replies go out on, so that a log is there before the answer is. */
   constructor(redis: Redis, target: LogTarget) {
@@ -43,7 +45,7 @@ export class InvocationLog {
   }
 
   add({ time, level, text }: LogText): void {
-    if (this.bytes >= MAX_LOG_BYTES) {
+    if (this.bytes >= this.maxBytes) {
       this.dropped += Buffer.byteLength(text);
       return;
     }
@@ -55,7 +57,7 @@ export class InvocationLog {
   #addLine(line: LogLine): void {
     let { text } = line;
     const size = Buffer.byteLength(text);
-    const room = Math.min(MAX_LOG_LINE_BYTES, MAX_LOG_BYTES - this.bytes);
+    const room = Math.min(MAX_LOG_LINE_BYTES, this.maxBytes - this.bytes);
     if (size > room) {
       text = Buffer.from(text).subarray(0, Math.max(0, room)).toString('utf8');
       this.dropped += size - Math.max(0, room);
@@ -70,7 +72,7 @@ export class InvocationLog {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (final && this.dropped > 0) {
-      const text = `${this.dropped} bytes of output were cut: an invocation keeps ${MAX_LOG_BYTES}, a line ${MAX_LOG_LINE_BYTES}`;
+      const text = `${this.dropped} bytes of output were cut: an invocation keeps ${this.maxBytes} ("logSize"), a line ${MAX_LOG_LINE_BYTES}`;
       this.#lines.push({ time: Date.now(), level: 'platform', text });
     }
     if (this.#lines.length === 0) return;

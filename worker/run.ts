@@ -6,6 +6,8 @@ import { ChannelKind, type FailedReport } from '#contract/channel.ts';
 import type { FunctionError } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
+import type { CpuClock } from './cpu-clock.ts';
+import { whyEnded } from './exit-cause.ts';
 import type { Lease } from './pool/function-pool.ts';
 import { readLogFrame, type InvocationLog } from './invocation-log.ts';
 import { describeExit, type InvocationSink, type Sandbox } from './sandbox/sandbox.ts';
@@ -22,10 +24,19 @@ export interface RunEnd {
   readonly streamed: boolean;
 }
 
+/** What ends a run that does not end by itself. */
+export interface RunLimits {
+  readonly timeoutMs: number;
+  readonly responseBytes: number;
+  /** Processor time. Other runs of the same sandbox count as well: nobody can tell whose time it was. */
+  readonly cpu?: { readonly limitMs: number; readonly cores: number };
+}
+
 export interface RunParts {
   readonly lease: Pick<Lease, 'sandbox' | 'shared' | 'begin'>;
   readonly call: Pick<CallHeader, 'id' | 'traceparent' | 'tracestate'>;
-  readonly timeoutMs: number;
+  readonly limits: RunLimits;
+  readonly cpuClock: CpuClock;
   readonly payload: Buffer;
   readonly log: InvocationLog;
   readonly target: StreamTarget;
@@ -39,6 +50,16 @@ export interface StreamTarget {
 
 const MAX_ERROR_TEXT = 16 * 1024;
 
+/** Why a run is ended before it has ended itself. */
+type StopReason = 'timeout' | 'cpu_limit' | 'cancelled' | 'response_too_large';
+
+const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
+  timeout: 'the time limit is over',
+  cpu_limit: 'the processor time is used up',
+  cancelled: 'the invocation was cancelled',
+  response_too_large: 'the response was larger than its limit',
+};
+
 export class Run implements InvocationSink {
   /** Settles with the answer, or with why there is none. */
   readonly ended: Promise<RunEnd>;
@@ -48,13 +69,16 @@ export class Run implements InvocationSink {
   readonly #log: InvocationLog;
   readonly #target: StreamTarget;
   readonly #handle: number;
-  readonly #timeoutMs: number;
+  readonly #limits: RunLimits;
+  readonly #cpuClock: CpuClock;
   readonly #onBegin: () => void;
   /** Runs from the begin of the code, not from its handing over. */
   #clock: NodeJS.Timeout | undefined;
+  #stopCpuClock: (() => void) | undefined;
   #begunAt: number | undefined;
   #cpuAtBegin = 0;
-  #killedFor: 'timeout' | 'cancelled' | 'response_too_large' | undefined;
+  #responseBytes = 0;
+  #killedFor: StopReason | undefined;
   #streamed = false;
   #uncredited = 0;
   #done = false;
@@ -63,12 +87,13 @@ export class Run implements InvocationSink {
   #end: (end: RunEnd) => void = () => undefined;
   #settle: () => void = () => undefined;
 
-  constructor({ lease, call, timeoutMs, payload, log, target }: RunParts) {
+  constructor({ lease, call, limits, cpuClock, payload, log, target }: RunParts) {
     const { sandbox } = lease;
     this.#sandbox = sandbox;
     this.#log = log;
     this.#target = target;
-    this.#timeoutMs = timeoutMs;
+    this.#limits = limits;
+    this.#cpuClock = cpuClock;
     this.#onBegin = lease.begin;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -79,7 +104,7 @@ export class Run implements InvocationSink {
     const { id, traceparent, tracestate } = call;
     const context = {
       id,
-      remainingMs: timeoutMs,
+      remainingMs: limits.timeoutMs,
       traceparent,
       ...(tracestate !== undefined && { tracestate }),
     };
@@ -107,7 +132,12 @@ export class Run implements InvocationSink {
   begun(): void {
     this.#begunAt = performance.now();
     this.#cpuAtBegin = this.#sandbox.cpuMs();
-    this.#clock = setTimeout(() => this.#stop('timeout'), this.#timeoutMs);
+    const { timeoutMs, cpu } = this.#limits;
+    this.#clock = setTimeout(() => this.#stop('timeout'), timeoutMs);
+    if (cpu) {
+      const onLimit = (): void => this.#stop('cpu_limit');
+      this.#stopCpuClock = this.#cpuClock.watch({ ...cpu, cpuMs: () => this.cpuMs(), onLimit });
+    }
     this.#onBegin();
   }
 
@@ -135,6 +165,7 @@ export class Run implements InvocationSink {
       case ChannelKind.HEAD:
         if (this.#done || this.#streamed) return;
         this.#streamed = true;
+        this.#responseBytes = payload.length;
         return this.#target.head(payload);
       case ChannelKind.CHUNK:
         return this.#passOn(payload);
@@ -162,16 +193,18 @@ export class Run implements InvocationSink {
 
   #passOn(bytes: Buffer): void {
     if (this.#done || !this.#streamed) return;
+    this.#responseBytes += bytes.length;
+    if (this.#responseBytes > this.#limits.responseBytes) return this.#stop('response_too_large');
     this.#uncredited += bytes.length;
     this.#sandbox.addUncredited(bytes.length);
     this.#target.chunk(bytes);
   }
 
-  #stop(reason: 'timeout' | 'cancelled'): void {
+  #stop(reason: StopReason): void {
     if (this.#killedFor) return;
     this.#killedFor = reason;
     if (this.#done) {
-      const text = `work left to waitUntil() was ended: ${reason === 'timeout' ? 'the time limit is over' : 'the invocation was cancelled'}`;
+      const text = `work left to waitUntil() was ended: ${STOP_TEXTS[reason]}`;
       this.#log.add({ time: Date.now(), level: 'platform', text });
     }
     this.#sandbox.kill();
@@ -189,16 +222,7 @@ export class Run implements InvocationSink {
     const { exit } = this.#sandbox;
     if (exit && !this.#done) {
       const exitCause = describeExit(exit);
-      // The kernel ends a whole cgroup for memory by the same signal that we use, so its counter is asked first.
-      const outcome =
-        this.#killedFor ??
-        (this.#sandbox.usage().oomKills > 0
-          ? 'out_of_memory'
-          : exit.zygoteLost
-            ? 'platform_error'
-            : exit.signal
-              ? 'crashed'
-              : 'exited');
+      const outcome = this.#killedFor ?? whyEnded(exit, this.#sandbox.usage().oomKills);
       this.#finish({ outcome, exitCause, streamed: this.#streamed });
     }
     this.#close();
@@ -206,6 +230,7 @@ export class Run implements InvocationSink {
 
   #close(): void {
     clearTimeout(this.#clock);
+    this.#stopCpuClock?.();
     this.#sandbox.release(this.#handle);
     if (this.#uncredited > 0) this.#sandbox.credit(this.#uncredited);
     this.#uncredited = 0;

@@ -8,6 +8,7 @@ import { connectRedis } from '#storage/redis.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
+import { CpuClock } from './cpu-clock.ts';
 import type { Env } from './env.ts';
 import { Functions } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -48,8 +49,8 @@ export function createWorker(env: Env): Worker {
     memoryReserveMb: env.OFFSHOOT_MEMORY_RESERVE_MB,
     factory: new SandboxFactory({
       cgroups,
-      pids: env.OFFSHOOT_SANDBOX_PIDS,
-      scratchMb: env.OFFSHOOT_SCRATCH_MB,
+      maxPids: env.OFFSHOOT_SANDBOX_PIDS,
+      maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
     }),
     zygotes,
     code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
@@ -59,6 +60,7 @@ export function createWorker(env: Env): Worker {
     capacity: env.OFFSHOOT_CAPACITY,
     functions: new Functions(commands),
     pool,
+    cpuClock: new CpuClock(),
     redis: replies,
     writer: new LaneWriter(replies),
     lanes: connect('blocking'),

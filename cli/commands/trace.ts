@@ -81,6 +81,9 @@ function facts(detail: InvocationDetail): [string, string][] {
     if (cpu >= 0) rows.push(['cpu', milliseconds(cpu)]);
     if (memoryPeak >= 0) rows.push(['memory', `${bytes(memoryPeak)} at its peak`]);
   }
+  if (report?.pidsRefused !== undefined) {
+    rows.push(['pids', `${report.pidsRefused} processes or threads were refused ("pids" in offshoot.json)`]);
+  }
   if (report?.exitCause !== undefined) rows.push(['ended by', defuse(report.exitCause)]);
   if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
   if (report && report.logBytesDropped > 0) {

@@ -22,6 +22,8 @@ export interface Cgroup {
   memoryPeak(): number;
   /** Processes of it that the kernel has killed for memory. */
   oomKills(): number;
+  /** Processes and threads that the kernel has refused because of `pids`. */
+  pidsRefused(): number;
   /** Processes in it now, as the host numbers them. */
   pids(): number[];
   /** Removes the directories, once the processes are gone. Tries again later while the kernel still counts some. */

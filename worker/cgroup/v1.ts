@@ -1,5 +1,5 @@
 /** cgroup v1: a directory in each of cpu, cpuacct, memory and pids. See cgroups(7) and the kernel's cgroup-v1 documents. */
-import { closeSync, existsSync, mkdirSync, openSync, realpathSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, realpathSync } from 'node:fs';
 import { native } from '../sandbox/native.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
 import {
@@ -52,6 +52,7 @@ class CgroupV1 implements Cgroup {
   readonly #directories: Record<Controller, string>;
   readonly #cpuFd: number;
   readonly #memoryFd: number;
+  readonly #pidsFd: number;
   #memoryLimit = 0;
 
   constructor(directories: Record<Controller, string>, limits: CgroupLimits) {
@@ -65,6 +66,7 @@ class CgroupV1 implements Cgroup {
     this.joinFds = distinct.map((directory) => openForJoining(`${directory}/tasks`));
     this.#cpuFd = openSync(`${directories.cpuacct}/cpuacct.usage`, 'r');
     this.#memoryFd = openSync(`${directories.memory}/memory.max_usage_in_bytes`, 'r');
+    this.#pidsFd = openSync(`${directories.pids}/pids.events`, 'r');
   }
 
   closeJoinFds(): void {
@@ -97,14 +99,17 @@ class CgroupV1 implements Cgroup {
     return readKeyed(`${this.#directories.memory}/memory.oom_control`, 'oom_kill');
   }
 
+  pidsRefused(): number {
+    return native.readCounter(this.#pidsFd);
+  }
+
   pids(): number[] {
     return readPids(this.#directories.pids);
   }
 
   async remove(): Promise<void> {
     this.closeJoinFds();
-    closeSync(this.#cpuFd);
-    closeSync(this.#memoryFd);
+    closeAll([this.#cpuFd, this.#memoryFd, this.#pidsFd]);
     await removeWhenEmpty([...new Set(Object.values(this.#directories))]);
   }
 }

@@ -1,5 +1,5 @@
 /** cgroup v2: one directory for all controllers. See the kernel's Documentation/admin-guide/cgroup-v2.rst. */
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync } from 'node:fs';
 import { native } from '../sandbox/native.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
 import {
@@ -47,6 +47,7 @@ class CgroupV2 implements Cgroup {
   readonly #directory: string;
   readonly #cpuFd: number;
   readonly #memoryFd: number;
+  readonly #pidsFd: number;
 
   constructor(directory: string, limits: CgroupLimits) {
     this.#directory = directory;
@@ -59,6 +60,7 @@ class CgroupV2 implements Cgroup {
     // memory.peak came with Linux 5.19; the current figure is the next best.
     const peak = existsSync(`${directory}/memory.peak`) ? 'memory.peak' : 'memory.current';
     this.#memoryFd = openSync(`${directory}/${peak}`, 'r');
+    this.#pidsFd = openSync(`${directory}/pids.events`, 'r');
   }
 
   closeJoinFds(): void {
@@ -83,14 +85,17 @@ class CgroupV2 implements Cgroup {
     return readKeyed(`${this.#directory}/memory.events`, 'oom_kill');
   }
 
+  pidsRefused(): number {
+    return native.readCounter(this.#pidsFd);
+  }
+
   pids(): number[] {
     return readPids(this.#directory);
   }
 
   async remove(): Promise<void> {
     this.closeJoinFds();
-    closeSync(this.#cpuFd);
-    closeSync(this.#memoryFd);
+    closeAll([this.#cpuFd, this.#memoryFd, this.#pidsFd]);
     await removeWhenEmpty([this.#directory]);
   }
 }

@@ -48,7 +48,6 @@
 // The id that a function sees itself under; every sandbox maps it to another id of the host.
 #define INNER_ID 1000
 #define SCRATCH_INODES "16384"
-#define OPEN_FILES 1024
 #define LOCKED_BYTES (64 * 1024)
 #define PENDING_SIGNALS 1024
 
@@ -142,8 +141,10 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
   return 0;
 }
 
+_Static_assert(sizeof(struct sandbox_limits) == 4 * SPECIALISE_LIMITS, "the layout of contract/channel.ts");
+
 int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
-                           struct failure *failure) {
+                           struct sandbox_limits *limits, struct failure *failure) {
   unsigned char frame[CHANNEL_PREFIX_BYTES + SPECIALISE_BYTES];
   int got = read_exactly(order->channel, frame, sizeof frame, failure);
   if (got <= 0) return got;
@@ -152,6 +153,7 @@ int sandbox_await_function(const struct sandbox_order *order, char *code, char *
     return fail(failure, "expected SPECIALISE, got frame kind %d", frame[4]);
   memcpy(code, frame + CHANNEL_PREFIX_BYTES, SPECIALISE_CODE_BYTES);
   memcpy(hostname, frame + CHANNEL_PREFIX_BYTES + SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES);
+  memcpy(limits, frame + CHANNEL_PREFIX_BYTES + SPECIALISE_BYTES - sizeof *limits, sizeof *limits);
   code[SPECIALISE_CODE_BYTES - 1] = hostname[SPECIALISE_HOSTNAME_BYTES - 1] = '\0';
   // One component: a name with a slash or dots could leave the store.
   if (code[0] == '\0' || code[0] == '.' || strchr(code, '/'))
@@ -166,6 +168,20 @@ static int mount_code(const char *code, struct failure *failure) {
   // A bind takes its flags only by a remount.
   if (mount(NULL, ROOT "/var/task", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
     return fail(failure, "seal code %s", source);
+  return 0;
+}
+
+// A sandbox is prepared before anybody knows how much its function may write; a tmpfs that is as good as
+// empty takes another size at any time. Both are limited: beside /tmp an image may have other directories
+// that everybody may write to, such as /var/tmp.
+static int resize_writable(const struct sandbox_limits *limits, struct failure *failure) {
+  char options[64];
+  snprintf(options, sizeof options, "size=%um,nr_inodes=%u", limits->tmp_mb, limits->tmp_inodes);
+  // A remount sets all flags anew, so those of the first mount are said again.
+  if (mount(NULL, SCRATCH, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, options) < 0)
+    return fail(failure, "limit " SCRATCH " to %s", options);
+  if (mount(NULL, ROOT "/tmp", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+    return fail(failure, "limit /tmp to %s", options);
   return 0;
 }
 
@@ -249,14 +265,19 @@ static uint32_t restrict_speculation(void) {
 //   RLIMIT_STACK     a stack is memory of the cgroup as any other
 //   RLIMIT_AS        V8 reserves much more than it uses
 //   RLIMIT_NPROC     counts an id, which is the sandbox's own; pids.max counts the sandbox
-static int limit_resources(struct failure *failure) {
+static int limit_resources(const struct sandbox_limits *asked, struct failure *failure) {
+  // Nobody without power over the host may raise a hard limit: where the host gives fewer files than asked
+  // for, that is the limit.
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) < 0) return fail(failure, "read the limit of open files");
+  if (files.rlim_max > asked->open_files) files.rlim_max = asked->open_files;
   const struct {
     int resource;
     rlim_t value;
     const char *name;
   } limits[] = {
       {RLIMIT_CORE, 0, "core files"},
-      {RLIMIT_NOFILE, OPEN_FILES, "open files"},
+      {RLIMIT_NOFILE, files.rlim_max, "open files"},
       {RLIMIT_MEMLOCK, LOCKED_BYTES, "locked memory"},
       {RLIMIT_MSGQUEUE, 0, "message queues"},
       // Queued signals and timers live in kernel memory, counted for the id.
@@ -290,10 +311,12 @@ static int drop_privileges(struct failure *failure) {
 }
 
 int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
-                    const char *code, const char *hostname, int (*loop_fork)(void *), void *loop,
-                    struct failure *failure) {
+                    const char *code, const char *hostname, const struct sandbox_limits *limits,
+                    int (*loop_fork)(void *), void *loop, struct failure *failure) {
   uint64_t start = now_us();
   if (mount_code(code, failure) < 0) return -1;
+  // While this process is still root of the namespace that owns the mounts.
+  if (resize_writable(limits, failure) < 0) return -1;
   // Needs power over the uts namespace, which ends with the change of identity.
   if (sethostname(hostname, strlen(hostname)) < 0) return fail(failure, "set host name");
   if (enter_root(failure) < 0) return -1;
@@ -308,7 +331,7 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   if (renew_descriptors(order, inherited, failure) < 0) return -1;
   errno = 0;
   if (loop_fork(loop) != 0) return fail(failure, "renew the event loop");
-  if (limit_resources(failure) < 0) return -1;
+  if (limit_resources(limits, failure) < 0) return -1;
   if (drop_privileges(failure) < 0) return -1;
   // Changes of identity cleared it: the sandbox ends with its zygote.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");

@@ -27,6 +27,11 @@ struct sandbox_order {
   int cgroup_fds[7];
 };
 
+// What a SPECIALISE frame says of the function's limits, in the order of its numbers.
+struct sandbox_limits {
+  uint32_t tmp_mb, tmp_inodes, open_files;
+};
+
 enum { SANDBOX_PREPARE_PHASES = 4 };
 
 // Steps 3 and 4: cgroup, namespaces, root file system. Gives the microseconds of each phase.
@@ -36,14 +41,14 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
 // Waits, in C, until the worker says which function this sandbox shall run. Returns 1, or 0 when the worker
 // has closed the channel.
 int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
-                           struct failure *failure);
+                           struct sandbox_limits *limits, struct failure *failure);
 
 // Steps 5 to 8: code, root, identity, descriptors, capabilities, self-audit, system call filter. Then reports
 // ISOLATED. `loop_fork` replaces what the runtime's event loop shares with the zygote; it is called when the
 // inherited descriptors have been renewed and before the audit.
 int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
-                    const char *code, const char *hostname, int (*loop_fork)(void *), void *loop,
-                    struct failure *failure);
+                    const char *code, const char *hostname, const struct sandbox_limits *limits,
+                    int (*loop_fork)(void *), void *loop, struct failure *failure);
 
 // Writes a channel frame, see contract/channel.ts.
 int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure);

@@ -164,15 +164,16 @@ bool zygote_is_told(const struct sandbox_order *order) {
 
 void zygote_isolate(struct zygote *zygote, const struct sandbox_order *order) {
   char code[SPECIALISE_CODE_BYTES], hostname[SPECIALISE_HOSTNAME_BYTES];
+  struct sandbox_limits limits;
   struct failure failure = {0};
   // Not before the runtime has warmed up: who prefers prepared sandboxes counts on one that can start at
   // once.
   if (sandbox_send(order->channel, CHANNEL_PREPARED, zygote->phases, sizeof zygote->phases, &failure) < 0)
     give_up(order, &failure);
-  int told = sandbox_await_function(order, code, hostname, &failure);
+  int told = sandbox_await_function(order, code, hostname, &limits, &failure);
   if (told == 0) _exit(0);
-  if (told < 0 || sandbox_isolate(order, &zygote->inherited, code, hostname, zygote->loop_fork, zygote->loop,
-                                  &failure) < 0)
+  if (told < 0 || sandbox_isolate(order, &zygote->inherited, code, hostname, &limits, zygote->loop_fork,
+                                  zygote->loop, &failure) < 0)
     give_up(order, &failure);
 }
 

@@ -97,7 +97,7 @@ export class FunctionPool {
     if (!mayRun(this.view)) return undefined;
     let best: Member | undefined;
     for (const member of this.members) {
-      if (member.active >= this.version.manifest.concurrency || member.sandbox.exit) continue;
+      if (member.active >= this.version.manifest.concurrency || !member.sandbox.usable) continue;
       if (!best || member.usedAt > best.usedAt) best = member;
     }
     return best && this.#lease(best);
@@ -110,7 +110,7 @@ export class FunctionPool {
     let best: Member | undefined;
     for (const member of this.members) {
       const { sandbox, active } = member;
-      if (active === 0 || active > depth || sandbox.exit || !sandbox.turns.open) continue;
+      if (active === 0 || active > depth || !sandbox.usable || !sandbox.turns.open) continue;
       if (!best || active < best.active) best = member;
     }
     if (!best) return undefined;
@@ -158,7 +158,7 @@ export class FunctionPool {
 
   /** Gives a member that has room to those who wait. */
   offer(member: Member): void {
-    while (member.active < this.version.manifest.concurrency && !member.sandbox.exit) {
+    while (member.active < this.version.manifest.concurrency && member.sandbox.usable) {
       const waiter = this.#waiters.shift();
       if (!waiter) return;
       waiter.resolve(this.#lease(member));
@@ -193,6 +193,7 @@ export class FunctionPool {
         released = true;
         begin();
         if (--member.active === 0) this.#active--;
+        if (member.active === 0 && member.sandbox.spent) member.sandbox.kill();
         member.usedAt = performance.now();
         this.#releasedAt = member.usedAt;
         // When one that was handed ahead began is known only roughly.

@@ -1,20 +1,23 @@
 /** Makes sandboxes: a slot, a cgroup and a fork each; and takes the three back when the sandbox has ended. */
 import { randomBytes } from 'node:crypto';
-import type { CgroupDriver, CgroupLimits } from '../cgroup/driver.ts';
+import type { Manifest } from '#contract/manifest.ts';
+import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../log.ts';
-import { Sandbox } from '../sandbox/sandbox.ts';
+import { Sandbox, type FileLimits } from '../sandbox/sandbox.ts';
 import { Slots } from '../sandbox/slots.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 
 const MB = 1024 * 1024;
 /** A prepared sandbox has no function yet; this is enough to wait in, and bounds what a mistake could take. */
-const PREPARED_LIMITS = { memoryBytes: 64 * MB, cpu: 1 };
+const PREPARED_LIMITS = { memoryBytes: 64 * MB, cpu: 1, pids: 16 };
+const PREPARED_SCRATCH_MB = 16;
 
 export interface SandboxFactoryOptions {
   readonly cgroups: CgroupDriver;
-  readonly pids: number;
-  readonly scratchMb: number;
+  /** The most that any function gets: processes and threads, and MB of /tmp. */
+  readonly maxPids: number;
+  readonly maxTmpMb: number;
 }
 
 export class SandboxFactory {
@@ -35,13 +38,13 @@ export class SandboxFactory {
 
   /** Starts a sandbox; its `prepared` says when it waits for a function, but it may be told which one at once. */
   start(zygote: Zygote): Sandbox {
-    const { cgroups, pids, scratchMb } = this.#options;
+    const { cgroups } = this.#options;
     const slot = this.#slots.take();
     const id = randomBytes(6).toString('hex');
-    const cgroup = cgroups.create(cgroupName(id), { ...PREPARED_LIMITS, pids });
+    const cgroup = cgroups.create(cgroupName(id), PREPARED_LIMITS);
     let sandbox: Sandbox;
     try {
-      sandbox = new Sandbox({ id, slot, scratchMb, cgroup, zygote });
+      sandbox = new Sandbox({ id, slot, scratchMb: PREPARED_SCRATCH_MB, cgroup, zygote });
     } catch (error) {
       this.#slots.free(slot);
       void cgroup.remove().catch(() => undefined);
@@ -65,9 +68,14 @@ export class SandboxFactory {
     await Promise.all(this.#leaving);
   }
 
-  /** Gives a prepared sandbox the limits of its function, before it learns which one that is. */
-  limit(sandbox: Sandbox, memoryMb: number, cpu: number): void {
-    const limits: CgroupLimits = { memoryBytes: memoryMb * MB, cpu, pids: this.#options.pids };
-    sandbox.cgroup.setLimits(limits);
+  /**
+   * Gives a prepared sandbox the limits of its function, before it learns which one that is; returns those that the
+   * sandbox itself has to put into force.
+   */
+  limit(sandbox: Sandbox, manifest: Manifest): FileLimits {
+    const { maxPids, maxTmpMb } = this.#options;
+    const { memory, cpu, pids, tmpSize, tmpFiles, openFiles } = manifest;
+    sandbox.cgroup.setLimits({ memoryBytes: memory * MB, cpu, pids: Math.min(pids, maxPids) });
+    return { tmpSize: Math.min(tmpSize, maxTmpMb), tmpFiles, openFiles };
   }
 }

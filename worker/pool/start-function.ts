@@ -2,9 +2,10 @@
 import { ChannelKind } from '#contract/channel.ts';
 import type { AcquireKind } from '#contract/invocation.ts';
 import type { CodeStore } from '../code-store.ts';
+import { blamePids, whyEnded, type ExitOutcome } from '../exit-cause.ts';
 import type { LoadedVersion } from '../functions.ts';
 import { readLogFrame, type LogText } from '../invocation-log.ts';
-import { type Sandbox, SandboxStartError } from '../sandbox/sandbox.ts';
+import { type FileLimits, type Sandbox, SandboxStartError } from '../sandbox/sandbox.ts';
 import type { Exit } from '../sandbox/zygote.ts';
 import type { Zygotes } from '../zygotes.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
@@ -22,7 +23,7 @@ export interface Started {
 /** The sandbox is gone; why is in these facts. */
 export class LoadFailedError extends Error {
   override readonly name = 'LoadFailedError';
-  readonly reason: 'load_error' | 'load_timeout' | 'out_of_memory' | 'exited' | 'crashed' | 'platform_error';
+  readonly reason: 'load_error' | 'load_timeout' | 'pids_limit' | ExitOutcome;
   readonly exit: Exit | undefined;
   /** JSON of the error that the module threw, unchecked. */
   readonly thrown: Buffer | undefined;
@@ -57,12 +58,13 @@ export async function startFunction(
   let sandbox: Sandbox;
   let kind: AcquireKind = 'prepared';
   let directory: string;
+  let limits: FileLimits;
   try {
     directory = await parts.code.ensure(namespace, version.digest);
     const prepared = takePrepared();
     if (!prepared) kind = 'cold';
     sandbox = prepared ?? parts.factory.start(await parts.zygotes.get(manifest.runtime, namespace));
-    parts.factory.limit(sandbox, manifest.memory, manifest.cpu);
+    limits = parts.factory.limit(sandbox, manifest);
   } catch (error) {
     throw new LoadFailedError('platform_error', error instanceof Error ? error.message : String(error));
   }
@@ -77,7 +79,7 @@ export async function startFunction(
     frame: (frameKind, payload) => frameKind === ChannelKind.LOG && collect(readLogFrame(payload)),
     output: (level, bytes) => collect({ time: Date.now(), level, text: bytes.toString('utf8') }),
   };
-  const { isolated, ready } = sandbox.specialise(directory, name, {
+  const init = {
     namespace,
     name,
     version: version.version,
@@ -86,7 +88,8 @@ export async function startFunction(
     memory: manifest.memory,
     timeout: manifest.timeout,
     concurrency: manifest.concurrency,
-  });
+  };
+  const { isolated, ready } = sandbox.specialise(directory, name, init, limits);
   let timedOut = false;
   const clock = setTimeout(() => {
     timedOut = true;
@@ -100,10 +103,10 @@ export async function startFunction(
   } catch (error) {
     sandbox.kill();
     const exit = await sandbox.ended;
-    const oom = sandbox.usage().oomKills > 0;
+    const { oomKills, pidsRefused } = sandbox.usage();
     const thrown = error instanceof SandboxStartError ? error.payload : undefined;
     const message = error instanceof Error ? error.message : String(error);
-    throw new LoadFailedError(classify({ timedOut, oom, thrown, exit }), message, {
+    throw new LoadFailedError(classify({ timedOut, oomKills, pidsRefused, thrown, exit }), message, {
       exit,
       thrown,
       loadOutput,
@@ -118,13 +121,14 @@ const SETUP_FAILED_STATUS = 70;
 
 function classify(facts: {
   timedOut: boolean;
-  oom: boolean;
+  oomKills: number;
+  pidsRefused: number;
   thrown: Buffer | undefined;
   exit: Exit;
 }): LoadFailedError['reason'] {
+  const { exit, thrown, pidsRefused } = facts;
   if (facts.timedOut) return 'load_timeout';
-  if (facts.oom) return 'out_of_memory';
-  if (facts.thrown) return 'load_error';
-  if (facts.exit.zygoteLost || facts.exit.code === SETUP_FAILED_STATUS) return 'platform_error';
-  return facts.exit.signal ? 'crashed' : 'exited';
+  if (exit.code === SETUP_FAILED_STATUS && !thrown) return 'platform_error';
+  const why = thrown ? 'load_error' : whyEnded(exit, facts.oomKills);
+  return blamePids(why, pidsRefused, thrown?.toString('utf8'));
 }

@@ -17,6 +17,7 @@ import {
   SPECIALISE_BYTES,
   SPECIALISE_CODE_BYTES,
   SPECIALISE_HOSTNAME_BYTES,
+  SPECIALISE_LIMITS,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/channel.ts';
@@ -55,12 +56,25 @@ export class SandboxStartError extends Error {
   }
 }
 
+/** What a sandbox puts into force itself, because no cgroup does. */
+export interface FileLimits {
+  /** MB and inodes of /tmp. */
+  readonly tmpSize: number;
+  readonly tmpFiles: number;
+  /** Descriptors of a process. */
+  readonly openFiles: number;
+}
+
+const DEFAULT_FILE_LIMITS: FileLimits = { tmpSize: 64, tmpFiles: 16_384, openFiles: 1_024 };
+
 /** What all processes of a sandbox have used since it was made. */
 export interface SandboxUsage {
   readonly cpuMs: number;
   readonly memoryPeak: number;
   /** Processes that the kernel ended for memory. */
   readonly oomKills: number;
+  /** Processes and threads that the kernel refused it. */
+  readonly pidsRefused: number;
 }
 
 /** What holds a sandbox besides its namespaces, as it said itself when it was isolated, before any code of a tenant ran. */
@@ -86,6 +100,8 @@ export class Sandbox {
   exit: Exit | undefined;
   /** Known from the moment at which it is isolated. */
   isolation: IsolationFacts | undefined;
+  /** It is to be given no further invocation, and to be ended after those that it has. */
+  spent = false;
   readonly #zygote: Zygote;
   readonly #channel: Socket;
   readonly #outputs: Socket[];
@@ -98,6 +114,7 @@ export class Sandbox {
     { resolve: (payload: Buffer) => void; reject: (error: Error) => void }
   >();
   #finalUsage: SandboxUsage | undefined;
+  #pidsRefusedTold = 0;
   #nextHandle = 1;
   /** An invocation that has settled while output of it waits to be read. */
   #settling: number | undefined;
@@ -149,6 +166,11 @@ export class Sandbox {
     }
   }
 
+  /** May an invocation still be handed to it? */
+  get usable(): boolean {
+    return !this.exit && !this.spent;
+  }
+
   get zygote(): Zygote {
     return this.#zygote;
   }
@@ -158,10 +180,15 @@ export class Sandbox {
     code: string,
     hostname: string,
     init: SandboxInit,
+    limits = DEFAULT_FILE_LIMITS,
   ): { isolated: Promise<number[]>; ready: Promise<void> } {
     const fixed = Buffer.alloc(SPECIALISE_BYTES);
     fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
     fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
+    const wanted = [limits.tmpSize, limits.tmpFiles, limits.openFiles];
+    for (const [index, value] of wanted.entries()) {
+      fixed.writeUInt32LE(value, SPECIALISE_BYTES - 4 * (SPECIALISE_LIMITS - index));
+    }
     const isolated = this.#expect(ChannelKind.ISOLATED).then((payload) => {
       const numbers = readPhases(payload);
       this.isolation = readFacts(numbers.slice(ISOLATED_PHASES));
@@ -258,15 +285,30 @@ export class Sandbox {
 
   /** Its figures now, or at its end. */
   usage(): SandboxUsage {
-    return this.#finalUsage ?? { ...this.usageOfRun(), oomKills: this.cgroup.oomKills() };
+    const { cgroup } = this;
+    return (
+      this.#finalUsage ?? {
+        ...this.usageOfRun(),
+        oomKills: cgroup.oomKills(),
+        pidsRefused: cgroup.pidsRefused(),
+      }
+    );
+  }
+
+  /** Processes and threads that were refused it since this was last asked. */
+  takePidsRefused(): number {
+    const refused = this.#finalUsage?.pidsRefused ?? this.cgroup.pidsRefused();
+    const fresh = refused - this.#pidsRefusedTold;
+    if (fresh > 0) this.#pidsRefusedTold = refused;
+    return Math.max(0, fresh);
   }
 
   cpuMs(): number {
     return this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
   }
 
-  /** As usage(), without the figure that only an ended sandbox is asked for: cheap enough for every invocation. */
-  usageOfRun(): Omit<SandboxUsage, 'oomKills'> {
+  /** As usage(), without the figures that only an ended sandbox is asked for: cheap enough for every invocation. */
+  usageOfRun(): Pick<SandboxUsage, 'cpuMs' | 'memoryPeak'> {
     return this.#finalUsage ?? { cpuMs: this.cgroup.cpuMs(), memoryPeak: this.cgroup.memoryPeak() };
   }
 

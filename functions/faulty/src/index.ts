@@ -1,5 +1,9 @@
 /** Not an example: a fixture that misbehaves in every way that the platform must survive, chosen by the path. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 
 interface Call {
   readonly request: Request;
@@ -10,6 +14,17 @@ interface Call {
 
 /** Kept from one invocation to the next of the same sandbox. */
 let calls = 0;
+
+/** How often `step` works, and the code of the error that ends it. */
+function fillUntilError(step: (index: number) => unknown): [number, string | undefined] {
+  for (let index = 0; ; index++) {
+    try {
+      step(index);
+    } catch (error) {
+      return [index, (error as NodeJS.ErrnoException).code];
+    }
+  }
+}
 
 const faults: Record<string, (call: Call) => unknown> = {
   ok: () => Response.json({ ok: true }),
@@ -46,6 +61,16 @@ const faults: Record<string, (call: Call) => unknown> = {
   busy: () => {
     for (;;) calls += 0;
   },
+  /** Processor time, measured as such. */
+  spin: ({ query }) => {
+    const start = process.cpuUsage();
+    const spentMs = (): number => {
+      const { user, system } = process.cpuUsage(start);
+      return (user + system) / 1_000;
+    };
+    while (spentMs() < Number(query.get('ms') ?? 100)) calls += 0;
+    return Response.json({ spun: true });
+  },
   /** Memory of Buffers, which lies outside of the JavaScript heap. */
   allocate: async () => {
     const kept: Buffer[] = [];
@@ -58,6 +83,45 @@ const faults: Record<string, (call: Call) => unknown> = {
   heap: () => {
     const kept: number[][] = [];
     for (;;) kept.push(Array.from({ length: 100_000 }, (_, index) => index + 0.5));
+  },
+  /** Child processes until one is refused. */
+  spawn: async ({ query }) => {
+    const children: ChildProcess[] = [];
+    try {
+      for (;;) {
+        const child = spawn('/bin/sleep', ['60'], { stdio: 'ignore' });
+        await once(child, 'spawn');
+        children.push(child);
+      }
+    } catch (error) {
+      for (const child of children) child.kill('SIGKILL');
+      if (query.get('caught') === null) throw error;
+      return Response.json({ spawned: children.length });
+    }
+  },
+  /** A child process that takes memory until the kernel ends it; the function itself lives on where it may. */
+  'child-memory': async () => {
+    const child = spawn('/usr/bin/tail', ['/dev/zero'], { stdio: 'ignore' });
+    const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
+    return Response.json({ code, signal });
+  },
+  threads: async () => {
+    for (;;) await once(new Worker('setInterval(() => undefined, 1000)', { eval: true }), 'online');
+  },
+  /** Bytes and files that /tmp takes. */
+  'fill-tmp': () => {
+    const block = Buffer.alloc(64 * 1024);
+    const [bytes, stoppedBy] = fillUntilError((index) => writeFileSync(`/tmp/block-${index}`, block));
+    for (const name of readdirSync('/tmp')) unlinkSync(`/tmp/${name}`);
+    const [files, filesStoppedBy] = fillUntilError((index) => writeFileSync(`/tmp/empty-${index}`, ''));
+    for (const name of readdirSync('/tmp')) unlinkSync(`/tmp/${name}`);
+    return Response.json({ bytes: bytes * block.length, stoppedBy, files, filesStoppedBy });
+  },
+  'open-files': () => {
+    const fds: number[] = [];
+    const [count, stoppedBy] = fillUntilError(() => fds.push(openSync('/dev/null', 'r')));
+    for (const fd of fds) closeSync(fd);
+    return Response.json({ count, stoppedBy });
   },
   print: async () => {
     for (let line = 0; ; line++) {
