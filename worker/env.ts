@@ -35,6 +35,8 @@ const Env = z.object({
   /** Forks and minutes after which a zygote is replaced: forks of one share their address layout and hash seed. */
   OFFSHOOT_ZYGOTE_FORKS: z.coerce.number().int().min(1).default(10_000),
   OFFSHOOT_ZYGOTE_MINUTES: z.coerce.number().min(1).default(360),
+  /** Crashes of its sandboxes within a minute after which a zygote is replaced: each may be a guess at what forks share. */
+  OFFSHOOT_ZYGOTE_CRASHES: z.coerce.number().int().min(1).default(20),
   /** Processes and threads of one sandbox at most, whatever its function asks for. */
   OFFSHOOT_SANDBOX_PIDS: z.coerce.number().int().min(16).default(1_024),
   /** MB of /tmp of one sandbox at most, whatever its function asks for. */

@@ -19,6 +19,8 @@ import { ownRanges } from './sandbox/subids.ts';
 import { Zygotes } from './zygotes.ts';
 
 const MINUTE_MS = 60_000;
+/** Warming a zygote takes some tenths of a second of a processor; so often at most for crashes. */
+const ZYGOTE_MIN_AGE_MS = 10_000;
 /** Time that running invocations are given when the worker is asked to stop. */
 const DRAIN_GRACE_MS = 10_000;
 
@@ -40,7 +42,13 @@ export function createWorker(env: Env): Worker {
     imagesDirectory: join(env.OFFSHOOT_STATE, 'images'),
     codeDirectory,
     ...ownRanges(),
-    rotation: { forks: env.OFFSHOOT_ZYGOTE_FORKS, ageMs: env.OFFSHOOT_ZYGOTE_MINUTES * MINUTE_MS },
+    rotation: {
+      forks: env.OFFSHOOT_ZYGOTE_FORKS,
+      ageMs: env.OFFSHOOT_ZYGOTE_MINUTES * MINUTE_MS,
+      crashes: env.OFFSHOOT_ZYGOTE_CRASHES,
+      crashWindowMs: MINUTE_MS,
+      minAgeMs: ZYGOTE_MIN_AGE_MS,
+    },
   });
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,

@@ -1,15 +1,15 @@
 /**
  * The zygotes of this worker: one for each runtime image and namespace in use, so that no two tenants' sandboxes are
- * forks of the same process. A zygote that dies is replaced at once; one that has forked enough is replaced and then
- * ends with its last sandbox.
+ * forks of the same process. A zygote that dies is replaced at once; one that is worn (zygote-wear.ts) goes on until the
+ * next one is warm, and then ends with its last sandbox.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Runtime } from '#contract/manifest.ts';
 import { log } from './log.ts';
-import { shouldRotate } from './pool/policy.ts';
 import type { IdRange } from './sandbox/subids.ts';
 import { Zygote } from './sandbox/zygote.ts';
+import { Burst, isCrash, wornBy, type WearLimits } from './zygote-wear.ts';
 
 export interface ZygotesOptions {
   readonly imagesDirectory: string;
@@ -17,7 +17,7 @@ export interface ZygotesOptions {
   readonly codeDirectory: string;
   readonly uid: IdRange;
   readonly gid: IdRange;
-  readonly rotation: { readonly forks: number; readonly ageMs: number };
+  readonly rotation: WearLimits;
 }
 
 /** A zygote that dies while it starts is tried again after this, doubling up to the second. */
@@ -28,6 +28,9 @@ export class Zygotes {
   readonly #options: ZygotesOptions;
   readonly #current = new Map<string, Zygote>();
   readonly #retired = new Set<Zygote>();
+  /** Those that are worn, and serve until the next one, beside them here, is warm. */
+  readonly #replacing = new Map<Zygote, Zygote>();
+  readonly #crashes = new WeakMap<Zygote, Burst>();
   #stopping = false;
 
   constructor(options: ZygotesOptions) {
@@ -36,16 +39,16 @@ export class Zygotes {
 
   /** A warm zygote. The first call for an image and a namespace takes as long as the runtime's start. */
   async get(runtime: Runtime, namespace: string): Promise<Zygote> {
-    const key = `${runtime}/${namespace}`;
-    let zygote = this.#current.get(key);
-    if (zygote?.alive && this.#isWorn(zygote)) this.#replace(key, zygote, runtime, namespace);
-    zygote = this.#current.get(key) ?? this.#start(key, runtime, namespace);
+    const key = keyOf(runtime, namespace);
+    this.#replaceIfWorn(key);
+    const zygote = this.#current.get(key) ?? this.#start(key);
     await zygote.ready;
     return zygote;
   }
 
-  /** Ends zygotes that were replaced and have no sandbox left. */
-  retire(): void {
+  /** Replaces those that are worn by now, and ends those that were replaced and have no sandbox left. */
+  tend(): void {
+    for (const key of this.#current.keys()) this.#replaceIfWorn(key);
     for (const zygote of this.#retired) {
       if (zygote.live > 0) continue;
       this.#retired.delete(zygote);
@@ -55,37 +58,52 @@ export class Zygotes {
 
   async stop(): Promise<void> {
     this.#stopping = true;
-    await Promise.all([...this.#current.values(), ...this.#retired].map((zygote) => zygote.stop()));
+    const all = new Set([...this.#current.values(), ...this.#retired, ...this.#replacing.values()]);
+    await Promise.all([...all].map((zygote) => zygote.stop()));
   }
 
-  #isWorn(zygote: Zygote): boolean {
-    return shouldRotate(
-      { forks: zygote.forks, ageMs: Date.now() - zygote.startedAt },
-      this.#options.rotation,
-    );
+  #replaceIfWorn(key: string): void {
+    const { rotation } = this.#options;
+    const old = this.#current.get(key);
+    if (this.#stopping || !old?.alive || this.#replacing.has(old)) return;
+    const now = Date.now();
+    const crashes = this.#crashes.get(old)?.within(rotation.crashWindowMs, now) ?? 0;
+    const wear = { forks: old.forks, ageMs: now - old.startedAt, crashes };
+    const reason = wornBy(wear, rotation);
+    if (reason) this.#replace(key, old, reason);
   }
 
   /** The new one warms up while the old one still serves. */
-  #replace(key: string, old: Zygote, runtime: Runtime, namespace: string): void {
-    if (this.#retired.has(old)) return;
-    this.#retired.add(old);
-    log.info({ key, forks: old.forks }, 'zygote is being replaced');
-    const fresh = this.#start(key, runtime, namespace);
+  #replace(key: string, old: Zygote, reason: string): void {
+    log.info({ key, reason, forks: old.forks }, 'zygote is being replaced');
+    const fresh = this.#start(key);
+    this.#replacing.set(old, fresh);
     this.#current.set(key, old);
     const takeOver = (): void => {
-      if (fresh.alive) this.#current.set(key, fresh);
+      this.#replacing.delete(old);
+      if (!fresh.alive) return;
+      this.#current.set(key, fresh);
+      if (!old.alive) return;
+      old.retired = true;
+      this.#retired.add(old);
     };
-    fresh.ready.then(takeOver, () => this.#retired.delete(old));
+    fresh.ready.then(takeOver, () => this.#replacing.delete(old));
   }
 
-  #start(key: string, runtime: Runtime, namespace: string, restartMs = FIRST_RESTART_MS): Zygote {
+  #start(key: string, restartMs = FIRST_RESTART_MS): Zygote {
     const { imagesDirectory, codeDirectory, uid, gid } = this.#options;
+    const [runtime = '', namespace = ''] = key.split('/');
+    const crashes = new Burst(this.#options.rotation.crashes);
     const zygote = new Zygote({
       image: join(imagesDirectory, runtime),
       store: join(codeDirectory, namespace),
       uid,
       gid,
+      onExit: (exit) => {
+        if (isCrash(exit)) crashes.add(Date.now());
+      },
     });
+    this.#crashes.set(zygote, crashes);
     this.#current.set(key, zygote);
     let warm = false;
     zygote.ready.then(
@@ -96,14 +114,24 @@ export class Zygotes {
     );
     void zygote.ended.then(async () => {
       if (this.#stopping || this.#current.get(key) !== zygote) return;
+      const next = this.#replacing.get(zygote);
+      if (next?.alive) {
+        this.#current.set(key, next);
+        return;
+      }
       this.#current.delete(key);
       log.error({ key, forks: zygote.forks }, 'zygote ended; starting another');
       const pause = warm ? 0 : restartMs;
       if (pause > 0) await sleep(pause);
       if (!this.#stopping && !this.#current.has(key)) {
-        this.#start(key, runtime, namespace, Math.min(pause * 2 || FIRST_RESTART_MS, LAST_RESTART_MS));
+        this.#start(key, Math.min(pause * 2 || FIRST_RESTART_MS, LAST_RESTART_MS));
       }
     });
     return zygote;
   }
+}
+
+/** Neither a runtime's name nor a namespace has a slash. */
+function keyOf(runtime: Runtime, namespace: string): string {
+  return `${runtime}/${namespace}`;
 }

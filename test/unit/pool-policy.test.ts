@@ -9,7 +9,6 @@ import {
   mayRun,
   memoryExcess,
   preparedWanted,
-  shouldRotate,
   shouldStart,
   START_COST_MS,
 } from '../../worker/pool/policy.ts';
@@ -126,13 +125,6 @@ test('memoryExcess gives up a tenth of the idle ones, at least one, and only und
   expect(memoryExcess(1000, 500, 100)).toBe(0);
   expect(memoryExcess(400, 500, 100)).toBe(10);
   expect(memoryExcess(400, 500, 3)).toBe(1);
-});
-
-test('a zygote is replaced after a number of forks or an age', () => {
-  const limits = { forks: 10, ageMs: 1000 };
-  expect(shouldRotate({ forks: 9, ageMs: 999 }, limits)).toBe(false);
-  expect(shouldRotate({ forks: 10, ageMs: 0 }, limits)).toBe(true);
-  expect(shouldRotate({ forks: 0, ageMs: 1000 }, limits)).toBe(true);
 });
 
 describe('aheadDepth', () => {

@@ -133,12 +133,4 @@ export function explainCold(history: FunctionHistory): ColdReason {
   return history.lastEnd === 'died' ? 'sandbox_ended' : 'evicted';
 }
 
-/** A zygote is replaced after so many forks or so long; see ARCHITECTURE.md on what forks of one zygote share. */
-export function shouldRotate(
-  zygote: { forks: number; ageMs: number },
-  limits: { forks: number; ageMs: number },
-): boolean {
-  return zygote.forks >= limits.forks || zygote.ageMs >= limits.ageMs;
-}
-
 export type { AcquireKind };

@@ -192,7 +192,8 @@ export class Pool {
     const { sandboxes } = this.#shelf(version.manifest.runtime, version.namespace);
     for (;;) {
       const sandbox = sandboxes.shift();
-      if (!sandbox || !sandbox.exit) return sandbox;
+      if (!sandbox || (!sandbox.exit && !sandbox.zygote.retired)) return sandbox;
+      if (!sandbox.exit) sandbox.kill();
     }
   }
 
@@ -256,7 +257,11 @@ export class Pool {
   #tidy(): void {
     const idle = this.#idle().length;
     this.#evict(memoryExcess(freemem() / MB, this.#options.memoryReserveMb, idle), this.#options.keepAliveMs);
-    this.#options.zygotes.retire();
-    for (const shelf of this.#prepared.values()) this.#refill(shelf);
+    this.#options.zygotes.tend();
+    for (const shelf of this.#prepared.values()) {
+      // Those of a zygote that was replaced share with its others what it was replaced for.
+      for (const sandbox of shelf.sandboxes) if (sandbox.zygote.retired && !sandbox.exit) sandbox.kill();
+      this.#refill(shelf);
+    }
   }
 }

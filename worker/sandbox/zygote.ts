@@ -17,6 +17,8 @@ export interface ZygoteOptions {
   readonly store: string;
   readonly uid: IdRange;
   readonly gid: IdRange;
+  /** Told of the end of each of its sandboxes, while the zygote lives. */
+  readonly onExit?: (exit: Exit) => void;
 }
 
 /** What is known of a sandbox's end. */
@@ -45,6 +47,8 @@ export class Zygote {
   readonly startedAt = Date.now();
   /** Sandboxes forked so far; a zygote is replaced after a number of them. */
   forks = 0;
+  /** Another has taken its place; it ends with its last sandbox. */
+  retired = false;
   /** Settles when the zygote is warm; rejects when it ended before. */
   readonly ready: Promise<void>;
   /** Settles when the launcher has ended. */
@@ -56,9 +60,11 @@ export class Zygote {
   #buffer: Buffer = Buffer.alloc(0);
   #alive = true;
   #onReady: () => void = () => undefined;
+  readonly #onExit: (exit: Exit) => void;
   #onRefused: (error: Error) => void = () => undefined;
 
   constructor(options: ZygoteOptions) {
+    this.#onExit = options.onExit ?? (() => undefined);
     mkdirSync(options.store, { recursive: true });
     const [own, theirs] = native.socketpair();
     const ids = [options.uid, options.gid].flatMap((range) => [String(range.base), String(range.count)]);
@@ -144,7 +150,9 @@ export class Zygote {
       this.#onRefused(new Error(`zygote speaks version ${a}, worker ${CONTROL_VERSION}; run: npm run setup`));
       this.#process.kill('SIGKILL');
     } else if (kind === ControlKind.EXITED) {
-      this.#exited(slot, decodeStatus(a));
+      const exit = decodeStatus(a);
+      this.#onExit(exit);
+      this.#exited(slot, exit);
     } else if (kind === ControlKind.FORK_FAILED) {
       log.error({ slot, errno: a }, 'zygote: fork failed');
       this.#exited(slot, { code: 70, signal: undefined });
