@@ -12,9 +12,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { InvocationDetail } from '#contract/api.ts';
 import { PrivateRedis } from './private-redis.ts';
+import { SLOWNESS } from './slowness.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url));
-const START_MS = 15_000;
+const START_MS = 15_000 * SLOWNESS;
 
 export interface CliResult {
   readonly code: number;

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# What the guest runs, as root, when it has started: the set-up's own steps for an ordinary user on cgroup v2, then the
+# tests as that user, twice: in the scope that the user's systemd delegates, and in the cgroup that root hands over.
+# Output goes to the console; what the host reads goes to the second serial line, a line a test (test/vm/reporter.ts).
+set -euo pipefail
+cd /payload/checkout
+results=/dev/ttyS1
+# No translation of line ends, no echo.
+stty -F $results raw -echo
+exec 3>$results
+
+ended() {
+  printf 'end %d\n' "$1" >&3
+  # The last line may still be in the serial port's buffer.
+  sleep 1
+  systemctl poweroff --force --force
+}
+trap 'printf "error: %s failed in line %d\n" "$BASH_COMMAND" "$LINENO" >&3; ended 1' ERR
+
+# The images belong to the user who will run the zygotes, as on the host.
+uid="$(stat -c %u /payload/state)"
+useradd --system --uid "$uid" --home-dir /payload/state --no-create-home --shell /bin/bash offshoot
+export OFFSHOOT_STATE=/payload/state OFFSHOOT_CACHE=/var/cache/offshoot NO_COLOR=1
+for step in subids delegate; do bash infra/privileged.sh "$step" offshoot; done
+loginctl enable-linger offshoot
+until [[ -S "/run/user/$uid/systemd/private" ]]; do sleep 0.2; done
+printf 'started in %.0f s: Linux %s, systemd %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$(uname -r)" \
+  "$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')" >&3
+
+# Through `cat`, because a program that finds a terminal adds movements of the cursor.
+vitest=(node node_modules/vitest/vitest.mjs run --configLoader native --config test/vm/vitest.config.ts)
+status=0
+# as_user CMD... - as somebody who has logged in, with nothing of root's.
+as_user() {
+  setpriv --reuid offshoot --regid "$(id -g offshoot)" --init-groups --inh-caps=-all \
+    env -i HOME=/payload/state USER=offshoot PATH="$PATH" NO_COLOR=1 XDG_RUNTIME_DIR="/run/user/$uid" \
+    OFFSHOOT_STATE=/payload/state "$@"
+}
+printf 'run scope\n' >&3
+as_user OFFSHOOT_VM_WAY=scope bash infra/as-service-user.sh "${vitest[@]}" | cat >&3 || status=1
+
+printf 'run directory\n' >&3
+export OFFSHOOT_CGROUP=offshoot OFFSHOOT_VM_WAY=directory
+bash infra/privileged.sh cgroups offshoot
+bash infra/as-service-user.sh "${vitest[@]}" test/vm/limits.test.ts -t 'D11|D3|cgroup.kill' | cat >&3 || status=1
+trap - ERR
+ended $status

@@ -1,0 +1,87 @@
+/** A sandbox of the bench beside the files of its cgroup, as the kernel of version 2 shows them. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { sandboxCgroups } from '../support/cgroup-paths.ts';
+import type { BenchSandbox } from '../support/sandbox-bench.ts';
+
+const POLL_MS = 50;
+const UNTIL_MS = 60_000;
+
+export class LimitedSandbox {
+  readonly directory: string;
+  readonly #bench: BenchSandbox;
+  #end: Promise<void> | undefined;
+
+  constructor(bench: BenchSandbox) {
+    this.#bench = bench;
+    this.directory = `${sandboxCgroups()}/${bench.sandbox.id}`;
+  }
+
+  /** Content of one of its files, such as `memory.max`. */
+  read(file: string): string {
+    return readFileSync(`${this.directory}/${file}`, 'utf8').trim();
+  }
+
+  number(file: string): number {
+    return Number(this.read(file));
+  }
+
+  /** A line of a file of `key value` lines, such as `oom_kill` of `memory.events`. */
+  figure(file: string, key: string): number {
+    const value = new RegExp(`^${key} (\\d+)$`, 'm').exec(this.read(file))?.[1];
+    if (value === undefined) throw new Error(`${file} has no ${key}`);
+    return Number(value);
+  }
+
+  get exists(): boolean {
+    return existsSync(this.directory);
+  }
+
+  get processes(): number {
+    return this.read('cgroup.procs').split('\n').filter(Boolean).length;
+  }
+
+  limit(limits: { memoryMb?: number; cpu?: number; pids?: number }): void {
+    const { memoryMb = 128, cpu = 1, pids = 64 } = limits;
+    this.#bench.cgroup.setLimits({ memoryBytes: memoryMb * 1024 * 1024, cpu, pids });
+  }
+
+  async ask<T>(path: string): Promise<T> {
+    return JSON.parse((await this.#bench.call(path)).text) as T;
+  }
+
+  /** Starts a deed that does not answer; its end is seen from outside. */
+  provoke(path: string): void {
+    this.#bench.call(path).catch(() => undefined);
+  }
+
+  get ended(): BenchSandbox['sandbox']['ended'] {
+    return this.#bench.sandbox.ended;
+  }
+
+  /** SIGKILL to every process at once, by the kernel's own file for it. */
+  killByCgroup(): void {
+    writeFileSync(`${this.directory}/cgroup.kill`, '1');
+  }
+
+  /** Ends it as the worker does, and waits until its cgroup is gone. Once, however often it is called. */
+  end(): Promise<void> {
+    this.#end ??= this.#bench.end();
+    return this.#end;
+  }
+}
+
+/** The highest that `look` gives within a time. */
+export async function highest(look: () => number, forMs: number): Promise<number> {
+  let found = 0;
+  for (const end = performance.now() + forMs; performance.now() < end; await sleep(POLL_MS))
+    found = Math.max(found, look());
+  return found;
+}
+
+/** Waits until `look` gives true. */
+export async function until(look: () => boolean): Promise<void> {
+  for (const end = performance.now() + UNTIL_MS; !look(); await sleep(POLL_MS)) {
+    if (performance.now() > end) throw new Error(`in ${UNTIL_MS / 1000} s it never came to: ${String(look)}`);
+  }
+}

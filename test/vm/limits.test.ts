@@ -1,0 +1,211 @@
+/**
+ * What one function may use, on cgroup v2 with a kernel that nothing else uses. The names are those of the resource
+ * scenarios that the attack suite runs on its host.
+ */
+import { readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { detectCgroups } from '../../worker/cgroup/detect.ts';
+import { sandboxCgroups } from '../support/cgroup-paths.ts';
+import { SandboxBench } from '../support/sandbox-bench.ts';
+import { SLOWNESS } from '../support/slowness.ts';
+import { HOSTILE } from './hostile-function.ts';
+import { highest, LimitedSandbox, until } from './limited-sandbox.ts';
+
+const MB = 1024 * 1024;
+/** The limits of a sandbox on the bench. */
+const MEMORY = 128 * MB;
+const PIDS = 64;
+const SCRATCH = 64 * MB;
+const SCRATCH_INODES = 16_384;
+const OPEN_FILES = 1_024;
+/** How soon a killed sandbox is gone: 2 s on a real machine. */
+const GONE_MS = 2_000 * SLOWNESS;
+
+let bench: SandboxBench;
+let code: string;
+let hostile: LimitedSandbox;
+/** Another sandbox of the same zygote, which must not notice. */
+let honest: LimitedSandbox;
+
+beforeAll(async () => {
+  bench = await SandboxBench.open();
+  code = await bench.addCode(HOSTILE);
+  honest = new LimitedSandbox(await bench.start(code));
+});
+afterAll(async () => {
+  await honest.end();
+  await bench.close();
+});
+beforeEach(async () => {
+  hostile = new LimitedSandbox(await bench.start(code));
+});
+/** Whatever it did: its neighbour answers and lost no process, and nothing of it is left. */
+afterEach(async () => {
+  expect(await honest.ask('/ok')).toBe('fine');
+  expect(honest.figure('memory.events', 'oom_kill')).toBe(0);
+  const started = performance.now();
+  await hostile.end();
+  expect(performance.now() - started).toBeLessThan(GONE_MS);
+  expect(hostile.exists).toBe(false);
+});
+
+test('this is cgroup v2, and the worker an ordinary user', () => {
+  expect(detectCgroups().version).toBe(2);
+  expect(process.getuid?.()).not.toBe(0);
+  expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toMatch(/ - cgroup /);
+});
+
+test('D1 fork-bomb: never more processes than pids.max', async () => {
+  await hostile.ask('/fork-bomb');
+  await until(() => hostile.figure('pids.events', 'max') > 0);
+  expect(await highest(() => hostile.number('pids.current'), 2_000)).toBeLessThanOrEqual(PIDS);
+});
+
+test('D1 control: with a higher pids.max there are more', async () => {
+  hostile.limit({ pids: 3 * PIDS });
+  await hostile.ask('/fork-bomb');
+  await until(() => hostile.number('pids.current') > PIDS);
+});
+
+test('D2 thread-bomb: threads count as well', async () => {
+  hostile.limit({ pids: 16 });
+  hostile.provoke('/thread-bomb');
+  await until(() => hostile.figure('pids.events', 'max') > 0);
+  expect(await highest(() => hostile.number('pids.current'), 1_000)).toBeLessThanOrEqual(16);
+});
+
+describe.each([
+  ['D3 mem-bomb-js: buffers', '/mem-bomb-buffers'],
+  ['D4 mem-bomb-native: a child that allocates', '/mem-bomb-child'],
+])('%s', (_, path) => {
+  test('ends the whole sandbox, inside its limit', async () => {
+    hostile.provoke(path);
+    const { signal } = await hostile.ended;
+    expect(signal).toBe('SIGKILL');
+    expect(hostile.figure('memory.events', 'oom_kill')).toBeGreaterThan(0);
+    // memory.oom.group: not only the process that asked for one page too many.
+    expect(hostile.figure('memory.events', 'oom_group_kill')).toBeGreaterThan(0);
+    expect(hostile.processes).toBe(0);
+    expect(hostile.number('memory.peak')).toBeLessThanOrEqual(MEMORY);
+  });
+});
+
+test('D3 mem-bomb-js: arrays end the sandbox, inside its limit', async () => {
+  hostile.provoke('/mem-bomb-js');
+  const { signal } = await hostile.ended;
+  expect(signal).toMatch(/^SIG/);
+  expect(hostile.number('memory.peak')).toBeLessThanOrEqual(MEMORY);
+});
+
+test('D3 control: with a higher memory.max it goes on', async () => {
+  hostile.limit({ memoryMb: 384 });
+  hostile.provoke('/mem-bomb-buffers');
+  await until(() => hostile.number('memory.current') > 2 * MEMORY);
+  expect(hostile.figure('memory.events', 'oom_kill')).toBe(0);
+});
+
+test('D4 mem-bomb-native: what lies in /tmp counts as memory of the sandbox', async () => {
+  const before = hostile.number('memory.current');
+  await hostile.ask('/fill-tmp');
+  expect(hostile.number('memory.current') - before).toBeGreaterThan(0.9 * SCRATCH);
+});
+
+test('D4 /tmp holds so many bytes and no more', async () => {
+  const { count, code: error } = await hostile.ask<{ count: number; code: string }>('/fill-tmp');
+  expect(error).toBe('ENOSPC');
+  expect(count).toBeLessThanOrEqual(SCRATCH / MB);
+  expect(count).toBeGreaterThan(0.9 * (SCRATCH / MB));
+});
+
+test('D4 /tmp holds so many files and no more', async () => {
+  const { count, code: error } = await hostile.ask<{ count: number; code: string }>('/fill-inodes');
+  expect(error).toBe('ENOSPC');
+  expect(count).toBeLessThanOrEqual(SCRATCH_INODES);
+  expect(count).toBeGreaterThan(0.9 * SCRATCH_INODES);
+});
+
+/** Share of one processor that the hostile sandbox uses in some seconds. */
+async function share(): Promise<number> {
+  await hostile.ask('/spin');
+  await until(() => hostile.processes > 3);
+  const [usage, started] = [hostile.figure('cpu.stat', 'usage_usec'), performance.now()];
+  await sleep(4_000);
+  return (hostile.figure('cpu.stat', 'usage_usec') - usage) / 1_000 / (performance.now() - started);
+}
+
+test('D5 cpu-spin: cpu.max holds three loops at a quarter of a processor', async () => {
+  hostile.limit({ cpu: 0.25 });
+  expect(await share()).toBeLessThan(0.25 * 1.25);
+  expect(hostile.figure('cpu.stat', 'nr_throttled')).toBeGreaterThan(0);
+});
+
+test('D5 control: without that limit they take more', async () => {
+  hostile.limit({ cpu: 2 });
+  expect(await share()).toBeGreaterThan(0.25 * 1.25);
+});
+
+test('D6 block-forever: a stopped child, one that ignores signals and a main thread that waits for ever are ended', async () => {
+  hostile.provoke('/block');
+  await until(() => hostile.processes > 2);
+  const started = performance.now();
+  await hostile.end();
+  expect(performance.now() - started).toBeLessThan(GONE_MS);
+});
+
+test('D7 output-flood: 64 MB of output leave the worker as it was', async () => {
+  const before = process.memoryUsage.rss();
+  expect(await hostile.ask('/flood')).toBe('flooded');
+  expect(process.memoryUsage.rss() - before).toBeLessThan(48 * MB);
+});
+
+test('D9 fd-exhaust: open files end at the limit, and only there', async () => {
+  const { count, code: error } = await hostile.ask<{ count: number; code: string }>('/open-files');
+  expect(error).toBe('EMFILE');
+  expect(count).toBeLessThan(OPEN_FILES);
+  expect(count).toBeGreaterThan(0.9 * OPEN_FILES);
+});
+
+test('D11 limits-before-code: all limits are those that were asked for', () => {
+  expect(hostile.read('memory.max')).toBe(String(MEMORY));
+  expect(hostile.read('memory.oom.group')).toBe('1');
+  expect(hostile.read('memory.swap.max')).toBe('0');
+  expect(hostile.read('pids.max')).toBe(String(PIDS));
+  expect(hostile.read('cpu.max')).toBe('100000 100000');
+  expect(hostile.processes).toBe(1);
+});
+
+test('D11 limits-before-code: the first line of a module is limited already', async () => {
+  const before = new Set(readdirSync(sandboxCgroups()));
+  const greedy = await bench.addCode(
+    `const kept = []; for (;;) kept.push(Buffer.alloc(${8 * MB}, 1)); export default {};`,
+  );
+  await expect(bench.start(greedy)).rejects.toThrow('signal SIGKILL');
+  const [left] = readdirSync(sandboxCgroups()).filter((name) => !before.has(name));
+  // The bench forgets a sandbox that did not start; its cgroup is still there to be read, and is empty.
+  const directory = `${sandboxCgroups()}/${left}`;
+  expect(readFileSync(`${directory}/memory.events`, 'utf8')).toMatch(/^oom_kill [1-9]/m);
+  await until(() => readFileSync(`${directory}/cgroup.events`, 'utf8').includes('populated 0'));
+  rmdirSync(directory);
+});
+
+describe('cgroup.kill', () => {
+  test.each([
+    ['a fork bomb', '/fork-bomb', 32],
+    ['daemons in sessions of their own that ignore signals', '/daemons', 12],
+  ])('ends %s whole, by the right of an ordinary user', async (_, path, processes) => {
+    await hostile.ask(path);
+    await until(() => hostile.processes >= processes);
+    hostile.killByCgroup();
+    const { signal } = await hostile.ended;
+    expect(signal).toBe('SIGKILL');
+    expect(hostile.processes).toBe(0);
+    expect(hostile.figure('cgroup.events', 'populated')).toBe(0);
+  });
+});
+
+test('D13 churn: thirty sandboxes leave no cgroup behind', async () => {
+  const before = readdirSync(sandboxCgroups()).length;
+  for (let each = 0; each < 30; each++) await (await bench.start(code, each % 2 === 0)).end();
+  expect(readdirSync(sandboxCgroups())).toHaveLength(before);
+});

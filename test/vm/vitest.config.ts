@@ -1,0 +1,28 @@
+/** The tests that a virtual machine with cgroup v2 runs; see infra/test-vm.sh. */
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+/**
+ * How many times slower things may be than on the host, in a machine whose processor is software and shares two cores with
+ * other work. Only limits of time know it; no test asserts less.
+ */
+const SLOWNESS = 30;
+/** For one test or hook. */
+const PATIENCE_MS = 180_000;
+
+const cache = join(process.env['OFFSHOOT_STATE'] ?? '/tmp', 'vitest');
+
+export default defineConfig({
+  root: fileURLToPath(new URL('../..', import.meta.url)),
+  cacheDir: cache,
+  test: {
+    fsModuleCachePath: join(cache, 'modules'),
+    include: ['test/integration/sandbox-isolation.test.ts', 'test/vm/**/*.test.ts'],
+    testTimeout: PATIENCE_MS,
+    hookTimeout: PATIENCE_MS,
+    env: { OFFSHOOT_TEST_SLOWNESS: String(SLOWNESS) },
+    fileParallelism: false,
+    reporters: [fileURLToPath(new URL('reporter.ts', import.meta.url))],
+  },
+});
