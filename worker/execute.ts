@@ -29,6 +29,14 @@ export interface ExecuteDeps {
 const KB = 1024;
 const MB = 1024 * KB;
 
+/** What is known at the end beside the outcome. */
+interface EndFacts {
+  readonly error?: FunctionError | undefined;
+  readonly exitCause?: string | undefined;
+  readonly usage?: Usage;
+  readonly pidsRefused?: number;
+}
+
 const LOADED = encodePayload({ status: 204, headers: [] }, new Uint8Array(0));
 
 export class Execution {
@@ -98,7 +106,8 @@ export class Execution {
 
   #start(lease: Lease, version: LoadedVersion, payload: Buffer): Run {
     const target = {
-      head: (head: Buffer) => this.#send(LaneKind.HEAD, undefined, head),
+      // With what is known so far, for the Server-Timing of a streamed response.
+      head: (head: Buffer) => this.#send(LaneKind.HEAD, this.#report('ok', {}), head),
       chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
     };
     const { timeout, responseSize, cpuTime, cpu } = version.manifest;
@@ -151,22 +160,16 @@ export class Execution {
     this.#answer(LaneKind.FAILED, outcome, { error, exitCause });
   }
 
-  #answer(
-    kind: LaneKind,
-    outcome: Outcome,
-    facts: {
-      error?: FunctionError | undefined;
-      exitCause?: string | undefined;
-      usage?: Usage;
-      pidsRefused?: number;
-    },
-    payload?: Buffer,
-  ): void {
+  #answer(kind: LaneKind, outcome: Outcome, facts: EndFacts, payload?: Buffer): void {
     this.#log.flush(true);
+    this.#send(kind, this.#report(outcome, facts), payload);
+  }
+
+  #report(outcome: Outcome, facts: EndFacts): RunReport {
     const now = performance.now();
     const acquired = this.#run?.begunAt ?? (this.#acquiredAt || now);
     const init = this.#lease?.initMs ?? 0;
-    const report: RunReport = {
+    return {
       outcome,
       worker: this.#deps.workerId,
       timings: {
@@ -184,7 +187,6 @@ export class Execution {
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
       ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
     };
-    this.#send(kind, report, payload);
   }
 
   #send(kind: LaneKind, report: RunReport | undefined, payload?: Buffer): void {

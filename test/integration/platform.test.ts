@@ -60,6 +60,10 @@ describe('the example functions', () => {
     await platform.deploy('stream');
     const response = await platform.call('stream/events?count=4&pause=80');
     expect(response.headers.get('content-type')).toContain('text/event-stream');
+    // The head leaves before the end is known; it has what is known so far.
+    expect(response.headers.get('server-timing')).toMatch(
+      /queue;dur=.*acquire;dur=.*desc="(?:idle|prepared|cold)/,
+    );
     const arrivals: number[] = [];
     let text = '';
     for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
