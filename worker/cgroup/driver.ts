@@ -24,6 +24,8 @@ export interface Cgroup {
   oomKills(): number;
   /** Processes and threads that the kernel has refused because of `pids`. */
   pidsRefused(): number;
+  /** Ends all its processes at once, where the kernel has a file for that; Sandbox.kill() does not rely on it. */
+  kill(): void;
   /** Processes in it now, as the host numbers them. */
   pids(): number[];
   /** Removes the directories, once the processes are gone. Tries again later while the kernel still counts some. */

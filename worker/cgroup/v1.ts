@@ -103,6 +103,9 @@ class CgroupV1 implements Cgroup {
     return native.readCounter(this.#pidsFd);
   }
 
+  /** v1 has no file for it, and to signal by number could hit a process that has taken a number over. */
+  kill(): void {}
+
   pids(): number[] {
     return readPids(this.#directories.pids);
   }

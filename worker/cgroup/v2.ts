@@ -89,6 +89,12 @@ class CgroupV2 implements Cgroup {
     return native.readCounter(this.#pidsFd);
   }
 
+  kill(): void {
+    // cgroup.kill came with Linux 5.14.
+    const file = 'cgroup.kill';
+    if (existsSync(`${this.#directory}/${file}`)) writeControl(this.#directory, file, 1);
+  }
+
   pids(): number[] {
     return readPids(this.#directory);
   }

@@ -312,7 +312,10 @@ export class Sandbox {
     return this.#finalUsage ?? { cpuMs: this.cgroup.cpuMs(), memoryPeak: this.cgroup.memoryPeak() };
   }
 
+  /** Both ways: the cgroup needs no zygote that answers, the zygote no cgroup that the sandbox has joined already. */
   kill(): void {
+    if (this.exit) return;
+    this.cgroup.kill();
     this.#zygote.kill(this.slot);
   }
 
