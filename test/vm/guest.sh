@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the guest runs, as root, when it has started: the set-up's own steps for an ordinary user on cgroup v2, then the
-# tests as that user, twice: in the scope that the user's systemd delegates, and in the cgroup that root hands over.
+# tests as that user, in each way that a cgroup may be had: a scope of the user's own systemd, a service, a directory.
 # Output goes to the console; what the host reads goes to the second serial line, a line a test (test/vm/reporter.ts).
 set -euo pipefail
 cd /payload/checkout
@@ -27,21 +27,31 @@ until [[ -S "/run/user/$uid/systemd/private" ]]; do sleep 0.2; done
 printf 'started in %.0f s: Linux %s, systemd %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$(uname -r)" \
   "$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')" >&3
 
-# Through `cat`, because a program that finds a terminal adds movements of the cursor.
-vitest=(node node_modules/vitest/vitest.mjs run --configLoader native --config test/vm/vitest.config.ts)
 status=0
+# run HOW CMD... - the tests as the user, started by CMD. Through `cat`, because a program that finds a terminal adds
+# movements of the cursor.
+run() {
+  printf '%s:\n' "$1" >&3
+  "${@:2}" | cat >&3 || status=1
+}
+vitest=(node node_modules/vitest/vitest.mjs run --configLoader native --config test/vm/vitest.config.ts)
+# Enough to see that limits hold and that what has been handed over suffices.
+shorter=(test/vm/limits.test.ts -t 'this is|D3 mem-bomb|D11|cgroup.kill')
+
 # as_user CMD... - as somebody who has logged in, with nothing of root's.
 as_user() {
   setpriv --reuid offshoot --regid "$(id -g offshoot)" --init-groups --inh-caps=-all \
     env -i HOME=/payload/state USER=offshoot PATH="$PATH" NO_COLOR=1 XDG_RUNTIME_DIR="/run/user/$uid" \
     OFFSHOOT_STATE=/payload/state "$@"
 }
-printf 'run scope\n' >&3
-as_user OFFSHOOT_VM_WAY=scope bash infra/as-service-user.sh "${vitest[@]}" | cat >&3 || status=1
+run "an ordinary user's systemd delegates a scope" as_user bash infra/as-service-user.sh "${vitest[@]}"
 
-printf 'run directory\n' >&3
-export OFFSHOOT_CGROUP=offshoot OFFSHOOT_VM_WAY=directory
+# The settings of infra/systemd/offshoot.service.
+run 'a service with Delegate=' systemd-run --quiet --wait --pipe --uid=offshoot -p 'Delegate=cpu memory pids' \
+  -p WorkingDirectory=/payload/checkout -E OFFSHOOT_STATE=/payload/state -E NO_COLOR=1 \
+  bash infra/as-service-user.sh "${vitest[@]}" "${shorter[@]}"
+
 bash infra/privileged.sh cgroups offshoot
-bash infra/as-service-user.sh "${vitest[@]}" test/vm/limits.test.ts -t 'D11|D3|cgroup.kill' | cat >&3 || status=1
+run 'root hands over a cgroup' env OFFSHOOT_CGROUP=offshoot bash infra/as-service-user.sh "${vitest[@]}" "${shorter[@]}"
 trap - ERR
 ended $status

@@ -1,7 +1,7 @@
 /** Source of the function that goes against every limit, chosen by the path. Plain JavaScript: the sandbox runs it as it is. */
 export const HOSTILE = `
 import { spawn } from 'node:child_process';
-import { openSync, writeFileSync, writeSync, closeSync, statfsSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 const MB = 1024 * 1024;
 const kept = [];
@@ -19,11 +19,9 @@ const deeds = {
   '/mem-bomb-child': () => { run('sleep 600 & tail /dev/zero'); return new Promise(() => {}); },
   '/fill-tmp': () => { const fd = openSync('/tmp/big', 'w'); const block = Buffer.alloc(MB, 1); return until(() => writeSync(fd, block)); },
   '/fill-inodes': () => until((count) => closeSync(openSync('/tmp/' + count, 'w'))),
-  '/tmp-size': () => { const { bsize, blocks, files } = statfsSync('/tmp'); return { bytes: bsize * blocks, inodes: files }; },
   '/spin': () => { for (let each = 0; each < 3; each++) run('while :; do :; done'); return 'spinning'; },
   '/block': () => { run('trap "" TERM INT HUP; while :; do sleep 1; done'); run('kill -STOP $$'); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); },
   '/daemons': () => { for (let each = 0; each < 8; each++) run('trap "" TERM HUP; (while :; do sleep 5; done) & wait', { detached: true }); return 'hidden'; },
   '/open-files': () => { const result = until(() => kept.push(openSync('/dev/null'))); for (const fd of kept.splice(0)) closeSync(fd); return result; },
-  '/flood': () => { const block = Buffer.alloc(MB, 120); for (let each = 0; each < 64; each++) writeSync(1, block); return 'flooded'; },
 };
 export default { async fetch(request) { return Response.json(await deeds[new URL(request.url).pathname]()); } };`;

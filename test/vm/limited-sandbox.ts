@@ -1,5 +1,5 @@
 /** A sandbox of the bench beside the files of its cgroup, as the kernel of version 2 shows them. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sandboxCgroups } from '../support/cgroup-paths.ts';
 import type { BenchSandbox } from '../support/sandbox-bench.ts';
@@ -37,8 +37,12 @@ export class LimitedSandbox {
     return existsSync(this.directory);
   }
 
+  get pids(): number[] {
+    return this.read('cgroup.procs').split('\n').filter(Boolean).map(Number);
+  }
+
   get processes(): number {
-    return this.read('cgroup.procs').split('\n').filter(Boolean).length;
+    return this.pids.length;
   }
 
   limit(limits: { memoryMb?: number; cpu?: number; pids?: number }): void {
@@ -55,13 +59,17 @@ export class LimitedSandbox {
     this.#bench.call(path).catch(() => undefined);
   }
 
+  get slot(): number {
+    return this.#bench.sandbox.slot;
+  }
+
   get ended(): BenchSandbox['sandbox']['ended'] {
     return this.#bench.sandbox.ended;
   }
 
-  /** SIGKILL to every process at once, by the kernel's own file for it. */
-  killByCgroup(): void {
-    writeFileSync(`${this.directory}/cgroup.kill`, '1');
+  /** As the worker does at a time limit. */
+  kill(): void {
+    this.#bench.sandbox.kill();
   }
 
   /** Ends it as the worker does, and waits until its cgroup is gone. Once, however often it is called. */

@@ -3,19 +3,42 @@
  * next call is served. How soon is asked on real machines, by test/integration/platform-faults.test.ts.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { sandboxCgroups } from '../support/cgroup-paths.ts';
 import { Platform } from '../support/platform.ts';
 
-/** Seconds; time enough for the load of a function, but not for one that spins. */
+/** Seconds. Enough to answer, for a function that does. */
 const TIMEOUT_S = 8;
+/** Enough to fill a heap, with all the garbage collection before the end. */
+const LONG_TIMEOUT_S = 150;
+
+/** Answers with a byte a second, for ever. */
+const DRIP = `export default { fetch: () => new Response(new ReadableStream({ async pull(controller) {
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  controller.enqueue(new Uint8Array(1));
+} })) };`;
 
 let platform: Platform;
 beforeAll(async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
-  await platform.deploy('faulty', { timeout: TIMEOUT_S, initTimeout: 60, memory: 128 });
+  const patience = { initTimeout: 60, memory: 128 };
+  await platform.deploy('faulty', { ...patience, timeout: TIMEOUT_S });
+  await platform.deploy('faulty', { ...patience, timeout: LONG_TIMEOUT_S, name: 'greedy' });
   await platform.deploy('hello-fetch', { name: 'honest', timeout: 60, initTimeout: 60 });
 });
+/** Deploys a module that is none of functions/. */
+async function deploySource(name: string, source: string): Promise<void> {
+  const folder = join(platform.state, name);
+  await mkdir(folder);
+  await writeFile(join(folder, 'index.js'), source);
+  const manifest = { name, entry: 'index.js', access: 'public', timeout: TIMEOUT_S, initTimeout: 60 };
+  await writeFile(join(folder, 'offshoot.json'), JSON.stringify(manifest));
+  const { code, stderr } = await platform.cli('deploy', folder, '--json');
+  if (code !== 0) throw new Error(stderr);
+}
+
 afterAll(async () => {
   const worker = platform.pid('worker');
   await platform.stop();
@@ -27,13 +50,13 @@ afterEach(async () => {
 });
 
 test.each([
-  ['D3 mem-bomb-js: buffers without end', 'allocate', 'out_of_memory', 502],
-  ['D3 mem-bomb-js: a heap without end', 'heap', 'out_of_memory', 502],
-  ['D5 cpu-spin: a loop without end', 'busy', 'timeout', 504],
-  ['D6 block-forever: no answer', 'never', 'timeout', 504],
-  ['D7 output-flood: output without end', 'print', 'timeout', 504],
+  ['D3 mem-bomb-js: buffers without end', 'greedy/allocate', 'out_of_memory', 502],
+  ['D3 mem-bomb-js: a heap without end', 'greedy/heap', 'out_of_memory', 502],
+  ['D5 cpu-spin: a loop without end', 'faulty/busy', 'timeout', 504],
+  ['D6 block-forever: no answer', 'faulty/never', 'timeout', 504],
+  ['D7 output-flood: output without end', 'faulty/print', 'timeout', 504],
 ])('%s', async (_, path, outcome, status) => {
-  const response = await platform.call(`faulty/${path}`);
+  const response = await platform.call(path);
   expect(response.headers.get('x-offshoot-outcome')).toBe(outcome);
   expect(response.status).toBe(status);
   const { report } = await platform.record(response);
@@ -41,7 +64,24 @@ test.each([
   // Read from cpu.stat and memory.peak.
   expect(report?.usage?.cpu).toBeGreaterThan(0);
   expect(report?.usage?.memoryPeak).toBeGreaterThan(0);
+});
+
+test('D7 output-flood: the worker keeps its size, and says what it cut', async () => {
+  const before = memoryOf(platform.pid('worker'));
+  const { report } = await platform.record(await platform.call('faulty/print'));
+  expect(report?.logBytesDropped).toBeGreaterThan(0);
   expect(report?.logBytes).toBeLessThanOrEqual(256 * 1024);
+  expect(memoryOf(platform.pid('worker')) - before).toBeLessThan(64);
+});
+
+test('D8 slow-output: a byte a second for ever ends at the time limit', async () => {
+  await deploySource('drip', DRIP);
+  const response = await platform.call('drip');
+  expect(response.status).toBe(200);
+  await expect(response.text()).rejects.toThrow();
+  const { outcome, report } = await platform.record(response);
+  expect(outcome).toBe('timeout');
+  expect(processesOf(report?.sandbox)).toBe(0);
 });
 
 test('D10 log-injection: control characters of a function stay data', async () => {
@@ -63,4 +103,9 @@ function processesOf(sandbox: string | undefined): number {
   } catch {
     return 0;
   }
+}
+
+/** MB that a process has in memory. */
+function memoryOf(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }

@@ -5,7 +5,8 @@ export default class LineReporter implements Reporter {
   onTestCaseResult(test: TestCase): void {
     const result = test.result();
     if (result.state === 'skipped') {
-      say(`${test.fullName}: skipped${result.note ? ` (${result.note})` : ''}`);
+      // Without a reason, it was not asked for.
+      if (result.note) say(`${test.fullName}: skipped (${result.note})`);
       return;
     }
     for (const error of result.state === 'failed' ? result.errors : []) say(indent(error));

@@ -90,9 +90,11 @@ class CgroupV2 implements Cgroup {
   }
 
   kill(): void {
-    // cgroup.kill came with Linux 5.14.
-    const file = 'cgroup.kill';
-    if (existsSync(`${this.#directory}/${file}`)) writeControl(this.#directory, file, 1);
+    try {
+      writeControl(this.#directory, 'cgroup.kill', 1);
+    } catch {
+      // It came with Linux 5.14; before that, the zygote's way is the only one.
+    }
   }
 
   pids(): number[] {
