@@ -25,20 +25,10 @@ beforeAll(async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
   const patience = { initTimeout: 60, memory: 128 };
   await platform.deploy('faulty', { ...patience, timeout: TIMEOUT_S });
-  await platform.deploy('faulty', { ...patience, timeout: LONG_TIMEOUT_S, name: 'greedy' });
+  await platform.deploy('faulty', { ...patience, timeout: LONG_TIMEOUT_S, name: 'greedy', pids: 24 });
+  await platform.deploy('faulty', { ...patience, timeout: LONG_TIMEOUT_S, name: 'clocked', cpuTime: 3 });
   await platform.deploy('hello-fetch', { name: 'honest', timeout: 60, initTimeout: 60 });
 });
-/** Deploys a module that is none of functions/. */
-async function deploySource(name: string, source: string): Promise<void> {
-  const folder = join(platform.state, name);
-  await mkdir(folder);
-  await writeFile(join(folder, 'index.js'), source);
-  const manifest = { name, entry: 'index.js', access: 'public', timeout: TIMEOUT_S, initTimeout: 60 };
-  await writeFile(join(folder, 'offshoot.json'), JSON.stringify(manifest));
-  const { code, stderr } = await platform.cli('deploy', folder, '--json');
-  if (code !== 0) throw new Error(stderr);
-}
-
 afterAll(async () => {
   const worker = platform.pid('worker');
   await platform.stop();
@@ -52,6 +42,8 @@ afterEach(async () => {
 test.each([
   ['D3 mem-bomb-js: buffers without end', 'greedy/allocate', 'out_of_memory', 502],
   ['D3 mem-bomb-js: a heap without end', 'greedy/heap', 'out_of_memory', 502],
+  ['D4 mem-bomb-native: a child process without end', 'greedy/child-memory', 'out_of_memory', 502],
+  ['D5 cpu-spin: a loop that uses its processor time up', 'clocked/busy', 'cpu_limit', 504],
   ['D5 cpu-spin: a loop without end', 'faulty/busy', 'timeout', 504],
   ['D6 block-forever: no answer', 'faulty/never', 'timeout', 504],
   ['D7 output-flood: output without end', 'faulty/print', 'timeout', 504],
@@ -64,6 +56,14 @@ test.each([
   // Read from cpu.stat and memory.peak.
   expect(report?.usage?.cpu).toBeGreaterThan(0);
   expect(report?.usage?.memoryPeak).toBeGreaterThan(0);
+});
+
+test('D1 fork-bomb: a function that fails because it gets no more processes is told so', async () => {
+  const response = await platform.call('greedy/spawn');
+  expect(response.headers.get('x-offshoot-outcome')).toBe('pids_limit');
+  const { report } = await platform.record(response);
+  // Read from pids.events.
+  expect(report?.pidsRefused).toBeGreaterThan(0);
 });
 
 test('D7 output-flood: the worker keeps its size, and says what it cut', async () => {
@@ -93,6 +93,17 @@ test('D10 log-injection: control characters of a function stay data', async () =
   expect(stdout).toContain('red');
   for (const raw of ['\u0007', '\u202e', '\u001b[31m']) expect(stdout).not.toContain(raw);
 });
+
+/** Deploys a module that is none of functions/. */
+async function deploySource(name: string, source: string): Promise<void> {
+  const folder = join(platform.state, name);
+  await mkdir(folder);
+  await writeFile(join(folder, 'index.js'), source);
+  const manifest = { name, entry: 'index.js', access: 'public', timeout: TIMEOUT_S, initTimeout: 60 };
+  await writeFile(join(folder, 'offshoot.json'), JSON.stringify(manifest));
+  const { code, stderr } = await platform.cli('deploy', folder, '--json');
+  if (code !== 0) throw new Error(stderr);
+}
 
 /** Processes in the cgroup of a sandbox; 0 when it is no more. */
 function processesOf(sandbox: string | undefined): number {
