@@ -3,6 +3,7 @@
  * invocation has ended; the API, the CLI and the trace exporter read it.
  */
 import { z } from 'zod';
+import { DeniedEgress } from './network.ts';
 import { Outcome } from './outcome.ts';
 
 export const AcquireKind = z.enum(['idle', 'prepared', 'cold']);
@@ -56,6 +57,8 @@ export const RunReport = z.object({
   usage: Usage.optional(),
   /** Processes and threads that the kernel refused the sandbox since its last run, when `pids` was reached. */
   pidsRefused: z.number().optional(),
+  /** Network destinations that were refused to the sandbox since its last invocation. */
+  denied: z.array(DeniedEgress).optional(),
   logBytes: z.number(),
   logBytesDropped: z.number(),
 });

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Name, nearestName } from './names.ts';
+import { Network } from './network.ts';
 
 export const Runtime = z.enum(['node26', 'node24']);
 export type Runtime = z.infer<typeof Runtime>;
@@ -101,6 +102,7 @@ export const Manifest = z.strictObject({
       `all variables together may take ${MAX_ENV_BYTES} bytes`,
     )
     .describe('Environment variables of the function.'),
+  network: Network.optional().describe('What the function may reach over the network; nothing by default.'),
 });
 export type Manifest = z.infer<typeof Manifest>;
 

@@ -76,7 +76,8 @@ export function spansOf(record: InvocationRecord): Span[] {
     if (report.coldReason) acquired['offshoot.acquire.cold_reason'] = report.coldReason;
     phase('acquire', report.timings.acquire, acquired);
     if (report.timings.init > 0) phase('init', report.timings.init);
-    phase('run', report.timings.run);
+    const denied = report.denied?.map(({ to, count }) => `${to} (${count})`).join(', ');
+    phase('run', report.timings.run, denied === undefined ? {} : { 'offshoot.network.denied': denied });
     const left = record.duration - at;
     if (left > 0) phase('reply', left);
   }

@@ -72,6 +72,12 @@ userns_step() {
   if [[ "$(proc_value kernel/unprivileged_userns_clone)" == 0 ]] || apparmor_profile_needed; then printf userns; fi
 }
 
+# tun_step - prints `tun` when the service user may not open /dev/net/tun, through which functions' egress leaves.
+tun_step() {
+  # 6 for others: read and write.
+  [[ "$(stat -L -c %a /dev/net/tun 2>/dev/null)" == *6 ]] || printf tun
+}
+
 # link_step - prints `link` when the command is missing, or (as root) leads to another checkout.
 link_step() {
   local link=/usr/local/bin/offshoot
@@ -100,7 +106,7 @@ privileged_steps() {
     user_steps
   fi
   local name
-  for name in "$(userns_step)" "$(link_step)"; do [[ -z "$name" ]] || echo "$name"; done
+  for name in "$(userns_step)" "$(tun_step)" "$(link_step)"; do [[ -z "$name" ]] || echo "$name"; done
 }
 
 # user_steps - the steps for a service user that exists.

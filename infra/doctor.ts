@@ -18,6 +18,7 @@ import {
   checkSeccomp,
   checkUserNamespaces,
 } from './doctor/kernel.ts';
+import { checkEgress } from './doctor/network.ts';
 import { checkImages, checkNativeParts, checkOvercommit, checkRedis } from './doctor/platform.ts';
 import { checkCgroups, checkIdMappers, checkSubids } from './doctor/user.ts';
 
@@ -37,6 +38,7 @@ export function checkHost(): Promise<Check[]> {
     checkRedis(),
     checkNativeParts(),
     checkImages(),
+    checkEgress(),
     checkLandlock(),
     checkPidMax(),
     checkInotify(),

@@ -30,6 +30,7 @@ DEBIAN_PACKAGES=(
   redis-server                                           # the embedded Redis
   uidmap                                                 # newuidmap, newgidmap
   bubblewrap                                             # a peer in the benchmark
+  nftables slirp4netns                                   # the network egress of functions
   procps iproute2 util-linux ca-certificates             # ps, ip, setpriv and unshare, TLS
 )
 

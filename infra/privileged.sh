@@ -6,6 +6,7 @@
 #   cgroups   hand a cgroup directory over to USER
 #   delegate  let each user's own systemd hand on the cpu controller (cgroup v2, platform run by an ordinary user)
 #   userns    lift what keeps USER from making user namespaces
+#   tun       open /dev/net/tun to all users, as udev does by itself where it runs
 #   link      put the `offshoot` command on everyone's PATH
 # setup.sh says which are needed. Each may be run again at any time.
 set -euo pipefail
@@ -137,13 +138,22 @@ write_apparmor_profile() {
   printf '\nprofile offshoot @{offshoot_launchers} flags=(unconfined) {\n  userns,\n}\n'
 }
 
+# Kernel documentation, networking/tuntap.rst: safe, because an interface still needs power over a network namespace.
+open_tun() {
+  if [[ ! -c /dev/net/tun ]]; then
+    mkdir -p /dev/net
+    mknod /dev/net/tun c 10 200
+  fi
+  chmod 0666 /dev/net/tun
+}
+
 link_command() {
   mkdir -p /usr/local/bin
   ln -sfn "$CHECKOUT/cli/offshoot" /usr/local/bin/offshoot
 }
 
 if [[ $# -lt 2 || $EUID -ne 0 ]]; then
-  say "usage, as root: privileged.sh packages|account|subids|cgroups|delegate|userns|link USER"
+  say "usage, as root: privileged.sh packages|account|subids|cgroups|delegate|userns|tun|link USER"
   exit 64
 fi
 user="$2"
@@ -154,6 +164,7 @@ case "$1" in
   cgroups) delegate_cgroups ;;
   delegate) delegate_to_users ;;
   userns) allow_user_namespaces ;;
+  tun) open_tun ;;
   link) link_command ;;
   *) fail "unknown step $1" "privileged.sh does not have it" "run: bash infra/setup.sh" ;;
 esac

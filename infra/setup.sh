@@ -48,6 +48,7 @@ run_privileged() {
     [cgroups]="handing the cgroup $OFFSHOOT_CGROUP over to $SERVICE_USER"
     [delegate]="letting users' own systemd limit processor time (a drop-in for user@.service)"
     [userns]="allowing user namespaces ($(userns_means))"
+    [tun]="opening /dev/net/tun to all users, as udev does where it runs"
     [link]="linking /usr/local/bin/offshoot to this checkout"
   )
   local command=(env "OFFSHOOT_STATE=$OFFSHOOT_STATE" "OFFSHOOT_CGROUP=$OFFSHOOT_CGROUP"

@@ -25,6 +25,8 @@ const Env = z.object({
     .default(Math.max(16, Math.min(4_000, Math.floor(totalmem() / 2 / SANDBOX_BYTES)))),
   /** Sandboxes kept prepared for each runtime image and namespace in use. */
   OFFSHOOT_PREPARED: z.coerce.number().int().min(0).default(4),
+  /** Network namespaces kept prepared for each runtime image and namespace with functions that have egress. */
+  OFFSHOOT_PREPARED_NETWORKS: z.coerce.number().int().min(1).default(4),
   /** Seconds that an idle sandbox is kept. */
   OFFSHOOT_KEEP_ALIVE_S: z.coerce.number().min(0).default(300),
   /** Free memory of the host, in MB, below which idle sandboxes are given up. */

@@ -1,6 +1,7 @@
 /** One invocation, from the moment at which this worker has taken it to the moment at which it has been answered. */
 import type { FunctionError, RunReport, Usage } from '#contract/invocation.ts';
 import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/lane.ts';
+import type { DeniedEgress } from '#contract/network.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { encodePayload } from '#contract/payload.ts';
 import type { CpuClock } from './cpu-clock.ts';
@@ -35,6 +36,7 @@ interface EndFacts {
   readonly exitCause?: string | undefined;
   readonly usage?: Usage;
   readonly pidsRefused?: number;
+  readonly denied?: DeniedEgress[] | undefined;
 }
 
 const LOADED = encodePayload({ status: 204, headers: [] }, new Uint8Array(0));
@@ -77,6 +79,10 @@ export class Execution {
       }
       const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.usageOfRun().memoryPeak };
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
+      const denied = await lease.sandbox.network?.denied().catch((error: unknown) => {
+        log.warn({ error, call: this.#call }, 'what the network refused could not be read');
+        return undefined;
+      });
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
       const pidsRefused = lease.sandbox.takePidsRefused();
       const outcome = blamePids(
@@ -84,7 +90,7 @@ export class Execution {
         pidsRefused,
         end.error && `${end.error.name} ${end.error.message}`,
       );
-      this.#answer(kind, outcome, { ...end, usage, pidsRefused }, end.payload);
+      this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
       // What it has left behind holds the processes that the next run would need.
       if (outcome === 'pids_limit') lease.sandbox.spent = true;
       await run.settled;
@@ -184,6 +190,7 @@ export class Execution {
       ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
       ...(facts.usage && { usage: facts.usage }),
       ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
+      ...(facts.denied?.length && { denied: facts.denied }),
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
       ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
     };

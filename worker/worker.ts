@@ -13,6 +13,7 @@ import type { Env } from './env.ts';
 import { Functions } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { log } from './log.ts';
+import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
@@ -61,6 +62,7 @@ export function createWorker(env: Env): Worker {
       maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
     }),
     zygotes,
+    networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS }),
     code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
   });
   const consumer = new Consumer({

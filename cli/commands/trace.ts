@@ -85,6 +85,7 @@ function facts(detail: InvocationDetail): [string, string][] {
     rows.push(['pids', `${report.pidsRefused} processes or threads were refused ("pids" in offshoot.json)`]);
   }
   if (report?.exitCause !== undefined) rows.push(['ended by', defuse(report.exitCause)]);
+  for (const { to, count } of report?.denied ?? []) rows.push(['denied', `${defuse(to)}, ${count} time(s)`]);
   if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
   if (report && report.logBytesDropped > 0) {
     rows.push(['logs', `${bytes(report.logBytes)} kept, ${bytes(report.logBytesDropped)} dropped`]);

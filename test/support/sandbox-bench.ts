@@ -11,6 +11,7 @@ import type { Runtime } from '#contract/manifest.ts';
 import { decodePayload, encodePayload, type ResponseMeta } from '#contract/payload.ts';
 import { detectCgroups } from '../../worker/cgroup/detect.ts';
 import type { Cgroup } from '../../worker/cgroup/driver.ts';
+import type { SandboxNetwork } from '../../worker/network/egress.ts';
 import { Sandbox } from '../../worker/sandbox/sandbox.ts';
 import { Slots } from '../../worker/sandbox/slots.ts';
 import { ownRanges } from '../../worker/sandbox/subids.ts';
@@ -45,6 +46,7 @@ export interface StartOptions {
   /** The function's environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly pids?: number;
+  readonly network?: SandboxNetwork | undefined;
 }
 
 export class SandboxBench {
@@ -124,7 +126,7 @@ export class SandboxBench {
       output: (_, bytes) => hear(bytes),
     };
     if (prepareFirst) await sandbox.prepared;
-    const { isolated, ready } = sandbox.specialise(code, 'test', init);
+    const { isolated, ready } = sandbox.specialise(code, 'test', init, undefined, options.network);
     await sandbox.prepared;
     const prepared = performance.now();
     await isolated;

@@ -4,6 +4,7 @@
  */
 import * as channel from '#contract/channel.ts';
 import * as control from '#contract/control.ts';
+import { RESOLVER_ADDRESS } from '#contract/network.ts';
 
 function enumeration(prefix: string, members: Readonly<Record<string, number>>): string {
   const lines = Object.entries(members).map(([name, value]) => `  ${prefix}_${name} = ${value},`);
@@ -19,10 +20,11 @@ function constants(module: Readonly<Record<string, unknown>>): string {
 
 process.stdout.write(
   [
-    '// Generated from contract/channel.ts and contract/control.ts; do not edit.\n#pragma once\n',
+    '// Generated from contract/channel.ts, control.ts and network.ts; do not edit.\n#pragma once\n',
     constants(channel),
     enumeration('CHANNEL', channel.ChannelKind),
     constants(control),
     enumeration('CONTROL', control.ControlKind),
+    `#define RESOLVER_ADDRESS "${RESOLVER_ADDRESS}"\n`,
   ].join('\n'),
 );

@@ -14,6 +14,7 @@
 // the process itself (user_namespaces(7)), which saves a round trip through the zygote for each sandbox.
 #include "sandbox.h"
 
+#include "network.h"
 #include "protocol.gen.h"
 #include "seccomp_filter.gen.h"
 
@@ -146,7 +147,8 @@ _Static_assert(sizeof(struct sandbox_limits) == 4 * SPECIALISE_LIMITS, "the layo
 int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
                            struct sandbox_limits *limits, struct failure *failure) {
   unsigned char frame[CHANNEL_PREFIX_BYTES + SPECIALISE_BYTES];
-  int got = read_exactly(order->channel, frame, sizeof frame, failure);
+  FD_CLEANUP int network = -1;
+  int got = network_read_order(order->channel, frame, sizeof frame, &network, failure);
   if (got <= 0) return got;
   errno = 0;
   if (frame[4] != CHANNEL_SPECIALISE)
@@ -158,6 +160,9 @@ int sandbox_await_function(const struct sandbox_order *order, char *code, char *
   // One component: a name with a slash or dots could leave the store.
   if (code[0] == '\0' || code[0] == '.' || strchr(code, '/'))
     return fail(failure, "illegal name of code: %s", code);
+  // While this process still has power over the launcher's namespaces, and before a byte of the tenant's
+  // code.
+  if (network >= 0 && network_join(network, ROOT, failure) < 0) return -1;
   return 1;
 }
 

@@ -6,6 +6,7 @@ import type { Runtime } from '#contract/manifest.ts';
 import type { CodeStore } from '../code-store.ts';
 import type { LoadedVersion } from '../functions.ts';
 import { log } from '../log.ts';
+import type { Networks } from '../network/networks.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { Zygotes } from '../zygotes.ts';
 import { FunctionPool, type Lease, type Member } from './function-pool.ts';
@@ -29,6 +30,7 @@ export interface PoolOptions {
   readonly factory: SandboxFactory;
   readonly zygotes: Zygotes;
   readonly code: CodeStore;
+  readonly networks: Networks;
 }
 
 interface PreparedShelf {
@@ -109,6 +111,7 @@ export class Pool {
     // Ending the zygotes as well settles it for a sandbox that was just being started.
     await this.#options.zygotes.stop();
     await this.#options.factory.emptied();
+    await this.#options.networks.stop();
   }
 
   get #view(): PoolView {

@@ -5,6 +5,8 @@ import type { CodeStore } from '../code-store.ts';
 import { blamePids, whyEnded, type ExitOutcome } from '../exit-cause.ts';
 import type { LoadedVersion } from '../functions.ts';
 import { readLogFrame, type LogText } from '../invocation-log.ts';
+import type { SandboxNetwork } from '../network/egress.ts';
+import type { Networks } from '../network/networks.ts';
 import { type FileLimits, type Sandbox, SandboxStartError } from '../sandbox/sandbox.ts';
 import type { Exit } from '../sandbox/zygote.ts';
 import type { Zygotes } from '../zygotes.ts';
@@ -46,6 +48,7 @@ interface Parts {
   readonly code: CodeStore;
   readonly zygotes: Zygotes;
   readonly factory: SandboxFactory;
+  readonly networks: Networks;
 }
 
 /** Throws LoadFailedError, after the processes of the failed sandbox are gone. */
@@ -59,12 +62,14 @@ export async function startFunction(
   let kind: AcquireKind = 'prepared';
   let directory: string;
   let limits: FileLimits;
+  let network: SandboxNetwork | undefined;
   try {
     directory = await parts.code.ensure(namespace, version.digest);
     const prepared = takePrepared();
     if (!prepared) kind = 'cold';
     sandbox = prepared ?? parts.factory.start(await parts.zygotes.get(manifest.runtime, namespace));
     limits = parts.factory.limit(sandbox, manifest);
+    network = await networkOf(sandbox, version, parts.networks);
   } catch (error) {
     throw new LoadFailedError('platform_error', error instanceof Error ? error.message : String(error));
   }
@@ -89,7 +94,7 @@ export async function startFunction(
     timeout: manifest.timeout,
     concurrency: manifest.concurrency,
   };
-  const { isolated, ready } = sandbox.specialise(directory, name, init, limits);
+  const { isolated, ready } = sandbox.specialise(directory, name, init, limits, network);
   let timedOut = false;
   const clock = setTimeout(() => {
     timedOut = true;
@@ -114,6 +119,21 @@ export async function startFunction(
   } finally {
     clearTimeout(clock);
     sandbox.onUnclaimed = undefined;
+  }
+}
+
+/** The rules are in place when this settles. A sandbox that cannot have its network must not be left over. */
+async function networkOf(
+  sandbox: Sandbox,
+  version: LoadedVersion,
+  networks: Networks,
+): Promise<SandboxNetwork | undefined> {
+  try {
+    return await networks.assign(sandbox.zygote, version);
+  } catch (error) {
+    sandbox.kill();
+    await sandbox.ended;
+    throw error;
   }
 }
 

@@ -23,6 +23,7 @@ import {
 } from '#contract/channel.ts';
 import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
+import type { SandboxNetwork } from '../network/egress.ts';
 import { Turns } from './turns.ts';
 import { native, SECCOMP_FILTER } from './native.ts';
 import type { Exit, Zygote } from './zygote.ts';
@@ -104,6 +105,9 @@ export class Sandbox {
   spent = false;
   readonly #zygote: Zygote;
   readonly #channel: Socket;
+  readonly #channelFd: number;
+  /** Set while its function has egress. */
+  network: SandboxNetwork | undefined;
   readonly #outputs: Socket[];
   readonly #outputFds: number[];
   readonly #sinks = new Map<number, InvocationSink>();
@@ -128,6 +132,7 @@ export class Sandbox {
     const [channel, theirChannel] = native.socketpair();
     const [stdout, theirStdout] = native.pipe();
     const [stderr, theirStderr] = native.pipe();
+    this.#channelFd = channel;
     this.#channel = new Socket({ fd: channel, readable: true, writable: true });
     this.#outputFds = [stdout, stderr];
     this.#outputs = [this.#listen(stdout, 'stdout'), this.#listen(stderr, 'stderr')];
@@ -181,6 +186,7 @@ export class Sandbox {
     hostname: string,
     init: SandboxInit,
     limits = DEFAULT_FILE_LIMITS,
+    network?: SandboxNetwork,
   ): { isolated: Promise<number[]>; ready: Promise<void> } {
     const fixed = Buffer.alloc(SPECIALISE_BYTES);
     fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
@@ -197,13 +203,19 @@ export class Sandbox {
     const ready = this.#expect(ChannelKind.READY).then(() => undefined);
     isolated.catch(() => undefined);
     ready.catch(() => undefined);
-    // In one write: the second part waits in the socket until JavaScript runs.
-    this.#channel.write(
-      Buffer.concat([
-        encodeChannelFrame(ChannelKind.SPECIALISE, 0, fixed),
-        encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init))),
-      ]),
-    );
+    const order = encodeChannelFrame(ChannelKind.SPECIALISE, 0, fixed);
+    const told = encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init)));
+    if (network) {
+      this.network = network;
+      void this.ended.then(() => network.release());
+      // Nothing has been written to this socket before, so it has room, and nothing can be overtaken.
+      native.sendWithDescriptors(this.#channelFd, order, [network.namespace]);
+      network.joined();
+      this.#channel.write(told);
+    } else {
+      // In one write: the second part waits in the socket until JavaScript runs.
+      this.#channel.write(Buffer.concat([order, told]));
+    }
     return { isolated, ready };
   }
 

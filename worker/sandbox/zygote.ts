@@ -98,6 +98,11 @@ export class Zygote {
     }
   }
 
+  /** Process id of the launcher. */
+  get pid(): number | undefined {
+    return this.#process.pid;
+  }
+
   get alive(): boolean {
     return this.#alive;
   }

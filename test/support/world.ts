@@ -1,0 +1,86 @@
+/**
+ * A world of a test's own: a network namespace that stands for everything outside, with hosts of any address in it, and a
+ * name server. It belongs to the launcher's user namespace, so that the launcher's egress can be joined to it instead of
+ * to the machine's network, without root.
+ */
+import { once } from 'node:events';
+import { closeSync } from 'node:fs';
+import { createSocket, type Socket } from 'node:dgram';
+import { type ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { AddressInfo } from 'node:net';
+import { LauncherNamespace } from '../../worker/network/namespaces.ts';
+import { encodeAnswer, parseQuery, RCODE } from '../../worker/network/dns-wire.ts';
+
+const HOSTS = fileURLToPath(new URL('world-hosts.ts', import.meta.url));
+
+export class World {
+  /** Descriptor of the network namespace. */
+  readonly network: number;
+  /** What names resolve to; a list gives the next answer each time, and stays at the last one. */
+  readonly names = new Map<string, string[][]>();
+  /** Names that were asked for. */
+  readonly asked: string[] = [];
+  readonly #launcher: LauncherNamespace;
+  readonly #hosts: ChildProcess;
+  readonly #dns: Socket;
+
+  private constructor(launcher: LauncherNamespace, network: number, hosts: ChildProcess, dns: Socket) {
+    this.#launcher = launcher;
+    this.network = network;
+    this.#hosts = hosts;
+    this.#dns = dns;
+    dns.on('message', (message, { address, port }) => {
+      dns.send(this.#answer(message), port, address);
+    });
+  }
+
+  /** `addresses` are the hosts'; on each, TCP and UDP port `port` says which host it is. */
+  static async open(launcherPid: number, addresses: readonly string[], port: number): Promise<World> {
+    const launcher = LauncherNamespace.of(launcherPid);
+    const network = await launcher.make();
+    const lines = addresses
+      .filter((address) => address !== '127.0.0.1')
+      .map((address) => `addr add ${address}/32 dev lo\n`);
+    await launcher.run(['ip', '-batch', '-'], { network, input: `link set lo up\n${lines.join('')}` });
+    const hosts = launcher.spawn([process.execPath, HOSTS, String(port), ...addresses], {
+      network,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await Promise.race([
+      once(hosts.stdout ?? hosts, 'data'),
+      once(hosts, 'exit').then(() => Promise.reject(new Error('the hosts of the test ended'))),
+    ]);
+    const dns = createSocket('udp4').bind(0, '127.0.0.1');
+    await once(dns, 'listening');
+    return new World(launcher, network, hosts, dns);
+  }
+
+  get nameServer(): string {
+    const { address, port } = this.#dns.address() as AddressInfo;
+    return `${address}:${port}`;
+  }
+
+  async close(): Promise<void> {
+    this.#dns.close();
+    this.#hosts.kill();
+    await once(this.#hosts, 'exit');
+    closeSync(this.network);
+    this.#launcher.close();
+  }
+
+  #answer(message: Buffer): Buffer {
+    const query = parseQuery(message);
+    if (!query) throw new Error('the resolver sent no question');
+    this.asked.push(query.name);
+    const answers = this.names.get(query.name);
+    if (!answers) return encodeAnswer(query, RCODE.NXDOMAIN);
+    const [now = []] = answers;
+    if (answers.length > 1) answers.shift();
+    return encodeAnswer(
+      query,
+      RCODE.NOERROR,
+      now.map((address) => ({ address, ttl: 1 })),
+    );
+  }
+}

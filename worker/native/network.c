@@ -1,0 +1,61 @@
+#include "network.h"
+
+#include "protocol.gen.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int network_read_order(int channel, void *bytes, size_t length, int *network, struct failure *failure) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } ancillary;
+  struct iovec part = {bytes, length};
+  struct msghdr request = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary};
+  ssize_t got;
+  do {
+    // The descriptor rides on the first byte, unix(7); close-on-exec although nothing is executed before it
+    // is closed.
+    got = recvmsg(channel, &request, MSG_CMSG_CLOEXEC | MSG_WAITALL);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return fail(failure, "receive the order");
+  if (got == 0) return 0;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&request); header; header = CMSG_NXTHDR(&request, header)) {
+    if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+      memcpy(network, CMSG_DATA(header), sizeof *network);
+  }
+  errno = 0;
+  // There is room for one descriptor; what does not fit is closed by the kernel, and then this is not our
+  // worker's.
+  if (request.msg_flags & MSG_CTRUNC) return fail(failure, "the order came with more than one descriptor");
+  // MSG_WAITALL may end early, at the border of the message that carried the descriptor.
+  if ((size_t)got == length) return 1;
+  return read_exactly(channel, (char *)bytes + got, length - (size_t)got, failure);
+}
+
+int network_join(int network, const char *root, struct failure *failure) {
+  // The kernel checks that this is a network namespace, and that it belongs to a user namespace in which this
+  // process is powerful: the launcher's, setns(2).
+  if (setns(network, CLONE_NEWNET) < 0) return fail(failure, "join the network namespace of the function");
+  FD_CLEANUP int etc = -1;
+  char path[64];
+  snprintf(path, sizeof path, "%s/etc", root);
+  etc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (etc < 0) return fail(failure, "open %s", path);
+  // An image may have a link here; the file below is made anew, in the sandbox's own layer.
+  if (unlinkat(etc, "resolv.conf", 0) < 0 && errno != ENOENT) return fail(failure, "remove etc/resolv.conf");
+  FD_CLEANUP int file =
+      openat(etc, "resolv.conf", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (file < 0) return fail(failure, "create etc/resolv.conf");
+  // Whatever the umask of the zygote: the function, another id by then, must be able to read it.
+  if (fchmod(file, 0644) < 0) return fail(failure, "open etc/resolv.conf to readers");
+  static const char text[] = "nameserver " RESOLVER_ADDRESS "\noptions timeout:5 attempts:2\n";
+  return write_all(file, text, sizeof text - 1, failure);
+}

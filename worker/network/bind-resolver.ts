@@ -1,0 +1,21 @@
+/**
+ * Run in an egress namespace by the worker: binds the resolver's socket there and hands it to the worker, which is in
+ * another one. A socket belongs to the namespace in which it was made, whoever holds it.
+ */
+import { createSocket } from 'node:dgram';
+import { RESOLVER_ADDRESS } from '#contract/network.ts';
+
+const DNS_PORT = 53;
+
+const socket = createSocket('udp4');
+socket.on('error', (error) => {
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 1;
+  process.disconnect?.();
+});
+socket.bind({ port: DNS_PORT, address: RESOLVER_ADDRESS, exclusive: true }, () => {
+  process.send?.('resolver', socket, {}, () => {
+    socket.close();
+    process.disconnect?.();
+  });
+});

@@ -1,0 +1,384 @@
+/**
+ * The egress namespace of one launcher: a network namespace between its sandboxes and the host.
+ *
+ *   sandbox eth0 <==veth==> vN  [ egress namespace: nftables ]  tap0 <==> slirp4netns: sockets of the host, as this user
+ *
+ * Nothing is configured for a sandbox while a call waits: pairs are made ahead, each in a network namespace of its own,
+ * and a sandbox joins one of them. Only the rules of its function are put in place then, before it learns its code.
+ */
+import { type ChildProcess } from 'node:child_process';
+import type { Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import {
+  formatAddress,
+  parseCidr,
+  RESOLVER_ADDRESS,
+  type DeniedEgress,
+  type EgressRule,
+} from '#contract/network.ts';
+import { log } from '../log.ts';
+import type { LauncherNamespace } from './namespaces.ts';
+import { Resolver, type Client } from './resolver.ts';
+import {
+  attachRules,
+  baseRules,
+  detachRules,
+  functionRules,
+  interfaceName,
+  listDenied,
+  nameSet,
+  openRules,
+  parseDenied,
+  resolvedRules,
+  UPLINK,
+  UPLINK_RANGE,
+} from './ruleset.ts';
+
+export interface EgressOptions {
+  readonly launcher: LauncherNamespace;
+  /** Pairs kept ready. */
+  readonly ready: number;
+  /** Where the host's sockets are made; the worker's own network namespace when not given. For tests. */
+  readonly hostNetwork?: number | undefined;
+  /** Name servers to ask; those of the host when not given. For tests. */
+  readonly servers?: readonly string[] | undefined;
+  /** Only for tests that ask whether they would notice: without it, everything that a route leads to is let through. */
+  readonly withoutFirewall?: true;
+}
+
+/** A prepared network namespace. */
+interface Link {
+  readonly index: number;
+  readonly address: string;
+  readonly namespace: number;
+}
+
+/** What a sandbox has of the network. */
+export interface SandboxNetwork {
+  /** Descriptor of the network namespace to join; closed by joined(). */
+  readonly namespace: number;
+  /** The sandbox has been told of the namespace. */
+  joined(): void;
+  /** What was refused since the last time of asking. */
+  denied(): Promise<DeniedEgress[]>;
+  /** The sandbox has ended. */
+  release(): void;
+}
+
+const FIRST_ADDRESS = parseCidr('198.18.0.0/16').first;
+/** Pairs of addresses in that range. They are used in turn, so that no new sandbox inherits the connections of an old one. */
+const LINKS = 32_768;
+/** Different names that are remembered as refused between two questions. */
+const MAX_DENIED_NAMES = 64;
+/** An address is opened anew when it would be closed within this time. */
+const RENEW_BEFORE_MS = 120_000;
+const RESTART_MS = 200;
+const BIND_RESOLVER = fileURLToPath(new URL('bind-resolver.ts', import.meta.url));
+
+export class EgressNetwork {
+  readonly #options: EgressOptions;
+  readonly #hostAddresses: string[];
+  readonly #ready: Link[] = [];
+  readonly #live = new Map<string, Client>();
+  readonly #functions = new Map<string, number>();
+  readonly #taken = new Set<number>();
+  #namespace = -1;
+  /** /proc/net/snmp of the namespace: its count of refusals costs a read, the list of them a process. */
+  #statistics = -1;
+  #uplink: ChildProcess | undefined;
+  #resolver: Resolver | undefined;
+  #nextLink = 0;
+  #filling: Promise<void> | undefined;
+  #lastChange: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  private constructor(options: EgressOptions) {
+    this.#options = options;
+    this.#hostAddresses = Object.values(networkInterfaces())
+      .flat()
+      .flatMap((entry) => (entry?.family === 'IPv4' && !entry.internal ? [entry.address] : []));
+  }
+
+  static async open(options: EgressOptions): Promise<EgressNetwork> {
+    const network = new EgressNetwork(options);
+    try {
+      await network.#open();
+    } catch (error) {
+      await network.close();
+      throw error;
+    }
+    return network;
+  }
+
+  /** Gives a prepared namespace the rules of a function version, of which `key` is the name. */
+  async assign(key: string, rules: readonly EgressRule[]): Promise<SandboxNetwork> {
+    let link = this.#ready.shift();
+    while (!link) {
+      await this.#fill();
+      link = this.#ready.shift();
+    }
+    void this.#fill().catch((error: unknown) => log.error({ error }, 'network: none could be prepared'));
+    const { index, address, namespace } = link;
+    const known = this.#functions.get(key);
+    const fn = known ?? this.#functions.size;
+    this.#functions.set(key, fn);
+    const introduction = known === undefined ? functionRules(fn, rules, this.#hostAddresses) : '';
+    try {
+      await this.#change(introduction + attachRules(link, fn));
+    } catch (error) {
+      if (known === undefined) this.#functions.delete(key);
+      closeSync(namespace);
+      this.#taken.delete(index);
+      throw error;
+    }
+    const deniedNames = new Map<string, number>();
+    this.#live.set(address, this.#client(fn, rules, deniedNames));
+    return this.#sandboxNetwork(link, deniedNames);
+  }
+
+  /** Ends the uplink and gives up the namespace; sandboxes that are still in theirs lead nowhere then. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#filling?.catch(() => undefined);
+    await this.#lastChange;
+    this.#resolver?.close();
+    this.#uplink?.kill('SIGKILL');
+    for (const { namespace } of this.#ready.splice(0)) closeSync(namespace);
+    for (const fd of [this.#namespace, this.#statistics]) if (fd >= 0) closeSync(fd);
+    this.#namespace = this.#statistics = -1;
+    this.#options.launcher.close();
+  }
+
+  async #open(): Promise<void> {
+    const { launcher } = this.#options;
+    this.#namespace = await launcher.make((holder) => {
+      this.#statistics = openSync(`/proc/${holder}/net/snmp`, 'r');
+    });
+    const network = this.#namespace;
+    const input = this.#options.withoutFirewall ? openRules() : baseRules(this.#hostAddresses);
+    // The firewall first: there is no moment in which something could pass.
+    await launcher.run(['nft', '-f', '-'], { network, input });
+    await launcher.run(
+      [
+        'sysctl',
+        '-qw',
+        'net.ipv4.ip_forward=1',
+        // Refusals are told at once, however many.
+        'net.ipv4.icmp_ratelimit=0',
+        'net.ipv6.conf.all.disable_ipv6=1',
+        'net.ipv6.conf.default.disable_ipv6=1',
+      ],
+      { network },
+    );
+    await launcher.run(['ip', '-batch', '-'], {
+      network,
+      input: `link set lo up\naddr add ${RESOLVER_ADDRESS}/32 dev lo\n`,
+    });
+    await Promise.all([this.#startUplink(), this.#startResolver(), this.#fill()]);
+  }
+
+  async #startUplink(): Promise<void> {
+    const { launcher, hostNetwork } = this.#options;
+    const uplink = launcher.spawn(
+      [
+        'slirp4netns',
+        '--configure',
+        '--mtu=65520',
+        `--cidr=${UPLINK_RANGE}`,
+        // 127.0.0.1 of the host and its name server are not to be had through addresses of slirp4netns's own either.
+        '--disable-host-loopback',
+        '--disable-dns',
+        // It reads what tenants send: an empty root, no capabilities, few system calls.
+        '--enable-sandbox',
+        '--enable-seccomp',
+        '--ready-fd=3',
+        // Ends with the worker, whichever way that ends.
+        '--exit-fd=4',
+        '--netns-type=path',
+        '/proc/self/fd/5',
+        UPLINK,
+      ],
+      { network: hostNetwork, stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', this.#namespace] },
+    );
+    this.#uplink = uplink;
+    let said = '';
+    uplink.stderr?.on('data', (text: Buffer) => {
+      said = (said + text.toString()).slice(-1_000);
+    });
+    for (const stream of uplink.stdio) stream?.on('error', () => undefined);
+    const ended = once(uplink, 'exit');
+    const ready = uplink.stdio[3];
+    await Promise.race([
+      once(ready as NonNullable<typeof ready>, 'data'),
+      ended.then(() => Promise.reject(new Error(`slirp4netns ended before it was ready: ${said.trim()}`))),
+    ]);
+    void ended.then(() => this.#uplinkEnded(said));
+  }
+
+  async #uplinkEnded(said: string): Promise<void> {
+    if (this.#closed) return;
+    log.error({ said: said.trim() }, 'network: slirp4netns ended; starting another');
+    await sleep(RESTART_MS);
+    if (this.#closed) return;
+    await this.#startUplink().catch((error: unknown) => {
+      void this.#uplinkEnded(error instanceof Error ? error.message : String(error));
+    });
+  }
+
+  async #startResolver(): Promise<void> {
+    const binder = this.#options.launcher.spawn([process.execPath, BIND_RESOLVER], {
+      network: this.#namespace,
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
+    let said = '';
+    binder.stderr?.on('data', (text: Buffer) => {
+      said += text.toString();
+    });
+    const [, socket] = (await Promise.race([
+      once(binder, 'message'),
+      once(binder, 'exit').then(() =>
+        Promise.reject(new Error(`the resolver's socket could not be made: ${said}`)),
+      ),
+    ])) as [unknown, Socket];
+    this.#resolver = new Resolver({
+      socket,
+      client: (address) => this.#live.get(address),
+      hostAddresses: this.#hostAddresses,
+      servers: this.#options.servers,
+    });
+  }
+
+  /** Changes of the firewall, one after the other. */
+  #change(rules: string): Promise<void> {
+    const change = this.#lastChange.then(async () => {
+      if (this.#closed) throw new Error('the egress namespace is closed');
+      await this.#options.launcher.run(['nft', '-f', '-'], { network: this.#namespace, input: rules });
+    });
+    this.#lastChange = change.catch(() => undefined);
+    return change;
+  }
+
+  #fill(): Promise<void> {
+    this.#filling ??= this.#prepareLinks().finally(() => {
+      this.#filling = undefined;
+    });
+    return this.#filling;
+  }
+
+  async #prepareLinks(): Promise<void> {
+    while (!this.#closed && this.#ready.length < this.#options.ready) {
+      this.#ready.push(await this.#prepareLink());
+    }
+  }
+
+  async #prepareLink(): Promise<Link> {
+    const { launcher } = this.#options;
+    while (this.#taken.has(this.#nextLink)) this.#nextLink = (this.#nextLink + 1) % LINKS;
+    const index = this.#nextLink;
+    this.#nextLink = (index + 1) % LINKS;
+    const address = formatAddress(FIRST_ADDRESS + 2 * index);
+    const gateway = formatAddress(FIRST_ADDRESS + 2 * index + 1);
+    const outside = interfaceName(index);
+    const namespace = await launcher.make();
+    try {
+      await launcher.run(['sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1'], { network: namespace });
+      await launcher.run(['ip', '-batch', '-'], {
+        network: this.#namespace,
+        stdio: ['pipe', 'pipe', 'pipe', namespace],
+        input: `link add ${outside} type veth peer name eth0 netns /proc/self/fd/3
+addr add ${gateway}/31 dev ${outside}
+link set ${outside} up
+`,
+      });
+      await launcher.run(['ip', '-batch', '-'], {
+        network: namespace,
+        input: `link set lo up
+addr add ${address}/31 dev eth0
+link set eth0 up
+route add default via ${gateway}
+`,
+      });
+    } catch (error) {
+      closeSync(namespace);
+      throw error;
+    }
+    this.#taken.add(index);
+    return { index, address, namespace };
+  }
+
+  #client(fn: number, rules: readonly EgressRule[], deniedNames: Map<string, number>): Client {
+    const openUntil = new Map<string, number>();
+    return {
+      rules,
+      open: async (rule, addresses, seconds) => {
+        const now = performance.now();
+        const set = nameSet(fn, rule);
+        const missing = addresses.filter(
+          (address) => (openUntil.get(`${set} ${address}`) ?? 0) < now + RENEW_BEFORE_MS,
+        );
+        if (missing.length === 0) return;
+        await this.#change(resolvedRules(set, missing, seconds));
+        for (const address of missing) openUntil.set(`${set} ${address}`, now + seconds * 1000);
+      },
+      denied: (name, address) => {
+        const what = address === undefined ? `dns ${name}` : `dns ${name} -> ${address}`;
+        const count = deniedNames.get(what);
+        if (count !== undefined || deniedNames.size < MAX_DENIED_NAMES)
+          deniedNames.set(what, (count ?? 0) + 1);
+      },
+    };
+  }
+
+  #sandboxNetwork({ index, address, namespace }: Link, deniedNames: Map<string, number>): SandboxNetwork {
+    let seenRefusals = this.#countRefusals();
+    let seen = new Map<string, number>();
+    let open = true;
+    return {
+      namespace,
+      joined: () => closeSync(namespace),
+      denied: async () => {
+        const denied = [...deniedNames].map(([to, count]) => ({ to, count }));
+        deniedNames.clear();
+        const refusals = this.#countRefusals();
+        // Of all sandboxes together, so it says for certain only that nothing was refused.
+        if (refusals === seenRefusals || !open) return denied;
+        seenRefusals = refusals;
+        const listed = parseDenied(
+          await this.#options.launcher.run(listDenied(index), { network: this.#namespace }),
+        );
+        for (const [to, packets] of listed) {
+          const count = packets - (seen.get(to) ?? 0);
+          if (count > 0) denied.push({ to, count });
+        }
+        seen = listed;
+        return denied;
+      },
+      release: () => {
+        if (!open) return;
+        open = false;
+        this.#live.delete(address);
+        // The pair has gone with the sandbox, its namespace's last process.
+        this.#change(detachRules(index))
+          .catch((error: unknown) => {
+            if (!this.#closed) log.warn({ error, index }, 'network: rules of an ended sandbox are left');
+          })
+          .finally(() => this.#taken.delete(index));
+      },
+    };
+  }
+
+  #countRefusals(): number {
+    const buffer = Buffer.alloc(8_192);
+    const text = buffer.toString('latin1', 0, readSync(this.#statistics, buffer, 0, buffer.length, 0));
+    // Two lines: names, then figures in the same order.
+    const [names = [], figures = []] = text
+      .split('\n')
+      .filter((line) => line.startsWith('Icmp:'))
+      .map((line) => line.split(' '));
+    return Number(figures[names.indexOf('OutDestUnreachs')] ?? 0);
+  }
+}

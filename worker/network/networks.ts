@@ -1,0 +1,52 @@
+/** The egress namespaces of this worker: one for each launcher whose functions use the network. */
+import { parseEgressRule } from '#contract/network.ts';
+import type { LoadedVersion } from '../functions.ts';
+import type { Zygote } from '../sandbox/zygote.ts';
+import { EgressNetwork, type EgressOptions, type SandboxNetwork } from './egress.ts';
+import { LauncherNamespace } from './namespaces.ts';
+
+export type NetworksOptions = Omit<EgressOptions, 'launcher'>;
+
+export class Networks {
+  readonly #options: NetworksOptions;
+  readonly #networks = new Map<Zygote, Promise<EgressNetwork>>();
+
+  constructor(options: NetworksOptions) {
+    this.#options = options;
+  }
+
+  /** The network of a new sandbox of `zygote` that will run this version; undefined when it asks for none. */
+  async assign(
+    zygote: Zygote,
+    version: Pick<LoadedVersion, 'key' | 'manifest'>,
+  ): Promise<SandboxNetwork | undefined> {
+    const egress = version.manifest.network?.egress ?? [];
+    if (egress.length === 0) return undefined;
+    const network = await this.#of(zygote);
+    return network.assign(version.key, egress.map(parseEgressRule));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(
+      [...this.#networks.values()].map((network) =>
+        network.then((open) => open.close()).catch(() => undefined),
+      ),
+    );
+  }
+
+  /** Made when the first function of a launcher needs it, which its deploy is: loading it goes the same way. */
+  #of(zygote: Zygote): Promise<EgressNetwork> {
+    let network = this.#networks.get(zygote);
+    if (!network) {
+      network = EgressNetwork.open({ ...this.#options, launcher: LauncherNamespace.of(zygote.pid ?? 0) });
+      this.#networks.set(zygote, network);
+      // A failure is not remembered: what was missing may have been installed.
+      network.catch(() => this.#networks.delete(zygote));
+      void zygote.ended.then(async () => {
+        this.#networks.delete(zygote);
+        await network?.then((open) => open.close()).catch(() => undefined);
+      });
+    }
+    return network;
+  }
+}
