@@ -8,7 +8,6 @@ import { closeSync } from 'node:fs';
 import { createSocket, type Socket } from 'node:dgram';
 import { type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { AddressInfo } from 'node:net';
 import { LauncherNamespace } from '../../worker/network/namespaces.ts';
 import { encodeAnswer, parseQuery, RCODE } from '../../worker/network/dns-wire.ts';
 
@@ -35,15 +34,19 @@ export class World {
     });
   }
 
-  /** `addresses` are the hosts'; on each, TCP and UDP port `port` says which host it is. */
-  static async open(launcherPid: number, addresses: readonly string[], port: number): Promise<World> {
+  /** `addresses` are the hosts'; on each, every one of `ports` says over TCP and UDP which host it is. */
+  static async open(
+    launcherPid: number,
+    addresses: readonly string[],
+    ports: readonly number[],
+  ): Promise<World> {
     const launcher = LauncherNamespace.of(launcherPid);
     const network = await launcher.make();
     const lines = addresses
       .filter((address) => address !== '127.0.0.1')
       .map((address) => `addr add ${address}/32 dev lo\n`);
     await launcher.run(['ip', '-batch', '-'], { network, input: `link set lo up\n${lines.join('')}` });
-    const hosts = launcher.spawn([process.execPath, HOSTS, String(port), ...addresses], {
+    const hosts = launcher.spawn([process.execPath, HOSTS, ports.join(), ...addresses], {
       network,
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -57,7 +60,7 @@ export class World {
   }
 
   get nameServer(): string {
-    const { address, port } = this.#dns.address() as AddressInfo;
+    const { address, port } = this.#dns.address();
     return `${address}:${port}`;
   }
 

@@ -9,7 +9,7 @@
 import { type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -69,6 +69,18 @@ export interface SandboxNetwork {
   release(): void;
 }
 
+export interface Counts {
+  readonly interfaces: number;
+  readonly chains: number;
+  readonly sets: number;
+  /** Descriptors of the worker. */
+  readonly descriptors: number;
+}
+
+export interface Inspection {
+  counts(): Promise<Counts>;
+}
+
 const FIRST_ADDRESS = parseCidr('198.18.0.0/16').first;
 /** Pairs of addresses in that range. They are used in turn, so that no new sandbox inherits the connections of an old one. */
 const LINKS = 32_768;
@@ -79,7 +91,7 @@ const RENEW_BEFORE_MS = 120_000;
 const RESTART_MS = 200;
 const BIND_RESOLVER = fileURLToPath(new URL('bind-resolver.ts', import.meta.url));
 
-export class EgressNetwork {
+export class EgressNetwork implements Inspection {
   readonly #options: EgressOptions;
   readonly #hostAddresses: string[];
   readonly #ready: Link[] = [];
@@ -87,14 +99,16 @@ export class EgressNetwork {
   readonly #functions = new Map<string, number>();
   readonly #taken = new Set<number>();
   #namespace = -1;
-  /** /proc/net/snmp of the namespace: its count of refusals costs a read, the list of them a process. */
+  /** /proc/net/snmp of the namespace: whether anything was refused costs a read, what it was costs a process. */
   #statistics = -1;
   #uplink: ChildProcess | undefined;
   #resolver: Resolver | undefined;
   #nextLink = 0;
   #filling: Promise<void> | undefined;
   #lastChange: Promise<unknown> = Promise.resolve();
-  #closed = false;
+  #closing: Promise<void> | undefined;
+  /** Links of ended sandboxes whose rules are still there. */
+  #ended: Link[] = [];
 
   private constructor(options: EgressOptions) {
     this.#options = options;
@@ -140,17 +154,38 @@ export class EgressNetwork {
     return this.#sandboxNetwork(link, deniedNames);
   }
 
+  async counts(): Promise<Counts> {
+    const { launcher } = this.#options;
+    const ask = (...command: string[]): Promise<string> =>
+      launcher.run(command, { network: this.#namespace });
+    const links = await ask('ip', '-oneline', 'link', 'show');
+    const rules = await ask('nft', 'list', 'ruleset');
+    return {
+      interfaces: links.trim().split('\n').length,
+      chains: rules.match(/^\tchain /gm)?.length ?? 0,
+      sets: rules.match(/^\tset /gm)?.length ?? 0,
+      descriptors: readdirSync('/proc/self/fd').length,
+    };
+  }
+
   /** Ends the uplink and gives up the namespace; sandboxes that are still in theirs lead nowhere then. */
-  async close(): Promise<void> {
-    this.#closed = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await this.#filling?.catch(() => undefined);
     await this.#lastChange;
     this.#resolver?.close();
     this.#uplink?.kill('SIGKILL');
     for (const { namespace } of this.#ready.splice(0)) closeSync(namespace);
     for (const fd of [this.#namespace, this.#statistics]) if (fd >= 0) closeSync(fd);
-    this.#namespace = this.#statistics = -1;
     this.#options.launcher.close();
+  }
+
+  get #closed(): boolean {
+    return this.#closing !== undefined;
   }
 
   async #open(): Promise<void> {
@@ -333,8 +368,9 @@ route add default via ${gateway}
     };
   }
 
-  #sandboxNetwork({ index, address, namespace }: Link, deniedNames: Map<string, number>): SandboxNetwork {
-    let seenRefusals = this.#countRefusals();
+  #sandboxNetwork(link: Link, deniedNames: Map<string, number>): SandboxNetwork {
+    const { index, address, namespace } = link;
+    let seenSent = this.#countSent();
     let seen = new Map<string, number>();
     let open = true;
     return {
@@ -343,10 +379,11 @@ route add default via ${gateway}
       denied: async () => {
         const denied = [...deniedNames].map(([to, count]) => ({ to, count }));
         deniedNames.clear();
-        const refusals = this.#countRefusals();
+        if (!open || this.#closed) return denied;
+        const sent = this.#countSent();
         // Of all sandboxes together, so it says for certain only that nothing was refused.
-        if (refusals === seenRefusals || !open) return denied;
-        seenRefusals = refusals;
+        if (sent === seenSent) return denied;
+        seenSent = sent;
         const listed = parseDenied(
           await this.#options.launcher.run(listDenied(index), { network: this.#namespace }),
         );
@@ -361,24 +398,35 @@ route add default via ${gateway}
         if (!open) return;
         open = false;
         this.#live.delete(address);
-        // The pair has gone with the sandbox, its namespace's last process.
-        this.#change(detachRules(index))
-          .catch((error: unknown) => {
-            if (!this.#closed) log.warn({ error, index }, 'network: rules of an ended sandbox are left');
-          })
-          .finally(() => this.#taken.delete(index));
+        this.#ended.push(link);
+        void this.#tidy();
       },
     };
   }
 
-  #countRefusals(): number {
+  /** Takes away the rules of all that have ended so far, in one go and after what calls wait for. */
+  async #tidy(): Promise<void> {
+    await this.#lastChange;
+    const ended = this.#ended.splice(0);
+    if (ended.length === 0 || this.#closed) return;
+    try {
+      // The pairs have gone with the sandboxes, the last processes of their namespaces.
+      await this.#change(ended.map(detachRules).join(''));
+      for (const { index } of ended) this.#taken.delete(index);
+    } catch (error) {
+      if (!this.#closed) log.warn({ error }, 'network: rules of ended sandboxes are left');
+    }
+  }
+
+  /** Packets that the namespace itself has sent: refusals, and answers of the resolver. */
+  #countSent(): number {
     const buffer = Buffer.alloc(8_192);
     const text = buffer.toString('latin1', 0, readSync(this.#statistics, buffer, 0, buffer.length, 0));
     // Two lines: names, then figures in the same order.
     const [names = [], figures = []] = text
       .split('\n')
-      .filter((line) => line.startsWith('Icmp:'))
+      .filter((line) => line.startsWith('Ip:'))
       .map((line) => line.split(' '));
-    return Number(figures[names.indexOf('OutDestUnreachs')] ?? 0);
+    return Number(figures[names.indexOf('OutRequests')] ?? 0);
   }
 }

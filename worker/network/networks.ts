@@ -2,7 +2,7 @@
 import { parseEgressRule } from '#contract/network.ts';
 import type { LoadedVersion } from '../functions.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
-import { EgressNetwork, type EgressOptions, type SandboxNetwork } from './egress.ts';
+import { EgressNetwork, type EgressOptions, type Inspection, type SandboxNetwork } from './egress.ts';
 import { LauncherNamespace } from './namespaces.ts';
 
 export type NetworksOptions = Omit<EgressOptions, 'launcher'>;
@@ -24,6 +24,11 @@ export class Networks {
     if (egress.length === 0) return undefined;
     const network = await this.#of(zygote);
     return network.assign(version.key, egress.map(parseEgressRule));
+  }
+
+  /** What a launcher's egress consists of now; makes it if there is none. */
+  inspect(zygote: Zygote): Promise<Inspection> {
+    return this.#of(zygote);
   }
 
   async stop(): Promise<void> {

@@ -42,6 +42,9 @@ export function baseRules(hostAddresses: readonly string[]): string {
     flags dynamic,timeout
     timeout 1m
   }
+  set links {
+    type ifname . ipv4_addr
+  }
   map sandboxes {
     type ifname : verdict
   }
@@ -50,12 +53,14 @@ export function baseRules(hostAddresses: readonly string[]): string {
     meta nfproto ipv6 drop
     ct state established,related accept
     iifname "${UPLINK}" drop
+    iifname . ip saddr != @links drop
     iifname vmap @sandboxes
   }
   chain input {
     type filter hook input priority filter; policy drop;
     ct state established,related accept
     iifname "${UPLINK}" drop
+    iifname . ip saddr != @links drop
     ip daddr ${RESOLVER_ADDRESS} udp dport 53 jump ask
     iifname vmap @sandboxes
   }
@@ -131,23 +136,26 @@ export const deniedSet = (index: number): string => `d${index}`;
 
 /**
  * From here on the sandbox behind a link has the egress of a function version. The chain stands behind both hooks: what
- * is meant for the egress namespace itself or for another sandbox never gets as far as the function's rules.
+ * is meant for the egress namespace itself or for another sandbox never gets as far as the function's rules. A connection is refused by a reset: an ICMP
+ * message that arrives while connect(2) still holds the socket would count for nothing, and the caller would wait.
  */
 export function attachRules({ index, address }: SandboxLink, fn: number): string {
   const [link, chain, denied] = [interfaceName(index), `s${index}`, deniedSet(index)];
   return `add set ${TABLE} ${denied} { type inet_proto . ipv4_addr . inet_service; size ${MAX_DENIED}; flags dynamic; counter; }
 add chain ${TABLE} ${chain}
-add rule ${TABLE} ${chain} ip saddr != ${address} drop
 add rule ${TABLE} ${chain} oifname "${UPLINK}" ip daddr != ${INNER_RANGE} jump ${functionChain(fn)}
 add rule ${TABLE} ${chain} meta l4proto { tcp, udp } add @${denied} { meta l4proto . ip daddr . th dport }
 add rule ${TABLE} ${chain} meta l4proto != { tcp, udp } add @${denied} { meta l4proto . ip daddr . 0 }
+add rule ${TABLE} ${chain} meta l4proto tcp reject with tcp reset
 add rule ${TABLE} ${chain} reject with icmpx admin-prohibited
+add element ${TABLE} links { "${link}" . ${address} }
 add element ${TABLE} sandboxes { "${link}" : goto ${chain} }
 `;
 }
 
-export function detachRules(index: number): string {
-  return `delete element ${TABLE} sandboxes { "${interfaceName(index)}" }
+export function detachRules({ index, address }: SandboxLink): string {
+  return `delete element ${TABLE} links { "${interfaceName(index)}" . ${address} }
+delete element ${TABLE} sandboxes { "${interfaceName(index)}" }
 delete chain ${TABLE} s${index}
 delete set ${TABLE} ${deniedSet(index)}
 `;

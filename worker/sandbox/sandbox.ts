@@ -209,8 +209,11 @@ export class Sandbox {
       this.network = network;
       void this.ended.then(() => network.release());
       // Nothing has been written to this socket before, so it has room, and nothing can be overtaken.
-      native.sendWithDescriptors(this.#channelFd, order, [network.namespace]);
-      network.joined();
+      try {
+        native.sendWithDescriptors(this.#channelFd, order, [network.namespace]);
+      } finally {
+        network.joined();
+      }
       this.#channel.write(told);
     } else {
       // In one write: the second part waits in the socket until JavaScript runs.

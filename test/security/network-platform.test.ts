@@ -1,0 +1,92 @@
+/** Egress of a deployed function, on the network of the machine itself, and what its record says. */
+import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Platform } from '../support/platform.ts';
+
+const own = Object.values(networkInterfaces())
+  .flat()
+  .find((entry) => entry?.family === 'IPv4' && !entry.internal)?.address;
+
+const SOURCE = `export default { async fetch(request) {
+  const to = new URL(request.url).searchParams.get('to');
+  try { return new Response(await (await fetch(to)).text()); }
+  catch (error) { return new Response('refused: ' + (error.cause?.code ?? error.message)); }
+} };`;
+
+// The host's own address stands for "some address that a rule names"; a machine without one cannot show this.
+describe.skipIf(own === undefined)('egress of a deployed function', () => {
+  let platform: Platform;
+  let server: Server;
+  let port = 0;
+
+  const deploy = async (name: string, egress: readonly string[]): Promise<string> => {
+    const folder = join(platform.state, 'projects', name);
+    await mkdir(join(folder, 'src'), { recursive: true });
+    await writeFile(join(folder, 'src/index.ts'), SOURCE);
+    await writeFile(
+      join(folder, 'offshoot.json'),
+      JSON.stringify({ name, access: 'public', network: { egress } }),
+    );
+    const { code, stdout, stderr } = await platform.cli('deploy', folder, '--json');
+    return code === 0 ? 'deployed' : stdout + stderr;
+  };
+  const ask = (name: string, to: string): Promise<Response> =>
+    platform.call(`${name}/?to=${encodeURIComponent(to)}`);
+
+  beforeAll(async () => {
+    platform = await Platform.start();
+    server = createServer((_, response) => response.end('the host')).listen(0, '0.0.0.0');
+    await once(server, 'listening');
+    const address = server.address();
+    port = typeof address === 'object' && address ? address.port : 0;
+    expect(await deploy('named', [`${own}:${port}`])).toBe('deployed');
+    expect(await deploy('everything', ['0.0.0.0/0:1-65535'])).toBe('deployed');
+  }, 60_000);
+  afterAll(async () => {
+    server.close();
+    await platform.stop();
+  });
+
+  test('N20 an address of the host is reached when a rule names it, through the real network', async () => {
+    const response = await ask('named', `http://${own}:${port}/`);
+    expect(await response.text()).toBe('the host');
+    expect((await platform.record(response)).report?.denied).toBeUndefined();
+  });
+
+  test('N21 the host, its loopback and the gateway are not reached when no rule names them', async () => {
+    const gateway = new URL(platform.url).port;
+    for (const to of [
+      `${own}:${port}`,
+      `${own}:${gateway}`,
+      `127.0.0.1:${gateway}`,
+      `198.19.254.2:${gateway}`,
+    ]) {
+      const response = await ask('everything', `http://${to}/`);
+      expect(await response.text(), to).toBe('refused: ECONNREFUSED');
+    }
+  });
+
+  test('N22 a refused attempt is in the record and in the trace of the invocation that made it', async () => {
+    const response = await ask('named', 'http://169.254.169.254/latest/meta-data/');
+    expect(await response.text()).toBe('refused: ECONNREFUSED');
+    const record = await platform.record(response);
+    expect(record.report?.denied).toEqual([{ to: 'tcp 169.254.169.254:80', count: 1 }]);
+    const run = record.spans.find(({ name }) => name === 'run');
+    expect(run?.attributes['offshoot.network.denied']).toBe('tcp 169.254.169.254:80 (1)');
+    const { stdout } = await platform.cli('trace', record.id);
+    expect(stdout).toContain('tcp 169.254.169.254:80');
+
+    const other = await ask('named', 'http://secret.evil.test/');
+    expect(await other.text()).toBe('refused: ENOTFOUND');
+    const { report } = await platform.record(other);
+    expect(report?.denied?.map(({ to }) => to)).toEqual(['dns secret.evil.test']);
+  });
+
+  test('N23 a rule that makes no sense fails the deploy with the field and the reason', async () => {
+    expect(await deploy('wrong', ['1.2.3.4:80', 'example.com'])).toMatch(/network\.egress\.1: .*has no port/);
+  });
+});
