@@ -1,6 +1,7 @@
 /** The worker's environment, parsed once. A value that makes no sense stops the start with its name and the reason. */
 import { availableParallelism, totalmem } from 'node:os';
 import { z } from 'zod';
+import { parseCidr } from '#contract/network.ts';
 
 const MB = 1024 * 1024;
 /** Rough cost of an idle sandbox with kernel memory and the worker's own share, for the default ceiling. */
@@ -27,6 +28,23 @@ const Env = z.object({
   OFFSHOOT_PREPARED: z.coerce.number().int().min(0).default(4),
   /** Network namespaces kept prepared for each runtime image and namespace with functions that have egress. */
   OFFSHOOT_PREPARED_NETWORKS: z.coerce.number().int().min(1).default(4),
+  /** IPv4 ranges, by commas, that no function reaches even if its manifest names them, such as 10.0.0.0/8,169.254.0.0/16. */
+  OFFSHOOT_EGRESS_NEVER: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').filter(Boolean))
+    .superRefine((ranges, context) => {
+      for (const range of ranges) {
+        try {
+          parseCidr(range);
+        } catch (error) {
+          context.addIssue({
+            code: 'custom',
+            message: error instanceof Error ? error.message : String(error),
+          });
+        }
+      }
+    }),
   /** Seconds that an idle sandbox is kept. */
   OFFSHOOT_KEEP_ALIVE_S: z.coerce.number().min(0).default(300),
   /** Free memory of the host, in MB, below which idle sandboxes are given up. */

@@ -62,7 +62,7 @@ export function createWorker(env: Env): Worker {
       maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
     }),
     zygotes,
-    networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS }),
+    networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS, never: env.OFFSHOOT_EGRESS_NEVER }),
     code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
   });
   const consumer = new Consumer({

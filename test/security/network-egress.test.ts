@@ -64,6 +64,10 @@ export default { async fetch(request) {
     '/elsewhere': () => { const other = new Resolver({ timeout: 500, tries: 1 }); other.setServers([searchParams.get('server')]); return other.resolve4(host); },
     '/own': () => ({ resolv: readFileSync('/etc/resolv.conf', 'utf8'), routes: readFileSync('/proc/self/net/route', 'utf8'), v6: readFileSync('/proc/self/net/if_inet6', 'utf8') }),
     '/interfaces': () => networkInterfaces(),
+    '/scan': async () => {
+      const results = await Promise.all(Array.from({ length: 300 }, (_, index) => tcp(host, 1000 + index)));
+      return Object.fromEntries(Object.entries(Object.groupBy(results, (result) => result)).map(([result, all]) => [result, all.length]));
+    },
     '/listen': async () => {
       const { createServer } = await import('node:net');
       await new Promise((resolve) => createServer((socket) => socket.end('inside')).listen(port, '0.0.0.0', resolve));
@@ -314,6 +318,76 @@ describe('network egress', () => {
       started.splice(started.indexOf(sandbox), 1);
     }
     expect(await settled(network)).toEqual(before);
+  });
+
+  test('N19 when slirp4netns dies, another one takes its place under the same rules', async () => {
+    const sandbox = await start([`${PUBLIC}:${PORT}`]);
+    expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
+    const network = await networks.inspect(bench.zygote);
+    const died = network.uplinkPid ?? 0;
+    process.kill(died, 'SIGKILL');
+    let answer = '';
+    for (const end = Date.now() + 10_000; answer !== `tcp ${PUBLIC}` && Date.now() < end; await sleep(100))
+      answer = await tcp(sandbox, PUBLIC);
+    expect(answer).toBe(`tcp ${PUBLIC}`);
+    expect(network.uplinkPid).not.toBe(died);
+    expect(await tcp(sandbox, PRIVATE)).toBe('ECONNREFUSED');
+  });
+
+  test('N24 pairs are prepared ahead, and a prepared sandbox joins one as a cold one does', async () => {
+    const network = await networks.inspect(bench.zygote);
+    await settled(network);
+    const manifest = Manifest.parse({ name: 'test', network: { egress: [`${PUBLIC}:${PORT}`] } });
+    const { ready: before } = await network.counts();
+    const assigned = await networks.assign(bench.zygote, { key: 'test/prepared@1', manifest });
+    expect(before).toBe(2);
+    const sandbox = await bench.start(code, true, assigned);
+    started.push(sandbox);
+    expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
+    expect(await tcp(sandbox, PRIVATE)).toBe('ECONNREFUSED');
+    expect((await settled(network)).ready).toBe(2);
+  });
+
+  test('N25 whoever tries very many destinations is refused them all, and fills nothing', async () => {
+    const sandbox = await start([`${PUBLIC}:${PORT}`]);
+    expect(await ask(sandbox, `/scan?host=${PRIVATE}`)).toEqual({ ECONNREFUSED: 300 });
+    expect((await denied(sandbox)).length).toBe(64);
+    await tcp(sandbox, METADATA, 80);
+    expect(await denied(sandbox)).toEqual([{ to: `tcp ${METADATA}:80`, count: 1 }]);
+  });
+
+  test('N27 what the operator forbids is reached by no rule and by no name', async () => {
+    world.names.set('forbidden.example', [[PRIVATE_DECOY]]);
+    world.names.set('public-forbidden.example', [[PUBLIC_DECOY]]);
+    const guarded = new Networks({
+      ready: 1,
+      hostNetwork: world.network,
+      servers: [world.nameServer],
+      never: ['10.1.3.0/24', `${PUBLIC_DECOY}/32`],
+    });
+    try {
+      await expect(start([`${PUBLIC}:${PORT}`, `${PRIVATE_DECOY}:${PORT}`], guarded)).rejects.toThrow(
+        /network\.egress\.1: .*10\.1\.3\.0\/24.* forbids/,
+      );
+      const sandbox = await start(
+        [
+          `10.1.0.0/16:${PORT}`,
+          '0.0.0.0/0:1-65535',
+          '*.example.com:443',
+          `forbidden.example:${PORT}`,
+          `public-forbidden.example:${PORT}`,
+        ],
+        guarded,
+      );
+      expect(await tcp(sandbox, PRIVATE)).toBe(`tcp ${PRIVATE}`);
+      expect(await tcp(sandbox, PRIVATE_DECOY)).toBe('ECONNREFUSED');
+      expect(await tcp(sandbox, PUBLIC_DECOY)).toBe('ECONNREFUSED');
+      for (const name of ['forbidden.example', 'public-forbidden.example'])
+        expect(await tcp(sandbox, name), name).toBe('ENOTFOUND');
+      expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
+    } finally {
+      await guarded.stop();
+    }
   });
 
   test('N18 control: with the firewall off, what the tests above call refused is reached', async () => {

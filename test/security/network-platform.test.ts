@@ -1,9 +1,11 @@
 /** Egress of a deployed function, on the network of the machine itself, and what its record says. */
 import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Platform } from '../support/platform.ts';
 
@@ -86,7 +88,41 @@ describe.skipIf(own === undefined)('egress of a deployed function', () => {
     expect(report?.denied?.map(({ to }) => to)).toEqual(['dns secret.evil.test']);
   });
 
+  test('N26 nothing of the network outlives a worker that is killed', async () => {
+    const uplinks = (): number[] => processesNamed('slirp4netns', platform.pid('worker'));
+    const running = uplinks();
+    expect(running.length).toBeGreaterThan(0);
+    await platform.kill('worker');
+    for (const end = Date.now() + 5_000; running.some(isAlive) && Date.now() < end;) await sleep(20);
+    expect(running.filter(isAlive)).toEqual([]);
+    platform.run('worker');
+    await platform.ready();
+    expect(await (await ask('named', `http://${own}:${port}/`)).text()).toBe('the host');
+  });
+
   test('N23 a rule that makes no sense fails the deploy with the field and the reason', async () => {
     expect(await deploy('wrong', ['1.2.3.4:80', 'example.com'])).toMatch(/network\.egress\.1: .*has no port/);
   });
 });
+
+function isAlive(pid: number): boolean {
+  return existsSync(`/proc/${pid}`);
+}
+
+/** Children of a process by the name of their program. */
+function processesNamed(name: string, parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+        // pid (name, cut at 15 bytes) state parent
+        return (
+          stat.includes(`(${name})`) && Number(stat.slice(stat.lastIndexOf(')')).split(' ')[2]) === parent
+        );
+      } catch {
+        return false;
+      }
+    });
+}

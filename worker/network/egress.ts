@@ -29,10 +29,13 @@ import {
   detachRules,
   functionRules,
   interfaceName,
+  forgetDenied,
   listDenied,
   nameSet,
   openRules,
+  MAX_DENIED,
   parseDenied,
+  protectRules,
   resolvedRules,
   UPLINK,
   UPLINK_RANGE,
@@ -42,6 +45,8 @@ export interface EgressOptions {
   readonly launcher: LauncherNamespace;
   /** Pairs kept ready. */
   readonly ready: number;
+  /** Ranges that no rule of a function opens: the operator's word. */
+  readonly never?: readonly string[] | undefined;
   /** Where the host's sockets are made; the worker's own network namespace when not given. For tests. */
   readonly hostNetwork?: number | undefined;
   /** Name servers to ask; those of the host when not given. For tests. */
@@ -73,12 +78,16 @@ export interface Counts {
   readonly interfaces: number;
   readonly chains: number;
   readonly sets: number;
+  /** Pairs that wait for a sandbox. */
+  readonly ready: number;
   /** Descriptors of the worker. */
   readonly descriptors: number;
 }
 
 export interface Inspection {
   counts(): Promise<Counts>;
+  /** Process id of slirp4netns. */
+  readonly uplinkPid: number | undefined;
 }
 
 const FIRST_ADDRESS = parseCidr('198.18.0.0/16').first;
@@ -112,9 +121,7 @@ export class EgressNetwork implements Inspection {
 
   private constructor(options: EgressOptions) {
     this.#options = options;
-    this.#hostAddresses = Object.values(networkInterfaces())
-      .flat()
-      .flatMap((entry) => (entry?.family === 'IPv4' && !entry.internal ? [entry.address] : []));
+    this.#hostAddresses = hostAddresses();
   }
 
   static async open(options: EgressOptions): Promise<EgressNetwork> {
@@ -154,6 +161,10 @@ export class EgressNetwork implements Inspection {
     return this.#sandboxNetwork(link, deniedNames);
   }
 
+  get uplinkPid(): number | undefined {
+    return this.#uplink?.pid;
+  }
+
   async counts(): Promise<Counts> {
     const { launcher } = this.#options;
     const ask = (...command: string[]): Promise<string> =>
@@ -164,6 +175,7 @@ export class EgressNetwork implements Inspection {
       interfaces: links.trim().split('\n').length,
       chains: rules.match(/^\tchain /gm)?.length ?? 0,
       sets: rules.match(/^\tset /gm)?.length ?? 0,
+      ready: this.#ready.length,
       descriptors: readdirSync('/proc/self/fd').length,
     };
   }
@@ -194,7 +206,9 @@ export class EgressNetwork implements Inspection {
       this.#statistics = openSync(`/proc/${holder}/net/snmp`, 'r');
     });
     const network = this.#namespace;
-    const input = this.#options.withoutFirewall ? openRules() : baseRules(this.#hostAddresses);
+    const input = this.#options.withoutFirewall
+      ? openRules()
+      : baseRules(this.#hostAddresses, this.#options.never);
     // The firewall first: there is no moment in which something could pass.
     await launcher.run(['nft', '-f', '-'], { network, input });
     await launcher.run(
@@ -283,6 +297,7 @@ export class EgressNetwork implements Inspection {
       socket,
       client: (address) => this.#live.get(address),
       hostAddresses: this.#hostAddresses,
+      never: this.#options.never ?? [],
       servers: this.#options.servers,
     });
   }
@@ -304,7 +319,16 @@ export class EgressNetwork implements Inspection {
     return this.#filling;
   }
 
+  /** An address that the host was given meanwhile is protected as the others are. */
+  async #protectNewAddresses(): Promise<void> {
+    const fresh = hostAddresses().filter((address) => !this.#hostAddresses.includes(address));
+    if (fresh.length === 0) return;
+    await this.#change(protectRules(fresh));
+    this.#hostAddresses.push(...fresh);
+  }
+
   async #prepareLinks(): Promise<void> {
+    await this.#protectNewAddresses();
     while (!this.#closed && this.#ready.length < this.#options.ready) {
       this.#ready.push(await this.#prepareLink());
     }
@@ -392,6 +416,11 @@ route add default via ${gateway}
           if (count > 0) denied.push({ to, count });
         }
         seen = listed;
+        // Full: what comes next would not be told. What came between is lost, and refused all the same.
+        if (listed.size >= MAX_DENIED) {
+          await this.#change(forgetDenied(index));
+          seen = new Map();
+        }
         return denied;
       },
       release: () => {
@@ -429,4 +458,11 @@ route add default via ${gateway}
       .map((line) => line.split(' '));
     return Number(figures[names.indexOf('OutRequests')] ?? 0);
   }
+}
+
+/** Those by which others reach this host; its loopback is in a protected range anyway. */
+function hostAddresses(): string[] {
+  return Object.values(networkInterfaces())
+    .flat()
+    .flatMap((entry) => (entry?.family === 'IPv4' && !entry.internal ? [entry.address] : []));
 }

@@ -1,5 +1,5 @@
 /** The egress namespaces of this worker: one for each launcher whose functions use the network. */
-import { parseEgressRule } from '#contract/network.ts';
+import { parseCidr, parseEgressRule, within } from '#contract/network.ts';
 import type { LoadedVersion } from '../functions.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 import { EgressNetwork, type EgressOptions, type Inspection, type SandboxNetwork } from './egress.ts';
@@ -22,8 +22,19 @@ export class Networks {
   ): Promise<SandboxNetwork | undefined> {
     const egress = version.manifest.network?.egress ?? [];
     if (egress.length === 0) return undefined;
+    const rules = egress.map(parseEgressRule);
+    for (const [index, rule] of rules.entries()) {
+      const range = this.#options.never?.find(
+        (cidr) => rule.kind === 'address' && within(rule.range, parseCidr(cidr)),
+      );
+      // A part of a rule that reaches further is refused by the firewall; one that can never work is refused here.
+      if (range !== undefined)
+        throw new Error(
+          `network.egress.${index}: "${egress[index]}" lies in ${range}, which this worker forbids`,
+        );
+    }
     const network = await this.#of(zygote);
-    return network.assign(version.key, egress.map(parseEgressRule));
+    return network.assign(version.key, rules);
   }
 
   /** What a launcher's egress consists of now; makes it if there is none. */

@@ -24,6 +24,8 @@ export interface ResolverOptions {
   readonly socket: Socket;
   readonly client: (address: string) => Client | undefined;
   readonly hostAddresses: readonly string[];
+  /** Ranges that no rule opens. */
+  readonly never: readonly string[];
   /** Name servers to ask; the host's own when none are given. */
   readonly servers?: readonly string[] | undefined;
 }
@@ -112,7 +114,8 @@ export class Resolver {
   }
 
   #isNamed(rules: readonly EgressRule[], address: string): boolean {
-    const { hostAddresses } = this.#options;
+    const { hostAddresses, never } = this.#options;
+    if (never.some((range) => contains(range, address))) return false;
     return rules.some(
       (rule) =>
         rule.kind === 'address' && namesProtected(rule, hostAddresses) && contains(rule.cidr, address),
@@ -120,7 +123,8 @@ export class Resolver {
   }
 
   #isProtected(address: string): boolean {
-    return [...PROTECTED_RANGES, ...this.#options.hostAddresses].some((range) => contains(range, address));
+    const { hostAddresses, never } = this.#options;
+    return [...PROTECTED_RANGES, ...hostAddresses, ...never].some((range) => contains(range, address));
   }
 }
 

@@ -3,8 +3,9 @@
  * be read off these functions, and tested.
  *
  *   sandbox vN --> map of interfaces --> chain of the sandbox
- *                    --> towards the uplink: chain of the function version: rules inside protected ranges, then the
- *                        protected ranges end it, then public addresses and those that names resolved to
+ *                    --> towards the uplink: chain of the function version: what the operator forbids ends it, then rules
+ *                        inside protected ranges, then the protected ranges end it, then public addresses and those
+ *                        that names resolved to
  *                    --> not accepted: counted as denied, and refused
  */
 import {
@@ -21,15 +22,21 @@ export const UPLINK = 'tap0';
 /** Addresses of slirp4netns's own end: part of the inner range. */
 export const UPLINK_RANGE = '198.19.254.0/24';
 /** Different destinations that are remembered of one sandbox; more are refused as well, but not told apart. */
-const MAX_DENIED = 64;
+export const MAX_DENIED = 64;
 /** Above this the resolver is not even woken. */
 const QUERIES_PER_SECOND = 100;
 
 const TABLE = 'inet egress';
 
-/** `hostAddresses`: those of the host itself, whatever range they are of. */
-export function baseRules(hostAddresses: readonly string[]): string {
+/** `hostAddresses`: those of the host itself, whatever range they are of; `never`: what no rule of a function opens. */
+export function baseRules(hostAddresses: readonly string[], never: readonly string[] = []): string {
   return `table ${TABLE} {
+  set never {
+    type ipv4_addr
+    flags interval
+    auto-merge
+    ${never.length === 0 ? '' : `elements = { ${never.join(', ')} }`}
+  }
   set protected {
     type ipv4_addr
     flags interval
@@ -119,7 +126,9 @@ export function functionRules(
   return [
     ...sets,
     `add chain ${TABLE} ${chain}`,
-    ...[...named, 'ip daddr @protected return', ...open].map((line) => `add rule ${TABLE} ${chain} ${line}`),
+    ...['ip daddr @never return', ...named, 'ip daddr @protected return', ...open].map(
+      (line) => `add rule ${TABLE} ${chain} ${line}`,
+    ),
     '',
   ].join('\n');
 }
@@ -168,6 +177,14 @@ export function resolvedRules(set: string, addresses: readonly string[], seconds
 delete element ${TABLE} ${set} { ${addresses.join(', ')} }
 add element ${TABLE} ${set} { ${elements} }
 `;
+}
+
+export function forgetDenied(index: number): string {
+  return `flush set ${TABLE} ${deniedSet(index)}\n`;
+}
+
+export function protectRules(addresses: readonly string[]): string {
+  return `add element ${TABLE} protected { ${addresses.join(', ')} }\n`;
 }
 
 export function listDenied(index: number): string[] {
