@@ -1,4 +1,5 @@
 /** What a function reaches over the network, and what not, in a world of the test's own. */
+import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -106,7 +107,12 @@ describe('network egress', () => {
   beforeAll(async () => {
     bench = await SandboxBench.open();
     world = await World.open(bench.zygote.pid ?? 0, HOSTS, [PORT, OTHER_PORT]);
-    networks = new Networks({ ready: 2, hostNetwork: world.network, servers: [world.nameServer] });
+    networks = new Networks({
+      ready: 2,
+      owner: world.owner,
+      hostNetwork: world.network,
+      servers: [world.nameServer],
+    });
     code = await bench.addCode(PROBE);
   });
   afterAll(async () => {
@@ -334,6 +340,15 @@ describe('network egress', () => {
     expect(await tcp(sandbox, PRIVATE)).toBe('ECONNREFUSED');
   });
 
+  test('N28 what reads tenants’ packets outside is nobody: no capability, no id of ours, a filter', async () => {
+    const pid = (await networks.inspect(bench.zygote)).uplinkPid ?? 0;
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const field = (name: string): string => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
+    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb']) expect(field(set), set).toMatch(/^0+(400)?$/);
+    for (const id of field('Uid').split('\t')) expect(Number(id)).toBeGreaterThan(process.getuid?.() ?? 0);
+    expect(field('Seccomp')).toBe('2');
+  });
+
   test('N24 pairs are prepared ahead, and a prepared sandbox joins one as a cold one does', async () => {
     const network = await networks.inspect(bench.zygote);
     await settled(network);
@@ -361,6 +376,7 @@ describe('network egress', () => {
     world.names.set('public-forbidden.example', [[PUBLIC_DECOY]]);
     const guarded = new Networks({
       ready: 1,
+      owner: world.owner,
       hostNetwork: world.network,
       servers: [world.nameServer],
       never: ['10.1.3.0/24', `${PUBLIC_DECOY}/32`],
@@ -393,6 +409,7 @@ describe('network egress', () => {
   test('N18 control: with the firewall off, what the tests above call refused is reached', async () => {
     const open = new Networks({
       ready: 1,
+      owner: world.owner,
       hostNetwork: world.network,
       servers: [world.nameServer],
       withoutFirewall: true,

@@ -1,14 +1,14 @@
 /**
  * A world of a test's own: a network namespace that stands for everything outside, with hosts of any address in it, and a
- * name server. It belongs to the launcher's user namespace, so that the launcher's egress can be joined to it instead of
- * to the machine's network, without root.
+ * name server. It belongs to the same user namespace as the launcher's egress, which can therefore be joined to it instead
+ * of to the machine's network, without root.
  */
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { createSocket, type Socket } from 'node:dgram';
 import { type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { LauncherNamespace } from '../../worker/network/namespaces.ts';
+import { NetworkOwner } from '../../worker/network/owner.ts';
 import { encodeAnswer, parseQuery, RCODE } from '../../worker/network/dns-wire.ts';
 
 const HOSTS = fileURLToPath(new URL('world-hosts.ts', import.meta.url));
@@ -20,12 +20,12 @@ export class World {
   readonly names = new Map<string, string[][]>();
   /** Names that were asked for. */
   readonly asked: string[] = [];
-  readonly #launcher: LauncherNamespace;
+  readonly owner: NetworkOwner;
   readonly #hosts: ChildProcess;
   readonly #dns: Socket;
 
-  private constructor(launcher: LauncherNamespace, network: number, hosts: ChildProcess, dns: Socket) {
-    this.#launcher = launcher;
+  private constructor(owner: NetworkOwner, network: number, hosts: ChildProcess, dns: Socket) {
+    this.owner = owner;
     this.network = network;
     this.#hosts = hosts;
     this.#dns = dns;
@@ -40,13 +40,13 @@ export class World {
     addresses: readonly string[],
     ports: readonly number[],
   ): Promise<World> {
-    const launcher = LauncherNamespace.of(launcherPid);
-    const network = await launcher.make();
+    const owner = await NetworkOwner.open(launcherPid);
+    const network = await owner.makeNetwork();
     const lines = addresses
       .filter((address) => address !== '127.0.0.1')
       .map((address) => `addr add ${address}/32 dev lo\n`);
-    await launcher.run(['ip', '-batch', '-'], { network, input: `link set lo up\n${lines.join('')}` });
-    const hosts = launcher.spawn([process.execPath, HOSTS, ports.join(), ...addresses], {
+    await owner.run(['ip', '-batch', '-'], { network, input: `link set lo up\n${lines.join('')}` });
+    const hosts = owner.spawn([process.execPath, HOSTS, ports.join(), ...addresses], {
       network,
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -56,7 +56,7 @@ export class World {
     ]);
     const dns = createSocket('udp4').bind(0, '127.0.0.1');
     await once(dns, 'listening');
-    return new World(launcher, network, hosts, dns);
+    return new World(owner, network, hosts, dns);
   }
 
   get nameServer(): string {
@@ -69,7 +69,7 @@ export class World {
     this.#hosts.kill();
     await once(this.#hosts, 'exit');
     closeSync(this.network);
-    this.#launcher.close();
+    this.owner.close();
   }
 
   #answer(message: Buffer): Buffer {

@@ -21,7 +21,7 @@ import {
   type EgressRule,
 } from '#contract/network.ts';
 import { log } from '../log.ts';
-import type { LauncherNamespace } from './namespaces.ts';
+import type { NetworkOwner } from './owner.ts';
 import { Resolver, type Client } from './resolver.ts';
 import {
   attachRules,
@@ -42,7 +42,9 @@ import {
 } from './ruleset.ts';
 
 export interface EgressOptions {
-  readonly launcher: LauncherNamespace;
+  readonly owner: NetworkOwner;
+  /** Called when the owner is needed no more. */
+  readonly closed?: () => void;
   /** Pairs kept ready. */
   readonly ready: number;
   /** Ranges that no rule of a function opens: the operator's word. */
@@ -166,9 +168,8 @@ export class EgressNetwork implements Inspection {
   }
 
   async counts(): Promise<Counts> {
-    const { launcher } = this.#options;
-    const ask = (...command: string[]): Promise<string> =>
-      launcher.run(command, { network: this.#namespace });
+    const { owner } = this.#options;
+    const ask = (...command: string[]): Promise<string> => owner.run(command, { network: this.#namespace });
     const links = await ask('ip', '-oneline', 'link', 'show');
     const rules = await ask('nft', 'list', 'ruleset');
     return {
@@ -193,7 +194,7 @@ export class EgressNetwork implements Inspection {
     this.#uplink?.kill('SIGKILL');
     for (const { namespace } of this.#ready.splice(0)) closeSync(namespace);
     for (const fd of [this.#namespace, this.#statistics]) if (fd >= 0) closeSync(fd);
-    this.#options.launcher.close();
+    this.#options.closed?.();
   }
 
   get #closed(): boolean {
@@ -201,8 +202,8 @@ export class EgressNetwork implements Inspection {
   }
 
   async #open(): Promise<void> {
-    const { launcher } = this.#options;
-    this.#namespace = await launcher.make((holder) => {
+    const { owner } = this.#options;
+    this.#namespace = await owner.makeNetwork((holder) => {
       this.#statistics = openSync(`/proc/${holder}/net/snmp`, 'r');
     });
     const network = this.#namespace;
@@ -210,12 +211,14 @@ export class EgressNetwork implements Inspection {
       ? openRules()
       : baseRules(this.#hostAddresses, this.#options.never);
     // The firewall first: there is no moment in which something could pass.
-    await launcher.run(['nft', '-f', '-'], { network, input });
-    await launcher.run(
+    await owner.run(['nft', '-f', '-'], { network, input });
+    await owner.run(
       [
         'sysctl',
         '-qw',
         'net.ipv4.ip_forward=1',
+        // The resolver's socket is made by a process without power, and nobody else can make one here.
+        'net.ipv4.ip_unprivileged_port_start=53',
         // Refusals are told at once, however many.
         'net.ipv4.icmp_ratelimit=0',
         'net.ipv6.conf.all.disable_ipv6=1',
@@ -223,7 +226,7 @@ export class EgressNetwork implements Inspection {
       ],
       { network },
     );
-    await launcher.run(['ip', '-batch', '-'], {
+    await owner.run(['ip', '-batch', '-'], {
       network,
       input: `link set lo up\naddr add ${RESOLVER_ADDRESS}/32 dev lo\n`,
     });
@@ -231,8 +234,8 @@ export class EgressNetwork implements Inspection {
   }
 
   async #startUplink(): Promise<void> {
-    const { launcher, hostNetwork } = this.#options;
-    const uplink = launcher.spawn(
+    const { owner, hostNetwork } = this.#options;
+    const uplink = owner.spawn(
       [
         'slirp4netns',
         '--configure',
@@ -241,7 +244,7 @@ export class EgressNetwork implements Inspection {
         // 127.0.0.1 of the host and its name server are not to be had through addresses of slirp4netns's own either.
         '--disable-host-loopback',
         '--disable-dns',
-        // It reads what tenants send: an empty root, no capabilities, few system calls.
+        // It reads what tenants send: an empty root, no capabilities, fewer system calls.
         '--enable-sandbox',
         '--enable-seccomp',
         '--ready-fd=3',
@@ -279,9 +282,10 @@ export class EgressNetwork implements Inspection {
   }
 
   async #startResolver(): Promise<void> {
-    const binder = this.#options.launcher.spawn([process.execPath, BIND_RESOLVER], {
+    const binder = this.#options.owner.spawn([process.execPath, BIND_RESOLVER], {
       network: this.#namespace,
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      asWorker: true,
     });
     let said = '';
     binder.stderr?.on('data', (text: Buffer) => {
@@ -306,7 +310,7 @@ export class EgressNetwork implements Inspection {
   #change(rules: string): Promise<void> {
     const change = this.#lastChange.then(async () => {
       if (this.#closed) throw new Error('the egress namespace is closed');
-      await this.#options.launcher.run(['nft', '-f', '-'], { network: this.#namespace, input: rules });
+      await this.#options.owner.run(['nft', '-f', '-'], { network: this.#namespace, input: rules });
     });
     this.#lastChange = change.catch(() => undefined);
     return change;
@@ -335,17 +339,17 @@ export class EgressNetwork implements Inspection {
   }
 
   async #prepareLink(): Promise<Link> {
-    const { launcher } = this.#options;
+    const { owner } = this.#options;
     while (this.#taken.has(this.#nextLink)) this.#nextLink = (this.#nextLink + 1) % LINKS;
     const index = this.#nextLink;
     this.#nextLink = (index + 1) % LINKS;
     const address = formatAddress(FIRST_ADDRESS + 2 * index);
     const gateway = formatAddress(FIRST_ADDRESS + 2 * index + 1);
     const outside = interfaceName(index);
-    const namespace = await launcher.make();
+    const namespace = await owner.makeNetwork();
     try {
-      await launcher.run(['sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1'], { network: namespace });
-      await launcher.run(['ip', '-batch', '-'], {
+      await owner.run(['sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1'], { network: namespace });
+      await owner.run(['ip', '-batch', '-'], {
         network: this.#namespace,
         stdio: ['pipe', 'pipe', 'pipe', namespace],
         input: `link add ${outside} type veth peer name eth0 netns /proc/self/fd/3
@@ -353,7 +357,7 @@ addr add ${gateway}/31 dev ${outside}
 link set ${outside} up
 `,
       });
-      await launcher.run(['ip', '-batch', '-'], {
+      await owner.run(['ip', '-batch', '-'], {
         network: namespace,
         input: `link set lo up
 addr add ${address}/31 dev eth0
@@ -409,7 +413,7 @@ route add default via ${gateway}
         if (sent === seenSent) return denied;
         seenSent = sent;
         const listed = parseDenied(
-          await this.#options.launcher.run(listDenied(index), { network: this.#namespace }),
+          await this.#options.owner.run(listDenied(index), { network: this.#namespace }),
         );
         for (const [to, packets] of listed) {
           const count = packets - (seen.get(to) ?? 0);

@@ -3,9 +3,12 @@ import { parseCidr, parseEgressRule, within } from '#contract/network.ts';
 import type { LoadedVersion } from '../functions.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 import { EgressNetwork, type EgressOptions, type Inspection, type SandboxNetwork } from './egress.ts';
-import { LauncherNamespace } from './namespaces.ts';
+import { NetworkOwner } from './owner.ts';
 
-export type NetworksOptions = Omit<EgressOptions, 'launcher'>;
+export interface NetworksOptions extends Omit<EgressOptions, 'owner' | 'closed'> {
+  /** Made for each launcher when not given, which only a test does that has more in the same namespace. */
+  readonly owner?: NetworkOwner | undefined;
+}
 
 export class Networks {
   readonly #options: NetworksOptions;
@@ -54,7 +57,7 @@ export class Networks {
   #of(zygote: Zygote): Promise<EgressNetwork> {
     let network = this.#networks.get(zygote);
     if (!network) {
-      network = EgressNetwork.open({ ...this.#options, launcher: LauncherNamespace.of(zygote.pid ?? 0) });
+      network = this.#open(zygote);
       this.#networks.set(zygote, network);
       // A failure is not remembered: what was missing may have been installed.
       network.catch(() => this.#networks.delete(zygote));
@@ -64,5 +67,12 @@ export class Networks {
       });
     }
     return network;
+  }
+
+  async #open(zygote: Zygote): Promise<EgressNetwork> {
+    const { owner } = this.#options;
+    if (owner) return EgressNetwork.open({ ...this.#options, owner });
+    const own = await NetworkOwner.open(zygote.pid ?? 0);
+    return EgressNetwork.open({ ...this.#options, owner: own, closed: () => own.close() });
   }
 }

@@ -1,6 +1,12 @@
 /**
- * Processes in the Linux namespaces of a launcher, and network namespaces made there. An ordinary user may do all this,
- * because the launcher's user namespace is this user's own: who made a user namespace is powerful in it.
+ * The user namespace that owns everything of a launcher's egress: a child of the launcher's, with one id in it, which is
+ * a sub-id that nothing else has. So the processes that join sandboxes to the network have power over network namespaces
+ * and over nothing else: not over the launcher's, and on the host they are nobody, and not the worker's user.
+ *
+ *   host (worker) > launcher's: 0 is the worker's user, 1000.. are sandboxes > owner's: 0 is id 1 of the launcher's
+ *
+ * An ordinary user may make and enter it: who made a user namespace is powerful in it and in its children. And sandboxes
+ * can join network namespaces that belong to it, because they are root of the namespace above until they change identity.
  *
  * The programs (ip, nft, slirp4netns) are the host's: only user and network namespace are entered, not the image.
  */
@@ -10,16 +16,22 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 
 /** What a failed program may say of itself in an error. */
 const MAX_SAID = 2_000;
+/** In the launcher's user namespace: not 0, which is the worker's user, and below the sandboxes'. */
+const OWNER_ID = 1;
 
 export interface Enter {
   /** Descriptor of the network namespace; without one, the process stays in the worker's. */
   readonly network?: number | undefined;
   readonly stdio?: StdioOptions;
   readonly input?: string;
+  /**
+   * Stay the worker's user, who may read the checkout, instead of becoming root of the namespace. Such a process loses
+   * all power when it executes its program.
+   */
+  readonly asWorker?: boolean;
 }
 
-/** The user namespace of a launcher; every namespace that belongs to it is entered or made through this. */
-export class LauncherNamespace {
+export class NetworkOwner {
   readonly #user: number;
 
   private constructor(user: number) {
@@ -27,25 +39,33 @@ export class LauncherNamespace {
   }
 
   /** `launcher`: process id of a launcher whose zygote is running. */
-  static of(launcher: number): LauncherNamespace {
+  static async open(launcher: number): Promise<NetworkOwner> {
     // Its only child is init, whose only child is the zygote. Init itself has changed its ids and not executed
     // anything since, and what it is made of is then root's, proc(5).
     const zygote = onlyChild(onlyChild(launcher));
-    return new LauncherNamespace(openSync(`/proc/${zygote}/ns/user`, 'r'));
+    const above = new NetworkOwner(openSync(`/proc/${zygote}/ns/user`, 'r'));
+    try {
+      return new NetworkOwner(await above.#makeChild());
+    } finally {
+      above.close();
+    }
   }
 
   close(): void {
     closeSync(this.#user);
   }
 
-  spawn(command: readonly string[], { network, stdio = ['pipe', 'pipe', 'pipe'] }: Enter = {}): ChildProcess {
+  spawn(
+    command: readonly string[],
+    { network, stdio = ['pipe', 'pipe', 'pipe'], asWorker = false }: Enter = {},
+  ): ChildProcess {
     const own = `/proc/${process.pid}/fd`;
     const namespaces = [
       `--user=${own}/${this.#user}`,
       ...(network === undefined ? [] : [`--net=${own}/${network}`]),
+      ...(asWorker ? ['--preserve-credentials'] : ['--setuid=0', '--setgid=0']),
     ];
-    // The credentials stay: this user's id is root there already.
-    return spawn('nsenter', [...namespaces, '--preserve-credentials', '--', ...command], {
+    return spawn('nsenter', [...namespaces, '--', ...command], {
       stdio,
       env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
     });
@@ -75,19 +95,44 @@ export class LauncherNamespace {
    * Makes a network namespace and hands it to `use` while a process is in it. The namespace lives on as long as somebody
    * holds the descriptor that this gives.
    */
-  async make(use?: (holder: number) => void): Promise<number> {
-    const holder = this.spawn(['unshare', '--net', 'cat']);
+  makeNetwork(use?: (holder: number) => void): Promise<number> {
+    return this.#held(['unshare', '--net', 'cat'], {}, (holder) => {
+      use?.(holder);
+      return openSync(`/proc/${holder}/ns/net`, 'r');
+    });
+  }
+
+  #makeChild(): Promise<number> {
+    return this.#held(['unshare', '--user', 'cat'], { asWorker: true }, async (holder) => {
+      // From the parent namespace, with power there: only so may an id be mapped that is not the writer's own,
+      // user_namespaces(7).
+      for (const map of ['gid_map', 'uid_map'])
+        await this.run(['tee', `/proc/${holder}/${map}`], { asWorker: true, input: `0 ${OWNER_ID} 1` });
+      return openSync(`/proc/${holder}/ns/user`, 'r');
+    });
+  }
+
+  /** Runs a command that makes a namespace and then copies its input, and ends it when `use` is through with it. */
+  async #held<T>(
+    command: readonly string[],
+    enter: Enter,
+    use: (holder: number) => T | Promise<T>,
+  ): Promise<T> {
+    const holder = this.spawn(command, enter);
     const ended = once(holder, 'close');
+    let said = '';
+    holder.stderr?.on('data', (text: Buffer) => {
+      said += text.toString();
+    });
+    holder.stdin?.on('error', () => undefined);
     try {
       // What comes back says that the namespace has been made.
       holder.stdin?.write('.');
       await Promise.race([
         once(holder.stdout ?? holder, 'data'),
-        ended.then(() => Promise.reject(new Error('a network namespace could not be made'))),
+        ended.then(() => Promise.reject(new Error(`${command.join(' ')} failed: ${said.trim()}`))),
       ]);
-      const { pid = 0 } = holder;
-      use?.(pid);
-      return openSync(`/proc/${pid}/ns/net`, 'r');
+      return await use(holder.pid ?? 0);
     } finally {
       holder.stdin?.end();
       await ended;
