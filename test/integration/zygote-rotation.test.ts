@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { detectCgroups } from '../../worker/cgroup/detect.ts';
 import { CodeStore } from '../../worker/code-store.ts';
+import { Networks } from '../../worker/network/networks.ts';
 import { Pool } from '../../worker/pool/pool.ts';
 import { SandboxFactory } from '../../worker/pool/sandbox-factory.ts';
 import { ownRanges } from '../../worker/sandbox/subids.ts';
@@ -142,6 +143,7 @@ describe('a zygote is replaced', () => {
       factory,
       zygotes,
       code: new CodeStore(codeDirectory, new DirectoryArtifactStore(codeDirectory)),
+      networks: new Networks({ ready: 1 }),
     });
     await pool.warm('node26', 'test');
     await expect.poll(() => pool.counts().prepared, { timeout: 5_000 }).toBe(2);

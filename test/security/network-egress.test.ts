@@ -91,7 +91,7 @@ describe('network egress', () => {
   const start = async (egress: string[], from: Networks = networks): Promise<BenchSandbox> => {
     const manifest = Manifest.parse({ name: 'test', network: { egress } });
     const network = await from.assign(bench.zygote, { key: `test/${egress.join()}@1`, manifest });
-    const sandbox = await bench.start(code, false, network);
+    const sandbox = await bench.start(code, false, { network });
     started.push(sandbox);
     return sandbox;
   };
@@ -356,7 +356,7 @@ describe('network egress', () => {
     const { ready: before } = await network.counts();
     const assigned = await networks.assign(bench.zygote, { key: 'test/prepared@1', manifest });
     expect(before).toBe(2);
-    const sandbox = await bench.start(code, true, assigned);
+    const sandbox = await bench.start(code, true, { network: assigned });
     started.push(sandbox);
     expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
     expect(await tcp(sandbox, PRIVATE)).toBe('ECONNREFUSED');

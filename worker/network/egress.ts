@@ -398,7 +398,7 @@ route add default via ${gateway}
 
   #sandboxNetwork(link: Link, deniedNames: Map<string, number>): SandboxNetwork {
     const { index, address, namespace } = link;
-    let seenSent = this.#countSent();
+    let seenRefusals = this.#countRefusals();
     let seen = new Map<string, number>();
     let open = true;
     return {
@@ -408,10 +408,10 @@ route add default via ${gateway}
         const denied = [...deniedNames].map(([to, count]) => ({ to, count }));
         deniedNames.clear();
         if (!open || this.#closed) return denied;
-        const sent = this.#countSent();
+        const refusals = this.#countRefusals();
         // Of all sandboxes together, so it says for certain only that nothing was refused.
-        if (sent === seenSent) return denied;
-        seenSent = sent;
+        if (refusals === seenRefusals) return denied;
+        seenRefusals = refusals;
         const listed = parseDenied(
           await this.#options.owner.run(listDenied(index), { network: this.#namespace }),
         );
@@ -451,8 +451,8 @@ route add default via ${gateway}
     }
   }
 
-  /** Packets that the namespace itself has sent: refusals, and answers of the resolver. */
-  #countSent(): number {
+  /** Packets that the namespace itself has sent, without the answers of the resolver: refusals are all that is left. */
+  #countRefusals(): number {
     const buffer = Buffer.alloc(8_192);
     const text = buffer.toString('latin1', 0, readSync(this.#statistics, buffer, 0, buffer.length, 0));
     // Two lines: names, then figures in the same order.
@@ -460,7 +460,7 @@ route add default via ${gateway}
       .split('\n')
       .filter((line) => line.startsWith('Ip:'))
       .map((line) => line.split(' '));
-    return Number(figures[names.indexOf('OutRequests')] ?? 0);
+    return Number(figures[names.indexOf('OutRequests')] ?? 0) - (this.#resolver?.answered ?? 0);
   }
 }
 

@@ -43,6 +43,8 @@ export class Resolver {
   readonly #options: ResolverOptions;
   readonly #upstream = new Upstream(UPSTREAM);
   #pending = 0;
+  /** Answers that have left. */
+  answered = 0;
 
   constructor(options: ResolverOptions) {
     this.#options = options;
@@ -73,7 +75,9 @@ export class Resolver {
       log.warn({ error, name: query.name }, 'network: a name could not be resolved');
       answer = encodeAnswer(query, RCODE.SERVFAIL);
     }
-    this.#options.socket.send(answer, port, address, () => undefined);
+    this.#options.socket.send(answer, port, address, (error) => {
+      if (!error) this.answered++;
+    });
   }
 
   async #answer(query: Query, client: Client): Promise<Buffer> {
