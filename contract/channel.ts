@@ -45,6 +45,8 @@ export const ChannelKind = {
   LOG: 26,
   /** sandbox → worker: answered, and no waitUntil promise is left; the sandbox can take another invocation. */
   SETTLED: 27,
+  /** sandbox → worker: byte signal; to be ended as if by it, because the kernel keeps it from PID 1. It waits for its end. */
+  SIGNALLED: 28,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 

@@ -30,6 +30,7 @@ describe('a function that', () => {
     ['returns no response', 'no-response', 'bad_response', 502, /must return a Response/],
     ['exits its process', 'exit?code=3', 'exited', 502, undefined],
     ['aborts', 'abort', 'crashed', 502, undefined],
+    ['sends itself a signal', 'signal?name=SIGTERM', 'crashed', 502, undefined],
     ['never answers', 'never', 'timeout', 504, undefined],
     ['spins for ever', 'busy', 'timeout', 504, undefined],
     ['allocates buffers without end', 'allocate', 'out_of_memory', 502, undefined],

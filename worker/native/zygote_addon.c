@@ -11,13 +11,17 @@
 //                                   the worker has not read all output of the one before
 //   socketpair() -> [fd, fd]        for the rehearsal
 //   randomSeed() -> number          31 bits of getrandom(2): a seed that owes nothing to a state shared with
-//   other forks exit(code)                      _exit(2): Node's own exit joins threads that a forked process
-//   does not have.
+//   other forks
+//   exit(code)                      _exit(2): Node's own exit joins threads that a forked process does not
+//   have reapOrphans() -> number         ended children that one more look is due for, see orphans.h halt()
+//   never comes back; the worker is about to end the sandbox
+#include "orphans.h"
 #include "zygote.h"
 
 #include <node_api.h>
 #include <uv.h>
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -122,6 +126,21 @@ static napi_value random_seed(napi_env env, napi_callback_info info) {
   return result;
 }
 
+static napi_value reap_orphans(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value result;
+  napi_create_int32(env, orphans_reap(), &result);
+  return result;
+}
+
+static napi_value halt(napi_env env, napi_callback_info info) {
+  (void)env;
+  (void)info;
+  for (;;)
+    pause();
+  return NULL;
+}
+
 NAPI_MODULE_INIT() {
   const struct {
     const char *name;
@@ -134,6 +153,8 @@ NAPI_MODULE_INIT() {
       {"socketpair", make_socketpair},
       {"randomSeed", random_seed},
       {"exit", exit_now},
+      {"reapOrphans", reap_orphans},
+      {"halt", halt},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

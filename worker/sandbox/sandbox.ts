@@ -26,7 +26,7 @@ import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import { Turns } from './turns.ts';
 import { native, SECCOMP_FILTER } from './native.ts';
-import type { Exit, Zygote } from './zygote.ts';
+import { signalName, type Exit, type Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
 export interface InvocationSink {
@@ -119,6 +119,8 @@ export class Sandbox {
   >();
   #finalUsage: SandboxUsage | undefined;
   #pidsRefusedTold = 0;
+  /** A signal that it has sent to itself, which the kernel keeps from a PID 1. */
+  #ownSignal: string | undefined;
   #nextHandle = 1;
   /** An invocation that has settled while output of it waits to be read. */
   #settling: number | undefined;
@@ -352,6 +354,11 @@ export class Sandbox {
       );
       return;
     }
+    if (kind === ChannelKind.SIGNALLED) {
+      this.#ownSignal = signalName(payload[0] ?? 0);
+      this.kill();
+      return;
+    }
     const waiting = this.#waiting.get(kind);
     if (waiting) {
       this.#waiting.delete(kind);
@@ -375,7 +382,9 @@ export class Sandbox {
     this.#waiting.clear();
   }
 
-  #end(exit: Exit, onEnded: (exit: Exit) => void): void {
+  #end(reaped: Exit, onEnded: (exit: Exit) => void): void {
+    const signal = (reaped.signal === 'SIGKILL' && !reaped.zygoteLost && this.#ownSignal) || reaped.signal;
+    const exit = { ...reaped, signal };
     // Before anybody hears of the end, because then the cgroup is removed.
     this.#finalUsage = this.usage();
     this.exit = exit;

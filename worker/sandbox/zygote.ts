@@ -41,7 +41,17 @@ const RUNTIME = [
   '/opt/offshoot/bootstrap.cjs',
 ];
 
-const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+/** Of two names the first: SIGABRT, not SIGIOT. */
+const signalNames = new Map(
+  Object.entries(constants.signals)
+    .toReversed()
+    .map(([name, number]) => [number, name]),
+);
+
+/** `SIGSEGV`; `signal 35` for those without a name. */
+export function signalName(number: number): string {
+  return signalNames.get(number) ?? `signal ${number}`;
+}
 
 export class Zygote {
   readonly startedAt = Date.now();
@@ -183,7 +193,7 @@ export class Zygote {
 function decodeStatus(status: number): Exit {
   const signal = status & 0x7f;
   if (signal === 0) return { code: (status >> 8) & 0xff, signal: undefined };
-  return { code: undefined, signal: signalNames.get(signal) ?? `signal ${signal}` };
+  return { code: undefined, signal: signalName(signal) };
 }
 
 function encode(kind: number, slot: number, a: number, b: number): Buffer {

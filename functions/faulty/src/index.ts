@@ -46,7 +46,7 @@ const faults: Record<string, (call: Call) => unknown> = {
   'no-response': () => ({ status: 200, text: 'an object is not a Response' }),
   'bad-status': () => new Proxy(new Response(), { get: (_, key) => (key === 'status' ? 99 : undefined) }),
   exit: ({ query }) => process.exit(Number(query.get('code') ?? 3)),
-  /** The kernel keeps from PID 1 of a namespace what it sends to itself without a handler: this one goes on sleeping. */
+  /** The kernel keeps from PID 1 of a namespace what it sends to itself without a handler; the runtime obeys in its place. */
   signal: ({ query }) => {
     process.kill(process.pid, query.get('name') ?? 'SIGSEGV');
     return sleep(60_000);

@@ -2,6 +2,7 @@
  * What the zygote of a Node image runs: it warms the runtime up, then blocks in C. From there it comes back once in each
  * sandbox, and goes on as that sandbox. See ARCHITECTURE.md, "Fork, don't boot".
  */
+import { actAsInit } from './act-as-init.ts';
 import { becomeSandbox } from './become-sandbox.ts';
 import { captureLogs } from './capture-logs.ts';
 import { rehearse } from './rehearse.ts';
@@ -23,6 +24,10 @@ export interface ZygoteAddon {
   randomSeed(): number;
   /** _exit(2), the only way out of a forked process. */
   exit(code: number): never;
+  /** Waits for adopted children; gives how many ended ones one more look is due for. */
+  reapOrphans(): number;
+  /** Waits for the end of the sandbox. */
+  halt(): never;
 }
 
 /** The launcher puts the control socket here. */
@@ -51,6 +56,7 @@ void rehearse(addon, (rehearsed) => {
     (code) => addon.exit(code),
   );
   runtime = own;
+  actAsInit(addon, (signal) => own.endBySignal(signal, () => addon.halt()));
   process.on('exit', own.flush);
   // Without this, Node would print the error and leave by an exit that a forked process cannot take.
   process.on('uncaughtException', (error) => own.fail(error));

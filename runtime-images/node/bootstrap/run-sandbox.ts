@@ -76,6 +76,14 @@ export class SandboxRuntime {
     this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, Buffer.from(text)));
   }
 
+  /** Has the worker end this sandbox as by a signal; `halt` stops all code until then, as the signal would have. */
+  endBySignal(signal: number, halt: () => void): void {
+    this.flush();
+    this.#channel.write(encodeChannelFrame(ChannelKind.SIGNALLED, 0, Buffer.from([signal])), halt);
+    // Nearly always it is out by now, and what called for the signal gets no further.
+    if (this.#channel.writableLength === 0) halt();
+  }
+
   /** An error that nobody caught: every running invocation fails by it, and the process is in no state to go on. */
   fail(thrown: unknown): void {
     const described = describeError(thrown);
