@@ -6,6 +6,10 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,11 +19,23 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+// Newer than the headers of the oldest system that this is built on; the numbers are the kernel's, for ever.
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #endif
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#define REFUSED SCMP_ACT_ERRNO(1 /* EPERM */)
 
 static scmp_filter_ctx context;
 
@@ -74,12 +90,25 @@ int main(int argc, char **argv) {
   // A binary tree instead of a list: the filter runs at every system call.
   check(seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimise");
 
+#define COMPARE(argument, mask, value) {argument, SCMP_CMP_MASKED_EQ, mask, value}
+#define COMPARE_32(argument, value) COMPARE(argument, LOW_32, (uint32_t)(value))
+#define ADD(action, call, ...)                                                                               \
+  add(action, #call, sizeof((const struct scmp_arg_cmp[]){__VA_ARGS__}) / sizeof(struct scmp_arg_cmp),       \
+      (const struct scmp_arg_cmp[]){__VA_ARGS__});
 #define ALLOW(call, reason) add(SCMP_ACT_ALLOW, #call, 0, NULL);
 #define ALLOW_MASKED(call, argument, mask, value, reason)                                                    \
-  add(SCMP_ACT_ALLOW, #call, 1, (const struct scmp_arg_cmp[]){{argument, SCMP_CMP_MASKED_EQ, mask, value}});
-#define ALLOW_EQUAL(call, argument, value, reason)                                                           \
-  ALLOW_MASKED(call, argument, LOW_32, (uint32_t)(value), reason)
-#define REFUSE(call, reason) add(SCMP_ACT_ERRNO(1 /* EPERM */), #call, 0, NULL);
+  ADD(SCMP_ACT_ALLOW, call, COMPARE(argument, mask, value))
+#define ALLOW_EQUAL(call, argument, value, reason) ADD(SCMP_ACT_ALLOW, call, COMPARE_32(argument, value))
+#define ALLOW_SOCKET(family, type, protocol, reason)                                                         \
+  ADD(SCMP_ACT_ALLOW, socket, COMPARE_32(0, family), COMPARE(1, SOCKET_TYPE_MASK, type),                     \
+      COMPARE_32(2, protocol))
+#define ALLOW_OPTION(level, option, reason)                                                                  \
+  ADD(SCMP_ACT_ALLOW, setsockopt, COMPARE_32(1, level), COMPARE_32(2, option))
+#define REFUSE(call, reason) add(REFUSED, #call, 0, NULL);
+#define REFUSE_MASKED(call, argument, mask, value, reason) ADD(REFUSED, call, COMPARE(argument, mask, value))
+#define REFUSE_EQUAL(call, argument, value, reason) ADD(REFUSED, call, COMPARE_32(argument, value))
+#define REFUSE_SOCKET(family, type, reason)                                                                  \
+  ADD(REFUSED, socket, COMPARE_32(0, family), COMPARE(1, SOCKET_TYPE_MASK, type))
   SECCOMP_POLICY
 
   int file = memfd_create("filter", MFD_CLOEXEC);

@@ -2,22 +2,38 @@
 // built (seccomp_compile.c), so that no library and no parser is needed in a sandbox.
 //
 // Everything that is not named here is answered ENOSYS, as by a kernel that never had it: programs then fall
-// back. What programs try although it is forbidden is answered EPERM, so that the cause is clear. Any other
-// architecture's calls (int 0x80, x32) kill the process: nothing honest makes them.
+// back. That is also the answer to clone3, whose flags lie in memory where no filter sees them; to io_uring,
+// whose requests pass by every filter; to AIO, memfd_secret, System V IPC, POSIX message queues and
+// scheduling policies, which no function needs. What programs try although it is forbidden is answered EPERM,
+// so that the cause is clear. Any other architecture's calls (int 0x80, x32) kill the process: nothing honest
+// makes them.
 //
-//   ALLOW(call, reason)                    whatever its arguments
-//   ALLOW_EQUAL(call, argument, value, reason)          if the low 32 bits of the argument equal the value
+//   ALLOW(call, reason)                                 whatever its arguments
+//   ALLOW_EQUAL(call, argument, value, reason)          if the argument equals the value
 //   ALLOW_MASKED(call, argument, mask, value, reason)   if the argument, masked, equals the value
-//   REFUSE(call, reason)                   EPERM
+//   ALLOW_SOCKET(family, type, protocol, reason)        socket(2) of exactly these
+//   ALLOW_OPTION(level, option, reason)                 setsockopt(2) of exactly these
+//   REFUSE(call, reason)                                EPERM
+//   REFUSE_EQUAL(call, argument, value, reason)         EPERM if the argument equals the value
+//   REFUSE_MASKED(call, argument, mask, value, reason)  EPERM if the argument, masked, equals the value
+//   REFUSE_SOCKET(family, type, reason)                 EPERM for a type of socket of an allowed family
 //
-// Arguments that the kernel takes as 32 bits are compared on 32 bits: a filter that compares 64 can be passed
-// by setting the upper half (CVE-2019-10063).
+// Arguments that the kernel takes as 32 bits are compared on their low 32 bits: a filter that compares 64 can
+// be passed by setting the upper half (CVE-2019-10063).
 #pragma once
 
 #define LOW_32 0xffffffffULL
 // clone(2) flags that make namespaces, CLONE_NEWTIME included.
 #define CLONE_NAMESPACE_FLAGS 0x7e020080ULL
 #define FUTEX_COMMAND_MASK 0x7fULL
+// SOCK_NONBLOCK and SOCK_CLOEXEC ride on the type of a socket.
+#define SOCKET_TYPE_MASK 0xfULL
+// MSG_OOB (CVE-2025-38236), and MSG_ZEROCOPY, which pins pages that may be shared with the zygote as vmsplice
+// does.
+#define MSG_RISKY (0x1ULL | 0x4000000ULL)
+// Answers whether a page is in the page cache, which all sandboxes share: no function needs to know.
+#define RWF_NOWAIT_FLAG 0x8ULL
+#define FILE_TYPE_MASK 0170000ULL
 
 // clang-format off
 #define SECCOMP_POLICY \
@@ -27,7 +43,23 @@
   ALLOW(munmap, "gives memory back") \
   ALLOW(mremap, "realloc of large blocks") \
   ALLOW(mprotect, "V8 turns written code pages executable") \
-  ALLOW(madvise, "allocators give pages back") \
+  ALLOW_EQUAL(madvise, 2, MADV_NORMAL, "undoes the others") \
+  ALLOW_EQUAL(madvise, 2, MADV_RANDOM, "databases") \
+  ALLOW_EQUAL(madvise, 2, MADV_SEQUENTIAL, "databases") \
+  ALLOW_EQUAL(madvise, 2, MADV_WILLNEED, "read-ahead of mapped files") \
+  ALLOW_EQUAL(madvise, 2, MADV_DONTNEED, "allocators give pages back") \
+  ALLOW_EQUAL(madvise, 2, MADV_FREE, "allocators give pages back, later") \
+  ALLOW_EQUAL(madvise, 2, MADV_DONTFORK, "own children") \
+  ALLOW_EQUAL(madvise, 2, MADV_DOFORK, "the reverse") \
+  ALLOW_EQUAL(madvise, 2, MADV_HUGEPAGE, "heaps") \
+  ALLOW_EQUAL(madvise, 2, MADV_NOHUGEPAGE, "heaps") \
+  ALLOW_EQUAL(madvise, 2, MADV_DONTDUMP, "secrets of crypto libraries") \
+  ALLOW_EQUAL(madvise, 2, MADV_DODUMP, "the reverse") \
+  ALLOW_EQUAL(madvise, 2, MADV_WIPEONFORK, "seeds of generators") \
+  ALLOW_EQUAL(madvise, 2, MADV_KEEPONFORK, "the reverse") \
+  ALLOW_EQUAL(madvise, 2, MADV_COLD, "allocators; own pages only") \
+  ALLOW_EQUAL(madvise, 2, MADV_POPULATE_READ, "page tables filled ahead") \
+  ALLOW_EQUAL(madvise, 2, MADV_POPULATE_WRITE, "page tables filled ahead") \
   ALLOW(mincore, "garbage collectors look which pages are resident") \
   ALLOW(msync, "writes mapped files back") \
   ALLOW(mlock, "bounded by RLIMIT_MEMLOCK; crypto libraries lock keys") \
@@ -46,8 +78,8 @@
   ALLOW(pwrite64, "write at a place") \
   ALLOW(preadv, "read at a place in parts") \
   ALLOW(pwritev, "write at a place in parts") \
-  ALLOW(preadv2, "as preadv, with flags") \
-  ALLOW(pwritev2, "as pwritev, with flags") \
+  ALLOW_MASKED(preadv2, 5, RWF_NOWAIT_FLAG, 0, "as preadv, with flags") \
+  ALLOW(pwritev2, "as pwritev, with flags; writes only what is its own") \
   ALLOW(open, "older C libraries") \
   ALLOW(openat, "opens files") \
   ALLOW(openat2, "opens files with a stricter walk; falls under the same permissions") \
@@ -82,6 +114,8 @@
   ALLOW(linkat, "in /tmp") \
   ALLOW(symlink, "in /tmp") \
   ALLOW(symlinkat, "in /tmp") \
+  ALLOW_MASKED(mknod, 1, FILE_TYPE_MASK, S_IFIFO, "named pipes in /tmp") \
+  ALLOW_MASKED(mknodat, 2, FILE_TYPE_MASK, S_IFIFO, "named pipes in /tmp") \
   ALLOW(readlink, "follows links") \
   ALLOW(readlinkat, "follows links") \
   ALLOW(chmod, "on own files; set-id bits have no effect on a nosuid mount") \
@@ -96,7 +130,11 @@
   ALLOW(truncate, "cuts files") \
   ALLOW(ftruncate, "cuts files") \
   ALLOW(fallocate, "reserves space within the tmpfs limit") \
-  ALLOW(fadvise64, "read-ahead hints") \
+  ALLOW_EQUAL(fadvise64, 3, POSIX_FADV_NORMAL, "read-ahead hints") \
+  ALLOW_EQUAL(fadvise64, 3, POSIX_FADV_RANDOM, "read-ahead hints") \
+  ALLOW_EQUAL(fadvise64, 3, POSIX_FADV_SEQUENTIAL, "read-ahead hints") \
+  ALLOW_EQUAL(fadvise64, 3, POSIX_FADV_WILLNEED, "read-ahead hints") \
+  ALLOW_EQUAL(fadvise64, 3, POSIX_FADV_NOREUSE, "read-ahead hints") \
   ALLOW(readahead, "read-ahead hints") \
   ALLOW(utime, "time stamps of own files") \
   ALLOW(utimes, "time stamps of own files") \
@@ -109,6 +147,7 @@
   ALLOW(sendfile, "fs.copyFile, static files") \
   ALLOW(splice, "pipes between files and sockets") \
   ALLOW(tee, "pipes") \
+  /* locks: files of the image have an inode of their own in each overlay; those under /var/task are shared by the sandboxes of one version */ \
   ALLOW(flock, "locks on own files") \
   ALLOW(getxattr, "cp and ls ask for attributes") \
   ALLOW(lgetxattr, "as getxattr") \
@@ -142,6 +181,7 @@
   ALLOW_EQUAL(ioctl, 1, FIONREAD, "bytes that can be read") \
   ALLOW_EQUAL(ioctl, 1, FIOCLEX, "close-on-exec") \
   ALLOW_EQUAL(ioctl, 1, FIONCLEX, "close-on-exec") \
+  /* of files: nothing that changes attributes or shares extents (FS_IOC_SETFLAGS, FICLONE); cp falls back from ENOSYS */ \
   ALLOW_EQUAL(ioctl, 1, TCGETS, "isatty; answered ENOTTY") \
   ALLOW_EQUAL(ioctl, 1, TIOCGWINSZ, "size of a terminal; answered ENOTTY") \
   /* waiting */ \
@@ -259,8 +299,14 @@
   ALLOW_EQUAL(personality, 0, 0xffffffff, "asks, changes nothing") \
   /* sockets: the network namespace decides what they reach */ \
   ALLOW_EQUAL(socket, 0, AF_UNIX, "between own processes") \
-  ALLOW_EQUAL(socket, 0, AF_INET, "loopback, and what egress rules grant") \
-  ALLOW_EQUAL(socket, 0, AF_INET6, "loopback, and what egress rules grant") \
+  ALLOW_SOCKET(AF_INET, SOCK_STREAM, 0, "TCP on loopback, and where egress rules allow it") \
+  ALLOW_SOCKET(AF_INET, SOCK_STREAM, IPPROTO_TCP, "the same, said in full") \
+  ALLOW_SOCKET(AF_INET, SOCK_DGRAM, 0, "UDP, as TCP") \
+  ALLOW_SOCKET(AF_INET, SOCK_DGRAM, IPPROTO_UDP, "the same, said in full") \
+  ALLOW_SOCKET(AF_INET6, SOCK_STREAM, 0, "TCP on loopback, and where egress rules allow it") \
+  ALLOW_SOCKET(AF_INET6, SOCK_STREAM, IPPROTO_TCP, "the same, said in full") \
+  ALLOW_SOCKET(AF_INET6, SOCK_DGRAM, 0, "UDP, as TCP") \
+  ALLOW_SOCKET(AF_INET6, SOCK_DGRAM, IPPROTO_UDP, "the same, said in full") \
   ALLOW_EQUAL(socketpair, 0, AF_UNIX, "child processes") \
   ALLOW(connect, "sockets") \
   ALLOW(bind, "sockets") \
@@ -270,15 +316,118 @@
   ALLOW(getsockname, "sockets") \
   ALLOW(getpeername, "sockets") \
   ALLOW(getsockopt, "sockets") \
-  ALLOW(setsockopt, "sockets") \
+  /* options: no filters on sockets, no upper protocols such as kTLS, none of the levels of other families */ \
+  ALLOW_OPTION(SOL_SOCKET, SO_REUSEADDR, "servers") \
+  ALLOW_OPTION(SOL_SOCKET, SO_REUSEPORT, "servers") \
+  ALLOW_OPTION(SOL_SOCKET, SO_KEEPALIVE, "connections") \
+  ALLOW_OPTION(SOL_SOCKET, SO_LINGER, "connections") \
+  ALLOW_OPTION(SOL_SOCKET, SO_BROADCAST, "UDP") \
+  ALLOW_OPTION(SOL_SOCKET, SO_SNDBUF, "sizes") \
+  ALLOW_OPTION(SOL_SOCKET, SO_RCVBUF, "sizes") \
+  ALLOW_OPTION(SOL_SOCKET, SO_SNDLOWAT, "sizes") \
+  ALLOW_OPTION(SOL_SOCKET, SO_RCVLOWAT, "sizes") \
+  ALLOW_OPTION(SOL_SOCKET, SO_RCVTIMEO, "time limits") \
+  ALLOW_OPTION(SOL_SOCKET, SO_SNDTIMEO, "time limits") \
+  ALLOW_OPTION(SOL_SOCKET, SO_OOBINLINE, "FTP and telnet clients; nothing of the kind is ever sent") \
+  ALLOW_OPTION(SOL_SOCKET, SO_PRIORITY, "quality of service, within what needs no privilege") \
+  ALLOW_OPTION(SOL_SOCKET, SO_DONTROUTE, "UDP") \
+  ALLOW_OPTION(SOL_SOCKET, SO_BINDTODEVICE, "clients that name an interface") \
+  ALLOW_OPTION(SOL_SOCKET, SO_PASSCRED, "who is at the other end of a unix socket") \
+  ALLOW_OPTION(SOL_SOCKET, SO_TIMESTAMP, "arrival times") \
+  ALLOW_OPTION(SOL_SOCKET, SO_TIMESTAMPNS, "arrival times") \
+  ALLOW_OPTION(SOL_SOCKET, SO_RXQ_OVFL, "UDP servers count losses") \
+  ALLOW_OPTION(SOL_SOCKET, SO_NO_CHECK, "UDP") \
+  ALLOW_OPTION(SOL_SOCKET, SO_INCOMING_CPU, "servers") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_NODELAY, "latency") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_MAXSEG, "sizes") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_CORK, "throughput") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_KEEPIDLE, "keep-alive") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_KEEPINTVL, "keep-alive") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_KEEPCNT, "keep-alive") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_SYNCNT, "time limits") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_LINGER2, "time limits") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_DEFER_ACCEPT, "servers") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_WINDOW_CLAMP, "sizes") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_QUICKACK, "latency") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_CONGESTION, "of those that need no privilege") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, "time limits") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_FASTOPEN, "latency") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_FASTOPEN_CONNECT, "latency") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT, "latency") \
+  ALLOW_OPTION(IPPROTO_TCP, TCP_INQ, "sizes") \
+  ALLOW_OPTION(IPPROTO_UDP, UDP_CORK, "throughput") \
+  ALLOW_OPTION(IPPROTO_UDP, UDP_SEGMENT, "QUIC") \
+  ALLOW_OPTION(IPPROTO_UDP, UDP_GRO, "QUIC") \
+  ALLOW_EQUAL(setsockopt, 1, IPPROTO_IP, "time to live, type of service, multicast, errors") \
+  ALLOW_EQUAL(setsockopt, 1, IPPROTO_IPV6, "the same, and V6ONLY") \
   ALLOW(shutdown, "sockets") \
-  ALLOW(sendto, "sockets") \
-  ALLOW(recvfrom, "sockets") \
-  ALLOW(sendmsg, "sockets") \
-  ALLOW(recvmsg, "sockets") \
-  ALLOW(sendmmsg, "sockets; c-ares") \
-  ALLOW(recvmmsg, "sockets; libuv") \
+  ALLOW_MASKED(sendto, 3, MSG_RISKY, 0, "sockets") \
+  ALLOW_MASKED(recvfrom, 3, MSG_RISKY, 0, "sockets") \
+  ALLOW_MASKED(sendmsg, 2, MSG_RISKY, 0, "sockets") \
+  ALLOW_MASKED(recvmsg, 2, MSG_RISKY, 0, "sockets") \
+  ALLOW_MASKED(sendmmsg, 3, MSG_RISKY, 0, "sockets; c-ares") \
+  ALLOW_MASKED(recvmmsg, 3, MSG_RISKY, 0, "sockets; libuv") \
   /* refused by name: programs try them, and should read "not permitted" */ \
+  REFUSE_EQUAL(socket, 0, AF_NETLINK, "interfaces and routes, and the way to nf_tables; name lookups try it and do without") \
+  REFUSE_EQUAL(socket, 0, AF_PACKET, "raw frames") \
+  REFUSE_EQUAL(socket, 0, AF_VSOCK, "has no namespace: reaches the machine that hosts this virtual one") \
+  REFUSE_EQUAL(socket, 0, AF_ALG, "kernel cryptography, which writes to the page cache of files (CVE-2026-31431)") \
+  REFUSE_EQUAL(socket, 0, AF_XDP, "raw frames") \
+  REFUSE_EQUAL(socket, 0, AF_KEY, "IPsec keys") \
+  REFUSE_EQUAL(socket, 0, AF_TIPC, "cluster protocol with a history of holes") \
+  REFUSE_EQUAL(socket, 0, AF_RXRPC, "AFS; keys of the kernel") \
+  REFUSE_EQUAL(socket, 0, AF_RDS, "cluster protocol with a history of holes") \
+  REFUSE_EQUAL(socket, 0, AF_SMC, "TCP by other means") \
+  REFUSE_EQUAL(socket, 0, AF_KCM, "kernel programs on sockets") \
+  REFUSE_EQUAL(socket, 0, AF_CAN, "vehicle bus") \
+  REFUSE_EQUAL(socket, 0, AF_BLUETOOTH, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_NFC, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_IB, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_QIPCRTR, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_PHONET, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_CAIF, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_IEEE802154, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_ISDN, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_IUCV, "hardware") \
+  REFUSE_EQUAL(socket, 0, AF_MPLS, "routing") \
+  REFUSE_EQUAL(socket, 0, AF_PPPOX, "tunnels") \
+  REFUSE_EQUAL(socket, 0, AF_LLC, "link layer") \
+  REFUSE_EQUAL(socket, 0, AF_X25, "old networks") \
+  REFUSE_EQUAL(socket, 0, AF_AX25, "old networks") \
+  REFUSE_EQUAL(socket, 0, AF_NETROM, "old networks") \
+  REFUSE_EQUAL(socket, 0, AF_ROSE, "old networks") \
+  REFUSE_EQUAL(socket, 0, AF_IPX, "old networks") \
+  REFUSE_EQUAL(socket, 0, AF_APPLETALK, "old networks") \
+  REFUSE_EQUAL(socket, 0, AF_ATMPVC, "old networks") \
+  REFUSE_EQUAL(socket, 0, AF_ATMSVC, "old networks") \
+  REFUSE_EQUAL(socket, 0, AF_DECnet, "old networks") \
+  REFUSE_SOCKET(AF_INET, SOCK_RAW, "raw packets") \
+  REFUSE_SOCKET(AF_INET6, SOCK_RAW, "raw packets") \
+  REFUSE_MASKED(clone, 0, CLONE_NEWUSER, CLONE_NEWUSER, "namespaces") \
+  REFUSE_MASKED(clone, 0, CLONE_NEWNS, CLONE_NEWNS, "namespaces") \
+  REFUSE_MASKED(clone, 0, CLONE_NEWNET, CLONE_NEWNET, "namespaces") \
+  REFUSE_MASKED(clone, 0, CLONE_NEWPID, CLONE_NEWPID, "namespaces") \
+  REFUSE_MASKED(clone, 0, CLONE_NEWIPC, CLONE_NEWIPC, "namespaces") \
+  REFUSE_MASKED(clone, 0, CLONE_NEWUTS, CLONE_NEWUTS, "namespaces") \
+  REFUSE_MASKED(clone, 0, CLONE_NEWCGROUP, CLONE_NEWCGROUP, "namespaces") \
+  REFUSE_MASKED(clone, 0, CLONE_NEWTIME, CLONE_NEWTIME, "namespaces") \
+  REFUSE_EQUAL(ioctl, 1, TIOCSTI, "types into a terminal (CVE-2017-5226)") \
+  REFUSE_EQUAL(ioctl, 1, TIOCLINUX, "pastes into a console") \
+  REFUSE_EQUAL(ioctl, 1, TIOCSETD, "line disciplines") \
+  REFUSE_EQUAL(madvise, 2, MADV_MERGEABLE, "merged pages tell a neighbour what they hold") \
+  REFUSE_EQUAL(fadvise64, 3, POSIX_FADV_DONTNEED, "empties the page cache that all sandboxes share") \
+  REFUSE_MASKED(sendto, 3, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
+  REFUSE_MASKED(sendmsg, 2, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
+  REFUSE_MASKED(sendmmsg, 3, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
+  REFUSE_MASKED(recvfrom, 3, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
+  REFUSE_MASKED(recvmsg, 2, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
+  REFUSE_MASKED(recvmmsg, 3, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
+  REFUSE_EQUAL(prctl, 0, PR_SET_MM, "rewrites the layout of its memory") \
+  REFUSE_EQUAL(prctl, 0, PR_SET_DUMPABLE, "would open its memory to its children") \
+  REFUSE_EQUAL(prctl, 0, PR_CAPBSET_DROP, "identity") \
+  REFUSE_EQUAL(prctl, 0, PR_SET_SECUREBITS, "identity") \
+  REFUSE_EQUAL(fcntl, 1, F_SETLEASE, "holds up whoever opens the file") \
+  REFUSE_EQUAL(fcntl, 1, F_NOTIFY, "watches what is shared") \
   REFUSE(mount, "file systems") \
   REFUSE(umount2, "file systems") \
   REFUSE(pivot_root, "file systems") \
@@ -299,8 +448,10 @@
   REFUSE(kcmp, "other processes") \
   REFUSE(open_by_handle_at, "opens files past every path") \
   REFUSE(name_to_handle_at, "its counterpart") \
-  REFUSE(mknod, "devices") \
-  REFUSE(mknodat, "devices") \
+  REFUSE_MASKED(mknod, 1, FILE_TYPE_MASK, S_IFCHR, "devices") \
+  REFUSE_MASKED(mknod, 1, FILE_TYPE_MASK, S_IFBLK, "devices") \
+  REFUSE_MASKED(mknodat, 2, FILE_TYPE_MASK, S_IFCHR, "devices") \
+  REFUSE_MASKED(mknodat, 2, FILE_TYPE_MASK, S_IFBLK, "devices") \
   REFUSE(bpf, "kernel programs") \
   REFUSE(perf_event_open, "kernel measurements") \
   REFUSE(userfaultfd, "widens kernel races") \

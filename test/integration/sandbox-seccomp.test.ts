@@ -1,0 +1,190 @@
+/** The system call filter where it looks at arguments: what is refused, how, and what stays allowed beside it. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { compileC } from '../support/compile-c.ts';
+import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
+
+/**
+ * Makes calls that are given as numbers, and prints the errno of each, 0 where it succeeded. Or takes a lock on a file,
+ * prints the errno, and keeps it for a while.
+ */
+const CALLS = `
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+int main(int argc, char **argv) {
+  if (argc == 3 && strcmp(argv[1], "lock") == 0) {
+    int fd = open(argv[2], O_RDONLY);
+    printf("%d", flock(fd, LOCK_EX | LOCK_NB) < 0 ? errno : 0);
+    fflush(stdout);
+    return sleep(2);
+  }
+  if (argc == 2 && strcmp(argv[1], "int80") == 0) {
+    long result;
+    /* getpid of the 32-bit table */
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(20) : "memory");
+    printf("%ld", result);
+    return 0;
+  }
+  for (int i = 1; i < argc; i++) {
+    unsigned long part[7] = {0};
+    char *text = argv[i];
+    static int zeros[64];
+    for (int n = 0; n < 7 && *text; n++) {
+      /* "z" is the address of zeros, which a kernel takes as an empty structure */
+      if (*text == 'z') { part[n] = (unsigned long)zeros; text++; } else part[n] = strtoul(text, &text, 0);
+      if (*text == ',') text++;
+    }
+    errno = 0;
+    long result = syscall((long)part[0], part[1], part[2], part[3], part[4], part[5], part[6]);
+    printf("%d ", result < 0 ? errno : 0);
+  }
+  return 0;
+}`;
+
+const PROBE = `
+import { spawn, spawnSync } from 'node:child_process';
+export default { fetch: (request) => {
+  const calls = new URL(request.url).searchParams.getAll('call');
+  if (calls[0] === 'lock') return new Promise((resolve) => spawn('/var/task/calls', calls).stdout.once('data', (text) => resolve(Response.json(Number(text)))));
+  const { stdout, signal, status } = spawnSync('/var/task/calls', calls);
+  return Response.json({ numbers: stdout.toString().trim().split(' ').map(Number), signal, status });
+} };`;
+
+const [OK, EPERM, EBADF, EWOULDBLOCK, ENOSYS] = [0, 1, 9, 11, 38];
+const HIGH = 0x100000000;
+const x = (number: number): string => `0x${number.toString(16)}`;
+
+/** Name, call and arguments, errno. Descriptor 99 is not open: EBADF says that the filter let the call pass. */
+const EXPECTED: [string, string, number][] = [
+  ['clone3', '435,z,88', ENOSYS],
+  ['io_uring_setup', '425,8,z', ENOSYS],
+  ['io_setup', '206,8,z', ENOSYS],
+  ['memfd_secret', '447,0', ENOSYS],
+  ['shmget', '29,0,4096,0x380', ENOSYS],
+  ['semget', '64,0,1,0x380', ENOSYS],
+  ['msgget', '68,0,0x380', ENOSYS],
+  ['mq_open', '240,z,0x42,0x180,0', ENOSYS],
+  ['sched_setscheduler', '144,0,1,z', ENOSYS],
+  ['seccomp', '317,0,0,0', ENOSYS],
+  ['process_madvise', '440,99,z,1,21,0', ENOSYS],
+  ['mbind', '237,0,4096,0,0,0,0', ENOSYS],
+  ['fanotify_init', '300,0,0', ENOSYS],
+  ['landlock_create_ruleset', '444,0,0,1', ENOSYS],
+  ['cachestat', '451,99,z,z,0', ENOSYS],
+  ['unshare(CLONE_NEWUSER)', '272,0x10000000', EPERM],
+  ['clone(CLONE_NEWUSER)', '56,0x10000011,0,0,0,0', EPERM],
+  ['clone(CLONE_NEWTIME)', '56,0x91,0,0,0,0', EPERM],
+  ['keyctl', '250,0,0xfffffffd,0', EPERM],
+  ['vmsplice', '278,99,z,0,0', EPERM],
+  ['ptrace', '101,0,0,0,0', EPERM],
+  ['userfaultfd', '323,1', EPERM],
+  ['personality(ADDR_NO_RANDOMIZE)', '135,0x0040000', ENOSYS],
+  ['personality, asked', '135,0xffffffff', OK],
+  ['socket(AF_VSOCK)', '41,40,1,0', EPERM],
+  ['socket(AF_VSOCK), high bits', `41,${x(HIGH + 40)},1,0`, EPERM],
+  ['socket(AF_ALG)', '41,38,5,0', EPERM],
+  ['socket(AF_NETLINK)', '41,16,3,0', EPERM],
+  ['socket(AF_PACKET)', '41,17,3,0', EPERM],
+  ['socket(AF_INET, SOCK_RAW)', '41,2,3,1', EPERM],
+  ['socket(AF_INET, SOCK_RAW), close-on-exec', '41,2,0x80003,1', EPERM],
+  ['socket(AF_INET, SCTP)', '41,2,1,132', ENOSYS],
+  ['socket(AF_INET, MPTCP)', '41,2,1,262', ENOSYS],
+  ['socket(AF_INET, DCCP)', '41,2,6,33', ENOSYS],
+  ['socket(AF_INET, TCP)', '41,2,0x80801,6', OK],
+  ['socket(AF_INET6, UDP)', '41,10,2,17', OK],
+  ['socket(AF_UNIX)', '41,1,1,0', OK],
+  ['setsockopt(SO_KEEPALIVE)', '54,99,1,9,z,4', EBADF],
+  ['setsockopt(SO_ATTACH_FILTER)', '54,99,1,26,z,16', ENOSYS],
+  ['setsockopt(SO_ATTACH_FILTER), high bits', `54,99,${x(HIGH + 1)},${x(HIGH + 26)},z,16`, ENOSYS],
+  ['setsockopt(SO_ZEROCOPY)', '54,99,1,60,z,4', ENOSYS],
+  ['setsockopt(TCP_NODELAY)', '54,99,6,1,z,4', EBADF],
+  ['setsockopt(TCP_ULP)', '54,99,6,31,z,4', ENOSYS],
+  ['setsockopt(SOL_TLS)', '54,99,282,1,z,4', ENOSYS],
+  ['setsockopt(IPV6_V6ONLY)', '54,99,41,26,z,4', EBADF],
+  ['sendmsg', '46,99,z,0', EBADF],
+  ['sendmsg(MSG_OOB)', '46,99,z,1', EPERM],
+  ['sendto(MSG_OOB), high bits', `44,99,z,1,${x(HIGH + 1)},0,0`, EPERM],
+  ['recvmsg(MSG_OOB)', '47,99,z,1', EPERM],
+  ['sendmsg(MSG_ZEROCOPY)', '46,99,z,0x4000000', ENOSYS],
+  ['ioctl(FIONREAD)', '16,99,0x541b,z', EBADF],
+  ['ioctl(TIOCSTI)', '16,0,0x5412,z', EPERM],
+  ['ioctl(TIOCSTI), high bits', `16,0,${x(HIGH + 0x5412)},z`, EPERM],
+  ['ioctl(TIOCLINUX)', '16,0,0x541c,z', EPERM],
+  ['ioctl(TIOCSETD)', '16,0,0x5423,z', EPERM],
+  ['ioctl(FS_IOC_SETFLAGS), high bits', `16,0,${x(HIGH + 0x40086602)},z`, ENOSYS],
+  ['ioctl(FICLONE), high bits', `16,0,${x(HIGH + 0x40049409)},1`, ENOSYS],
+  ['prctl(PR_SET_MM)', '157,35,1,0,0,0', EPERM],
+  ['prctl(PR_SET_DUMPABLE)', '157,4,1,0,0,0', EPERM],
+  ['prctl(PR_SET_NAME)', '157,15,z', OK],
+  ['futex(FUTEX_LOCK_PI)', '202,z,6,0,0,0,0', ENOSYS],
+  ['futex(FUTEX_CMP_REQUEUE_PI)', '202,z,12,0,0,z,0', ENOSYS],
+  ['futex(FUTEX_WAKE)', '202,z,1,1,0,0,0', OK],
+  ['fcntl(F_GETFD)', '72,99,1', EBADF],
+  ['fcntl(F_SETLEASE)', '72,99,1024,0', EPERM],
+  ['fcntl(F_NOTIFY)', '72,99,1026,1', EPERM],
+  ['mknod, device', '133,z,0x2180,0x103', EPERM],
+  ['mknod, device, high bits', `133,z,${x(HIGH + 0x2180)},0x103`, EPERM],
+  ['madvise(MADV_DONTNEED)', '28,0,0,4', OK],
+  ['madvise(MADV_MERGEABLE)', '28,0,0,12', EPERM],
+  ['madvise(MADV_MERGEABLE), high bits', `28,0,0,${x(HIGH + 12)}`, EPERM],
+  ['madvise(MADV_HWPOISON)', '28,0,0,100', ENOSYS],
+  ['fadvise64(POSIX_FADV_DONTNEED)', '221,99,0,0,4', EPERM],
+  ['fadvise64(POSIX_FADV_WILLNEED)', '221,99,0,0,3', EBADF],
+  ['preadv2', '327,99,z,0,0,0,0', EBADF],
+  ['preadv2(RWF_NOWAIT)', '327,99,z,0,0,0,8', ENOSYS],
+];
+
+describe('the system call filter', async () => {
+  const program = await compileC(CALLS);
+  let bench: SandboxBench;
+  let code: string;
+  const run = async (sandbox: BenchSandbox, calls: string[]) => {
+    const query = calls.map((call) => `call=${encodeURIComponent(call)}`).join('&');
+    const { text } = await sandbox.call(`/?${query}`);
+    return JSON.parse(text) as { numbers: number[]; signal: string | null; status: number | null };
+  };
+  beforeAll(async () => {
+    bench = await SandboxBench.open();
+    code = await bench.addCode(PROBE, { calls: program });
+  });
+  afterAll(() => bench.close());
+
+  test('answers each call as its policy says', async () => {
+    const sandbox = await bench.start(code);
+    const { numbers } = await run(
+      sandbox,
+      EXPECTED.map(([, call]) => call),
+    );
+    const got = Object.fromEntries(EXPECTED.map(([name], index) => [name, numbers[index]]));
+    expect(got).toEqual(Object.fromEntries(EXPECTED.map(([name, , errno]) => [name, errno])));
+    await sandbox.end();
+  });
+
+  test('leaves locks alone, which on files of the image are the sandbox’s own', async () => {
+    const [one, other] = [await bench.start(code), await bench.start(code)];
+    const lock = async (sandbox: BenchSandbox, path: string): Promise<number> =>
+      JSON.parse((await sandbox.call(`/?call=lock&call=${path}`)).text) as number;
+    expect(await lock(one, '/usr/bin/node')).toBe(OK);
+    expect(await lock(one, '/usr/bin/node')).toBe(EWOULDBLOCK);
+    expect(await lock(other, '/usr/bin/node')).toBe(OK);
+    // The code is one file for all sandboxes of a version, which are one tenant's.
+    expect(await lock(one, '/var/task/index.mjs')).toBe(OK);
+    expect(await lock(other, '/var/task/index.mjs')).toBe(EWOULDBLOCK);
+    await Promise.all([one.end(), other.end()]);
+  });
+
+  test.each([
+    ['a call of the 32-bit table by int 0x80', 'int80'],
+    ['a call with the bit of x32', '0x40000027'],
+  ])('ends a process that makes %s', async (_, call) => {
+    const sandbox = await bench.start(code);
+    expect(await run(sandbox, ['39'])).toMatchObject({ numbers: [0], signal: null });
+    expect(await run(sandbox, [call])).toMatchObject({ signal: 'SIGSYS' });
+    await sandbox.end();
+  });
+});
