@@ -10,7 +10,8 @@
 export const ControlKind = {
   /**
    * worker → zygote: make a sandbox. a: uid in the launcher's user namespace; b: MB of scratch space; descriptors:
-   * channel, stdout, stderr, turns (an eventfd, see channel.ts), then a file of each cgroup hierarchy that joins whoever writes 0 to it.
+   * channel, stdout, stderr, turns (an eventfd, see channel.ts), the socket that takes the listener of the filter, then a
+   * file of each cgroup hierarchy that joins whoever writes 0 to it.
    */
   FORK: 1,
   /** worker → zygote: end a sandbox, whatever it is doing. */
@@ -27,12 +28,12 @@ export const ControlKind = {
 } as const;
 export type ControlKind = (typeof ControlKind)[keyof typeof ControlKind];
 
-export const CONTROL_VERSION = 2;
+export const CONTROL_VERSION = 3;
 export const CONTROL_BYTES = 32;
 
 /** Descriptors that come before the cgroup ones in a FORK, and how many may come in all. */
-export const FORK_FIXED_FDS = 4;
-export const FORK_MAX_FDS = 11;
+export const FORK_FIXED_FDS = 5;
+export const FORK_MAX_FDS = 12;
 
 /** Slots of a worker: the sub-uids from FIRST_SANDBOX_UID on, one each. */
 export const MAX_SLOTS = 60_000;

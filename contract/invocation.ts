@@ -59,6 +59,8 @@ export const RunReport = z.object({
   pidsRefused: z.number().optional(),
   /** Network destinations that were refused to the sandbox since its last invocation. */
   denied: z.array(DeniedEgress).optional(),
+  /** System calls that the filter refused during the run, such as `socket(AF_VSOCK)`, each once; 16 at most. */
+  refusedCalls: z.array(z.string()).optional(),
   logBytes: z.number(),
   logBytesDropped: z.number(),
 });

@@ -37,6 +37,7 @@ interface EndFacts {
   readonly usage?: Usage;
   readonly pidsRefused?: number;
   readonly denied?: DeniedEgress[] | undefined;
+  readonly refusedCalls?: readonly string[];
 }
 
 const LOADED = encodePayload({ status: 204, headers: [] }, new Uint8Array(0));
@@ -191,6 +192,7 @@ export class Execution {
       ...(facts.usage && { usage: facts.usage }),
       ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
       ...(facts.denied?.length && { denied: facts.denied }),
+      ...(facts.refusedCalls && { refusedCalls: [...facts.refusedCalls] }),
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
       ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
     };

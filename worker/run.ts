@@ -20,6 +20,8 @@ export interface RunEnd {
   readonly error?: FunctionError;
   readonly exitCause?: string;
   readonly payload?: Buffer;
+  /** System calls that were refused until then, each once. */
+  readonly refusedCalls?: readonly string[];
   /** Part of the response has been passed on already. */
   readonly streamed: boolean;
 }
@@ -49,6 +51,7 @@ export interface StreamTarget {
 }
 
 const MAX_ERROR_TEXT = 16 * 1024;
+const MAX_REFUSED_CALLS = 16;
 
 /** Why a run is ended before it has ended itself. */
 type StopReason = 'timeout' | 'cpu_limit' | 'cancelled' | 'response_too_large';
@@ -79,6 +82,7 @@ export class Run implements InvocationSink {
   #cpuAtBegin = 0;
   #responseBytes = 0;
   #killedFor: StopReason | undefined;
+  readonly #refused = new Set<string>();
   #streamed = false;
   #uncredited = 0;
   #done = false;
@@ -191,6 +195,13 @@ export class Run implements InvocationSink {
     this.#log.add({ time: Date.now(), level, text: bytes.toString('utf8') });
   }
 
+  /** Told once for each kind of call: whoever tries one tries it again. */
+  refused(call: string): void {
+    if (this.#refused.has(call) || this.#refused.size >= MAX_REFUSED_CALLS) return;
+    this.#refused.add(call);
+    this.#log.add({ time: Date.now(), level: 'platform', text: refusedLine(call) });
+  }
+
   #passOn(bytes: Buffer): void {
     if (this.#done || !this.#streamed) return;
     this.#responseBytes += bytes.length;
@@ -214,7 +225,7 @@ export class Run implements InvocationSink {
   #finish(end: RunEnd): void {
     if (this.#done) return;
     this.#done = true;
-    this.#end(end);
+    this.#end(this.#refused.size > 0 ? { ...end, refusedCalls: [...this.#refused] } : end);
   }
 
   #sandboxEnded(): void {
@@ -236,6 +247,11 @@ export class Run implements InvocationSink {
     this.#uncredited = 0;
     this.#settle();
   }
+}
+
+/** What the log says of a refused call. */
+export function refusedLine(call: string): string {
+  return `seccomp: ${call} was refused`;
 }
 
 /** What a sandbox says of its failure is a tenant's word: read what fits, cut what is long. */

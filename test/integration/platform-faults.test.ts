@@ -49,6 +49,18 @@ describe('a function that', () => {
     if (outcome === 'crashed') expect(record.report?.exitCause).toMatch(/^signal SIG/);
   });
 
+  test('makes a system call that is refused reads so, and its record names the call', async () => {
+    const response = await platform.call('faulty/refused');
+    expect(await response.json()).toEqual({ code: 'EPERM' });
+    const { report, logs } = await platform.record(response);
+    expect(report?.refusedCalls).toEqual(['setuid']);
+    expect(logs).toContainEqual(
+      expect.objectContaining({ level: 'platform', text: 'seccomp: setuid was refused' }),
+    );
+    const honest = await platform.record(await platform.call('faulty/ok'));
+    expect(honest.report?.refusedCalls).toBeUndefined();
+  });
+
   test('throws is told in the lines of its source', async () => {
     const response = await platform.call('faulty/throw');
     const { report } = await platform.record(response);

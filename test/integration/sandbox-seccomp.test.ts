@@ -1,5 +1,7 @@
 /** The system call filter where it looks at arguments: what is refused, how, and what stays allowed beside it. */
+import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describeExit } from '../../worker/sandbox/sandbox.ts';
 import { compileC } from '../support/compile-c.ts';
 import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
 
@@ -30,7 +32,10 @@ int main(int argc, char **argv) {
     printf("%ld", result);
     return 0;
   }
-  for (int i = 1; i < argc; i++) {
+  /* The last call again and again, so many times. */
+  int repeated = argc == 4 && strcmp(argv[1], "repeat") == 0 ? atoi(argv[2]) : 0;
+  for (int i = repeated ? 3 : 1; i < argc || repeated-- > 1; i++) {
+    if (i == argc) i--;
     unsigned long part[7] = {0};
     char *text = argv[i];
     static int zeros[64];
@@ -82,6 +87,7 @@ const EXPECTED: [string, string, number][] = [
   ['keyctl', '250,0,0xfffffffd,0', EPERM],
   ['vmsplice', '278,99,z,0,0', EPERM],
   ['ptrace', '101,0,0,0,0', EPERM],
+  ['inotify_add_watch', '254,99,z,2', EPERM],
   ['userfaultfd', '323,1', EPERM],
   ['personality(ADDR_NO_RANDOMIZE)', '135,0x0040000', ENOSYS],
   ['personality, asked', '135,0xffffffff', OK],
@@ -165,6 +171,55 @@ describe('the system call filter', async () => {
     await sandbox.end();
   });
 
+  test('names what it refused, to the worker, and for children as well', async () => {
+    const sandbox = await bench.start(code);
+    const calls = [
+      '41,40,1,0',
+      '41,1,1,0',
+      '56,0x10000011,0,0,0,0',
+      '272,0x10000000',
+      '41,16,3,0',
+      '16,0,0x5412,z',
+    ];
+    const { numbers } = await run(sandbox, calls);
+    expect(numbers).toEqual([EPERM, OK, EPERM, EPERM, EPERM, EPERM]);
+    // Neither what is allowed nor what honest programs try: an AF_NETLINK socket comes with every look-up of a name.
+    expect(sandbox.refused).toEqual([
+      'socket(AF_VSOCK)',
+      'clone(CLONE_NEWUSER)',
+      'unshare',
+      'ioctl(TIOCSTI)',
+    ]);
+    await sandbox.end();
+  });
+
+  test('tells of a flood only until the sandbox has used up its share, and refuses on', async () => {
+    const sandbox = await bench.start(code);
+    const before = readdirSync('/proc/self/fd').length;
+    const { numbers } = await run(sandbox, ['repeat', '2000', '272,0x10000000']);
+    const told = numbers.indexOf(ENOSYS);
+    expect(told).toBeGreaterThanOrEqual(128);
+    expect(told).toBeLessThan(256);
+    expect(numbers).toEqual([...Array(told).fill(EPERM), ...Array(2000 - told).fill(ENOSYS)]);
+    expect(sandbox.refused).toHaveLength(told);
+    // The worker has let go of the listener.
+    expect(readdirSync('/proc/self/fd')).toHaveLength(before - 1);
+    expect((await run(sandbox, ['39'])).numbers).toEqual([OK]);
+    await sandbox.end();
+  });
+
+  test('leaves nothing behind in the worker when a sandbox dies in the middle of a refused call', async () => {
+    const before = readdirSync('/proc/self/fd').length;
+    for (let round = 0; round < 10; round++) {
+      const sandbox = await bench.start(code);
+      const flood = run(sandbox, ['repeat', '120', '272,0x10000000']).catch(() => undefined);
+      while (sandbox.refused.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      await sandbox.end();
+      await flood;
+    }
+    expect(readdirSync('/proc/self/fd')).toHaveLength(before);
+  });
+
   test('leaves locks alone, which on files of the image are the sandbox’s own', async () => {
     const [one, other] = [await bench.start(code), await bench.start(code)];
     const lock = async (sandbox: BenchSandbox, path: string): Promise<number> =>
@@ -185,6 +240,7 @@ describe('the system call filter', async () => {
     const sandbox = await bench.start(code);
     expect(await run(sandbox, ['39'])).toMatchObject({ numbers: [0], signal: null });
     expect(await run(sandbox, [call])).toMatchObject({ signal: 'SIGSYS' });
+    expect(describeExit({ code: undefined, signal: 'SIGSYS' })).toMatch(/^signal SIGSYS \(.*architecture\)$/);
     await sandbox.end();
   });
 });

@@ -34,6 +34,8 @@ export interface BenchSandbox {
   readonly timings: StartTimings;
   readonly sandbox: Sandbox;
   readonly cgroup: Cgroup;
+  /** System calls that were refused while it was called. */
+  readonly refused: string[];
   /** Calls the function with a path; gives status and body. */
   call(path?: string): Promise<{ status: number; text: string }>;
   /** All that has come out of it so far: frames and output. */
@@ -132,6 +134,7 @@ export class SandboxBench {
     await isolated;
     const isolatedAt = performance.now();
     await ready;
+    const refused: string[] = [];
     const timings = {
       cgroup: limited - start,
       prepare: prepared - limited,
@@ -142,7 +145,8 @@ export class SandboxBench {
       timings,
       sandbox,
       cgroup,
-      call: (path = '/') => call(sandbox, path, hear),
+      refused,
+      call: (path = '/') => call(sandbox, path, hear, refused),
       said: () => said,
       end: async () => {
         sandbox.kill();
@@ -162,6 +166,7 @@ function call(
   sandbox: Sandbox,
   path: string,
   hear: (bytes: Buffer) => void,
+  refused: string[],
 ): Promise<{ status: number; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
   const request = encodePayload(
@@ -182,6 +187,7 @@ function call(
     output: (_, bytes) => hear(bytes),
     begun: () => undefined,
     withdrawn: () => undefined,
+    refused: (name) => refused.push(name),
   });
   void sandbox.ended.then((exit) => reject(new Error(`sandbox ended: ${JSON.stringify(exit)}`)));
   return promise;

@@ -29,7 +29,9 @@ static int audit_descriptors(const struct sandbox_order *order, struct failure *
   while (result == 0 && (entry = readdir(directory))) {
     if (entry->d_name[0] == '.') continue;
     int fd = atoi(entry->d_name);
-    if (fd <= STDERR_FILENO || fd == order->channel || fd == order->turns || fd == dirfd(directory)) continue;
+    if (fd <= STDERR_FILENO || fd == order->channel || fd == order->turns || fd == order->refusals ||
+        fd == dirfd(directory))
+      continue;
     char target[128];
     ssize_t length = readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
     if (length < 0) {

@@ -229,7 +229,9 @@ static int renew_descriptors(const struct sandbox_order *order, const struct inh
                              struct failure *failure) {
   for (int i = 0; i < inherited->count; i++) {
     const struct inherited_fd *entry = &inherited->entries[i];
-    if (entry->fd == order->channel || entry->fd == order->turns || entry->action == FD_KEEP) continue;
+    if (entry->fd == order->channel || entry->fd == order->turns || entry->fd == order->refusals ||
+        entry->action == FD_KEEP)
+      continue;
     if (entry->action == FD_CLOSE) {
       close(entry->fd);
       continue;
@@ -315,6 +317,47 @@ static int drop_privileges(struct failure *failure) {
   return 0;
 }
 
+// The kernel tells the holder of the filter's listener what is refused, and lets it answer. It could also
+// answer "go on", so it must leave this process before any code of a tenant runs.
+static int send_listener(int socket, int listener, struct failure *failure) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof listener)];
+  } ancillary = {0};
+  struct iovec part = {"l", 1};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary};
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof listener);
+  memcpy(CMSG_DATA(header), &listener, sizeof listener);
+  if (sendmsg(socket, &message, MSG_NOSIGNAL) != 1) return fail(failure, "send the listener of the filter");
+  return 0;
+}
+
+static int install_filter(const struct sandbox_order *order, struct failure *failure) {
+  const struct sock_fprog program = {sizeof seccomp_filter / sizeof *seccomp_filter, seccomp_filter};
+  // A call that the worker is answering is not begun anew for every signal (Linux 5.19).
+  FD_CLEANUP int listener =
+      (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                   SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
+  if (listener < 0 && errno == EINVAL)
+    listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+  // There is one listener at most, and a container around the whole platform may have it (EBUSY). Without
+  // one, what would be told of is refused with ENOSYS.
+  if (listener < 0 && errno == EBUSY) {
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+      return fail(failure, "install the system call filter");
+  } else if (listener < 0) {
+    return fail(failure, "install the system call filter with a listener");
+  } else if (send_listener(order->refusals, listener, failure) < 0) {
+    return -1;
+  }
+  close(order->refusals);
+  return 0;
+}
+
 int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
                     const char *code, const char *hostname, const struct sandbox_limits *limits,
                     int (*loop_fork)(void *), void *loop, struct failure *failure) {
@@ -351,9 +394,7 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
   uint64_t locked = now_us();
   // Last, because the filter refuses what the lines above do.
-  const struct sock_fprog program = {sizeof seccomp_filter / sizeof *seccomp_filter, seccomp_filter};
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
-    return fail(failure, "install the system call filter");
+  if (install_filter(order, failure) < 0) return -1;
   const uint32_t report[] = {(uint32_t)(rooted - start),
                              (uint32_t)(identified - rooted),
                              (uint32_t)(locked - identified),

@@ -23,6 +23,7 @@ struct sandbox_order {
   uid_t uid;
   int scratch_mb;
   int channel, stdout_fd, stderr_fd, turns;
+  int refusals; // takes the listener of the system call filter, see refusals.h
   int cgroup_count;
   int cgroup_fds[7];
 };

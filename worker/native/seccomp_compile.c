@@ -1,6 +1,9 @@
 // Build tool: compiles seccomp_policy.h into a system call filter, by libseccomp.
 // Usage: seccomp_compile header > build/seccomp_filter.gen.h      a C array of the instructions
 //        seccomp_compile instructions > build/seccomp_filter.bpf  the same as the kernel takes them
+//        seccomp_compile names > build/seccomp_names.gen.h        what is refused by notification, and how it
+//        is
+//                                                                 called in a record
 #include "seccomp_policy.h"
 
 #include <fcntl.h>
@@ -11,6 +14,7 @@
 #include <netinet/udp.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,9 +39,10 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
-#define REFUSED SCMP_ACT_ERRNO(1 /* EPERM */)
+#define EPERM_AT_ONCE SCMP_ACT_ERRNO(1 /* EPERM */)
 
 static scmp_filter_ctx context;
+static bool print_names;
 
 static void check(int result, const char *what) {
   if (result >= 0) return;
@@ -56,6 +61,21 @@ static int resolve(const char *name) {
 static void add(unsigned action, const char *name, unsigned count, const struct scmp_arg_cmp *comparisons) {
   int number = resolve(name);
   if (number >= 0) check(seccomp_rule_add_array(context, action, number, count, comparisons), name);
+}
+
+// A call that the worker hears of: the rule, and with `names` a line of the table in which the worker looks
+// it up.
+static void refuse(const char *name, const char *text, unsigned count,
+                   const struct scmp_arg_cmp *comparisons) {
+  add(SCMP_ACT_NOTIFY, name, count, comparisons);
+  int number = seccomp_syscall_resolve_name(name);
+  if (!print_names || number < 0) return;
+  printf("    {%d, %u, {", number, count);
+  for (unsigned i = 0; i < count; i++) {
+    printf("{%u, 0x%llx, 0x%llx}, ", comparisons[i].arg, (unsigned long long)comparisons[i].datum_a,
+           (unsigned long long)comparisons[i].datum_b);
+  }
+  printf("}, \"%s\"},\n", text);
 }
 
 static int print_header(int file) {
@@ -79,8 +99,9 @@ static int print_instructions(int file) {
 
 int main(int argc, char **argv) {
   const char *wanted = argc == 2 ? argv[1] : "";
-  if (strcmp(wanted, "header") != 0 && strcmp(wanted, "instructions") != 0) {
-    fputs("usage: seccomp_compile header|instructions\n", stderr);
+  print_names = strcmp(wanted, "names") == 0;
+  if (!print_names && strcmp(wanted, "header") != 0 && strcmp(wanted, "instructions") != 0) {
+    fputs("usage: seccomp_compile header|instructions|names\n", stderr);
     return 2;
   }
   context = seccomp_init(SCMP_ACT_ERRNO(38 /* ENOSYS */));
@@ -90,11 +111,15 @@ int main(int argc, char **argv) {
   // A binary tree instead of a list: the filter runs at every system call.
   check(seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimise");
 
-#define COMPARE(argument, mask, value) {argument, SCMP_CMP_MASKED_EQ, mask, value}
+#define COMPARE(argument, mask, value)                                                                       \
+  { argument, SCMP_CMP_MASKED_EQ, mask, value }
 #define COMPARE_32(argument, value) COMPARE(argument, LOW_32, (uint32_t)(value))
+#define LIST(...)                                                                                            \
+  (const struct scmp_arg_cmp[]) {                                                                            \
+    __VA_ARGS__                                                                                              \
+  }
 #define ADD(action, call, ...)                                                                               \
-  add(action, #call, sizeof((const struct scmp_arg_cmp[]){__VA_ARGS__}) / sizeof(struct scmp_arg_cmp),       \
-      (const struct scmp_arg_cmp[]){__VA_ARGS__});
+  add(action, #call, sizeof(LIST(__VA_ARGS__)) / sizeof(struct scmp_arg_cmp), LIST(__VA_ARGS__));
 #define ALLOW(call, reason) add(SCMP_ACT_ALLOW, #call, 0, NULL);
 #define ALLOW_MASKED(call, argument, mask, value, reason)                                                    \
   ADD(SCMP_ACT_ALLOW, call, COMPARE(argument, mask, value))
@@ -104,12 +129,23 @@ int main(int argc, char **argv) {
       COMPARE_32(2, protocol))
 #define ALLOW_OPTION(level, option, reason)                                                                  \
   ADD(SCMP_ACT_ALLOW, setsockopt, COMPARE_32(1, level), COMPARE_32(2, option))
-#define REFUSE(call, reason) add(REFUSED, #call, 0, NULL);
-#define REFUSE_MASKED(call, argument, mask, value, reason) ADD(REFUSED, call, COMPARE(argument, mask, value))
-#define REFUSE_EQUAL(call, argument, value, reason) ADD(REFUSED, call, COMPARE_32(argument, value))
+#define REFUSE(call, reason) refuse(#call, #call, 0, NULL);
+#define REFUSE_MASKED(call, argument, mask, value, reason)                                                   \
+  refuse(#call, #call "(" #value ")", 1, LIST(COMPARE(argument, mask, value)));
+#define REFUSE_EQUAL(call, argument, value, reason)                                                          \
+  refuse(#call, #call "(" #value ")", 1, LIST(COMPARE_32(argument, value)));
 #define REFUSE_SOCKET(family, type, reason)                                                                  \
-  ADD(REFUSED, socket, COMPARE_32(0, family), COMPARE(1, SOCKET_TYPE_MASK, type))
+  refuse("socket", "socket(" #family ", " #type ")", 2,                                                      \
+         LIST(COMPARE_32(0, family), COMPARE(1, SOCKET_TYPE_MASK, type)));
+#define REFUSE_SILENTLY(call, argument, value, reason) ADD(EPERM_AT_ONCE, call, COMPARE_32(argument, value))
+  if (print_names)
+    puts("// Generated from seccomp_policy.h; do not edit.\n#pragma once\n"
+         "static const struct refused_call refused_calls[] = {");
   SECCOMP_POLICY
+  if (print_names) {
+    puts("};");
+    return 0;
+  }
 
   int file = memfd_create("filter", MFD_CLOEXEC);
   check(file, "make a file for the filter");

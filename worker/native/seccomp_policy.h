@@ -17,6 +17,10 @@
 //   REFUSE_EQUAL(call, argument, value, reason)         EPERM if the argument equals the value
 //   REFUSE_MASKED(call, argument, mask, value, reason)  EPERM if the argument, masked, equals the value
 //   REFUSE_SOCKET(family, type, reason)                 EPERM for a type of socket of an allowed family
+//   REFUSE_SILENTLY(call, argument, value, reason)      as REFUSE_EQUAL, of what honest programs do
+//
+// What is refused, but for the last, is named in the record of the invocation: the worker hears of it from
+// the kernel and gives the answer (refusals.c). ENOSYS is the answer where it does not listen any more.
 //
 // Arguments that the kernel takes as 32 bits are compared on their low 32 bits: a filter that compares 64 can
 // be passed by setting the upper half (CVE-2019-10063).
@@ -155,10 +159,9 @@
   ALLOW(listxattr, "as getxattr") \
   ALLOW(llistxattr, "as getxattr") \
   ALLOW(flistxattr, "as getxattr") \
-  ALLOW(inotify_init, "fs.watch") \
-  ALLOW(inotify_init1, "fs.watch") \
-  ALLOW(inotify_add_watch, "fs.watch") \
-  ALLOW(inotify_rm_watch, "fs.watch") \
+  ALLOW(inotify_init, "fs.watch, which then learns that it may not") \
+  ALLOW(inotify_init1, "fs.watch, which then learns that it may not") \
+  ALLOW(inotify_rm_watch, "fs.watch, which then learns that it may not") \
   ALLOW(dup, "descriptors of child processes") \
   ALLOW(dup2, "descriptors of child processes") \
   ALLOW(dup3, "descriptors of child processes") \
@@ -368,7 +371,7 @@
   ALLOW_MASKED(sendmmsg, 3, MSG_RISKY, 0, "sockets; c-ares") \
   ALLOW_MASKED(recvmmsg, 3, MSG_RISKY, 0, "sockets; libuv") \
   /* refused by name: programs try them, and should read "not permitted" */ \
-  REFUSE_EQUAL(socket, 0, AF_NETLINK, "interfaces and routes, and the way to nf_tables; name lookups try it and do without") \
+  REFUSE_SILENTLY(socket, 0, AF_NETLINK, "interfaces and routes, and the way to nf_tables; name lookups ask, and do without") \
   REFUSE_EQUAL(socket, 0, AF_PACKET, "raw frames") \
   REFUSE_EQUAL(socket, 0, AF_VSOCK, "has no namespace: reaches the machine that hosts this virtual one") \
   REFUSE_EQUAL(socket, 0, AF_ALG, "kernel cryptography, which writes to the page cache of files (CVE-2026-31431)") \
@@ -415,7 +418,7 @@
   REFUSE_EQUAL(ioctl, 1, TIOCLINUX, "pastes into a console") \
   REFUSE_EQUAL(ioctl, 1, TIOCSETD, "line disciplines") \
   REFUSE_EQUAL(madvise, 2, MADV_MERGEABLE, "merged pages tell a neighbour what they hold") \
-  REFUSE_EQUAL(fadvise64, 3, POSIX_FADV_DONTNEED, "empties the page cache that all sandboxes share") \
+  REFUSE_SILENTLY(fadvise64, 3, POSIX_FADV_DONTNEED, "empties the page cache that all sandboxes share") \
   REFUSE_MASKED(sendto, 3, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
   REFUSE_MASKED(sendmsg, 2, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
   REFUSE_MASKED(sendmmsg, 3, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
@@ -452,6 +455,7 @@
   REFUSE_MASKED(mknod, 1, FILE_TYPE_MASK, S_IFBLK, "devices") \
   REFUSE_MASKED(mknodat, 2, FILE_TYPE_MASK, S_IFCHR, "devices") \
   REFUSE_MASKED(mknodat, 2, FILE_TYPE_MASK, S_IFBLK, "devices") \
+  REFUSE(inotify_add_watch, "device files have the host's inodes: a watch tells whenever anybody opens one; fs.watchFile works") \
   REFUSE(bpf, "kernel programs") \
   REFUSE(perf_event_open, "kernel measurements") \
   REFUSE(userfaultfd, "widens kernel races") \

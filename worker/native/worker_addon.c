@@ -7,8 +7,11 @@
 //   post(fd)                            adds one to it; throws when it is full
 //   takeBack(fd, max) -> number         takes up to `max` off it, and says how many there were
 //   readCounter(fd) -> number           the decimal number at the start of a kernel file, read anew; -1 on
-//   failure bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
+//   failure
+//   bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
+//   watchRefusals(fd, onRefused)        see refusals_addon.h
 #include "common.h"
+#include "refusals_addon.h"
 
 #include <node_api.h>
 
@@ -183,10 +186,11 @@ NAPI_MODULE_INIT() {
     const char *name;
     napi_callback function;
   } functions[] = {
-      {"socketpair", make_socketpair}, {"pipe", make_pipe},
-      {"semaphore", make_semaphore},   {"post", post},
-      {"takeBack", take_back},         {"sendWithDescriptors", send_with_descriptors},
-      {"readCounter", read_counter},   {"bytesWaiting", bytes_waiting},
+      {"socketpair", make_socketpair},   {"pipe", make_pipe},
+      {"semaphore", make_semaphore},     {"post", post},
+      {"takeBack", take_back},           {"sendWithDescriptors", send_with_descriptors},
+      {"readCounter", read_counter},     {"bytesWaiting", bytes_waiting},
+      {"watchRefusals", watch_refusals},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

@@ -211,6 +211,7 @@ static void close_order(const struct sandbox_order *order) {
   close(order->stdout_fd);
   close(order->stderr_fd);
   close(order->turns);
+  close(order->refusals);
   for (int i = 0; i < order->cgroup_count; i++)
     close(order->cgroup_fds[i]);
 }
@@ -267,6 +268,7 @@ static int handle_order(struct zygote *zygote, struct sandbox_order *order, stru
       .stdout_fd = fds[1],
       .stderr_fd = fds[2],
       .turns = fds[3],
+      .refusals = fds[4],
       .cgroup_count = fd_count - FORK_FIXED_FDS,
   };
   memcpy(order->cgroup_fds, fds + FORK_FIXED_FDS, sizeof(int) * (size_t)order->cgroup_count);

@@ -9,6 +9,7 @@ import type { SandboxNetwork } from '../network/egress.ts';
 import type { Networks } from '../network/networks.ts';
 import { type FileLimits, type Sandbox, SandboxStartError } from '../sandbox/sandbox.ts';
 import type { Exit } from '../sandbox/zygote.ts';
+import { refusedLine } from '../run.ts';
 import type { Zygotes } from '../zygotes.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
 
@@ -83,6 +84,7 @@ export async function startFunction(
     withdrawn: () => undefined,
     frame: (frameKind, payload) => frameKind === ChannelKind.LOG && collect(readLogFrame(payload)),
     output: (level, bytes) => collect({ time: Date.now(), level, text: bytes.toString('utf8') }),
+    refused: (call) => collect({ time: Date.now(), level: 'platform', text: refusedLine(call) }),
   };
   const init = {
     namespace,

@@ -20,6 +20,11 @@ export interface NativeAddon {
   readCounter(fd: number): number;
   /** Bytes that a read would give now. */
   bytesWaiting(fd: number): number;
+  /**
+   * Takes over the socket on which a sandbox sends the listener of its filter; `onRefused` is called with the name of each
+   * call that is refused, until the function that this returns is called, or the sandbox has used up its share.
+   */
+  watchRefusals(fd: number, onRefused: (call: string) => void): () => void;
 }
 
 const build = fileURLToPath(new URL('../native/build/', import.meta.url));

@@ -37,6 +37,8 @@ export interface InvocationSink {
   frame(kind: number, payload: Buffer): void;
   /** Bytes that were written to descriptors 1 and 2 past the runtime. */
   output(stream: 'stdout' | 'stderr', bytes: Buffer): void;
+  /** A system call that was refused, such as `socket(AF_VSOCK)`. */
+  refused?(call: string): void;
 }
 
 export interface SandboxParts {
@@ -110,6 +112,7 @@ export class Sandbox {
   network: SandboxNetwork | undefined;
   readonly #outputs: Socket[];
   readonly #outputFds: number[];
+  readonly #endWatch: () => void;
   readonly #sinks = new Map<number, InvocationSink>();
   readonly #turns: Turns;
   readonly #turnsFd: number;
@@ -135,6 +138,8 @@ export class Sandbox {
     const [stdout, theirStdout] = native.pipe();
     const [stderr, theirStderr] = native.pipe();
     this.#channelFd = channel;
+    const [refusals, theirRefusals] = native.socketpair();
+    this.#endWatch = native.watchRefusals(refusals, (call) => this.#soleSink()?.refused?.(call));
     this.#channel = new Socket({ fd: channel, readable: true, writable: true });
     this.#outputFds = [stdout, stderr];
     this.#outputs = [this.#listen(stdout, 'stdout'), this.#listen(stderr, 'stderr')];
@@ -163,12 +168,14 @@ export class Sandbox {
       takeBack: (max) => native.takeBack(turns, max),
     });
     const theirs = [theirChannel, theirStdout, theirStderr];
+    // In the order of contract/control.ts; the turns stay with both sides.
+    const given = [...theirs, turns, theirRefusals, ...parts.cgroup.joinFds];
     try {
-      parts.zygote.fork(parts.slot, parts.scratchMb, [...theirs, turns, ...parts.cgroup.joinFds], (exit) => {
+      parts.zygote.fork(parts.slot, parts.scratchMb, given, (exit) => {
         this.#end(exit, onEnded);
       });
     } finally {
-      for (const fd of theirs) closeSync(fd);
+      for (const fd of [...theirs, theirRefusals]) closeSync(fd);
       parts.cgroup.closeJoinFds();
     }
   }
@@ -339,11 +346,16 @@ export class Sandbox {
   #listen(fd: number, stream: 'stdout' | 'stderr'): Socket {
     const socket = new Socket({ fd, readable: true, writable: false });
     socket.on('data', (bytes: Buffer) => {
-      const [only] = this.#sinks.values();
-      (this.#sinks.size === 1 ? only : this.onUnclaimed)?.output(stream, bytes);
+      this.#soleSink()?.output(stream, bytes);
     });
     socket.on('error', () => undefined);
     return socket;
+  }
+
+  /** Whose it is that only the sandbox is known of: the one invocation that runs, if it is one. */
+  #soleSink(): InvocationSink | undefined {
+    const [only] = this.#sinks.values();
+    return this.#sinks.size === 1 ? only : this.onUnclaimed;
   }
 
   #receive(kind: number, handle: number, payload: Buffer): void {
@@ -388,6 +400,7 @@ export class Sandbox {
     // Before anybody hears of the end, because then the cgroup is removed.
     this.#finalUsage = this.usage();
     this.exit = exit;
+    this.#endWatch();
     // What it wrote before its end is still in the sockets. They reach their end of file by themselves, because no
     // process is left that holds the other side.
     const sockets = [this.#channel, ...this.#outputs];
@@ -429,5 +442,9 @@ function readFacts([
 /** `exit code 3`, `signal SIGSEGV`: what the record and the trace show. */
 export function describeExit(exit: Exit): string {
   if (exit.zygoteLost) return 'its zygote ended';
-  return exit.signal === undefined ? `exit code ${exit.code}` : `signal ${exit.signal}`;
+  if (exit.signal === undefined) return `exit code ${exit.code}`;
+  // The filter ends a process for nothing else.
+  return exit.signal === 'SIGSYS'
+    ? 'signal SIGSYS (a system call of a foreign architecture)'
+    : `signal ${exit.signal}`;
 }

@@ -122,7 +122,7 @@ export class Zygote {
   }
 
   /**
-   * Forks a sandbox. `fds` are channel, stdout, stderr and the cgroup.procs files; the caller closes its copies.
+   * Forks a sandbox. `fds` are channel, stdout, stderr, the socket for the listener, and the cgroup.procs files; the caller closes its copies.
    * `onExit` is called once, when the sandbox has been reaped.
    */
   fork(slot: number, scratchMb: number, fds: readonly number[], onExit: (exit: Exit) => void): void {

@@ -53,6 +53,15 @@ const faults: Record<string, (call: Call) => unknown> = {
   },
   /** A crash: abort(3) ends the process by a signal in any case. */
   abort: () => process.abort(),
+  /** A system call that no sandbox may make. */
+  refused: () => {
+    try {
+      process.setuid?.(1000);
+    } catch (error) {
+      return Response.json({ code: (error as NodeJS.ErrnoException).code });
+    }
+    return Response.json({ code: 'done' });
+  },
   never: () => new Promise(() => undefined),
   sleep: async ({ query }) => {
     await sleep(Number(query.get('ms') ?? 100));

@@ -1,0 +1,64 @@
+#include "refusals.h"
+
+#include "seccomp_names.gen.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+// A program that is curious, or one that tries everything once, stays below; one that does nothing else does
+// not.
+#define BURST 128
+#define PER_SECOND 4
+
+// Larger than any kernel's structures are; the request must be zero beyond what the kernel fills in.
+enum { NOTIFICATION_BYTES = 1024 };
+
+const char *refusal_name(const struct seccomp_data *call) {
+  for (size_t i = 0; i < sizeof refused_calls / sizeof *refused_calls; i++) {
+    const struct refused_call *refused = &refused_calls[i];
+    bool matches = refused->number == call->nr;
+    for (unsigned c = 0; matches && c < refused->comparison_count; c++)
+      matches = (call->args[refused->comparisons[c].argument] & refused->comparisons[c].mask) ==
+                refused->comparisons[c].value;
+    if (matches) return refused->name;
+  }
+  return "a system call";
+}
+
+const char *refusal_answer(int listener, bool *over) {
+  struct pollfd wanted = {listener, POLLIN, 0};
+  // Asked first, because the call below waits where there is nothing, whatever the descriptor's flags say.
+  // Where there was something, it returns at once, even if the caller has died since.
+  if (poll(&wanted, 1, 0) < 0) return NULL;
+  *over = (wanted.revents & POLLIN) == 0 && (wanted.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+  if ((wanted.revents & POLLIN) == 0) return NULL;
+  union {
+    struct seccomp_notif notification;
+    char bytes[NOTIFICATION_BYTES];
+  } request;
+  union {
+    struct seccomp_notif_resp answer;
+    char bytes[NOTIFICATION_BYTES];
+  } response;
+  memset(&request, 0, sizeof request);
+  memset(&response, 0, sizeof response);
+  // ENOENT: killed meanwhile.
+  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0) return NULL;
+  response.answer.id = request.notification.id;
+  response.answer.error = -EPERM;
+  // A caller that is gone needs no answer.
+  (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+  return refusal_name(&request.notification.data);
+}
+
+bool refusal_spend(struct refusal_budget *budget, uint64_t at_us) {
+  if (budget->at_us == 0) budget->left = BURST;
+  if (budget->at_us != 0 && at_us > budget->at_us)
+    budget->left += (double)(at_us - budget->at_us) * PER_SECOND / 1e6;
+  if (budget->left > BURST) budget->left = BURST;
+  budget->at_us = at_us;
+  if (budget->left < 1) return false;
+  budget->left -= 1;
+  return true;
+}

@@ -1,0 +1,37 @@
+// Refused system calls by their names. The filter of a sandbox tells the worker of them, seccomp_unotify(2):
+// the kernel holds the caller until the worker has answered, which it always does by EPERM. So nothing that
+// is read here decides whether a call is made, and that a caller may change its memory meanwhile is of no use
+// to it.
+#pragma once
+
+#include "common.h"
+
+#include <linux/seccomp.h>
+
+// One refusal of seccomp_policy.h: the number of the call, what its arguments are compared with, and its
+// name.
+struct refused_call {
+  int number;
+  unsigned comparison_count;
+  struct {
+    unsigned argument;
+    uint64_t mask, value;
+  } comparisons[2];
+  const char *name;
+};
+
+// `socket(AF_VSOCK)`; never NULL.
+const char *refusal_name(const struct seccomp_data *call);
+
+// Answers one call that waits at the listener, and gives its name, or NULL when there is none. Never blocks.
+// Sets
+// `*over` when nobody is left who could make calls.
+const char *refusal_answer(int listener, bool *over);
+
+// What a sandbox may cost its worker by calls that are refused: so many at once, and so many a second in the
+// long run. Returns false when it is used up.
+struct refusal_budget {
+  double left;
+  uint64_t at_us;
+};
+bool refusal_spend(struct refusal_budget *budget, uint64_t at_us);
