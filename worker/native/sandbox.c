@@ -14,6 +14,7 @@
 // the process itself (user_namespaces(7)), which saves a round trip through the zygote for each sandbox.
 #include "sandbox.h"
 
+#include "messages.h"
 #include "network.h"
 #include "protocol.gen.h"
 #include "seccomp_filter.gen.h"
@@ -142,24 +143,13 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
   return 0;
 }
 
-_Static_assert(sizeof(struct sandbox_limits) == 4 * SPECIALISE_LIMITS, "the layout of contract/channel.ts");
-
 int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
                            struct sandbox_limits *limits, struct failure *failure) {
-  unsigned char frame[CHANNEL_PREFIX_BYTES + SPECIALISE_BYTES];
+  unsigned char frame[SPECIALISE_FRAME_BYTES];
   FD_CLEANUP int network = -1;
   int got = network_read_order(order->channel, frame, sizeof frame, &network, failure);
   if (got <= 0) return got;
-  errno = 0;
-  if (frame[4] != CHANNEL_SPECIALISE)
-    return fail(failure, "expected SPECIALISE, got frame kind %d", frame[4]);
-  memcpy(code, frame + CHANNEL_PREFIX_BYTES, SPECIALISE_CODE_BYTES);
-  memcpy(hostname, frame + CHANNEL_PREFIX_BYTES + SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES);
-  memcpy(limits, frame + CHANNEL_PREFIX_BYTES + SPECIALISE_BYTES - sizeof *limits, sizeof *limits);
-  code[SPECIALISE_CODE_BYTES - 1] = hostname[SPECIALISE_HOSTNAME_BYTES - 1] = '\0';
-  // One component: a name with a slash or dots could leave the store.
-  if (code[0] == '\0' || code[0] == '.' || strchr(code, '/'))
-    return fail(failure, "illegal name of code: %s", code);
+  if (message_read_specialise(frame, code, hostname, limits, failure) < 0) return -1;
   // While this process still has power over the launcher's namespaces, and before a byte of the tenant's
   // code.
   if (network >= 0 && network_join(network, ROOT, failure) < 0) return -1;

@@ -144,6 +144,7 @@ int main(int argc, char **argv) {
   SECCOMP_POLICY
   if (print_names) {
     puts("};");
+    seccomp_release(context);
     return 0;
   }
 
@@ -151,5 +152,8 @@ int main(int argc, char **argv) {
   check(file, "make a file for the filter");
   check(seccomp_export_bpf(context, file), "export the filter");
   lseek(file, 0, SEEK_SET);
-  return strcmp(wanted, "header") == 0 ? print_header(file) : print_instructions(file);
+  seccomp_release(context);
+  int result = strcmp(wanted, "header") == 0 ? print_header(file) : print_instructions(file);
+  close(file);
+  return result;
 }

@@ -1,6 +1,6 @@
 #include "zygote.h"
 
-#include "protocol.gen.h"
+#include "messages.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,13 +17,6 @@
 
 // Exit status of a sandbox that could not be built (EX_SOFTWARE, sysexits.h).
 enum { SETUP_FAILED_STATUS = 70 };
-
-struct control_message {
-  uint32_t kind, slot;
-  int32_t a, b;
-  uint64_t c, d;
-};
-_Static_assert(sizeof(struct control_message) == CONTROL_BYTES, "the layout of contract/control.ts");
 
 // Write end of the pipe that the SIGCHLD handler writes to. A handler instead of a signalfd, because a
 // runtime resets the signal mask of its threads; and instead of a pidfd for each child, because every fork
@@ -236,12 +229,7 @@ static int receive(const struct zygote *zygote, struct control_message *message,
   errno = 0;
   if (got != (ssize_t)sizeof *message || (request.msg_flags & MSG_CTRUNC))
     return fail(failure, "message of %zd bytes from the worker", got);
-  *fd_count = 0;
-  for (struct cmsghdr *header = CMSG_FIRSTHDR(&request); header; header = CMSG_NXTHDR(&request, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    *fd_count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    memcpy(fds, CMSG_DATA(header), sizeof(int) * (size_t)*fd_count);
-  }
+  *fd_count = message_descriptors(&request, fds);
   return 1;
 }
 
@@ -250,28 +238,13 @@ static int handle_order(struct zygote *zygote, struct sandbox_order *order, stru
   int fds[FORK_MAX_FDS], fd_count = 0;
   int got = receive(zygote, &message, fds, &fd_count, failure);
   if (got <= 0) return got == 0 ? -2 : -1;
-  errno = 0;
-  if (message.slot >= zygote->slots) return fail(failure, "slot %u of %u", message.slot, zygote->slots);
+  if (message_read_order(&message, zygote->slots, fds, fd_count, order, failure) < 0) return -1;
   if (message.kind == CONTROL_KILL) {
     // Not reaped yet, so the number cannot have become another process's. PID 1 takes its whole namespace
     // along.
     if (zygote->pids[message.slot] > 0) kill(zygote->pids[message.slot], SIGKILL);
     return 0;
   }
-  if (message.kind != CONTROL_FORK || fd_count < FORK_FIXED_FDS)
-    return fail(failure, "order %u with %d descriptors", message.kind, fd_count);
-  *order = (struct sandbox_order){
-      .slot = message.slot,
-      .uid = (uid_t)message.a,
-      .scratch_mb = message.b,
-      .channel = fds[0],
-      .stdout_fd = fds[1],
-      .stderr_fd = fds[2],
-      .turns = fds[3],
-      .refusals = fds[4],
-      .cgroup_count = fd_count - FORK_FIXED_FDS,
-  };
-  memcpy(order->cgroup_fds, fds + FORK_FIXED_FDS, sizeof(int) * (size_t)order->cgroup_count);
   int result = fork_sandbox(zygote, order, failure);
   if (result != 1) close_order(order);
   return result;
