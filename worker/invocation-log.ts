@@ -10,6 +10,12 @@ import { DEFAULT_LOG_BYTES, MAX_LOG_LINE_BYTES } from '#contract/limits.ts';
 /** Output as it came, not yet cut into lines. */
 export type LogText = LogLine;
 
+/**
+ * What a line costs of the limit at least, since each is an entry of its own in the worker and in Redis: a function that
+ * prints nothing but line ends would never reach a limit of its bytes.
+ */
+const LEAST_LINE_BYTES = 32;
+
 /** Lines are written together after this, or when the invocation ends. */
 const FLUSH_MS = 50;
 /** The levels that a sandbox may use: its own word must not look like the platform's. */
@@ -32,6 +38,7 @@ export class InvocationLog {
   readonly #target: LogTarget;
   #lines: LogLine[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #lineCount = 0;
   /** Bytes kept, and bytes cut. */
   bytes = 0;
   dropped = 0;
@@ -44,13 +51,22 @@ export class InvocationLog {
     this.#target = target;
   }
 
+  /** Nothing more is kept; whoever has output for it need not even decode that. */
+  get full(): boolean {
+    return this.bytes >= this.maxBytes || this.#lineCount * LEAST_LINE_BYTES >= this.maxBytes;
+  }
+
   add({ time, level, text }: LogText): void {
-    if (this.bytes >= this.maxBytes) {
-      this.dropped += Buffer.byteLength(text);
-      return;
-    }
-    for (const line of text.endsWith('\n') ? text.slice(0, -1).split('\n') : text.split('\n')) {
-      this.#addLine({ time, level, text: line });
+    const end = text.endsWith('\n') ? text.length - 1 : text.length;
+    for (let at = 0; at <= end;) {
+      if (this.full) {
+        this.dropped += Buffer.byteLength(text.slice(at));
+        return;
+      }
+      const newline = text.indexOf('\n', at);
+      const stop = newline === -1 ? end : Math.min(newline, end);
+      this.#addLine({ time, level, text: text.slice(at, stop) });
+      at = stop + 1;
     }
   }
 
@@ -62,6 +78,7 @@ export class InvocationLog {
       text = Buffer.from(text).subarray(0, Math.max(0, room)).toString('utf8');
       this.dropped += size - Math.max(0, room);
     }
+    this.#lineCount++;
     this.bytes += Math.min(size, Math.max(0, room));
     if (room > 0) this.#lines.push({ ...line, text });
     this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS);

@@ -179,6 +179,7 @@ export class Run implements InvocationSink {
       case ChannelKind.FAILED:
         return this.#finish({ ...readFailure(payload), streamed: this.#streamed });
       case ChannelKind.LOG: {
+        if (this.#log.full) return this.#discard(payload.length);
         const text = readLogFrame(payload);
         if (text) this.#log.add(text);
         return;
@@ -192,6 +193,7 @@ export class Run implements InvocationSink {
   }
 
   output(level: 'stdout' | 'stderr', bytes: Buffer): void {
+    if (this.#log.full) return this.#discard(bytes.length);
     this.#log.add({ time: Date.now(), level, text: bytes.toString('utf8') });
   }
 
@@ -200,6 +202,11 @@ export class Run implements InvocationSink {
     if (this.#refused.has(call) || this.#refused.size >= MAX_REFUSED_CALLS) return;
     this.#refused.add(call);
     this.#log.add({ time: Date.now(), level: 'platform', text: refusedLine(call) });
+  }
+
+  #discard(bytes: number): void {
+    this.#log.dropped += bytes;
+    this.#sandbox.discarded(bytes);
   }
 
   #passOn(bytes: Buffer): void {

@@ -1,5 +1,6 @@
 /** From nothing, or from a prepared sandbox, to one that has its function loaded. */
 import { ChannelKind } from '#contract/channel.ts';
+import { MAX_LOG_BYTES } from '#contract/limits.ts';
 import type { AcquireKind } from '#contract/invocation.ts';
 import type { CodeStore } from '../code-store.ts';
 import { blamePids, whyEnded, type ExitOutcome } from '../exit-cause.ts';
@@ -13,8 +14,9 @@ import { refusedLine } from '../run.ts';
 import type { Zygotes } from '../zygotes.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
 
-/** What a module may write while it loads before the rest is dropped. */
+/** What a module may write while it loads before the rest is dropped: pieces, and bytes of them all. */
 const MAX_LOAD_OUTPUT_LINES = 1_000;
+const MAX_LOAD_OUTPUT_BYTES = MAX_LOG_BYTES;
 
 export interface Started {
   readonly sandbox: Sandbox;
@@ -76,15 +78,26 @@ export async function startFunction(
   }
 
   const loadOutput: LogText[] = [];
-  const collect = (line: LogText | undefined): void => {
-    if (line && loadOutput.length < MAX_LOAD_OUTPUT_LINES) loadOutput.push(line);
+  let loadBytes = 0;
+  const collect = (bytes: number, read: () => LogText | undefined): void => {
+    if (loadOutput.length >= MAX_LOAD_OUTPUT_LINES || loadBytes >= MAX_LOAD_OUTPUT_BYTES) {
+      return sandbox.discarded(bytes);
+    }
+    const line = read();
+    if (!line) return;
+    loadBytes += bytes;
+    loadOutput.push(line);
   };
   sandbox.onUnclaimed = {
     begun: () => undefined,
     withdrawn: () => undefined,
-    frame: (frameKind, payload) => frameKind === ChannelKind.LOG && collect(readLogFrame(payload)),
-    output: (level, bytes) => collect({ time: Date.now(), level, text: bytes.toString('utf8') }),
-    refused: (call) => collect({ time: Date.now(), level: 'platform', text: refusedLine(call) }),
+    frame: (frameKind, payload) => {
+      if (frameKind === ChannelKind.LOG) collect(payload.length, () => readLogFrame(payload));
+    },
+    output: (level, bytes) =>
+      collect(bytes.length, () => ({ time: Date.now(), level, text: bytes.toString('utf8') })),
+    refused: (call) =>
+      collect(call.length, () => ({ time: Date.now(), level: 'platform', text: refusedLine(call) })),
   };
   const init = {
     namespace,

@@ -49,6 +49,16 @@ export interface SandboxParts {
   readonly zygote: Zygote;
 }
 
+/**
+ * After so much output that nobody keeps, nothing is read of the sandbox for a moment. Otherwise a function that prints as
+ * fast as it can would have the worker throw it away as fast as it can, at everybody else's cost.
+ */
+const REST_AFTER_BYTES = 1024 * 1024;
+const REST_MS = 10;
+
+/** What was in the output pipes when a run ended is read within this, unless a child process goes on writing. */
+const DRAIN_MS = 50;
+
 /** Why a sandbox could not be made or could not load its function; `payload` is what it said, unchecked. */
 export class SandboxStartError extends Error {
   override readonly name = 'SandboxStartError';
@@ -128,6 +138,8 @@ export class Sandbox {
   /** An invocation that has settled while output of it waits to be read. */
   #settling: number | undefined;
   #uncredited = 0;
+  #discarded = 0;
+  #resting = false;
 
   constructor(parts: SandboxParts) {
     this.id = parts.id;
@@ -286,17 +298,38 @@ export class Sandbox {
   /** Counts bytes of a stream that are on their way to the caller; reading stops while there are too many. */
   addUncredited(bytes: number): void {
     this.#uncredited += bytes;
-    if (this.#uncredited > STREAM_WINDOW_BYTES) this.#channel.pause();
+    // After its end the rest must be read whatever its reader does, or nobody would ever hear of the end.
+    if (this.#uncredited > STREAM_WINDOW_BYTES && !this.exit) this.#channel.pause();
   }
 
   credit(bytes: number): void {
     this.#uncredited = Math.max(0, this.#uncredited - bytes);
-    if (this.#uncredited <= STREAM_WINDOW_BYTES && this.#channel.isPaused()) this.#channel.resume();
+    this.#readOn();
+  }
+
+  /** So many bytes of its output have been thrown away. */
+  discarded(bytes: number): void {
+    this.#discarded += bytes;
+    if (this.#discarded < REST_AFTER_BYTES || this.#resting || this.exit) return;
+    this.#discarded = 0;
+    this.#resting = true;
+    for (const socket of [this.#channel, ...this.#outputs]) socket.pause();
+    setTimeout(() => {
+      this.#resting = false;
+      for (const socket of this.#outputs) socket.resume();
+      this.#readOn();
+    }, REST_MS);
+  }
+
+  #readOn(): void {
+    if (this.#resting || this.#uncredited > STREAM_WINDOW_BYTES) return;
+    if (this.#channel.isPaused()) this.#channel.resume();
   }
 
   /** Settles when what is in the output pipes now has been handed to the sinks. */
   async drainOutput(): Promise<void> {
-    while (!this.exit && this.#outputWaits()) {
+    const end = performance.now() + DRAIN_MS;
+    while (!this.exit && this.#outputWaits() && performance.now() < end) {
       await new Promise((resolve) => {
         setImmediate(resolve);
       });
@@ -346,7 +379,9 @@ export class Sandbox {
   #listen(fd: number, stream: 'stdout' | 'stderr'): Socket {
     const socket = new Socket({ fd, readable: true, writable: false });
     socket.on('data', (bytes: Buffer) => {
-      this.#soleSink()?.output(stream, bytes);
+      const sink = this.#soleSink();
+      if (sink) sink.output(stream, bytes);
+      else this.discarded(bytes.length);
     });
     socket.on('error', () => undefined);
     return socket;
@@ -379,7 +414,9 @@ export class Sandbox {
     }
     // The one after the invocation that is settling says something, so the output of that one has been read.
     if (this.#settling !== undefined && handle > this.#settling) this.#release(this.#settling);
-    (this.#sinks.get(handle) ?? this.onUnclaimed)?.frame(kind, payload);
+    const sink = this.#sinks.get(handle) ?? this.onUnclaimed;
+    if (sink) sink.frame(kind, payload);
+    else this.discarded(payload.length);
   }
 
   #expect(kind: number): Promise<Buffer> {
