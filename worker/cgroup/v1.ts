@@ -15,6 +15,13 @@ import {
 const CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
 
+/**
+ * Part of the memory limit that a sandbox may have in the buffers of its sockets, on top of it. v1 counts these apart from
+ * all other memory, and only for a cgroup that has been given a limit of them; without one, a sandbox could fill the
+ * host's memory by way of its own loopback, and use up what all of the host's TCP has together.
+ */
+const SOCKET_SHARE = 1 / 8;
+
 /** Nanoseconds in `cpuacct.usage`. */
 const NS_PER_MS = 1e6;
 
@@ -83,6 +90,9 @@ class CgroupV1 implements Cgroup {
     writeControl(memory, 'memory.limit_in_bytes', memoryBytes);
     if (hasSwap && !(grows && this.#memoryLimit > 0)) writeControl(memory, swap, memoryBytes);
     this.#memoryLimit = memoryBytes;
+    const sockets = 'memory.kmem.tcp.limit_in_bytes';
+    if (existsSync(`${memory}/${sockets}`))
+      writeControl(memory, sockets, Math.round(memoryBytes * SOCKET_SHARE));
     writeControl(this.#directories.cpu, 'cpu.cfs_quota_us', Math.round(cpu * CPU_PERIOD_US));
     writeControl(this.#directories.pids, 'pids.max', pids);
   }

@@ -1,6 +1,6 @@
 /** From nothing, or from a prepared sandbox, to one that has its function loaded. */
 import { ChannelKind } from '#contract/channel.ts';
-import { MAX_LOG_BYTES } from '#contract/limits.ts';
+import { DEFAULT_LOG_BYTES } from '#contract/limits.ts';
 import type { AcquireKind } from '#contract/invocation.ts';
 import type { CodeStore } from '../code-store.ts';
 import { blamePids, whyEnded, type ExitOutcome } from '../exit-cause.ts';
@@ -16,7 +16,7 @@ import type { SandboxFactory } from './sandbox-factory.ts';
 
 /** What a module may write while it loads before the rest is dropped: pieces, and bytes of them all. */
 const MAX_LOAD_OUTPUT_LINES = 1_000;
-const MAX_LOAD_OUTPUT_BYTES = MAX_LOG_BYTES;
+const MAX_LOAD_OUTPUT_BYTES = DEFAULT_LOG_BYTES;
 
 export interface Started {
   readonly sandbox: Sandbox;
