@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +40,15 @@ static void forever(void) {
     pause();
 }
 
+// Ends all processes of its group but itself. They would keep the pipe open through which this one is read,
+// and go on counting as processes of the sandbox until somebody has waited for them.
+static void end_group(void) {
+  signal(SIGTERM, SIG_IGN);
+  kill(0, SIGTERM);
+  while (wait(NULL) > 0) {
+  }
+}
+
 // Every child does the same, for ever; those that the kernel refuses do not give up.
 static void fork_bomb(void) {
   for (;;) {
@@ -47,12 +58,16 @@ static void fork_bomb(void) {
 
 static int fork_count(void) {
   long children = 0;
+  // A group of their own, so that they can be ended together and the function beside them goes on.
+  setpgid(0, 0);
   for (; children < 100000; children++) {
     pid_t pid = fork();
     if (pid < 0) break;
     if (pid == 0) forever();
   }
-  return said("fork", children, errno);
+  int error = errno;
+  end_group();
+  return said("fork", children, error);
 }
 
 static void *spin(void *unused) {
@@ -71,9 +86,10 @@ static void *wait_forever(void *unused) {
 static int threads(void *(*body)(void *), long wanted) {
   long made = 0;
   int error = 0;
+  // The smallest stack differs with the processor's registers, and a size below it is refused.
   pthread_attr_t small;
   pthread_attr_init(&small);
-  pthread_attr_setstacksize(&small, 64 * 1024);
+  pthread_attr_setstacksize(&small, 256 * 1024);
   for (; made < wanted; made++) {
     pthread_t thread;
     error = pthread_create(&thread, &small, body, NULL);
@@ -131,6 +147,8 @@ static long fill(int fd) {
 // One process has too few descriptors for much; each child fills its own, and keeps them.
 static int in_children(const char *what, int processes, long (*action)(void)) {
   int results[2];
+  // A group of their own, so that they can be ended together; they would keep the output of this open.
+  setpgid(0, 0);
   if (pipe(results) < 0) return said(what, -1, errno);
   int started = 0;
   for (; started < processes; started++) {
@@ -152,6 +170,7 @@ static int in_children(const char *what, int processes, long (*action)(void)) {
   said(what, total / MB, 0);
   // Kept for a while, so that the host can be looked at.
   sleep(2);
+  end_group();
   return 0;
 }
 
@@ -175,7 +194,7 @@ static long fill_unix(void) {
   return bytes;
 }
 
-static long fill_tcp(void) {
+static long fill_tcp(bool accepts) {
   long bytes = 0;
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;
@@ -186,10 +205,18 @@ static long fill_tcp(void) {
   for (;;) {
     int client = socket(AF_INET, SOCK_STREAM, 0);
     if (client < 0 || connect(client, (struct sockaddr *)&address, sizeof address) < 0) return bytes;
+    if (accepts && accept(listener, NULL, NULL) < 0) return bytes;
     fcntl(client, F_SETFL, O_NONBLOCK);
-    // Never accepted: what is sent lies in both buffers.
+    // Never read: what is sent lies in both buffers.
     bytes += fill(client);
   }
+}
+
+static long fill_tcp_accepted(void) {
+  return fill_tcp(true);
+}
+static long fill_tcp_backlog(void) {
+  return fill_tcp(false);
 }
 
 static long fill_udp(void) {
@@ -220,7 +247,8 @@ static int exhaust_memory(const char *kind, long limit_mb, int processes) {
     return write_blocks("tmpfs", open("/tmp/native.bin", O_WRONLY | O_CREAT | O_TRUNC, 0600), limit_mb);
   if (strcmp(kind, "pipe") == 0) return in_children("pipe", processes, fill_pipes);
   if (strcmp(kind, "unix") == 0) return in_children("unix", processes, fill_unix);
-  if (strcmp(kind, "tcp") == 0) return in_children("tcp", processes, fill_tcp);
+  if (strcmp(kind, "tcp") == 0) return in_children("tcp", processes, fill_tcp_accepted);
+  if (strcmp(kind, "backlog") == 0) return in_children("backlog", processes, fill_tcp_backlog);
   if (strcmp(kind, "udp") == 0) return in_children("udp", processes, fill_udp);
   return 64;
 }
@@ -292,6 +320,14 @@ static int newlines(void) {
   }
 }
 
+// Both ends are its own, so nobody ever writes.
+static int block_read(void) {
+  int ends[2];
+  char byte;
+  if (pipe(ends) < 0) return 1;
+  return (int)read(ends[0], &byte, 1);
+}
+
 static int stubborn(void) {
   for (int number = 1; number < NSIG; number++)
     signal(number, SIG_IGN);
@@ -317,6 +353,7 @@ int main(int count, char **words) {
   if (strcmp(command, "socket") == 0) return open_socket(atoi(first), (int)second, (int)third);
   if (strcmp(command, "flood") == 0) return flood();
   if (strcmp(command, "newlines") == 0) return newlines();
+  if (strcmp(command, "block-read") == 0) return block_read();
   if (strcmp(command, "stubborn") == 0) return stubborn();
   fprintf(stderr, "abuse: no command \"%s\"\n", command);
   return 64;
