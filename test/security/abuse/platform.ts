@@ -69,7 +69,7 @@ export async function deployAttack(
 let program: Promise<Buffer> | undefined;
 
 /** The attacks in C, as a static program: built once for the tests of a file. */
-function nativeProgram(): Promise<Buffer> {
+export function nativeProgram(): Promise<Buffer> {
   program ??= (async () => {
     const directory = await mkdtemp(join(tmpdir(), 'offshoot-abuse-'));
     try {
