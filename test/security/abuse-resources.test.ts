@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api.ts';
-import { MAX_LOG_BYTES } from '#contract/limits.ts';
+import { DEFAULT_LOG_BYTES } from '#contract/limits.ts';
 import { sandboxCgroups } from '../support/cgroup-paths.ts';
 import { Platform } from '../support/platform.ts';
 import { packed, type Entry } from './abuse/archives.ts';
@@ -250,10 +250,10 @@ async function running(): Promise<number> {
 describe('output', () => {
   /** How much an invocation may keep in Redis: the text, and what each line costs beside it. */
   function expectBounded({ record }: Attacked): void {
-    expect(record.report?.logBytes).toBeLessThanOrEqual(MAX_LOG_BYTES);
+    expect(record.report?.logBytes).toBeLessThanOrEqual(DEFAULT_LOG_BYTES);
     expect(record.report?.logBytesDropped).toBeGreaterThan(0);
     expect(record.logs.length).toBeLessThan(10_000);
-    expect(JSON.stringify(record.logs).length).toBeLessThan(8 * MAX_LOG_BYTES);
+    expect(JSON.stringify(record.logs).length).toBeLessThan(8 * DEFAULT_LOG_BYTES);
     expect(record.logs.at(-1)).toMatchObject({ level: 'platform' });
     expect(record.logs.at(-1)?.text).toMatch(/bytes of output were cut/);
   }
@@ -316,7 +316,7 @@ describe('output', () => {
     expect(attacked.outcome).toBe('ok');
     for (const { text } of attacked.record.logs)
       expect(Buffer.byteLength(text)).toBeLessThanOrEqual(16 * 1024);
-    expect(attacked.record.report?.logBytes).toBeLessThanOrEqual(MAX_LOG_BYTES);
+    expect(attacked.record.report?.logBytes).toBeLessThanOrEqual(DEFAULT_LOG_BYTES);
   });
 
   test('D10 log-injection: nothing that a function prints passes for the platform or for another invocation', async () => {

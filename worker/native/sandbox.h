@@ -5,6 +5,7 @@
 #include "common.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 // What the zygote knows of its own descriptors at the moment it starts to serve, when nothing is in flight. A
 // sandbox inherits all of them and carries out this plan, so that none stays shared: a shared epoll instance
@@ -13,7 +14,10 @@ struct inherited_fds {
   int count;
   struct inherited_fd {
     int fd;
-    enum { FD_CLOSE, FD_FRESH_EVENT, FD_FRESH_EPOLL, FD_KEEP } action;
+    enum { FD_CLOSE, FD_FRESH_EVENT, FD_FRESH_EPOLL, FD_FRESH_PIPE } action;
+    // Of a pipe: which one, and which end of it.
+    ino_t pipe;
+    bool writes;
   } entries[64];
 };
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,13 +45,20 @@ static int plan_inherited(struct zygote *zygote, struct failure *failure) {
     ssize_t length = readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
     if (length < 0) continue;
     target[length] = '\0';
-    struct inherited_fd planned = {fd, FD_CLOSE};
+    struct inherited_fd planned = {.fd = fd, .action = FD_CLOSE};
     bool own = fd == zygote->control || fd == zygote->child_events || fd == child_event_out ||
                fd == zygote->pid_namespace;
     if (!own && strcmp(target, "anon_inode:[eventpoll]") == 0) planned.action = FD_FRESH_EPOLL;
     if (!own && strcmp(target, "anon_inode:[eventfd]") == 0) planned.action = FD_FRESH_EVENT;
-    // libuv's signal pipe, which its own fork handler has replaced in the child already.
-    if (!own && strncmp(target, "pipe:[", 6) == 0) planned.action = FD_KEEP;
+    // libuv's signal pipes, one for each loop. What is written to one is taken for a pointer by whoever reads
+    // it, and a thread of the zygote does read: a pipe that stayed shared would let a sandbox run code in the
+    // zygote.
+    struct stat facts;
+    if (!own && strncmp(target, "pipe:[", 6) == 0 && fstat(fd, &facts) == 0) {
+      planned.action = FD_FRESH_PIPE;
+      planned.pipe = facts.st_ino;
+      planned.writes = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
+    }
     errno = 0;
     if (plan->count == (int)(sizeof plan->entries / sizeof *plan->entries)) {
       closedir(directory);
