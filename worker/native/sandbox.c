@@ -14,6 +14,7 @@
 // the process itself (user_namespaces(7)), which saves a round trip through the zygote for each sandbox.
 #include "sandbox.h"
 
+#include "layers.h"
 #include "messages.h"
 #include "network.h"
 #include "protocol.gen.h"
@@ -134,7 +135,8 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
   uint64_t joined = now_us();
   // After joining: the root of a cgroup namespace is the cgroup at the moment of its creation,
   // cgroup_namespaces(7).
-  if (unshare(CLONE_NEWCGROUP | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+  if (unshare(CLONE_NEWCGROUP | CLONE_NEWNS | (WITH_NETNS ? CLONE_NEWNET : 0) | CLONE_NEWIPC | CLONE_NEWUTS) <
+      0)
     return fail(failure, "unshare namespaces");
   uint64_t unshared = now_us();
   if (build_file_system(order, failure) < 0) return -1;
@@ -394,11 +396,11 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   // Its own session: no controlling terminal can reach it.
   if (setsid() < 0) return fail(failure, "start a session");
   umask(022);
-  if (renew_descriptors(order, inherited, failure) < 0) return -1;
+  if (WITH_CLOSE_RANGE && renew_descriptors(order, inherited, failure) < 0) return -1;
   errno = 0;
   if (loop_fork(loop) != 0) return fail(failure, "renew the event loop");
   if (limit_resources(limits, failure) < 0) return -1;
-  if (drop_privileges(failure) < 0) return -1;
+  if (WITH_PRIVILEGE_DROP && drop_privileges(failure) < 0) return -1;
   // Changes of identity cleared it: the sandbox ends with its zygote.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
   // Before the filter, which knows no such request; children inherit it.
@@ -412,7 +414,7 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
   uint64_t locked = now_us();
   // Last, because the filter refuses what the lines above do.
-  if (install_filter(order, failure) < 0) return -1;
+  if (WITH_SECCOMP && install_filter(order, failure) < 0) return -1;
   const uint32_t report[] = {(uint32_t)(rooted - start),
                              (uint32_t)(identified - rooted),
                              (uint32_t)(locked - identified),

@@ -1,5 +1,6 @@
 #include "zygote.h"
 
+#include "layers.h"
 #include "messages.h"
 
 #include <dirent.h>
@@ -253,6 +254,7 @@ static int handle_order(struct zygote *zygote, struct sandbox_order *order, stru
     if (zygote->pids[message.slot] > 0) kill(zygote->pids[message.slot], SIGKILL);
     return 0;
   }
+  if (!WITH_DISTINCT_UID) order->uid = FIRST_SANDBOX_UID;
   int result = fork_sandbox(zygote, order, failure);
   if (result != 1) close_order(order);
   return result;

@@ -1,0 +1,37 @@
+// Which layers of the isolation a build has: all of them. Only the controls of the attack suite are built
+// with one left out (make BUILD=DIRECTORY WITHOUT=LAYER), to see that their attacks then succeed.
+#pragma once
+
+#include <stdbool.h>
+
+#ifdef WITHOUT_SECCOMP
+#define WITH_SECCOMP false
+#else
+#define WITH_SECCOMP true
+#endif
+#ifdef WITHOUT_DISTINCT_UID
+#define WITH_DISTINCT_UID false
+#else
+#define WITH_DISTINCT_UID true
+#endif
+#ifdef WITHOUT_CLOSE_RANGE
+#define WITH_CLOSE_RANGE false
+#else
+#define WITH_CLOSE_RANGE true
+#endif
+#ifdef WITHOUT_NETNS
+#define WITH_NETNS false
+#else
+#define WITH_NETNS true
+#endif
+#ifdef WITHOUT_PRIVILEGE_DROP
+#define WITH_PRIVILEGE_DROP false
+#else
+#define WITH_PRIVILEGE_DROP true
+#endif
+
+#ifndef CONTROL_BUILD
+_Static_assert(
+    WITH_SECCOMP &&WITH_DISTINCT_UID &&WITH_CLOSE_RANGE &&WITH_NETNS &&WITH_PRIVILEGE_DROP,
+    "a build that lacks a layer of the isolation is a control of the attack suite and nothing else");
+#endif
