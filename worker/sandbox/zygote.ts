@@ -117,6 +117,11 @@ export class Zygote {
     return this.#alive;
   }
 
+  /** The control socket closes a moment before the launcher's end is known, and its number may then be another's. */
+  get #usable(): boolean {
+    return this.#alive && !this.#control.destroyed;
+  }
+
   get live(): number {
     return this.#sandboxes.size;
   }
@@ -126,6 +131,7 @@ export class Zygote {
    * `onExit` is called once, when the sandbox has been reaped.
    */
   fork(slot: number, scratchMb: number, fds: readonly number[], onExit: (exit: Exit) => void): void {
+    if (!this.#usable) throw new Error('the zygote has ended');
     this.forks++;
     this.#sandboxes.set(slot, onExit);
     native.sendWithDescriptors(
@@ -137,7 +143,7 @@ export class Zygote {
 
   /** Ends a sandbox by SIGKILL to its PID 1; the answer is the call of its onExit. */
   kill(slot: number): void {
-    if (this.#alive && this.#sandboxes.has(slot)) {
+    if (this.#usable && this.#sandboxes.has(slot)) {
       native.sendWithDescriptors(this.#controlFd, encode(ControlKind.KILL, slot, 0, 0), []);
     }
   }
