@@ -29,6 +29,11 @@
 #else
 #define WITH_PRIVILEGE_DROP true
 #endif
+#ifdef WITHOUT_AUDIT
+#define WITH_AUDIT false
+#else
+#define WITH_AUDIT true
+#endif
 
 #ifndef CONTROL_BUILD
 _Static_assert(

@@ -408,7 +408,7 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   // After all that opens files for writing; needs no privilege, but no_new_privs, which the launcher has set.
   int landlock_abi = landlock_restrict(failure);
   if (landlock_abi < 0) return -1;
-  if (sandbox_audit(order, landlock_abi, failure) < 0) return -1;
+  if (WITH_AUDIT && sandbox_audit(order, landlock_abi, failure) < 0) return -1;
   // After the audit, which reads /proc/self: from now on no other process of the sandbox can read this one's
   // memory.
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
