@@ -26,6 +26,8 @@ export interface Attempt {
 /** A sandbox that holds the attacks. */
 export interface Attacker {
   readonly sandbox: BenchSandbox;
+  /** The text that a JavaScript attack answers with. */
+  text(id: string, ...args: string[]): Promise<string>;
   /** Runs an attack in JavaScript, as the attack program, or as an addon in the function's process. */
   js(id: string, ...args: string[]): Promise<Attempt[]>;
   native(id: string, ...args: string[]): Promise<Attempt[]>;
@@ -43,18 +45,29 @@ export class AttackBench {
   /** Whether the host let the set-up give a file capabilities. */
   readonly hasCapabilityFile: boolean;
   readonly #code: string;
+  readonly #ownsCanaries: boolean;
   readonly #live = new Set<BenchSandbox>();
   #transcript = '';
 
-  private constructor(bench: SandboxBench, canaries: Canaries, code: string, hasCapabilityFile: boolean) {
+  private constructor(
+    bench: SandboxBench,
+    canaries: Canaries,
+    code: string,
+    hasCapabilityFile: boolean,
+    ownsCanaries: boolean,
+  ) {
+    this.#ownsCanaries = ownsCanaries;
     this.bench = bench;
     this.canaries = canaries;
     this.#code = code;
     this.hasCapabilityFile = hasCapabilityFile;
   }
 
-  static async open(options: { image?: string; runtime?: Runtime } = {}): Promise<AttackBench> {
-    const canaries = await Canaries.plant();
+  /** `image`: another than the runtime's. `canaries`: those of another bench, which stays their owner. */
+  static async open(
+    options: { image?: string; runtime?: Runtime; canaries?: Canaries } = {},
+  ): Promise<AttackBench> {
+    const canaries = options.canaries ?? (await Canaries.plant());
     const bench = await SandboxBench.open(options.runtime, options.image);
     const folder = await mkdtemp(join(tmpdir(), 'offshoot-attacks-'));
     await chmod(folder, 0o755);
@@ -73,7 +86,8 @@ export class AttackBench {
     const planted = await run('unshare', ['--user', '--map-root-user', ...plant]).catch(() => ({
       stdout: '',
     }));
-    return new AttackBench(bench, canaries, code, planted.stdout.includes('"succeeded":true'));
+    const hasCapabilityFile = planted.stdout.includes('"succeeded":true');
+    return new AttackBench(bench, canaries, code, hasCapabilityFile, options.canaries === undefined);
   }
 
   async attacker(options: StartOptions = {}): Promise<Attacker> {
@@ -85,6 +99,7 @@ export class AttackBench {
     };
     return {
       sandbox,
+      text: async (id, ...args) => (await sandbox.call(attackPath('js', id, args))).text,
       js: (id, ...args) => ask(attackPath('js', id, args)),
       native: (id, ...args) => ask(attackPath('native', id, args)),
       addon: (id, ...args) => ask(attackPath('addon', id, args)),
@@ -120,11 +135,11 @@ export class AttackBench {
   async close(): Promise<void> {
     for (const sandbox of this.#live) await this.#end(sandbox);
     await this.bench.close();
-    await this.canaries.remove();
+    if (this.#ownsCanaries) await this.canaries.remove();
   }
 }
 
-export function attackPath(way: string, id: string, args: readonly string[]): string {
+function attackPath(way: string, id: string, args: readonly string[]): string {
   const query = args.map((argument) => `a=${encodeURIComponent(argument)}`).join('&');
   return `/${way}/${id}${query ? `?${query}` : ''}`;
 }
@@ -173,7 +188,7 @@ export function valuesOf(attempts: readonly Attempt[], call: string): string[] {
 }
 
 /** Processes of the host that descend from `ancestor`, each with its name. */
-export function descendants(ancestor: number): { pid: number; name: string }[] {
+export function descendants(ancestor: number): { pid: number; name: string; parent: number }[] {
   const all = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((pid) => {

@@ -28,15 +28,22 @@ export async function buildAttacks(): Promise<string> {
 }
 
 /** Layers that a build of the native parts can leave out (worker/native/layers.h). */
-export type NativeLayer = 'SECCOMP' | 'DISTINCT_UID' | 'CLOSE_RANGE' | 'NETNS' | 'PRIVILEGE_DROP';
+export type NativeLayer = 'SECCOMP' | 'DISTINCT_UID' | 'CLOSE_RANGE' | 'NETNS' | 'PRIVILEGE_DROP' | 'AUDIT';
 
-/** An image whose zygote leaves out a layer. Gives its root. */
-export async function imageWithoutLayer(layer: NativeLayer): Promise<string> {
-  const directory = join(workshop(), `without-${layer.toLowerCase()}`);
+/** An image whose zygote leaves out layers. Gives its root. */
+export async function imageWithout(...layers: NativeLayer[]): Promise<string> {
+  const name = layers.join('-');
+  const directory = join(workshop(), `without-${name.toLowerCase()}`);
   await mkdir(directory, { recursive: true });
   const addon = join(directory, 'zygote.node');
-  await run('make', ['-C', join(checkout, 'worker/native'), `BUILD=${directory}`, `WITHOUT=${layer}`, addon]);
-  return await copyOfImage(layer, { 'zygote.node': await readFile(addon) });
+  await run('make', [
+    '-C',
+    join(checkout, 'worker/native'),
+    `BUILD=${directory}`,
+    `WITHOUT=${layers.join(' ')}`,
+    addon,
+  ]);
+  return await copyOfImage(name, { 'zygote.node': await readFile(addon) });
 }
 
 /**

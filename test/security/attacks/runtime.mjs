@@ -14,6 +14,17 @@ const descriptors = () =>
     }
   });
 
+/**
+ * Writes what libuv's signal pipes carry (a pointer to a handle and a number, uv__signal_msg_t) into every pipe that this
+ * process has: whoever reads it takes the pointer for one of its own.
+ */
+export const F1poison = () => {
+  const message = Buffer.alloc(16, 0x41);
+  return descriptors()
+    .filter(({ call, value }) => value.startsWith('pipe:') && Number(call.slice(3)) > 2)
+    .map(({ call }) => attempt(`write to ${call}`, () => writeSync(Number(call.slice(3)), message)));
+};
+
 /** Taken while the module is loaded. */
 const atFirstTick = descriptors();
 const globalsAtFirst = Object.getOwnPropertyNames(globalThis).toSorted().join(' ');
@@ -141,14 +152,14 @@ export const F10 = async ([how]) => {
   await sleep(20_000);
 };
 
-/** Writes frames of its own making to the channel (contract/channel.ts): kind, handle, declared length, payload. */
+/** Writes frames of its own making to the channel (contract/channel.ts): kind, handle, declared length, payload in base64. */
 export const F12 = async ([kind, handle, declared, text, times = '1']) => {
   const channel = Number(
     descriptors()
       .find(({ value }) => value.startsWith('socket:'))
       .call.slice(3),
   );
-  const payload = Buffer.from(text);
+  const payload = Buffer.from(text, 'base64');
   const frame = Buffer.alloc(9 + payload.length);
   frame.writeUInt32LE(declared === '' ? 5 + payload.length : Number(declared), 0);
   frame[4] = Number(kind);
