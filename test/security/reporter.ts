@@ -11,11 +11,11 @@ export default class ScenarioReporter implements Reporter {
     const result = test.result();
     const verdict: Verdict =
       result.state === 'passed' ? 'held' : result.state === 'failed' ? 'NOT HELD' : 'skipped';
-    this.#counts[verdict]++;
     const [, id = '-', tried = test.name] = /^([A-Z]\d+\S*) (.*)$/s.exec(test.name) ?? [];
     // A known gap is a test that is expected to fail.
     const gap = verdict === 'held' && test.options.fails === true;
     if (gap) this.#gaps.push(id);
+    else this.#counts[verdict]++;
     const note = result.state === 'skipped' ? `: ${result.note ?? 'no reason given'}` : '';
     this.#say(`${id.padEnd(5)} ${gap ? 'NOT HELD, as known' : verdict}${note}  ${tried}`);
     if (result.state !== 'failed') return;

@@ -137,20 +137,22 @@ static void mount_table(const struct attack *attack) {
 }
 
 static void mount_things(const struct attack *attack) {
-  mkdir("/tmp/m", 0755);
-  TRY(attack, "mount tmpfs", mount("tmpfs", "/tmp/m", "tmpfs", 0, NULL));
-  TRY(attack, "mount proc", mount("proc", "/tmp/m", "proc", 0, NULL));
-  TRY(attack, "mount sysfs", mount("sysfs", "/tmp/m", "sysfs", 0, NULL));
-  TRY(attack, "mount overlay", mount("overlay", "/tmp/m", "overlay", 0, "lowerdir=/"));
-  TRY(attack, "mount cgroup2", mount("cgroup2", "/tmp/m", "cgroup2", 0, NULL));
+  // Argument: a directory to mount on.
+  const char *place = attack->argc > 0 ? attack->argv[0] : "/tmp/m";
+  mkdir(place, 0755);
+  TRY(attack, "mount tmpfs", mount("tmpfs", place, "tmpfs", 0, NULL));
+  TRY(attack, "mount proc", mount("proc", place, "proc", 0, NULL));
+  TRY(attack, "mount sysfs", mount("sysfs", place, "sysfs", 0, NULL));
+  TRY(attack, "mount overlay", mount("overlay", place, "overlay", 0, "lowerdir=/"));
+  TRY(attack, "mount cgroup2", mount("cgroup2", place, "cgroup2", 0, NULL));
   const char *const controllers[] = {"memory",  "cpu",     "cpuset", "pids",
                                      "freezer", "devices", "blkio",  "rdma"};
   for (size_t i = 0; i < sizeof controllers / sizeof *controllers; i++) {
     char call[64];
     snprintf(call, sizeof call, "mount cgroup %s", controllers[i]);
-    TRY(attack, call, mount("cgroup", "/tmp/m", "cgroup", 0, controllers[i]));
+    TRY(attack, call, mount("cgroup", place, "cgroup", 0, controllers[i]));
   }
-  TRY(attack, "bind /", mount("/", "/tmp/m", NULL, MS_BIND | MS_REC, NULL));
+  TRY(attack, "bind /", mount("/", place, NULL, MS_BIND | MS_REC, NULL));
   TRY(attack, "remount / writable", mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND, NULL));
   TRY(attack, "remount /var/task writable", mount(NULL, "/var/task", NULL, MS_REMOUNT | MS_BIND, NULL));
   TRY(attack, "make / shared", mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL));
@@ -161,7 +163,7 @@ static void mount_things(const struct attack *attack) {
   TRY(attack, "fsconfig", syscall(SYS_fsconfig, 0, 0, NULL, NULL, 0));
   TRY(attack, "fsmount", syscall(SYS_fsmount, 0, 0, 0));
   TRY(attack, "open_tree", syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE));
-  TRY(attack, "move_mount", syscall(SYS_move_mount, AT_FDCWD, "/tmp", AT_FDCWD, "/tmp/m", 0));
+  TRY(attack, "move_mount", syscall(SYS_move_mount, AT_FDCWD, "/tmp", AT_FDCWD, place, 0));
   TRY(attack, "mount_setattr", syscall(SYS_mount_setattr, AT_FDCWD, "/", 0, NULL, 0));
   TRY(attack, "pivot_root", syscall(SYS_pivot_root, ".", "."));
   TRY(attack, "chroot", chroot("/tmp"));
