@@ -33,7 +33,7 @@ export default class ScenarioReporter implements Reporter {
     }
     const { held, 'NOT HELD': failed, skipped } = this.#counts;
     if (this.#gaps.length > 0)
-      this.#say(`known gaps, counted as passed because the test expects them: ${this.#gaps.join(', ')}`);
+      this.#say(`${this.#gaps.length} known gaps, not counted below: ${this.#gaps.join(', ')}`);
     this.#say(`${held} passed, ${failed + broken} failed, ${skipped} skipped`);
   }
 

@@ -12,6 +12,7 @@ import {
   statfsSync,
   symlinkSync,
   truncateSync,
+  watch,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
@@ -165,3 +166,19 @@ export const B17 = () => {
   });
   return [made, { call: 'depth', value: String(depth) }];
 };
+
+const events = [];
+
+/** Watches the devices, which are the host's own, and tells what it saw so far. */
+export const watchDevices = () => {
+  if (events.length === 0) {
+    const names = ['null', 'zero', 'full', 'random', 'urandom'];
+    for (const name of names)
+      attempt('', () => watch(`/dev/${name}`, (type) => events.push(`${type} of ${name}`)));
+    events.push('watching');
+  }
+  return events.map((value) => ({ call: 'event', value }));
+};
+
+export const touchDevices = () =>
+  ['null', 'zero'].map((name) => attempt(name, () => writeFileSync(`/dev/${name}`, 'x')));

@@ -21,6 +21,20 @@ static void descriptors(const struct attack *attack) {
   }
 }
 
+// Memory that a fork shares instead of copying.
+static void shared_mappings(const struct attack *attack) {
+  FILE *maps = fopen("/proc/self/maps", "re");
+  char line[512], permissions[5];
+  int mappings = 0;
+  while (maps && fgets(line, sizeof line, maps)) {
+    if (sscanf(line, "%*x-%*x %4s", permissions) != 1) continue;
+    mappings++;
+    if (permissions[3] == 's') fact(attack, "shared mapping", line);
+  }
+  if (maps) fclose(maps);
+  fact_number(attack, "mappings", mappings);
+}
+
 // Marks every event descriptor that this process holds: an epoll instance is made to watch descriptor
 // argv[0], and an eventfd counts argv[1] more. The test looks whether the zygote's have changed.
 static void mark_events(const struct attack *attack) {
@@ -105,5 +119,6 @@ static void environment(const struct attack *attack) {
 }
 
 const struct scenario memory_scenarios[] = {
-    {"F1", descriptors}, {"F1-mark", mark_events}, {"F2", environment}, {"F3", scan_memory}, {NULL, NULL},
+    {"F1", descriptors}, {"F1-mark", mark_events}, {"F1-maps", shared_mappings},
+    {"F2", environment}, {"F3", scan_memory},      {NULL, NULL},
 };

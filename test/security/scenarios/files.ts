@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs';
 import { lstat, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type AttackBench, type Attempt, notRefused, valueOf, valuesOf } from '../attack-bench.ts';
 import type { Scenario } from '../scenario.ts';
 
@@ -129,6 +130,17 @@ export const files: Readonly<Record<string, Scenario>> = {
       const got = notRefused(told, ...NOT_THERE, 'EROFS', 'EXIT');
       if (valueOf(told, '/dev') !== DEVICES) got.push(`/dev holds ${valueOf(told, '/dev')}`);
       return got;
+    },
+  },
+  B5b: {
+    title: 'dev-watch: inotify on a device does not show that another sandbox uses it',
+    knownGap: 'an inode of /dev is the host’s; when it is used is seen, by whom and for what is not',
+    async run(bench) {
+      const [watcher, other] = await Promise.all([bench.attacker(), bench.attacker()]);
+      await watcher.js('watchDevices');
+      await other.js('touchDevices');
+      await sleep(200);
+      return valuesOf(await watcher.js('watchDevices'), 'event').filter((event) => event !== 'watching');
     },
   },
   B6: {

@@ -61,7 +61,7 @@ async function aFreshOneWorks(bench: AttackBench): Promise<string[]> {
 export const runtime: Readonly<Record<string, Scenario>> = {
   F1: {
     title:
-      'fd-allowlist: no descriptor is the zygote’s or a sibling’s; marks and poison in all of them reach nobody',
+      'fd-allowlist: no descriptor and no memory is shared with others; marks and poison in all of them reach nobody',
     async run(bench) {
       const [one, other] = await Promise.all([bench.attacker(), bench.attacker()]);
       const got: string[] = [];
@@ -87,6 +87,10 @@ export const runtime: Readonly<Record<string, Scenario>> = {
         ({ value }) => /^(pipe|socket):/.test(value ?? '') && theirs.has(value ?? ''),
       );
       got.push(...shared.map(({ call, value }) => `${call} is shared: ${value}`));
+
+      const maps = await one.addon('F1-maps');
+      if (Number(valueOf(maps, 'mappings')) < 10) got.push('its mappings could not be read');
+      got.push(...valuesOf(maps, 'shared mapping').map((line) => `shared memory: ${line}`));
 
       // What has no number: marks in ours must not show in the zygote's.
       const marked = await one.addon('F1-mark', '900', '7');
