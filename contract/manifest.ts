@@ -106,18 +106,24 @@ export const Manifest = z.strictObject({
 });
 export type Manifest = z.infer<typeof Manifest>;
 
-/** The reasons why a value is not a manifest, one line each: `memory: Too small: expected number to be >=32`. */
+/** Nobody corrects more than this at once; what is wrong with a value may be a hundred thousand things, or a long one. */
+const MAX_PROBLEMS = 20;
+const MAX_PROBLEM_LENGTH = 300;
+
+/** The first reasons why a value is not a manifest, one line each: `memory: Too small: expected number to be >=32`. */
 export function manifestProblems(error: z.ZodError): string[] {
-  return error.issues.flatMap((issue) => {
+  const problems = error.issues.slice(0, MAX_PROBLEMS).flatMap((issue) => {
     const path = issue.path.join('.') || '(whole file)';
-    if (issue.code === 'unrecognized_keys') return issue.keys.map(unknownField);
+    if (issue.code === 'unrecognized_keys') return issue.keys.slice(0, MAX_PROBLEMS).map(unknownField);
     // What is wrong with the key of a record is one level further down.
     if (issue.code === 'invalid_key') return issue.issues.map(({ message }) => `${path}: ${message}`);
     return `${path}: ${issue.message}`;
   });
+  return problems.slice(0, MAX_PROBLEMS).map((problem) => problem.slice(0, MAX_PROBLEM_LENGTH));
 }
 
-function unknownField(field: string): string {
+function unknownField(key: string): string {
+  const field = key.slice(0, 100);
   const near = nearestName(field, Object.keys(Manifest.shape));
   return `${field}: there is no such field${near === undefined ? '' : `; did you mean "${near}"?`}`;
 }

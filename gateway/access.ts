@@ -19,8 +19,7 @@ export function presentedKey(headers: {
   'x-api-key'?: string | string[] | undefined;
 }): PresentedKey | undefined {
   const apiKey = headers['x-api-key'];
-  if (typeof apiKey === 'string' && apiKey.startsWith(KEY_PREFIX))
-    return { key: apiKey, header: 'x-api-key' };
+  if (typeof apiKey === 'string' && looksLikeKey(apiKey)) return { key: apiKey, header: 'x-api-key' };
   const bearer = headers.authorization === undefined ? undefined : BEARER.exec(headers.authorization)?.[1];
   if (bearer !== undefined && looksLikeKey(bearer)) return { key: bearer, header: 'authorization' };
   return undefined;

@@ -23,7 +23,7 @@ import type { Target } from './target.ts';
 
 const NOTHING = Buffer.alloc(0);
 /** Events up to this size are checked to be JSON, for a clear error; larger ones would hold everybody else up meanwhile. */
-const MAX_CHECKED_EVENT_BYTES = 1024 * 1024;
+const MAX_CHECKED_EVENT_BYTES = 128 * 1024;
 
 /** A call that may be made: the caller is allowed to, and the request is whole. */
 interface CheckedCall {
@@ -83,6 +83,9 @@ export class FunctionRoute {
     const { directory, maxBodyBytes, trustProxy } = this.#options;
     const path = parseFunctionPath(rawTarget(request.url ?? ''));
     if (!path) throw new OffshootError('not_found', 'the path of a function is /fn/NAMESPACE/NAME');
+    // A function gets its request as the Request of the fetch standard, which there cannot be for this method.
+    if (request.method === 'TRACE')
+      throw new OffshootError('bad_request', 'functions cannot be called by TRACE');
 
     const presented = presentedKey(request.headers);
     const holder = presented && (directory.peekKey(presented.key) ?? (await directory.key(presented.key)));
