@@ -25,6 +25,7 @@ export async function deployArchive(
   name: string,
   archive: Buffer,
   manifest: Readonly<Record<string, unknown>> = {},
+  namespace = 'default',
 ): Promise<Refusal | undefined> {
   const digest = sha256(archive);
   const uploaded = await fetch(`${platform.url}/api/v1/artifacts/${digest}`, {
@@ -33,7 +34,7 @@ export async function deployArchive(
     body: new Uint8Array(archive),
   });
   if (!uploaded.ok) return await refusalOf(uploaded);
-  const deployed = await platform.api(`/functions/default/${name}/versions`, {
+  const deployed = await platform.api(`/functions/${namespace}/${name}/versions`, {
     method: 'POST',
     body: JSON.stringify({
       digest,

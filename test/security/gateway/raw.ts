@@ -1,0 +1,56 @@
+/** HTTP as an attacker speaks it: bytes on a socket, since a client library would put them right. */
+import { once } from 'node:events';
+import { createConnection, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Platform } from '../../support/platform.ts';
+
+export interface RawAnswer {
+  /** 0 when the connection was closed without an answer. */
+  readonly status: number;
+  readonly text: string;
+}
+
+export async function connect(platform: Platform): Promise<Socket> {
+  const socket = createConnection({ host: '127.0.0.1', port: Number(new URL(platform.url).port) });
+  // Cut off is an answer too; whoever waits for one sees the end.
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** Sends these bytes and gives what comes back until the other side ends it, an answer is whole, or `ms` have passed. */
+export async function raw(platform: Platform, bytes: string | Buffer, ms = 5_000): Promise<RawAnswer> {
+  const socket = await connect(platform);
+  socket.write(bytes);
+  return await answerOf(socket, ms);
+}
+
+/** The answer on a connection. Closes it. */
+export async function answerOf(socket: Socket, ms = 5_000): Promise<RawAnswer> {
+  let text = '';
+  socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+  const whole = (async () => {
+    while (!isWhole(text) && !socket.closed && !socket.readableEnded) await sleep(2);
+  })();
+  await Promise.race([whole, sleep(ms, undefined, { ref: false })]);
+  socket.destroy();
+  return { status: Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0), text };
+}
+
+function isWhole(text: string): boolean {
+  const end = text.indexOf('\r\n\r\n');
+  if (end === -1) return false;
+  const length = /^content-length: (\d+)/im.exec(text.slice(0, end))?.[1];
+  return length !== undefined && text.length >= end + 4 + Number(length);
+}
+
+/** A request line and headers, ended. */
+export function head(line: string, headers: readonly string[] = []): string {
+  return [`${line} HTTP/1.1`, 'Host: 127.0.0.1', ...headers, '', ''].join('\r\n');
+}
+
+/** One value that comes after so many percent of all others. */
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))] ?? Number.NaN;
+}
