@@ -80,8 +80,14 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   }
 
   const description = describeApi(app, deps.version);
-  app.get(`${API}/openapi.json`, (context) => context.json(description()));
-  app.get(`${API}/docs`, (context) => context.html(docsPage(description()), 200, DOCS_HEADERS));
+  // Made once: nobody needs a key for these, so each must cost next to nothing.
+  let document: string | undefined;
+  let page: ReturnType<typeof docsPage> | undefined;
+  app.get(`${API}/openapi.json`, (context) => {
+    document ??= JSON.stringify(description());
+    return context.body(document, 200, { 'content-type': 'application/json' });
+  });
+  app.get(`${API}/docs`, (context) => context.html((page ??= docsPage(description())), 200, DOCS_HEADERS));
 
   app.notFound((context) => {
     const { status } = ERRORS.not_found;
