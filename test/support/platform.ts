@@ -66,6 +66,8 @@ export class Platform {
       platform.key = (await readFile(join(state, 'admin-key'), 'utf8').catch(() => '')).trim();
       if (!platform.key) await sleep(20);
     }
+    // The file is written before Redis learns of the key.
+    while ((await platform.api('/whoami')).status !== 200) await sleep(20);
     return platform;
   }
 

@@ -1,0 +1,9 @@
+/** Takes a place for as long as its caller says. */
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export default {
+  async fetch(request) {
+    await sleep(Number(new URL(request.url).searchParams.get('ms')));
+    return new Response('slept');
+  },
+};
