@@ -34,7 +34,7 @@ const UPLINK_GATEWAY = '198.19.254.2';
 const PROBE = `
 import { connect } from 'node:net';
 import { createSocket } from 'node:dgram';
-import { lookup, Resolver } from 'node:dns/promises';
+import { lookup, resolve4, Resolver } from 'node:dns/promises';
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 const tcp = (host, port) => new Promise((resolve) => {
@@ -60,6 +60,7 @@ export default { async fetch(request) {
   const answer = {
     '/tcp': () => tcp(host, port),
     '/udp': () => udp(host, port),
+    '/default': () => resolve4(host),
     '/lookup': () => lookup(host, { family: 4 }).then(({ address }) => address),
     '/resolve': () => new Resolver().resolve(host, searchParams.get('type')),
     '/elsewhere': () => { const other = new Resolver({ timeout: 500, tries: 1 }); other.setServers([searchParams.get('server')]); return other.resolve4(host); },
@@ -151,6 +152,7 @@ describe('network egress', () => {
     const sandbox = await start([`allowed.example:${PORT}`]);
     expect(await tcp(sandbox, 'allowed.example')).toBe(`tcp ${PUBLIC}`);
     expect(await tcp(sandbox, 'allowed.example', OTHER_PORT)).toBe('ECONNREFUSED');
+    expect(await ask(sandbox, '/default?host=allowed.example')).toEqual([PUBLIC]);
     expect(await tcp(sandbox, 'other.example')).toBe('ENOTFOUND');
     expect(await tcp(sandbox, 'sub.allowed.example')).toBe('ENOTFOUND');
     expect(world.asked).toContain('allowed.example');
@@ -316,10 +318,13 @@ describe('network egress', () => {
 
   test('N17 sandboxes one after another leave no rule, no pair and no descriptor behind', async () => {
     const network = await networks.inspect(bench.zygote);
+    world.names.set('leaves.example', [[PUBLIC_DECOY]]);
     const before = await settled(network);
     for (let round = 0; round < 5; round++) {
-      const sandbox = await start([`${PUBLIC}:${PORT}`]);
+      // Another function each time, whose rules go with it.
+      const sandbox = await start([`${PUBLIC}:${PORT}`, `leaves.example:${1000 + round}`]);
       expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
+      expect(await tcp(sandbox, 'leaves.example')).toBe('ECONNREFUSED');
       await sandbox.end();
       started.splice(started.indexOf(sandbox), 1);
     }

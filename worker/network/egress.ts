@@ -1,26 +1,20 @@
 /**
  * The egress namespace of one launcher: a network namespace between its sandboxes and the host.
  *
- *   sandbox eth0 <==veth==> vN  [ egress namespace: nftables ]  tap0 <==> slirp4netns: sockets of the host, as this user
+ *   sandbox eth0 <==veth==> vN  [ egress namespace: nftables ]  tap0 <==> slirp4netns: ordinary sockets of the host
  *
  * Nothing is configured for a sandbox while a call waits: pairs are made ahead, each in a network namespace of its own,
  * and a sandbox joins one of them. Only the rules of its function are put in place then, before it learns its code.
  */
-import { type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import {
-  formatAddress,
-  parseCidr,
-  RESOLVER_ADDRESS,
-  type DeniedEgress,
-  type EgressRule,
-} from '#contract/network.ts';
+import { RESOLVER_ADDRESS, type DeniedEgress, type EgressRule } from '#contract/network.ts';
 import { log } from '../log.ts';
+import { Firewall } from './firewall.ts';
+import { Links, type Link } from './links.ts';
 import type { NetworkOwner } from './owner.ts';
 import { Resolver, type Client } from './resolver.ts';
 import {
@@ -28,18 +22,13 @@ import {
   baseRules,
   detachRules,
   functionRules,
-  interfaceName,
-  forgetDenied,
-  listDenied,
   nameSet,
+  nameSets,
   openRules,
-  MAX_DENIED,
-  parseDenied,
   protectRules,
-  resolvedRules,
-  UPLINK,
-  UPLINK_RANGE,
+  withdrawnRules,
 } from './ruleset.ts';
+import { Uplink } from './uplink.ts';
 
 export interface EgressOptions {
   readonly owner: NetworkOwner;
@@ -55,13 +44,6 @@ export interface EgressOptions {
   readonly servers?: readonly string[] | undefined;
   /** Only for tests that ask whether they would notice: without it, everything that a route leads to is let through. */
   readonly withoutFirewall?: true;
-}
-
-/** A prepared network namespace. */
-interface Link {
-  readonly index: number;
-  readonly address: string;
-  readonly namespace: number;
 }
 
 /** What a sandbox has of the network. */
@@ -92,42 +74,56 @@ export interface Inspection {
   readonly uplinkPid: number | undefined;
 }
 
-const FIRST_ADDRESS = parseCidr('198.18.0.0/16').first;
-/** Pairs of addresses in that range. They are used in turn, so that no new sandbox inherits the connections of an old one. */
-const LINKS = 32_768;
+/** A function version whose rules are in the firewall, as long as it has a sandbox. */
+interface KnownFunction {
+  readonly key: string;
+  readonly number: number;
+  readonly rules: readonly EgressRule[];
+  sandboxes: number;
+}
+
 /** Different names that are remembered as refused between two questions. */
 const MAX_DENIED_NAMES = 64;
-/** An address is opened anew when it would be closed within this time. */
-const RENEW_BEFORE_MS = 120_000;
-const RESTART_MS = 200;
 const BIND_RESOLVER = fileURLToPath(new URL('bind-resolver.ts', import.meta.url));
 
 export class EgressNetwork implements Inspection {
   readonly #options: EgressOptions;
-  readonly #hostAddresses: string[];
-  readonly #ready: Link[] = [];
-  readonly #live = new Map<string, Client>();
-  readonly #functions = new Map<string, number>();
-  readonly #taken = new Set<number>();
-  #namespace = -1;
+  readonly #hostAddresses = hostAddresses();
+  readonly #namespace: number;
   /** /proc/net/snmp of the namespace: whether anything was refused costs a read, what it was costs a process. */
-  #statistics = -1;
-  #uplink: ChildProcess | undefined;
+  readonly #statistics: number;
+  readonly #firewall: Firewall;
+  readonly #links: Links;
+  /** By the addresses of their sandboxes. */
+  readonly #clients = new Map<string, Client>();
+  readonly #functions = new Map<string, KnownFunction>();
+  #nextFunction = 0;
+  #uplink: Uplink | undefined;
   #resolver: Resolver | undefined;
-  #nextLink = 0;
-  #filling: Promise<void> | undefined;
-  #lastChange: Promise<unknown> = Promise.resolve();
+  /** Of ended sandboxes, whose rules are still there. */
+  #ended: { readonly link: Link; readonly fn: KnownFunction }[] = [];
   #closing: Promise<void> | undefined;
-  /** Links of ended sandboxes whose rules are still there. */
-  #ended: Link[] = [];
 
-  private constructor(options: EgressOptions) {
+  private constructor(options: EgressOptions, namespace: number, statistics: number) {
     this.#options = options;
-    this.#hostAddresses = hostAddresses();
+    this.#namespace = namespace;
+    this.#statistics = statistics;
+    this.#firewall = new Firewall(options.owner, namespace);
+    this.#links = new Links(options.owner, namespace, options.ready);
   }
 
+  /** Closes its owner when it fails, as close() does. */
   static async open(options: EgressOptions): Promise<EgressNetwork> {
-    const network = new EgressNetwork(options);
+    let statistics = -1;
+    const namespace = await options.owner
+      .makeNetwork((holder) => {
+        statistics = openSync(`/proc/${holder}/net/snmp`, 'r');
+      })
+      .catch((error: unknown) => {
+        options.closed?.();
+        throw error;
+      });
+    const network = new EgressNetwork(options, namespace, statistics);
     try {
       await network.#open();
     } catch (error) {
@@ -139,28 +135,25 @@ export class EgressNetwork implements Inspection {
 
   /** Gives a prepared namespace the rules of a function version, of which `key` is the name. */
   async assign(key: string, rules: readonly EgressRule[]): Promise<SandboxNetwork> {
-    let link = this.#ready.shift();
-    while (!link) {
-      await this.#fill();
-      link = this.#ready.shift();
+    const link = await this.#links.take();
+    void this.#fill();
+    let fn = this.#functions.get(key);
+    if (!fn) {
+      fn = { key, number: this.#nextFunction++, rules, sandboxes: 0 };
+      this.#functions.set(key, fn);
     }
-    void this.#fill().catch((error: unknown) => log.error({ error }, 'network: none could be prepared'));
-    const { index, address, namespace } = link;
-    const known = this.#functions.get(key);
-    const fn = known ?? this.#functions.size;
-    this.#functions.set(key, fn);
-    const introduction = known === undefined ? functionRules(fn, rules, this.#hostAddresses) : '';
+    const introduction = fn.sandboxes === 0 ? functionRules(fn.number, rules, this.#hostAddresses) : '';
+    fn.sandboxes++;
     try {
-      await this.#change(introduction + attachRules(link, fn));
+      await this.#firewall.change(introduction + attachRules(link, fn.number));
     } catch (error) {
-      if (known === undefined) this.#functions.delete(key);
-      closeSync(namespace);
-      this.#taken.delete(index);
+      closeSync(link.namespace);
+      this.#links.free(link.index);
+      // A change is whole or not at all: without the first one, the rules are still to be made.
+      if (--fn.sandboxes === 0) this.#functions.delete(key);
       throw error;
     }
-    const deniedNames = new Map<string, number>();
-    this.#live.set(address, this.#client(fn, rules, deniedNames));
-    return this.#sandboxNetwork(link, deniedNames);
+    return this.#connect(link, fn);
   }
 
   get uplinkPid(): number | undefined {
@@ -168,15 +161,15 @@ export class EgressNetwork implements Inspection {
   }
 
   async counts(): Promise<Counts> {
-    const { owner } = this.#options;
-    const ask = (...command: string[]): Promise<string> => owner.run(command, { network: this.#namespace });
+    const ask = (...command: string[]): Promise<string> =>
+      this.#options.owner.run(command, { network: this.#namespace });
     const links = await ask('ip', '-oneline', 'link', 'show');
     const rules = await ask('nft', 'list', 'ruleset');
     return {
       interfaces: links.trim().split('\n').length,
       chains: rules.match(/^\tchain /gm)?.length ?? 0,
       sets: rules.match(/^\tset /gm)?.length ?? 0,
-      ready: this.#ready.length,
+      ready: this.#links.ready,
       descriptors: readdirSync('/proc/self/fd').length,
     };
   }
@@ -188,30 +181,20 @@ export class EgressNetwork implements Inspection {
   }
 
   async #close(): Promise<void> {
-    await this.#filling?.catch(() => undefined);
-    await this.#lastChange;
+    await this.#links.close();
+    await this.#firewall.close();
     this.#resolver?.close();
-    this.#uplink?.kill('SIGKILL');
-    for (const { namespace } of this.#ready.splice(0)) closeSync(namespace);
-    for (const fd of [this.#namespace, this.#statistics]) if (fd >= 0) closeSync(fd);
+    this.#uplink?.close();
+    closeSync(this.#namespace);
+    closeSync(this.#statistics);
     this.#options.closed?.();
   }
 
-  get #closed(): boolean {
-    return this.#closing !== undefined;
-  }
-
   async #open(): Promise<void> {
-    const { owner } = this.#options;
-    this.#namespace = await owner.makeNetwork((holder) => {
-      this.#statistics = openSync(`/proc/${holder}/net/snmp`, 'r');
-    });
+    const { owner, withoutFirewall, never, hostNetwork } = this.#options;
     const network = this.#namespace;
-    const input = this.#options.withoutFirewall
-      ? openRules()
-      : baseRules(this.#hostAddresses, this.#options.never);
     // The firewall first: there is no moment in which something could pass.
-    await owner.run(['nft', '-f', '-'], { network, input });
+    await this.#firewall.change(withoutFirewall ? openRules() : baseRules(this.#hostAddresses, never));
     await owner.run(
       [
         'sysctl',
@@ -230,58 +213,14 @@ export class EgressNetwork implements Inspection {
       network,
       input: `link set lo up\naddr add ${RESOLVER_ADDRESS}/32 dev lo\n`,
     });
-    await Promise.all([this.#startUplink(), this.#startResolver(), this.#fill()]);
-  }
-
-  async #startUplink(): Promise<void> {
-    const { owner, hostNetwork } = this.#options;
-    const uplink = owner.spawn(
-      [
-        'slirp4netns',
-        '--configure',
-        '--mtu=65520',
-        `--cidr=${UPLINK_RANGE}`,
-        // 127.0.0.1 of the host and its name server are not to be had through addresses of slirp4netns's own either.
-        '--disable-host-loopback',
-        '--disable-dns',
-        // It reads what tenants send: an empty root, no capabilities, fewer system calls.
-        '--enable-sandbox',
-        '--enable-seccomp',
-        '--ready-fd=3',
-        // Ends with the worker, whichever way that ends.
-        '--exit-fd=4',
-        '--netns-type=path',
-        '/proc/self/fd/5',
-        UPLINK,
-      ],
-      { network: hostNetwork, stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', this.#namespace] },
-    );
-    this.#uplink = uplink;
-    let said = '';
-    uplink.stderr?.on('data', (text: Buffer) => {
-      said = (said + text.toString()).slice(-1_000);
-    });
-    for (const stream of uplink.stdio) stream?.on('error', () => undefined);
-    const ended = once(uplink, 'exit');
-    const ready = uplink.stdio[3];
-    await Promise.race([
-      once(ready as NonNullable<typeof ready>, 'data'),
-      ended.then(() => Promise.reject(new Error(`slirp4netns ended before it was ready: ${said.trim()}`))),
+    [this.#uplink, this.#resolver] = await Promise.all([
+      Uplink.open({ owner, namespace: network, hostNetwork }),
+      this.#openResolver(),
+      this.#links.fill(),
     ]);
-    void ended.then(() => this.#uplinkEnded(said));
   }
 
-  async #uplinkEnded(said: string): Promise<void> {
-    if (this.#closed) return;
-    log.error({ said: said.trim() }, 'network: slirp4netns ended; starting another');
-    await sleep(RESTART_MS);
-    if (this.#closed) return;
-    await this.#startUplink().catch((error: unknown) => {
-      void this.#uplinkEnded(error instanceof Error ? error.message : String(error));
-    });
-  }
-
-  async #startResolver(): Promise<void> {
+  async #openResolver(): Promise<Resolver> {
     const binder = this.#options.owner.spawn([process.execPath, BIND_RESOLVER], {
       network: this.#namespace,
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -297,141 +236,66 @@ export class EgressNetwork implements Inspection {
         Promise.reject(new Error(`the resolver's socket could not be made: ${said}`)),
       ),
     ])) as [unknown, Socket];
-    this.#resolver = new Resolver({
+    return new Resolver({
       socket,
-      client: (address) => this.#live.get(address),
+      client: (address) => this.#clients.get(address),
       hostAddresses: this.#hostAddresses,
       never: this.#options.never ?? [],
       servers: this.#options.servers,
     });
   }
 
-  /** Changes of the firewall, one after the other. */
-  #change(rules: string): Promise<void> {
-    const change = this.#lastChange.then(async () => {
-      if (this.#closed) throw new Error('the egress namespace is closed');
-      await this.#options.owner.run(['nft', '-f', '-'], { network: this.#namespace, input: rules });
-    });
-    this.#lastChange = change.catch(() => undefined);
-    return change;
-  }
-
-  #fill(): Promise<void> {
-    this.#filling ??= this.#prepareLinks().finally(() => {
-      this.#filling = undefined;
-    });
-    return this.#filling;
+  async #fill(): Promise<void> {
+    try {
+      await this.#protectNewAddresses();
+      await this.#links.fill();
+    } catch (error) {
+      if (!this.#firewall.closed) log.error({ error }, 'network: none could be prepared');
+    }
   }
 
   /** An address that the host was given meanwhile is protected as the others are. */
   async #protectNewAddresses(): Promise<void> {
     const fresh = hostAddresses().filter((address) => !this.#hostAddresses.includes(address));
     if (fresh.length === 0) return;
-    await this.#change(protectRules(fresh));
+    await this.#firewall.change(protectRules(fresh));
     this.#hostAddresses.push(...fresh);
   }
 
-  async #prepareLinks(): Promise<void> {
-    await this.#protectNewAddresses();
-    while (!this.#closed && this.#ready.length < this.#options.ready) {
-      this.#ready.push(await this.#prepareLink());
-    }
-  }
-
-  async #prepareLink(): Promise<Link> {
-    const { owner } = this.#options;
-    while (this.#taken.has(this.#nextLink)) this.#nextLink = (this.#nextLink + 1) % LINKS;
-    const index = this.#nextLink;
-    this.#nextLink = (index + 1) % LINKS;
-    const address = formatAddress(FIRST_ADDRESS + 2 * index);
-    const gateway = formatAddress(FIRST_ADDRESS + 2 * index + 1);
-    const outside = interfaceName(index);
-    const namespace = await owner.makeNetwork();
-    try {
-      await owner.run(['sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1'], { network: namespace });
-      await owner.run(['ip', '-batch', '-'], {
-        network: this.#namespace,
-        stdio: ['pipe', 'pipe', 'pipe', namespace],
-        input: `link add ${outside} type veth peer name eth0 netns /proc/self/fd/3
-addr add ${gateway}/31 dev ${outside}
-link set ${outside} up
-`,
-      });
-      await owner.run(['ip', '-batch', '-'], {
-        network: namespace,
-        input: `link set lo up
-addr add ${address}/31 dev eth0
-link set eth0 up
-route add default via ${gateway}
-`,
-      });
-    } catch (error) {
-      closeSync(namespace);
-      throw error;
-    }
-    this.#taken.add(index);
-    return { index, address, namespace };
-  }
-
-  #client(fn: number, rules: readonly EgressRule[], deniedNames: Map<string, number>): Client {
-    const openUntil = new Map<string, number>();
-    return {
-      rules,
-      open: async (rule, addresses, seconds) => {
-        const now = performance.now();
-        const set = nameSet(fn, rule);
-        const missing = addresses.filter(
-          (address) => (openUntil.get(`${set} ${address}`) ?? 0) < now + RENEW_BEFORE_MS,
-        );
-        if (missing.length === 0) return;
-        await this.#change(resolvedRules(set, missing, seconds));
-        for (const address of missing) openUntil.set(`${set} ${address}`, now + seconds * 1000);
-      },
+  #connect(link: Link, fn: KnownFunction): SandboxNetwork {
+    const deniedNames = new Map<string, number>();
+    this.#clients.set(link.address, {
+      rules: fn.rules,
+      open: (rule, addresses, seconds) => this.#firewall.open(nameSet(fn.number, rule), addresses, seconds),
       denied: (name, address) => {
         const what = address === undefined ? `dns ${name}` : `dns ${name} -> ${address}`;
         const count = deniedNames.get(what);
         if (count !== undefined || deniedNames.size < MAX_DENIED_NAMES)
           deniedNames.set(what, (count ?? 0) + 1);
       },
-    };
-  }
-
-  #sandboxNetwork(link: Link, deniedNames: Map<string, number>): SandboxNetwork {
-    const { index, address, namespace } = link;
-    let seenRefusals = this.#countRefusals();
-    let seen = new Map<string, number>();
-    let open = true;
+    });
+    const readRefusals = this.#firewall.refusalsOf(link.index);
+    let seen = this.#countRefusals();
+    let connected = true;
     return {
-      namespace,
-      joined: () => closeSync(namespace),
+      namespace: link.namespace,
+      joined: () => closeSync(link.namespace),
       denied: async () => {
         const denied = [...deniedNames].map(([to, count]) => ({ to, count }));
         deniedNames.clear();
-        if (!open || this.#closed) return denied;
-        const refusals = this.#countRefusals();
+        if (!connected || this.#closing) return denied;
         // Of all sandboxes together, so it says for certain only that nothing was refused.
-        if (refusals === seenRefusals) return denied;
-        seenRefusals = refusals;
-        const listed = parseDenied(
-          await this.#options.owner.run(listDenied(index), { network: this.#namespace }),
-        );
-        for (const [to, packets] of listed) {
-          const count = packets - (seen.get(to) ?? 0);
-          if (count > 0) denied.push({ to, count });
-        }
-        seen = listed;
-        // Full: what comes next would not be told. What came between is lost, and refused all the same.
-        if (listed.size >= MAX_DENIED) {
-          await this.#change(forgetDenied(index));
-          seen = new Map();
-        }
-        return denied;
+        const refusals = this.#countRefusals();
+        if (refusals === seen) return denied;
+        const read = await readRefusals();
+        if (read) seen = refusals;
+        return [...denied, ...[...(read ?? [])].map(([to, count]) => ({ to, count }))];
       },
       release: () => {
-        if (!open) return;
-        open = false;
-        this.#live.delete(address);
-        this.#ended.push(link);
+        if (!connected) return;
+        connected = false;
+        this.#clients.delete(link.address);
+        this.#ended.push({ link, fn });
         void this.#tidy();
       },
     };
@@ -439,15 +303,23 @@ route add default via ${gateway}
 
   /** Takes away the rules of all that have ended so far, in one go and after what calls wait for. */
   async #tidy(): Promise<void> {
-    await this.#lastChange;
+    await this.#firewall.idle();
     const ended = this.#ended.splice(0);
-    if (ended.length === 0 || this.#closed) return;
+    if (ended.length === 0 || this.#closing) return;
+    // The pairs have gone with the sandboxes, the last processes of their namespaces.
+    const rules = ended.map(({ link }) => detachRules(link));
+    for (const { fn } of ended) {
+      if (--fn.sandboxes > 0) continue;
+      // Whoever comes from here on makes the rules anew, under another number.
+      this.#functions.delete(fn.key);
+      this.#firewall.forget(nameSets(fn.number, fn.rules));
+      rules.push(withdrawnRules(fn.number, fn.rules));
+    }
     try {
-      // The pairs have gone with the sandboxes, the last processes of their namespaces.
-      await this.#change(ended.map(detachRules).join(''));
-      for (const { index } of ended) this.#taken.delete(index);
+      await this.#firewall.change(rules.join(''));
+      for (const { link } of ended) this.#links.free(link.index);
     } catch (error) {
-      if (!this.#closed) log.warn({ error }, 'network: rules of ended sandboxes are left');
+      if (!this.#closing) log.warn({ error }, 'network: rules of ended sandboxes are left');
     }
   }
 

@@ -133,6 +133,16 @@ export function functionRules(
   ].join('\n');
 }
 
+export function nameSets(fn: number, rules: readonly EgressRule[]): string[] {
+  return rules.flatMap((rule, index) => (rule.kind === 'name' ? [nameSet(fn, index)] : []));
+}
+
+/** After the last sandbox of the function has been detached. */
+export function withdrawnRules(fn: number, rules: readonly EgressRule[]): string {
+  const sets = nameSets(fn, rules).map((set) => `delete set ${TABLE} ${set}\n`);
+  return `delete chain ${TABLE} ${functionChain(fn)}\n${sets.join('')}`;
+}
+
 export interface SandboxLink {
   /** Number of the veth pair. */
   readonly index: number;
@@ -170,11 +180,11 @@ delete set ${TABLE} ${deniedSet(index)}
 `;
 }
 
-/** Lets a function reach addresses for a while. Twice, so that one that is there already lives on as long as a new one. */
-export function resolvedRules(set: string, addresses: readonly string[], seconds: number): string {
-  const elements = addresses.map((address) => `${address} timeout ${seconds}s`).join(', ');
+/** Lets a function reach addresses, each for so many seconds. Twice, so that one that is there lives on as long as a new one. */
+export function resolvedRules(set: string, secondsOf: ReadonlyMap<string, number>): string {
+  const elements = [...secondsOf].map(([address, seconds]) => `${address} timeout ${seconds}s`).join(', ');
   return `add element ${TABLE} ${set} { ${elements} }
-delete element ${TABLE} ${set} { ${addresses.join(', ')} }
+delete element ${TABLE} ${set} { ${[...secondsOf.keys()].join(', ')} }
 add element ${TABLE} ${set} { ${elements} }
 `;
 }
