@@ -85,8 +85,8 @@ without_root() {
 prepare_host() {
   local name
   mapfile -t steps < <(privileged_steps)
-  # Only a convenience: not worth asking for a password on its own.
-  if [[ $EUID -ne 0 && "${steps[*]}" == link ]]; then steps=(); fi
+  # Only conveniences (without tun, functions have no egress): not worth asking for a password on their own.
+  if [[ $EUID -ne 0 && "${steps[*]}" =~ ^(tun ?)?(link)?$ ]]; then steps=(); fi
   [[ ${#steps[@]} -gt 0 ]] || return 0
   if [[ $EUID -ne 0 ]] && ! command -v sudo >/dev/null; then without_root; fi
   for name in "${steps[@]}"; do run_privileged "$name"; done

@@ -12,7 +12,7 @@ export async function checkEgress(): Promise<Check> {
   if (tun) {
     const cause =
       'a network namespace is joined to the host through it; functions with egress rules cannot start';
-    return miss(subject, tun.message, cause, SETUP);
+    return miss(subject, tun.message, cause, 'sudo chmod 0666 /dev/net/tun');
   }
   const attempts = [
     ['slirp4netns', ['--version']],

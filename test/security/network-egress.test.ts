@@ -66,6 +66,11 @@ export default { async fetch(request) {
     '/elsewhere': () => { const other = new Resolver({ timeout: 500, tries: 1 }); other.setServers([searchParams.get('server')]); return other.resolve4(host); },
     '/own': () => ({ resolv: readFileSync('/etc/resolv.conf', 'utf8'), routes: readFileSync('/proc/self/net/route', 'utf8'), v6: readFileSync('/proc/self/net/if_inet6', 'utf8') }),
     '/interfaces': () => networkInterfaces(),
+    '/flood': async () => {
+      const other = new Resolver({ timeout: 500, tries: 1 });
+      const results = await Promise.allSettled(Array.from({ length: 400 }, (_, index) => other.resolve4('n' + index + '.' + host)));
+      return 'answered ' + results.filter(({ status }) => status === 'fulfilled').length;
+    },
     '/scan': async () => {
       const results = await Promise.all(Array.from({ length: 300 }, (_, index) => tcp(host, 1000 + index)));
       return Object.fromEntries(Object.entries(Object.groupBy(results, (result) => result)).map(([result, all]) => [result, all.length]));
@@ -91,7 +96,8 @@ describe('network egress', () => {
 
   const start = async (egress: string[], from: Networks = networks): Promise<BenchSandbox> => {
     const manifest = Manifest.parse({ name: 'test', network: { egress } });
-    const network = await from.assign(bench.zygote, { key: `test/${egress.join()}@1`, manifest });
+    const version = { key: `test/${egress.join()}@1`, namespace: 'test', manifest };
+    const network = await from.assign(bench.zygote, version);
     const sandbox = await bench.start(code, false, { network });
     started.push(sandbox);
     return sandbox;
@@ -359,7 +365,11 @@ describe('network egress', () => {
     await settled(network);
     const manifest = Manifest.parse({ name: 'test', network: { egress: [`${PUBLIC}:${PORT}`] } });
     const { ready: before } = await network.counts();
-    const assigned = await networks.assign(bench.zygote, { key: 'test/prepared@1', manifest });
+    const assigned = await networks.assign(bench.zygote, {
+      key: 'test/prepared@1',
+      namespace: 'test',
+      manifest,
+    });
     expect(before).toBe(2);
     const sandbox = await bench.start(code, true, { network: assigned });
     started.push(sandbox);
@@ -409,6 +419,21 @@ describe('network egress', () => {
     } finally {
       await guarded.stop();
     }
+  });
+
+  test('N29 a sandbox that floods the resolver keeps no other from its names', async () => {
+    for (let index = 0; index < 400; index++)
+      world.names.set(`n${index}.flood.example`, [[`203.0.113.${index % 250}`]]);
+    world.names.set('quiet.example', [[PUBLIC]]);
+    const flooding = await start([`*.flood.example:${PORT}`]);
+    const quiet = await start([`quiet.example:${PORT}`]);
+    const flood = ask(flooding, '/flood?host=flood.example');
+    const askedAt = performance.now();
+    expect(await tcp(quiet, 'quiet.example')).toBe(`tcp ${PUBLIC}`);
+    // Far below the time after which a question is asked again.
+    expect(performance.now() - askedAt).toBeLessThan(4_000);
+    expect(await flood).toMatch(/^answered \d+$/);
+    expect(await tcp(flooding, PRIVATE)).toBe('ECONNREFUSED');
   });
 
   test('N18 control: with the firewall off, what the tests above call refused is reached', async () => {

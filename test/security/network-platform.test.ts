@@ -7,6 +7,7 @@ import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Runtime } from '#contract/manifest.ts';
 import { Platform } from '../support/platform.ts';
 
 const own = Object.values(networkInterfaces())
@@ -25,13 +26,17 @@ describe.skipIf(own === undefined)('egress of a deployed function', () => {
   let server: Server;
   let port = 0;
 
-  const deploy = async (name: string, egress: readonly string[]): Promise<string> => {
+  const deploy = async (
+    name: string,
+    egress: readonly string[],
+    runtime: Runtime = 'node26',
+  ): Promise<string> => {
     const folder = join(platform.state, 'projects', name);
     await mkdir(join(folder, 'src'), { recursive: true });
     await writeFile(join(folder, 'src/index.ts'), SOURCE);
     await writeFile(
       join(folder, 'offshoot.json'),
-      JSON.stringify({ name, access: 'public', network: { egress } }),
+      JSON.stringify({ name, runtime, access: 'public', network: { egress } }),
     );
     const { code, stdout, stderr } = await platform.cli('deploy', folder, '--json');
     return code === 0 ? 'deployed' : stdout + stderr;
@@ -46,6 +51,7 @@ describe.skipIf(own === undefined)('egress of a deployed function', () => {
     const address = server.address();
     port = typeof address === 'object' && address ? address.port : 0;
     expect(await deploy('named', [`${own}:${port}`])).toBe('deployed');
+    expect(await deploy('named-24', [`${own}:${port}`], 'node24')).toBe('deployed');
     expect(await deploy('everything', ['0.0.0.0/0:1-65535'])).toBe('deployed');
   }, 60_000);
   afterAll(async () => {
@@ -53,11 +59,14 @@ describe.skipIf(own === undefined)('egress of a deployed function', () => {
     await platform.stop();
   });
 
-  test('N20 an address of the host is reached when a rule names it, through the real network', async () => {
-    const response = await ask('named', `http://${own}:${port}/`);
-    expect(await response.text()).toBe('the host');
-    expect((await platform.record(response)).report?.denied).toBeUndefined();
-  });
+  test.each(['named', 'named-24'])(
+    'N20 an address of the host is reached when a rule names it (%s)',
+    async (name) => {
+      const response = await ask(name, `http://${own}:${port}/`);
+      expect(await response.text()).toBe('the host');
+      expect((await platform.record(response)).report?.denied).toBeUndefined();
+    },
+  );
 
   test('N21 the host, its loopback and the gateway are not reached when no rule names them', async () => {
     const gateway = new URL(platform.url).port;

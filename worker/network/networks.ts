@@ -1,6 +1,8 @@
 /** The egress namespaces of this worker: one for each launcher whose functions use the network. */
+import type { Runtime } from '#contract/manifest.ts';
 import { parseCidr, parseEgressRule, within } from '#contract/network.ts';
 import type { LoadedVersion } from '../functions.ts';
+import { log } from '../log.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 import { EgressNetwork, type EgressOptions, type Inspection, type SandboxNetwork } from './egress.ts';
 import { NetworkOwner } from './owner.ts';
@@ -13,6 +15,8 @@ export interface NetworksOptions extends Omit<EgressOptions, 'owner' | 'closed'>
 export class Networks {
   readonly #options: NetworksOptions;
   readonly #networks = new Map<Zygote, Promise<EgressNetwork>>();
+  /** Runtimes and namespaces, as `runtime/namespace`, that have functions with egress. */
+  readonly #wanted = new Set<string>();
 
   constructor(options: NetworksOptions) {
     this.#options = options;
@@ -21,7 +25,7 @@ export class Networks {
   /** The network of a new sandbox of `zygote` that will run this version; undefined when it asks for none. */
   async assign(
     zygote: Zygote,
-    version: Pick<LoadedVersion, 'key' | 'manifest'>,
+    version: Pick<LoadedVersion, 'key' | 'namespace' | 'manifest'>,
   ): Promise<SandboxNetwork | undefined> {
     const egress = version.manifest.network?.egress ?? [];
     if (egress.length === 0) return undefined;
@@ -36,8 +40,15 @@ export class Networks {
           `network.egress.${index}: "${egress[index]}" lies in ${range}, which this worker forbids`,
         );
     }
+    this.#wanted.add(`${version.manifest.runtime}/${version.namespace}`);
     const network = await this.#of(zygote);
     return network.assign(version.key, rules);
+  }
+
+  /** A zygote that takes the place of another gets its egress before a call needs it. */
+  prepare(zygote: Zygote, runtime: Runtime, namespace: string): void {
+    if (!this.#wanted.has(`${runtime}/${namespace}`) || !zygote.alive) return;
+    this.#of(zygote).catch((error: unknown) => log.error({ error }, 'network: egress could not be prepared'));
   }
 
   /** What a launcher's egress consists of now; makes it if there is none. */

@@ -30,8 +30,8 @@ export interface ResolverOptions {
   readonly servers?: readonly string[] | undefined;
 }
 
-/** Questions of all sandboxes of a launcher that may be under way. */
-const MAX_PENDING = 256;
+/** Questions of one sandbox that may be under way; more are not heard, and asked again. */
+const MAX_PENDING = 32;
 const UPSTREAM = { timeout: 2_000, tries: 2 };
 /** An address stays open for this long after it was told, or its record's life if that is longer. */
 const LEAST_OPEN_SECONDS = 300;
@@ -42,7 +42,8 @@ const MAX_OPEN_SECONDS = 86_400;
 export class Resolver {
   readonly #options: ResolverOptions;
   readonly #upstream = new Upstream(UPSTREAM);
-  #pending = 0;
+  /** Questions under way, by who asks. */
+  readonly #pending = new Map<string, number>();
   /** Answers that have left. */
   answered = 0;
 
@@ -50,10 +51,13 @@ export class Resolver {
     this.#options = options;
     if (options.servers) this.#upstream.setServers(options.servers);
     options.socket.on('message', (message, { address, port }) => {
-      if (this.#pending >= MAX_PENDING) return;
-      this.#pending++;
+      const pending = this.#pending.get(address) ?? 0;
+      if (pending >= MAX_PENDING) return;
+      this.#pending.set(address, pending + 1);
       void this.#serve(message, address, port).finally(() => {
-        this.#pending--;
+        const left = (this.#pending.get(address) ?? 1) - 1;
+        if (left > 0) this.#pending.set(address, left);
+        else this.#pending.delete(address);
       });
     });
     options.socket.on('error', (error) => log.warn({ error }, 'network: resolver socket'));

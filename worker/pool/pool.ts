@@ -204,12 +204,13 @@ export class Pool {
   #refill(shelf: PreparedShelf): void {
     if (this.#stopping || shelf.starting > 0 || [...this.#functions.values()].some((fn) => fn.starting > 0))
       return;
-    const { preparedFloor, factory, zygotes } = this.#options;
+    const { preparedFloor, factory, zygotes, networks } = this.#options;
     if (preparedWanted(preparedFloor, shelf.sandboxes.length, shelf.starting, this.#view) === 0) return;
     shelf.starting++;
     zygotes
       .get(shelf.runtime, shelf.namespace)
       .then(async (zygote) => {
+        networks.prepare(zygote, shelf.runtime, shelf.namespace);
         const sandbox = factory.start(zygote);
         await sandbox.prepared;
         return sandbox;
