@@ -117,7 +117,7 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     'trace <id>',
     'show where the time of an invocation went, and its logs',
     async () => (await import('./commands/trace.ts')).trace,
-  );
+  ).option('--isolation', 'also show all that its sandbox was isolated by');
   verb(
     'rm <name>',
     'remove a function and all its versions',

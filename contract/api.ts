@@ -3,6 +3,7 @@
  */
 import { z } from 'zod';
 import { FunctionError, InvocationRecord, LogLine } from './invocation.ts';
+import { IsolationReceipt } from './isolation.ts';
 import { Manifest } from './manifest.ts';
 import { Name } from './names.ts';
 import { Outcome } from './outcome.ts';
@@ -82,6 +83,8 @@ export type LoadFailure = z.infer<typeof LoadFailure>;
 
 export const InvocationDetail = InvocationRecord.extend({
   logs: z.array(LogLine),
+  /** What its sandbox was isolated by. */
+  isolation: IsolationReceipt.optional(),
   spans: z.array(
     z.object({
       name: z.string(),

@@ -76,6 +76,8 @@ export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTE
  */
 export const ISOLATED_PHASES = 4;
 export const ISOLATED_FACTS = 3;
+/** Then the inode number of each of its Linux namespaces, in the order of LINUX_NAMESPACES (isolation.ts). */
+export const ISOLATED_NAMESPACES = 7;
 
 /** What a sandbox is told after it has been isolated, before it loads the function. */
 export interface SandboxInit {

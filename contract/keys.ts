@@ -6,6 +6,10 @@
 /** Seconds that the record and the logs of an invocation are kept. */
 export const RECORD_TTL_S = 7 * 24 * 3600;
 
+/** Seconds between two writes of a live sandbox's isolation receipt, and that it is kept after the last: longer than a record. */
+export const RECEIPT_REFRESH_S = 24 * 3600;
+export const RECEIPT_TTL_S = RECORD_TTL_S + 2 * RECEIPT_REFRESH_S;
+
 /** Entries kept in the log stream of a function, which `offshoot logs -f` follows. Trimmed approximately. */
 export const LOG_STREAM_LENGTH = 2_000;
 
@@ -38,6 +42,8 @@ export const keys = {
 
   /** String with expiry (RECORD_TTL_S): JSON of InvocationRecord. */
   invocation: (id: string) => `offshoot:invocation:${id}`,
+  /** String with expiry (RECEIPT_TTL_S): JSON of the IsolationReceipt of a sandbox. */
+  isolation: (workerId: string, sandboxId: string) => `offshoot:isolation:${workerId}:${sandboxId}`,
   /** List with expiry (RECORD_TTL_S): JSON of LogLine. */
   logs: (id: string) => `offshoot:logs:${id}`,
   /** Stream: fields `i` (invocation id) and `l` (JSON of LogLine[]), of the recent past of a function. */

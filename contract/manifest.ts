@@ -3,6 +3,7 @@
  * descriptions are what an editor shows, through the JSON Schema that generate-schema.ts makes.
  */
 import { z } from 'zod';
+import { IsolationRequirement } from './isolation.ts';
 import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
 
@@ -94,6 +95,15 @@ export const Manifest = z.strictObject({
     .max(1_000)
     .default(1)
     .describe('Invocations that one sandbox may run at the same time.'),
+  isolation: z
+    .strictObject({
+      require: z
+        .array(IsolationRequirement)
+        .default([])
+        .describe('What a host must give, or else the function does not run on it.'),
+    })
+    .default({ require: [] })
+    .describe('What the function asks of its isolation.'),
   env: z
     .record(EnvName, z.string())
     .default({})

@@ -10,6 +10,7 @@ export const Outcome = z.enum([
   'bad_response',
   'load_error',
   'load_timeout',
+  'isolation_unmet',
   'timeout',
   'cpu_limit',
   'out_of_memory',
@@ -80,6 +81,14 @@ export const OUTCOMES = {
     sandboxEnds: true,
     meaning: 'the function took too long to load',
     next: 'do less at the top level of the module, or raise "initTimeout" in offshoot.json',
+  },
+  isolation_unmet: {
+    status: 501,
+    fault: 'user',
+    neverStarted: true,
+    sandboxEnds: true,
+    meaning: 'the host does not give the isolation that the function requires',
+    next: 'run it on a host that does, or take what is missing out of "isolation.require" in offshoot.json',
   },
   timeout: {
     status: 504,

@@ -12,6 +12,7 @@ import { log } from './log.ts';
 import type { Lease } from './pool/function-pool.ts';
 import type { Pool } from './pool/pool.ts';
 import { LoadFailedError } from './pool/start-function.ts';
+import type { Receipts } from './receipts.ts';
 import { readError, Run } from './run.ts';
 import { describeExit } from './sandbox/sandbox.ts';
 import type { Redis } from 'ioredis';
@@ -21,6 +22,7 @@ export interface ExecuteDeps {
   readonly functions: Functions;
   readonly pool: Pool;
   readonly cpuClock: CpuClock;
+  readonly receipts: Receipts;
   /** Connection of the replies; logs go the same way, ahead of them. */
   readonly redis: Redis;
   /** Pushes a frame to the gateway that waits. */
@@ -108,6 +110,7 @@ export class Execution {
     this.#lease = lease;
     this.#acquiredAt = performance.now();
     for (const text of lease.member.loadOutput.splice(0)) this.#log.add(text);
+    if (lease.kind !== 'idle') this.#deps.receipts.store(lease.sandbox, version);
     return lease;
   }
 

@@ -15,6 +15,7 @@ import { Heartbeat } from './heartbeat.ts';
 import { log } from './log.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
+import { Receipts } from './receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
 import { Zygotes } from './zygotes.ts';
@@ -39,10 +40,12 @@ export function createWorker(env: Env): Worker {
   const replies = connect('lane');
   const cgroups = detectCgroups();
   const codeDirectory = join(env.OFFSHOOT_STATE, 'code');
+  const ranges = ownRanges();
+  const receipts = new Receipts({ redis: commands, workerId: id, cgroups, uid: ranges.uid });
   const zygotes = new Zygotes({
     imagesDirectory: join(env.OFFSHOOT_STATE, 'images'),
     codeDirectory,
-    ...ownRanges(),
+    ...ranges,
     rotation: {
       forks: env.OFFSHOOT_ZYGOTE_FORKS,
       ageMs: env.OFFSHOOT_ZYGOTE_MINUTES * MINUTE_MS,
@@ -63,6 +66,7 @@ export function createWorker(env: Env): Worker {
     }),
     zygotes,
     networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS, never: env.OFFSHOOT_EGRESS_NEVER }),
+    receipts,
     code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
   });
   const consumer = new Consumer({
@@ -71,6 +75,7 @@ export function createWorker(env: Env): Worker {
     functions: new Functions(commands),
     pool,
     cpuClock: new CpuClock(),
+    receipts,
     redis: replies,
     writer: new LaneWriter(replies),
     lanes: connect('blocking'),
@@ -90,6 +95,7 @@ export function createWorker(env: Env): Worker {
     id,
     async start() {
       cgroups.sweep();
+      receipts.start();
       await consumer.start();
       await heartbeat.start();
       log.info(
@@ -104,6 +110,7 @@ export function createWorker(env: Env): Worker {
       await consumer.drain(DRAIN_GRACE_MS);
       await heartbeat.stop();
       await pool.stop();
+      receipts.stop();
       for (const redis of [commands, replies]) redis.disconnect();
     },
   };

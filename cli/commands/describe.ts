@@ -48,6 +48,7 @@ export async function describe(context: Context, [wanted = '']: string[]): Promi
 function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
   const { manifest } = detail.active;
   const env = Object.keys(manifest.env);
+  const required = manifest.isolation.require;
   return [
     ['url', functionUrl(detail, gatewayUrl)],
     ['access', manifest.access],
@@ -62,6 +63,7 @@ function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
     ['limits', `${manifest.pids} processes and threads, ${manifest.openFiles} open files`],
     ['/tmp', `${manifest.tmpSize} MB, ${manifest.tmpFiles} files`],
     ['output', `${manifest.responseSize} MB in a response, ${manifest.logSize} KB of logs`],
+    ...(required.length > 0 ? [['requires', required.join(', ')] satisfies [string, string]] : []),
     ['concurrency', `${manifest.concurrency} in a sandbox`],
     ['env', env.length > 0 ? env.join(', ') : 'none'],
     ['created', clock(detail.createdAt)],

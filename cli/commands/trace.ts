@@ -5,9 +5,14 @@ import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
 import { formatLog } from '../log-lines.ts';
 import { bytes, clock, defuse, defuseLines, milliseconds } from '../text.ts';
+import { isolationFacts, isolationText } from '../isolation-text.ts';
 import { waterfall } from '../waterfall.ts';
 
-export async function trace(context: Context, [id = '']: string[]): Promise<void> {
+interface TraceOptions {
+  readonly isolation?: boolean;
+}
+
+export async function trace(context: Context, [id = '']: string[], options: TraceOptions): Promise<void> {
   const { terminal } = context;
   const detail = await connect(context).invocation(id);
   terminal.document(detail);
@@ -26,6 +31,12 @@ export async function trace(context: Context, [id = '']: string[]): Promise<void
   }
   terminal.print();
   for (const [label, value] of facts(detail)) terminal.print(`  ${label.padEnd(9)} ${value}`);
+  if (options.isolation === true) {
+    terminal.print();
+    for (const [label, value] of isolationFacts(detail.isolation)) {
+      terminal.print(`  ${label.padEnd(12)} ${value}`);
+    }
+  }
   if (!good) {
     terminal.print();
     terminal.print(`  ${terminal.style('red', detail.outcome)}: ${meaning}`);
@@ -87,6 +98,7 @@ function facts(detail: InvocationDetail): [string, string][] {
   if (report?.exitCause !== undefined) rows.push(['ended by', defuse(report.exitCause)]);
   for (const { to, count } of report?.denied ?? []) rows.push(['denied', `${defuse(to)}, ${count} time(s)`]);
   if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
+  if (detail.isolation) rows.push(['isolation', isolationText(detail.isolation)]);
   if (report && report.logBytesDropped > 0) {
     rows.push(['logs', `${bytes(report.logBytes)} kept, ${bytes(report.logBytesDropped)} dropped`]);
   }

@@ -52,7 +52,10 @@ export const get = endpoint(
     if (!record || (namespace !== EVERY_NAMESPACE && namespace !== record.namespace)) {
       throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
     }
-    const logs = await deps.invocations.logs(id);
+    const [logs, isolation] = await Promise.all([
+      deps.invocations.logs(id),
+      deps.invocations.isolation(record),
+    ]);
     const spans = spansOf(record).map(({ parentSpanId, ...span }) => {
       return {
         ...span,
@@ -60,7 +63,7 @@ export const get = endpoint(
         ...(parentSpanId !== undefined && { parentSpanId }),
       };
     });
-    return context.json({ ...record, logs, spans }, 200);
+    return context.json({ ...record, logs, spans, ...(isolation && { isolation }) }, 200);
   },
 );
 

@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis';
 import type { FunctionLogLine, WorkerStatus } from '#contract/api.ts';
 import type { InvocationRecord, LogLine } from '#contract/invocation.ts';
+import type { IsolationReceipt } from '#contract/isolation.ts';
 import { keys } from '#contract/keys.ts';
 
 /** Log lines of a function, with the place in the stream at which to go on. */
@@ -24,6 +25,13 @@ export class InvocationStore {
     const stored = await this.#redis.get(keys.invocation(id));
     // Written by a gateway with the type of the contract; checking each of a thousand again would be slow and find nothing.
     return stored === null ? undefined : (JSON.parse(stored) as InvocationRecord);
+  }
+
+  /** What the sandbox of an invocation was isolated by; undefined when none ran it. */
+  async isolation({ report }: InvocationRecord): Promise<IsolationReceipt | undefined> {
+    if (report?.sandbox === undefined) return undefined;
+    const stored = await this.#redis.get(keys.isolation(report.worker, report.sandbox));
+    return stored === null ? undefined : (JSON.parse(stored) as IsolationReceipt);
   }
 
   /** Newest first. Records that have expired are left out. */

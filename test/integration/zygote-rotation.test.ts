@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { detectCgroups } from '../../worker/cgroup/detect.ts';
@@ -9,6 +10,7 @@ import { CodeStore } from '../../worker/code-store.ts';
 import { Networks } from '../../worker/network/networks.ts';
 import { Pool } from '../../worker/pool/pool.ts';
 import { SandboxFactory } from '../../worker/pool/sandbox-factory.ts';
+import { Receipts } from '../../worker/receipts.ts';
 import { ownRanges } from '../../worker/sandbox/subids.ts';
 import type { Zygote } from '../../worker/sandbox/zygote.ts';
 import type { WearLimits } from '../../worker/zygote-wear.ts';
@@ -37,7 +39,8 @@ const CRASH = /^SIG(ABRT|SEGV|ILL|TRAP)$/;
 
 let codeDirectory: string;
 let zygotes: Zygotes;
-const factory = new SandboxFactory({ cgroups: detectCgroups(), maxPids: 128, maxTmpMb: 64 });
+const cgroups = detectCgroups();
+const factory = new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64 });
 
 beforeEach(async () => {
   codeDirectory = await mkdtemp(join(tmpdir(), 'offshoot-rotation-'));
@@ -135,6 +138,9 @@ describe('a zygote is replaced', () => {
 
   test('and the pool gives up what it has prepared with it', async () => {
     const first = await open({ ageMs: 800 });
+    // Never connected: nothing is called here.
+    const redis = new Redis({ lazyConnect: true });
+    const receipts = new Receipts({ redis, workerId: 'test', cgroups, uid: ownRanges().uid });
     const pool = new Pool({
       ceiling: 10,
       preparedFloor: 2,
@@ -142,6 +148,7 @@ describe('a zygote is replaced', () => {
       memoryReserveMb: 0,
       factory,
       zygotes,
+      receipts,
       code: new CodeStore(codeDirectory, new DirectoryArtifactStore(codeDirectory)),
       networks: new Networks({ ready: 1 }),
     });

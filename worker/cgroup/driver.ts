@@ -16,6 +16,8 @@ export interface Cgroup {
   closeJoinFds(): void;
   /** Limits may change while the sandbox lives: a prepared one learns its function late. */
   setLimits(limits: CgroupLimits): void;
+  /** Those that the kernel has taken last. */
+  readonly limits: CgroupLimits;
   /** Processor time of all its processes so far, in milliseconds. */
   cpuMs(): number;
   /** Highest memory so far, in bytes. */
@@ -34,6 +36,8 @@ export interface Cgroup {
 
 export interface CgroupDriver {
   readonly version: 1 | 2;
+  /** Swap is counted or forbidden beside memory. */
+  readonly limitsSwap: boolean;
   create(name: string, limits: CgroupLimits): Cgroup;
   /** Removes what an earlier worker of this id left behind. */
   sweep(): void;

@@ -21,12 +21,15 @@ type Controller = (typeof CONTROLLERS)[number];
  * host's memory by way of its own loopback, and use up what all of the host's TCP has together.
  */
 const SOCKET_SHARE = 1 / 8;
+/** Of memory and swap together. */
+const SWAP_LIMIT = 'memory.memsw.limit_in_bytes';
 
 /** Nanoseconds in `cpuacct.usage`. */
 const NS_PER_MS = 1e6;
 
 export class CgroupV1Driver implements CgroupDriver {
   readonly version = 1;
+  readonly limitsSwap: boolean;
   readonly #parents: Record<Controller, string>;
 
   /** `root` is where the hierarchies are mounted; `path` the directory that was handed over in each of them. */
@@ -38,6 +41,7 @@ export class CgroupV1Driver implements CgroupDriver {
       memory: parent('memory'),
       pids: parent('pids'),
     };
+    this.limitsSwap = existsSync(`${this.#parents.memory}/${SWAP_LIMIT}`);
   }
 
   create(name: string, limits: CgroupLimits): Cgroup {
@@ -60,7 +64,7 @@ class CgroupV1 implements Cgroup {
   readonly #cpuFd: number;
   readonly #memoryFd: number;
   readonly #pidsFd: number;
-  #memoryLimit = 0;
+  limits: CgroupLimits = { memoryBytes: 0, cpu: 0, pids: 0 };
 
   constructor(directories: Record<Controller, string>, limits: CgroupLimits) {
     this.#directories = directories;
@@ -82,19 +86,19 @@ class CgroupV1 implements Cgroup {
 
   setLimits({ memoryBytes, cpu, pids }: CgroupLimits): void {
     const { memory } = this.#directories;
-    const swap = 'memory.memsw.limit_in_bytes';
-    const hasSwap = existsSync(`${memory}/${swap}`);
+    const hasSwap = existsSync(`${memory}/${SWAP_LIMIT}`);
     // The limit with swap may never be below the one without, so it grows first and shrinks last.
-    const grows = memoryBytes > this.#memoryLimit;
-    if (hasSwap && grows && this.#memoryLimit > 0) writeControl(memory, swap, memoryBytes);
+    const known = this.limits.memoryBytes > 0;
+    const grows = memoryBytes > this.limits.memoryBytes;
+    if (hasSwap && grows && known) writeControl(memory, SWAP_LIMIT, memoryBytes);
     writeControl(memory, 'memory.limit_in_bytes', memoryBytes);
-    if (hasSwap && !(grows && this.#memoryLimit > 0)) writeControl(memory, swap, memoryBytes);
-    this.#memoryLimit = memoryBytes;
+    if (hasSwap && !(grows && known)) writeControl(memory, SWAP_LIMIT, memoryBytes);
     const sockets = 'memory.kmem.tcp.limit_in_bytes';
     if (existsSync(`${memory}/${sockets}`))
       writeControl(memory, sockets, Math.round(memoryBytes * SOCKET_SHARE));
     writeControl(this.#directories.cpu, 'cpu.cfs_quota_us', Math.round(cpu * CPU_PERIOD_US));
     writeControl(this.#directories.pids, 'pids.max', pids);
+    this.limits = { memoryBytes, cpu, pids };
   }
 
   cpuMs(): number {

@@ -17,6 +17,7 @@ const US_PER_MS = 1e3;
 
 export class CgroupV2Driver implements CgroupDriver {
   readonly version = 2;
+  readonly limitsSwap: boolean;
   readonly #parent: string;
 
   /**
@@ -29,6 +30,8 @@ export class CgroupV2Driver implements CgroupDriver {
     const controllers = '+cpu +memory +pids';
     writeControl(delegated, 'cgroup.subtree_control', controllers);
     writeControl(this.#parent, 'cgroup.subtree_control', controllers);
+    // A kernel without swap has no /proc/swaps, and nothing to limit.
+    this.limitsSwap = existsSync(`${this.#parent}/memory.swap.max`) || !existsSync('/proc/swaps');
   }
 
   create(name: string, limits: CgroupLimits): Cgroup {
@@ -44,6 +47,7 @@ export class CgroupV2Driver implements CgroupDriver {
 
 class CgroupV2 implements Cgroup {
   readonly joinFds: number[];
+  limits: CgroupLimits = { memoryBytes: 0, cpu: 0, pids: 0 };
   readonly #directory: string;
   readonly #cpuFd: number;
   readonly #memoryFd: number;
@@ -71,6 +75,7 @@ class CgroupV2 implements Cgroup {
     writeControl(this.#directory, 'memory.max', memoryBytes);
     writeControl(this.#directory, 'cpu.max', `${Math.round(cpu * CPU_PERIOD_US)} ${CPU_PERIOD_US}`);
     writeControl(this.#directory, 'pids.max', pids);
+    this.limits = { memoryBytes, cpu, pids };
   }
 
   cpuMs(): number {

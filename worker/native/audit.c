@@ -91,3 +91,21 @@ int sandbox_audit(const struct sandbox_order *order, int landlock_abi, struct fa
   if (getuid() != 1000 || getgid() != 1000) return fail(failure, "audit: runs as %u:%u", getuid(), getgid());
   return 0;
 }
+
+int sandbox_namespaces(uint32_t *numbers, int count, struct failure *failure) {
+  static const char *const names[] = {"user", "pid", "mnt", "net", "ipc", "uts", "cgroup"};
+  errno = 0;
+  if (count != (int)(sizeof names / sizeof *names)) return fail(failure, "%d namespaces asked for", count);
+  for (int i = 0; i < count; i++) {
+    char path[32], target[48];
+    snprintf(path, sizeof path, "/proc/self/ns/%s", names[i]);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length < 0) return fail(failure, "read %s", path);
+    target[length] = '\0';
+    // "net:[4026532008]", namespaces(7)
+    const char *number = strchr(target, '[');
+    if (!number) return fail(failure, "read %s: %s", path, target);
+    numbers[i] = (uint32_t)strtoul(number + 1, NULL, 10);
+  }
+  return 0;
+}

@@ -409,20 +409,24 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   int landlock_abi = landlock_restrict(failure);
   if (landlock_abi < 0) return -1;
   if (WITH_AUDIT && sandbox_audit(order, landlock_abi, failure) < 0) return -1;
+  // For the receipt; with the audit, because later nobody but itself may read them.
+  uint32_t namespaces[ISOLATED_NAMESPACES];
+  if (sandbox_namespaces(namespaces, ISOLATED_NAMESPACES, failure) < 0) return -1;
   // After the audit, which reads /proc/self: from now on no other process of the sandbox can read this one's
   // memory.
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
   uint64_t locked = now_us();
   // Last, because the filter refuses what the lines above do.
   if (WITH_SECCOMP && install_filter(order, failure) < 0) return -1;
-  const uint32_t report[] = {(uint32_t)(rooted - start),
-                             (uint32_t)(identified - rooted),
-                             (uint32_t)(locked - identified),
-                             (uint32_t)(now_us() - locked),
-                             (uint32_t)landlock_abi,
-                             keyring,
-                             branch_speculation};
-  _Static_assert(sizeof report == 4 * (ISOLATED_PHASES + ISOLATED_FACTS),
-                 "the layout of contract/channel.ts");
+  uint32_t report[ISOLATED_PHASES + ISOLATED_FACTS + ISOLATED_NAMESPACES] = {
+      (uint32_t)(rooted - start),
+      (uint32_t)(identified - rooted),
+      (uint32_t)(locked - identified),
+      (uint32_t)(now_us() - locked),
+      (uint32_t)landlock_abi,
+      keyring,
+      branch_speculation,
+  };
+  memcpy(report + ISOLATED_PHASES + ISOLATED_FACTS, namespaces, sizeof namespaces);
   return sandbox_send(order->channel, CHANNEL_ISOLATED, report, sizeof report, failure);
 }

@@ -55,6 +55,9 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
                     const char *code, const char *hostname, const struct sandbox_limits *limits,
                     int (*loop_fork)(void *), void *loop, struct failure *failure);
 
+// Fills in the inode numbers of its own namespaces, in the order of contract/isolation.ts. audit.c
+int sandbox_namespaces(uint32_t *numbers, int count, struct failure *failure);
+
 // Writes a channel frame, see contract/channel.ts.
 int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure);
 

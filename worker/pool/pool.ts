@@ -7,6 +7,7 @@ import type { CodeStore } from '../code-store.ts';
 import type { LoadedVersion } from '../functions.ts';
 import { log } from '../log.ts';
 import type { Networks } from '../network/networks.ts';
+import type { Receipts } from '../receipts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { Zygotes } from '../zygotes.ts';
 import { FunctionPool, type Lease, type Member } from './function-pool.ts';
@@ -31,6 +32,7 @@ export interface PoolOptions {
   readonly zygotes: Zygotes;
   readonly code: CodeStore;
   readonly networks: Networks;
+  readonly receipts: Receipts;
 }
 
 interface PreparedShelf {

@@ -1,6 +1,7 @@
 /** From nothing, or from a prepared sandbox, to one that has its function loaded. */
 import { ChannelKind } from '#contract/channel.ts';
 import { DEFAULT_LOG_BYTES } from '#contract/limits.ts';
+import { unmetRequirements } from '#contract/isolation.ts';
 import type { AcquireKind } from '#contract/invocation.ts';
 import type { CodeStore } from '../code-store.ts';
 import { blamePids, whyEnded, type ExitOutcome } from '../exit-cause.ts';
@@ -8,9 +9,10 @@ import type { LoadedVersion } from '../functions.ts';
 import { readLogFrame, type LogText } from '../invocation-log.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { Networks } from '../network/networks.ts';
-import { type FileLimits, type Sandbox, SandboxStartError } from '../sandbox/sandbox.ts';
+import { type FileLimits, type IsolationFacts, type Sandbox, SandboxStartError } from '../sandbox/sandbox.ts';
 import type { Exit } from '../sandbox/zygote.ts';
 import { refusedLine } from '../run.ts';
+import type { Receipts } from '../receipts.ts';
 import type { Zygotes } from '../zygotes.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
 
@@ -28,7 +30,7 @@ export interface Started {
 /** The sandbox is gone; why is in these facts. */
 export class LoadFailedError extends Error {
   override readonly name = 'LoadFailedError';
-  readonly reason: 'load_error' | 'load_timeout' | 'pids_limit' | ExitOutcome;
+  readonly reason: 'load_error' | 'load_timeout' | 'isolation_unmet' | 'pids_limit' | ExitOutcome;
   readonly exit: Exit | undefined;
   /** JSON of the error that the module threw, unchecked. */
   readonly thrown: Buffer | undefined;
@@ -52,6 +54,7 @@ interface Parts {
   readonly zygotes: Zygotes;
   readonly factory: SandboxFactory;
   readonly networks: Networks;
+  readonly receipts: Receipts;
 }
 
 /** Throws LoadFailedError, after the processes of the failed sandbox are gone. */
@@ -109,7 +112,8 @@ export async function startFunction(
     timeout: manifest.timeout,
     concurrency: manifest.concurrency,
   };
-  const { isolated, ready } = sandbox.specialise(directory, name, init, limits, network);
+  const approve = approval(version, sandbox, parts);
+  const { isolated, ready } = sandbox.specialise(directory, name, init, limits, network, approve);
   let timedOut = false;
   const clock = setTimeout(() => {
     timedOut = true;
@@ -123,6 +127,7 @@ export async function startFunction(
   } catch (error) {
     sandbox.kill();
     const exit = await sandbox.ended;
+    if (error instanceof LoadFailedError) throw error;
     const { oomKills, pidsRefused } = sandbox.usage();
     const thrown = error instanceof SandboxStartError ? error.payload : undefined;
     const message = error instanceof Error ? error.message : String(error);
@@ -150,6 +155,21 @@ async function networkOf(
     await sandbox.ended;
     throw error;
   }
+}
+
+/** Only a function that requires something of its isolation waits for somebody to look. */
+function approval(
+  version: LoadedVersion,
+  sandbox: Sandbox,
+  { receipts }: Parts,
+): ((facts: IsolationFacts) => void) | undefined {
+  const { require } = version.manifest.isolation;
+  if (require.length === 0) return undefined;
+  return (facts) => {
+    const unmet = unmetRequirements(require, receipts.make(sandbox, facts, version));
+    if (unmet.length === 0) return;
+    throw new LoadFailedError('isolation_unmet', `this host does not give: ${unmet.join(', ')}`);
+  };
 }
 
 const SETUP_FAILED_STATUS = 70;

@@ -21,6 +21,7 @@ import {
   type InvokeContext,
   type SandboxInit,
 } from '#contract/channel.ts';
+import { LINUX_NAMESPACES, type LinuxNamespace } from '#contract/isolation.ts';
 import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
@@ -100,6 +101,8 @@ export interface IsolationFacts {
   readonly branchSpeculation: 'disabled' | 'as the host';
   /** Digest of the instructions of its system call filter. */
   readonly seccompFilter: string;
+  /** Inode numbers of its Linux namespaces. */
+  readonly namespaces: Readonly<Record<LinuxNamespace, number>>;
 }
 
 export class Sandbox {
@@ -201,13 +204,17 @@ export class Sandbox {
     return this.#zygote;
   }
 
-  /** Makes the prepared sandbox that of a function. Settles when it is isolated; `ready` when the function is loaded. */
+  /**
+   * Makes the prepared sandbox that of a function. Settles when it is isolated; `ready` when the function is loaded.
+   * `approve`: looks at what it is isolated by before it is told what to load; what it throws, `isolated` rejects with.
+   */
   specialise(
     code: string,
     hostname: string,
     init: SandboxInit,
     limits = DEFAULT_FILE_LIMITS,
     network?: SandboxNetwork,
+    approve?: (facts: IsolationFacts) => void,
   ): { isolated: Promise<number[]>; ready: Promise<void> } {
     const fixed = Buffer.alloc(SPECIALISE_BYTES);
     fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
@@ -216,16 +223,22 @@ export class Sandbox {
     for (const [index, value] of wanted.entries()) {
       fixed.writeUInt32LE(value, SPECIALISE_BYTES - 4 * (SPECIALISE_LIMITS - index));
     }
+    const told = encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init)));
     const isolated = this.#expect(ChannelKind.ISOLATED).then((payload) => {
       const numbers = readPhases(payload);
       this.isolation = readFacts(numbers.slice(ISOLATED_PHASES));
+      if (approve) {
+        approve(this.isolation);
+        this.#channel.write(told);
+      }
       return numbers.slice(0, ISOLATED_PHASES);
     });
     const ready = this.#expect(ChannelKind.READY).then(() => undefined);
     isolated.catch(() => undefined);
     ready.catch(() => undefined);
     const order = encodeChannelFrame(ChannelKind.SPECIALISE, 0, fixed);
-    const told = encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init)));
+    // Where somebody has to look first, it is told what to load only then.
+    const atOnce = approve ? [] : [told];
     if (network) {
       this.network = network;
       void this.ended.then(() => network.release());
@@ -235,10 +248,10 @@ export class Sandbox {
       } finally {
         network.joined();
       }
-      this.#channel.write(told);
+      for (const frame of atOnce) this.#channel.write(frame);
     } else {
       // In one write: the second part waits in the socket until JavaScript runs.
-      this.#channel.write(Buffer.concat([order, told]));
+      this.#channel.write(Buffer.concat([order, ...atOnce]));
     }
     return { isolated, ready };
   }
@@ -467,12 +480,15 @@ function readFacts([
   landlockAbi = 0,
   sessionKeyring = 0,
   speculation = 0,
+  ...namespaces
 ]: readonly number[]): IsolationFacts {
+  const named = LINUX_NAMESPACES.map((name, index) => [name, namespaces[index] ?? 0]);
   return {
     landlockAbi,
     sessionKeyring,
     branchSpeculation: speculation & SPECULATION_DISABLED ? 'disabled' : 'as the host',
     seccompFilter: SECCOMP_FILTER.sha256,
+    namespaces: Object.fromEntries(named) as Record<LinuxNamespace, number>,
   };
 }
 

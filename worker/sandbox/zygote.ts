@@ -2,9 +2,10 @@
  * One launcher and the zygote in it, as the worker sees them: a child process and a control socket (contract/control.ts).
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, readFileSync, realpathSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants } from 'node:os';
+import { z } from 'zod';
 import { CONTROL_BYTES, CONTROL_VERSION, ControlKind, FIRST_SANDBOX_UID } from '#contract/control.ts';
 import { log } from '../log.ts';
 import { LAUNCHER, native } from './native.ts';
@@ -63,6 +64,8 @@ export class Zygote {
   readonly ready: Promise<void>;
   /** Settles when the launcher has ended. */
   readonly ended: Promise<void>;
+  /** What its image is made of, by the image's own word; empty where it has none. */
+  readonly imageDigest: string;
   readonly #process: ChildProcess;
   readonly #control: Socket;
   readonly #controlFd: number;
@@ -75,10 +78,12 @@ export class Zygote {
 
   constructor(options: ZygoteOptions) {
     this.#onExit = options.onExit ?? (() => undefined);
+    const image = resolveImage(options.image);
+    this.imageDigest = image.digest;
     mkdirSync(options.store, { recursive: true });
     const [own, theirs] = native.socketpair();
     const ids = [options.uid, options.gid].flatMap((range) => [String(range.base), String(range.count)]);
-    this.#process = spawn(LAUNCHER, [options.image, options.store, ...ids, '--', ...RUNTIME], {
+    this.#process = spawn(LAUNCHER, [image.root, options.store, ...ids, '--', ...RUNTIME], {
       stdio: ['ignore', 'pipe', 'pipe', theirs],
       env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
     });
@@ -192,6 +197,20 @@ export class Zygote {
     for (const slot of this.#sandboxes.keys()) {
       this.#exited(slot, { code: undefined, signal: 'SIGKILL', zygoteLost: true });
     }
+  }
+}
+
+const ImageFacts = z.object({ digest: z.string() });
+
+/** Where the image's name leads to now: it may lead elsewhere a moment later. The launcher complains when it is not there. */
+function resolveImage(name: string): { root: string; digest: string } {
+  try {
+    const root = realpathSync(name);
+    const facts: unknown = JSON.parse(readFileSync(`${root}/opt/offshoot/image.json`, 'utf8'));
+    return { root, digest: ImageFacts.parse(facts).digest };
+  } catch (error) {
+    log.warn({ error, name }, 'the image does not say what it is made of');
+    return { root: name, digest: '' };
   }
 }
 

@@ -1,7 +1,15 @@
 /** Not an example: a fixture that misbehaves in every way that the platform must survive, chosen by the path. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 
@@ -14,6 +22,8 @@ interface Call {
 
 /** Kept from one invocation to the next of the same sandbox. */
 let calls = 0;
+
+if (process.env['PRINT_AT_LOAD']) console.log('the module is being loaded');
 
 /** How often `step` works, and the code of the error that ends it. */
 function fillUntilError(step: (index: number) => unknown): [number, string | undefined] {
@@ -169,6 +179,17 @@ const faults: Record<string, (call: Call) => unknown> = {
     ctx.waitUntil(late());
     return Response.json({ accepted: true });
   },
+  /** What a sandbox can say of its own isolation. */
+  isolation: () =>
+    Response.json({
+      namespaces: Object.fromEntries(
+        ['user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'].map((name) => [
+          name,
+          Number(/\d+/.exec(readlinkSync(`/proc/self/ns/${name}`))?.[0]),
+        ]),
+      ),
+      uidMap: readFileSync('/proc/self/uid_map', 'utf8').trim().split(/ +/).map(Number),
+    }),
   count: () => Response.json({ calls }),
   process: () =>
     Response.json({

@@ -1,0 +1,72 @@
+/**
+ * The isolation receipt: what a sandbox was isolated by, as it was found before any code of its function ran. One for each
+ * sandbox, shown with each of its invocations. Also what a function may require of it.
+ */
+import { z } from 'zod';
+
+export const LINUX_NAMESPACES = ['user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'] as const;
+export type LinuxNamespace = (typeof LINUX_NAMESPACES)[number];
+
+export const IsolationReceipt = z.object({
+  sandbox: z.string(),
+  worker: z.string(),
+  /** Unix time in milliseconds at which it was isolated. */
+  at: z.number(),
+  /** `sandbox`: later invocations of the same version run in it as well. */
+  mode: z.enum(['sandbox']),
+  /** Inode number of each Linux namespace, which names it on its host; see namespaces(7). */
+  namespaces: z.record(z.enum(LINUX_NAMESPACES), z.number()),
+  /** The one id that exists in the sandbox, and the id of the host that it is. */
+  uid: z.object({ inside: z.number(), host: z.number() }),
+  /** sha256 of the instructions of the system call filter. */
+  seccomp: z.string(),
+  /** ABI of the Landlock rules; 0 where there are none. */
+  landlock: z.number(),
+  /** Are indirect branches kept from the influence of others for this process, or as the host does it for all? */
+  branchSpeculation: z.enum(['disabled', 'as the host']),
+  cgroup: z.object({
+    version: z.union([z.literal(1), z.literal(2)]),
+    memoryBytes: z.number(),
+    /** Swap is counted or forbidden as well, so that memory cannot grow past its limit by it. */
+    swapLimited: z.boolean(),
+    /** Cores. */
+    cpu: z.number(),
+    pids: z.number(),
+  }),
+  /** `none`: loopback only. */
+  network: z.enum(['none', 'egress']),
+  /** Digest of the runtime image, and sha256 of the function's archive. */
+  image: z.string(),
+  code: z.string(),
+});
+export type IsolationReceipt = z.infer<typeof IsolationReceipt>;
+
+/** What `isolation.require` may name. Some hold wherever Offshoot runs today; to name them keeps it so. */
+export const IsolationRequirement = z.enum([
+  'seccomp',
+  'landlock',
+  'cgroup-v2',
+  'memory-limit',
+  'swap-limit',
+  'cpu-limit',
+  'pids-limit',
+]);
+export type IsolationRequirement = z.infer<typeof IsolationRequirement>;
+
+const IS_MET: Readonly<Record<IsolationRequirement, (receipt: IsolationReceipt) => boolean>> = {
+  seccomp: ({ seccomp }) => seccomp !== '',
+  landlock: ({ landlock }) => landlock > 0,
+  'cgroup-v2': ({ cgroup }) => cgroup.version === 2,
+  'memory-limit': ({ cgroup }) => cgroup.memoryBytes > 0,
+  'swap-limit': ({ cgroup }) => cgroup.memoryBytes > 0 && cgroup.swapLimited,
+  'cpu-limit': ({ cgroup }) => cgroup.cpu > 0,
+  'pids-limit': ({ cgroup }) => cgroup.pids > 0,
+};
+
+/** Those that a sandbox does not meet. */
+export function unmetRequirements(
+  required: readonly IsolationRequirement[],
+  receipt: IsolationReceipt,
+): IsolationRequirement[] {
+  return required.filter((requirement) => !IS_MET[requirement](receipt));
+}
