@@ -271,7 +271,8 @@ export const runtime: Readonly<Record<string, Scenario>> = {
 
       const codeDirectory = await mkdtemp(join(tmpdir(), 'offshoot-zygotes-'));
       const imagesDirectory = join(process.env['OFFSHOOT_STATE'] ?? '', 'images');
-      const rotation = { forks: 1_000_000, ageMs: 1_000_000_000 };
+      const never = 1_000_000_000;
+      const rotation = { forks: never, ageMs: never, crashes: never, crashWindowMs: 1, minAgeMs: never };
       const zygotes = new Zygotes({ imagesDirectory, codeDirectory, ...ownRanges(), rotation });
       const first = await zygotes.get('node26', 'test');
       killZygotesBut(others);
