@@ -49,7 +49,6 @@ const probes = {
   },
   '/harmless': () => [process.kill(process.pid, 0), process.kill(process.pid, 'SIGCHLD'), process.kill(process.pid, 'SIGWINCH')],
   '/signal': async (query) => { process.kill(process.pid, query.get('name')); console.log('went on'); },
-  '/abort': () => process.abort(),
 };
 export default { fetch: async (request) => {
   const { pathname, searchParams } = new URL(request.url);
@@ -91,7 +90,7 @@ describe('the process of a function', () => {
     'is ended by its own %s',
     async (name) => {
       const victim = await bench.start(code);
-      const call = victim.call(name === 'SIGABRT' ? '/abort' : `/signal?name=${name}`);
+      const call = victim.call(`/signal?name=${name}`);
       const failed = expect(call).rejects.toThrow(name);
       const exit: Exit = await victim.sandbox.ended;
       expect(exit).toEqual({ code: undefined, signal: name });

@@ -48,7 +48,10 @@ function reapOrphans(addon: ZygoteAddon): void {
   process.on('SIGCHLD', lookSoon);
 }
 
-/** process.kill() and process.abort() of the main thread. Native code and child processes meet the kernel's rule. */
+/**
+ * process.kill() of the main thread. Native code and child processes meet the kernel's rule; but abort(3) and faults end
+ * this process as any other, since the kernel forces them.
+ */
 function obeyOwnSignals(endBySignal: (signal: number) => void): void {
   const kill = process.kill.bind(process);
   process.kill = (pid, signal) => {
@@ -58,11 +61,6 @@ function obeyOwnSignals(endBySignal: (signal: number) => void): void {
     // 0 is the process group, which PID 1 leads.
     if ((pid === 1 || pid === 0) && endsProcess(number)) endBySignal(number);
     return true;
-  };
-  process.abort = () => {
-    endBySignal(constants.signals.SIGABRT);
-    // Not reached, but for a channel that is full: there the frame leaves as soon as it can.
-    throw new Error('the process is being aborted');
   };
 }
 
