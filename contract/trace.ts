@@ -112,6 +112,8 @@ function rootAttributes(record: InvocationRecord): Span['attributes'] {
       'offshoot.cpu_ms': report.usage.cpu,
       'offshoot.memory_peak_bytes': report.usage.memoryPeak,
     }),
+    ...(report?.pidsRefused && { 'offshoot.pids_refused': report.pidsRefused }),
+    ...(report?.refusedCalls && { 'offshoot.seccomp.refused': report.refusedCalls.join(', ') }),
     ...(report?.exitCause && { 'offshoot.exit_cause': report.exitCause }),
     ...(report?.worker && { 'offshoot.worker': report.worker }),
     ...(report?.sandbox && { 'offshoot.sandbox': report.sandbox }),

@@ -96,6 +96,7 @@ function facts(detail: InvocationDetail): [string, string][] {
     rows.push(['pids', `${report.pidsRefused} processes or threads were refused ("pids" in offshoot.json)`]);
   }
   if (report?.exitCause !== undefined) rows.push(['ended by', defuse(report.exitCause)]);
+  if (report?.refusedCalls) rows.push(['refused', report.refusedCalls.map(defuse).join(', ')]);
   for (const { to, count } of report?.denied ?? []) rows.push(['denied', `${defuse(to)}, ${count} time(s)`]);
   if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
   if (detail.isolation) rows.push(['isolation', isolationText(detail.isolation)]);

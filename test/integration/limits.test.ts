@@ -20,11 +20,29 @@ beforeAll(async () => {
     logSize: 2,
   });
   await platform.deploy('faulty', { name: 'wide', timeout: 20, pids: 80, tmpSize: 8, openFiles: 2_000 });
-  await platform.deploy('faulty', { name: 'threaded', memory: 512, pids: 24 });
+  await platform.deploy('faulty', { name: 'threaded', timeout: 20, memory: 512, pids: 24 });
 }, 60_000);
 afterAll(() => platform.stop());
 
 const outcomeOf = (response: Response): string | null => response.headers.get('x-offshoot-outcome');
+
+test('memory is that of the function', async () => {
+  await platform.deploy('faulty', { name: 'small', timeout: 20, memory: 64 });
+  const small = await platform.call('small/hold?mb=200');
+  expect(outcomeOf(small)).toBe('out_of_memory');
+  const { error } = (await small.json()) as { error: { next: string } };
+  expect(error.next).toContain('"memory"');
+  expect(await (await platform.call('narrow/hold?mb=200')).json()).toEqual({ bytes: 200 * 1024 * 1024 });
+});
+
+test('so are the processors: 300 ms of their time at a fifth of one take over a second', async () => {
+  await platform.deploy('faulty', { name: 'slow', cpu: 0.2, timeout: 20 });
+  // Loading may have used up the quota of a period; what counts is a run that has nothing else to do.
+  const record = await platform.record(await platform.call('slow/spin?ms=300'));
+  expect(record.outcome).toBe('ok');
+  expect(record.report?.usage?.cpu).toBeGreaterThanOrEqual(300);
+  expect(record.report?.timings.run).toBeGreaterThan(1_000);
+});
 
 describe('processor time', () => {
   test('a run that uses it up is killed and told so, long before its wall time is over', async () => {

@@ -122,6 +122,8 @@ test('trace draws the spans and says what the outcome means and what to do', asy
       coldReason: 'first_call',
       timings: { acquire: 20, init: 8, run: 70, total: 98 },
       usage: { cpu: 65, memoryPeak: 134_217_728 },
+      pidsRefused: 3,
+      refusedCalls: ['socket(AF_VSOCK)', 'ptrace'],
       logBytes: 5,
       logBytesDropped: 0,
     },
@@ -138,6 +140,8 @@ test('trace draws the spans and says what the outcome means and what to do', asy
   for (const expected of [
     'default/talker version 3  GET /x  out_of_memory 502  100 ms',
     /acquire +20\.0 ms .*█+.* cold: first call/,
+    /pids +3 processes or threads were refused/,
+    /refused +socket\(AF_VSOCK\), ptrace/,
     /run +70\.0 ms {2} +█+/,
     'ended by  signal SIGKILL',
     '134.2 MB at its peak',

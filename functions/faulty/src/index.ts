@@ -98,6 +98,11 @@ const faults: Record<string, (call: Call) => unknown> = {
       await sleep(1);
     }
   },
+  /** So much memory at once, and no more. */
+  hold: ({ query }) => {
+    const held = Buffer.alloc(Number(query.get('mb') ?? 1) * 1024 * 1024, 1);
+    return Response.json({ bytes: held.length });
+  },
   /** Memory of the JavaScript heap. */
   heap: () => {
     const kept: number[][] = [];
