@@ -11,7 +11,7 @@ source "$CHECKOUT/infra/checks.sh"
 HOST_PACKAGES=(qemu-system-x86 mmdebstrap fakeroot e2fsprogs)
 GUEST_PACKAGES=(systemd systemd-sysv dbus libpam-systemd uidmap redis-server ca-certificates procps iproute2 kmod)
 # Ends a machine that hangs. The whole took 7 minutes on two cores with a load of 8 to 15.
-LIMIT_S=900
+LIMIT_S=1200
 MEMORY_MB=2048
 filter=("$@")
 cd "$CHECKOUT"

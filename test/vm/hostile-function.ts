@@ -2,6 +2,8 @@
 export const HOSTILE = `
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { Worker } from 'node:worker_threads';
 const MB = 1024 * 1024;
 const kept = [];
@@ -18,6 +20,13 @@ const deeds = {
   '/mem-bomb-buffers': async () => { for (;;) { kept.push(Buffer.alloc(8 * MB, 1)); await new Promise((resolve) => setTimeout(resolve, 1)); } },
   '/mem-bomb-child': () => { run('sleep 600 & tail /dev/zero'); return new Promise(() => {}); },
   '/fill-tmp': () => { const fd = openSync('/tmp/big', 'w'); const block = Buffer.alloc(MB, 1); return until(() => writeSync(fd, block)); },
+  '/fill-sockets': async () => {
+    const server = createServer((socket) => kept.push(socket.pause()));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const block = Buffer.alloc(64 * 1024);
+    for (;;) { const socket = connect(server.address().port, '127.0.0.1'); await once(socket, 'connect'); kept.push(socket);
+      while (socket.writableLength === 0) socket.write(block); }
+  },
   '/fill-inodes': () => until((count) => closeSync(openSync('/tmp/' + count, 'w'))),
   '/spin': () => { for (let each = 0; each < 3; each++) run('while :; do :; done'); return 'spinning'; },
   '/block': () => { run('trap "" TERM INT HUP; while :; do sleep 1; done'); run('kill -STOP $$'); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); },

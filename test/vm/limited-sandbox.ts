@@ -5,7 +5,7 @@ import { sandboxCgroups } from '../support/cgroup-paths.ts';
 import type { BenchSandbox } from '../support/sandbox-bench.ts';
 
 const POLL_MS = 50;
-const UNTIL_MS = 60_000;
+const UNTIL_MS = 240_000;
 
 export class LimitedSandbox {
   readonly directory: string;

@@ -111,6 +111,19 @@ test('D4 mem-bomb-native: what lies in /tmp counts as memory of the sandbox', as
   expect(hostile.number('memory.current') - before).toBeGreaterThan(0.9 * SCRATCH);
 });
 
+test('D4 mem-bomb-native: what lies in the buffers of sockets is no memory of the host beside the limit', async () => {
+  const before = availableBytes();
+  hostile.provoke('/fill-sockets');
+  let lowest = before;
+  // A sandbox that ran out of memory is still there to be looked at.
+  const sockets = await highest(() => {
+    lowest = Math.min(lowest, availableBytes());
+    return hostile.figure('memory.stat', 'sock');
+  }, 8_000);
+  expect(sockets).toBeGreaterThan(MEMORY / 16);
+  expect(before - lowest).toBeLessThan(2 * MEMORY);
+});
+
 test('D4 /tmp holds so many bytes and no more', async () => {
   const { count, code: error } = await hostile.ask<{ count: number; code: string }>('/fill-tmp');
   expect(error).toBe('ENOSPC');
@@ -220,3 +233,9 @@ test('D13 churn: thirty sandboxes leave no cgroup behind', async () => {
   for (let each = 0; each < 30; each++) await (await bench.start(code, each % 2 === 0)).end();
   expect(readdirSync(sandboxCgroups())).toHaveLength(before);
 });
+
+/** What the whole machine could still give. */
+function availableBytes(): number {
+  const kilobytes = /^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1];
+  return Number(kilobytes) * 1024;
+}

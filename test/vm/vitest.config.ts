@@ -9,7 +9,7 @@ import { defineConfig } from 'vitest/config';
  */
 const SLOWNESS = 30;
 /** For one test or hook. */
-const PATIENCE_MS = 180_000;
+const PATIENCE_MS = 300_000;
 
 const cache = join(process.env['OFFSHOOT_STATE'] ?? '/tmp', 'vitest');
 
