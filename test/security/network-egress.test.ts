@@ -1,17 +1,20 @@
 /** What a function reaches over the network, and what not, in a world of the test's own. */
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Manifest } from '#contract/manifest.ts';
 import { RESOLVER_ADDRESS, type DeniedEgress } from '#contract/network.ts';
 import type { Counts, Inspection } from '../../worker/network/egress.ts';
+import { MAX_CONNECTIONS } from '../../worker/network/ruleset.ts';
 import { Networks } from '../../worker/network/networks.ts';
 import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
 import { World } from '../support/world.ts';
 
 const PORT = 8080;
 const OTHER_PORT = 8081;
+/** Whoever is connected to stays so. */
+const HOLDING_PORT = 8082;
 const PUBLIC = '203.0.113.5';
 const PUBLIC_DECOY = '203.0.113.6';
 const PRIVATE = '10.1.2.3';
@@ -71,6 +74,18 @@ export default { async fetch(request) {
       const results = await Promise.allSettled(Array.from({ length: 400 }, (_, index) => other.resolve4('n' + index + '.' + host)));
       return 'answered ' + results.filter(({ status }) => status === 'fulfilled').length;
     },
+    '/hold': async () => {
+      const sockets = [];
+      const results = await Promise.all(Array.from({ length: Number(searchParams.get('count')) }, () => new Promise((resolve) => {
+        const socket = connect({ host, port, timeout: 5000 });
+        sockets.push(socket);
+        socket.on('data', () => resolve('held'));
+        socket.on('timeout', () => resolve('timeout'));
+        socket.on('error', (error) => resolve(error.code));
+      })));
+      for (const socket of sockets) socket.destroy();
+      return Object.fromEntries(Object.entries(Object.groupBy(results, (result) => result)).map(([result, all]) => [result, all.length]));
+    },
     '/scan': async () => {
       const results = await Promise.all(Array.from({ length: 300 }, (_, index) => tcp(host, 1000 + index)));
       return Object.fromEntries(Object.entries(Object.groupBy(results, (result) => result)).map(([result, all]) => [result, all.length]));
@@ -113,7 +128,7 @@ describe('network egress', () => {
 
   beforeAll(async () => {
     bench = await SandboxBench.open();
-    world = await World.open(bench.zygote.pid ?? 0, HOSTS, [PORT, OTHER_PORT]);
+    world = await World.open(bench.zygote.pid ?? 0, HOSTS, [PORT, OTHER_PORT, HOLDING_PORT]);
     networks = new Networks({
       ready: 2,
       owner: world.owner,
@@ -434,6 +449,34 @@ describe('network egress', () => {
     expect(performance.now() - askedAt).toBeLessThan(4_000);
     expect(await flood).toMatch(/^answered \d+$/);
     expect(await tcp(flooding, PRIVATE)).toBe('ECONNREFUSED');
+  });
+
+  test('N30 a sandbox holds a bounded number of connections, and has room again when it has let them go', async () => {
+    const sandbox = await start([`${PUBLIC}:${HOLDING_PORT}`]);
+    const path = `/hold?host=${PUBLIC}&port=${HOLDING_PORT}&count=`;
+    const results = await ask<Record<string, number>>(sandbox, `${path}${MAX_CONNECTIONS + 50}`);
+    expect(results).toEqual({ held: MAX_CONNECTIONS, ECONNREFUSED: 50 });
+    await expect.poll(() => ask(sandbox, `${path}20`), { timeout: 10_000 }).toEqual({ held: 20 });
+    // Not at the cost of others.
+    const other = await start([`${PUBLIC}:${PORT}`]);
+    expect(await tcp(other, PUBLIC)).toBe(`tcp ${PUBLIC}`);
+  });
+
+  test('N31 socket buffers are as small with egress as without', async () => {
+    const manifest = Manifest.parse({ name: 'test', network: { egress: [`${PUBLIC}:${PORT}`] } });
+    const version = { key: 'test/buffers@1', namespace: 'test', manifest };
+    const network = (await networks.assign(bench.zygote, version)) ?? expect.fail();
+    const namespace = openSync(`/proc/self/fd/${network.namespace}`, 'r');
+    try {
+      const buffers = (): Promise<string> =>
+        world.owner.run(['sysctl', '-n', 'net.ipv4.tcp_rmem'], { network: namespace });
+      const usual = await buffers();
+      started.push(await bench.start(code, false, { network }));
+      expect(await buffers()).not.toBe(usual);
+      expect((await buffers()).trim().split(/\s+/)).toEqual(['4096', '8192', '2097152']);
+    } finally {
+      closeSync(namespace);
+    }
   });
 
   test('N18 control: with the firewall off, what the tests above call refused is reached', async () => {

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 
 const [ports = '', ...addresses] = process.argv.slice(2);
+const last = Number(ports.split(',').at(-1));
 const services = addresses.flatMap((address) =>
   ports.split(',').map((port) => ({ address, port: Number(port) })),
 );
@@ -11,7 +12,10 @@ await Promise.all(
   services.map(async ({ address, port }) => {
     const tcp = createServer((socket) => {
       socket.on('error', () => undefined);
-      socket.end(`tcp ${address}`);
+      // Read, so that the caller's end is seen.
+      socket.resume().write(`tcp ${address}`);
+      // The last of the ports holds on to its callers.
+      if (port !== last) socket.end();
     }).listen(port, address);
     const udp = createSocket('udp4').bind(port, address);
     udp.on('message', (_, from) => udp.send(`udp ${address}`, from.port, from.address));

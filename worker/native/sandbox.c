@@ -123,6 +123,11 @@ static int raise_loopback(struct failure *failure) {
   return 0;
 }
 
+static int limit_receive_buffers(struct failure *failure) {
+  // The launcher's /proc, which shows these files for the network namespace of whoever opens them.
+  return write_file("/proc/sys/net/ipv4/tcp_rmem", TCP_RECEIVE_BYTES, failure);
+}
+
 int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_PREPARE_PHASES],
                     struct failure *failure) {
   uint64_t start = now_us();
@@ -142,8 +147,7 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
   if (build_file_system(order, failure) < 0) return -1;
   uint64_t mounted = now_us();
   if (raise_loopback(failure) < 0) return -1;
-  // The launcher's /proc, which shows these files for the network namespace of whoever opens them.
-  if (write_file("/proc/sys/net/ipv4/tcp_rmem", TCP_RECEIVE_BYTES, failure) < 0) return -1;
+  if (limit_receive_buffers(failure) < 0) return -1;
   const uint32_t took[SANDBOX_PREPARE_PHASES] = {(uint32_t)(joined - start), (uint32_t)(unshared - joined),
                                                  (uint32_t)(mounted - unshared),
                                                  (uint32_t)(now_us() - mounted)};
@@ -160,7 +164,10 @@ int sandbox_await_function(const struct sandbox_order *order, char *code, char *
   if (message_read_specialise(frame, code, hostname, limits, failure) < 0) return -1;
   // While this process still has power over the launcher's namespaces, and before a byte of the tenant's
   // code.
-  if (network >= 0 && network_join(network, ROOT, failure) < 0) return -1;
+  if (network < 0) return 1;
+  if (network_join(network, ROOT, failure) < 0) return -1;
+  // Another network namespace, with the kernel's own idea of buffers.
+  if (limit_receive_buffers(failure) < 0) return -1;
   return 1;
 }
 

@@ -23,6 +23,8 @@ export const UPLINK = 'tap0';
 export const UPLINK_RANGE = '198.19.254.0/24';
 /** Different destinations that are remembered of one sandbox; more are refused as well, but not told apart. */
 export const MAX_DENIED = 64;
+/** Connections that one sandbox may have at the same time; all of a launcher's share the uplink's. */
+export const MAX_CONNECTIONS = 256;
 /** Above this the resolver is not even woken. */
 const QUERIES_PER_SECOND = 100;
 
@@ -162,6 +164,7 @@ export function attachRules({ index, address }: SandboxLink, fn: number): string
   const [link, chain, denied] = [interfaceName(index), `s${index}`, deniedSet(index)];
   return `add set ${TABLE} ${denied} { type inet_proto . ipv4_addr . inet_service; size ${MAX_DENIED}; flags dynamic; counter; }
 add chain ${TABLE} ${chain}
+add rule ${TABLE} ${chain} meta l4proto tcp ct count over ${MAX_CONNECTIONS} reject with tcp reset
 add rule ${TABLE} ${chain} oifname "${UPLINK}" ip daddr != ${INNER_RANGE} jump ${functionChain(fn)}
 add rule ${TABLE} ${chain} meta l4proto { tcp, udp } add @${denied} { meta l4proto . ip daddr . th dport }
 add rule ${TABLE} ${chain} meta l4proto != { tcp, udp } add @${denied} { meta l4proto . ip daddr . 0 }

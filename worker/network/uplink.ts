@@ -19,7 +19,17 @@ const FIRST_RESTART_MS = 100;
 const LAST_RESTART_MS = 5_000;
 const MAX_SAID = 1_000;
 
+/** One for each connection, and a few of its own. What it holds for them is memory that no sandbox is charged for. */
+const UPLINK_FILES = 1_024;
+/** Its own memory, buffers of all connections included: one that needs more is replaced. */
+const UPLINK_BYTES = 512 * 1024 * 1024;
+
 const COMMAND = [
+  'prlimit',
+  `--nofile=${UPLINK_FILES}`,
+  `--as=${UPLINK_BYTES}`,
+  '--core=0',
+  '--',
   'slirp4netns',
   '--configure',
   '--mtu=65520',
