@@ -479,6 +479,22 @@ describe('network egress', () => {
     }
   });
 
+  test('N32 more sandboxes at once than pairs are ready: each gets its own, with the rules of its own function', async () => {
+    const both = [PUBLIC, PUBLIC_DECOY];
+    const wanted = Array.from({ length: 12 }, (_, index) => both[index % 2] ?? PUBLIC);
+    const sandboxes = await Promise.all(wanted.map((address) => start([`${address}:${PORT}`])));
+    await Promise.all(
+      sandboxes.map(async (sandbox, index) => {
+        for (const address of both)
+          expect(await tcp(sandbox, address)).toBe(
+            address === wanted[index] ? `tcp ${address}` : 'ECONNREFUSED',
+          );
+      }),
+    );
+    const ends = await Promise.all(sandboxes.map((sandbox) => ask<{ routes: string }>(sandbox, '/own')));
+    expect(new Set(ends.map(({ routes }) => routes)).size).toBe(12);
+  });
+
   test('N18 control: with the firewall off, what the tests above call refused is reached', async () => {
     const open = new Networks({
       ready: 1,
