@@ -5,7 +5,7 @@ const name = process.env['OFFSHOOT_CGROUP'] ?? 'offshoot';
 
 /** A directory with one entry for each sandbox: that of a v1 controller, or that of v2. */
 export function sandboxCgroups(): string {
-  const places = [`/sys/fs/cgroup/pids/${name}`, `/sys/fs/cgroup/${name}/sandboxes`];
+  const places = [`/sys/fs/cgroup/pids/${name}/sandboxes`, `/sys/fs/cgroup/${name}/sandboxes`];
   const found = places.find((place) => existsSync(place));
   if (!found) throw new Error(`no cgroups of sandboxes at ${places.join(' or ')}`);
   return found;

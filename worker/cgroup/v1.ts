@@ -11,6 +11,10 @@ import {
   sweepDirectory,
   writeControl,
 } from './files.ts';
+import { commonLimitsHere } from './reserve.ts';
+
+/** The directory of all sandboxes. */
+const SANDBOXES = 'sandboxes';
 
 const CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
@@ -32,15 +36,24 @@ export class CgroupV1Driver implements CgroupDriver {
   readonly limitsSwap: boolean;
   readonly #parents: Record<Controller, string>;
 
-  /** `root` is where the hierarchies are mounted; `path` the directory that was handed over in each of them. */
+  /**
+   * `root` is where the hierarchies are mounted; `path` the directory that was handed over in each of them. All sandboxes
+   * are below one directory of ours in it, which has the limits that they have together. Of the processors that directory
+   * has the weight of a single process (1024 shares), and so has each of the platform's own, which stay outside of it.
+   */
   constructor(root: string, path: string) {
-    const parent = (controller: Controller): string => `${realpathSync(`${root}/${controller}`)}/${path}`;
+    const parent = (controller: Controller): string =>
+      `${realpathSync(`${root}/${controller}`)}/${path}/${SANDBOXES}`;
     this.#parents = {
       cpu: parent('cpu'),
       cpuacct: parent('cpuacct'),
       memory: parent('memory'),
       pids: parent('pids'),
     };
+    for (const directory of Object.values(this.#parents)) mkdirSync(directory, { recursive: true });
+    const { memoryBytes, pids } = commonLimitsHere();
+    writeControl(this.#parents.memory, 'memory.limit_in_bytes', memoryBytes);
+    writeControl(this.#parents.pids, 'pids.max', pids);
     this.limitsSwap = existsSync(`${this.#parents.memory}/${SWAP_LIMIT}`);
   }
 

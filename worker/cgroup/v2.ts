@@ -11,6 +11,13 @@ import {
   sweepDirectory,
   writeControl,
 } from './files.ts';
+import { commonLimitsHere } from './reserve.ts';
+
+/**
+ * Weight of all sandboxes together; the platform's processes, in a sibling, have 100, which is the default. With both sides
+ * busy, the platform has three quarters of the processors, as its three processes have beside the sandboxes on v1.
+ */
+const SANDBOXES_WEIGHT = 33;
 
 /** Microseconds in `cpu.stat`. */
 const US_PER_MS = 1e3;
@@ -30,6 +37,10 @@ export class CgroupV2Driver implements CgroupDriver {
     const controllers = '+cpu +memory +pids';
     writeControl(delegated, 'cgroup.subtree_control', controllers);
     writeControl(this.#parent, 'cgroup.subtree_control', controllers);
+    const { memoryBytes, pids } = commonLimitsHere();
+    writeControl(this.#parent, 'memory.max', memoryBytes);
+    writeControl(this.#parent, 'pids.max', pids);
+    writeControl(this.#parent, 'cpu.weight', SANDBOXES_WEIGHT);
     // A kernel without swap has no /proc/swaps, and nothing to limit.
     this.limitsSwap = existsSync(`${this.#parent}/memory.swap.max`) || !existsSync('/proc/swaps');
   }
