@@ -17,8 +17,11 @@ const PREPARE = ['join its cgroups', 'make its namespaces', 'build its file syst
 const ISOLATE = [
   'mount the code, enter the root',
   'become another user, in a user namespace',
-  'renew descriptors and loop, drop privileges, audit',
-  'install the system call filter',
+  'renew descriptors and event loop',
+  'resource limits, privileges and capabilities dropped',
+  'Landlock',
+  'self-audit, receipt',
+  'system call filter with its listener',
 ];
 
 type Layers = ReadonlyMap<string, number>;

@@ -74,7 +74,7 @@ export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTE
  * Landlock, 0 where the kernel has none that is of use; the number of its own session keyring, 0 where the kernel has no
  * keys; the state of speculation about indirect branches, PR_GET_SPECULATION_CTRL of prctl(2).
  */
-export const ISOLATED_PHASES = 4;
+export const ISOLATED_PHASES = 7;
 export const ISOLATED_FACTS = 3;
 /** Then the inode number of each of its Linux namespaces, in the order of LINUX_NAMESPACES (isolation.ts). */
 export const ISOLATED_NAMESPACES = 7;

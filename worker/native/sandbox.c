@@ -385,19 +385,27 @@ static int install_filter(const struct sandbox_order *order, struct failure *fai
   return 0;
 }
 
+// Microseconds since `*since`, which is set to now: what one layer of the isolation costs.
+static uint32_t lap(uint64_t *since) {
+  uint64_t before = *since;
+  *since = now_us();
+  return (uint32_t)(*since - before);
+}
+
 int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
                     const char *code, const char *hostname, const struct sandbox_limits *limits,
                     int (*loop_fork)(void *), void *loop, struct failure *failure) {
-  uint64_t start = now_us();
+  uint32_t report[ISOLATED_PHASES + ISOLATED_FACTS + ISOLATED_NAMESPACES];
+  uint64_t since = now_us();
   if (mount_code(code, failure) < 0) return -1;
   // While this process is still root of the namespace that owns the mounts.
   if (resize_writable(limits, failure) < 0) return -1;
   // Needs power over the uts namespace, which ends with the change of identity.
   if (sethostname(hostname, strlen(hostname)) < 0) return fail(failure, "set host name");
   if (enter_root(failure) < 0) return -1;
-  uint64_t rooted = now_us();
+  report[0] = lap(&since);
   if (change_identity(order, failure) < 0) return -1;
-  uint64_t identified = now_us();
+  report[1] = lap(&since);
 
   uint32_t keyring = leave_session_keyring();
   // Its own session: no controlling terminal can reach it.
@@ -406,15 +414,18 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   if (WITH_CLOSE_RANGE && renew_descriptors(order, inherited, failure) < 0) return -1;
   errno = 0;
   if (loop_fork(loop) != 0) return fail(failure, "renew the event loop");
+  report[2] = lap(&since);
   if (limit_resources(limits, failure) < 0) return -1;
   if (WITH_PRIVILEGE_DROP && drop_privileges(failure) < 0) return -1;
   // Changes of identity cleared it: the sandbox ends with its zygote.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
   // Before the filter, which knows no such request; children inherit it.
   uint32_t branch_speculation = restrict_speculation();
+  report[3] = lap(&since);
   // After all that opens files for writing; needs no privilege, but no_new_privs, which the launcher has set.
   int landlock_abi = landlock_restrict(failure);
   if (landlock_abi < 0) return -1;
+  report[4] = lap(&since);
   if (WITH_AUDIT && sandbox_audit(order, landlock_abi, failure) < 0) return -1;
   // For the receipt; with the audit, because later nobody but itself may read them.
   uint32_t namespaces[ISOLATED_NAMESPACES];
@@ -422,18 +433,12 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   // After the audit, which reads /proc/self: from now on no other process of the sandbox can read this one's
   // memory.
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
-  uint64_t locked = now_us();
+  report[5] = lap(&since);
   // Last, because the filter refuses what the lines above do.
   if (WITH_SECCOMP && install_filter(order, failure) < 0) return -1;
-  uint32_t report[ISOLATED_PHASES + ISOLATED_FACTS + ISOLATED_NAMESPACES] = {
-      (uint32_t)(rooted - start),
-      (uint32_t)(identified - rooted),
-      (uint32_t)(locked - identified),
-      (uint32_t)(now_us() - locked),
-      (uint32_t)landlock_abi,
-      keyring,
-      branch_speculation,
-  };
+  report[6] = lap(&since);
+  const uint32_t facts[ISOLATED_FACTS] = {(uint32_t)landlock_abi, keyring, branch_speculation};
+  memcpy(report + ISOLATED_PHASES, facts, sizeof facts);
   memcpy(report + ISOLATED_PHASES + ISOLATED_FACTS, namespaces, sizeof namespaces);
   return sandbox_send(order->channel, CHANNEL_ISOLATED, report, sizeof report, failure);
 }
