@@ -24,38 +24,25 @@ describe.each(['node26', 'node24'] as const)('%s', (runtime) => {
     `C9 node-compat: %s, $1 work under the filter (${runtime})`,
     { timeout: 120_000 },
     async (basket, _, atLeast) => {
-      const report = await use(bench, basket, 'uses');
+      const report = await use(bench, basket);
       expect(report.failures).toEqual({});
       expect(report.uses).toBeGreaterThan(atLeast);
-    },
-  );
-
-  // getifaddrs(3) asks by AF_NETLINK, and that family has been the way to too many holes of the kernel to be let in for it.
-  test.fails(
-    `C9b node-compat: os.networkInterfaces (${runtime}) (known gap: it asks by AF_NETLINK)`,
-    { timeout: 60_000 },
-    async () => {
-      expect((await use(bench, 'node', 'gaps')).failures).toEqual({});
     },
   );
 });
 
 /** Runs all uses of a basket in a sandbox, as a deployed bundle would be run. */
-async function use(
-  bench: SandboxBench,
-  basket: string,
-  list: 'uses' | 'gaps',
-): Promise<{ uses: number; failures: object }> {
+async function use(bench: SandboxBench, basket: string): Promise<{ uses: number; failures: object }> {
   const folder = await mkdtemp(join(tmpdir(), 'offshoot-uses-'));
   await chmod(folder, 0o755);
   const entry = `
-    import { ${list} } from ${JSON.stringify(join(uses, `${basket}.mjs`))};
+    import { uses } from ${JSON.stringify(join(uses, `${basket}.mjs`))};
     export default { async fetch() {
       const failures = {};
-      for (const [name, use] of Object.entries(${list})) {
+      for (const [name, use] of Object.entries(uses)) {
         try { await use(); } catch (error) { failures[name] = String(error.stack ?? error); }
       }
-      return Response.json({ uses: Object.keys(${list}).length, failures });
+      return Response.json({ uses: Object.keys(uses).length, failures });
     } };`;
   await build({
     stdin: { contents: entry, resolveDir: checkout },

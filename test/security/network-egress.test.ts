@@ -333,8 +333,8 @@ describe('network egress', () => {
         .slice(1)
         .every((line) => line.startsWith('eth0')),
     ).toBe(true);
-    // AF_NETLINK is refused by the system call filter, and Node says so instead of failing otherwise.
-    expect(await ask(sandbox, '/interfaces')).toBe('ERR_SYSTEM_ERROR');
+    // AF_NETLINK is refused by the system call filter; the runtime names what is there in any case.
+    expect(Object.keys(await ask<object>(sandbox, '/interfaces'))).toEqual(['lo']);
   });
 
   test('N17 sandboxes one after another leave no rule, no pair and no descriptor behind', async () => {

@@ -7,6 +7,7 @@ import { becomeSandbox } from './become-sandbox.ts';
 import { captureLogs } from './capture-logs.ts';
 import { rehearse } from './rehearse.ts';
 import { SandboxRuntime } from './run-sandbox.ts';
+import { installShims } from './shims.ts';
 import { warmUp } from './warm-up.ts';
 
 export interface ZygoteAddon {
@@ -37,6 +38,7 @@ const CONTROL_FD = 3;
 const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
+installShims();
 captureLogs((handle, level, text) => runtime?.log(handle, level, text));
 
 void rehearse(addon, (rehearsed) => {
