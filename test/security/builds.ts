@@ -28,7 +28,14 @@ export async function buildAttacks(): Promise<string> {
 }
 
 /** Layers that a build of the native parts can leave out (worker/native/layers.h). */
-export type NativeLayer = 'SECCOMP' | 'DISTINCT_UID' | 'CLOSE_RANGE' | 'NETNS' | 'PRIVILEGE_DROP' | 'AUDIT';
+export type NativeLayer =
+  | 'SECCOMP'
+  | 'DISTINCT_UID'
+  | 'CLOSE_RANGE'
+  | 'NETNS'
+  | 'PRIVILEGE_DROP'
+  | 'LANDLOCK'
+  | 'AUDIT';
 
 /** An image whose zygote leaves out layers. Gives its root. */
 export async function imageWithout(...layers: NativeLayer[]): Promise<string> {

@@ -29,6 +29,11 @@
 #else
 #define WITH_PRIVILEGE_DROP true
 #endif
+#ifdef WITHOUT_LANDLOCK
+#define WITH_LANDLOCK false
+#else
+#define WITH_LANDLOCK true
+#endif
 #ifdef WITHOUT_AUDIT
 #define WITH_AUDIT false
 #else
@@ -37,6 +42,6 @@
 
 #ifndef CONTROL_BUILD
 _Static_assert(
-    WITH_SECCOMP &&WITH_DISTINCT_UID &&WITH_CLOSE_RANGE &&WITH_NETNS &&WITH_PRIVILEGE_DROP,
+    WITH_SECCOMP &&WITH_DISTINCT_UID &&WITH_CLOSE_RANGE &&WITH_NETNS &&WITH_PRIVILEGE_DROP &&WITH_LANDLOCK,
     "a build that lacks a layer of the isolation is a control of the attack suite and nothing else");
 #endif

@@ -423,7 +423,7 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   uint32_t branch_speculation = restrict_speculation();
   report[3] = lap(&since);
   // After all that opens files for writing; needs no privilege, but no_new_privs, which the launcher has set.
-  int landlock_abi = landlock_restrict(failure);
+  int landlock_abi = WITH_LANDLOCK ? landlock_restrict(failure) : 0;
   if (landlock_abi < 0) return -1;
   report[4] = lap(&since);
   if (WITH_AUDIT && sandbox_audit(order, landlock_abi, failure) < 0) return -1;

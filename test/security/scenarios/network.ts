@@ -11,5 +11,5 @@ export async function reachSibling(bench: AttackBench): Promise<string[]> {
   const told = await client.js('reach', port, name);
   return told
     .filter(({ succeeded }) => succeeded)
-    .map(({ call }) => `${call.split(' ')[0]} of a sibling's socket`);
+    .map(({ call }) => `connect of a sibling's ${call === `connect ${port}` ? 'port' : 'abstract socket'}`);
 }

@@ -57,16 +57,19 @@ export const uses = {
     assert.equal(buffer.toString(), 'abcd');
     await file.close();
   },
-  'fs: streams and watch': async () => {
-    const watcher = fs.watch('/tmp');
-    const seen = once(watcher, 'change');
+  'fs: streams and watchFile': async () => {
+    const seen = new Promise((resolve) => {
+      fs.watchFile('/tmp/copy', { interval: 10 }, resolve);
+    });
     await pipeline(
       fs.createReadStream('/usr/bin/node', { end: 1_000_000 }),
       fs.createWriteStream('/tmp/copy'),
     );
     await seen;
-    watcher.close();
+    fs.unwatchFile('/tmp/copy');
     assert.equal(fs.statSync('/tmp/copy').size, 1_000_001);
+    // Refused, since a watch of a device tells what others do (B5b).
+    assert.throws(() => fs.watch('/tmp'), { code: 'EPERM' });
   },
   'fs: temporary directories, statfs, access, opendir': async () => {
     const directory = await fsp.mkdtemp('/tmp/made-');
