@@ -25,7 +25,7 @@ export function scenarioTests(family: string, scenarios: Readonly<Record<string,
     afterAll(() => bench.close());
 
     for (const [id, scenario] of Object.entries(scenarios)) {
-      const { title, timeoutMs = 30_000, knownGap } = scenario;
+      const { title, timeoutMs = 120_000, knownGap } = scenario;
       const options = { timeout: timeoutMs, fails: knownGap !== undefined };
       test(`${id} ${title}${knownGap ? ` (known gap: ${knownGap})` : ''}`, options, async (context) => {
         const got = await scenario.run(bench, (reason) => context.skip(reason));

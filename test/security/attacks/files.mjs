@@ -89,7 +89,6 @@ export const B5 = () => [
   attempt('link in /dev', () => symlinkSync('/etc/passwd', '/dev/core')),
   attempt('mkdir in /dev', () => mkdirSync('/dev/shm')),
   attempt('mknod', () => execFileSync('/usr/bin/mknod', ['/tmp/mem', 'c', '1', '1'], { stdio: 'pipe' })),
-  attempt('mkfifo', () => execFileSync('/usr/bin/mkfifo', ['/tmp/fifo'], { stdio: 'pipe' })),
 ];
 
 export const B6 = (paths) =>
@@ -155,11 +154,11 @@ export const B14 = () =>
     attempt(`open ${path} again r+`, () => openSync(`/proc/self/fd/${openSync(path)}`, 'r+')),
   ]);
 
-export const B17 = () => {
+export const B17 = ([levels]) => {
   let depth = 0;
   const made = attempt('mkdir', () => {
     process.chdir('/tmp');
-    for (; depth < 100_000; depth++) {
+    for (; depth < Number(levels); depth++) {
       mkdirSync('n'.repeat(255));
       process.chdir('n'.repeat(255));
     }

@@ -71,11 +71,13 @@ export const A8 = (pids) =>
       .map((file) => attempt(`/proc/${pid}/${file}`, () => readFileSync(`/proc/${pid}/${file}`))),
   );
 
+/** The host's first: what comes after ends its own sandbox. */
 export const A9 = (pids) => [
+  ...pids.map((pid) => attempt(`kill(${pid}, SIGKILL)`, () => process.kill(Number(pid), 'SIGKILL'))),
   attempt('kill(-1, SIGKILL)', () => process.kill(-1, 'SIGKILL')),
   // By a child: the runtime obeys what it sends to itself, and would be gone.
   attempt('kill(1, SIGKILL)', () => run('/bin/sh', '-c', 'kill -KILL 1')),
-  ...pids.map((pid) => attempt(`kill(${pid}, SIGKILL)`, () => process.kill(Number(pid), 'SIGKILL'))),
+  attempt('kill(1, SIGKILL)', () => process.kill(1, 'SIGKILL')),
 ];
 
 export const A11 = () => {

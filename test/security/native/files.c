@@ -222,9 +222,9 @@ static void deep_tree(const struct attack *attack) {
   char name[256];
   memset(name, 'n', 255);
   name[255] = '\0';
-  int depth = 0, error = 0;
+  int depth = 0, error = 0, levels = attack->argc > 0 ? atoi(attack->argv[0]) : 100000;
   if (chdir("/tmp") < 0) return;
-  while (depth < 100000) {
+  while (depth < levels) {
     if (mkdir(name, 0700) < 0 || chdir(name) < 0) {
       error = errno;
       break;
