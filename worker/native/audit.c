@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,7 +22,19 @@ static bool belongs_to_event_loop(const char *target) {
          strncmp(target, "pipe:[", 6) == 0;
 }
 
-static int audit_descriptors(const struct sandbox_order *order, struct failure *failure) {
+// What is written to a pipe that the zygote holds as well, its threads or other sandboxes would read.
+static bool is_pipe_of_zygote(const struct inherited_fds *inherited, int fd) {
+  struct stat facts;
+  if (fstat(fd, &facts) < 0) return true;
+  for (int i = 0; i < inherited->count; i++) {
+    const struct inherited_fd *entry = &inherited->entries[i];
+    if (entry->action == FD_FRESH_PIPE && entry->pipe == facts.st_ino) return true;
+  }
+  return false;
+}
+
+static int audit_descriptors(const struct sandbox_order *order, const struct inherited_fds *inherited,
+                             struct failure *failure) {
   DIR *directory = opendir("/proc/self/fd");
   if (!directory) return fail(failure, "audit: list descriptors");
   int result = 0;
@@ -42,6 +55,8 @@ static int audit_descriptors(const struct sandbox_order *order, struct failure *
     errno = 0;
     if (!belongs_to_event_loop(target))
       result = fail(failure, "audit: unexpected descriptor %d (%s)", fd, target);
+    else if (is_pipe_of_zygote(inherited, fd))
+      result = fail(failure, "audit: descriptor %d (%s) is the zygote's as well", fd, target);
   }
   closedir(directory);
   return result;
@@ -72,8 +87,9 @@ static int audit_landlock(struct failure *failure) {
   return fail(failure, "audit: Landlock does not hold");
 }
 
-int sandbox_audit(const struct sandbox_order *order, int landlock_abi, struct failure *failure) {
-  if (audit_descriptors(order, failure) < 0) return -1;
+int sandbox_audit(const struct sandbox_order *order, const struct inherited_fds *inherited, int landlock_abi,
+                  struct failure *failure) {
+  if (audit_descriptors(order, inherited, failure) < 0) return -1;
   if (audit_capabilities(failure) < 0) return -1;
   int no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
   errno = 0;

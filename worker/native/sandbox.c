@@ -426,7 +426,7 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   int landlock_abi = WITH_LANDLOCK ? landlock_restrict(failure) : 0;
   if (landlock_abi < 0) return -1;
   report[4] = lap(&since);
-  if (WITH_AUDIT && sandbox_audit(order, landlock_abi, failure) < 0) return -1;
+  if (WITH_AUDIT && sandbox_audit(order, inherited, landlock_abi, failure) < 0) return -1;
   // For the receipt; with the audit, because later nobody but itself may read them.
   uint32_t namespaces[ISOLATED_NAMESPACES];
   if (sandbox_namespaces(namespaces, ISOLATED_NAMESPACES, failure) < 0) return -1;

@@ -67,4 +67,5 @@ int landlock_restrict(struct failure *failure);
 
 // Step 7's check of itself: descriptors, capabilities, no_new_privs, nested user namespaces, root, and
 // Landlock where it is in force. audit.c
-int sandbox_audit(const struct sandbox_order *order, int landlock_abi, struct failure *failure);
+int sandbox_audit(const struct sandbox_order *order, const struct inherited_fds *inherited, int landlock_abi,
+                  struct failure *failure);
