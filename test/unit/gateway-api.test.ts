@@ -418,7 +418,7 @@ describe('what is refused, and how', () => {
     ]);
     const large = await api('/keys', { json: { namespace: 'a'.repeat(3e6), scopes: [] } });
     expect(code(large)).toEqual([400, 'bad_request']);
-    expect(large.body.toString()).toContain('more than 1048576 bytes');
+    expect(large.body.toString()).toContain('more than 393216 bytes');
     const chunked = await send(gateway, '/api/v1/keys', {
       method: 'POST',
       headers: { 'x-api-key': gateway.key, 'content-type': 'application/json' },
