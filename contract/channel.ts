@@ -131,6 +131,9 @@ export function encodeChannelFrame(kind: ChannelKind, handle: number, ...payload
   return frame;
 }
 
+/** Pieces of an incomplete frame that are kept apart. A peer that sends one byte at a time would cost a hundred times what it sends. */
+const MAX_PARTS = 1_024;
+
 /**
  * Cuts a byte stream into frames. Holds at most one incomplete frame, never more than `maxFrameBytes`: a longer one is
  * refused by its length alone, before a byte of it is kept, because whoever writes it may be hostile.
@@ -152,7 +155,10 @@ export class ChannelReader {
   push(chunk: Buffer): void {
     this.#parts.push(chunk);
     this.#held += chunk.length;
-    if (this.#held < this.#needed) return;
+    if (this.#held < this.#needed) {
+      if (this.#parts.length >= MAX_PARTS) this.#parts = [Buffer.concat(this.#parts, this.#held)];
+      return;
+    }
     let bytes = this.#parts.length === 1 ? chunk : Buffer.concat(this.#parts, this.#held);
     for (;;) {
       if (bytes.length < 4) {
