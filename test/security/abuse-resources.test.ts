@@ -292,7 +292,7 @@ describe('output', () => {
     const reader = response.body?.getReader();
     let bytes = 0;
     // As fast as it comes for a while, then not at all.
-    while (bytes < 100 * 1024 * 1024) bytes += (await reader?.read())?.value?.length ?? 0;
+    while (bytes < 40 * 1024 * 1024) bytes += (await reader?.read())?.value?.length ?? 0;
     await sleep(1_500);
     expect(peakMb(workerPid) + peakMb(platform.pid('gateway')) - peak).toBeLessThan(250);
     abort.abort();
@@ -369,7 +369,7 @@ describe('limits', () => {
         'utf8',
       ).trim();
     for (const name of mine) {
-      expect(Number(of('pids', 'pids.max', name))).toBe(PIDS);
+      expect(Number(of('pids', 'pids.max', name))).toBeLessThanOrEqual(PIDS);
       const memory = of('memory', isV1 ? 'memory.limit_in_bytes' : 'memory.max', name);
       expect(Number(memory)).toBeLessThanOrEqual(1024 * 1024 * 1024);
       const quota = of('cpu', isV1 ? 'cpu.cfs_quota_us' : 'cpu.max', name);
