@@ -80,7 +80,7 @@ export class Execution {
         this.#leave();
         return await this.execute(payload);
       }
-      const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.usageOfRun().memoryPeak };
+      const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.memoryPeak() };
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
       const denied = await lease.sandbox.network?.denied().catch((error: unknown) => {
         log.warn({ error, call: this.#call }, 'what the network refused could not be read');

@@ -358,7 +358,8 @@ export class Sandbox {
     const { cgroup } = this;
     return (
       this.#finalUsage ?? {
-        ...this.usageOfRun(),
+        cpuMs: cgroup.cpuMs(),
+        memoryPeak: cgroup.memoryPeak(),
         oomKills: cgroup.oomKills(),
         pidsRefused: cgroup.pidsRefused(),
       }
@@ -377,9 +378,8 @@ export class Sandbox {
     return this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
   }
 
-  /** As usage(), without the figures that only an ended sandbox is asked for: cheap enough for every invocation. */
-  usageOfRun(): Pick<SandboxUsage, 'cpuMs' | 'memoryPeak'> {
-    return this.#finalUsage ?? { cpuMs: this.cgroup.cpuMs(), memoryPeak: this.cgroup.memoryPeak() };
+  memoryPeak(): number {
+    return this.#finalUsage?.memoryPeak ?? this.cgroup.memoryPeak();
   }
 
   /** Both ways: the cgroup needs no zygote that answers, the zygote no cgroup that the sandbox has joined already. */
