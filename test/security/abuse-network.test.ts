@@ -79,7 +79,7 @@ async function ask<T>(path: string, body?: unknown): Promise<T> {
     ...(body !== undefined && { body: JSON.stringify(body) }),
   });
   const text = await response.text();
-  expect({ status: response.status, text }).toMatchObject({ status: 200 });
+  expect({ status: response.status, text }).toEqual({ status: 200, text });
   return JSON.parse(text) as T;
 }
 
