@@ -14,7 +14,7 @@ import type { Pool } from './pool/pool.ts';
 import { LoadFailedError } from './pool/start-function.ts';
 import type { Receipts } from './receipts.ts';
 import { readError, Run } from './run.ts';
-import { describeExit } from './sandbox/sandbox.ts';
+import { describeExit } from './sandbox/zygote.ts';
 import type { Redis } from 'ioredis';
 
 export interface ExecuteDeps {

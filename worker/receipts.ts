@@ -8,7 +8,8 @@ import type { IsolationReceipt } from '#contract/isolation.ts';
 import { keys, RECEIPT_REFRESH_S, RECEIPT_TTL_S } from '#contract/keys.ts';
 import type { CgroupDriver } from './cgroup/driver.ts';
 import type { LoadedVersion } from './functions.ts';
-import type { IsolationFacts, Sandbox } from './sandbox/sandbox.ts';
+import type { IsolationFacts } from './sandbox/isolation-facts.ts';
+import type { Sandbox } from './sandbox/sandbox.ts';
 import type { IdRange } from './sandbox/subids.ts';
 
 /** The one id of a sandbox; INNER_ID in native/sandbox.c. */

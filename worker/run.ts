@@ -10,7 +10,8 @@ import type { CpuClock } from './cpu-clock.ts';
 import { whyEnded } from './exit-cause.ts';
 import type { Lease } from './pool/function-pool.ts';
 import { readLogFrame, type InvocationLog } from './invocation-log.ts';
-import { describeExit, type InvocationSink, type Sandbox } from './sandbox/sandbox.ts';
+import type { InvocationSink, Sandbox } from './sandbox/sandbox.ts';
+import { describeExit } from './sandbox/zygote.ts';
 
 /** How a run ended. `payload` is the response when all of it came in one piece. */
 export interface RunEnd {

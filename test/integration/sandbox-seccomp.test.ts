@@ -1,7 +1,7 @@
 /** The system call filter where it looks at arguments: what is refused, how, and what stays allowed beside it. */
 import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { describeExit } from '../../worker/sandbox/sandbox.ts';
+import { describeExit } from '../../worker/sandbox/zygote.ts';
 import { compileC } from '../support/compile-c.ts';
 import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
 

@@ -21,13 +21,14 @@ import {
   type InvokeContext,
   type SandboxInit,
 } from '#contract/channel.ts';
-import { LINUX_NAMESPACES, type LinuxNamespace } from '#contract/isolation.ts';
 import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
+import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
+import { native } from './native.ts';
+import { OutputPipes } from './output-pipes.ts';
 import { Turns } from './turns.ts';
-import { native, SECCOMP_FILTER } from './native.ts';
-import { signalName, type Exit, type Zygote } from './zygote.ts';
+import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
 export interface InvocationSink {
@@ -56,9 +57,6 @@ export interface SandboxParts {
  */
 const REST_AFTER_BYTES = 1024 * 1024;
 const REST_MS = 10;
-
-/** What was in the output pipes when a run ended is read within this, unless a child process goes on writing. */
-const DRAIN_MS = 50;
 
 /** Why a sandbox could not be made or could not load its function; `payload` is what it said, unchecked. */
 export class SandboxStartError extends Error {
@@ -91,20 +89,6 @@ export interface SandboxUsage {
   readonly pidsRefused: number;
 }
 
-/** What holds a sandbox besides its namespaces, as it said itself when it was isolated, before any code of a tenant ran. */
-export interface IsolationFacts {
-  /** ABI of the Landlock rules in force; 0 where the kernel has none that is of use. */
-  readonly landlockAbi: number;
-  /** Number of its own session keyring; 0 where the kernel has no keys. */
-  readonly sessionKeyring: number;
-  /** Indirect branches of others cannot steer its own, for this process alone; a host may see to that for all instead. */
-  readonly branchSpeculation: 'disabled' | 'as the host';
-  /** Digest of the instructions of its system call filter. */
-  readonly seccompFilter: string;
-  /** Inode numbers of its Linux namespaces. */
-  readonly namespaces: Readonly<Record<LinuxNamespace, number>>;
-}
-
 export class Sandbox {
   readonly id: string;
   readonly slot: number;
@@ -123,8 +107,7 @@ export class Sandbox {
   readonly #channelFd: number;
   /** Set while its function has egress. */
   network: SandboxNetwork | undefined;
-  readonly #outputs: Socket[];
-  readonly #outputFds: number[];
+  readonly #outputs: OutputPipes;
   readonly #endWatch: () => void;
   readonly #sinks = new Map<number, InvocationSink>();
   readonly #turns: Turns;
@@ -150,14 +133,15 @@ export class Sandbox {
     this.cgroup = parts.cgroup;
     this.#zygote = parts.zygote;
     const [channel, theirChannel] = native.socketpair();
-    const [stdout, theirStdout] = native.pipe();
-    const [stderr, theirStderr] = native.pipe();
     this.#channelFd = channel;
     const [refusals, theirRefusals] = native.socketpair();
     this.#endWatch = native.watchRefusals(refusals, (call) => this.#soleSink()?.refused?.(call));
     this.#channel = new Socket({ fd: channel, readable: true, writable: true });
-    this.#outputFds = [stdout, stderr];
-    this.#outputs = [this.#listen(stdout, 'stdout'), this.#listen(stderr, 'stderr')];
+    this.#outputs = new OutputPipes((stream, bytes) => {
+      const sink = this.#soleSink();
+      if (sink) sink.output(stream, bytes);
+      else this.discarded(bytes.length);
+    });
     const reader = new ChannelReader(MAX_SANDBOX_FRAME_BYTES, (kind, handle, payload) =>
       this.#receive(kind, handle, payload),
     );
@@ -170,7 +154,7 @@ export class Sandbox {
     });
     // A sandbox that dies resets its end; its exit message says all there is to say.
     this.#channel.on('error', () => undefined);
-    this.prepared = this.#expect(ChannelKind.PREPARED).then(readPhases);
+    this.prepared = this.#expect(ChannelKind.PREPARED).then(readNumbers);
     this.prepared.catch(() => undefined);
     let onEnded: (exit: Exit) => void;
     this.ended = new Promise((resolve) => {
@@ -182,7 +166,7 @@ export class Sandbox {
       post: () => this.#postTurn(),
       takeBack: (max) => native.takeBack(turns, max),
     });
-    const theirs = [theirChannel, theirStdout, theirStderr];
+    const theirs = [theirChannel, ...this.#outputs.theirs];
     // In the order of contract/control.ts; the turns stay with both sides.
     const given = [...theirs, turns, theirRefusals, ...parts.cgroup.joinFds];
     try {
@@ -225,7 +209,7 @@ export class Sandbox {
     }
     const told = encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init)));
     const isolated = this.#expect(ChannelKind.ISOLATED).then((payload) => {
-      const numbers = readPhases(payload);
+      const numbers = readNumbers(payload);
       this.isolation = readFacts(numbers.slice(ISOLATED_PHASES));
       if (approve) {
         approve(this.isolation);
@@ -278,10 +262,10 @@ export class Sandbox {
 
   /** The invocation has settled, or is of no more interest; the next one begins. */
   release(handle: number): void {
-    if (this.#turns.ahead === 0 || this.exit || !this.#outputWaits()) return this.#release(handle);
+    if (this.#turns.ahead === 0 || this.exit || !this.#outputs.waiting) return this.#release(handle);
     // What its native code has written is still to be read, and the sandbox starts the next one only after that.
     this.#settling = handle;
-    void this.drainOutput().then(() => this.#release(handle));
+    void this.#outputs.drained().then(() => this.#release(handle));
   }
 
   #release(handle: number): void {
@@ -326,10 +310,10 @@ export class Sandbox {
     if (this.#discarded < REST_AFTER_BYTES || this.#resting || this.exit) return;
     this.#discarded = 0;
     this.#resting = true;
-    for (const socket of [this.#channel, ...this.#outputs]) socket.pause();
+    for (const socket of [this.#channel, ...this.#outputs.sockets]) socket.pause();
     setTimeout(() => {
       this.#resting = false;
-      for (const socket of this.#outputs) socket.resume();
+      for (const socket of this.#outputs.sockets) socket.resume();
       this.#readOn();
     }, REST_MS);
   }
@@ -339,18 +323,9 @@ export class Sandbox {
     if (this.#channel.isPaused()) this.#channel.resume();
   }
 
-  /** Settles when what is in the output pipes now has been handed to the sinks. */
+  /** Settles when what native code has written until now has been handed to the sinks. */
   async drainOutput(): Promise<void> {
-    const end = performance.now() + DRAIN_MS;
-    while (!this.exit && this.#outputWaits() && performance.now() < end) {
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
-    }
-  }
-
-  #outputWaits(): boolean {
-    return this.#outputFds.some((fd) => native.bytesWaiting(fd) > 0);
+    if (!this.exit) await this.#outputs.drained();
   }
 
   /** Its figures now, or at its end. */
@@ -387,17 +362,6 @@ export class Sandbox {
     if (this.exit) return;
     this.cgroup.kill();
     this.#zygote.kill(this.slot);
-  }
-
-  #listen(fd: number, stream: 'stdout' | 'stderr'): Socket {
-    const socket = new Socket({ fd, readable: true, writable: false });
-    socket.on('data', (bytes: Buffer) => {
-      const sink = this.#soleSink();
-      if (sink) sink.output(stream, bytes);
-      else this.discarded(bytes.length);
-    });
-    socket.on('error', () => undefined);
-    return socket;
   }
 
   /** Whose it is that only the sandbox is known of: the one invocation that runs, if it is one. */
@@ -453,7 +417,7 @@ export class Sandbox {
     this.#endWatch();
     // What it wrote before its end is still in the sockets. They reach their end of file by themselves, because no
     // process is left that holds the other side.
-    const sockets = [this.#channel, ...this.#outputs];
+    const sockets = [this.#channel, ...this.#outputs.sockets];
     let open = sockets.length;
     const closed = (): void => {
       if (--open > 0) return;
@@ -467,37 +431,4 @@ export class Sandbox {
       else socket.once('close', closed).resume();
     }
   }
-}
-
-function readPhases(payload: Buffer): number[] {
-  return Array.from({ length: payload.length >> 2 }, (_, phase) => payload.readUInt32LE(phase * 4));
-}
-
-/** PR_SPEC_DISABLE and PR_SPEC_FORCE_DISABLE, prctl(2). */
-const SPECULATION_DISABLED = 4 | 8;
-
-function readFacts([
-  landlockAbi = 0,
-  sessionKeyring = 0,
-  speculation = 0,
-  ...namespaces
-]: readonly number[]): IsolationFacts {
-  const named = LINUX_NAMESPACES.map((name, index) => [name, namespaces[index] ?? 0]);
-  return {
-    landlockAbi,
-    sessionKeyring,
-    branchSpeculation: speculation & SPECULATION_DISABLED ? 'disabled' : 'as the host',
-    seccompFilter: SECCOMP_FILTER.sha256,
-    namespaces: Object.fromEntries(named) as Record<LinuxNamespace, number>,
-  };
-}
-
-/** `exit code 3`, `signal SIGSEGV`: what the record and the trace show. */
-export function describeExit(exit: Exit): string {
-  if (exit.zygoteLost) return 'its zygote ended';
-  if (exit.signal === undefined) return `exit code ${exit.code}`;
-  // The filter ends a process for nothing else.
-  return exit.signal === 'SIGSYS'
-    ? 'signal SIGSYS (a system call of a foreign architecture)'
-    : `signal ${exit.signal}`;
 }

@@ -229,3 +229,13 @@ function encode(kind: number, slot: number, a: number, b: number): Buffer {
   message.writeInt32LE(b, 12);
   return message;
 }
+
+/** `exit code 3`, `signal SIGSEGV`: what the record and the trace show. */
+export function describeExit(exit: Exit): string {
+  if (exit.zygoteLost) return 'its zygote ended';
+  if (exit.signal === undefined) return `exit code ${exit.code}`;
+  // The filter ends a process for nothing else.
+  return exit.signal === 'SIGSYS'
+    ? 'signal SIGSYS (a system call of a foreign architecture)'
+    : `signal ${exit.signal}`;
+}
