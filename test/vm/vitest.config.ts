@@ -18,7 +18,7 @@ export default defineConfig({
   cacheDir: cache,
   test: {
     fsModuleCachePath: join(cache, 'modules'),
-    include: ['test/integration/sandbox-isolation.test.ts', 'test/vm/**/*.test.ts'],
+    include: ['test/integration/{sandbox-isolation,isolation-receipt}.test.ts', 'test/vm/**/*.test.ts'],
     testTimeout: PATIENCE_MS,
     hookTimeout: PATIENCE_MS,
     env: { OFFSHOOT_TEST_SLOWNESS: String(SLOWNESS) },
