@@ -37,7 +37,7 @@ export interface BenchSandbox {
   /** System calls that were refused while it was called. */
   readonly refused: string[];
   /** Calls the function with a path; gives status and body. */
-  call(path?: string): Promise<{ status: number; text: string }>;
+  call(path?: string, options?: CallOptions): Promise<{ status: number; text: string }>;
   /** All that has come out of it so far: frames and output. */
   said(): string;
   /** Ends it and waits until nothing of it is left. */
@@ -49,29 +49,45 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly pids?: number;
   readonly network?: SandboxNetwork | undefined;
+  readonly memoryMb?: number;
+  /** Its module, from the root of its code. */
+  readonly entry?: string;
+  /** Ends it, and so fails the start, when it is not ready by then. */
+  readonly withinMs?: number;
+  /** Keeps nothing of what it says: one that may print without end. */
+  readonly forget?: boolean;
+}
+
+/** What a call sends besides its path. */
+export interface CallOptions {
+  readonly method?: string;
+  readonly headers?: readonly [string, string][];
+  readonly body?: Uint8Array | string;
 }
 
 export class SandboxBench {
   readonly zygote: Zygote;
   /** Where the code of its functions is, on the host. */
   readonly store: string;
+  readonly #ownsStore: boolean;
   readonly #slots = new Slots();
   readonly #driver = detectCgroups();
   #codes = 0;
 
-  private constructor(zygote: Zygote, store: string) {
+  private constructor(zygote: Zygote, store: string, ownsStore: boolean) {
     this.zygote = zygote;
     this.store = store;
+    this.#ownsStore = ownsStore;
   }
 
-  /** `image`: the root of another image than the runtime's. */
-  static async open(runtime: Runtime = 'node26', image?: string): Promise<SandboxBench> {
+  /** `image`: the root of another image than the runtime's. `codes`: a directory of functions that are there already. */
+  static async open(runtime: Runtime = 'node26', image?: string, codes?: string): Promise<SandboxBench> {
     const state = process.env['OFFSHOOT_STATE'];
     if (!state) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
-    const store = await mkdtemp(join(tmpdir(), 'offshoot-store-'));
+    const store = codes ?? (await mkdtemp(join(tmpdir(), 'offshoot-store-')));
     const zygote = new Zygote({ image: image ?? join(state, 'images', runtime), store, ...ownRanges() });
     await zygote.ready;
-    return new SandboxBench(zygote, store);
+    return new SandboxBench(zygote, store, codes === undefined);
   }
 
   /** Stores a module's source, and programs beside it; gives the name that start() takes. */
@@ -96,7 +112,7 @@ export class SandboxBench {
    * told at once, and goes on without waiting for the worker.
    */
   async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
-    const limits = { memoryMb: 128, cpu: 1, pids: options.pids ?? 64 };
+    const limits = { memoryMb: options.memoryMb ?? 128, cpu: 1, pids: options.pids ?? 64 };
     const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
     const slot = this.#slots.take();
     const start = performance.now();
@@ -111,15 +127,15 @@ export class SandboxBench {
       namespace: 'test',
       name: 'test',
       version: 1,
-      entry: 'index.mjs',
+      entry: options.entry ?? 'index.mjs',
       env: options.env ?? {},
-      memory: 128,
+      memory: limits.memoryMb,
       timeout: 30,
       concurrency: 1,
     };
     let said = '';
     const hear = (bytes: Buffer): void => {
-      said += bytes.toString('latin1');
+      if (options.forget !== true) said += bytes.toString('latin1');
     };
     sandbox.onUnclaimed = {
       begun: () => undefined,
@@ -127,60 +143,77 @@ export class SandboxBench {
       frame: (_, payload) => hear(payload),
       output: (_, bytes) => hear(bytes),
     };
-    if (prepareFirst) await sandbox.prepared;
-    const { isolated, ready } = sandbox.specialise(code, 'test', init, undefined, options.network);
-    await sandbox.prepared;
-    const prepared = performance.now();
-    await isolated;
-    const isolatedAt = performance.now();
-    await ready;
     const refused: string[] = [];
-    const timings = {
-      cgroup: limited - start,
-      prepare: prepared - limited,
-      isolate: isolatedAt - prepared,
-      load: performance.now() - isolatedAt,
+    const end = async (): Promise<void> => {
+      sandbox.kill();
+      await sandbox.ended;
+      await cgroup.remove();
     };
-    return {
-      timings,
-      sandbox,
-      cgroup,
-      refused,
-      call: (path = '/') => call(sandbox, path, hear, refused),
-      said: () => said,
-      end: async () => {
-        sandbox.kill();
-        await sandbox.ended;
-        await cgroup.remove();
-      },
-    };
+    const clock =
+      options.withinMs === undefined ? undefined : setTimeout(() => sandbox.kill(), options.withinMs);
+    try {
+      if (prepareFirst) await sandbox.prepared;
+      const { isolated, ready } = sandbox.specialise(code, 'test', init, undefined, options.network);
+      await sandbox.prepared;
+      const prepared = performance.now();
+      await isolated;
+      const isolatedAt = performance.now();
+      await ready;
+      const timings = {
+        cgroup: limited - start,
+        prepare: prepared - limited,
+        isolate: isolatedAt - prepared,
+        load: performance.now() - isolatedAt,
+      };
+      return {
+        timings,
+        sandbox,
+        cgroup,
+        refused,
+        call: (path = '/', request = {}) => call(sandbox, path, request, hear, refused),
+        said: () => said,
+        end,
+      };
+    } catch (error) {
+      await end();
+      throw error;
+    } finally {
+      clearTimeout(clock);
+    }
   }
 
   async close(): Promise<void> {
     await this.zygote.stop();
-    await rm(this.store, { recursive: true, force: true });
+    if (this.#ownsStore) await rm(this.store, { recursive: true, force: true });
   }
 }
 
 function call(
   sandbox: Sandbox,
   path: string,
+  { method = 'GET', headers = [], body = '' }: CallOptions,
   hear: (bytes: Buffer) => void,
   refused: string[],
 ): Promise<{ status: number; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
   const request = encodePayload(
-    { kind: 'http', method: 'GET', url: `http://test${path}`, headers: [] },
-    Buffer.alloc(0),
+    { kind: 'http', method, url: `http://test${path}`, headers: [...headers] },
+    Buffer.from(body),
   );
   const context = { id: 'test', remainingMs: 30_000, traceparent: '' };
+  const parts: Buffer[] = [];
+  let status = 0;
   const handle = sandbox.invoke(context, request, {
     frame: (kind, payload) => {
       hear(payload);
-      if (kind === ChannelKind.RESULT) {
-        const { meta, body } = decodePayload(payload);
-        resolve({ status: (meta as ResponseMeta).status, text: body.toString() });
+      if (kind === ChannelKind.RESULT || kind === ChannelKind.HEAD) {
+        const { meta, body: first } = decodePayload(payload);
+        status = (meta as ResponseMeta).status;
+        parts.push(first);
       }
+      if (kind === ChannelKind.CHUNK) parts.push(payload);
+      if (kind === ChannelKind.RESULT || kind === ChannelKind.END)
+        resolve({ status, text: Buffer.concat(parts).toString() });
       if (kind === ChannelKind.FAILED) reject(new Error(payload.toString()));
       if (kind === ChannelKind.SETTLED) sandbox.release(handle);
     },
