@@ -31,6 +31,10 @@ export default defineConfig({
           fileParallelism: false,
         },
       },
+      // Takes many minutes, and so runs only when asked for: npm run test:seccomp.
+      ...(process.env['OFFSHOOT_TEST_SECCOMP'] === 'yes'
+        ? [{ test: { ...limits, name: 'seccomp', include: ['test/seccomp/**/*.test.ts'] } }]
+        : []),
     ],
   },
 });

@@ -1,11 +1,17 @@
 // Build tool: compiles seccomp_policy.h into a system call filter, by libseccomp.
-// Usage: seccomp_compile header > build/seccomp_filter.gen.h      a C array of the instructions
-//        seccomp_compile instructions > build/seccomp_filter.bpf  the same as the kernel takes them
-//        seccomp_compile names > build/seccomp_names.gen.h        what is refused by notification, and how it
-//        is
-//                                                                 called in a record
+//
+//   seccomp_compile header > build/seccomp_filter.gen.h       a C array of the instructions
+//   seccomp_compile instructions > build/seccomp_filter.bpf   the same as the kernel takes them
+//   seccomp_compile names > build/seccomp_names.gen.h         what is refused by notification, and how it is
+//                                                             called in a record
+//
+// and for test/seccomp, which asks what is needed of it:
+//
+//   seccomp_compile entries              what is allowed: number, "needed" or "kept", call
+//   seccomp_compile instructions 3 17    the filter without these
 #include "seccomp_policy.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
@@ -32,16 +38,15 @@
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x80
 #endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 #define EPERM_AT_ONCE SCMP_ACT_ERRNO(1 /* EPERM */)
 
+#define MAX_ALLOWED 1024
+
 static scmp_filter_ctx context;
-static bool print_names;
+static bool print_names, print_entries;
+static bool kept; // is the rule that is being added marked KEPT?
+static unsigned allowed;
+static bool left_out[MAX_ALLOWED];
 
 static void check(int result, const char *what) {
   if (result >= 0) return;
@@ -60,6 +65,15 @@ static int resolve(const char *name) {
 static void add(unsigned action, const char *name, unsigned count, const struct scmp_arg_cmp *comparisons) {
   int number = resolve(name);
   if (number >= 0) check(seccomp_rule_add_array(context, action, number, count, comparisons), name);
+}
+
+// `text` is how the entry is listed.
+static void allow(const char *name, const char *text, unsigned count,
+                  const struct scmp_arg_cmp *comparisons) {
+  unsigned number = allowed++;
+  if (number >= MAX_ALLOWED) check(-E2BIG, text);
+  if (print_entries) printf("%u\t%s\t%s\n", number, kept ? "kept" : "needed", text);
+  if (!left_out[number]) add(SCMP_ACT_ALLOW, name, count, comparisons);
 }
 
 // A call that the worker hears of: the rule, and with `names` a line of the table in which the worker looks
@@ -97,11 +111,18 @@ static int print_instructions(int file) {
 }
 
 int main(int argc, char **argv) {
-  const char *wanted = argc == 2 ? argv[1] : "";
+  const char *wanted = argc >= 2 ? argv[1] : "";
   print_names = strcmp(wanted, "names") == 0;
-  if (!print_names && strcmp(wanted, "header") != 0 && strcmp(wanted, "instructions") != 0) {
-    fputs("usage: seccomp_compile header|instructions|names\n", stderr);
+  print_entries = strcmp(wanted, "entries") == 0;
+  bool instructions = strcmp(wanted, "instructions") == 0;
+  if (!instructions && (argc != 2 || (!print_names && !print_entries && strcmp(wanted, "header") != 0))) {
+    fputs("usage: seccomp_compile header | names | entries | instructions [ENTRY...]\n", stderr);
     return 2;
+  }
+  for (int i = 2; i < argc; i++) {
+    unsigned long number = strtoul(argv[i], NULL, 10);
+    if (number >= MAX_ALLOWED) check(-E2BIG, argv[i]);
+    left_out[number] = true;
   }
   context = seccomp_init(SCMP_ACT_ERRNO(38 /* ENOSYS */));
   if (!context) return 1;
@@ -117,17 +138,20 @@ int main(int argc, char **argv) {
   (const struct scmp_arg_cmp[]) {                                                                            \
     __VA_ARGS__                                                                                              \
   }
-#define ADD(action, call, ...)                                                                               \
-  add(action, #call, sizeof(LIST(__VA_ARGS__)) / sizeof(struct scmp_arg_cmp), LIST(__VA_ARGS__));
-#define ALLOW(call, reason) add(SCMP_ACT_ALLOW, #call, 0, NULL);
+#define ALLOW(call, reason) allow(#call, #call, 0, NULL);
 #define ALLOW_MASKED(call, argument, mask, value, reason)                                                    \
-  ADD(SCMP_ACT_ALLOW, call, COMPARE(argument, mask, value))
-#define ALLOW_EQUAL(call, argument, value, reason) ADD(SCMP_ACT_ALLOW, call, COMPARE_32(argument, value))
+  allow(#call, #call "(" #value ")", 1, LIST(COMPARE(argument, mask, value)));
+#define ALLOW_EQUAL(call, argument, value, reason)                                                           \
+  allow(#call, #call "(" #value ")", 1, LIST(COMPARE_32(argument, value)));
 #define ALLOW_SOCKET(family, type, protocol, reason)                                                         \
-  ADD(SCMP_ACT_ALLOW, socket, COMPARE_32(0, family), COMPARE(1, SOCKET_TYPE_MASK, type),                     \
-      COMPARE_32(2, protocol))
+  allow("socket", "socket(" #family ", " #type ", " #protocol ")", 3,                                        \
+        LIST(COMPARE_32(0, family), COMPARE(1, SOCKET_TYPE_MASK, type), COMPARE_32(2, protocol)));
 #define ALLOW_OPTION(level, option, reason)                                                                  \
-  ADD(SCMP_ACT_ALLOW, setsockopt, COMPARE_32(1, level), COMPARE_32(2, option))
+  allow("setsockopt", "setsockopt(" #level ", " #option ")", 2,                                              \
+        LIST(COMPARE_32(1, level), COMPARE_32(2, option)));
+#define KEPT(rule)                                                                                           \
+  kept = true;                                                                                               \
+  rule kept = false;
 #define REFUSE(call, reason) refuse(#call, #call, 0, NULL);
 #define REFUSE_MASKED(call, argument, mask, value, reason)                                                   \
   refuse(#call, #call "(" #value ")", 1, LIST(COMPARE(argument, mask, value)));
@@ -136,7 +160,8 @@ int main(int argc, char **argv) {
 #define REFUSE_SOCKET(family, type, reason)                                                                  \
   refuse("socket", "socket(" #family ", " #type ")", 2,                                                      \
          LIST(COMPARE_32(0, family), COMPARE(1, SOCKET_TYPE_MASK, type)));
-#define REFUSE_SILENTLY(call, argument, value, reason) ADD(EPERM_AT_ONCE, call, COMPARE_32(argument, value))
+#define REFUSE_SILENTLY(call, argument, value, reason)                                                       \
+  add(EPERM_AT_ONCE, #call, 1, LIST(COMPARE_32(argument, value)));
   if (print_names)
     puts("// Generated from seccomp_policy.h; do not edit.\n#pragma once\n"
          "static const struct refused_call refused_calls[] = {");
@@ -146,6 +171,7 @@ int main(int argc, char **argv) {
     seccomp_release(context);
     return 0;
   }
+  if (print_entries) return 0;
 
   int file = memfd_create("filter", MFD_CLOEXEC);
   check(file, "make a file for the filter");

@@ -12,7 +12,7 @@ const NAMED = new Set([
     'mount umount2 pivot_root chroot fsopen fsmount fsconfig fspick move_mount open_tree mount_setattr unshare setns ptrace ' +
     'process_vm_readv process_vm_writev pidfd_getfd kcmp open_by_handle_at name_to_handle_at mknod mknodat bpf ' +
     'perf_event_open userfaultfd vmsplice keyctl add_key request_key setuid setgid setreuid setregid setresuid setresgid ' +
-    'setgroups setfsuid setfsgid capset setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr sethostname ' +
+    'setgroups setfsuid setfsgid capset sethostname ' +
     'setdomainname reboot syslog acct swapon swapoff settimeofday clock_settime clock_adjtime adjtimex init_module ' +
     'finit_module delete_module kexec_load kexec_file_load quotactl iopl ioperm inotify_add_watch'
   ).split(' '),

@@ -1,0 +1,96 @@
+/** Tries the whole workload under a filter, on each runtime at once, and says what was the first to come out differently. */
+import type { Runtime } from '#contract/manifest.ts';
+import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
+import type { Image } from './image.ts';
+import { type Entry, filterWithout } from './policy.ts';
+import type { Step } from './workload.ts';
+
+/** Longer than any step takes on a slow machine: what waits longer waits for ever. */
+const STEP_MS = 30_000;
+
+export interface Lane {
+  readonly runtime: Runtime;
+  readonly image: Image;
+  readonly store: string;
+  readonly steps: readonly Step[];
+  /** Step → what came out under the product's own filter. */
+  readonly expected: Map<string, string>;
+}
+
+/** Fills in what is expected. */
+export async function learn(lane: Lane): Promise<void> {
+  await lane.image.use(await filterWithout([]));
+  await everyStep(lane, lane.steps, (step, got) => {
+    lane.expected.set(step.name, got);
+    return true;
+  });
+}
+
+/** `node24 basket sharp`: the first difference that the lack of these entries makes, or undefined. `hint`: where to look first. */
+export async function firstDifference(
+  lanes: readonly Lane[],
+  without: Iterable<Entry>,
+  hint?: string,
+): Promise<string | undefined> {
+  const filter = await filterWithout(without);
+  const named = (lane: Lane, step: Step): string => `${lane.runtime} ${step.name}`;
+  let found: string | undefined;
+  const compare = async (lane: Lane, steps: readonly Step[]): Promise<void> => {
+    if (steps.length === 0 || found !== undefined) return;
+    await everyStep(lane, steps, (step, got) => {
+      if (got !== lane.expected.get(step.name)) found ??= named(lane, step);
+      return found === undefined;
+    });
+  };
+  await Promise.all(lanes.map(({ image }) => image.use(filter)));
+  // The one step alone first: then the lack of most entries shows within a second.
+  for (const lane of lanes)
+    await compare(
+      lane,
+      lane.steps.filter((step) => named(lane, step) === hint),
+    );
+  await Promise.all(lanes.map((lane) => compare(lane, lane.steps)));
+  return found;
+}
+
+/** Runs steps one by one, those of one function in one sandbox, until `then` says no. */
+async function everyStep(
+  lane: Lane,
+  steps: readonly Step[],
+  then: (step: Step, got: string) => boolean,
+): Promise<void> {
+  const bench = await SandboxBench.open(lane.runtime, lane.image.root, lane.store);
+  let code: string | undefined;
+  let sandbox: BenchSandbox | undefined;
+  try {
+    for (const step of steps) {
+      let got: string;
+      try {
+        if (code !== step.code) {
+          await sandbox?.end();
+          sandbox = undefined;
+          code = step.code;
+          sandbox = await bench.start(code, false, { ...step.options, withinMs: STEP_MS, forget: true });
+        }
+        got = await inTime(sandbox, step);
+      } catch (error) {
+        got = `failed: ${String(error)}`;
+      }
+      if (!then(step, got)) return;
+    }
+  } finally {
+    await sandbox?.end();
+    await bench.close();
+  }
+}
+
+/** A step that hangs is ended with its sandbox. */
+async function inTime(sandbox: BenchSandbox | undefined, step: Step): Promise<string> {
+  if (!sandbox) throw new Error('its sandbox did not start');
+  const clock = setTimeout(() => sandbox.sandbox.kill(), STEP_MS);
+  try {
+    return await step.run(sandbox);
+  } finally {
+    clearTimeout(clock);
+  }
+}
