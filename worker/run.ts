@@ -129,9 +129,10 @@ export class Run implements InvocationSink {
 
   cancel(): void {
     this.#cancelled = true;
-    // Another invocation may be running there. If this one can be taken back, it never runs, and withdrawn() says so.
-    if (this.#begunAt === undefined) this.#sandbox.turns.withdraw();
-    if (!this.#withdrawn) this.#stop('cancelled');
+    if (this.#begunAt !== undefined) return this.#stop('cancelled');
+    // Another invocation may be running there. If this one can be taken back, it never runs, and withdrawn() says so;
+    // otherwise the sandbox has started it, and begun() comes.
+    this.#sandbox.turns.withdraw();
   }
 
   begun(): void {
@@ -144,6 +145,7 @@ export class Run implements InvocationSink {
       this.#stopCpuClock = this.#cpuClock.watch({ ...cpu, cpuMs: () => this.cpuMs(), onLimit });
     }
     this.#onBegin();
+    if (this.#cancelled) this.#stop('cancelled');
   }
 
   withdrawn(): void {
@@ -221,6 +223,10 @@ export class Run implements InvocationSink {
 
   #stop(reason: StopReason): void {
     if (this.#killedFor) return;
+    // From here on the sandbox can start nothing more. Has it started the next one already? Then this one has settled, its
+    // answer is on the way, and the kill would hit another caller's.
+    this.#sandbox.turns.withdraw();
+    if (this.#sandbox.turns.ahead > 0) return;
     this.#killedFor = reason;
     if (this.#done) {
       const text = `work left to waitUntil() was ended: ${STOP_TEXTS[reason]}`;

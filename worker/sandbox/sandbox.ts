@@ -360,6 +360,8 @@ export class Sandbox {
   /** Both ways: the cgroup needs no zygote that answers, the zygote no cgroup that the sandbox has joined already. */
   kill(): void {
     if (this.exit) return;
+    // What it is running may settle before the signal arrives; it must not be given the next one then.
+    this.spent = true;
     this.cgroup.kill();
     this.#zygote.kill(this.slot);
   }

@@ -35,7 +35,7 @@ export class Turns {
     this.#now = now;
   }
 
-  /** Those that have not begun. */
+  /** Those that have not begun. After withdraw(), those that the sandbox has started though nobody has heard of it yet. */
   get ahead(): number {
     return Math.max(0, this.#line.length - 1);
   }
