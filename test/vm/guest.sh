@@ -17,11 +17,13 @@ ended() {
 }
 trap 'printf "error: %s failed in line %d\n" "$BASH_COMMAND" "$LINENO" >&3; ended 1' ERR
 
-# The images belong to the user who will run the zygotes, as on the host.
-uid="$(stat -c %u /payload/state)"
-useradd --system --uid "$uid" --home-dir /payload/state --no-create-home --shell /bin/bash offshoot
+# The images belong to the user who will run the zygotes, as on the host: with another number, of the user or of its group,
+# their files would belong to nobody in the zygote's user namespace, and an overlay could not change them.
+uid="$(stat -c %u /payload/state/images)"
+groupadd --system --gid "$(stat -c %g /payload/state/images)" offshoot
+useradd --system --uid "$uid" --gid offshoot --home-dir /payload/state --no-create-home --shell /bin/bash offshoot
 export OFFSHOOT_STATE=/payload/state OFFSHOOT_CACHE=/var/cache/offshoot NO_COLOR=1
-for step in subids delegate; do bash infra/privileged.sh "$step" offshoot; done
+for step in subids delegate tun; do bash infra/privileged.sh "$step" offshoot; done
 loginctl enable-linger offshoot
 until [[ -S "/run/user/$uid/systemd/private" ]]; do sleep 0.2; done
 printf 'started in %.0f s: Linux %s, systemd %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$(uname -r)" \

@@ -7,7 +7,7 @@ import { defineConfig } from 'vitest/config';
  * How many times slower things may be than on the host, in a machine whose processor is software and shares two cores with
  * other work. Only limits of time know it; no test asserts less.
  */
-const SLOWNESS = 30;
+const SLOWNESS = 15;
 /** For one test or hook. */
 const PATIENCE_MS = 300_000;
 
