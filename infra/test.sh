@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `npm test [FILTER...]`: sets up what is missing, checks types, style and format, then runs the tests.
+# `npm test [FILTER...]`: sets up what is missing, checks types, style and format, then runs the tests (the attack
+# suite is `npm run test:security`).
 set -euo pipefail
 infra="$(dirname -- "${BASH_SOURCE[0]}")"
 bash "$infra/setup.sh"
@@ -13,4 +14,4 @@ PATH="$PWD/node_modules/.bin:$PATH" npm run -s check
 # The native loader, since the default one writes a bundle of the configuration into the checkout, which the service
 # user may not.
 exec bash infra/as-service-user.sh node node_modules/vitest/vitest.mjs run --configLoader native \
-  --config test/vitest.config.ts "$@"
+  --config test/vitest.config.ts --project unit --project integration "$@"
