@@ -53,6 +53,8 @@ export interface StreamTarget {
 
 const MAX_ERROR_TEXT = 16 * 1024;
 const MAX_REFUSED_CALLS = 16;
+/** The frames of a run that has settled are read within this. */
+const SETTLING_MS = 100;
 
 /** Why a run is ended before it has ended itself. */
 type StopReason = 'timeout' | 'cpu_limit' | 'cancelled' | 'response_too_large';
@@ -89,6 +91,7 @@ export class Run implements InvocationSink {
   #done = false;
   #cancelled = false;
   #withdrawn = false;
+  #believed = false;
   #end: (end: RunEnd) => void = () => undefined;
   #settle: () => void = () => undefined;
 
@@ -226,7 +229,14 @@ export class Run implements InvocationSink {
     // From here on the sandbox can start nothing more. Has it started the next one already? Then this one has settled, its
     // answer is on the way, and the kill would hit another caller's.
     this.#sandbox.turns.withdraw();
-    if (this.#sandbox.turns.ahead > 0) return;
+    if (this.#sandbox.turns.ahead > 0 && !this.#believed) {
+      // That it has started the next one is the sandbox's own word, so it is believed once, and for a moment: code that took
+      // turns which are not its own would otherwise never be stopped.
+      this.#believed = true;
+      clearTimeout(this.#clock);
+      this.#clock = setTimeout(() => this.#stop(reason), SETTLING_MS);
+      return;
+    }
     this.#killedFor = reason;
     if (this.#done) {
       const text = `work left to waitUntil() was ended: ${STOP_TEXTS[reason]}`;

@@ -147,7 +147,8 @@ describe('isolation.require', () => {
     expect(stdout).toContain('seccomp, memory-limit, cpu-limit, pids-limit');
   });
 
-  const NOTHING_MISSING = 'this host has cgroup v2, and with it all that can be required';
+  const NOTHING_MISSING =
+    'the kernel has no cgroup v1 mounted, on which something that can be required is missing';
 
   test('refuses a deploy where something is missing, and names it', async (context) => {
     context.skip(cgroupVersion === 2, NOTHING_MISSING);

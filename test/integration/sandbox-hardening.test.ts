@@ -52,7 +52,7 @@ describe('a sandbox', async () => {
   });
 
   test('has a session keyring of its own, and no way to any', async (context) => {
-    context.skip(keyring <= 0, 'the kernel has no keys');
+    context.skip(keyring <= 0, 'the kernel lacks keyrings (CONFIG_KEYS)');
     const serials = [one, other].map(({ sandbox }) => sandbox.isolation?.sessionKeyring ?? 0);
     for (const serial of serials) expect(serial).toBeGreaterThan(0);
     expect(new Set([...serials, keyring]).size).toBe(3);
@@ -61,7 +61,10 @@ describe('a sandbox', async () => {
   });
 
   test('keeps its branch predictions apart where the kernel lets a process choose', (context) => {
-    context.skip((speculation & CHOICE) === 0, 'the kernel lets no process choose about indirect branches');
+    context.skip(
+      (speculation & CHOICE) === 0,
+      'the kernel lacks PR_SPEC_INDIRECT_BRANCH control for a process (PR_SPEC_PRCTL)',
+    );
     expect(one.sandbox.isolation?.branchSpeculation).toBe('disabled');
   });
 

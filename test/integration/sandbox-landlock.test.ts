@@ -58,7 +58,7 @@ describe('a sandbox on a kernel with Landlock', async () => {
   });
 
   test('is refused even the files under /proc that are its own', async (context) => {
-    context.skip(abi < 2, `the kernel has Landlock ABI ${abi}; 2 is needed`);
+    context.skip(abi < 2, `the kernel lacks Landlock of ABI 2 (has ${abi})`);
     // The control: without Landlock, a process may name itself.
     expect(execFileSync('/bin/sh', ['-c', 'echo renamed > /proc/self/comm']).toString()).toBe('');
     expect(await ask('/own-proc')).toMatch(/Permission denied/);

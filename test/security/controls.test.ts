@@ -129,7 +129,7 @@ describe('controls', () => {
         () => true,
         () => false,
       );
-      if (!allowed) skip('this host lets no unconfined program make a user namespace');
+      if (!allowed) skip('the kernel lacks unprivileged user namespaces for programs without a profile');
       const place = await mkdtemp(join(tmpdir(), 'offshoot-place-'));
       const succeeded = async (id: string): Promise<string[]> => {
         const { stdout } = await run('unshare', [...plain, attack, id, place], {
