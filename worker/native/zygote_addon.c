@@ -1,20 +1,27 @@
 // Node-API surface of the zygote: what runtime-images/node/bootstrap calls. The logic is in zygote.c.
 //
-//   serve(controlFd) -> channelFd   blocks; returns in each sandbox that is prepared. In the zygote itself it
-//   returns
-//                                   -1 when the worker has gone, and throws when it cannot go on.
-//   isTold() -> boolean             in a prepared sandbox: is it known which function it shall run?
-//   isolate()                       blocks until that is known; returns when the sandbox may run it
-//   takeTurn() -> number            in a sandbox: may the next invocation that was handed ahead start? 1 yes,
-//   and its
-//                                   turn is taken; 0 no, the worker has taken it back; -1 not yet, because
-//                                   the worker has not read all output of the one before
-//   socketpair() -> [fd, fd]        for the rehearsal
-//   randomSeed() -> number          31 bits of getrandom(2): a seed that owes nothing to a state shared with
-//   other forks
-//   exit(code)                      _exit(2): Node's own exit joins threads that a forked process does not
-//   have reapOrphans() -> number         ended children that one more look is due for, see orphans.h halt()
-//   never comes back; the worker is about to end the sandbox
+// serve(controlFd) -> channelFd
+//   Blocks. Returns in each sandbox that is prepared; in the zygote itself it returns -1 when the worker has
+//   gone, and throws when it cannot go on.
+// isTold() -> boolean
+//   In a prepared sandbox: is it known which function it shall run?
+// isolate()
+//   Blocks until that is known; returns when the sandbox may run it.
+// takeTurn() -> number
+//   In a sandbox: may the next invocation that was handed ahead start? 1: yes, and its turn is taken; 0: no,
+//   the worker has taken it back; -1: not yet, because the worker has not read all output of the one before.
+// socketpair() -> [fd, fd]
+//   For the rehearsal.
+// randomSeed() -> number
+//   31 bits of getrandom(2): a seed that owes nothing to a state shared with other forks.
+// forgetFiles()
+//   Drops what is mapped of files, to be faulted in again where it is used.
+// exit(code)
+//   _exit(2): Node's own exit joins threads that a forked process does not have.
+// reapOrphans() -> number
+//   Ended children that one more look is due for, see orphans.h.
+// halt()
+//   Never comes back; the worker is about to end the sandbox.
 #include "orphans.h"
 #include "zygote.h"
 
@@ -22,8 +29,11 @@
 #include <uv.h>
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -133,6 +143,31 @@ static napi_value reap_orphans(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// Drops the page table entries of files that nothing private is in, which is all code and constants: they
+// stay in the page cache, and what is not touched again before the first fork is then nothing that each fork
+// copies and each end of a sandbox takes apart.
+static napi_value forget_files(napi_env env, napi_callback_info info) {
+  (void)env;
+  (void)info;
+  FILE *mappings = fopen("/proc/self/smaps", "re");
+  if (!mappings) return NULL;
+  char line[512], permissions[5], path[256];
+  unsigned long start = 0, end = 0, next_start, next_end, private_kb;
+  while (fgets(line, sizeof line, mappings)) {
+    // start-end permissions offset device inode path, and then lines of figures.
+    if (sscanf(line, "%lx-%lx %4s", &next_start, &next_end, permissions) == 3) {
+      bool of_file = sscanf(line, "%*s %*s %*s %*s %*s %255s", path) == 1 && path[0] == '/';
+      start = next_start;
+      end = of_file && permissions[1] != 'w' && permissions[3] == 'p' ? next_end : next_start;
+    }
+    // A private page is what the loader has relocated, and would be lost.
+    if (end > start && sscanf(line, "Anonymous: %lu", &private_kb) == 1 && private_kb == 0)
+      (void)madvise((void *)start, end - start, MADV_DONTNEED);
+  }
+  fclose(mappings);
+  return NULL;
+}
+
 static napi_value halt(napi_env env, napi_callback_info info) {
   (void)env;
   (void)info;
@@ -154,6 +189,7 @@ NAPI_MODULE_INIT() {
       {"randomSeed", random_seed},
       {"exit", exit_now},
       {"reapOrphans", reap_orphans},
+      {"forgetFiles", forget_files},
       {"halt", halt},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {

@@ -27,6 +27,8 @@ export interface ZygoteAddon {
   exit(code: number): never;
   /** Waits for adopted children; gives how many ended ones one more look is due for. */
   reapOrphans(): number;
+  /** Drops what is mapped of code and constants; what is used again comes back from the page cache. */
+  forgetFiles(): void;
   /** Waits for the end of the sandbox. */
   halt(): never;
 }

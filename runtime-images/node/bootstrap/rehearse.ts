@@ -24,6 +24,8 @@ export async function rehearse(
   addon: ZygoteAddon,
   onRuntime: (runtime: SandboxRuntime) => void,
 ): Promise<void> {
+  // Most of what the start of the runtime has touched is never touched again, and each fork would copy it.
+  addon.forgetFiles();
   const [workerFd, sandboxFd] = addon.socketpair();
   const worker = new Socket({ fd: workerFd, readable: true, writable: true });
   const ended = Promise.withResolvers<void>();
