@@ -10,7 +10,14 @@ export const AcquireKind = z.enum(['idle', 'prepared', 'cold']);
 export type AcquireKind = z.infer<typeof AcquireKind>;
 
 /** Why no idle sandbox of the function was there. */
-export const ColdReason = z.enum(['first_call', 'new_version', 'all_busy', 'evicted', 'sandbox_ended']);
+export const ColdReason = z.enum([
+  'first_call',
+  'new_version',
+  'all_busy',
+  'evicted',
+  'sandbox_ended',
+  'single_use',
+]);
 export type ColdReason = z.infer<typeof ColdReason>;
 
 /** Milliseconds, with fractions, measured by the worker's monotonic clock, from the moment at which it took the call. */

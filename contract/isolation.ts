@@ -7,13 +7,16 @@ import { z } from 'zod';
 export const LINUX_NAMESPACES = ['user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'] as const;
 export type LinuxNamespace = (typeof LINUX_NAMESPACES)[number];
 
+/** How long a sandbox is kept: for later invocations of the same version, or for one. */
+export const IsolationMode = z.enum(['sandbox', 'request']);
+export type IsolationMode = z.infer<typeof IsolationMode>;
+
 export const IsolationReceipt = z.object({
   sandbox: z.string(),
   worker: z.string(),
   /** Unix time in milliseconds at which it was isolated. */
   at: z.number(),
-  /** `sandbox`: later invocations of the same version run in it as well. */
-  mode: z.enum(['sandbox']),
+  mode: IsolationMode,
   /** Inode number of each Linux namespace, which names it on its host; see namespaces(7). */
   namespaces: z.record(z.enum(LINUX_NAMESPACES), z.number()),
   /** The one id that exists in the sandbox, and the id of the host that it is. */

@@ -3,7 +3,7 @@
  * descriptions are what an editor shows, through the JSON Schema that generate-schema.ts makes.
  */
 import { z } from 'zod';
-import { IsolationRequirement } from './isolation.ts';
+import { IsolationMode, IsolationRequirement } from './isolation.ts';
 import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
 
@@ -18,102 +18,119 @@ const EnvName = z
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'use letters, digits and underscores, not starting with a digit')
   .refine((name) => !name.startsWith('OFFSHOOT_'), 'names that start with OFFSHOOT_ belong to the platform');
 
-export const Manifest = z.strictObject({
-  $schema: z.string().optional(),
-  name: Name.describe('Name of the function, part of its URL.'),
-  runtime: Runtime.default('node26').describe('Runtime image.'),
-  entry: z.string().min(1).default('src/index.ts').describe('Path of the module, relative to offshoot.json.'),
-  access: z
-    .enum(['key', 'public'])
-    .default('key')
-    .describe(
-      'Who may call the function: holders of an API key of scope invoke, or whoever reaches the gateway.',
-    ),
-  // 32 is the least in which a Node process does useful work.
-  memory: z.int().min(32).max(32_768).default(128).describe('Memory limit in MB.'),
-  cpu: z.number().min(0.05).max(64).default(1).describe('Processor limit in cores; 0.5 is half of one core.'),
-  timeout: z
-    .number()
-    .min(0.1)
-    .max(86_400)
-    .default(30)
-    .describe('Seconds of wall time that one run may take.'),
-  initTimeout: z
-    .number()
-    .min(0.1)
-    .max(600)
-    .default(10)
-    .describe('Seconds of wall time in which the module must have loaded.'),
-  cpuTime: z
-    .number()
-    .min(0.05)
-    .max(86_400)
-    .optional()
-    .describe(
-      'Seconds of processor time that one run may use, all processes of its sandbox together. Without it, timeout times cpu is the bound.',
-    ),
-  // 16 leaves a Node process with its threads and a few children.
-  pids: z
-    .int()
-    .min(16)
-    .max(4_096)
-    .default(128)
-    .describe('Processes and threads that a sandbox may have at the same time.'),
-  openFiles: z
-    .int()
-    .min(64)
-    .max(16_384)
-    .default(1_024)
-    .describe('File descriptors that each process may have open.'),
-  tmpSize: z
-    .int()
-    .min(1)
-    .max(32_768)
-    .default(64)
-    .describe('Size of /tmp in MB. What is in it counts as memory as well.'),
-  tmpFiles: z
-    .int()
-    .min(64)
-    .max(1_048_576)
-    .default(16_384)
-    .describe('Files and directories (inodes) that fit in /tmp.'),
-  responseSize: z
-    .int()
-    .min(1)
-    .max(65_536)
-    .default(100)
-    .describe('MB that one response may have, streamed or not.'),
-  logSize: z
-    .int()
-    .min(1)
-    .max(1_024)
-    .default(256)
-    .describe('KB of output that are kept of one invocation; the rest is counted and cut.'),
-  concurrency: z
-    .int()
-    .min(1)
-    .max(1_000)
-    .default(1)
-    .describe('Invocations that one sandbox may run at the same time.'),
-  isolation: z
-    .strictObject({
-      require: z
-        .array(IsolationRequirement)
-        .default([])
-        .describe('What a host must give, or else the function does not run on it.'),
-    })
-    .default({ require: [] })
-    .describe('What the function asks of its isolation.'),
-  env: z
-    .record(EnvName, z.string())
-    .default({})
-    .refine(
-      (env) => Buffer.byteLength(JSON.stringify(env)) <= MAX_ENV_BYTES,
-      `all variables together may take ${MAX_ENV_BYTES} bytes`,
-    )
-    .describe('Environment variables of the function.'),
-  network: Network.optional().describe('What the function may reach over the network; nothing by default.'),
-});
+export const Manifest = z
+  .strictObject({
+    $schema: z.string().optional(),
+    name: Name.describe('Name of the function, part of its URL.'),
+    runtime: Runtime.default('node26').describe('Runtime image.'),
+    entry: z
+      .string()
+      .min(1)
+      .default('src/index.ts')
+      .describe('Path of the module, relative to offshoot.json.'),
+    access: z
+      .enum(['key', 'public'])
+      .default('key')
+      .describe(
+        'Who may call the function: holders of an API key of scope invoke, or whoever reaches the gateway.',
+      ),
+    // 32 is the least in which a Node process does useful work.
+    memory: z.int().min(32).max(32_768).default(128).describe('Memory limit in MB.'),
+    cpu: z
+      .number()
+      .min(0.05)
+      .max(64)
+      .default(1)
+      .describe('Processor limit in cores; 0.5 is half of one core.'),
+    timeout: z
+      .number()
+      .min(0.1)
+      .max(86_400)
+      .default(30)
+      .describe('Seconds of wall time that one run may take.'),
+    initTimeout: z
+      .number()
+      .min(0.1)
+      .max(600)
+      .default(10)
+      .describe('Seconds of wall time in which the module must have loaded.'),
+    cpuTime: z
+      .number()
+      .min(0.05)
+      .max(86_400)
+      .optional()
+      .describe(
+        'Seconds of processor time that one run may use, all processes of its sandbox together. Without it, timeout times cpu is the bound.',
+      ),
+    // 16 leaves a Node process with its threads and a few children.
+    pids: z
+      .int()
+      .min(16)
+      .max(4_096)
+      .default(128)
+      .describe('Processes and threads that a sandbox may have at the same time.'),
+    openFiles: z
+      .int()
+      .min(64)
+      .max(16_384)
+      .default(1_024)
+      .describe('File descriptors that each process may have open.'),
+    tmpSize: z
+      .int()
+      .min(1)
+      .max(32_768)
+      .default(64)
+      .describe('Size of /tmp in MB. What is in it counts as memory as well.'),
+    tmpFiles: z
+      .int()
+      .min(64)
+      .max(1_048_576)
+      .default(16_384)
+      .describe('Files and directories (inodes) that fit in /tmp.'),
+    responseSize: z
+      .int()
+      .min(1)
+      .max(65_536)
+      .default(100)
+      .describe('MB that one response may have, streamed or not.'),
+    logSize: z
+      .int()
+      .min(1)
+      .max(1_024)
+      .default(256)
+      .describe('KB of output that are kept of one invocation; the rest is counted and cut.'),
+    concurrency: z
+      .int()
+      .min(1)
+      .max(1_000)
+      .default(1)
+      .describe('Invocations that one sandbox may run at the same time.'),
+    isolation: z
+      .strictObject({
+        mode: IsolationMode.default('sandbox').describe(
+          '"sandbox": later invocations of the same version run in the same sandbox. "request": each runs in a sandbox of its own, and nothing that it does is there for the next.',
+        ),
+        require: z
+          .array(IsolationRequirement)
+          .default([])
+          .describe('What a host must give, or else the function does not run on it.'),
+      })
+      .default({ mode: 'sandbox', require: [] })
+      .describe('What the function asks of its isolation.'),
+    env: z
+      .record(EnvName, z.string())
+      .default({})
+      .refine(
+        (env) => Buffer.byteLength(JSON.stringify(env)) <= MAX_ENV_BYTES,
+        `all variables together may take ${MAX_ENV_BYTES} bytes`,
+      )
+      .describe('Environment variables of the function.'),
+    network: Network.optional().describe('What the function may reach over the network; nothing by default.'),
+  })
+  .refine(({ isolation, concurrency }) => isolation.mode === 'sandbox' || concurrency === 1, {
+    path: ['concurrency'],
+    message: 'must be 1 where isolation.mode is "request"',
+  });
 export type Manifest = z.infer<typeof Manifest>;
 
 /** Nobody corrects more than this at once; what is wrong with a value may be a hundred thousand things, or a long one. */

@@ -110,7 +110,7 @@ export class Execution {
     this.#lease = lease;
     this.#acquiredAt = performance.now();
     for (const text of lease.member.loadOutput.splice(0)) this.#log.add(text);
-    if (lease.kind !== 'idle') this.#deps.receipts.store(lease.sandbox, version);
+    if (lease.firstUse) this.#deps.receipts.store(lease.sandbox, version);
     return lease;
   }
 

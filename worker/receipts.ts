@@ -50,7 +50,7 @@ export class Receipts {
       sandbox: sandbox.id,
       worker: workerId,
       at: Date.now(),
-      mode: 'sandbox',
+      mode: version.manifest.isolation.mode,
       namespaces: facts.namespaces,
       // The launcher maps 1 to the first subordinate id.
       uid: { inside: INNER_UID, host: uid.base + FIRST_SANDBOX_UID + sandbox.slot - 1 },

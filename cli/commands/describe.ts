@@ -64,7 +64,12 @@ function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
     ['/tmp', `${manifest.tmpSize} MB, ${manifest.tmpFiles} files`],
     ['output', `${manifest.responseSize} MB in a response, ${manifest.logSize} KB of logs`],
     ...(required.length > 0 ? [['requires', required.join(', ')] satisfies [string, string]] : []),
-    ['concurrency', `${manifest.concurrency} in a sandbox`],
+    [
+      'concurrency',
+      manifest.isolation.mode === 'request'
+        ? 'a sandbox for each invocation'
+        : `${manifest.concurrency} in a sandbox`,
+    ],
     ['env', env.length > 0 ? env.join(', ') : 'none'],
     ['created', clock(detail.createdAt)],
   ];

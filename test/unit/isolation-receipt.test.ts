@@ -47,8 +47,8 @@ describe('unmetRequirements', () => {
 });
 
 test('a manifest requires nothing unless it says so, and nothing that there is not', () => {
-  expect(Manifest.parse({ name: 'fn' }).isolation).toEqual({ require: [] });
-  expect(Manifest.parse({ name: 'fn', isolation: {} }).isolation).toEqual({ require: [] });
+  expect(Manifest.parse({ name: 'fn' }).isolation).toEqual({ mode: 'sandbox', require: [] });
+  expect(Manifest.parse({ name: 'fn', isolation: {} }).isolation).toEqual({ mode: 'sandbox', require: [] });
   expect(Manifest.safeParse({ name: 'fn', isolation: { require: ['magic'] } }).success).toBe(false);
   expect(Manifest.safeParse({ name: 'fn', isolation: { requires: [] } }).success).toBe(false);
 });

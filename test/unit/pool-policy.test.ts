@@ -10,6 +10,7 @@ import {
   memoryExcess,
   preparedWanted,
   shouldStart,
+  spareWanted,
   START_COST_MS,
 } from '../../worker/pool/policy.ts';
 
@@ -108,14 +109,33 @@ describe('chooseEvictions', () => {
   });
 });
 
+describe('spareWanted', () => {
+  test('one, when all that there are run something, and nobody waits or is served already', () => {
+    expect(spareWanted(fresh, roomy)).toBe(true);
+    expect(spareWanted({ ...fresh, members: 3, active: 3 }, roomy)).toBe(true);
+    expect(spareWanted({ ...fresh, members: 3, active: 2 }, roomy)).toBe(false);
+    expect(spareWanted({ ...fresh, starting: 1 }, roomy)).toBe(false);
+    expect(spareWanted({ ...fresh, waiting: 1 }, roomy)).toBe(false);
+    expect(spareWanted(fresh, { ...roomy, total: 100 })).toBe(false);
+  });
+});
+
 describe('explainCold', () => {
-  const history = { live: 0, everReady: true, otherVersion: false, lastEnd: undefined } as const;
+  const history = {
+    live: 0,
+    everReady: true,
+    otherVersion: false,
+    lastEnd: undefined,
+    singleUse: false,
+  } as const;
   test.each([
     [{ ...history, everReady: false }, 'first_call'],
     [{ ...history, everReady: false, otherVersion: true }, 'new_version'],
     [{ ...history, live: 2 }, 'all_busy'],
     [{ ...history, lastEnd: 'died' as const }, 'sandbox_ended'],
     [{ ...history, lastEnd: 'evicted' as const }, 'evicted'],
+    [{ ...history, singleUse: true, live: 2, lastEnd: 'died' as const }, 'single_use'],
+    [{ ...history, singleUse: true, everReady: false }, 'first_call'],
   ])('%o is %s', (facts, reason) => {
     expect(explainCold(facts)).toBe(reason);
   });

@@ -11,6 +11,8 @@ export interface Member {
   /** How it came to be, for the first invocation that it serves. */
   readonly kind: AcquireKind;
   readonly coldReason: ColdReason;
+  /** It was loaded before any call asked for it: no invocation has waited for that. */
+  readonly spare: boolean;
   /** Milliseconds that its module took to load. */
   readonly initMs: number;
   /** What the module wrote while it was loaded; the first invocation takes it over. */
@@ -27,6 +29,8 @@ export interface Lease {
   readonly kind: AcquireKind;
   readonly coldReason: ColdReason | undefined;
   readonly initMs: number;
+  /** No invocation has run in the sandbox before. */
+  readonly firstUse: boolean;
   /** The function may run other invocations in the sandbox at the same time. */
   readonly shared: boolean;
   /** To be called when its code begins: it may have been handed ahead. */
@@ -84,7 +88,13 @@ export class FunctionPool {
       everReady: this.everReady,
       otherVersion,
       lastEnd: this.lastEnd,
+      singleUse: this.singleUse,
     };
+  }
+
+  /** Each of its sandboxes serves one invocation and ends. */
+  get singleUse(): boolean {
+    return this.version.manifest.isolation.mode === 'request';
   }
 
   /** A sandbox for a call that comes now: one that rests, or one whose turn comes soon. */
@@ -105,7 +115,7 @@ export class FunctionPool {
 
   /** The running sandbox with the shortest line. */
   #takeAhead(): Lease | undefined {
-    if (this.version.manifest.concurrency > 1) return undefined;
+    if (this.version.manifest.concurrency > 1 || this.singleUse) return undefined;
     const depth = aheadDepth(this.view);
     let best: Member | undefined;
     for (const member of this.members) {
@@ -166,7 +176,9 @@ export class FunctionPool {
   }
 
   #lease(member: Member): Lease {
-    const first = member.served === 0;
+    const firstUse = member.served === 0;
+    // Of a spare's start the invocation sees nothing.
+    const starts = firstUse && !member.spare;
     member.served++;
     const { concurrency } = this.version.manifest;
     const ahead = concurrency === 1 && member.active > 0;
@@ -183,9 +195,10 @@ export class FunctionPool {
     return {
       member,
       sandbox: member.sandbox,
-      kind: first ? member.kind : 'idle',
-      coldReason: first ? member.coldReason : undefined,
-      initMs: first ? member.initMs : 0,
+      kind: starts ? member.kind : 'idle',
+      coldReason: starts ? member.coldReason : undefined,
+      initMs: starts ? member.initMs : 0,
+      firstUse,
       shared: concurrency > 1,
       begin,
       release: () => {
@@ -193,11 +206,12 @@ export class FunctionPool {
         released = true;
         begin();
         if (--member.active === 0) this.#active--;
-        if (member.active === 0 && member.sandbox.spent) member.sandbox.kill();
+        if (member.active === 0 && (member.sandbox.spent || this.singleUse)) member.sandbox.kill();
         member.usedAt = performance.now();
         this.#releasedAt = member.usedAt;
-        // When one that was handed ahead began is known only roughly.
-        if (!ahead) this.#learn(member.usedAt - leasedAt);
+        // When one that was handed ahead began is known only roughly. And nobody gets a sandbox that is used once by
+        // waiting for its invocation to end.
+        if (!ahead && !this.singleUse) this.#learn(member.usedAt - leasedAt);
         // Whether this sandbox goes on or rests is the policy's choice too: otherwise a burst would keep all that it woke.
         this.dispatch();
         if (member.active > 0) return;

@@ -70,6 +70,14 @@ export function aheadDepth(fn: FunctionView): number {
   return Math.min(MAX_AHEAD, Math.floor(START_COST_MS / fn.holdMs));
 }
 
+/**
+ * Should a sandbox be loaded before a call asks for it? Only for functions whose sandboxes serve one invocation: the next
+ * call would otherwise always be a cold one. One is enough, and it ends like others that nobody uses for long.
+ */
+export function spareWanted(fn: FunctionView, pool: PoolView): boolean {
+  return fn.waiting === 0 && fn.starting === 0 && fn.members === fn.active && pool.total < pool.ceiling;
+}
+
 /** May a call have an idle sandbox, or should it stand in line for those that run? */
 export function mayRun(fn: FunctionView): boolean {
   return fn.active < ALWAYS_ACTIVE || !servedSoon({ ...fn, waiting: fn.waiting + 1 });
@@ -124,11 +132,14 @@ export interface FunctionHistory {
   readonly otherVersion: boolean;
   /** How the last sandbox of this version ended. */
   readonly lastEnd: 'evicted' | 'died' | undefined;
+  /** Each sandbox of it serves one invocation. */
+  readonly singleUse: boolean;
 }
 
 /** Why there was no idle sandbox for a call: what `offshoot trace` shows beside a cold start. */
 export function explainCold(history: FunctionHistory): ColdReason {
   if (!history.everReady) return history.otherVersion ? 'new_version' : 'first_call';
+  if (history.singleUse) return 'single_use';
   if (history.live > 0) return 'all_busy';
   return history.lastEnd === 'died' ? 'sandbox_ended' : 'evicted';
 }

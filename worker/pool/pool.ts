@@ -17,6 +17,7 @@ import {
   memoryExcess,
   preparedWanted,
   shouldStart,
+  spareWanted,
   START_COST_MS,
   type PoolView,
 } from './policy.ts';
@@ -131,7 +132,7 @@ export class Pool {
     fn.dispatch();
     while (!this.#stopping && shouldStart(fn.view, this.#view)) {
       fn.starting++;
-      void this.#start(fn);
+      void this.#start(fn, false);
     }
     // Calls that were left to wait because their turn should come soon: look again, in case it does not.
     if (fn.view.waiting > 0 && !this.#lookingAgain.has(fn)) {
@@ -143,7 +144,8 @@ export class Pool {
     }
   }
 
-  async #start(fn: FunctionPool): Promise<void> {
+  /** `spare`: no call waits for it. */
+  async #start(fn: FunctionPool, spare: boolean): Promise<void> {
     const coldReason = explainCold({ ...fn.history(this.#hasOtherVersion(fn)), live: fn.members.size });
     try {
       const view = this.#view;
@@ -153,6 +155,7 @@ export class Pool {
         ...started,
         owner: fn,
         coldReason,
+        spare,
         served: 0,
         active: 0,
         usedAt: performance.now(),
@@ -174,6 +177,15 @@ export class Pool {
     const fn = member.owner;
     if (fn.members.delete(member)) fn.lastEnd = 'died';
     this.#pump(fn);
+    // Not for one that was never used: a spare that ends by itself would be started over and over.
+    if (fn.singleUse && member.served > 0) this.#keepSpare(fn);
+  }
+
+  #keepSpare(fn: FunctionPool): void {
+    if (this.#stopping || this.#functions.get(fn.version.key) !== fn) return;
+    if (!spareWanted(fn.view, this.#view)) return;
+    fn.starting++;
+    void this.#start(fn, true);
   }
 
   #hasOtherVersion(fn: FunctionPool): boolean {

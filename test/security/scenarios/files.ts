@@ -234,17 +234,6 @@ export const files: Readonly<Record<string, Scenario>> = {
       return [...got, ...(await look())];
     },
   },
-  B13b: {
-    title: 'tmp-persist: marks are not seen by the next invocation of the same sandbox',
-    knownGap: 'a sandbox is reused by invocations of one function, and its /tmp is kept',
-    async run(bench) {
-      const mark = bench.canaries.abstractSocket.replace('canary', 'mark');
-      return await bench.with(async (attacker) => {
-        await attacker.js('B13mark', mark);
-        return valuesOf(await attacker.js('B13look', mark), 'seen');
-      });
-    },
-  },
   B14: {
     title:
       'self-exe-write: the programs of the image and the function’s own cannot be opened for writing, nor again',

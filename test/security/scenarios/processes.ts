@@ -225,19 +225,6 @@ export const processes: Readonly<Record<string, Scenario>> = {
       return got;
     },
   },
-  A11b: {
-    title: 'daemonise: what a function leaves running is gone within 1 s of the reply',
-    knownGap:
-      'a sandbox is reused, and what its function started goes on in it; it costs the function its own limits',
-    async run(bench) {
-      return await bench.with(async (attacker) => {
-        await attacker.native('A11');
-        await sleep(1_000);
-        const left = attacker.sandbox.cgroup.pids().length - 1;
-        return left > 0 ? [`${left} processes are left`] : [];
-      });
-    },
-  },
   A12: {
     title: 'sigusr1-inspector: SIGUSR1 to PID 1 opens no inspector, here, in the zygote or on the host',
     async run(bench) {
