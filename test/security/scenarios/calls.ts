@@ -1,4 +1,7 @@
 /** C: system calls. */
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import { type AttackBench, type Attempt, notRefused, valueOf } from '../attack-bench.ts';
 import type { Scenario } from '../scenario.ts';
 
@@ -18,6 +21,8 @@ const NAMED = new Set([
   ).split(' '),
 ]);
 const FORBIDDEN_CALLS = 100;
+
+const expectedScan = fileURLToPath(new URL('expected-scan.json', import.meta.url));
 
 /** Families that a sandbox may open a socket of: AF_UNIX, AF_INET, AF_INET6. */
 const FAMILIES = new Set(['1', '2', '10']);
@@ -112,7 +117,21 @@ export const calls: Readonly<Record<string, Scenario>> = {
     },
   },
   C11: {
-    title: 'external tools: cdk, amicontained, am-i-isolated, deepce, kdigger',
-    run: (_, skip) => skip('Debian has no package of any of them'),
+    title: 'scan: what scanners of containers look at is as the declared file says, in each point',
+    async run(bench) {
+      const told = await bench.with((attacker) => attacker.js('C11'));
+      const seen = Object.fromEntries(
+        told.map(({ call, value, errno }) => [
+          call,
+          value === undefined ? errno : (JSON.parse(value) as unknown),
+        ]),
+      );
+      const declared = JSON.parse(await readFile(expectedScan, 'utf8')) as Record<string, unknown>;
+      return [...new Set([...Object.keys(declared), ...Object.keys(seen)])].flatMap((point) =>
+        isDeepStrictEqual(seen[point], declared[point])
+          ? []
+          : [`${point}: ${JSON.stringify(seen[point])}, not ${JSON.stringify(declared[point])}`],
+      );
+    },
   },
 };
