@@ -59,13 +59,19 @@ function* filesUnder(directory) {
   }
 }
 
+/** The first id inside and how many there are; which ids of the host they are differs from sandbox to sandbox. */
+function insideIds(map) {
+  const [first, , count] = readFileSync(`/proc/self/${map}`, 'utf8').trim().split(/ +/);
+  return `${first}, ${count} in all`;
+}
+
 /** What scanners look at to tell what holds a process, and where it might get out. */
 const SCAN = {
   capabilities: () => ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map(status),
   'no new privileges': () => status('NoNewPrivs'),
   'system call filter': () => status('Seccomp'),
-  'ids of the user namespace': () => readFileSync('/proc/self/uid_map', 'utf8').trim().replaceAll(/ +/g, ' '),
-  groups: () => readFileSync('/proc/self/gid_map', 'utf8').trim().replaceAll(/ +/g, ' '),
+  'users of the namespace': () => insideIds('uid_map'),
+  'groups of the namespace': () => insideIds('gid_map'),
   'programs running': () =>
     readdirSync('/proc')
       .filter((name) => /^[0-9]+$/.test(name))
