@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -94,6 +95,30 @@ static void refusals(void) {
         "a quarter of a second buys one");
 }
 
+static void listeners(void) {
+  holds(listeners_in("  sl  local_address rem_address   st tx_queue rx_queue\n"
+                     "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n"
+                     "   1: 0100007F:1F90 0100007F:A2C4 01 00000000:00000000 00:00000000 00000000\n"
+                     "   2: 00000000000000000000000001000000:1F91 00000000000000000000000000000000:0000 0A\n"
+                     "   3: 0100007F:1F92 00000000:0000 0A 0000") == 3,
+        "those that listen are counted, and nothing else");
+  holds(listeners_in("") == 0 && listeners_in("\n\n") == 0, "an empty table has none");
+  struct listener_count count = {0};
+  unsigned fit = 0;
+  while (listener_fits(&count))
+    fit++;
+  holds(fit == MAX_LISTENERS, "the first are let through uncounted");
+  listener_recount(&count, getpid());
+  unsigned there = count.most;
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  holds(listen(fd, 1) == 0, "a socket of our own listens");
+  listener_recount(&count, getpid());
+  holds(count.most > there || there >= MAX_LISTENERS, "and is counted");
+  close(fd);
+  listener_recount(&count, -1);
+  holds(!listener_fits(&count), "where they cannot be counted there is no room");
+}
+
 // In a child, because it holds for ever.
 static void landlock(void) {
   fflush(stdout);
@@ -113,6 +138,7 @@ int main(void) {
   specialise();
   orders();
   refusals();
+  listeners();
   landlock();
   printf("%d of %d hold\n", looked_at - wrong, looked_at);
   return wrong > 0;

@@ -53,7 +53,24 @@ int main(int argc, char **argv) {
 
 const PROBE = `
 import { spawn, spawnSync } from 'node:child_process';
+import { createServer } from 'node:net';
+const servers = [];
+const listen = (host) => new Promise((resolve) => {
+  const server = createServer().once('error', (error) => resolve(error.code));
+  server.listen(0, host, () => { servers.push(server); resolve('listens'); });
+});
+const ends = (server) => new Promise((resolve) => server.close(resolve));
+async function serve(kind) {
+  const count = {};
+  const said = async (host) => { const word = await listen(host); count[word] = (count[word] ?? 0) + 1; };
+  if (kind === 'none') while (servers.length > 1) await ends(servers.pop());
+  if (kind === 'many') for (let n = 0; n < 80; n++) await said(n % 2 ? '127.0.0.1' : '::1');
+  if (kind === 'in turn') for (let n = 0; n < 2_000; n++) { await ends(servers.pop()); await said('127.0.0.1'); }
+  return Response.json(count);
+}
 export default { fetch: (request) => {
+  const kind = new URL(request.url).searchParams.get('serve');
+  if (kind) return serve(kind);
   const calls = new URL(request.url).searchParams.getAll('call');
   if (calls[0] === 'lock') return new Promise((resolve) => spawn('/var/task/calls', calls).stdout.once('data', (text) => resolve(Response.json(Number(text)))));
   const { stdout, signal, status } = spawnSync('/var/task/calls', calls);
@@ -205,6 +222,18 @@ describe('the system call filter', async () => {
     // The worker has let go of the listener.
     expect(readdirSync('/proc/self/fd')).toHaveLength(before - 1);
     expect((await run(sandbox, ['39'])).numbers).toEqual([OK]);
+    await sandbox.end();
+  });
+
+  // What waits at a listener is charged to nobody (D4 of test/security): their number is what bounds it.
+  test('lets 64 sockets listen at a time, as often as they like, and no more', async () => {
+    const sandbox = await bench.start(code);
+    const serve = async (kind: string): Promise<unknown> =>
+      JSON.parse((await sandbox.call(`/?serve=${encodeURIComponent(kind)}`)).text);
+    expect(await serve('many')).toEqual({ listens: 64, EPERM: 16 });
+    expect(new Set(sandbox.refused)).toEqual(new Set(['listen']));
+    await serve('none');
+    expect(await serve('in turn')).toEqual({ listens: 2_000 });
     await sandbox.end();
   });
 

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 // A program that is curious, or one that tries everything once, stays below; one that does nothing else does
 // not.
@@ -26,7 +27,15 @@ const char *refusal_name(const struct seccomp_data *call) {
   return "a system call";
 }
 
-const char *refusal_answer(int listener, bool *over) {
+static bool may_listen(struct refusal_state *state, pid_t pid, bool *over) {
+  if (listener_fits(&state->listeners)) return true;
+  *over = !refusal_spend(&state->budget, now_us());
+  if (*over) return false;
+  listener_recount(&state->listeners, pid);
+  return listener_fits(&state->listeners);
+}
+
+const char *refusal_answer(int listener, struct refusal_state *state, bool *over) {
   struct pollfd wanted = {listener, POLLIN, 0};
   // Asked first, because the call below waits where there is nothing, whatever the descriptor's flags say.
   // Where there was something, it returns at once, even if the caller has died since.
@@ -46,10 +55,19 @@ const char *refusal_answer(int listener, bool *over) {
   // ENOENT: killed meanwhile.
   if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0) return NULL;
   response.answer.id = request.notification.id;
-  response.answer.error = -EPERM;
+  const struct seccomp_data *call = &request.notification.data;
+  bool granted = false;
+  if (call->nr == __NR_listen)
+    granted = may_listen(state, (pid_t)request.notification.pid, over);
+  else
+    *over = !refusal_spend(&state->budget, now_us());
+  if (granted)
+    response.answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+  else
+    response.answer.error = -EPERM;
   // A caller that is gone needs no answer.
   (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
-  return refusal_name(&request.notification.data);
+  return granted ? NULL : refusal_name(call);
 }
 
 bool refusal_spend(struct refusal_budget *budget, uint64_t at_us) {

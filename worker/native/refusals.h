@@ -1,10 +1,11 @@
 // Refused system calls by their names. The filter of a sandbox tells the worker of them, seccomp_unotify(2):
-// the kernel holds the caller until the worker has answered, which it always does by EPERM. So nothing that
-// is read here decides whether a call is made, and that a caller may change its memory meanwhile is of no use
-// to it.
+// the kernel holds the caller until the worker has answered. It answers by EPERM, but for listen(2), which it
+// lets through as long as there are not too many listeners (listeners.h); a caller that changes its memory
+// meanwhile gains nothing, since no argument of listen is a pointer.
 #pragma once
 
 #include "common.h"
+#include "listeners.h"
 
 #include <linux/seccomp.h>
 
@@ -23,15 +24,19 @@ struct refused_call {
 // `socket(AF_VSOCK)`; never NULL.
 const char *refusal_name(const struct seccomp_data *call);
 
-// Answers one call that waits at the listener, and gives its name, or NULL when there is none. Never blocks.
-// Sets
-// `*over` when nobody is left who could make calls.
-const char *refusal_answer(int listener, bool *over);
-
-// What a sandbox may cost its worker by calls that are refused: so many at once, and so many a second in the
-// long run. Returns false when it is used up.
+// What a sandbox may cost its worker by calls that are refused, or that it has to count: so many at once, and
+// so many a second in the long run. Returns false when it is used up.
 struct refusal_budget {
   double left;
   uint64_t at_us;
 };
 bool refusal_spend(struct refusal_budget *budget, uint64_t at_us);
+
+struct refusal_state {
+  struct refusal_budget budget;
+  struct listener_count listeners;
+};
+
+// Answers one call that waits at the listener, and gives its name, or NULL when there is none or it was let
+// through. Never blocks. Sets `*over` when nobody is left who could make calls, or the budget is used up.
+const char *refusal_answer(int listener, struct refusal_state *state, bool *over);

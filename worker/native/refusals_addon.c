@@ -21,7 +21,7 @@ struct watch {
   struct watched socket, listener;
   // The function that JavaScript has, and each poll handle until libuv has closed it.
   int owners;
-  struct refusal_budget budget;
+  struct refusal_state state;
 };
 
 static void disown(struct watch *watch) {
@@ -73,8 +73,7 @@ static void on_refusal(uv_poll_t *handle, int status, int events) {
   struct watch *watch = handle->data;
   bool over = status < 0;
   (void)events;
-  const char *name = over ? NULL : refusal_answer(watch->listener.fd, &over);
-  if (name && !refusal_spend(&watch->budget, now_us())) over = true;
+  const char *name = over ? NULL : refusal_answer(watch->listener.fd, &watch->state, &over);
   if (over) end_watched(&watch->listener);
   // Last, because what it calls may end the watch.
   if (name) report(watch, name);

@@ -51,10 +51,16 @@
 // The id that a function sees itself under; every sandbox maps it to another id of the host.
 #define INNER_ID 1000
 #define SCRATCH_INODES "16384"
-// Least, usual and most bytes of a TCP socket's receive buffer. The usual is 131,072: a connection may
-// receive so much before it is accepted, and until then the kernel charges it to nobody
-// (mem_cgroup_sk_alloc() does nothing in an interrupt, where connections come in).
-#define TCP_RECEIVE_BYTES "4096 8192 2097152"
+// Least, usual and most bytes of a TCP socket's buffers. What a connection receives before it is accepted is
+// charged to nobody (mem_cgroup_sk_alloc() does nothing in an interrupt, where connections come in), and up
+// to the least a socket has even where its cgroup has no room. So on loopback both are as small as may be;
+// they grow as a connection is used. The usual of the kernel would be 131,072 to receive.
+#define LOOPBACK_RECEIVE_BYTES "1 2304 2097152"
+#define LOOPBACK_SEND_BYTES "1 16384 4194304"
+// To others there is a round trip to wait for before a window grows.
+#define RECEIVE_BYTES "4096 8192 2097152"
+// Connections that wait at a listener to be accepted, at most; listeners are counted (listeners.h).
+#define PENDING_CONNECTIONS "64"
 #define LOCKED_BYTES (64 * 1024)
 #define PENDING_SIGNALS 1024
 
@@ -123,9 +129,10 @@ static int raise_loopback(struct failure *failure) {
   return 0;
 }
 
-static int limit_receive_buffers(struct failure *failure) {
-  // The launcher's /proc, which shows these files for the network namespace of whoever opens them.
-  return write_file("/proc/sys/net/ipv4/tcp_rmem", TCP_RECEIVE_BYTES, failure);
+// The launcher's /proc shows these files for the network namespace of whoever opens them.
+static int limit_pending(const char *receive_bytes, struct failure *failure) {
+  if (write_file("/proc/sys/net/ipv4/tcp_rmem", receive_bytes, failure) < 0) return -1;
+  return write_file("/proc/sys/net/core/somaxconn", PENDING_CONNECTIONS, failure);
 }
 
 int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_PREPARE_PHASES],
@@ -147,7 +154,8 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
   if (build_file_system(order, failure) < 0) return -1;
   uint64_t mounted = now_us();
   if (raise_loopback(failure) < 0) return -1;
-  if (limit_receive_buffers(failure) < 0) return -1;
+  if (limit_pending(LOOPBACK_RECEIVE_BYTES, failure) < 0) return -1;
+  if (write_file("/proc/sys/net/ipv4/tcp_wmem", LOOPBACK_SEND_BYTES, failure) < 0) return -1;
   const uint32_t took[SANDBOX_PREPARE_PHASES] = {(uint32_t)(joined - start), (uint32_t)(unshared - joined),
                                                  (uint32_t)(mounted - unshared),
                                                  (uint32_t)(now_us() - mounted)};
@@ -167,7 +175,7 @@ int sandbox_await_function(const struct sandbox_order *order, char *code, char *
   if (network < 0) return 1;
   if (network_join(network, ROOT, failure) < 0) return -1;
   // Another network namespace, with the kernel's own idea of buffers.
-  if (limit_receive_buffers(failure) < 0) return -1;
+  if (limit_pending(RECEIVE_BYTES, failure) < 0) return -1;
   return 1;
 }
 

@@ -152,6 +152,7 @@ int main(int argc, char **argv) {
 #define KEPT(rule)                                                                                           \
   kept = true;                                                                                               \
   rule kept = false;
+#define ASK(call, reason) refuse(#call, #call, 0, NULL);
 #define REFUSE(call, reason) refuse(#call, #call, 0, NULL);
 #define REFUSE_MASKED(call, argument, mask, value, reason)                                                   \
   refuse(#call, #call "(" #value ")", 1, LIST(COMPARE(argument, mask, value)));

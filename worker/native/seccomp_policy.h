@@ -15,6 +15,7 @@
 //   ALLOW_OPTION(level, option, reason)                 setsockopt(2) of exactly these
 //   KEPT(ALLOW...)                                      the same: nothing that test/seccomp tries needs it
 //                                                       on the machine at hand; the reason says who would
+//   ASK(call, reason)                                   the worker lets it through, or answers EPERM
 //   REFUSE(call, reason)                                EPERM
 //   REFUSE_EQUAL(call, argument, value, reason)         EPERM if the argument equals the value
 //   REFUSE_MASKED(call, argument, mask, value, reason)  EPERM if the argument, masked, equals the value
@@ -272,7 +273,7 @@
   ALLOW_EQUAL(socketpair, 0, AF_UNIX, "child processes") \
   ALLOW(connect, "sockets") \
   ALLOW(bind, "sockets") \
-  ALLOW(listen, "sockets") \
+  ASK(listen, "sockets; the worker counts those that listen, see listeners.h") \
   KEPT(ALLOW(accept, "sockets")) \
   ALLOW(accept4, "sockets") \
   ALLOW(getsockname, "sockets") \

@@ -219,6 +219,31 @@ static long fill_tcp_backlog(void) {
   return fill_tcp(false);
 }
 
+// Connections whose client has gone, waiting at as many listeners as there may be: only what waits costs memory.
+static long fill_listeners(void) {
+  static char block[1024];
+  long waiting = 0;
+  for (int listeners = 0; listeners < 300; listeners++) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) < 0) return waiting;
+    if (listen(listener, 4096) < 0 || getsockname(listener, (struct sockaddr *)&address, &length) < 0)
+      return waiting;
+    for (int client = 0; client < 4096; client++) {
+      int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+      if (fd < 0) return waiting;
+      // Over the limit of a listener a connection stays half open, and comes to nothing.
+      connect(fd, (struct sockaddr *)&address, sizeof address);
+      bool connected = send(fd, block, sizeof block, 0) == (ssize_t)sizeof block;
+      close(fd);
+      if (!connected) break;
+      waiting++;
+    }
+  }
+  return waiting;
+}
+
 static long fill_udp(void) {
   static char block[32 * 1024];
   long bytes = 0;
@@ -249,6 +274,7 @@ static int exhaust_memory(const char *kind, long limit_mb, int processes) {
   if (strcmp(kind, "unix") == 0) return in_children("unix", processes, fill_unix);
   if (strcmp(kind, "tcp") == 0) return in_children("tcp", processes, fill_tcp_accepted);
   if (strcmp(kind, "backlog") == 0) return in_children("backlog", processes, fill_tcp_backlog);
+  if (strcmp(kind, "listeners") == 0) return in_children("listeners", processes, fill_listeners);
   if (strcmp(kind, "udp") == 0) return in_children("udp", processes, fill_udp);
   return 64;
 }
