@@ -51,12 +51,11 @@
 // The id that a function sees itself under; every sandbox maps it to another id of the host.
 #define INNER_ID 1000
 #define SCRATCH_INODES "16384"
-// Least, usual and most bytes of a TCP socket's buffers. What a connection receives before it is accepted is
-// charged to nobody (mem_cgroup_sk_alloc() does nothing in an interrupt, where connections come in), and up
-// to the least a socket has even where its cgroup has no room. So on loopback both are as small as may be;
-// they grow as a connection is used. The usual of the kernel would be 131,072 to receive.
-#define LOOPBACK_RECEIVE_BYTES "1 2304 2097152"
-#define LOOPBACK_SEND_BYTES "1 16384 4194304"
+// Least, usual and most bytes of a TCP socket's receive buffer. What a connection receives before it is
+// accepted is charged to nobody (mem_cgroup_sk_alloc() does nothing in an interrupt, where connections come
+// in), so on loopback the usual is the least that every kernel takes; it grows as a connection is used. The
+// kernel's own usual would be 131,072.
+#define LOOPBACK_RECEIVE_BYTES "4096 4096 2097152"
 // To others there is a round trip to wait for before a window grows.
 #define RECEIVE_BYTES "4096 8192 2097152"
 // Connections that wait at a listener to be accepted, at most; listeners are counted (listeners.h).
@@ -155,7 +154,6 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
   uint64_t mounted = now_us();
   if (raise_loopback(failure) < 0) return -1;
   if (limit_pending(LOOPBACK_RECEIVE_BYTES, failure) < 0) return -1;
-  if (write_file("/proc/sys/net/ipv4/tcp_wmem", LOOPBACK_SEND_BYTES, failure) < 0) return -1;
   const uint32_t took[SANDBOX_PREPARE_PHASES] = {(uint32_t)(joined - start), (uint32_t)(unshared - joined),
                                                  (uint32_t)(mounted - unshared),
                                                  (uint32_t)(now_us() - mounted)};
