@@ -59,6 +59,7 @@
 // To others there is a round trip to wait for before a window grows.
 #define RECEIVE_BYTES "4096 8192 2097152"
 // Connections that wait at a listener to be accepted, at most; listeners are counted (listeners.h).
+#define PENDING_FILE "/proc/sys/net/core/somaxconn"
 #define PENDING_CONNECTIONS "64"
 #define LOCKED_BYTES (64 * 1024)
 #define PENDING_SIGNALS 1024
@@ -131,7 +132,9 @@ static int raise_loopback(struct failure *failure) {
 // The launcher's /proc shows these files for the network namespace of whoever opens them.
 static int limit_pending(const char *receive_bytes, struct failure *failure) {
   if (write_file("/proc/sys/net/ipv4/tcp_rmem", receive_bytes, failure) < 0) return -1;
-  return write_file("/proc/sys/net/core/somaxconn", PENDING_CONNECTIONS, failure);
+  // Kernels before 6.2 or so do not show it in a network namespace whose user namespace is not the first.
+  if (access(PENDING_FILE, F_OK) < 0) return 0;
+  return write_file(PENDING_FILE, PENDING_CONNECTIONS, failure);
 }
 
 int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_PREPARE_PHASES],
