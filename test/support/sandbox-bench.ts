@@ -56,6 +56,8 @@ export interface StartOptions {
   readonly withinMs?: number;
   /** Keeps nothing of what it says: one that may print without end. */
   readonly forget?: boolean;
+  /** Gets the cgroup of one that did not start, when it has ended and before that is removed. */
+  readonly onFailure?: (cgroup: Cgroup) => void;
 }
 
 /** What a call sends besides its path. */
@@ -175,7 +177,10 @@ export class SandboxBench {
         end,
       };
     } catch (error) {
-      await end();
+      sandbox.kill();
+      await sandbox.ended;
+      options.onFailure?.(cgroup);
+      await cgroup.remove();
       throw error;
     } finally {
       clearTimeout(clock);
