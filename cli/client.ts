@@ -5,7 +5,9 @@
 import { z } from 'zod';
 import * as api from '#contract/api.ts';
 import { ErrorBody } from '#contract/errors.ts';
+import { AnyInvocation, type InvocationRecord } from '#contract/invocation.ts';
 import { CliError, messageOf } from './errors.ts';
+import { ID_HEADER } from './headers.ts';
 import { DEFAULT_URL, type Target } from './credentials.ts';
 
 export interface RequestOptions {
@@ -77,8 +79,67 @@ export class Client {
     return this.#nothing(functionPath(namespace, name), 'DELETE');
   }
 
-  invocation(id: string): Promise<api.InvocationDetail> {
-    return this.#json(api.InvocationDetail, `/invocations/${encodeURIComponent(id)}`);
+  invocation(id: string): Promise<api.AnyInvocationDetail> {
+    return this.#json(api.AnyInvocationDetail, invocationPath(id));
+  }
+
+  async invocations(filter: Readonly<Record<string, string>>): Promise<AnyInvocation[]> {
+    const answer = await this.#json(
+      api.InvocationList,
+      `/invocations?${new URLSearchParams(filter).toString()}`,
+    );
+    return answer.invocations;
+  }
+
+  /** Queues an event, which is JSON. */
+  enqueue(
+    namespace: string,
+    name: string,
+    event: Uint8Array<ArrayBuffer>,
+    headers: Record<string, string>,
+  ): Promise<api.Accepted> {
+    const all = { ...headers, 'content-type': 'application/json' };
+    return this.#json(api.Accepted, `${functionPath(namespace, name)}/invocations`, {
+      method: 'POST',
+      body: event,
+      headers: all,
+    });
+  }
+
+  cancel(id: string): Promise<AnyInvocation> {
+    return this.#json(AnyInvocation, `${invocationPath(id)}/cancel`, { method: 'POST' });
+  }
+
+  replay(id: string, body: api.ReplayRequest): Promise<api.Accepted> {
+    return this.#json(api.Accepted, `${invocationPath(id)}/replay`, { method: 'POST', json: body });
+  }
+
+  /** What the function answered, with its own status. */
+  async result(id: string): Promise<Response> {
+    const response = await this.request(`${invocationPath(id)}/result`);
+    if (!response.ok && !response.headers.has(ID_HEADER)) throw await this.failure(response);
+    return response;
+  }
+
+  async schedules(namespace: string): Promise<api.ScheduleView[]> {
+    return (await this.#json(api.Schedules, `/schedules/${encodeURIComponent(namespace)}`)).schedules;
+  }
+
+  async deadLetters(
+    namespace: string,
+    filter: Readonly<Record<string, string>>,
+  ): Promise<InvocationRecord[]> {
+    const query = new URLSearchParams(filter).toString();
+    return (await this.#json(api.DeadLetters, `${deadLetterPath(namespace)}?${query}`)).deadLetters;
+  }
+
+  async moveDeadLetters(
+    namespace: string,
+    action: 'redrive' | 'purge',
+    choice: z.infer<typeof api.DeadLetterChoice>,
+  ): Promise<string[]> {
+    const path = `${deadLetterPath(namespace)}/${action}`;
+    return (await this.#json(api.DeadLettersMoved, path, { method: 'POST', json: choice })).ids;
   }
 
   async keys(): Promise<api.ApiKeyRecord[]> {
@@ -168,6 +229,14 @@ export function functionUrl(view: { readonly url: string }, gatewayUrl: string):
 /** Path of a function below /api/v1. */
 export function functionPath(namespace: string, name: string): string {
   return `/functions/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
+}
+
+function invocationPath(id: string): string {
+  return `/invocations/${encodeURIComponent(id)}`;
+}
+
+function deadLetterPath(namespace: string): string {
+  return `/dead-letters/${encodeURIComponent(namespace)}`;
 }
 
 /** `name` or `namespace/name`, as people write them. */

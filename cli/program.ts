@@ -98,7 +98,12 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     .option('-d, --data <data>', 'the event or body: text, @file, or - for stdin')
     .option('-p, --path <path>', 'call over HTTP with this path and query')
     .option('-X, --method <method>', 'call over HTTP with this method')
-    .option('-H, --header <header>', 'call over HTTP with this header (repeatable)', collect);
+    .option('-H, --header <header>', 'call over HTTP with this header (repeatable)', collect)
+    .option('-a, --async', 'queue the event and do not wait for it')
+    .option('--delay <seconds>', 'with --async: not before')
+    .option('--ttl <seconds>', 'with --async: not after')
+    .option('--priority <number>', 'with --async: 1 is first')
+    .option('--idempotency-key <key>', 'with --async: the same key is the same invocation for 24 hours');
   verb('list', 'list the functions of a namespace', async () => (await import('./commands/list.ts')).list);
   verb(
     'describe <name>',
@@ -118,6 +123,45 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     'show where the time of an invocation went, and its logs',
     async () => (await import('./commands/trace.ts')).trace,
   ).option('--isolation', 'also show all that its sandbox was isolated by');
+  verb(
+    'invocations [name]',
+    'list the latest invocations',
+    async () => (await import('./commands/invocations.ts')).invocations,
+  )
+    .option('--state <state>', 'queued, running or done')
+    .option('--outcome <outcome>', 'only those that ended so')
+    .option('--trace <id>', 'only those of this trace')
+    .option('--limit <count>', 'so many at most');
+  verb(
+    'result <id>',
+    'print what an invocation of the queued lane answered',
+    async () => (await import('./commands/result.ts')).result,
+  );
+  verb(
+    'cancel <id>',
+    'end an invocation: one that waits is not run, one that runs is killed',
+    async () => (await import('./commands/cancel.ts')).cancel,
+  );
+  verb(
+    'replay <id>',
+    'queue the input of an invocation again',
+    async () => (await import('./commands/replay.ts')).replay,
+  )
+    .option('-d, --data <data>', 'another event: text, @file, or - for stdin')
+    .option('--version-number <number>', 'another version of the function');
+  verb(
+    'schedule',
+    'show which functions run by themselves, and when next',
+    async () => (await import('./commands/schedule.ts')).schedule,
+  );
+  verb(
+    'dlq [action] [id]',
+    'invocations that failed for good: dlq list, dlq show ID, dlq redrive ID, dlq purge ID',
+    async () => (await import('./commands/dlq.ts')).dlq,
+  )
+    .option('-f, --function <name>', 'only those of this function')
+    .option('--all', 'redrive, purge: all of them')
+    .option('-y, --yes', 'purge: do not ask');
   verb(
     'rm <name>',
     'remove a function and all its versions',

@@ -2,7 +2,7 @@
  * Bodies of the management API (/api/v1), seen by gateway and CLI. The OpenAPI document is made from these schemas.
  */
 import { z } from 'zod';
-import { FunctionError, InvocationRecord, LogLine } from './invocation.ts';
+import { AnyInvocation, FunctionError, InvocationRecord, LogLine, OpenInvocation } from './invocation.ts';
 import { IsolationReceipt } from './isolation.ts';
 import { Manifest } from './manifest.ts';
 import { Name } from './names.ts';
@@ -97,6 +97,58 @@ export const InvocationDetail = InvocationRecord.extend({
   ),
 });
 export type InvocationDetail = z.infer<typeof InvocationDetail>;
+
+export const OpenInvocationDetail = OpenInvocation.extend({ logs: z.array(LogLine) });
+export type OpenInvocationDetail = z.infer<typeof OpenInvocationDetail>;
+
+/** What `GET /invocations/{id}` answers from an invocation's first moment on. */
+export const AnyInvocationDetail = z.discriminatedUnion('state', [InvocationDetail, OpenInvocationDetail]);
+export type AnyInvocationDetail = z.infer<typeof AnyInvocationDetail>;
+
+/** Answer to an invocation that is queued: it is in Redis, and will be tried. */
+export const Accepted = z.object({
+  id: z.string(),
+  state: z.enum(['queued', 'running', 'done']),
+  /** Path of the invocation in the API. */
+  url: z.string(),
+});
+export type Accepted = z.infer<typeof Accepted>;
+
+/** What may differ from the invocation that is replayed. */
+export const ReplayRequest = z.object({
+  /** Version of the function; the active one without it. */
+  version: z.int().min(1).optional(),
+  /** Another event, as JSON. */
+  input: z.unknown().optional(),
+});
+export type ReplayRequest = z.infer<typeof ReplayRequest>;
+
+export const InvocationList = z.object({ invocations: z.array(AnyInvocation) });
+export type InvocationList = z.infer<typeof InvocationList>;
+
+export const ScheduleView = z.object({
+  namespace: z.string(),
+  name: z.string(),
+  cron: z.string(),
+  timezone: z.string(),
+  overlap: z.boolean(),
+  missed: z.enum(['run', 'skip']),
+  /** Unix times in milliseconds. */
+  next: z.array(z.number()),
+});
+export type ScheduleView = z.infer<typeof ScheduleView>;
+export const Schedules = z.object({ schedules: z.array(ScheduleView) });
+
+export const DeadLetters = z.object({ deadLetters: z.array(InvocationRecord) });
+export type DeadLetters = z.infer<typeof DeadLetters>;
+
+/** Which dead letters: those named, or all of a function, or all of the namespace. */
+export const DeadLetterChoice = z.object({
+  ids: z.array(z.string()).max(1_000).optional(),
+  name: Name.optional(),
+});
+export const DeadLettersMoved = z.object({ ids: z.array(z.string()) });
+export type DeadLettersMoved = z.infer<typeof DeadLettersMoved>;
 
 /** One line of `GET …/logs`, sent as server-sent events when followed. */
 export const FunctionLogLine = LogLine.extend({ invocation: z.string() });

@@ -30,6 +30,28 @@ export const ERRORS = {
     fault: 'user',
     next: 'records are kept for a limited time; call the function again',
   },
+  result_not_found: {
+    status: 404,
+    fault: 'user',
+    next: 'see how it ended: offshoot trace ID',
+  },
+  input_not_found: {
+    status: 409,
+    fault: 'user',
+    next: 'send the input along: offshoot replay ID --data JSON',
+  },
+  already_ended: { status: 409, fault: 'user', next: 'see how it ended: offshoot trace ID' },
+  not_ended: { status: 409, fault: 'user', next: 'wait for its end: offshoot trace ID' },
+  idempotency_mismatch: {
+    status: 422,
+    fault: 'user',
+    next: 'choose another Idempotency-Key for another input',
+  },
+  queue_full: {
+    status: 503,
+    fault: 'system',
+    next: 'call again after the number of seconds in Retry-After',
+  },
   artifact_not_found: { status: 404, fault: 'user', next: 'upload it first: offshoot deploy' },
   not_found: { status: 404, fault: 'user', next: 'see /api/v1/docs for the routes' },
   conflict: {

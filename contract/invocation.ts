@@ -73,14 +73,43 @@ export const RunReport = z.object({
 });
 export type RunReport = z.infer<typeof RunReport>;
 
-export const InvocationRecord = z.object({
+/** One try of an invocation of the queued lane. Times are Unix time in milliseconds. */
+export const Attempt = z.object({
+  startedAt: z.number(),
+  worker: z.string(),
+  /** Absent while it runs. */
+  outcome: Outcome.optional(),
+  /** HTTP status that the function answered. */
+  status: z.number().optional(),
+  endedAt: z.number().optional(),
+  message: z.string().optional(),
+});
+export type Attempt = z.infer<typeof Attempt>;
+
+/** Why an invocation of the queued lane is a dead letter: it has failed, and is not tried again by itself. */
+export const DeadReason = z.enum(['not_retried', 'attempts_used', 'poison', 'expired']);
+export type DeadReason = z.infer<typeof DeadReason>;
+
+/** What the queued lane has promised of an invocation when it took it. */
+export const QueuedTerms = z.object({
+  maxAttempts: z.number(),
+  /** Milliseconds before the second try at most, doubled for each further one up to `maxDelay`. */
+  minDelay: z.number(),
+  maxDelay: z.number(),
+  /** Unix time in milliseconds after which it does not start any more. */
+  expiresAt: z.number(),
+  /** 1 is first; absent is before all that have one. */
+  priority: z.number().optional(),
+});
+export type QueuedTerms = z.infer<typeof QueuedTerms>;
+
+/** What is known of an invocation from its first moment on. */
+const Identity = z.object({
   id: z.string(),
   namespace: z.string(),
   name: z.string(),
   version: z.number(),
   lane: z.enum(['sync', 'queued']),
-  outcome: Outcome,
-  status: z.number(),
   method: z.string(),
   path: z.string(),
   traceId: z.string(),
@@ -91,19 +120,50 @@ export const InvocationRecord = z.object({
   sampled: z.boolean(),
   /** Unix time in milliseconds at which the gateway received the request. */
   startedAt: z.number(),
+  requestBytes: z.number(),
+  /** Of the queued lane: oldest first. */
+  attempts: z.array(Attempt).optional(),
+  terms: QueuedTerms.optional(),
+  /** Invocation whose input this one had as well. */
+  replayOf: z.string().optional(),
+  /** Unix time in milliseconds for which a schedule had planned it. */
+  scheduledFor: z.number().optional(),
+  /** How often it was taken out of the dead letters. */
+  redriven: z.number().optional(),
+});
+
+/** An invocation that has not ended. */
+export const OpenInvocation = Identity.extend({
+  state: z.enum(['queued', 'running']),
+  /** Worker that runs it. */
+  worker: z.string().optional(),
+  /** Unix time in milliseconds before which it does not start: a delay, or the wait before a retry. */
+  dueAt: z.number().optional(),
+});
+export type OpenInvocation = z.infer<typeof OpenInvocation>;
+
+/** An invocation that has ended. */
+export const InvocationRecord = Identity.extend({
+  state: z.literal('done'),
+  outcome: Outcome,
+  status: z.number(),
   /** Milliseconds from the request's arrival to the end of the response, at the gateway. */
   duration: z.number(),
   /** Milliseconds in the gateway before the call was handed to Redis. */
   gateway: z.number(),
   /** Milliseconds in Redis and on the way: what is left of the round trip when the worker's share is taken off. */
   queue: z.number(),
-  requestBytes: z.number(),
   responseBytes: z.number(),
   report: RunReport.optional(),
   /** Set when the worker could say nothing: expired, worker_lost, cancelled before it was taken. */
   message: z.string().optional(),
+  /** Set when it is among the dead letters of its namespace. */
+  dead: DeadReason.optional(),
 });
 export type InvocationRecord = z.infer<typeof InvocationRecord>;
+
+export const AnyInvocation = z.discriminatedUnion('state', [InvocationRecord, OpenInvocation]);
+export type AnyInvocation = z.infer<typeof AnyInvocation>;
 
 export const LogLevel = z.enum(['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr', 'platform']);
 export type LogLevel = z.infer<typeof LogLevel>;

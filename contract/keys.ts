@@ -10,6 +10,15 @@ export const RECORD_TTL_S = 7 * 24 * 3600;
 export const RECEIPT_REFRESH_S = 24 * 3600;
 export const RECEIPT_TTL_S = RECORD_TTL_S + 2 * RECEIPT_REFRESH_S;
 
+/** Seconds that the result of an invocation of the queued lane is kept. */
+export const RESULT_TTL_S = 24 * 3600;
+
+/** Seconds for which an Idempotency-Key stands for the invocation that it made. */
+export const IDEMPOTENCY_TTL_S = 24 * 3600;
+
+/** Newest invocations that the list of a function keeps. */
+export const RECENT_LENGTH = 1_000;
+
 /** Entries kept in the log stream of a function, which `offshoot logs -f` follows. Trimmed approximately. */
 export const LOG_STREAM_LENGTH = 2_000;
 
@@ -40,8 +49,21 @@ export const keys = {
   /** Sorted set: worker ids by the time of their last heartbeat. */
   workers: () => 'offshoot:workers',
 
-  /** String with expiry (RECORD_TTL_S): JSON of InvocationRecord. */
+  /** String with expiry (RECORD_TTL_S): JSON of AnyInvocation. */
   invocation: (id: string) => `offshoot:invocation:${id}`,
+  /** String with expiry (RECORD_TTL_S): request payload of an invocation of the queued lane. */
+  input: (id: string) => `offshoot:input:${id}`,
+  /** String with expiry (RESULT_TTL_S): response payload of an invocation of the queued lane. */
+  result: (id: string) => `offshoot:result:${id}`,
+  /** String with expiry (IDEMPOTENCY_TTL_S): id of the invocation that a caller's own key stands for. */
+  idempotency: (namespace: string, name: string, keyHash: string) =>
+    `offshoot:{${namespace}}:idempotency:${name}:${keyHash}`,
+  /** Sorted set: ids of dead letters by the time of their end. */
+  dead: (namespace: string) => `offshoot:{${namespace}}:dead`,
+  /** String with expiry (RECORD_TTL_S): id of the invocation that a schedule made last. */
+  scheduleTurn: (namespace: string, name: string) => `offshoot:{${namespace}}:schedule-turn:${name}`,
+  /** Prefix of the BullMQ queues of a namespace. */
+  queuePrefix: (namespace: string) => `offshoot:{${namespace}}`,
   /** String with expiry (RECEIPT_TTL_S): JSON of the IsolationReceipt of a sandbox. */
   isolation: (workerId: string, sandboxId: string) => `offshoot:isolation:${workerId}:${sandboxId}`,
   /** List with expiry (RECORD_TTL_S): JSON of LogLine. */

@@ -18,6 +18,54 @@ const EnvName = z
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'use letters, digits and underscores, not starting with a digit')
   .refine((name) => !name.startsWith('OFFSHOOT_'), 'names that start with OFFSHOOT_ belong to the platform');
 
+export const Retries = z.strictObject({
+  attempts: z.int().min(1).max(100).default(3).describe('Tries altogether; 1 is no retry.'),
+  minDelay: z
+    .number()
+    .min(0)
+    .max(3600)
+    .default(1)
+    .describe(
+      'Seconds before the second try at most; doubled for each further one. The wait is drawn from 0 up.',
+    ),
+  maxDelay: z.number().min(0).max(86_400).default(300).describe('Seconds between two tries at most.'),
+});
+export type Retries = z.infer<typeof Retries>;
+
+export const DEFAULT_RETRIES: Retries = { attempts: 3, minDelay: 1, maxDelay: 300 };
+export const DEFAULT_QUEUE_TIME_S = 6 * 3600;
+
+export const Schedule = z.strictObject({
+  cron: z
+    .string()
+    .max(100)
+    .refine(
+      (text) => /^\S+( \S+){4,5}$/.test(text),
+      'use five fields, or six with seconds first: "0 9 * * 1-5"',
+    )
+    .describe(
+      'When, as a cron expression: minute hour day month weekday, with seconds first if there are six.',
+    ),
+  timezone: z
+    .string()
+    .refine(
+      (name) => Intl.supportedValuesOf('timeZone').includes(name) || name === 'UTC',
+      'not a time zone, such as "Europe/Berlin"',
+    )
+    .default('UTC')
+    .describe('Time zone of the expression.'),
+  overlap: z
+    .boolean()
+    .default(false)
+    .describe('May it start while the one before still runs? Otherwise that time is left out.'),
+  missed: z
+    .enum(['run', 'skip'])
+    .default('run')
+    .describe('What becomes of a time at which no worker ran: one run as soon as there is one, or none.'),
+  input: z.unknown().optional().describe('The event that the function is given.'),
+});
+export type Schedule = z.infer<typeof Schedule>;
+
 export const Manifest = z
   .strictObject({
     $schema: z.string().optional(),
@@ -117,6 +165,16 @@ export const Manifest = z
       })
       .default({ mode: 'sandbox', require: [] })
       .describe('What the function asks of its isolation.'),
+    retries: Retries.default(DEFAULT_RETRIES).describe(
+      'How often an invocation of the queued lane is tried, and how long after a failure.',
+    ),
+    queueTime: z
+      .number()
+      .min(1)
+      .max(14 * 86_400)
+      .default(DEFAULT_QUEUE_TIME_S)
+      .describe('Seconds after which an invocation of the queued lane does not start any more.'),
+    schedule: Schedule.optional().describe('When the function is invoked by itself.'),
     env: z
       .record(EnvName, z.string())
       .default({})

@@ -11,12 +11,25 @@
 export type HeaderList = [name: string, value: string][];
 
 export interface RequestMeta {
-  /** `http`: an HTTP request. `event`: the body is one JSON value, handed to `handler(event)` as it is. */
-  readonly kind: 'http' | 'event';
+  /**
+   * `http`: an HTTP request. `event`: the body is one JSON value, handed to `handler(event)` as it is. `scheduled`: the body
+   * is a ScheduledEvent, handed to `scheduled(event)` where the function has that.
+   */
+  readonly kind: 'http' | 'event' | 'scheduled';
   readonly method: string;
   /** Absolute URL as the function sees it: the part before and including the function's name is taken off. */
   readonly url: string;
   readonly headers: HeaderList;
+}
+
+/** What a function gets at a time of its schedule. */
+export interface ScheduledEvent {
+  readonly type: 'schedule';
+  readonly cron: string;
+  /** Unix time in milliseconds for which it was planned. */
+  readonly scheduledTime: number;
+  /** What offshoot.json says to give it. */
+  readonly input: unknown;
 }
 
 /** Made by a sandbox, so hostile until the gateway has checked it: status 200 to 599, legal header names and values. */

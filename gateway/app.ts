@@ -22,8 +22,11 @@ import {
   type AppEnv,
   type Endpoint,
 } from './routes/endpoint.ts';
+import * as deadLetters from './routes/dead-letters.ts';
 import * as functions from './routes/functions.ts';
 import * as invocations from './routes/invocations.ts';
+import * as queued from './routes/queued.ts';
+import * as schedules from './routes/schedules.ts';
 import * as system from './routes/system.ts';
 
 type Method = 'get' | 'head' | 'put' | 'post' | 'delete';
@@ -53,10 +56,21 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['post', `${API}/functions/{namespace}/{name}/versions`, 'deploy', functions.deploy],
   ['post', `${API}/functions/{namespace}/{name}/activate`, 'deploy', functions.activate],
   ['post', `${API}/functions/{namespace}/{name}/invoke`, 'invoke', invocations.invoke],
+  ['post', `${API}/functions/{namespace}/{name}/invocations`, 'invoke', queued.enqueue],
   ['get', `${API}/functions/{namespace}/{name}/logs`, 'read', invocations.logs],
 
   ['get', `${API}/invocations`, 'read', invocations.list],
   ['get', `${API}/invocations/{id}`, 'read', invocations.get],
+  ['get', `${API}/invocations/{id}/result`, 'read', queued.result],
+  ['get', `${API}/invocations/{id}/events`, 'read', queued.events],
+  ['post', `${API}/invocations/{id}/cancel`, 'invoke', queued.cancel],
+  ['post', `${API}/invocations/{id}/replay`, 'invoke', queued.replay],
+
+  ['get', `${API}/schedules/{namespace}`, 'read', schedules.list],
+
+  ['get', `${API}/dead-letters/{namespace}`, 'read', deadLetters.list],
+  ['post', `${API}/dead-letters/{namespace}/redrive`, 'invoke', deadLetters.redrive],
+  ['post', `${API}/dead-letters/{namespace}/purge`, 'invoke', deadLetters.purge],
 ];
 
 /** The app with all its routes; it listens on nothing. */

@@ -16,6 +16,7 @@ import type { Log } from '#storage/log.ts';
 import type { Directory } from './directory.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { Invocation } from './invocation.ts';
+import type { Schedules } from './queued/schedules.ts';
 import type { Failure } from './pending.ts';
 import { allows, EVERY_NAMESPACE } from './store/api-keys.ts';
 import type { FunctionStore } from './store/functions.ts';
@@ -36,6 +37,7 @@ export interface DeployerOptions {
   readonly artifacts: ArtifactStore;
   readonly directory: Directory;
   readonly dispatcher: Dispatcher;
+  readonly schedules: Schedules;
   readonly commands: Redis;
   readonly log: Log;
 }
@@ -67,7 +69,7 @@ export class Deployer {
     request: DeployRequest,
     holder: ApiKeyRecord,
   ): Promise<{ found: StoredFunction; load: { acquire: number; init: number } }> {
-    const { functions, directory, log } = this.#options;
+    const { functions, directory, schedules, log } = this.#options;
     const { manifest, digest, entryFile } = request;
     if (manifest.name !== name) {
       throw new OffshootError(
@@ -76,6 +78,7 @@ export class Deployer {
       );
     }
     const archiveBytes = await this.#checkArchive(digest, entryFile);
+    schedules.check(manifest.schedule);
     await this.#openNamespace(namespace, holder);
 
     const facts = { digest, manifest, entryFile, createdAt: Date.now(), archiveBytes };
@@ -94,6 +97,7 @@ export class Deployer {
       throw error;
     }
     await this.#changed(`${namespace}/${name}`);
+    await schedules.set(namespace, name, manifest.schedule);
     await functions.trimVersions(namespace, name, KEPT_VERSIONS, version.version);
     const found = await functions.find(namespace, name);
     if (!found) throw await directory.notFound(namespace, name, holder);
@@ -107,12 +111,15 @@ export class Deployer {
       throw new OffshootError('conflict', `"${name}" has no version ${version}`);
     }
     await this.#changed(`${namespace}/${name}`);
+    const schedule = (await this.#options.functions.version(namespace, name, version))?.manifest.schedule;
+    await this.#options.schedules.set(namespace, name, schedule);
   }
 
   /** False when there is no such function. */
   async remove(namespace: string, name: string): Promise<boolean> {
     const removed = await this.#options.functions.remove(namespace, name);
     if (!removed) return false;
+    await this.#options.schedules.set(namespace, name, undefined);
     await this.#changed(`${namespace}/${name}`);
     await this.#tellWorkers(encodeLaneFrame(LaneKind.FORGET, { id: '', function: `${namespace}/${name}` }));
     return true;

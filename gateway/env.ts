@@ -34,6 +34,8 @@ const Environment = z.object({
     .default(DEFAULT_MAX_BODY_BYTES),
   /** How long a call may wait in Redis for a worker. */
   OFFSHOOT_QUEUE_TIMEOUT_MS: z.coerce.number().int().min(100).max(3_600_000).default(10_000),
+  /** Invocations that may wait in the queue of a namespace. */
+  OFFSHOOT_MAX_QUEUED: z.coerce.number().int().min(1).default(2_000_000),
   /**
    * 1 behind a reverse proxy: X-Forwarded-For, -Proto and -Host of the request are believed. Otherwise a caller could say
    * of itself whatever it likes, so they are replaced.

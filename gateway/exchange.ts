@@ -1,6 +1,6 @@
 /** Writes the answer of a function to the HTTP connection of its caller, and records how it went. */
 import type { ServerResponse } from 'node:http';
-import type { InvocationRecord, RunReport } from '#contract/invocation.ts';
+import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { serverTiming } from '#contract/trace.ts';
@@ -22,6 +22,8 @@ export interface ExchangeOptions {
   /** See failureAnswer(). */
   readonly trusted: boolean;
   readonly finished: (record: InvocationRecord) => void;
+  /** Gets what is known of a call that lasts. */
+  readonly lasting: (record: OpenInvocation) => void;
 }
 
 export class Exchange implements CallSink {
@@ -29,6 +31,7 @@ export class Exchange implements CallSink {
   readonly #response: ServerResponse;
   readonly #trusted: boolean;
   readonly #finished: (record: InvocationRecord) => void;
+  readonly #lasting: (record: OpenInvocation) => void;
   #call: OpenCall | undefined;
   /** The caller closed the connection before it had the whole answer. */
   #gone = false;
@@ -48,6 +51,7 @@ export class Exchange implements CallSink {
     this.#response = options.response;
     this.#trusted = options.trusted;
     this.#finished = options.finished;
+    this.#lasting = options.lasting;
     options.response.on('close', () => this.#onClose());
   }
 
@@ -96,6 +100,10 @@ export class Exchange implements CallSink {
     else this.#response.flushHeaders();
     // What comes with the head is not part of the window: the worker counts the chunks behind it.
     this.#pass(checked.body, false);
+  }
+
+  lasting(worker: string | undefined): void {
+    this.#lasting(this.#invocation.open(worker === undefined ? 'queued' : 'running', 'sync', worker));
   }
 
   chunk(bytes: Buffer): void {

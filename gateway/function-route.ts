@@ -6,7 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ApiKeyRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
-import type { InvocationRecord } from '#contract/invocation.ts';
+import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { encodePayload, type RequestMeta } from '#contract/payload.ts';
 import type { Log } from '#storage/log.ts';
 import { redisError } from '#storage/redis.ts';
@@ -15,6 +15,8 @@ import { checkAnnouncedLength, lingerOver, readBody, RequestAborted } from './bo
 import type { Directory } from './directory.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { Exchange } from './exchange.ts';
+import type { Enqueuer } from './queued/enqueuer.ts';
+import { queuedOptions } from './queued/options.ts';
 import { failureAnswer } from './failure.ts';
 import { Invocation } from './invocation.ts';
 import { FUNCTION_PREFIX, parseFunctionPath, rawTarget, requestMeta, type FunctionPath } from './request.ts';
@@ -44,6 +46,8 @@ export interface FunctionRouteOptions {
   readonly maxBodyBytes: number;
   readonly trustProxy: boolean;
   readonly finished: (record: InvocationRecord) => void;
+  readonly lasting: (record: OpenInvocation) => void;
+  readonly enqueuer: Enqueuer;
   readonly log: Log;
 }
 
@@ -59,8 +63,16 @@ export class FunctionRoute {
     this.#serve(request, response).catch((error: unknown) => this.#refuse(request, response, error));
   }
 
-  /** Calls a function with the body of the request, one JSON value, as its event. The caller has checked the key. */
-  async event(request: IncomingMessage, response: ServerResponse, target: Target): Promise<void> {
+  /**
+   * Calls a function with the body of the request, one JSON value, as its event, or queues that. The caller has checked the
+   * key.
+   */
+  async event(
+    request: IncomingMessage,
+    response: ServerResponse,
+    target: Target,
+    { queued = false } = {},
+  ): Promise<void> {
     const arrived = performance.now();
     try {
       checkAnnouncedLength(request, this.#options.maxBodyBytes);
@@ -72,7 +84,9 @@ export class FunctionRoute {
         url: `http://localhost${FUNCTION_PREFIX}${target.namespace}/${target.name}`,
         headers: [['content-type', 'application/json']],
       };
-      this.#call({ request, response, target, meta, path: '/', body, trusted: true, arrived });
+      const checked = { request, response, target, meta, path: '/', body, trusted: true, arrived };
+      if (queued) await this.#enqueue(checked);
+      else this.#call(checked);
     } catch (error) {
       this.#refuse(request, response, error);
     }
@@ -100,35 +114,55 @@ export class FunctionRoute {
     const meta = requestMeta(request, path, { trustProxy, keyHeader }, body.length);
     if (!meta) throw new OffshootError('bad_request', 'the Host header is not a host and perhaps a port');
     const trusted = holder !== undefined && allows(holder, 'invoke', target.namespace);
-    this.#call({ request, response, target, meta, path: withoutQuery(path.rest), body, trusted, arrived });
+    const checked = {
+      request,
+      response,
+      target,
+      meta,
+      path: withoutQuery(path.rest),
+      body,
+      trusted,
+      arrived,
+    };
+    if (asksForAsync(request.headers.prefer)) await this.#enqueue(checked);
+    else this.#call(checked);
   }
 
   #call(checked: CheckedCall): void {
-    const { request, response, target, meta, body, trusted } = checked;
-    const invocation = new Invocation(
-      target,
-      {
-        method: meta.method,
-        path: checked.path,
-        traceparent: single(request.headers.traceparent),
-        tracestate: single(request.headers.tracestate),
-      },
-      checked.arrived,
-    );
+    const { response, target, trusted } = checked;
+    const { invocation, payload } = invocationOf(checked);
     const { id, traceparent, tracestate } = invocation;
-    meta.headers.push(['traceparent', traceparent]);
-    if (tracestate !== undefined) meta.headers.push(['tracestate', tracestate]);
-    invocation.requestBytes = body.length;
-
-    const { dispatcher, finished } = this.#options;
-    const exchange = new Exchange({ invocation, response, trusted, finished });
-    const payload = [encodePayload(meta, NOTHING), body];
+    const { dispatcher, finished, lasting } = this.#options;
+    const exchange = new Exchange({ invocation, response, trusted, finished, lasting });
     invocation.sent();
     exchange.attach(
       dispatcher.invoke({ id, target, operation: 'fetch', traceparent, tracestate, payload }, exchange),
     );
   }
 
+  /** Answers 202 when Redis has it, https://www.rfc-editor.org/rfc/rfc7240#section-4.1. */
+  async #enqueue(checked: CheckedCall): Promise<void> {
+    const { request, response } = checked;
+    const options = queuedOptions(request.headers);
+    const { invocation, payload } = invocationOf(checked);
+    const record = await this.#options.enqueuer.enqueue(
+      invocation,
+      Buffer.concat(payload),
+      checked.body,
+      options,
+    );
+    const location = `/api/v1/invocations/${record.id}`;
+    const bytes = Buffer.from(JSON.stringify({ id: record.id, state: record.state, url: location }));
+    response.writeHead(202, {
+      'content-type': 'application/json',
+      'content-length': bytes.length,
+      'cache-control': 'no-store',
+      location,
+      'preference-applied': 'respond-async',
+      'x-offshoot-invocation': record.id,
+    });
+    response.end(bytes);
+  }
   async #find(path: FunctionPath, holder: ApiKeyRecord | undefined): Promise<Target> {
     const { directory } = this.#options;
     const target = await directory.target(path.namespace, path.name);
@@ -156,6 +190,33 @@ export class FunctionRoute {
     response.end(request.method === 'HEAD' ? undefined : bytes);
     lingerOver(request);
   }
+}
+
+/** The invocation of a call, and its request payload. */
+function invocationOf({ request, target, meta, path, body, arrived }: CheckedCall): {
+  invocation: Invocation;
+  payload: Buffer[];
+} {
+  const invocation = new Invocation(
+    target,
+    {
+      method: meta.method,
+      path,
+      traceparent: single(request.headers.traceparent),
+      tracestate: single(request.headers.tracestate),
+    },
+    arrived,
+  );
+  const { traceparent, tracestate } = invocation;
+  meta.headers.push(['traceparent', traceparent]);
+  if (tracestate !== undefined) meta.headers.push(['tracestate', tracestate]);
+  invocation.requestBytes = body.length;
+  return { invocation, payload: [encodePayload(meta, NOTHING), body] };
+}
+
+/** https://www.rfc-editor.org/rfc/rfc7240#section-4.1 */
+function asksForAsync(prefer: string | string[] | undefined): boolean {
+  return prefer !== undefined && /(?:^|,)\s*respond-async\s*(?:[,;]|$)/i.test(String(prefer));
 }
 
 function checkJson(body: Buffer): void {

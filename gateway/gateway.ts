@@ -9,6 +9,8 @@ import type { Health } from '#contract/api.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import type { Log } from '#storage/log.ts';
+import { QueuedStore } from '#storage/queued.ts';
+import { Queues } from '#storage/queues.ts';
 import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
 import { createApp } from './app.ts';
 import { Deployer } from './deploy.ts';
@@ -18,6 +20,8 @@ import type { Environment } from './env.ts';
 import { ensureFirstKey } from './first-key.ts';
 import { FunctionRoute } from './function-route.ts';
 import { Presence } from './presence.ts';
+import { QueuedLane } from './queued/lane.ts';
+import { Schedules } from './queued/schedules.ts';
 import { Recorder } from './recorder.ts';
 import { createGatewayServer } from './server.ts';
 import { ApiKeyStore } from './store/api-keys.ts';
@@ -83,12 +87,23 @@ export class Gateway {
       recorder.add(record);
       telemetry?.export(record);
     };
+    const queues = new Queues(connect('commands'));
+    const schedules = new Schedules(queues);
+    const queued = new QueuedLane({
+      store: new QueuedStore(commands),
+      queues,
+      maxQueued: env.OFFSHOOT_MAX_QUEUED,
+      commands,
+      functions,
+    });
     const functionRoute = new FunctionRoute({
       directory,
       dispatcher,
       maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
       trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
       finished,
+      lasting: (record) => recorder.add(record),
+      enqueuer: queued.enqueuer,
       log,
     });
     const deployer = new Deployer({
@@ -97,6 +112,7 @@ export class Gateway {
       artifacts,
       directory,
       dispatcher,
+      schedules,
       commands,
       log,
     });
@@ -108,6 +124,8 @@ export class Gateway {
       directory,
       deployer,
       functionRoute,
+      queued,
+      schedules,
       health: () => this.#health(),
       version,
       log,

@@ -1,5 +1,5 @@
 /** Follows one invocation from its request to its record. */
-import type { InvocationRecord, RunReport } from '#contract/invocation.ts';
+import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { formatTraceparent, parseTraceparent, runSpanId } from '#contract/trace.ts';
 import { newInvocationId, newSpanId, newTraceId } from './ids.ts';
@@ -24,6 +24,8 @@ export class Invocation {
   readonly #sampled: boolean;
   readonly tracestate: string | undefined;
   requestBytes = 0;
+  /** Invocation whose input this one has. */
+  replayOf: string | undefined;
 
   constructor(
     target: Target,
@@ -72,6 +74,11 @@ export class Invocation {
     };
   }
 
+  /** As it is shown before it has ended. */
+  open(state: OpenInvocation['state'], lane: OpenInvocation['lane'], worker?: string): OpenInvocation {
+    return { ...this.#identity(lane), state, ...(worker !== undefined && { worker }) };
+  }
+
   record(
     ended: {
       outcome: Outcome;
@@ -82,15 +89,28 @@ export class Invocation {
     },
     waits: { gateway: number; queue: number },
   ): InvocationRecord {
+    return {
+      ...this.#identity('sync'),
+      state: 'done',
+      outcome: ended.outcome,
+      status: ended.status,
+      duration: performance.now() - this.#arrived,
+      gateway: waits.gateway,
+      queue: waits.queue,
+      responseBytes: ended.responseBytes,
+      ...(ended.report && { report: ended.report }),
+      ...(ended.message !== undefined && { message: ended.message }),
+    };
+  }
+
+  #identity(lane: OpenInvocation['lane']) {
     const { namespace, name, version } = this.target;
     return {
       id: this.id,
       namespace,
       name,
       version,
-      lane: 'sync',
-      outcome: ended.outcome,
-      status: ended.status,
+      lane,
       method: this.method,
       path: this.path,
       traceId: this.#traceId,
@@ -98,13 +118,8 @@ export class Invocation {
       ...(this.#parentSpanId !== undefined && { parentSpanId: this.#parentSpanId }),
       sampled: this.#sampled,
       startedAt: this.startedAt,
-      duration: performance.now() - this.#arrived,
-      gateway: waits.gateway,
-      queue: waits.queue,
       requestBytes: this.requestBytes,
-      responseBytes: ended.responseBytes,
-      ...(ended.report && { report: ended.report }),
-      ...(ended.message !== undefined && { message: ended.message }),
+      ...(this.replayOf !== undefined && { replayOf: this.replayOf }),
     };
   }
 }

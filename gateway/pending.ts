@@ -23,6 +23,8 @@ export interface CallSink {
   chunk(bytes: Buffer): void;
   end(report: RunReport): void;
   failed(failure: Failure): void;
+  /** It lasts: more than a moment has gone, and it is in a queue, or with this worker. */
+  lasting?(worker: string | undefined): void;
 }
 
 /** The caller's side of a call under way. */
@@ -49,6 +51,8 @@ export class PendingCall {
   cancelled = false;
   /** Set when it was seen missing from the lane after a worker had died, though nobody has said that it took it. */
   missingSince: number | undefined;
+  /** What its sink was last told by lasting(). */
+  shown: string | undefined;
   timer: NodeJS.Timeout | undefined;
 
   constructor(id: string, lane: string, frame: Buffer, sink: CallSink, patienceMs: number) {

@@ -1,21 +1,21 @@
 /** Writes what is known of ended invocations to Redis: after the answer, in batches, and never at the price of the calls. */
 import type { Redis } from 'ioredis';
-import type { InvocationRecord } from '#contract/invocation.ts';
-import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import type { AnyInvocation } from '#contract/invocation.ts';
+import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { type Log, LogThrottle } from '#storage/log.ts';
 
 /** Records that may be on their way to Redis. What is over is dropped and counted: records must not exhaust the memory. */
 const MAX_OUTSTANDING = 10_000;
 const MAX_BATCH = 500;
 const FLUSH_AFTER_MS = 10;
-/** Newest invocations that a function's list keeps. */
-const RECENT_LENGTH = 1_000;
+/** A call that has not ended is shown for so long, should its gateway die: longer than one may run. */
+const OPEN_TTL_S = 25 * 3600;
 
 export class Recorder {
   readonly #redis: Redis;
   readonly #log: Log;
   readonly #complaints = new LogThrottle(5_000);
-  #waiting: InvocationRecord[] = [];
+  #waiting: AnyInvocation[] = [];
   #outstanding = 0;
   #dropped = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -31,7 +31,7 @@ export class Recorder {
     return this.#dropped;
   }
 
-  add(record: InvocationRecord): void {
+  add(record: AnyInvocation): void {
     if (this.#outstanding >= MAX_OUTSTANDING) {
       this.#drop(1, 'more records than Redis takes');
       return;
@@ -63,10 +63,11 @@ export class Recorder {
     this.#writing.add(writing);
   }
 
-  async #write(batch: readonly InvocationRecord[]): Promise<void> {
+  async #write(batch: readonly AnyInvocation[]): Promise<void> {
     const pipeline = this.#redis.pipeline();
     for (const record of batch) {
-      pipeline.set(keys.invocation(record.id), JSON.stringify(record), 'EX', RECORD_TTL_S);
+      const seconds = record.state === 'done' ? RECORD_TTL_S : OPEN_TTL_S;
+      pipeline.set(keys.invocation(record.id), JSON.stringify(record), 'EX', seconds);
     }
     const byFunction = Map.groupBy(batch, (record) => keys.recent(record.namespace, record.name));
     for (const [recent, records] of byFunction) {

@@ -1,6 +1,7 @@
 /** What a call needs to know of its function, prepared once so that a call only reads it. */
 import type { FunctionRecord, VersionRecord } from '#contract/api.ts';
 import { keys } from '#contract/keys.ts';
+import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Retries } from '#contract/manifest.ts';
 
 export interface Target {
   readonly namespace: string;
@@ -12,6 +13,10 @@ export interface Target {
   readonly lane: string;
   /** Milliseconds that a run may take, the loading of its module included. */
   readonly runMs: number;
+  /** Of its invocations in the queued lane. */
+  readonly retries: Retries;
+  /** Milliseconds that they may wait. */
+  readonly queueMs: number;
 }
 
 /** The function and its active version, as stored. */
@@ -28,5 +33,8 @@ export function targetOf(namespace: string, name: string, version: VersionRecord
     isPublic: version.manifest.access === 'public',
     lane: keys.lane(namespace),
     runMs: (version.manifest.timeout + version.manifest.initTimeout) * 1000,
+    // Versions that were deployed before there were these settings have none.
+    retries: version.manifest.retries ?? DEFAULT_RETRIES,
+    queueMs: (version.manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,
   };
 }

@@ -15,6 +15,8 @@ import { type Log, LogThrottle } from '#storage/log.ts';
 import type { Failure, PendingCall } from './pending.ts';
 
 const TICK_MS = 200;
+/** A call that lasts longer is shown as queued or running. Most are over by then, and cost nothing. */
+const LASTING_MS = 100;
 /** With no worker alive for this long, a call that nobody took is given up: its caller need not wait for the deadline. */
 const NO_WORKER_PATIENCE_MS = 1_000;
 /**
@@ -85,8 +87,13 @@ export class WorkerWatch {
     const dead = new Set([...ids].filter((_id, index) => alive[index] === 0));
     const died = [...dead].filter((id) => !this.#dead.has(id));
     this.#dead = dead;
+    const lasting = performance.now() - LASTING_MS;
     for (const call of pending.values()) {
       if (call.worker !== undefined && dead.has(call.worker)) this.#lose(call, `worker ${call.worker} died`);
+      else if (call.sentAt < lasting && call.shown !== (call.worker ?? '')) {
+        call.shown = call.worker ?? '';
+        call.sink.lasting?.(call.worker);
+      }
     }
     if (died.length > 0) {
       this.#options.log.warn({ workers: died }, 'workers have gone');

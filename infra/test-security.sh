@@ -9,4 +9,4 @@ cd "$infra/.."
 # Some of the attacks are deployed beside these.
 PATH="$PWD/node_modules/.bin:$PATH" sh functions/install.sh
 exec bash infra/as-service-user.sh node node_modules/vitest/vitest.mjs run --configLoader native \
-  --config test/vitest.config.ts --project security --reporter ./test/security/reporter.ts "$@"
+  --config test/vitest.config.ts --project security --reporter ./test/support/scenario-reporter.ts "$@"

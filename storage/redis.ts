@@ -13,9 +13,10 @@ import { type Log, LogThrottle } from './log.ts';
  * whether the frame will still be taken, and the caller's deadline bounds the wait already.
  * `background`: writes that nobody waits for. As `lane`, but apart from it, so that they never stand in its way.
  * `blocking`: one BLMPOP after the other (LaneReader). Its owner tries again.
+ * `queue`: what BullMQ's workers do, who wait for Redis themselves.
  * `subscriber`: pub/sub. Waits for ever and subscribes again by itself.
  */
-export type RedisRole = 'commands' | 'lane' | 'background' | 'blocking' | 'subscriber';
+export type RedisRole = 'commands' | 'lane' | 'background' | 'blocking' | 'queue' | 'subscriber';
 
 const COMMAND_TIMEOUT_MS = 2_000;
 /** While Redis is away, one log line in this time. */
@@ -34,6 +35,7 @@ const ROLE_OPTIONS: Record<RedisRole, RedisOptions> = {
   lane: { enableOfflineQueue: false },
   background: { enableOfflineQueue: false },
   blocking: { socketTimeout: BLOCKED_SOCKET_TIMEOUT_MS },
+  queue: { maxRetriesPerRequest: null },
   subscriber: { maxRetriesPerRequest: null },
 };
 

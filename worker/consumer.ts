@@ -23,6 +23,10 @@ export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
   readonly lanes: Redis;
   readonly control: Redis;
   readonly commands: Redis;
+  /** Told of all namespaces, when they have changed. */
+  readonly onNamespaces: (namespaces: readonly string[]) => void;
+  /** Runs that did not come through a lane, which are cancelled by the same control frames. */
+  readonly elsewhere: (id: string) => Pick<Execution, 'cancel' | 'credit'> | undefined;
 }
 
 interface Taken {
@@ -100,11 +104,11 @@ export class Consumer {
   /** Reads which namespaces there are. */
   async refresh(): Promise<void> {
     try {
-      const lists = (await this.#options.commands.smembers(keys.namespaces()))
-        .toSorted()
-        .map((name) => keys.lane(name));
+      const namespaces = (await this.#options.commands.smembers(keys.namespaces())).toSorted();
+      const lists = namespaces.map((name) => keys.lane(name));
       if (lists.join() === this.#lists.join()) return;
       this.#lists = lists;
+      this.#options.onNamespaces(namespaces);
       this.#lanes.wake();
     } catch {
       // Redis is away, which its connection has logged; the old answer stands until it is back.
@@ -170,7 +174,7 @@ export class Consumer {
   #obey(frame: Buffer): void {
     const { kind, header } = decodeLaneFrame(frame);
     const { id, bytes, function: name } = header as ControlHeader;
-    const execution = this.#running.get(id)?.execution;
+    const execution = this.#running.get(id)?.execution ?? this.#options.elsewhere(id);
     if (kind === LaneKind.CANCEL) execution?.cancel();
     if (kind === LaneKind.CREDIT) execution?.credit(bytes ?? 0);
     if (kind === LaneKind.REFRESH) void this.refresh();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { keys } from '#contract/keys.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { LaneWriter } from '#storage/lane.ts';
+import { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
@@ -15,6 +16,8 @@ import { Heartbeat } from './heartbeat.ts';
 import { log } from './log.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
+import { QueueConsumer } from './queued/queue-consumer.ts';
+import { scheduledInvocation } from './queued/scheduled.ts';
 import { Receipts } from './receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
@@ -69,14 +72,21 @@ export function createWorker(env: Env): Worker {
     receipts,
     code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
   });
+  const functions = new Functions(commands);
+  const execution = { workerId: id, functions, pool, cpuClock: new CpuClock(), receipts, redis: replies };
+  const store = new QueuedStore(commands);
+  const queued = new QueueConsumer({
+    ...execution,
+    store,
+    concurrency: Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2)),
+    connect: () => connectRedis(env.REDIS_URL, 'queue', log),
+    scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
+  });
   const consumer = new Consumer({
-    workerId: id,
+    ...execution,
     capacity: env.OFFSHOOT_CAPACITY,
-    functions: new Functions(commands),
-    pool,
-    cpuClock: new CpuClock(),
-    receipts,
-    redis: replies,
+    onNamespaces: (namespaces) => queued.follow(namespaces),
+    elsewhere: (invocation) => queued.runs.execution(invocation),
     writer: new LaneWriter(replies),
     lanes: connect('blocking'),
     control: connect('blocking'),
@@ -87,7 +97,7 @@ export function createWorker(env: Env): Worker {
     id,
     startedAt,
     ...pool.counts(),
-    running: consumer.running,
+    running: consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
   }));
 
@@ -107,7 +117,7 @@ export function createWorker(env: Env): Worker {
       await Promise.allSettled(namespaces.map((namespace) => pool.warm('node26', namespace)));
     },
     async stop() {
-      await consumer.drain(DRAIN_GRACE_MS);
+      await Promise.all([queued.stop(DRAIN_GRACE_MS), consumer.drain(DRAIN_GRACE_MS)]);
       await heartbeat.stop();
       await pool.stop();
       receipts.stop();

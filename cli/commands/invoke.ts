@@ -17,6 +17,11 @@ interface InvokeOptions {
   readonly path?: string;
   readonly method?: string;
   readonly header?: string[];
+  readonly async?: boolean;
+  readonly delay?: string;
+  readonly ttl?: string;
+  readonly priority?: string;
+  readonly idempotencyKey?: string;
 }
 
 export async function invoke(
@@ -28,6 +33,7 @@ export async function invoke(
   const client = connect(context);
   const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
   const data = options.data === undefined ? undefined : await readData(options.data);
+  if (options.async) return await queue(context, client, { namespace, name }, data, options);
   const asHttp = options.path !== undefined || options.method !== undefined || options.header !== undefined;
   const response =
     data !== undefined && !asHttp
@@ -57,7 +63,30 @@ export async function invoke(
   return EXIT_CODES.ok.code;
 }
 
-async function readData(data: string): Promise<Buffer> {
+/** Queues the event; the answer is there later. */
+async function queue(
+  { terminal }: Context,
+  client: Client,
+  { namespace, name }: { namespace: string; name: string },
+  data: Buffer | undefined,
+  { delay, ttl, priority, idempotencyKey }: InvokeOptions,
+): Promise<number> {
+  const event = data ?? Buffer.from('{}');
+  checkEvent(name, event);
+  const accepted = await client.enqueue(namespace, name, new Uint8Array(event), {
+    ...(delay !== undefined && { 'x-offshoot-delay': delay }),
+    ...(ttl !== undefined && { 'x-offshoot-ttl': ttl }),
+    ...(priority !== undefined && { 'x-offshoot-priority': priority }),
+    ...(idempotencyKey !== undefined && { 'idempotency-key': idempotencyKey }),
+  });
+  terminal.document(accepted);
+  terminal.print(accepted.id);
+  terminal.note(`${accepted.state}; ${terminal.noteStyle('cyan', 'next:')} offshoot trace ${accepted.id}`);
+  return EXIT_CODES.ok.code;
+}
+
+/** Text, the content of a file after `@`, or of stdin for `-`. */
+export async function readData(data: string): Promise<Buffer> {
   if (data === '-') return Buffer.from(await text(process.stdin));
   if (!data.startsWith('@')) return Buffer.from(data);
   try {
@@ -70,7 +99,7 @@ async function readData(data: string): Promise<Buffer> {
   }
 }
 
-async function sendEvent(client: Client, namespace: string, name: string, data: Buffer): Promise<Response> {
+export function checkEvent(name: string, data: Buffer): void {
   try {
     JSON.parse(data.toString());
   } catch (error) {
@@ -80,6 +109,10 @@ async function sendEvent(client: Client, namespace: string, name: string, data: 
       cause: error,
     });
   }
+}
+
+async function sendEvent(client: Client, namespace: string, name: string, data: Buffer): Promise<Response> {
+  checkEvent(name, data);
   return client.request(`${functionPath(namespace, name)}/invoke`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -166,7 +199,7 @@ export function parseServerTiming(header: string): Timing[] {
 }
 
 /** JSON as a value, other text as a string, anything else in base64. */
-function bodyForJson(body: Buffer): Record<string, unknown> {
+export function bodyForJson(body: Buffer): Record<string, unknown> {
   let decoded: string;
   try {
     decoded = new TextDecoder('utf-8', { fatal: true }).decode(body);

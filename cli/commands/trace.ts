@@ -1,5 +1,5 @@
 /** offshoot trace ID: where the time of an invocation went, what it used, how it ended, and what it printed. */
-import type { InvocationDetail } from '#contract/api.ts';
+import type { InvocationDetail, OpenInvocationDetail } from '#contract/api.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
@@ -7,6 +7,7 @@ import { formatLog } from '../log-lines.ts';
 import { bytes, clock, defuse, defuseLines, milliseconds } from '../text.ts';
 import { isolationFacts, isolationText } from '../isolation-text.ts';
 import { waterfall } from '../waterfall.ts';
+import { DEAD_MEANING } from './dlq.ts';
 
 interface TraceOptions {
   readonly isolation?: boolean;
@@ -16,6 +17,7 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   const { terminal } = context;
   const detail = await connect(context).invocation(id);
   terminal.document(detail);
+  if (detail.state !== 'done') return traceOpen(context, detail);
   const good = detail.outcome === 'ok';
   const { meaning, next } = OUTCOMES[detail.outcome];
   terminal.print(
@@ -57,6 +59,38 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${remedy.replace(/\bID\b/, id)}`);
 }
 
+/** What can be said of one that has not ended. */
+function traceOpen({ terminal }: Context, detail: OpenInvocationDetail): void {
+  terminal.print(
+    `${terminal.style('bold', `${detail.namespace}/${detail.name}`)} version ${detail.version}  ` +
+      `${defuse(detail.method)} ${defuse(detail.path)}  ${terminal.style('yellow', detail.state)}`,
+  );
+  terminal.print();
+  const rows: [string, string][] = [
+    ['id', detail.id],
+    ['trace', detail.traceId],
+    ['started', clock(detail.startedAt)],
+    ['lane', detail.lane],
+    ...attemptRows(detail.attempts),
+  ];
+  if (detail.dueAt !== undefined) rows.push(['due', clock(detail.dueAt)]);
+  if (detail.worker !== undefined) rows.push(['worker', detail.worker]);
+  for (const [label, value] of rows) terminal.print(`  ${label.padEnd(9)} ${value}`);
+  if (detail.logs.length > 0) terminal.print();
+  for (const line of detail.logs) terminal.print(`  ${formatLog(line, terminal)}`);
+  terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} offshoot cancel ${detail.id}`);
+}
+
+/** One line for each try of the queued lane. */
+function attemptRows(attempts: InvocationDetail['attempts']): [string, string][] {
+  return (attempts ?? []).map(({ startedAt, endedAt, outcome = 'runs', status, message, worker }, index) => {
+    const took = endedAt === undefined ? '' : ` in ${milliseconds(endedAt - startedAt)}`;
+    const said = message === undefined ? '' : `: ${defuse(message)}`;
+    const answer = status === undefined ? '' : ` ${status}`;
+    return [`try ${index + 1}`, `${clock(startedAt)}  ${outcome}${answer}${took} on ${worker}${said}`];
+  });
+}
+
 function stackOf({ report }: InvocationDetail): string {
   const error = report?.error;
   return error ? (error.stack ?? `${error.name}: ${error.message}`) : '';
@@ -84,8 +118,12 @@ function facts(detail: InvocationDetail): [string, string][] {
     ],
     ['started', clock(detail.startedAt)],
     ['lane', detail.lane],
+    ...attemptRows(detail.attempts),
     ['bytes', `${bytes(detail.requestBytes)} in, ${bytes(detail.responseBytes)} out`],
   ];
+  if (detail.dead !== undefined)
+    rows.push(['dead', `${DEAD_MEANING[detail.dead]}; offshoot dlq redrive ${detail.id}`]);
+  if (detail.replayOf !== undefined) rows.push(['replay of', detail.replayOf]);
   if (report?.usage) {
     const { cpu, memoryPeak } = report.usage;
     // Below zero where the cgroup was gone before it could be read.

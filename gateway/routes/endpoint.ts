@@ -13,6 +13,8 @@ import { demand, presentedKey } from '../access.ts';
 import type { Deployer } from '../deploy.ts';
 import type { Directory } from '../directory.ts';
 import type { FunctionRoute } from '../function-route.ts';
+import type { QueuedLane } from '../queued/lane.ts';
+import type { Schedules } from '../queued/schedules.ts';
 import { EVERY_NAMESPACE, type ApiKeyStore } from '../store/api-keys.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import type { InvocationStore } from '../store/invocations.ts';
@@ -25,6 +27,8 @@ export interface AppDeps {
   readonly directory: Directory;
   readonly deployer: Deployer;
   readonly functionRoute: FunctionRoute;
+  readonly queued: QueuedLane;
+  readonly schedules: Schedules;
   readonly health: () => Promise<z.infer<typeof Health>>;
   /** Of the platform, as `whoami` tells it. */
   readonly version: string;
@@ -77,6 +81,9 @@ export const ERROR_ANSWER = {
 
 export const OfNamespace = z.object({ namespace: Name });
 export const OfFunction = z.object({ namespace: Name, name: Name });
+export const OfInvocation = z.object({
+  id: z.string().regex(/^[0-9A-Za-z-]{1,64}$/, 'not the id of an invocation'),
+});
 export const OfArtifact = z.object({ digest: Digest });
 
 /** A JSON body in a definition. */

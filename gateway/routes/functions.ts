@@ -53,7 +53,9 @@ export const describe = endpoint(
       deps.functions.versions(namespace, name),
       deps.invocations.recent(namespace, name, RECENT_SHOWN),
     ]);
-    const shown = recent.map(({ id, outcome, status, startedAt, duration }) => {
+    const shown = recent.flatMap((record) => {
+      if (record.state !== 'done') return [];
+      const { id, outcome, status, startedAt, duration } = record;
       return { id, outcome, status, startedAt, duration };
     });
     return context.json({ ...viewOf(found), versions, recent: shown }, 200);

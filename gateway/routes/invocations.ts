@@ -2,13 +2,16 @@
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
-import { FunctionLogLine, InvocationDetail } from '#contract/api.ts';
+import { AnyInvocationDetail, FunctionLogLine, InvocationList } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
-import { InvocationRecord } from '#contract/invocation.ts';
+import type { AnyInvocation } from '#contract/invocation.ts';
+import { Outcome } from '#contract/outcome.ts';
 import { Name } from '#contract/names.ts';
+import { RECENT_LENGTH } from '#contract/keys.ts';
 import { spansOf } from '#contract/trace.ts';
+import type { ApiKeyRecord } from '#contract/api.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
-import { answers, endpoint, OfFunction } from './endpoint.ts';
+import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
 import { existing } from './functions.ts';
 
 /** How often the log of a function is looked at for someone who follows it. */
@@ -36,22 +39,29 @@ export const invoke = endpoint(
   { readsBody: true },
 );
 
+/** The invocation, when it is there and of a namespace that the key holds for. Throws `invocation_not_found`. */
+export async function ownInvocation(deps: AppDeps, id: string, holder: ApiKeyRecord): Promise<AnyInvocation> {
+  const record = await deps.invocations.find(id);
+  // What belongs to others is not even said to exist.
+  if (!record || (holder.namespace !== EVERY_NAMESPACE && holder.namespace !== record.namespace)) {
+    throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
+  }
+  return record;
+}
+
 export const get = endpoint(
   {
     summary: 'One invocation: its figures, its logs and its spans',
     request: {
-      params: z.object({ id: z.string().regex(/^[0-9A-Za-z-]{1,64}$/, 'not the id of an invocation') }),
+      params: OfInvocation,
     },
-    responses: answers(200, InvocationDetail, 'the invocation'),
+    responses: answers(200, AnyInvocationDetail, 'the invocation'),
   },
   (deps) => async (context) => {
     const { id } = context.req.valid('param');
-    const { namespace } = context.var.holder;
-    const record = await deps.invocations.find(id);
-    // What belongs to others is not even said to exist.
-    if (!record || (namespace !== EVERY_NAMESPACE && namespace !== record.namespace)) {
-      throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
-    }
+    const record = await ownInvocation(deps, id, context.var.holder);
+    if (record.state !== 'done')
+      return context.json({ ...record, logs: await deps.invocations.logs(id) }, 200);
     const [logs, isolation] = await Promise.all([
       deps.invocations.logs(id),
       deps.invocations.isolation(record),
@@ -74,13 +84,18 @@ export const list = endpoint(
       query: z.object({
         namespace: Name.optional(),
         name: Name.optional(),
+        state: z.enum(['queued', 'running', 'done']).optional(),
+        outcome: Outcome.optional(),
+        trace: z.string().optional().openapi({ description: 'trace id' }),
+        since: z.coerce.number().optional().openapi({ description: 'Unix time in milliseconds' }),
+        until: z.coerce.number().optional().openapi({ description: 'Unix time in milliseconds' }),
         limit: z.coerce.number().int().min(1).max(1_000).default(50),
       }),
     },
-    responses: answers(200, z.object({ invocations: z.array(InvocationRecord) }), 'the invocations'),
+    responses: answers(200, InvocationList, 'the invocations'),
   },
   (deps) => async (context) => {
-    const { namespace, name, limit } = context.req.valid('query');
+    const { namespace, name, limit, ...filter } = context.req.valid('query');
     const own = context.var.holder.namespace;
     if (namespace !== undefined && own !== EVERY_NAMESPACE && own !== namespace) {
       throw new OffshootError('forbidden', `this key does not hold for the namespace "${namespace}"`);
@@ -90,13 +105,35 @@ export const list = endpoint(
     const found = await Promise.all(
       namespaces.map(async (one) => {
         const names = name === undefined ? await deps.functions.names(one) : [name];
-        return (await Promise.all(names.map((each) => deps.invocations.recent(one, each, limit)))).flat();
+        // Who looks for few among many has to be shown them all.
+        const depth = Object.keys(filter).length > 0 ? RECENT_LENGTH : limit;
+        return (await Promise.all(names.map((each) => deps.invocations.recent(one, each, depth)))).flat();
       }),
     );
-    const newest = found.flat().toSorted((a, b) => b.startedAt - a.startedAt);
+    const newest = found
+      .flat()
+      .filter(matching(filter))
+      .toSorted((a, b) => b.startedAt - a.startedAt);
     return context.json({ invocations: newest.slice(0, limit) }, 200);
   },
 );
+
+interface Filter {
+  readonly state?: AnyInvocation['state'] | undefined;
+  readonly outcome?: Outcome | undefined;
+  readonly trace?: string | undefined;
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+}
+
+function matching({ state, outcome, trace, since, until }: Filter): (record: AnyInvocation) => boolean {
+  return (record) =>
+    (state === undefined || record.state === state) &&
+    (outcome === undefined || (record.state === 'done' && record.outcome === outcome)) &&
+    (trace === undefined || record.traceId === trace) &&
+    (since === undefined || record.startedAt >= since) &&
+    (until === undefined || record.startedAt <= until);
+}
 
 export const logs = endpoint(
   {

@@ -1,7 +1,7 @@
 /** Records and logs of invocations, and the log of each function, as workers and gateways leave them in Redis. */
 import type { Redis } from 'ioredis';
 import type { FunctionLogLine, WorkerStatus } from '#contract/api.ts';
-import type { InvocationRecord, LogLine } from '#contract/invocation.ts';
+import type { AnyInvocation, InvocationRecord, LogLine } from '#contract/invocation.ts';
 import type { IsolationReceipt } from '#contract/isolation.ts';
 import { keys } from '#contract/keys.ts';
 
@@ -21,10 +21,10 @@ export class InvocationStore {
     this.#redis = redis;
   }
 
-  async find(id: string): Promise<InvocationRecord | undefined> {
+  async find(id: string): Promise<AnyInvocation | undefined> {
     const stored = await this.#redis.get(keys.invocation(id));
     // Written by a gateway with the type of the contract; checking each of a thousand again would be slow and find nothing.
-    return stored === null ? undefined : (JSON.parse(stored) as InvocationRecord);
+    return stored === null ? undefined : (JSON.parse(stored) as AnyInvocation);
   }
 
   /** What the sandbox of an invocation was isolated by; undefined when none ran it. */
@@ -35,7 +35,7 @@ export class InvocationStore {
   }
 
   /** Newest first. Records that have expired are left out. */
-  async recent(namespace: string, name: string, limit: number): Promise<InvocationRecord[]> {
+  async recent(namespace: string, name: string, limit: number): Promise<AnyInvocation[]> {
     const ids = await this.#redis.zrevrange(keys.recent(namespace, name), 0, limit - 1);
     const found = await Promise.all(ids.map((id) => this.find(id)));
     return found.filter((record) => record !== undefined);

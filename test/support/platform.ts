@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { InvocationDetail } from '#contract/api.ts';
+import type { AnyInvocationDetail, InvocationDetail } from '#contract/api.ts';
 import { PrivateRedis } from './private-redis.ts';
 import { SLOWNESS } from './slowness.ts';
 
@@ -139,7 +139,11 @@ export class Platform {
   }
 
   /** Deploys one of functions/, with other facts in its manifest where the test wants them. Throws when it fails. */
-  async deploy(example: string, manifest: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  async deploy(
+    example: string,
+    manifest: Readonly<Record<string, unknown>> = {},
+    namespace = 'default',
+  ): Promise<void> {
     const folder = join(this.state, 'projects', `${example}-${Object.keys(manifest).length}-${Date.now()}`);
     await mkdir(join(this.state, 'projects'), { recursive: true });
     const source = join(checkout, 'functions', example);
@@ -147,7 +151,7 @@ export class Platform {
     await symlink(join(source, 'node_modules'), join(folder, 'node_modules'));
     const given = JSON.parse(await readFile(join(source, 'offshoot.json'), 'utf8')) as object;
     await writeFile(join(folder, 'offshoot.json'), JSON.stringify({ ...given, ...manifest }));
-    const { code, stdout, stderr } = await this.cli('deploy', folder, '--json');
+    const { code, stdout, stderr } = await this.cli('deploy', folder, '--json', '--namespace', namespace);
     if (code !== 0) throw new Error(`deploy of ${example} failed:\n${stdout}\n${stderr}`);
   }
 
@@ -169,7 +173,8 @@ export class Platform {
     const id = response.headers.get('x-offshoot-invocation');
     for (let attempt = 0; attempt < 100; attempt++) {
       const answer = await this.api(`/invocations/${id}`);
-      if (answer.status === 200) return (await answer.json()) as InvocationDetail;
+      const found = answer.status === 200 ? ((await answer.json()) as AnyInvocationDetail) : undefined;
+      if (found?.state === 'done') return found;
       await sleep(20);
     }
     throw new Error(`no record of invocation ${id}`);

@@ -100,6 +100,7 @@ test('trace draws the spans and says what the outcome means and what to do', asy
     name: 'talker',
     version: 3,
     lane: 'sync',
+    state: 'done',
     outcome: 'out_of_memory',
     status: 502,
     method: 'GET',

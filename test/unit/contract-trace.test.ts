@@ -34,6 +34,7 @@ const record: InvocationRecord = {
   name: 'hello',
   version: 3,
   lane: 'sync',
+  state: 'done',
   outcome: 'ok',
   status: 200,
   method: 'GET',

@@ -60,7 +60,7 @@ async function record(response: RawResponse): Promise<InvocationDetail> {
   await waitFor(async () => {
     const path = `/api/v1/invocations/${String(response.headers['x-offshoot-invocation'])}`;
     found = await send(gateway, path, { headers: { 'x-api-key': gateway.key } });
-    return found.status === 200;
+    return found.status === 200 && (found.json() as { state: string }).state === 'done';
   });
   return found?.json() as InvocationDetail;
 }

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import type { Redis } from 'ioredis';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { DEFAULT_RETRIES } from '#contract/manifest.ts';
 import { spansOf } from '#contract/trace.ts';
 import { connectRedis } from '#storage/redis.ts';
 import { Dispatcher } from '../../gateway/dispatch.ts';
@@ -26,6 +27,7 @@ function recordOf(id: string, more: Partial<InvocationRecord> = {}): InvocationR
     name: 'fn',
     version: 1,
     lane: 'sync',
+    state: 'done',
     outcome: 'ok',
     status: 200,
     method: 'GET',
@@ -242,6 +244,8 @@ describe('in Redis', () => {
       isPublic: true,
       lane: keys.lane('full'),
       runMs: 1_000,
+      retries: DEFAULT_RETRIES,
+      queueMs: 1_000,
     };
     const body = Buffer.alloc(200 * 1024 * 1024);
     for (const id of ['a', 'b', 'c']) {

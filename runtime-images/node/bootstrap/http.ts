@@ -3,7 +3,13 @@
  * function ever sees of the platform.
  */
 import { ChannelKind, MAX_PIECE_BYTES } from '#contract/channel.ts';
-import { decodePayload, encodePayload, type RequestMeta, type ResponseMeta } from '#contract/payload.ts';
+import {
+  decodePayload,
+  encodePayload,
+  type RequestMeta,
+  type ResponseMeta,
+  type ScheduledEvent,
+} from '#contract/payload.ts';
 import { BadResponseError, type Invocation } from './invocation.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -13,15 +19,21 @@ export async function answerHttp(
   invocation: Invocation,
   payload: Buffer,
   handler: (request: Request) => unknown,
+  scheduled?: (event: ScheduledEvent) => unknown,
 ): Promise<void> {
   // The payload was made by the gateway from its own schema.
   const { meta, body } = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
+  if (meta.kind === 'scheduled' && scheduled) {
+    await scheduled(JSON.parse(body.toString('utf8')) as ScheduledEvent);
+    invocation.send(ChannelKind.RESULT, encodePayload({ status: 204, headers: [] }, EMPTY));
+    return;
+  }
   const response = await handler(toRequest(meta, body));
   await sendResponse(invocation, checkResponse(response));
 }
 
 function toRequest(meta: RequestMeta, body: Buffer<ArrayBuffer>): Request {
-  if (meta.kind === 'event') {
+  if (meta.kind !== 'http') {
     return new Request(meta.url, { method: 'POST', headers: [['content-type', 'application/json']], body });
   }
   const init: RequestInit = { method: meta.method, headers: meta.headers };

@@ -20,10 +20,10 @@ export async function answerLambda(
   init: SandboxInit,
 ): Promise<void> {
   const { meta, body } = decodePayload(payload) as { meta: RequestMeta; body: Buffer };
-  const event = meta.kind === 'event' ? parseEvent(body) : toEvent(meta, body, context);
+  const event = meta.kind !== 'http' ? parseEvent(body) : toEvent(meta, body, context);
   const result = await handler(event, toLambdaContext(context, init));
   if (result instanceof Response) return await sendResponse(invocation, result);
-  const answer = meta.kind === 'event' ? toJson(result) : fromResult(result);
+  const answer = meta.kind !== 'http' ? toJson(result) : fromResult(result);
   await sendWhole(invocation, answer.meta, answer.body);
 }
 

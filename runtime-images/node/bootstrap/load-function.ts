@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { SandboxInit } from '#contract/channel.ts';
+import type { ScheduledEvent } from '#contract/payload.ts';
 import { answerHttp } from './http.ts';
 import type { Answer, FunctionContext } from './invocation.ts';
 import { answerLambda, type LambdaHandler } from './lambda.ts';
@@ -15,6 +16,8 @@ export interface LoadedFunction {
 
 type FetchHandler = (request: Request, env: object, context: FunctionContext) => unknown;
 
+type ScheduledHandler = (event: ScheduledEvent, env: object, context: FunctionContext) => unknown;
+
 /** Rejects with what the module threw, or with an Error that says what it should export. */
 export async function loadFunction(init: SandboxInit): Promise<LoadedFunction> {
   const module = await loadModule(TASK + init.entry);
@@ -27,10 +30,17 @@ export async function loadFunction(init: SandboxInit): Promise<LoadedFunction> {
   );
   if (fetchOwner) {
     const env = Object.freeze({ ...init.env });
+    const { scheduled } = fetchOwner as { scheduled?: ScheduledHandler };
+    const onSchedule = typeof scheduled === 'function' ? scheduled.bind(fetchOwner) : undefined;
     return {
       form: 'fetch',
       answer: (invocation, payload, context) =>
-        answerHttp(invocation, payload, (request) => fetchOwner.fetch(request, env, context)),
+        answerHttp(
+          invocation,
+          payload,
+          (request) => fetchOwner.fetch(request, env, context),
+          onSchedule && ((event) => onSchedule(event, env, context)),
+        ),
     };
   }
   const handler = [module['handler'], isRecord(exported) ? exported['handler'] : undefined].find(

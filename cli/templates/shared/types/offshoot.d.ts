@@ -18,6 +18,18 @@ type OffshootEnv = Readonly<Record<string, string | undefined>>;
 /** `export default { fetch } satisfies OffshootFunction`. */
 interface OffshootFunction<Env = OffshootEnv> {
   fetch(request: Request, env: Env, ctx: OffshootContext): Response | Promise<Response>;
+  /** Runs at the times of `schedule` in offshoot.json; without it, fetch gets a POST with the event as its body. */
+  scheduled?(event: OffshootScheduledEvent, env: Env, ctx: OffshootContext): void | Promise<void>;
+}
+
+/** What a function gets at a time of its schedule. */
+interface OffshootScheduledEvent {
+  readonly type: 'schedule';
+  readonly cron: string;
+  /** Unix time in milliseconds for which it was planned. */
+  readonly scheduledTime: number;
+  /** `schedule.input` of offshoot.json, or null. */
+  readonly input: unknown;
 }
 
 /** Second argument of a Lambda-style handler. */

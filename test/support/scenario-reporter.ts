@@ -1,4 +1,4 @@
-/** The security suite, told in one line for each scenario: its id, what was tried, what came of it. */
+/** A suite of scenarios (test/security, test/faults), told in one line for each scenario: its id, what was tried, what came of it. */
 import type { Reporter, TestCase, TestModule } from 'vitest/node';
 
 type Verdict = 'held' | 'NOT HELD' | 'skipped';

@@ -1,0 +1,109 @@
+/** Puts invocations into the queued lane. What it has answered is in Redis: record and input first, then the job. */
+import { createHash } from 'node:crypto';
+import { OffshootError } from '#contract/errors.ts';
+import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
+import type { QueuedStore } from '#storage/queued.ts';
+import type { Queues } from '#storage/queues.ts';
+import type { Invocation } from '../invocation.ts';
+import type { QueuedOptions } from './options.ts';
+
+/** The length of a queue is asked for this often at most. */
+const COUNT_AGAIN_MS = 1_000;
+
+export interface EnqueuerOptions {
+  readonly store: QueuedStore;
+  readonly queues: Queues;
+  /** Jobs that a namespace may have waiting. */
+  readonly maxQueued: number;
+}
+
+export class Enqueuer {
+  readonly #options: EnqueuerOptions;
+  /** By namespace: jobs that wait, and when they were counted. */
+  readonly #counts = new Map<string, { waiting: number; at: number }>();
+
+  constructor(options: EnqueuerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resolves when Redis has acknowledged it, to the invocation that the caller's key stands for, if it has one and it came
+   * before. `body` is what tells two inputs under one key apart.
+   */
+  async enqueue(
+    invocation: Invocation,
+    payload: Buffer,
+    body: Buffer,
+    options: QueuedOptions,
+  ): Promise<AnyInvocation> {
+    const { store } = this.#options;
+    const { target } = invocation;
+    await this.#checkRoom(target.namespace);
+    let record = queuedRecord(invocation, options);
+    if (options.idempotencyKey !== undefined) {
+      const print = createHash('sha256')
+        .update(`${invocation.method} ${invocation.path}\n`)
+        .update(body)
+        .digest('hex');
+      const claimed = await store.claim(target, options.idempotencyKey, record.id, print);
+      if (claimed.fingerprint !== print) {
+        throw new OffshootError(
+          'idempotency_mismatch',
+          'this Idempotency-Key stands for an invocation of this function with another input',
+        );
+      }
+      const known = claimed.id === record.id ? undefined : (await store.find(claimed.id))?.record;
+      if (known && !isUnbegun(known)) return known;
+      // Taken before, but perhaps not whole: adding it again does nothing where it is.
+      record = known && isUnbegun(known) ? known : { ...record, id: claimed.id };
+    }
+    await store.create(record, payload);
+    await this.add(record);
+    return record;
+  }
+
+  /** Adds the job of a record that is in Redis. */
+  async add(record: OpenInvocation): Promise<void> {
+    const { namespace, id, dueAt, terms, redriven } = record;
+    await this.#options.queues.add(namespace, id, {
+      delayMs: dueAt === undefined ? 0 : Math.max(0, dueAt - Date.now()),
+      priority: terms?.priority,
+      ...(redriven !== undefined && { again: redriven }),
+    });
+  }
+
+  async #checkRoom(namespace: string): Promise<void> {
+    const now = performance.now();
+    let count = this.#counts.get(namespace);
+    if (!count || now - count.at > COUNT_AGAIN_MS) {
+      count = { waiting: await this.#options.queues.of(namespace).count(), at: now };
+      this.#counts.set(namespace, count);
+    }
+    if (count.waiting < this.#options.maxQueued) return;
+    throw new OffshootError(
+      'queue_full',
+      `${count.waiting} invocations of the namespace "${namespace}" wait already`,
+    );
+  }
+}
+
+function isUnbegun(record: AnyInvocation): record is OpenInvocation {
+  return record.state === 'queued' && (record.attempts?.length ?? 0) === 0;
+}
+
+function queuedRecord(invocation: Invocation, options: QueuedOptions): OpenInvocation {
+  const { retries, queueMs } = invocation.target;
+  const { delayMs, priority } = options;
+  const now = Date.now();
+  return {
+    ...invocation.open('queued', 'queued'),
+    ...(delayMs > 0 && { dueAt: now + delayMs }),
+    terms: {
+      maxAttempts: retries.attempts,
+      minDelay: retries.minDelay * 1000,
+      maxDelay: retries.maxDelay * 1000,
+      expiresAt: now + delayMs + (options.ttlMs ?? queueMs),
+      ...(priority !== undefined && { priority }),
+    },
+  };
+}

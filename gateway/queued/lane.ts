@@ -1,0 +1,200 @@
+/** What the gateway does with invocations of the queued lane, beside taking them: cancel, replay, and the dead letters. */
+import type { Redis } from 'ioredis';
+import type { ReplayRequest, VersionRecord } from '#contract/api.ts';
+import { OffshootError } from '#contract/errors.ts';
+import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import { keys } from '#contract/keys.ts';
+import { encodeLaneFrame, LaneKind } from '#contract/lane.ts';
+import { OUTCOMES } from '#contract/outcome.ts';
+import { decodePayload, encodePayload, type RequestMeta } from '#contract/payload.ts';
+import { Invocation } from '../invocation.ts';
+import { FUNCTION_PREFIX } from '../request.ts';
+import type { FunctionStore } from '../store/functions.ts';
+import { targetOf } from '../target.ts';
+import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
+
+export interface QueuedLaneOptions extends EnqueuerOptions {
+  readonly commands: Redis;
+  readonly functions: FunctionStore;
+}
+
+export class QueuedLane {
+  readonly enqueuer: Enqueuer;
+  readonly #options: QueuedLaneOptions;
+
+  constructor(options: QueuedLaneOptions) {
+    this.#options = options;
+    this.enqueuer = new Enqueuer(options);
+  }
+
+  result(id: string): Promise<Buffer | undefined> {
+    return this.#options.store.result(id);
+  }
+
+  /**
+   * Ends an invocation of either lane. One that waits is done at once; one that runs is killed, and its record says so when
+   * it is dead. Throws `already_ended`.
+   */
+  async cancel(id: string): Promise<AnyInvocation> {
+    const { store, commands } = this.#options;
+    for (;;) {
+      const found = await store.find(id);
+      if (!found) throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
+      const { record } = found;
+      if (record.state === 'done')
+        throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`);
+      if (record.state === 'running' && record.worker !== undefined) {
+        await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id }));
+        return record;
+      }
+      if (record.lane === 'sync') {
+        throw new OffshootError(
+          'conflict',
+          'no worker has the call yet; who made it can end it by going away',
+        );
+      }
+      const ended = cancelledRecord(record);
+      // Its job finds a record that has ended, and does nothing.
+      if (await store.swap(found, ended)) return ended;
+    }
+  }
+
+  /** Queues the same input again, or an edited one, as an invocation of its own. Throws `input_not_found`. */
+  async replay(before: AnyInvocation, { version, input }: ReplayRequest): Promise<AnyInvocation> {
+    const { functions, store } = this.#options;
+    const { namespace, name } = before;
+    const chosen = await this.#version(functions, namespace, name, version);
+    const kept = input === undefined ? await store.input(before.id) : undefined;
+    if (input === undefined && !kept) {
+      throw new OffshootError(
+        'input_not_found',
+        'the input of that invocation was not kept: only that of the queued lane is',
+      );
+    }
+    const { meta, body }: { meta: RequestMeta; body: Buffer } = kept
+      ? (decodePayload(kept) as { meta: RequestMeta; body: Buffer })
+      : { meta: eventMeta(namespace, name), body: Buffer.from(JSON.stringify(input)) };
+    const invocation = new Invocation(
+      targetOf(namespace, name, chosen),
+      { method: meta.method, path: kept ? before.path : '/', traceparent: undefined, tracestate: undefined },
+      performance.now(),
+    );
+    invocation.requestBytes = body.length;
+    invocation.replayOf = before.id;
+    const headers = meta.headers.filter(([header]) => header !== 'traceparent' && header !== 'tracestate');
+    headers.push(['traceparent', invocation.traceparent]);
+    const payload = encodePayload({ ...meta, headers }, body);
+    const options = {
+      idempotencyKey: undefined,
+      delayMs: 0,
+      priority: undefined,
+      ttlMs: undefined,
+    };
+    return await this.enqueuer.enqueue(invocation, payload, body, options);
+  }
+
+  async deadLetters(namespace: string, limit: number): Promise<InvocationRecord[]> {
+    const found = await this.#options.store.dead(namespace, limit);
+    return found.map(({ record }) => record as InvocationRecord);
+  }
+
+  /** Queues dead letters again, with all their tries before them. Resolves to the ids of those that were. */
+  async redrive(
+    namespace: string,
+    wanted: (record: InvocationRecord) => boolean,
+    limit: number,
+  ): Promise<string[]> {
+    const { store } = this.#options;
+    const moved: string[] = [];
+    for (const one of await store.dead(namespace, limit)) {
+      const record = one.record as InvocationRecord;
+      if (!wanted(record) || !record.terms) continue;
+      const again = redrivenRecord(record);
+      // The job first: without its record it does nothing, and a record without a job would wait for ever.
+      await this.enqueuer.add(again);
+      if (await store.swap(one, again)) moved.push(record.id);
+    }
+    return moved;
+  }
+
+  /** Takes dead letters off the list; their records stay for their time. */
+  async purge(
+    namespace: string,
+    wanted: (record: InvocationRecord) => boolean,
+    limit: number,
+  ): Promise<string[]> {
+    const { store } = this.#options;
+    const gone: string[] = [];
+    for (const one of await store.dead(namespace, limit)) {
+      const { dead: _, ...record } = one.record as InvocationRecord;
+      if (!wanted(record) || !(await store.swap(one, record))) continue;
+      await store.removeDead(namespace, record.id);
+      gone.push(record.id);
+    }
+    return gone;
+  }
+
+  async #version(
+    functions: FunctionStore,
+    namespace: string,
+    name: string,
+    version?: number,
+  ): Promise<VersionRecord> {
+    const found =
+      version === undefined
+        ? (await functions.find(namespace, name))?.active
+        : await functions.version(namespace, name, version);
+    if (found) return found;
+    throw new OffshootError(
+      'function_not_found',
+      version === undefined
+        ? `the function "${name}" is not there any more`
+        : `"${name}" has no version ${version}`,
+    );
+  }
+}
+
+export function eventMeta(namespace: string, name: string): RequestMeta {
+  return {
+    kind: 'event',
+    method: 'POST',
+    url: `http://localhost${FUNCTION_PREFIX}${namespace}/${name}`,
+    headers: [['content-type', 'application/json']],
+  };
+}
+
+function cancelledRecord(record: OpenInvocation): InvocationRecord {
+  const { worker: _worker, dueAt: _dueAt, ...identity } = record;
+  const waited = Date.now() - record.startedAt;
+  return {
+    ...identity,
+    state: 'done',
+    outcome: 'cancelled',
+    status: OUTCOMES.cancelled.status,
+    duration: waited,
+    gateway: 0,
+    queue: waited,
+    responseBytes: 0,
+    message: 'it was cancelled before it ran',
+  };
+}
+
+function redrivenRecord(record: InvocationRecord): OpenInvocation {
+  const {
+    outcome: _o,
+    status: _s,
+    duration: _d,
+    gateway: _g,
+    queue: _q,
+    responseBytes: _b,
+    ...rest
+  } = record;
+  const { report: _r, message: _m, dead: _dead, ...identity } = rest;
+  const terms = record.terms && {
+    ...record.terms,
+    // As many tries as it had, and as much time.
+    maxAttempts: (record.attempts?.length ?? 0) + Math.max(1, record.terms.maxAttempts),
+    expiresAt: Date.now() + Math.max(0, record.terms.expiresAt - record.startedAt),
+  };
+  return { ...identity, state: 'queued', ...(terms && { terms }), redriven: (record.redriven ?? 0) + 1 };
+}

@@ -1,0 +1,63 @@
+/** Invocations of the queued lane that have failed for good: look at them, queue them again, or take them off the list. */
+import { z } from '@hono/zod-openapi';
+import { DeadLetterChoice, DeadLetters, DeadLettersMoved } from '#contract/api.ts';
+import type { InvocationRecord } from '#contract/invocation.ts';
+import { Name } from '#contract/names.ts';
+import { answers, endpoint, jsonBody, OfNamespace } from './endpoint.ts';
+
+/** What one request looks through. */
+const MAX_LETTERS = 1_000;
+
+export const list = endpoint(
+  {
+    summary: 'Dead letters of a namespace, newest first',
+    request: {
+      params: OfNamespace,
+      query: z.object({
+        name: Name.optional(),
+        limit: z.coerce.number().int().min(1).max(MAX_LETTERS).default(50),
+      }),
+    },
+    responses: answers(200, DeadLetters, 'the dead letters'),
+  },
+  (deps) => async (context) => {
+    const { namespace } = context.req.valid('param');
+    const { name, limit } = context.req.valid('query');
+    const all = await deps.queued.deadLetters(namespace, name === undefined ? limit : MAX_LETTERS);
+    return context.json(
+      { deadLetters: all.filter((one) => name === undefined || one.name === name).slice(0, limit) },
+      200,
+    );
+  },
+);
+
+export const redrive = endpoint(
+  {
+    summary: 'Queue dead letters again, with as many tries as they had',
+    request: { params: OfNamespace, body: jsonBody(DeadLetterChoice) },
+    responses: answers(200, DeadLettersMoved, 'those that are queued again'),
+  },
+  (deps) => async (context) => {
+    const { namespace } = context.req.valid('param');
+    const chosen = choose(context.req.valid('json'));
+    return context.json({ ids: await deps.queued.redrive(namespace, chosen, MAX_LETTERS) }, 200);
+  },
+);
+
+export const purge = endpoint(
+  {
+    summary: 'Take dead letters off the list; their records stay for their time',
+    request: { params: OfNamespace, body: jsonBody(DeadLetterChoice) },
+    responses: answers(200, DeadLettersMoved, 'those that are no dead letters any more'),
+  },
+  (deps) => async (context) => {
+    const { namespace } = context.req.valid('param');
+    const chosen = choose(context.req.valid('json'));
+    return context.json({ ids: await deps.queued.purge(namespace, chosen, MAX_LETTERS) }, 200);
+  },
+);
+
+function choose({ ids, name }: z.infer<typeof DeadLetterChoice>): (record: InvocationRecord) => boolean {
+  const wanted = ids && new Set(ids);
+  return (record) => (!wanted || wanted.has(record.id)) && (name === undefined || record.name === name);
+}

@@ -1,0 +1,150 @@
+/** Invocations that nobody waits for: queue one, follow it, fetch its result, cancel it, replay it. */
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { z } from '@hono/zod-openapi';
+import { streamSSE } from 'hono/streaming';
+import { Accepted, ReplayRequest } from '#contract/api.ts';
+import { OffshootError } from '#contract/errors.ts';
+import { AnyInvocation } from '#contract/invocation.ts';
+import { OUTCOMES } from '#contract/outcome.ts';
+import { checkResponse } from '../response-meta.ts';
+import { answers, endpoint, jsonBody, OfFunction, OfInvocation } from './endpoint.ts';
+import { ownInvocation } from './invocations.ts';
+
+const LOOK_AGAIN_MS = 200;
+/** A comment now and then keeps proxies from closing a quiet stream. */
+const COMMENT_MS = 15_000;
+
+const accepted = (record: AnyInvocation): Accepted => ({
+  id: record.id,
+  state: record.state,
+  url: `/api/v1/invocations/${record.id}`,
+});
+
+export const enqueue = endpoint(
+  {
+    summary: 'Queue a call of a function with one JSON value as its event',
+    description: `Answers when Redis has acknowledged it. It runs at least once, and is tried again as the function's "retries" say. The same is had on the function's own URL by "Prefer: respond-async".`,
+    request: {
+      params: OfFunction,
+      headers: z.object({
+        'idempotency-key': z
+          .string()
+          .optional()
+          .openapi({ description: 'for 24 hours, the same key is the same invocation' }),
+        'x-offshoot-delay': z.string().optional().openapi({ description: 'seconds before it may start' }),
+        'x-offshoot-priority': z
+          .string()
+          .optional()
+          .openapi({ description: '1 is first; without one comes before all' }),
+        'x-offshoot-ttl': z
+          .string()
+          .optional()
+          .openapi({ description: 'seconds after which it does not start any more' }),
+      }),
+      body: { required: true, content: { 'application/json': { schema: {} } } },
+    },
+    responses: { 202: { description: 'it is queued: `{id, state, url}`' } },
+  },
+  (deps) => async (context) => {
+    const { namespace, name } = context.req.valid('param');
+    const target = await deps.directory.target(namespace, name);
+    if (!target) throw await deps.directory.notFound(namespace, name, context.var.holder);
+    await deps.functionRoute.event(context.env.incoming, context.env.outgoing, target, { queued: true });
+    return RESPONSE_ALREADY_SENT;
+  },
+  { readsBody: true },
+);
+
+export const result = endpoint(
+  {
+    summary: 'What the function answered, as it did: status, headers and body',
+    request: { params: OfInvocation },
+    responses: { 200: { description: 'what the function answered' } },
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    const record = await ownInvocation(deps, id, context.var.holder);
+    if (record.state !== 'done') throw new OffshootError('not_ended', `the invocation is ${record.state}`);
+    const payload = await deps.queued.result(id);
+    const checked = payload && checkResponse(payload);
+    if (!checked || 'problem' in checked) {
+      const why =
+        record.outcome === 'ok'
+          ? 'it was not kept'
+          : `it ended as ${record.outcome}: ${OUTCOMES[record.outcome].meaning}`;
+      throw new OffshootError('result_not_found', `the invocation has no result: ${why}`);
+    }
+    const headers = new Headers();
+    for (let at = 0; at < checked.headers.length; at += 2) {
+      headers.append(checked.headers[at] ?? '', checked.headers[at + 1] ?? '');
+    }
+    headers.set('x-offshoot-invocation', id);
+    headers.set('x-offshoot-outcome', record.outcome);
+    // It comes from the origin of the API: a browser must not run it there.
+    headers.set('content-security-policy', 'sandbox');
+    headers.set('x-content-type-options', 'nosniff');
+    const bodyless = checked.status === 204 || checked.status === 205 || checked.status === 304;
+    return new Response(bodyless ? null : new Uint8Array(checked.body), { status: checked.status, headers });
+  },
+);
+
+export const events = endpoint(
+  {
+    summary: 'The progress of an invocation as server-sent events, until it has ended',
+    request: { params: OfInvocation },
+    responses: {
+      200: {
+        description: 'events `state` with the invocation',
+        content: { 'text/event-stream': { schema: z.string() } },
+      },
+    },
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    let record: AnyInvocation | undefined = await ownInvocation(deps, id, context.var.holder);
+    return streamSSE(context, async (stream) => {
+      let shown = '';
+      let quietSince = performance.now();
+      while (record && !stream.aborted && !stream.closed) {
+        const data = JSON.stringify(record);
+        if (data !== shown) {
+          await stream.writeSSE({ event: 'state', data });
+          shown = data;
+          quietSince = performance.now();
+        } else if (performance.now() - quietSince > COMMENT_MS) {
+          await stream.write(': nothing new\n\n');
+          quietSince = performance.now();
+        }
+        if (record.state === 'done') return;
+        await stream.sleep(LOOK_AGAIN_MS);
+        record = await deps.invocations.find(id);
+      }
+    });
+  },
+);
+
+export const cancel = endpoint(
+  {
+    summary: 'End an invocation: one that waits is not run, one that runs is killed',
+    request: { params: OfInvocation },
+    responses: answers(202, AnyInvocation, 'it is being ended'),
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    await ownInvocation(deps, id, context.var.holder);
+    return context.json(await deps.queued.cancel(id), 202);
+  },
+);
+
+export const replay = endpoint(
+  {
+    summary: 'Queue the input of an invocation again, for the same or another version, or another input',
+    request: { params: OfInvocation, body: jsonBody(ReplayRequest) },
+    responses: answers(202, Accepted, 'it is queued'),
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    const record = await ownInvocation(deps, id, context.var.holder);
+    return context.json(accepted(await deps.queued.replay(record, context.req.valid('json'))), 202);
+  },
+);

@@ -1,0 +1,19 @@
+/** When functions run by themselves. */
+import { Schedules } from '#contract/api.ts';
+import { answers, endpoint, OfNamespace } from './endpoint.ts';
+
+export const list = endpoint(
+  {
+    summary: 'Schedules of the functions of a namespace, with their next times',
+    request: { params: OfNamespace },
+    responses: answers(200, Schedules, 'the schedules'),
+  },
+  (deps) => async (context) => {
+    const { namespace } = context.req.valid('param');
+    const found = await deps.functions.list(namespace);
+    const schedules = found.flatMap(({ record, active }) =>
+      active.manifest.schedule ? [deps.schedules.view(namespace, record.name, active.manifest.schedule)] : [],
+    );
+    return context.json({ schedules }, 200);
+  },
+);

@@ -1,0 +1,106 @@
+/**
+ * Invocations of the queued lane in Redis: what is known of each (AnyInvocation), its input and its result, the dead letters
+ * of each namespace. Gateways and workers change a record only by comparing and setting it, so that of two that want to end
+ * the same invocation one gets its way, and the other learns that it has not.
+ */
+import { createHash } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import { IDEMPOTENCY_TTL_S, keys, RECENT_LENGTH, RECORD_TTL_S, RESULT_TTL_S } from '#contract/keys.ts';
+
+/** A record with the bytes that it was read as, which a change of it is compared with. */
+export interface Versioned {
+  readonly raw: string;
+  readonly record: AnyInvocation;
+}
+
+/** Sets a key to a value if it still has the one that was read. Returns whether it did. */
+const SWAP = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1`;
+
+export class QueuedStore {
+  readonly #redis: Redis;
+
+  /** `redis`: a connection of the role `commands`. */
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  /** Writes a new invocation with its input; leaves one of the same id as it is. It shows in lists from here on. */
+  async create(record: OpenInvocation, input: Buffer): Promise<void> {
+    const { id, namespace, name } = record;
+    const recent = keys.recent(namespace, name);
+    await Promise.all([
+      this.#redis.set(keys.input(id), input, 'EX', RECORD_TTL_S, 'NX'),
+      this.#redis.set(keys.invocation(id), JSON.stringify(record), 'EX', RECORD_TTL_S, 'NX'),
+      this.#redis.zadd(recent, record.startedAt, id),
+      this.#redis.zremrangebyrank(recent, 0, -RECENT_LENGTH - 1),
+      this.#redis.expire(recent, RECORD_TTL_S),
+    ]);
+  }
+
+  async find(id: string): Promise<Versioned | undefined> {
+    const raw = await this.#redis.get(keys.invocation(id));
+    // Written by a gateway or worker with the type of the contract.
+    return raw === null ? undefined : { raw, record: JSON.parse(raw) as AnyInvocation };
+  }
+
+  /** False when somebody else has changed the record since it was read. */
+  async swap(before: Versioned, record: AnyInvocation): Promise<Versioned | undefined> {
+    const raw = JSON.stringify(record);
+    const done = await this.#redis.eval(SWAP, 1, keys.invocation(record.id), before.raw, raw, RECORD_TTL_S);
+    return done === 1 ? { raw, record } : undefined;
+  }
+
+  async input(id: string): Promise<Buffer | undefined> {
+    return (await this.#redis.getBuffer(keys.input(id))) ?? undefined;
+  }
+
+  async keepResult(id: string, payload: Buffer): Promise<void> {
+    await this.#redis.set(keys.result(id), payload, 'EX', RESULT_TTL_S);
+  }
+
+  async result(id: string): Promise<Buffer | undefined> {
+    return (await this.#redis.getBuffer(keys.result(id))) ?? undefined;
+  }
+
+  /**
+   * The id that a caller's key stands for: the given one when the key is new. `fingerprint` is kept with it, so that a key
+   * that comes again with another input is noticed.
+   */
+  async claim(
+    { namespace, name }: { namespace: string; name: string },
+    key: string,
+    id: string,
+    fingerprint: string,
+  ): Promise<{ id: string; fingerprint: string }> {
+    const place = keys.idempotency(namespace, name, createHash('sha256').update(key).digest('hex'));
+    const before = await this.#redis.set(place, `${id} ${fingerprint}`, 'EX', IDEMPOTENCY_TTL_S, 'NX', 'GET');
+    if (before === null) return { id, fingerprint };
+    const [known = id, print = fingerprint] = before.split(' ');
+    return { id: known, fingerprint: print };
+  }
+
+  /** Before the record says so: an entry without such a record is left out where they are listed, the other way it is lost. */
+  async addDead(record: Pick<InvocationRecord, 'id' | 'namespace'>): Promise<void> {
+    const dead = keys.dead(record.namespace);
+    const now = Date.now();
+    await this.#redis.zadd(dead, now, record.id);
+    await this.#redis.zremrangebyscore(dead, '-inf', now - RECORD_TTL_S * 1000);
+  }
+
+  async removeDead(namespace: string, id: string): Promise<void> {
+    await this.#redis.zrem(keys.dead(namespace), id);
+  }
+
+  /** Newest first. */
+  async dead(namespace: string, limit: number): Promise<Versioned[]> {
+    const ids = await this.#redis.zrevrange(keys.dead(namespace), 0, limit - 1);
+    const found = await Promise.all(ids.map((id) => this.find(id)));
+    return found.filter(
+      (one) => one?.record.state === 'done' && one.record.dead !== undefined,
+    ) as Versioned[];
+  }
+}

@@ -1,0 +1,101 @@
+/** Functions that run by themselves: at their times, one at a time, through restarts, until they are removed. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { InvocationDetail } from '#contract/api.ts';
+import type { AnyInvocation } from '#contract/invocation.ts';
+import { Platform } from '../support/platform.ts';
+
+const EVERY_SECOND = '* * * * * *';
+
+let platform: Platform;
+beforeAll(async () => {
+  platform = await Platform.start();
+}, 60_000);
+afterEach(async () => {
+  for (const name of ['nightly', 'slow'])
+    await platform.api(`/functions/default/${name}`, { method: 'DELETE' });
+});
+afterAll(() => platform.stop());
+
+async function runs(name: string): Promise<AnyInvocation[]> {
+  const response = await platform.api(`/invocations?namespace=default&name=${name}`);
+  return ((await response.json()) as { invocations: AnyInvocation[] }).invocations.toReversed();
+}
+
+test('a function runs at its times, and is told which', async () => {
+  await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND, input: { keepDays: 3 } } });
+  await expect
+    .poll(async () => (await runs('nightly')).filter(({ state }) => state === 'done').length, {
+      timeout: 8_000,
+    })
+    .toBeGreaterThanOrEqual(3);
+  const [first, second] = (await runs('nightly')).filter(({ state }) => state === 'done');
+  expect((first?.scheduledFor ?? 1) % 1000).toBe(0);
+  expect((second?.scheduledFor ?? 0) - (first?.scheduledFor ?? 0)).toBe(1000);
+  expect((first?.startedAt ?? 0) - (first?.scheduledFor ?? 0)).toBeLessThan(1_000);
+  const detail = (await (await platform.api(`/invocations/${first?.id}`)).json()) as InvocationDetail;
+  expect(detail).toMatchObject({ outcome: 'ok', status: 204, method: 'SCHEDULE', lane: 'queued' });
+  expect(detail.logs[0]?.text).toBe(`planned for ${first?.scheduledFor}: nothing older than 3 days is kept`);
+});
+
+test('a time is left out while the run before has not ended, unless it may overlap', async () => {
+  await platform.deploy('nightly', {
+    name: 'slow',
+    schedule: { cron: EVERY_SECOND, input: { takesMs: 2_500 } },
+  });
+  await sleep(6_000);
+  const found = await runs('slow');
+  expect(found.length).toBeGreaterThanOrEqual(2);
+  expect(found.length).toBeLessThanOrEqual(3);
+  expect(found.filter(({ state }) => state === 'running').length).toBeLessThanOrEqual(1);
+});
+
+test('goes on after the worker and the gateway have been ended', async () => {
+  await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND } });
+  await platform.kill('worker');
+  await platform.kill('gateway');
+  await sleep(1_500);
+  const before = Date.now();
+  platform.run('worker');
+  platform.run('gateway');
+  await platform.ready();
+  await expect
+    .poll(
+      async () =>
+        (await runs('nightly')).filter(
+          ({ scheduledFor = 0, state }) => scheduledFor > before && state === 'done',
+        ).length,
+      { timeout: 10_000 },
+    )
+    .toBeGreaterThanOrEqual(2);
+});
+
+test('ends with the function, and with a version that has none', async () => {
+  await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND } });
+  await expect.poll(async () => (await runs('nightly')).length, { timeout: 5_000 }).toBeGreaterThan(0);
+  await platform.deploy('nightly', { schedule: undefined });
+  await sleep(1_200);
+  const seen = (await runs('nightly')).length;
+  await sleep(2_500);
+  expect(await runs('nightly')).toHaveLength(seen);
+});
+
+test('is listed with its next times, in its own time zone', async () => {
+  await platform.deploy('nightly');
+  const { code, stdout } = await platform.cli('schedule', '--json');
+  expect(code).toBe(0);
+  const { schedules } = JSON.parse(stdout) as { schedules: { next: number[]; timezone: string }[] };
+  expect(schedules).toHaveLength(1);
+  const hours = schedules[0]?.next.map((time) =>
+    new Intl.DateTimeFormat('en', { timeZone: 'Europe/Berlin', hour: 'numeric', hourCycle: 'h23' }).format(
+      time,
+    ),
+  );
+  expect(hours).toEqual(Array(5).fill('03'));
+});
+
+test('an expression that makes no sense is refused at the deploy', async () => {
+  await expect(platform.deploy('nightly', { schedule: { cron: '0 99 * * *' } })).rejects.toThrow(
+    /bad_manifest/,
+  );
+});

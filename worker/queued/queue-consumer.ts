@@ -1,0 +1,100 @@
+/** Takes jobs from the queues of all namespaces. Each namespace has a BullMQ worker of its own, so none waits for another's. */
+import { DelayedError, Worker, type Job } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { keys } from '#contract/keys.ts';
+import { JOB_RETENTION, QUEUE_NAME, type QueuedJob } from '#storage/queues.ts';
+import { log } from '../log.ts';
+import { QueuedRuns, type QueuedDeps } from './run-invocation.ts';
+
+/** A worker that has not renewed its lock for so long has lost the job. */
+const LOCK_MS = 10_000;
+/** How often jobs of lost workers are looked for. One is begun again after LOCK_MS and two of these at the latest. */
+const STALLED_CHECK_MS = 3_000;
+/** The record counts what was lost, and decides (contract/retry.ts); BullMQ would only hide it. */
+const MAX_STALLED = 1_000_000;
+/** After a drain's grace, how long runs have to be given back. */
+const HAND_BACK_MS = 2_000;
+
+export interface QueueConsumerOptions extends QueuedDeps {
+  /** Runs of one namespace at the same time. */
+  readonly concurrency: number;
+  /** Opens a connection that waits for Redis as long as it takes. */
+  readonly connect: () => Redis;
+  /** The invocation that a job of a schedule stands for, or undefined when this time is left out. */
+  readonly scheduled: (job: Job<QueuedJob>, namespace: string) => Promise<string | undefined>;
+}
+
+export class QueueConsumer {
+  readonly #options: QueueConsumerOptions;
+  readonly #runs: QueuedRuns;
+  readonly #workers = new Map<string, Worker<QueuedJob>>();
+  /** Invocations of the jobs that run, whose ids say nothing of them where a schedule has made them. */
+  readonly #ids = new Map<string, string>();
+  #redis: Redis | undefined;
+  #stopping = false;
+
+  constructor(options: QueueConsumerOptions) {
+    this.#options = options;
+    this.#runs = new QueuedRuns(options);
+  }
+
+  get runs(): QueuedRuns {
+    return this.#runs;
+  }
+
+  /** Takes jobs of these namespaces from now on. */
+  follow(namespaces: readonly string[]): void {
+    if (this.#stopping) return;
+    for (const namespace of namespaces) {
+      if (!this.#workers.has(namespace)) this.#workers.set(namespace, this.#open(namespace));
+    }
+  }
+
+  /** Takes nothing more. What still runs after the grace is given back, and begins again elsewhere. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    const closing = Promise.all([...this.#workers.values()].map((worker) => worker.close()));
+    const timer = setTimeout(() => this.#runs.handBack(), graceMs);
+    const late = new Promise((resolve) => setTimeout(resolve, graceMs + HAND_BACK_MS));
+    await Promise.race([closing.catch(() => undefined), late]);
+    clearTimeout(timer);
+    this.#redis?.disconnect();
+  }
+
+  #open(namespace: string): Worker<QueuedJob> {
+    this.#redis ??= this.#options.connect().setMaxListeners(0);
+    const worker = new Worker<QueuedJob>(QUEUE_NAME, (job, token) => this.#process(namespace, job, token), {
+      connection: this.#redis,
+      prefix: keys.queuePrefix(namespace),
+      concurrency: this.#options.concurrency,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_CHECK_MS,
+      maxStalledCount: MAX_STALLED,
+      removeOnComplete: JOB_RETENTION,
+      removeOnFail: JOB_RETENTION,
+    });
+    worker.on('error', (error) => {
+      if (!this.#stopping)
+        log.info({ namespace, error: error.message }, 'the queue of a namespace could not be read');
+    });
+    worker.on('lockRenewalFailed', (jobs: string[]) => {
+      log.warn({ namespace, jobs }, 'jobs were lost to another worker; their runs are ended');
+      for (const job of jobs) this.#runs.abandon(this.#ids.get(job) ?? job);
+    });
+    return worker;
+  }
+
+  async #process(namespace: string, job: Job<QueuedJob>, token: string | undefined): Promise<void> {
+    const id = job.data.schedule === undefined ? job.data.id : await this.#options.scheduled(job, namespace);
+    if (id === undefined) return;
+    const { again = 0 } = job.data;
+    const jobId = job.id ?? id;
+    this.#ids.set(jobId, id);
+    const next = await this.#runs
+      .run(id, { again, addedAt: job.timestamp })
+      .finally(() => this.#ids.delete(jobId));
+    if (next === undefined) return;
+    await job.moveToDelayed(next, token);
+    throw new DelayedError();
+  }
+}

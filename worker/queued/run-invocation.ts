@@ -1,0 +1,271 @@
+/**
+ * One try of an invocation of the queued lane: takes it, runs it through the same execute() as every call, and writes down
+ * how it ended. At least once: what a worker had begun when it died is begun again by another one.
+ *
+ *   queued --(taken)--> running --> done
+ *     ^                    |          (a dead letter when it has failed for good)
+ *     +--- retry, later ---+
+ *
+ * BullMQ lets one worker at a time have a job, but one that was held up may not know yet that it has lost it. So every step
+ * compares the record with what this worker has written, and a result whose record has moved on is thrown away.
+ */
+import type {
+  Attempt,
+  DeadReason,
+  InvocationRecord,
+  OpenInvocation,
+  RunReport,
+} from '#contract/invocation.ts';
+import { DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
+import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
+import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
+import { formatTraceparent, runSpanId } from '#contract/trace.ts';
+import type { QueuedStore, Versioned } from '#storage/queued.ts';
+import { Execution, type ExecuteDeps } from '../execute.ts';
+import { log } from '../log.ts';
+import { Collector, readAnswer, type Collected } from './collector.ts';
+
+/** How long writing the end of a run is tried while Redis is away, and how often. */
+const PERSIST_MS = 60_000;
+const PERSIST_RETRY_MS = 250;
+/** A job may come this much before its time, by the clocks of two machines. */
+const EARLY_MS = 50;
+/** So long after its job a redriven record may be written, and how often it is looked for meanwhile. */
+const REDRIVE_MS = 10_000;
+const REDRIVE_LOOK_MS = 50;
+
+export interface QueuedDeps extends Omit<ExecuteDeps, 'reply'> {
+  readonly store: QueuedStore;
+}
+
+interface Running {
+  readonly execution: Execution;
+  handedBack: boolean;
+}
+
+/** What is known when a try has ended. */
+interface Ended {
+  readonly outcome: Outcome;
+  readonly status?: number | undefined;
+  readonly retryAfterMs?: number | undefined;
+  readonly message?: string | undefined;
+  readonly report?: RunReport | undefined;
+  readonly payload?: Buffer | undefined;
+}
+
+export class QueuedRuns {
+  readonly #deps: QueuedDeps;
+  readonly #running = new Map<string, Running>();
+
+  constructor(deps: QueuedDeps) {
+    this.#deps = deps;
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  execution(id: string): Execution | undefined {
+    return this.#running.get(id)?.execution;
+  }
+
+  /** Ends the run, whose result nobody may have: its job is another worker's by now. */
+  abandon(id: string): void {
+    this.#running.get(id)?.execution.cancel();
+  }
+
+  /** Ends all runs and gives their jobs back as if they had not begun. */
+  handBack(): void {
+    for (const run of this.#running.values()) {
+      run.handedBack = true;
+      run.execution.cancel();
+    }
+  }
+
+  /** Runs it once. Resolves to the Unix time of the next try, or undefined when there is none. */
+  async run(id: string, job: { again: number; addedAt: number }): Promise<number | undefined> {
+    const begun = await this.#begin(id, job);
+    if (begun === undefined || typeof begun === 'number') return begun;
+    const record = begun.record as OpenInvocation;
+    const input = await this.#deps.store.input(id);
+    if (!input)
+      return await this.#end(begun, {
+        outcome: 'platform_error',
+        message: 'its input is not there any more',
+      });
+
+    const collector = new Collector(DEFAULT_MAX_BODY_BYTES);
+    const execution = new Execution(callOf(record), {
+      ...this.#deps,
+      reply: (_, frame) => collector.onFrame(frame),
+    });
+    collector.execution = execution;
+    const running: Running = { execution, handedBack: false };
+    this.#running.set(id, running);
+    try {
+      // The answer comes before the sandbox has settled, which the next run need not wait for.
+      const executed = execution.execute(input);
+      const ended = readEnd(await collector.ended);
+      const next = running.handedBack ? await this.#giveBack(begun) : await this.#end(begun, ended);
+      await executed;
+      return next;
+    } finally {
+      this.#running.delete(id);
+    }
+  }
+
+  /** Takes the invocation; resolves to a time when it is not due yet, to undefined when there is nothing to run. */
+  async #begin(id: string, job: { again: number; addedAt: number }): Promise<Versioned | number | undefined> {
+    const { store, workerId: worker } = this.#deps;
+    for (;;) {
+      const found = await store.find(id);
+      if (!found) return undefined;
+      const { record } = found;
+      const now = Date.now();
+      if (record.state === 'done') {
+        // Taken out of the dead letters just now: its job is there before its record says so.
+        const early = job.again > (record.redriven ?? 0) && now < job.addedAt + REDRIVE_MS;
+        return early ? now + REDRIVE_LOOK_MS : undefined;
+      }
+      const { terms, dueAt } = record;
+      if (!terms) return undefined;
+      if (record.state === 'queued' && dueAt !== undefined && dueAt > now + EARLY_MS) return dueAt;
+      const attempts = closeLost(record.attempts ?? [], now);
+      if (attempts.at(-1)?.outcome === 'worker_lost' && record.state === 'running') {
+        log.warn({ id, worker: record.worker }, 'an invocation is begun again: its worker was lost');
+        const next = afterAttempt(attempts, terms, now);
+        if (next.next === 'dead')
+          return await this.#finish(found, attempts, { outcome: 'worker_lost' }, next);
+      }
+      if (now > terms.expiresAt) {
+        const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
+        return await this.#finish(found, attempts, ended, { next: 'dead', reason: 'expired' });
+      }
+      const { dueAt: _, ...rest } = record;
+      const taken: OpenInvocation = {
+        ...rest,
+        state: 'running',
+        worker,
+        attempts: [...attempts, { startedAt: now, worker }],
+      };
+      const held = await store.swap(found, taken);
+      if (held) return held;
+    }
+  }
+
+  /** Resolves to the time of the next try, or undefined. */
+  async #end(begun: Versioned, ended: Ended): Promise<number | undefined> {
+    const { record } = begun as { record: OpenInvocation };
+    const now = Date.now();
+    const { outcome, status, message } = ended;
+    const closed = {
+      outcome,
+      endedAt: now,
+      ...(status !== undefined && { status }),
+      ...(message !== undefined && { message }),
+    };
+    const attempts = (record.attempts ?? []).map((attempt, index, all) =>
+      index === all.length - 1 ? { ...attempt, ...closed } : attempt,
+    );
+    if (!record.terms) return undefined;
+    const next = afterAttempt(attempts, record.terms, now, { retryAfterMs: ended.retryAfterMs });
+    if (next.next !== 'retry') return await this.#finish(begun, attempts, ended, next);
+    const { worker: _, ...rest } = record;
+    await this.#persist(begun, { ...rest, state: 'queued', dueAt: next.at, attempts });
+    return next.at;
+  }
+
+  async #giveBack(begun: Versioned): Promise<number> {
+    const { worker: _, ...rest } = begun.record as OpenInvocation;
+    await this.#persist(begun, { ...rest, state: 'queued', attempts: rest.attempts?.slice(0, -1) ?? [] });
+    return Date.now();
+  }
+
+  async #finish(before: Versioned, attempts: Attempt[], ended: Ended, next: Next): Promise<undefined> {
+    const { worker: _worker, dueAt: _dueAt, ...identity } = before.record as OpenInvocation;
+    const { outcome, report, payload, message } = ended;
+    const now = Date.now();
+    const dead: DeadReason | undefined = next.next === 'dead' ? next.reason : undefined;
+    const begunAt = attempts.at(-1)?.startedAt ?? now;
+    const record: InvocationRecord = {
+      ...identity,
+      attempts,
+      state: 'done',
+      outcome,
+      status: ended.status ?? OUTCOMES[outcome].status,
+      duration: now - identity.startedAt,
+      gateway: 0,
+      queue: Math.max(0, begunAt - identity.startedAt),
+      responseBytes: payload?.length ?? 0,
+      ...(report && { report }),
+      ...(message !== undefined && { message }),
+      ...(dead && { dead }),
+    };
+    await this.#persist(before, record, payload);
+  }
+
+  /** Writes what has become of the invocation, also when Redis is away for a while. */
+  async #persist(
+    before: Versioned,
+    record: InvocationRecord | OpenInvocation,
+    payload?: Buffer,
+  ): Promise<void> {
+    const { store } = this.#deps;
+    const giveUp = performance.now() + PERSIST_MS;
+    for (;;) {
+      try {
+        if (payload) await store.keepResult(record.id, payload);
+        if (record.state === 'done' && record.dead) await store.addDead(record);
+        else if (record.state === 'done' && record.redriven)
+          await store.removeDead(record.namespace, record.id);
+        if (await store.swap(before, record)) return;
+        // Redis may have done it before its answer was lost.
+        if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
+        log.warn({ id: record.id }, 'a result is thrown away: the invocation is another worker’s by now');
+        return;
+      } catch (error) {
+        if (performance.now() > giveUp) throw error;
+        await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
+      }
+    }
+  }
+}
+
+/** A try without an end is one whose worker has died. */
+function closeLost(attempts: readonly Attempt[], now: number): Attempt[] {
+  return attempts.map((attempt) =>
+    attempt.outcome === undefined
+      ? { ...attempt, outcome: 'worker_lost', endedAt: now, message: `worker ${attempt.worker} was lost` }
+      : attempt,
+  );
+}
+
+function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>[0] {
+  const { id, namespace, name, version, traceId, spanId, sampled } = record;
+  return {
+    id,
+    namespace,
+    name,
+    version,
+    operation: 'fetch',
+    deadline: Number.MAX_SAFE_INTEGER,
+    gateway: '',
+    traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId), sampled }),
+  };
+}
+
+function readEnd({ report, payload }: Collected): Ended {
+  const { outcome, error } = report;
+  const message = error && `${error.name}: ${error.message}`;
+  if (!payload) return { outcome, report, message };
+  const answered = readAnswer(payload);
+  if (!answered) {
+    return {
+      outcome: 'bad_response',
+      report: { ...report, outcome: 'bad_response' },
+      message: 'the response has no sensible status',
+    };
+  }
+  const { status, retryAfter } = answered;
+  return { outcome, report, payload, status, retryAfterMs: readRetryAfter(retryAfter, Date.now()) };
+}
