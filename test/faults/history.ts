@@ -1,0 +1,73 @@
+/**
+ * The history checker of the queued lane: every invocation that was acknowledged reaches exactly one end, and whatever ran
+ * more than once has a cause on record for each time.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
+import type { Accepted, InvocationDetail, AnyInvocationDetail } from '#contract/api.ts';
+import { hasFailed } from '#contract/retry.ts';
+import type { Platform } from '../support/platform.ts';
+
+export type Enqueue = (event: unknown, headers?: Record<string, string>) => Promise<Response>;
+
+/** Queues events of a function; the caller looks at the answers. */
+export function enqueuer(platform: Platform, name: string, namespace = 'default'): Enqueue {
+  return (event, headers = {}) =>
+    fetch(`${platform.url}/api/v1/functions/${namespace}/${name}/invocations`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${platform.key}`, 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(event),
+    });
+}
+
+/** Queues so many; resolves to the ids of those that were acknowledged. */
+export async function acknowledged(enqueue: Enqueue, count: number, event: unknown): Promise<string[]> {
+  const answers = await Promise.allSettled(Array.from({ length: count }, () => enqueue(event)));
+  const ids: string[] = [];
+  for (const answer of answers) {
+    if (answer.status !== 'fulfilled' || answer.value.status !== 202) continue;
+    // One whose body was cut off was not acknowledged either.
+    const accepted = (await answer.value.json().catch(() => undefined)) as Accepted | undefined;
+    if (accepted) ids.push(accepted.id);
+  }
+  return ids;
+}
+
+export async function look(platform: Platform, id: string): Promise<AnyInvocationDetail> {
+  const response = await platform.api(`/invocations/${id}`);
+  expect(response.status).toBe(200);
+  return (await response.json()) as AnyInvocationDetail;
+}
+
+/** Waits until all have ended, and checks the history of each. */
+export async function ended(
+  platform: Platform,
+  ids: readonly string[],
+  patienceMs: number,
+): Promise<InvocationDetail[]> {
+  const giveUp = performance.now() + patienceMs;
+  const records: InvocationDetail[] = [];
+  for (const id of ids) {
+    let record = await look(platform, id);
+    while (record.state !== 'done') {
+      if (performance.now() > giveUp) throw new Error(`${id} has not ended: ${JSON.stringify(record)}`);
+      await sleep(50);
+      record = await look(platform, id);
+    }
+    checkHistory(record);
+    records.push(record);
+  }
+  expect(new Set(records.map(({ id }) => id)).size).toBe(ids.length);
+  return records;
+}
+
+function checkHistory({ id, attempts = [], logs, dead, terms }: InvocationDetail): void {
+  // Each try but the last has failed, for a reason that is on record.
+  for (const attempt of attempts.slice(0, -1))
+    expect([id, attempt, hasFailed(attempt)]).toEqual([id, attempt, true]);
+  expect(attempts.every(({ outcome }) => outcome !== undefined)).toBe(true);
+  // The function logs each of its runs. One that a worker had begun when it died may not have.
+  const runs = logs.filter(({ text }) => text === `runs ${id}`).length;
+  expect(runs).toBeLessThanOrEqual(attempts.length);
+  if (dead === 'attempts_used') expect(attempts.length).toBeGreaterThanOrEqual(terms?.maxAttempts ?? 0);
+}

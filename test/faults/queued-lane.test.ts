@@ -1,0 +1,281 @@
+/** Faults that the queued lane survives, on real processes: Q1 to Q15 of the list of scenarios. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Accepted, DeadLetters } from '#contract/api.ts';
+import { keys } from '#contract/keys.ts';
+import { encodePayload, type RequestMeta } from '#contract/payload.ts';
+import { QueuedStore } from '#storage/queued.ts';
+import { Queues } from '#storage/queues.ts';
+import { parseRedisUrl } from '#storage/redis.ts';
+import { sandboxCgroups } from '../support/cgroup-paths.ts';
+import { Platform } from '../support/platform.ts';
+import { acknowledged, ended, enqueuer, look, type Enqueue } from './history.ts';
+
+/** A lost worker's jobs begin again after the lock and two looks, some 16 s; then they run. */
+const RECOVERY_MS = 45_000;
+
+let platform: Platform;
+let enqueue: Enqueue;
+beforeEach(async () => {
+  platform = await Platform.start({ OFFSHOOT_CAPACITY: '16', OFFSHOOT_PREPARED: '1' });
+  await platform.deploy('retries');
+  enqueue = enqueuer(platform, 'retries');
+}, 60_000);
+afterEach(() => platform.stop());
+
+/** Ends the worker at once, starts another, and makes sure that nothing of the first goes on. */
+async function replaceWorker(): Promise<void> {
+  const pid = platform.pid('worker');
+  await platform.kill('worker');
+  const left = (): string[] =>
+    readdirSync(sandboxCgroups())
+      .filter((name) => name.startsWith(`${pid}-`))
+      .filter((name) => readFileSync(`${sandboxCgroups()}/${name}/cgroup.procs`, 'utf8') !== '');
+  await expect.poll(left, { timeout: 5_000 }).toEqual([]);
+  platform.run('worker');
+}
+
+test('Q1 worker-kill: workers ended in the middle of their jobs lose none, and leave no process', async () => {
+  const ids: string[] = [];
+  for (let round = 0; round < 5; round++) {
+    ids.push(...(await acknowledged(enqueue, 20, { sleepMs: 150 })));
+    await sleep(250);
+    await replaceWorker();
+  }
+  expect(ids).toHaveLength(100);
+  const records = await ended(platform, ids, RECOVERY_MS);
+  const lost = records
+    .flatMap(({ attempts = [] }) => attempts)
+    .filter(({ outcome }) => outcome === 'worker_lost');
+  expect(lost.length).toBeGreaterThan(0);
+  for (const { outcome, dead } of records)
+    expect(['ok', 'worker_lost'].includes(outcome) && (dead ?? 'poison')).toBe('poison');
+});
+
+test('Q2 stopped-worker: one that was held up for longer than its locks does not end jobs of another', async () => {
+  const [id = ''] = await acknowledged(enqueue, 1, { sleepMs: 1_000 });
+  await expect.poll(async () => (await look(platform, id)).state, { timeout: 5_000 }).toBe('running');
+  const held = platform.pid('worker');
+  process.kill(held, 'SIGSTOP');
+  platform.run('worker');
+  const second = platform.pid('worker');
+  const record = await ended(platform, [id], RECOVERY_MS).then(([one]) => one);
+  process.kill(held, 'SIGCONT');
+  expect(record?.attempts?.map(({ outcome }) => outcome)).toEqual(['worker_lost', 'ok']);
+  await sleep(2_000);
+  const { logs: _before, ...before } = record ?? { logs: [] };
+  const { logs: _after, ...after } = await look(platform, id);
+  expect(after).toEqual(before);
+  expect(second).not.toBe(held);
+  process.kill(held, 'SIGKILL');
+});
+
+test('Q3 redis-restart: three seconds without Redis lose no job, and callers who wait are told', async () => {
+  const ids = await acknowledged(enqueue, 40, { sleepMs: 100 });
+  expect(ids).toHaveLength(40);
+  await platform.redis.kill();
+  const [sync, queued] = await Promise.all([
+    platform.call('retries', { method: 'POST', body: '{}' }),
+    enqueue({}),
+  ]);
+  expect([sync.status, queued.status]).toEqual([503, 503]);
+  await sleep(3_000);
+  await platform.redis.resume();
+  await platform.ready();
+  await ended(platform, ids, RECOVERY_MS);
+  await ended(platform, await acknowledged(enqueue, 5, {}), 20_000);
+});
+
+test('Q4 redis-stopped: eight seconds of silence lose no job', async () => {
+  const ids = await acknowledged(enqueue, 20, { sleepMs: 100 });
+  const redis = platform.redis.pid ?? 0;
+  process.kill(redis, 'SIGSTOP');
+  const before = performance.now();
+  expect((await enqueue({})).status).toBe(503);
+  expect(performance.now() - before).toBeLessThan(5_000);
+  await sleep(8_000 - (performance.now() - before));
+  process.kill(redis, 'SIGCONT');
+  await ended(platform, ids, RECOVERY_MS);
+  await ended(platform, await acknowledged(enqueue, 5, {}), 20_000);
+});
+
+test('Q6 redis-full: what Redis has no room for is refused, and accepted again when it has', async () => {
+  const redis = new Redis({ ...parseRedisUrl(platform.redis.url), replyMapping: 'legacy' });
+  await redis.config('SET', 'maxmemory', '1mb');
+  const refused = await enqueue({ answer: 'x'.repeat(1_000) });
+  expect(refused.status).toBe(503);
+  await redis.config('SET', 'maxmemory', '0');
+  redis.disconnect();
+  await ended(platform, await acknowledged(enqueue, 10, {}), RECOVERY_MS);
+});
+
+test('Q9 duplicate-add: requests sent again after the gateway has died are the same invocations', async () => {
+  const send = async (key: number): Promise<string | undefined> => {
+    const answer = await enqueue({ answer: key }, { 'idempotency-key': `order-${key}` }).catch(
+      () => undefined,
+    );
+    return answer?.status === 202
+      ? ((await answer.json().catch(() => undefined)) as Accepted | undefined)?.id
+      : undefined;
+  };
+  const orders = Array.from({ length: 60 }, (_, order) => order);
+  const sending = orders.map(send);
+  await sleep(15);
+  await platform.kill('gateway');
+  const first = await Promise.all(sending);
+  platform.run('gateway');
+  await platform.ready();
+  const second = await Promise.all(orders.map(send));
+  expect(second.every((id) => id !== undefined)).toBe(true);
+  for (const order of orders) if (first[order] !== undefined) expect(second[order]).toBe(first[order]);
+  const records = await ended(platform, second as string[], RECOVERY_MS);
+  for (const { attempts, logs } of records) expect([attempts?.length, logs.length]).toEqual([1, 1]);
+});
+
+test('Q10 poison: what has taken three workers with it is not given a fourth, and others go on', async () => {
+  await platform.deploy('retries', {
+    name: 'patient',
+    retries: { attempts: 50, minDelay: 0.1, maxDelay: 0.1 },
+  });
+  const [poison = ''] = await acknowledged(enqueuer(platform, 'patient'), 1, { sleepMs: 4_000 });
+  for (let kill = 0; kill < 3; kill++) {
+    await expect.poll(async () => (await look(platform, poison)).state, { timeout: 40_000 }).toBe('running');
+    await sleep(200);
+    await replaceWorker();
+    // Seen as running until another worker has it.
+    await expect
+      .poll(async () => (await look(platform, poison)).attempts?.length ?? 0, { timeout: 40_000 })
+      .toBeGreaterThan(kill < 2 ? kill + 1 : 2);
+  }
+  const [record] = await ended(platform, [poison], RECOVERY_MS);
+  expect(record).toMatchObject({ outcome: 'worker_lost', dead: 'poison' });
+  expect(record?.attempts?.map(({ outcome }) => outcome)).toEqual([
+    'worker_lost',
+    'worker_lost',
+    'worker_lost',
+  ]);
+  await ended(platform, await acknowledged(enqueue, 10, {}), 20_000);
+}, 180_000);
+
+test('Q11 dlq: an always failing job has its tries, waits longer each time, and says why', async () => {
+  await platform.deploy('retries', {
+    name: 'failing',
+    retries: { attempts: 4, minDelay: 0.1, maxDelay: 10 },
+  });
+  const [id = ''] = await acknowledged(enqueuer(platform, 'failing'), 1, { fail: 'throw' });
+  const [record] = await ended(platform, [id], 20_000);
+  expect(record).toMatchObject({
+    outcome: 'error',
+    dead: 'attempts_used',
+    message: expect.stringContaining('failure 4') as unknown,
+  });
+  const letters = (await (await platform.api('/dead-letters/default')).json()) as DeadLetters;
+  expect(letters.deadLetters.map((one) => one.id)).toEqual([id]);
+  const waits = (record?.attempts ?? [])
+    .slice(1)
+    .map((attempt, index) => attempt.startedAt - (record?.attempts?.[index]?.endedAt ?? 0));
+  for (const [index, wait] of waits.entries()) expect(wait).toBeLessThan(100 * 2 ** index + 1_000);
+});
+
+test('Q12 graceful: a worker that is asked to stop finishes or gives back, and no job is tried twice', async () => {
+  const ids = await acknowledged(enqueue, 60, { sleepMs: 300 });
+  await sleep(150);
+  const stopping = platform.kill('worker', 'SIGTERM');
+  platform.run('worker');
+  await stopping;
+  const records = await ended(platform, ids, RECOVERY_MS);
+  for (const { outcome, attempts } of records) expect([outcome, attempts?.length]).toEqual(['ok', 1]);
+});
+
+test('Q14 no-workers: callers who wait are told soon, jobs are kept, and the age limit holds', async () => {
+  await platform.kill('worker');
+  await sleep(2_000);
+  const before = performance.now();
+  const sync = await platform.call('retries', { method: 'POST', body: '{}' });
+  expect(sync.status).toBe(503);
+  expect(performance.now() - before).toBeLessThan(5_000);
+  const [kept = ''] = await acknowledged(enqueue, 1, {});
+  const short = (await (await enqueue({}, { 'x-offshoot-ttl': '1' })).json()) as Accepted;
+  await sleep(2_000);
+  platform.run('worker');
+  const [first, second] = await ended(platform, [kept, short.id], RECOVERY_MS);
+  expect(first).toMatchObject({ outcome: 'ok' });
+  expect(second).toMatchObject({ outcome: 'expired', logs: [] });
+});
+
+test('Q15 fairness: beside 100,000 queued jobs of one namespace, one of another starts within two seconds', async () => {
+  await platform.deploy('retries', {}, 'greedy');
+  await platform.deploy('retries', {}, 'modest');
+  await fillQueue('greedy', 100_000);
+  const started: number[] = [];
+  for (let probe = 0; probe < 5; probe++) {
+    const at = performance.now();
+    const call = await fetch(`${platform.url}/fn/modest/retries`, { method: 'POST', body: '{}' });
+    expect(call.status).toBe(200);
+    const sync = performance.now() - at;
+    const [id = ''] = await acknowledged(enqueuer(platform, 'retries', 'modest'), 1, {});
+    const [record] = await ended(platform, [id], 20_000);
+    started.push((record?.attempts?.[0]?.startedAt ?? Infinity) - (record?.startedAt ?? 0));
+    // The first of a function makes its sandbox.
+    if (probe > 0) expect(sync).toBeLessThan(1_000);
+  }
+  expect(Math.max(...started)).toBeLessThan(2_000);
+  const waiting = await queueLength('greedy');
+  expect(waiting).toBeGreaterThan(1_000);
+}, 180_000);
+
+async function withRedis<T>(use: (redis: Redis) => Promise<T>): Promise<T> {
+  const redis = new Redis({
+    ...parseRedisUrl(platform.redis.url),
+    replyMapping: 'legacy',
+    maxRetriesPerRequest: null,
+  });
+  try {
+    return await use(redis);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** Puts jobs into a queue as the gateway does, but many in one round trip. */
+function fillQueue(namespace: string, count: number): Promise<void> {
+  return withRedis(async (redis) => {
+    const store = new QueuedStore(redis);
+    const queue = new Queues(redis).of(namespace);
+    const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
+    const input = encodePayload(meta, Buffer.from('{}'));
+    for (let done = 0; done < count; done += 2_000) {
+      const ids = Array.from({ length: 2_000 }, () => randomBytes(16).toString('hex'));
+      await Promise.all(ids.map((id) => store.create(openRecord(id, namespace), input)));
+      await queue.addBulk(ids.map((id) => ({ name: 'invocation', data: { id }, opts: { jobId: id } })));
+    }
+    expect(await redis.exists(keys.invocation('none'))).toBe(0);
+  });
+}
+
+function queueLength(namespace: string): Promise<number> {
+  return withRedis((redis) => new Queues(redis).of(namespace).count());
+}
+
+function openRecord(id: string, namespace: string): Parameters<QueuedStore['create']>[0] {
+  const now = Date.now();
+  return {
+    id,
+    namespace,
+    name: 'retries',
+    version: 1,
+    lane: 'queued',
+    state: 'queued',
+    method: 'POST',
+    path: '/',
+    traceId: id,
+    spanId: id.slice(16),
+    sampled: true,
+    startedAt: now,
+    requestBytes: 2,
+    terms: { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt: now + 3_600_000 },
+  };
+}
