@@ -9,6 +9,7 @@ import { messageOf } from './interleave.ts';
 import { makeTemporary, sweepCgroups } from './leftovers.ts';
 import { describeMachine, machineLine } from './machine.ts';
 import { memorySection } from './memory-rows.ts';
+import { queuedSection } from './queued-rows.ts';
 import { FULL, QUICK, type Run } from './run.ts';
 import { coldSection, preparedSection } from './sandbox-rows.ts';
 import { render, type Section } from './stats.ts';
@@ -21,6 +22,7 @@ const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>>
   memory: memorySection,
   warm: warmSection,
   load: loadSections,
+  queued: queuedSection,
 };
 
 const HELP = `npm run bench -- [--quick] [--json] [--only NAME]...
