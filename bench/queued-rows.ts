@@ -1,6 +1,7 @@
 /** The queued lane: jobs that are accepted over HTTP and run in a sandbox; plain BullMQ beside it, on the same Redis. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import autocannon from 'autocannon';
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { Queues } from '#storage/queues.ts';
@@ -37,15 +38,15 @@ export async function queuedSection(run: Run): Promise<Section> {
     const queue = new Queues(connect()).of('default');
     const ours = async (): Promise<number> => {
       const start = performance.now();
-      await atOnce(jobs, async () => {
-        const response = await fetch(url, {
-          method: 'POST',
-          headers: { prefer: 'respond-async' },
-          body: '{}',
-        });
-        await response.arrayBuffer();
-        if (response.status !== 202) throw new Error(`a job was answered ${response.status}`);
+      const sent = await autocannon({
+        url,
+        connections: AT_ONCE,
+        amount: jobs,
+        method: 'POST',
+        headers: { prefer: 'respond-async' },
+        body: '{}',
       });
+      if (sent['2xx'] !== jobs) throw new Error(`of ${jobs} jobs, ${sent['2xx']} were accepted`);
       while ((await queue.getJobCountByTypes('wait', 'active', 'delayed', 'prioritized')) > 0)
         await sleep(LOOK_MS);
       return (jobs / (performance.now() - start)) * 1000;

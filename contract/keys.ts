@@ -1,6 +1,6 @@
 /**
  * Every Redis key, built by a function, with its time to live beside it. Keys of one namespace share the hash tag
- * `{namespace}`, so that they lie in one slot of a Redis Cluster.
+ * `{namespace}`, so that they lie in one slot of a Redis Cluster; those that one invocation changes together share `{id}`.
  */
 
 /** Seconds that the record and the logs of an invocation are kept. */
@@ -50,11 +50,11 @@ export const keys = {
   workers: () => 'offshoot:workers',
 
   /** String with expiry (RECORD_TTL_S): JSON of AnyInvocation. */
-  invocation: (id: string) => `offshoot:invocation:${id}`,
+  invocation: (id: string) => `offshoot:invocation:{${id}}`,
   /** String with expiry (RECORD_TTL_S): request payload of an invocation of the queued lane. */
-  input: (id: string) => `offshoot:input:${id}`,
+  input: (id: string) => `offshoot:input:{${id}}`,
   /** String with expiry (RESULT_TTL_S): response payload of an invocation of the queued lane. */
-  result: (id: string) => `offshoot:result:${id}`,
+  result: (id: string) => `offshoot:result:{${id}}`,
   /** String with expiry (IDEMPOTENCY_TTL_S): id of the invocation that a caller's own key stands for. */
   idempotency: (namespace: string, name: string, keyHash: string) =>
     `offshoot:{${namespace}}:idempotency:${name}:${keyHash}`,

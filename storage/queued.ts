@@ -14,11 +14,16 @@ export interface Versioned {
   readonly record: AnyInvocation;
 }
 
-/** Sets a key to a value if it still has the one that was read. Returns whether it did. */
+/**
+ * Sets a record to a value if it still has the one that was read, and its result with it, so that a worker that has lost an
+ * invocation cannot put its own result beside another's record. Returns whether it did.
+ */
 const SWAP = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+if ARGV[4] then redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5]) end
 return 1`;
+const SWAP_SHA = createHash('sha1').update(SWAP).digest('hex');
 
 export class QueuedStore {
   readonly #redis: Redis;
@@ -47,19 +52,29 @@ export class QueuedStore {
     return raw === null ? undefined : { raw, record: JSON.parse(raw) as AnyInvocation };
   }
 
-  /** False when somebody else has changed the record since it was read. */
-  async swap(before: Versioned, record: AnyInvocation): Promise<Versioned | undefined> {
+  /** Undefined when somebody else has changed the record since it was read. `result`: a response payload to keep with it. */
+  async swap(before: Versioned, record: AnyInvocation, result?: Buffer): Promise<Versioned | undefined> {
     const raw = JSON.stringify(record);
-    const done = await this.#redis.eval(SWAP, 1, keys.invocation(record.id), before.raw, raw, RECORD_TTL_S);
+    const { id } = record;
+    const parts: (string | number | Buffer)[] = [
+      keys.invocation(id),
+      keys.result(id),
+      before.raw,
+      raw,
+      RECORD_TTL_S,
+    ];
+    if (result) parts.push(result, RESULT_TTL_S);
+    const done = await this.#redis.evalsha(SWAP_SHA, 2, ...parts).catch((error: unknown) => {
+      // A Redis that has been started anew does not know the script any more.
+      if (error instanceof Error && error.message.startsWith('NOSCRIPT'))
+        return this.#redis.eval(SWAP, 2, ...parts);
+      throw error;
+    });
     return done === 1 ? { raw, record } : undefined;
   }
 
   async input(id: string): Promise<Buffer | undefined> {
     return (await this.#redis.getBuffer(keys.input(id))) ?? undefined;
-  }
-
-  async keepResult(id: string, payload: Buffer): Promise<void> {
-    await this.#redis.set(keys.result(id), payload, 'EX', RESULT_TTL_S);
   }
 
   async result(id: string): Promise<Buffer | undefined> {

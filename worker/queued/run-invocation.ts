@@ -214,11 +214,10 @@ export class QueuedRuns {
     const giveUp = performance.now() + PERSIST_MS;
     for (;;) {
       try {
-        if (payload) await store.keepResult(record.id, payload);
         if (record.state === 'done' && record.dead) await store.addDead(record);
         else if (record.state === 'done' && record.redriven)
           await store.removeDead(record.namespace, record.id);
-        if (await store.swap(before, record)) return;
+        if (await store.swap(before, record, payload)) return;
         // Redis may have done it before its answer was lost.
         if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
         log.warn({ id: record.id }, 'a result is thrown away: the invocation is another worker’s by now');
