@@ -20,6 +20,8 @@ export interface OwnPlatform {
     manifest?: Readonly<Record<string, unknown>>,
   ) => Promise<string>;
   readonly stop: () => Promise<void>;
+  /** Its admin key. */
+  readonly key: string;
 }
 
 export async function startOwnPlatform({ state, temporary }: Run, redisUrl: string): Promise<OwnPlatform> {
@@ -49,7 +51,7 @@ export async function startOwnPlatform({ state, temporary }: Run, redisUrl: stri
     };
     children.push(await startServing(nodeProgram('gateway'), isReady, env));
     const key = await adminKey(own);
-    return { deploy: (...what) => deploy({ url, key, temporary }, ...what), stop };
+    return { deploy: (...what) => deploy({ url, key, temporary }, ...what), stop, key };
   } catch (error) {
     await stop();
     throw error;

@@ -43,7 +43,7 @@ export async function queuedSection(run: Run): Promise<Section> {
         connections: AT_ONCE,
         amount: jobs,
         method: 'POST',
-        headers: { prefer: 'respond-async' },
+        headers: { prefer: 'respond-async', authorization: `Bearer ${platform.key}` },
         body: '{}',
       });
       if (sent['2xx'] !== jobs) throw new Error(`of ${jobs} jobs, ${sent['2xx']} were accepted`);

@@ -110,7 +110,8 @@ export class FunctionRoute {
     let body = readBody(request, maxBodyBytes);
     if (body instanceof Promise) body = await body;
 
-    const keyHeader = target.isPublic ? undefined : presented?.header;
+    // A key of ours is not shown to the function; a header that only looks like one may be the function's own.
+    const keyHeader = target.isPublic && holder === undefined ? undefined : presented?.header;
     const meta = requestMeta(request, path, { trustProxy, keyHeader }, body.length);
     if (!meta) throw new OffshootError('bad_request', 'the Host header is not a host and perhaps a port');
     const trusted = holder !== undefined && allows(holder, 'invoke', target.namespace);
@@ -124,7 +125,8 @@ export class FunctionRoute {
       trusted,
       arrived,
     };
-    if (asksForAsync(request.headers.prefer)) await this.#enqueue(checked);
+    // A preference may be ignored (RFC 7240), and is where nobody is known: what strangers queue would fill Redis.
+    if (trusted && asksForAsync(request.headers.prefer)) await this.#enqueue(checked);
     else this.#call(checked);
   }
 

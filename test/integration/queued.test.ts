@@ -73,13 +73,20 @@ describe('an invocation that nobody waits for', () => {
   test('is had on the function’s own URL by Prefer: respond-async, with the whole request', async () => {
     const response = await platform.call('retries/some/path?a=1', {
       method: 'POST',
-      headers: { prefer: 'respond-async' },
+      headers: { prefer: 'respond-async', authorization: `Bearer ${platform.key}` },
       body: JSON.stringify({ answer: 'url' }),
     });
     expect(response.status).toBe(202);
     expect(response.headers.get('preference-applied')).toBe('respond-async');
     const record = await ended(((await response.json()) as Accepted).id);
     expect(record).toMatchObject({ outcome: 'ok', method: 'POST', path: '/some/path' });
+  });
+
+  test('is a call like any other where a stranger asks for it: what they queue would fill Redis', async () => {
+    const headers = { prefer: 'respond-async' };
+    const response = await platform.call('retries', { method: 'POST', headers, body: '{"answer":1}' });
+    expect(response.status).toBe(200);
+    expect(await response.json()).toEqual({ answer: 1, failed: 0 });
   });
 
   test('waits for its time, and can be called off before', async () => {

@@ -11,7 +11,7 @@ import { deployAttack, mostTasks } from './abuse/platform.ts';
 import { percentile } from './gateway/raw.ts';
 
 const HONEST = 10;
-const ROUNDS = 4;
+const ROUNDS = 6;
 const WINDOW_MS = 900;
 /** Between a hostile window and a quiet one: its processes are gone, and what it made others wait for is done. */
 const SETTLE_MS = 250;
