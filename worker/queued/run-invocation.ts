@@ -41,6 +41,7 @@ export interface QueuedDeps extends Omit<ExecuteDeps, 'reply'> {
 interface Running {
   readonly execution: Execution;
   handedBack: boolean;
+  abandoned: boolean;
 }
 
 /** What is known when a try has ended. */
@@ -69,9 +70,12 @@ export class QueuedRuns {
     return this.#running.get(id)?.execution;
   }
 
-  /** Ends the run, whose result nobody may have: its job is another worker's by now. */
+  /** Ends the run, whose result nobody may have: its job is another worker's by now, or nobody can tell. */
   abandon(id: string): void {
-    this.#running.get(id)?.execution.cancel();
+    const run = this.#running.get(id);
+    if (!run) return;
+    run.abandoned = true;
+    run.execution.cancel();
   }
 
   /** Ends all runs and gives their jobs back as if they had not begun. */
@@ -100,12 +104,14 @@ export class QueuedRuns {
       reply: (_, frame) => collector.onFrame(frame),
     });
     collector.execution = execution;
-    const running: Running = { execution, handedBack: false };
+    const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(id, running);
     try {
       // The answer comes before the sandbox has settled, which the next run need not wait for.
       const executed = execution.execute(input);
       const ended = readEnd(await collector.ended);
+      // Nobody has cancelled it, so its record must not say so. Whoever has the job next sees a try without an end.
+      if (running.abandoned) throw new Error(`the job of invocation ${id} was lost to another worker`);
       const next = running.handedBack ? await this.#giveBack(begun) : await this.#end(begun, ended);
       await executed;
       return next;
