@@ -1,0 +1,143 @@
+/**
+ * Bodies that are too large for Redis, beside the archives in the artifact store: whoever writes one passes its key on
+ * instead of its bytes (a claim check: https://www.enterpriseintegrationpatterns.com/StoreInLibrary.html). A key is chosen by
+ * its writer, such as `invocations/{id}/input`, so that one that was written twice is kept once.
+ */
+import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, opendir, readFile, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { OffshootError } from '#contract/errors.ts';
+import { storageError, writeAll } from './artifacts.ts';
+
+export interface PutOptions {
+  /** Throws `body_too_large` past it; nothing is kept then. */
+  readonly maxBytes?: number;
+  /** Is it to be there after a power cut? Costs a flush of the disk. */
+  readonly durable?: boolean;
+}
+
+export interface BlobStore {
+  /** Keeps what `source` yields under the key, in place of what was there. A reader sees all of it or none. */
+  put(
+    key: string,
+    source: Uint8Array | AsyncIterable<Uint8Array>,
+    options?: PutOptions,
+  ): Promise<{ bytes: number }>;
+  /** Undefined when it is not there. */
+  open(key: string): Promise<Readable | undefined>;
+  read(key: string): Promise<Buffer | undefined>;
+  /** Undefined when it is not there. */
+  size(key: string): Promise<number | undefined>;
+  /** Removes the blob, or all whose keys start with `key/`. What is not there is no error. */
+  remove(key: string): Promise<void>;
+  /** Removes what was written more than so many milliseconds ago. Resolves to how many. */
+  sweep(olderThanMs: number): Promise<number>;
+}
+
+const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
+
+/** Blobs as files of a directory that gateways and workers share. */
+export class DirectoryBlobStore implements BlobStore {
+  readonly #root: string;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  async put(
+    key: string,
+    source: Uint8Array | AsyncIterable<Uint8Array>,
+    { maxBytes = Infinity, durable = false }: PutOptions = {},
+  ): Promise<{ bytes: number }> {
+    const target = this.#path(key);
+    // A name that no key can have, beside its target, so that the rename is atomic.
+    const temporary = join(dirname(target), `.${randomUUID()}.part`);
+    let file: FileHandle | undefined;
+    try {
+      await mkdir(dirname(target), { recursive: true });
+      file = await open(temporary, 'wx', 0o600);
+      let bytes = 0;
+      for await (const chunk of source instanceof Uint8Array ? [source] : source) {
+        bytes += chunk.length;
+        if (bytes > maxBytes) {
+          throw new OffshootError('body_too_large', `the body is larger than ${maxBytes} bytes`, {
+            details: { limit: maxBytes },
+          });
+        }
+        await writeAll(file, chunk);
+      }
+      if (durable) await file.datasync();
+      await file.close();
+      file = undefined;
+      await rename(temporary, target);
+      return { bytes };
+    } catch (error) {
+      await file?.close().catch(() => undefined);
+      await rm(temporary, { force: true }).catch(() => undefined);
+      throw storageError(error);
+    }
+  }
+
+  async open(key: string): Promise<Readable | undefined> {
+    const stream = createReadStream(this.#path(key));
+    return await new Promise((resolve, reject) => {
+      stream.once('open', () => resolve(stream));
+      stream.once('error', (error) => (isMissing(error) ? resolve(undefined) : reject(error)));
+    });
+  }
+
+  async read(key: string): Promise<Buffer | undefined> {
+    return await readFile(this.#path(key)).catch(missing);
+  }
+
+  async size(key: string): Promise<number | undefined> {
+    return (await stat(this.#path(key)).catch(missing))?.size;
+  }
+
+  async remove(key: string): Promise<void> {
+    await rm(this.#path(key), { recursive: true, force: true });
+  }
+
+  async sweep(olderThanMs: number): Promise<number> {
+    return await sweepDirectory(this.#root, Date.now() - olderThanMs);
+  }
+
+  #path(key: string): string {
+    // Whoever calls this has made the key; a mistake there must not leave the directory.
+    if (!KEY.test(key))
+      throw new OffshootError('bad_request', `"${key.slice(0, 80)}" is not a key of a blob`);
+    return join(this.#root, key);
+  }
+}
+
+/** Files and empty directories in it that were last changed before `before`, a Unix time in milliseconds. */
+async function sweepDirectory(path: string, before: number): Promise<number> {
+  const entries = await opendir(path).catch(missing);
+  if (!entries) return 0;
+  let removed = 0;
+  for await (const entry of entries) {
+    const inner = join(path, entry.name);
+    const seen = await stat(inner).catch(missing);
+    if (!seen) continue;
+    if (entry.isDirectory()) {
+      removed += await sweepDirectory(inner, before);
+      // Refused where it is not empty. A put that has just made it and finds it gone fails, hence its age.
+      if (seen.mtimeMs < before) await rmdir(inner).catch(() => undefined);
+    } else if (seen.mtimeMs < before) {
+      await rm(inner, { force: true });
+      removed++;
+    }
+  }
+  return removed;
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}
+
+function missing(error: unknown): undefined {
+  if (isMissing(error)) return undefined;
+  throw error;
+}
