@@ -35,7 +35,9 @@ const ROLE_OPTIONS: Record<RedisRole, RedisOptions> = {
   lane: { enableOfflineQueue: false },
   background: { enableOfflineQueue: false },
   blocking: { socketTimeout: BLOCKED_SOCKET_TIMEOUT_MS },
-  queue: { maxRetriesPerRequest: null },
+  // Sent again, unlike all else: a blocked command that went down with its connection would otherwise never settle, and with it
+  // BullMQ's loop. What may then run twice are its scripts, which are bound to a lock or look before they move.
+  queue: { maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true },
   subscriber: { maxRetriesPerRequest: null },
 };
 
