@@ -47,6 +47,16 @@ export const ERRORS = {
     fault: 'user',
     next: 'choose another Idempotency-Key for another input',
   },
+  bad_item: {
+    status: 400,
+    fault: 'user',
+    next: 'correct that item and send it and what comes after it to POST /api/v1/batches/ID/items',
+  },
+  batch_not_found: {
+    status: 404,
+    fault: 'user',
+    next: 'batches are kept for a limited time; see what there is: offshoot batches',
+  },
   queue_full: {
     status: 503,
     fault: 'system',

@@ -103,6 +103,17 @@ export const QueuedTerms = z.object({
 });
 export type QueuedTerms = z.infer<typeof QueuedTerms>;
 
+/** Which items of which batch an invocation runs; part of its record. */
+export const GroupOfBatch = z.object({
+  id: z.string(),
+  /** Number of the group, from 0. */
+  group: z.number(),
+  /** Index of its first item. */
+  first: z.number(),
+  items: z.number(),
+});
+export type GroupOfBatch = z.infer<typeof GroupOfBatch>;
+
 /** What is known of an invocation from its first moment on. */
 const Identity = z.object({
   id: z.string(),
@@ -130,6 +141,8 @@ const Identity = z.object({
   scheduledFor: z.number().optional(),
   /** How often it was taken out of the dead letters. */
   redriven: z.number().optional(),
+  /** Items of a batch that it runs. */
+  batch: GroupOfBatch.optional(),
 });
 
 /** An invocation that has not ended. */

@@ -16,6 +16,9 @@ export const RESULT_TTL_S = 24 * 3600;
 /** Seconds for which an Idempotency-Key stands for the invocation that it made. */
 export const IDEMPOTENCY_TTL_S = 24 * 3600;
 
+/** Seconds for which a wish to cancel a running invocation is kept, should its worker be lost. */
+export const CANCEL_TTL_S = 3600;
+
 /** Newest invocations that the list of a function keeps. */
 export const RECENT_LENGTH = 1_000;
 
@@ -55,6 +58,8 @@ export const keys = {
   input: (id: string) => `offshoot:input:{${id}}`,
   /** String with expiry (RESULT_TTL_S): response payload of an invocation of the queued lane. */
   result: (id: string) => `offshoot:result:{${id}}`,
+  /** String with expiry (CANCEL_TTL_S): it is to be cancelled. */
+  cancelled: (id: string) => `offshoot:cancelled:{${id}}`,
   /** String with expiry (IDEMPOTENCY_TTL_S): id of the invocation that a caller's own key stands for. */
   idempotency: (namespace: string, name: string, keyHash: string) =>
     `offshoot:{${namespace}}:idempotency:${name}:${keyHash}`,
@@ -62,6 +67,16 @@ export const keys = {
   dead: (namespace: string) => `offshoot:{${namespace}}:dead`,
   /** String with expiry (RECORD_TTL_S): id of the invocation that a schedule made last. */
   scheduleTurn: (namespace: string, name: string) => `offshoot:{${namespace}}:schedule-turn:${name}`,
+  /** Hash with expiry (RECORD_TTL_S): what a batch is, and its counts. */
+  batch: (id: string) => `offshoot:batch:{${id}}`,
+  /** Hash with expiry (RECORD_TTL_S): number of a group → JSON of its GroupEntry. */
+  batchGroups: (id: string) => `offshoot:batch-groups:{${id}}`,
+  /** List with expiry (RECORD_TTL_S): numbers of the groups that have ended, in that order. */
+  batchEnded: (id: string) => `offshoot:batch-ended:{${id}}`,
+  /** Sorted set: ids of batches by the time of their making; trimmed to its newest 1,000. */
+  batches: (namespace: string) => `offshoot:{${namespace}}:batches`,
+  /** Sorted set: ids of invocations of the queued lane that have not ended, by the time at which they were last seen to. */
+  open: (namespace: string) => `offshoot:{${namespace}}:open`,
   /** Prefix of the BullMQ queues of a namespace. */
   queuePrefix: (namespace: string) => `offshoot:{${namespace}}`,
   /** String with expiry (RECEIPT_TTL_S): JSON of the IsolationReceipt of a sandbox. */

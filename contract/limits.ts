@@ -22,3 +22,18 @@ export const WORKER_TTL_MS = 1_500;
 
 /** A call that runs longer than this is reported as taken, so that its gateway knows which worker to watch. */
 export const TAKEN_NOTICE_MS = 5;
+
+/** Items that a group has at most, unless the function's `batch.size` says otherwise, and their bytes. */
+export const DEFAULT_GROUP_ITEMS = 100;
+export const MAX_GROUP_ITEMS = 1_000;
+export const MAX_GROUP_BYTES = 1024 * 1024;
+/** Bytes of one item. */
+export const MAX_ITEM_BYTES = 256 * 1024;
+/** Bytes that are kept of what one item came to. */
+export const MAX_ITEM_RESULT_BYTES = 256 * 1024;
+
+/**
+ * Groups of one batch that may wait or run at the same time. What is over is not read from who sends it, so that a batch of any
+ * length takes no more of Redis than this.
+ */
+export const WINDOW_GROUPS = 256;

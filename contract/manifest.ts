@@ -3,6 +3,7 @@
  * descriptions are what an editor shows, through the JSON Schema that generate-schema.ts makes.
  */
 import { z } from 'zod';
+import { DEFAULT_GROUP_ITEMS, MAX_GROUP_ITEMS } from './limits.ts';
 import { IsolationMode, IsolationRequirement } from './isolation.ts';
 import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
@@ -174,6 +175,17 @@ export const Manifest = z
       .max(14 * 86_400)
       .default(DEFAULT_QUEUE_TIME_S)
       .describe('Seconds after which an invocation of the queued lane does not start any more.'),
+    batch: z
+      .strictObject({
+        size: z
+          .int()
+          .min(1)
+          .max(MAX_GROUP_ITEMS)
+          .default(DEFAULT_GROUP_ITEMS)
+          .describe('Items of a batch that queue() is given at once, at most.'),
+      })
+      .optional()
+      .describe('How the function takes the items of a batch.'),
     schedule: Schedule.optional().describe('When the function is invoked by itself.'),
     env: z
       .record(EnvName, z.string())

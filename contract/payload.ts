@@ -13,9 +13,10 @@ export type HeaderList = [name: string, value: string][];
 export interface RequestMeta {
   /**
    * `http`: an HTTP request. `event`: the body is one JSON value, handed to `handler(event)` as it is. `scheduled`: the body
-   * is a ScheduledEvent, handed to `scheduled(event)` where the function has that.
+   * is a ScheduledEvent, handed to `scheduled(event)` where the function has that. `batch`: the body is a BatchRequest, for
+   * `queue(batch)`.
    */
-  readonly kind: 'http' | 'event' | 'scheduled';
+  readonly kind: 'http' | 'event' | 'scheduled' | 'batch';
   readonly method: string;
   /** Absolute URL as the function sees it: the part before and including the function's name is taken off. */
   readonly url: string;
@@ -31,6 +32,25 @@ export interface ScheduledEvent {
   /** What offshoot.json says to give it. */
   readonly input: unknown;
 }
+
+/** Body of a payload of the kind `batch`: what `queue(batch)` is made of. */
+export interface BatchRequest {
+  readonly id: string;
+  readonly items: readonly { readonly index: number; readonly tries: number; readonly body: unknown }[];
+}
+
+/** One line of the answer to it. Made by a sandbox, so hostile until the worker has checked it. */
+export interface BatchAnswer {
+  readonly index: number;
+  readonly ok: boolean;
+  readonly result?: unknown;
+  readonly error?: { name: string; message: string; stack?: string };
+  /** Seconds that the function wants to pass before it is tried again. */
+  readonly delay?: number;
+}
+
+/** Header of the answer to a batch of a function that has no `queue()`; the worker then calls it for each item. */
+export const NO_QUEUE_HANDLER = 'x-offshoot-no-queue-handler';
 
 /** Made by a sandbox, so hostile until the gateway has checked it: status 200 to 599, legal header names and values. */
 export interface ResponseMeta {

@@ -14,6 +14,7 @@ import { LoadNotDone } from './deploy.ts';
 import { describeApi, docsPage, DOCS_HEADERS } from './docs.ts';
 import { failureAnswer } from './failure.ts';
 import * as artifacts from './routes/artifacts.ts';
+import * as batches from './routes/batches.ts';
 import {
   authorize,
   ERROR_ANSWER,
@@ -65,6 +66,14 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['get', `${API}/invocations/{id}/events`, 'read', queued.events],
   ['post', `${API}/invocations/{id}/cancel`, 'invoke', queued.cancel],
   ['post', `${API}/invocations/{id}/replay`, 'invoke', queued.replay],
+
+  ['post', `${API}/functions/{namespace}/{name}/batches`, 'invoke', batches.create],
+  ['get', `${API}/batches`, 'read', batches.list],
+  ['get', `${API}/batches/{id}`, 'read', batches.get],
+  ['get', `${API}/batches/{id}/results`, 'read', batches.results],
+  ['post', `${API}/batches/{id}/items`, 'invoke', batches.append],
+  ['post', `${API}/batches/{id}/seal`, 'invoke', batches.seal],
+  ['post', `${API}/batches/{id}/cancel`, 'invoke', batches.cancel],
 
   ['get', `${API}/schedules/{namespace}`, 'read', schedules.list],
 

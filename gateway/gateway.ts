@@ -8,11 +8,15 @@ import type { z } from 'zod';
 import type { Health } from '#contract/api.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
+import { BatchStore } from '#storage/batches.ts';
+import { DirectoryBlobStore } from '#storage/blobs.ts';
+import { Groups } from '#storage/groups.ts';
 import type { Log } from '#storage/log.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
 import { createApp } from './app.ts';
+import { Batches } from './batches/batches.ts';
 import { Deployer } from './deploy.ts';
 import { Directory } from './directory.ts';
 import { Dispatcher } from './dispatch.ts';
@@ -89,8 +93,11 @@ export class Gateway {
     };
     const queues = new Queues(connect('commands'));
     const schedules = new Schedules(queues);
+    const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
+    const batchStore = new BatchStore(commands);
     const queued = new QueuedLane({
       store: new QueuedStore(commands),
+      groups: new Groups({ batches: batchStore, blobs }),
       queues,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
       commands,
@@ -125,6 +132,7 @@ export class Gateway {
       deployer,
       functionRoute,
       queued,
+      batches: new Batches(batchStore, blobs, queued),
       schedules,
       health: () => this.#health(),
       version,

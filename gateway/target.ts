@@ -17,6 +17,8 @@ export interface Target {
   readonly retries: Retries;
   /** Milliseconds that they may wait. */
   readonly queueMs: number;
+  /** Items that `queue()` is given at once. */
+  readonly batchSize: number | undefined;
 }
 
 /** The function and its active version, as stored. */
@@ -35,6 +37,7 @@ export function targetOf(namespace: string, name: string, version: VersionRecord
     runMs: (version.manifest.timeout + version.manifest.initTimeout) * 1000,
     // Versions that were deployed before there were these settings have none.
     retries: version.manifest.retries ?? DEFAULT_RETRIES,
+    batchSize: version.manifest.batch?.size,
     queueMs: (version.manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,
   };
 }

@@ -6,7 +6,15 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
-import { IDEMPOTENCY_TTL_S, keys, RECENT_LENGTH, RECORD_TTL_S, RESULT_TTL_S } from '#contract/keys.ts';
+import {
+  CANCEL_TTL_S,
+  IDEMPOTENCY_TTL_S,
+  keys,
+  RECENT_LENGTH,
+  RECORD_TTL_S,
+  RESULT_TTL_S,
+} from '#contract/keys.ts';
+import { Script } from './script.ts';
 
 /** A record with the bytes that it was read as, which a change of it is compared with. */
 export interface Versioned {
@@ -18,12 +26,11 @@ export interface Versioned {
  * Sets a record to a value if it still has the one that was read, and its result with it, so that a worker that has lost an
  * invocation cannot put its own result beside another's record. Returns whether it did.
  */
-const SWAP = `
+const SWAP = new Script(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 if ARGV[4] then redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5]) end
-return 1`;
-const SWAP_SHA = createHash('sha1').update(SWAP).digest('hex');
+return 1`);
 
 export class QueuedStore {
   readonly #redis: Redis;
@@ -33,12 +40,17 @@ export class QueuedStore {
     this.#redis = redis;
   }
 
-  /** Writes a new invocation with its input; leaves one of the same id as it is. It shows in lists from here on. */
-  async create(record: OpenInvocation, input: Buffer): Promise<void> {
+  /**
+   * Writes a new invocation with its input; leaves one of the same id as it is. It shows in lists from here on. Without an
+   * input it has that elsewhere.
+   */
+  async create(record: OpenInvocation, input?: Buffer): Promise<void> {
     const { id, namespace, name } = record;
     const recent = keys.recent(namespace, name);
     await Promise.all([
-      this.#redis.set(keys.input(id), input, 'EX', RECORD_TTL_S, 'NX'),
+      // First: what is in the index without a record is left out where it is read, the other way round nobody would miss it.
+      this.#redis.zadd(keys.open(namespace), Date.now(), id),
+      input && this.#redis.set(keys.input(id), input, 'EX', RECORD_TTL_S, 'NX'),
       this.#redis.set(keys.invocation(id), JSON.stringify(record), 'EX', RECORD_TTL_S, 'NX'),
       this.#redis.zadd(recent, record.startedAt, id),
       this.#redis.zremrangebyrank(recent, 0, -RECENT_LENGTH - 1),
@@ -56,21 +68,47 @@ export class QueuedStore {
   async swap(before: Versioned, record: AnyInvocation, result?: Buffer): Promise<Versioned | undefined> {
     const raw = JSON.stringify(record);
     const { id } = record;
-    const parts: (string | number | Buffer)[] = [
-      keys.invocation(id),
-      keys.result(id),
-      before.raw,
-      raw,
-      RECORD_TTL_S,
-    ];
-    if (result) parts.push(result, RESULT_TTL_S);
-    const done = await this.#redis.evalsha(SWAP_SHA, 2, ...parts).catch((error: unknown) => {
-      // A Redis that has been started anew does not know the script any more.
-      if (error instanceof Error && error.message.startsWith('NOSCRIPT'))
-        return this.#redis.eval(SWAP, 2, ...parts);
-      throw error;
-    });
-    return done === 1 ? { raw, record } : undefined;
+    const values: (string | number | Buffer)[] = [before.raw, raw, RECORD_TTL_S];
+    if (result) values.push(result, RESULT_TTL_S);
+    const done = await SWAP.run(this.#redis, [keys.invocation(id), keys.result(id)], values);
+    if (done !== 1) return undefined;
+    if (record.lane === 'queued') await this.#index(record);
+    return { raw, record };
+  }
+
+  /** The index of those that have not ended follows the record: whoever reads it looks at the record as well. */
+  async #index({ namespace, id, state }: AnyInvocation): Promise<void> {
+    if (state === 'done') await this.#redis.zrem(keys.open(namespace), id);
+  }
+
+  /** Ids of invocations that have not ended and were made before `before`, a Unix time in milliseconds; oldest first. */
+  async open(namespace: string, before: number, limit: number): Promise<string[]> {
+    return await this.#redis.zrange(
+      keys.open(namespace),
+      '-inf',
+      String(before),
+      'BYSCORE',
+      'LIMIT',
+      0,
+      limit,
+    );
+  }
+
+  /** They were seen to be in order now, and need not be looked at again soon; or have ended. */
+  async seen(namespace: string, ids: readonly string[], ended: readonly string[]): Promise<void> {
+    const open = keys.open(namespace);
+    const now = Date.now();
+    if (ids.length > 0) await this.#redis.zadd(open, 'XX', ...ids.flatMap((id) => [now, id]));
+    if (ended.length > 0) await this.#redis.zrem(open, ...ended);
+  }
+
+  /** Whoever begins an invocation again after its worker was lost shall end it instead. */
+  async requestCancel(id: string): Promise<void> {
+    await this.#redis.set(keys.cancelled(id), '1', 'EX', CANCEL_TTL_S);
+  }
+
+  async cancelRequested(id: string): Promise<boolean> {
+    return (await this.#redis.exists(keys.cancelled(id))) === 1;
   }
 
   async input(id: string): Promise<Buffer | undefined> {

@@ -3,6 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { keys } from '#contract/keys.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
+import { BatchStore } from '#storage/batches.ts';
+import { DirectoryBlobStore } from '#storage/blobs.ts';
+import { Groups } from '#storage/groups.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
@@ -16,6 +19,7 @@ import { Heartbeat } from './heartbeat.ts';
 import { log } from './log.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
+import { Slots } from './queued/slots.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';
 import { Receipts } from './receipts.ts';
@@ -75,10 +79,14 @@ export function createWorker(env: Env): Worker {
   const functions = new Functions(commands);
   const execution = { workerId: id, functions, pool, cpuClock: new CpuClock(), receipts, redis: replies };
   const store = new QueuedStore(commands);
+  const concurrency = Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2));
+  const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
   const queued = new QueueConsumer({
     ...execution,
     store,
-    concurrency: Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2)),
+    groups: new Groups({ batches: new BatchStore(commands), blobs }),
+    slots: new Slots(concurrency),
+    concurrency,
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
   });

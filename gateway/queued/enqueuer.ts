@@ -62,6 +62,17 @@ export class Enqueuer {
     return record;
   }
 
+  /** Queues an invocation whose input is elsewhere. Doing it again changes nothing. */
+  async queue(record: OpenInvocation): Promise<void> {
+    await this.#options.store.create(record);
+    await this.add(record);
+  }
+
+  /** May the namespace have more jobs that wait? */
+  async hasRoom(namespace: string): Promise<boolean> {
+    return (await this.#waiting(namespace)) < this.#options.maxQueued;
+  }
+
   /** Adds the job of a record that is in Redis. */
   async add(record: OpenInvocation): Promise<void> {
     const { namespace, id, dueAt, terms, redriven } = record;
@@ -73,17 +84,22 @@ export class Enqueuer {
   }
 
   async #checkRoom(namespace: string): Promise<void> {
+    const waiting = await this.#waiting(namespace);
+    if (waiting < this.#options.maxQueued) return;
+    throw new OffshootError(
+      'queue_full',
+      `${waiting} invocations of the namespace "${namespace}" wait already`,
+    );
+  }
+
+  async #waiting(namespace: string): Promise<number> {
     const now = performance.now();
     let count = this.#counts.get(namespace);
     if (!count || now - count.at > COUNT_AGAIN_MS) {
       count = { waiting: await this.#options.queues.of(namespace).count(), at: now };
       this.#counts.set(namespace, count);
     }
-    if (count.waiting < this.#options.maxQueued) return;
-    throw new OffshootError(
-      'queue_full',
-      `${count.waiting} invocations of the namespace "${namespace}" wait already`,
-    );
+    return count.waiting;
   }
 }
 

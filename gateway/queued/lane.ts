@@ -2,7 +2,9 @@
 import type { Redis } from 'ioredis';
 import type { ReplayRequest, VersionRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
-import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import type { ItemResult } from '#contract/batch.ts';
+import type { AnyInvocation, GroupOfBatch, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import type { Groups } from '#storage/groups.ts';
 import { keys } from '#contract/keys.ts';
 import { encodeLaneFrame, LaneKind } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
@@ -16,6 +18,7 @@ import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 export interface QueuedLaneOptions extends EnqueuerOptions {
   readonly commands: Redis;
   readonly functions: FunctionStore;
+  readonly groups: Groups;
 }
 
 export class QueuedLane {
@@ -44,6 +47,7 @@ export class QueuedLane {
       if (record.state === 'done')
         throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`);
       if (record.state === 'running' && record.worker !== undefined) {
+        await store.requestCancel(id);
         await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id }));
         return record;
       }
@@ -54,9 +58,17 @@ export class QueuedLane {
         );
       }
       const ended = cancelledRecord(record);
+      if (record.batch) await this.#concludeGroup(record.batch, record);
       // Its job finds a record that has ended, and does nothing.
       if (await store.swap(found, ended)) return ended;
     }
+  }
+
+  /** Its items have failed: before the record says so, as the worker does it. */
+  async #concludeGroup(of: GroupOfBatch, { attempts = [] }: OpenInvocation): Promise<void> {
+    const { groups } = this.#options;
+    const known = (await groups.open(of))?.known ?? new Map<number, ItemResult>();
+    await groups.conclude(of, known, { attempt: attempts.length, final: true, outcome: 'cancelled' });
   }
 
   /** Queues the same input again, or an edited one, as an invocation of its own. Throws `input_not_found`. */

@@ -10,6 +10,7 @@ import { Name } from '#contract/names.ts';
 import type { ArtifactStore } from '#storage/artifacts.ts';
 import type { Log } from '#storage/log.ts';
 import { demand, presentedKey } from '../access.ts';
+import type { Batches } from '../batches/batches.ts';
 import type { Deployer } from '../deploy.ts';
 import type { Directory } from '../directory.ts';
 import type { FunctionRoute } from '../function-route.ts';
@@ -28,6 +29,7 @@ export interface AppDeps {
   readonly deployer: Deployer;
   readonly functionRoute: FunctionRoute;
   readonly queued: QueuedLane;
+  readonly batches: Batches;
   readonly schedules: Schedules;
   readonly health: () => Promise<z.infer<typeof Health>>;
   /** Of the platform, as `whoami` tells it. */

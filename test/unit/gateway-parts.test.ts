@@ -246,6 +246,7 @@ describe('in Redis', () => {
       runMs: 1_000,
       retries: DEFAULT_RETRIES,
       queueMs: 1_000,
+      batchSize: undefined,
     };
     const body = Buffer.alloc(200 * 1024 * 1024);
     for (const id of ['a', 'b', 'c']) {

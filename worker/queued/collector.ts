@@ -14,6 +14,7 @@ export interface Collected {
 export interface Answered {
   readonly status: number;
   readonly retryAfter: string | undefined;
+  readonly body: Buffer;
 }
 
 /** Status and headers may take so much: reading them must not hold the worker up. */
@@ -65,7 +66,10 @@ export class Collector {
 export function readAnswer(payload: Buffer): Answered | undefined {
   if (payload.length < 4 || payload.readUInt32LE(0) > MAX_META_BYTES) return undefined;
   try {
-    const { meta } = decodePayload(payload) as { meta: { status?: unknown; headers?: unknown } };
+    const { meta, body } = decodePayload(payload) as {
+      meta: { status?: unknown; headers?: unknown };
+      body: Buffer;
+    };
     const { status, headers } = meta;
     if (typeof status !== 'number' || !Number.isInteger(status) || status < 200 || status > 599)
       return undefined;
@@ -77,7 +81,7 @@ export function readAnswer(payload: Buffer): Answered | undefined {
         pair[0].toLowerCase() === 'retry-after' &&
         typeof pair[1] === 'string',
     );
-    return { status, retryAfter: found?.[1] };
+    return { status, retryAfter: found?.[1], body };
   } catch {
     return undefined;
   }

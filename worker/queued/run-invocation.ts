@@ -9,9 +9,11 @@
  * BullMQ lets one worker at a time have a job, but one that was held up may not know yet that it has lost it. So every step
  * compares the record with what this worker has written, and a result whose record has moved on is thrown away.
  */
+import type { ItemResult } from '#contract/batch.ts';
 import type {
   Attempt,
   DeadReason,
+  GroupOfBatch,
   InvocationRecord,
   OpenInvocation,
   RunReport,
@@ -20,10 +22,12 @@ import { DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
+import { isRetried, type Groups } from '#storage/groups.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
-import { Execution, type ExecuteDeps } from '../execute.ts';
+import { Execution } from '../execute.ts';
 import { log } from '../log.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
+import { GroupRun, type GroupDeps } from './group-run.ts';
 
 /** How long writing the end of a run is tried while Redis is away, and how often. */
 const PERSIST_MS = 60_000;
@@ -34,12 +38,16 @@ const EARLY_MS = 50;
 const REDRIVE_MS = 10_000;
 const REDRIVE_LOOK_MS = 50;
 
-export interface QueuedDeps extends Omit<ExecuteDeps, 'reply'> {
+export interface QueuedDeps extends GroupDeps {
   readonly store: QueuedStore;
+  readonly groups: Groups;
 }
 
+/** What is known of items of a batch, by index. */
+type Items = ReadonlyMap<number, ItemResult>;
+
 interface Running {
-  readonly execution: Execution;
+  readonly execution: Pick<Execution, 'cancel' | 'credit'>;
   handedBack: boolean;
   abandoned: boolean;
 }
@@ -52,6 +60,10 @@ interface Ended {
   readonly message?: string | undefined;
   readonly report?: RunReport | undefined;
   readonly payload?: Buffer | undefined;
+  /** What has failed would fail again. */
+  readonly hopeless?: boolean;
+  /** Of a group of a batch: what is known of its items. */
+  readonly items?: Items | undefined;
 }
 
 export class QueuedRuns {
@@ -66,7 +78,7 @@ export class QueuedRuns {
     return this.#running.size;
   }
 
-  execution(id: string): Execution | undefined {
+  execution(id: string): Running['execution'] | undefined {
     return this.#running.get(id)?.execution;
   }
 
@@ -91,6 +103,7 @@ export class QueuedRuns {
     const begun = await this.#begin(id, job);
     if (begun === undefined || typeof begun === 'number') return begun;
     const record = begun.record as OpenInvocation;
+    if (record.batch) return await this.#runGroup(begun, record, record.batch);
     const input = await this.#deps.store.input(id);
     if (!input)
       return await this.#end(begun, {
@@ -120,6 +133,40 @@ export class QueuedRuns {
     }
   }
 
+  async #runGroup(begun: Versioned, record: OpenInvocation, of: GroupOfBatch): Promise<number | undefined> {
+    const group = await this.#deps.groups.open(of);
+    if (!group) {
+      const message = 'its items are not there any more';
+      return await this.#end(begun, { outcome: 'platform_error', message, hopeless: true });
+    }
+    const items = new Map(group.known);
+    if (group.cancelled)
+      return await this.#end(begun, { outcome: 'cancelled', message: 'its batch was cancelled', items });
+    const execution = new GroupRun(record, callOf(record), this.#deps);
+    const running: Running = { execution, handedBack: false, abandoned: false };
+    this.#running.set(record.id, running);
+    try {
+      const wanted = group.items.filter(({ index }) => {
+        const known = items.get(index);
+        return !known || (!known.ok && (isRetried(known) || record.redriven !== undefined));
+      });
+      const { results, report, retryAfterMs } = await execution.run(wanted);
+      if (running.abandoned) throw new Error(`the job of invocation ${record.id} was lost to another worker`);
+      if (running.handedBack) {
+        for (const result of results) if (result.ok) items.set(result.index, result);
+        const attempt = record.attempts?.length ?? 0;
+        await this.#conclude(of, items, { attempt, final: false, outcome: 'cancelled' });
+        return await this.#giveBack(begun);
+      }
+      for (const result of results) items.set(result.index, result);
+      const next = await this.#end(begun, { ...groupEnd(items, of.items), report, retryAfterMs, items });
+      await execution.settled();
+      return next;
+    } finally {
+      this.#running.delete(record.id);
+    }
+  }
+
   /** Takes the invocation; resolves to a time when it is not due yet, to undefined when there is nothing to run. */
   async #begin(id: string, job: { again: number; addedAt: number }): Promise<Versioned | number | undefined> {
     const { store, workerId: worker } = this.#deps;
@@ -142,6 +189,10 @@ export class QueuedRuns {
         const next = afterAttempt(attempts, terms, now);
         if (next.next === 'dead')
           return await this.#finish(found, attempts, { outcome: 'worker_lost' }, next);
+      }
+      if (record.state === 'running' && (await store.cancelRequested(id))) {
+        const ended: Ended = { outcome: 'cancelled', message: 'it was cancelled; its worker was lost' };
+        return await this.#finish(found, attempts, ended, { next: 'done' });
       }
       if (now > terms.expiresAt) {
         const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
@@ -174,8 +225,14 @@ export class QueuedRuns {
       index === all.length - 1 ? { ...attempt, ...closed } : attempt,
     );
     if (!record.terms) return undefined;
-    const next = afterAttempt(attempts, record.terms, now, { retryAfterMs: ended.retryAfterMs });
+    const next: Next = ended.hopeless
+      ? { next: 'dead', reason: 'not_retried' }
+      : afterAttempt(attempts, record.terms, now, { retryAfterMs: ended.retryAfterMs });
     if (next.next !== 'retry') return await this.#finish(begun, attempts, ended, next);
+    if (record.batch && ended.items) {
+      const end = { attempt: attempts.length, final: false, outcome };
+      await this.#conclude(record.batch, ended.items, end);
+    }
     const { worker: _, ...rest } = record;
     await this.#persist(begun, { ...rest, state: 'queued', dueAt: next.at, attempts });
     return next.at;
@@ -190,6 +247,11 @@ export class QueuedRuns {
   async #finish(before: Versioned, attempts: Attempt[], ended: Ended, next: Next): Promise<undefined> {
     const { worker: _worker, dueAt: _dueAt, ...identity } = before.record as OpenInvocation;
     const { outcome, report, payload, message } = ended;
+    if (identity.batch) {
+      const known = ended.items ?? (await this.#deps.groups.open(identity.batch))?.known ?? new Map();
+      const end = { attempt: attempts.length, final: true, outcome, message };
+      await this.#conclude(identity.batch, known, end);
+    }
     const now = Date.now();
     const dead: DeadReason | undefined = next.next === 'dead' ? next.reason : undefined;
     const begunAt = attempts.at(-1)?.startedAt ?? now;
@@ -217,21 +279,32 @@ export class QueuedRuns {
     payload?: Buffer,
   ): Promise<void> {
     const { store } = this.#deps;
-    const giveUp = performance.now() + PERSIST_MS;
-    for (;;) {
-      try {
-        if (record.state === 'done' && record.dead) await store.addDead(record);
-        else if (record.state === 'done' && record.redriven)
-          await store.removeDead(record.namespace, record.id);
-        if (await store.swap(before, record, payload)) return;
-        // Redis may have done it before its answer was lost.
-        if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
-        log.warn({ id: record.id }, 'a result is thrown away: the invocation is another worker’s by now');
-        return;
-      } catch (error) {
-        if (performance.now() > giveUp) throw error;
-        await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
-      }
+    await patiently(async () => {
+      if (record.state === 'done' && record.dead) await store.addDead(record);
+      else if (record.state === 'done' && record.redriven)
+        await store.removeDead(record.namespace, record.id);
+      if (await store.swap(before, record, payload)) return;
+      // Redis may have done it before its answer was lost.
+      if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
+      log.warn({ id: record.id }, 'a result is thrown away: the invocation is another worker’s by now');
+    });
+  }
+
+  /** Writes what has become of the items of a group, before its record says so. */
+  async #conclude(of: GroupOfBatch, items: Items, end: Parameters<Groups['conclude']>[2]): Promise<void> {
+    await patiently(() => this.#deps.groups.conclude(of, items, end));
+  }
+}
+
+/** Tries again while Redis is away, for a while. */
+async function patiently(act: () => Promise<void>): Promise<void> {
+  const giveUp = performance.now() + PERSIST_MS;
+  for (;;) {
+    try {
+      return await act();
+    } catch (error) {
+      if (performance.now() > giveUp) throw error;
+      await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
     }
   }
 }
@@ -257,6 +330,19 @@ function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>
     gateway: '',
     traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId), sampled }),
   };
+}
+
+/** How a group has ended: well, when each of its items has. */
+function groupEnd(items: Items, count: number): Ended {
+  const bad = [...items.values()].filter(({ ok }) => !ok);
+  if (bad.length === 0) return { outcome: 'ok', status: 200 };
+  const message = `${bad.length} of ${count} items ${bad.length === 1 ? 'has' : 'have'} failed`;
+  const killed = bad.find(({ outcome }) => outcome === 'cancelled');
+  if (killed) return { outcome: 'cancelled', message };
+  // All of one run, such as a time-out, is that of the group too.
+  const [{ outcome } = { outcome: 'error' as const }] = bad;
+  const same = outcome !== 'ok' && bad.every((one) => one.outcome === outcome);
+  return { outcome: same ? outcome : 'error', message, hopeless: !bad.some(isRetried) };
 }
 
 function readEnd({ report, payload }: Collected): Ended {

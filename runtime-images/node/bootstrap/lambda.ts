@@ -124,7 +124,8 @@ function fromResult(value: unknown): WholeAnswer {
   };
 }
 
-async function sendWhole(invocation: Invocation, meta: ResponseMeta, body: Uint8Array): Promise<void> {
+/** Sends a response whose body is there, in pieces where it is large. */
+export async function sendWhole(invocation: Invocation, meta: ResponseMeta, body: Uint8Array): Promise<void> {
   if (body.length <= MAX_PIECE_BYTES) {
     invocation.send(ChannelKind.RESULT, encodePayload(meta, body));
     return;

@@ -1,0 +1,54 @@
+/** What the gateway does with batches. */
+import type { BatchStore } from '#storage/batches.ts';
+import { groupInvocationId } from '#storage/batches.ts';
+import type { BlobStore } from '#storage/blobs.ts';
+import { OffshootError } from '#contract/errors.ts';
+import type { QueuedLane } from '../queued/lane.ts';
+import type { IntakeDeps } from './intake.ts';
+
+/** Groups whose state is asked for at once. */
+const GROUPS_AT_ONCE = 500;
+
+export class Batches implements IntakeDeps {
+  readonly store: BatchStore;
+  readonly blobs: BlobStore;
+  readonly #queued: QueuedLane;
+
+  constructor(store: BatchStore, blobs: BlobStore, queued: QueuedLane) {
+    this.store = store;
+    this.blobs = blobs;
+    this.#queued = queued;
+  }
+
+  get batches(): BatchStore {
+    return this.store;
+  }
+
+  get enqueuer(): QueuedLane['enqueuer'] {
+    return this.#queued.enqueuer;
+  }
+
+  /** Ends a batch: nothing of it begins any more, and what runs is killed. */
+  async cancel(id: string): Promise<void> {
+    await this.store.cancel(id);
+    const groups = (await this.store.find(id))?.batch.groups ?? 0;
+    for (let from = 0; from < groups; from += GROUPS_AT_ONCE) {
+      const entries = await this.store.groups(id, from, Math.min(groups, from + GROUPS_AT_ONCE));
+      for (const [at, entry] of entries.entries()) {
+        if (!entry || entry.done) continue;
+        await this.#cancelGroup(id, from + at);
+      }
+    }
+  }
+
+  async #cancelGroup(id: string, group: number): Promise<void> {
+    try {
+      await this.#queued.cancel(groupInvocationId(id, group));
+    } catch (error) {
+      // It has ended meanwhile, or is about to be queued and will see that its batch is cancelled.
+      if (error instanceof OffshootError && ENDED.has(error.code)) return;
+      throw error;
+    }
+  }
+}
+const ENDED: ReadonlySet<string> = new Set(['already_ended', 'invocation_not_found']);

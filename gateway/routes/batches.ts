@@ -1,0 +1,220 @@
+/** Batches: many items for one function, as lines of JSON or an array of any length. */
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import { z } from '@hono/zod-openapi';
+import type { ApiKeyRecord } from '#contract/api.ts';
+import { Batch, BatchList, ItemsTaken } from '#contract/batch.ts';
+import { OffshootError } from '#contract/errors.ts';
+import { DEFAULT_GROUP_ITEMS } from '#contract/limits.ts';
+import { Name } from '#contract/names.ts';
+import type { BatchFacts } from '#storage/batches.ts';
+import { takeItems } from '../batches/intake.ts';
+import { itemForm } from '../batches/items.ts';
+import { resultsOf } from '../batches/results.ts';
+import { lingerOver } from '../body.ts';
+import { newInvocationId, newSpanId, newTraceId } from '../ids.ts';
+import { allowLongUpload } from '../server.ts';
+import { EVERY_NAMESPACE } from '../store/api-keys.ts';
+import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
+
+/** An array is taken as well, as the text says: declared here, it would be read and checked as a whole before the handler runs. */
+const itemsBody = {
+  content: {
+    'application/x-ndjson': {
+      schema: z.string().openapi({
+        description: 'one item a line, each JSON; or, as application/json, an array of any length',
+      }),
+    },
+  },
+} as const;
+
+export const create = endpoint(
+  {
+    summary: 'Run a function for many items',
+    description:
+      'Reads the items as they come, queues them in groups, and reads no further while many of them wait; so a body of any length may be sent. With open=1 it takes none, and the batch is filled by POST …/batches/{id}/items and closed by …/seal.',
+    request: {
+      params: OfFunction,
+      query: z.object({ open: z.enum(['0', '1']).default('0') }),
+      body: { required: false, ...itemsBody },
+    },
+    responses: answers(202, ItemsTaken, 'the batch has all items'),
+  },
+  (deps) => async (context) => {
+    const { namespace, name } = context.req.valid('param');
+    const facts = await factsOf(deps, namespace, name, context.var.holder);
+    const isOpen = context.req.valid('query').open === '1';
+    // Before the batch is made: of a body that can be none there shall be no batch.
+    const form = isOpen ? undefined : itemForm(context.req.header('content-type'));
+    await deps.batches.store.create(facts);
+    const { id } = facts;
+    const taken = form ? await take(deps, facts, context.env.incoming) : 0;
+    if (form) await deps.batches.store.seal(id);
+    return context.json({ taken, batch: await ownBatch(deps, id, context.var.holder) }, 202);
+  },
+  { readsBody: true },
+);
+
+export const append = endpoint(
+  {
+    summary: 'Add items to a batch that is open',
+    request: { params: OfInvocation, body: { required: true, ...itemsBody } },
+    responses: answers(202, ItemsTaken, 'the batch has these items'),
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    await ownBatch(deps, id, context.var.holder);
+    const found = await deps.batches.store.find(id);
+    if (!found) throw gone(id);
+    const taken = await take(deps, found.facts, context.env.incoming);
+    return context.json({ taken, batch: await ownBatch(deps, id, context.var.holder) }, 202);
+  },
+  { readsBody: true },
+);
+
+export const seal = endpoint(
+  {
+    summary: 'Close a batch: no more items come',
+    request: { params: OfInvocation },
+    responses: answers(200, Batch, 'the batch'),
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    await ownBatch(deps, id, context.var.holder);
+    await deps.batches.store.seal(id);
+    return context.json(await ownBatch(deps, id, context.var.holder), 200);
+  },
+);
+
+export const cancel = endpoint(
+  {
+    summary: 'End a batch: what waits is not run, what runs is killed',
+    request: { params: OfInvocation },
+    responses: answers(202, Batch, 'it is being ended'),
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    const before = await ownBatch(deps, id, context.var.holder);
+    if (before.endedAt !== undefined) throw new OffshootError('already_ended', 'the batch has ended');
+    await deps.batches.cancel(id);
+    return context.json(await ownBatch(deps, id, context.var.holder), 202);
+  },
+);
+
+export const get = endpoint(
+  {
+    summary: 'One batch: how far it has come',
+    request: { params: OfInvocation },
+    responses: answers(200, Batch, 'the batch'),
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    return context.json(await ownBatch(deps, id, context.var.holder), 200);
+  },
+);
+
+export const list = endpoint(
+  {
+    summary: 'Latest batches, newest first',
+    request: {
+      query: z.object({
+        namespace: Name.optional(),
+        limit: z.coerce.number().int().min(1).max(1_000).default(50),
+      }),
+    },
+    responses: answers(200, BatchList, 'the batches'),
+  },
+  (deps) => async (context) => {
+    const { namespace, limit } = context.req.valid('query');
+    const own = context.var.holder.namespace;
+    if (namespace !== undefined && own !== EVERY_NAMESPACE && own !== namespace)
+      throw new OffshootError('forbidden', `this key does not hold for the namespace "${namespace}"`);
+    const wanted = namespace ?? (own === EVERY_NAMESPACE ? undefined : own);
+    const namespaces = wanted === undefined ? await deps.functions.namespaces() : [wanted];
+    const found = await Promise.all(namespaces.map((one) => deps.batches.store.list(one, limit)));
+    const newest = found.flat().toSorted((a, b) => b.createdAt - a.createdAt);
+    return context.json({ batches: newest.slice(0, limit) }, 200);
+  },
+);
+
+export const results = endpoint(
+  {
+    summary: 'What came of the items of a batch, one line of JSON for each',
+    request: {
+      params: OfInvocation,
+      query: z.object({
+        order: z.enum(['input', 'completed']).default('input'),
+        wait: z.enum(['0', '1']).default('0').openapi({ description: '1: go on until the batch has ended' }),
+      }),
+    },
+    responses: { 200: { description: 'lines of JSON, each an ItemResult' } },
+  },
+  (deps) => async (context) => {
+    const { id } = context.req.valid('param');
+    const { order, wait } = context.req.valid('query');
+    await ownBatch(deps, id, context.var.holder);
+    const lines = Readable.from(resultsOf(deps.batches, id, { order, wait: wait === '1' }), {
+      objectMode: false,
+    });
+    // What the functions said, from the origin of the API: a browser must not run it there.
+    return new Response(Readable.toWeb(lines) as ReadableStream, {
+      headers: {
+        'content-type': 'application/x-ndjson',
+        'cache-control': 'no-store',
+        'x-content-type-options': 'nosniff',
+      },
+    });
+  },
+);
+
+async function take(deps: AppDeps, facts: BatchFacts, request: IncomingMessage): Promise<number> {
+  const form = itemForm(request.headers['content-type']);
+  allowLongUpload(request);
+  try {
+    // What is left of a body that is refused is read by lingerOver(): its connection may be used again.
+    return await takeItems(deps.batches, facts, request.iterator({ destroyOnReturn: false }), form);
+  } catch (error) {
+    lingerOver(request);
+    throw error;
+  }
+}
+
+async function factsOf(
+  deps: AppDeps,
+  namespace: string,
+  name: string,
+  holder: ApiKeyRecord,
+): Promise<BatchFacts> {
+  const target = await deps.directory.target(namespace, name);
+  if (!target) throw await deps.directory.notFound(namespace, name, holder);
+  const { version, retries, queueMs, batchSize = DEFAULT_GROUP_ITEMS } = target;
+  return {
+    id: newInvocationId(),
+    namespace,
+    name,
+    version,
+    createdAt: Date.now(),
+    size: batchSize,
+    terms: {
+      maxAttempts: retries.attempts,
+      minDelay: retries.minDelay * 1000,
+      maxDelay: retries.maxDelay * 1000,
+      queueMs,
+    },
+    traceId: newTraceId(),
+    spanId: newSpanId(),
+    sampled: true,
+  };
+}
+
+async function ownBatch(deps: AppDeps, id: string, holder: ApiKeyRecord): Promise<Batch> {
+  const found = await deps.batches.store.find(id);
+  // What belongs to others is not even said to exist.
+  if (!found || (holder.namespace !== EVERY_NAMESPACE && holder.namespace !== found.batch.namespace))
+    throw gone(id);
+  return found.batch;
+}
+
+function gone(id: string): OffshootError {
+  return new OffshootError('batch_not_found', `there is no batch ${id}`);
+}

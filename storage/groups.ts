@@ -1,0 +1,128 @@
+/** What is kept of the groups of batches: reads their items, and writes down what came of each. */
+import { randomBytes } from 'node:crypto';
+import type { ItemResult } from '#contract/batch.ts';
+import type { GroupOfBatch } from '#contract/invocation.ts';
+import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
+import type { BatchStore } from './batches.ts';
+import type { BlobStore } from './blobs.ts';
+
+/** An item that is to run, as the batch was given it. */
+export interface Item {
+  readonly index: number;
+  /** JSON. */
+  readonly body: Buffer;
+  /** How often it was tried before. */
+  readonly tries: number;
+}
+
+const NEWLINE = 0x0a;
+
+export interface GroupsDeps {
+  readonly batches: BatchStore;
+  readonly blobs: BlobStore;
+}
+
+/** A group as it stands before a try. */
+export interface Group {
+  /** What is known of items already, by index. */
+  readonly known: ReadonlyMap<number, ItemResult>;
+  /** All items. */
+  readonly items: readonly Item[];
+  readonly cancelled: boolean;
+}
+
+export class Groups {
+  readonly #deps: GroupsDeps;
+
+  constructor(deps: GroupsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Undefined when its items are not there any more. */
+  async open(of: GroupOfBatch): Promise<Group | undefined> {
+    const { batches, blobs } = this.#deps;
+    const [entry, cancelled] = await Promise.all([
+      batches.group(of.id, of.group),
+      batches.isCancelled(of.id),
+    ]);
+    if (!entry) return undefined;
+    const [input, results] = await Promise.all([
+      blobs.read(entry.input),
+      entry.results === undefined ? undefined : blobs.read(entry.results),
+    ]);
+    if (!input) return undefined;
+    const known = new Map<number, ItemResult>();
+    for (const line of linesOf(results ?? Buffer.alloc(0))) {
+      // Written below.
+      const result = JSON.parse(line.toString('utf8')) as ItemResult;
+      known.set(result.index, result);
+    }
+    const items = linesOf(input).map((body, at): Item => {
+      const index = entry.first + at;
+      return { index, body, tries: known.get(index)?.tries ?? 0 };
+    });
+    return { known, items, cancelled };
+  }
+
+  /**
+   * Writes down what a try has come to. `final`: there is no other, so that each item that is not done has failed, with
+   * `outcome` where nothing else is known of it. To be called before the record says so: a worker that dies in between is
+   * followed by one that finds these results and runs only what they lack.
+   */
+  async conclude(
+    of: GroupOfBatch,
+    known: ReadonlyMap<number, ItemResult>,
+    end: { attempt: number; final: boolean; outcome: Outcome; message?: string | undefined },
+  ): Promise<void> {
+    const { batches, blobs } = this.#deps;
+    const { attempt, final, outcome, message } = end;
+    const results = Array.from({ length: of.items }, (_, at): ItemResult | undefined => {
+      const index = of.first + at;
+      const result = known.get(index);
+      if (result || !final) return result;
+      const error = { name: 'Error', message: message ?? OUTCOMES[outcome].meaning };
+      return { index, ok: false, outcome, error, tries: attempt };
+    }).filter((result) => result !== undefined);
+    const text = results.map(lineOf).join('');
+    const key = `batches/${of.id}/out/${of.group}-${attempt}-${randomBytes(4).toString('hex')}`;
+    if (text !== '') await blobs.put(key, Buffer.from(text), { durable: final });
+    const ok = results.filter((result) => result.ok).length;
+    const failed = results.filter((result) => !result.ok && (final || !isRetried(result))).length;
+    await batches.report(of.id, {
+      group: of.group,
+      attempt,
+      ok,
+      failed,
+      final,
+      ...(text !== '' && { results: key }),
+    });
+  }
+}
+
+/** Is an item that has failed tried again, while its group has tries left? */
+export function isRetried({ ok, outcome }: ItemResult): boolean {
+  return !ok && (outcome === 'ok' || OUTCOMES[outcome].retried);
+}
+
+function lineOf(result: ItemResult): string {
+  try {
+    return `${JSON.stringify(result)}\n`;
+  } catch {
+    // Nested so deeply that it can be read but not written.
+    const { result: _, ...rest } = result;
+    const error = { name: 'Error', message: 'its result could not be written' };
+    return `${JSON.stringify({ ...rest, error })}\n`;
+  }
+}
+
+/** The lines of a blob or body, without their ends; an empty last one is none. */
+export function linesOf(bytes: Buffer): Buffer[] {
+  const lines: Buffer[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const found = bytes.indexOf(NEWLINE, at);
+    const end = found === -1 ? bytes.length : found;
+    if (end > at) lines.push(bytes.subarray(at, end));
+    at = end + 1;
+  }
+  return lines;
+}

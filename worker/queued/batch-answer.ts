@@ -1,0 +1,87 @@
+/** Reads what a sandbox says of the items of a batch. It is a tenant's word: each line is checked, and none is believed missing. */
+import type { ItemResult } from '#contract/batch.ts';
+import type { FunctionError } from '#contract/invocation.ts';
+import { MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
+import type { Outcome } from '#contract/outcome.ts';
+import { decodePayload, NO_QUEUE_HANDLER, type BatchAnswer } from '#contract/payload.ts';
+import { linesOf, type Item } from '#storage/groups.ts';
+import { readError } from '../run.ts';
+
+/** Longest wait that a function may ask for. */
+const MAX_DELAY_S = 86_400;
+
+/** An item that has failed in the try that comes after `item.tries`. */
+export function failed(
+  item: Pick<Item, 'index' | 'tries'>,
+  outcome: Outcome,
+  error?: FunctionError,
+): ItemResult {
+  return { index: item.index, ok: false, outcome, ...(error && { error }), tries: item.tries + 1 };
+}
+
+/** Is it the answer of a function that has no `queue()`? */
+export function isQueueless(payload: Buffer): boolean {
+  // Such an answer is short, and has nothing after its meta part.
+  if (payload.length > 1_024) return false;
+  try {
+    const { meta } = decodePayload(payload) as { meta: { status?: unknown; headers?: unknown } };
+    return (
+      meta.status === 501 &&
+      Array.isArray(meta.headers) &&
+      (meta.headers as unknown[]).some((pair) => Array.isArray(pair) && pair[0] === NO_QUEUE_HANDLER)
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** One result for each of `items`, in their order. */
+export function readBatchAnswers(
+  payload: Buffer,
+  items: readonly Item[],
+): { results: ItemResult[]; retryAfterMs: number } {
+  const answers = new Map<number, BatchAnswer>();
+  let retryAfterMs = 0;
+  for (const line of linesOf(bodyOf(payload))) {
+    const answer = parse(line);
+    if (!answer || answers.has(answer.index)) continue;
+    answers.set(answer.index, answer);
+    if (!answer.ok && answer.delay !== undefined && answer.delay > 0)
+      retryAfterMs = Math.max(retryAfterMs, Math.min(answer.delay, MAX_DELAY_S) * 1000);
+  }
+  const results = items.map((item): ItemResult => {
+    const answer = answers.get(item.index);
+    if (!answer)
+      return failed(item, 'bad_response', { name: 'Error', message: 'nothing was said of this item' });
+    if (!answer.ok) return failed(item, 'error', readError(answer.error));
+    return {
+      index: item.index,
+      ok: true,
+      outcome: 'ok',
+      ...(answer.result !== undefined && { result: answer.result }),
+      tries: item.tries + 1,
+    };
+  });
+  return { results, retryAfterMs };
+}
+
+function bodyOf(payload: Buffer): Buffer {
+  try {
+    return decodePayload(payload).body;
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
+function parse(line: Buffer): BatchAnswer | undefined {
+  if (line.length > MAX_ITEM_RESULT_BYTES * 2) return undefined;
+  try {
+    const value = JSON.parse(line.toString('utf8')) as Partial<BatchAnswer> | null;
+    if (typeof value?.index !== 'number' || typeof value.ok !== 'boolean') return undefined;
+    const { index, ok, result, error } = value;
+    const delay = typeof value.delay === 'number' && value.delay > 0 ? value.delay : 0;
+    return { index, ok, result, delay, ...(error !== undefined && { error }) };
+  } catch {
+    return undefined;
+  }
+}

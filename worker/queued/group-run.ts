@@ -1,0 +1,179 @@
+/**
+ * One try of a group of a batch: runs the items that are still to run, all at once through `queue()`, or one by one where the
+ * function has none. It says what came of each; what follows of that is decided elsewhere (run-invocation.ts).
+ */
+import type { ItemResult } from '#contract/batch.ts';
+import type { FunctionError, OpenInvocation, RunReport } from '#contract/invocation.ts';
+import type { CallHeader } from '#contract/lane.ts';
+import { DEFAULT_MAX_BODY_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
+import { encodePayload, type RequestMeta } from '#contract/payload.ts';
+import { hasFailed } from '#contract/retry.ts';
+import type { Item } from '#storage/groups.ts';
+import { Execution, type ExecuteDeps } from '../execute.ts';
+import { Collector, readAnswer, type Collected } from './collector.ts';
+import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
+import type { Slots } from './slots.ts';
+
+/** Status and headers of an item's response beside its body. */
+const META_BYTES = 64 * 1024;
+/** Items of one group that run at the same time. */
+const ITEMS_AT_ONCE = 8;
+
+export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
+  /** For items that run one by one: places of all groups of this worker together. */
+  readonly slots: Slots;
+}
+
+export interface GroupEnd {
+  readonly results: readonly ItemResult[];
+  /** Of the run, where there was one for all. */
+  readonly report?: RunReport | undefined;
+  /** The longest wait that was asked for. */
+  readonly retryAfterMs: number;
+}
+
+/** Versions without `queue()`, as this worker has learnt. */
+const queueless = new Set<string>();
+
+export class GroupRun {
+  readonly #deps: GroupDeps;
+  readonly #call: CallHeader;
+  readonly #batch: string;
+  readonly #executions = new Set<Execution>();
+  readonly #settled: Promise<void>[] = [];
+  #cancelled = false;
+
+  constructor(record: OpenInvocation, call: CallHeader, deps: GroupDeps) {
+    this.#batch = record.batch?.id ?? '';
+    this.#call = call;
+    this.#deps = deps;
+  }
+
+  cancel(): void {
+    this.#cancelled = true;
+    for (const execution of this.#executions) execution.cancel();
+  }
+
+  /** Nothing of a group is streamed to anybody. */
+  credit(): void {}
+
+  /** Resolves when nothing of it runs any more. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#settled);
+  }
+
+  async run(items: readonly Item[]): Promise<GroupEnd> {
+    const { namespace, name, version } = this.#call;
+    const key = `${namespace}/${name}@${version}`;
+    if (!queueless.has(key)) {
+      const end = await this.#together(items);
+      if (end) return end;
+      queueless.add(key);
+    }
+    return { results: await this.#oneByOne(items), retryAfterMs: 0 };
+  }
+
+  /** Undefined when the function has no `queue()`. */
+  async #together(items: readonly Item[]): Promise<GroupEnd | undefined> {
+    const collected = await this.#execute(requestOf(this.#batch, items), DEFAULT_MAX_BODY_BYTES);
+    const { report, payload } = collected;
+    if (payload && isQueueless(payload)) return undefined;
+    if (!payload) {
+      const results = items.map((item) => failed(item, report.outcome, errorOf(report)));
+      return { results, report, retryAfterMs: 0 };
+    }
+    return { ...readBatchAnswers(payload, items), report };
+  }
+
+  async #oneByOne(items: readonly Item[]): Promise<ItemResult[]> {
+    const results: ItemResult[] = [];
+    const left = items.values();
+    const runner = async (): Promise<void> => {
+      for (const item of left) {
+        await this.#deps.slots.take();
+        try {
+          results.push(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
+        } finally {
+          this.#deps.slots.give();
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(ITEMS_AT_ONCE, items.length) }, runner));
+    return results.toSorted((a, b) => a.index - b.index);
+  }
+
+  async #one(item: Item): Promise<ItemResult> {
+    const { namespace, name } = this.#call;
+    const meta: RequestMeta = {
+      kind: 'event',
+      method: 'POST',
+      url: `http://localhost/fn/${namespace}/${name}`,
+      headers: [['content-type', 'application/json']],
+    };
+    const { report, payload } = await this.#execute(
+      encodePayload(meta, item.body),
+      MAX_ITEM_RESULT_BYTES + META_BYTES,
+    );
+    if (!payload) return failed(item, report.outcome, errorOf(report));
+    const answered = readAnswer(payload);
+    if (!answered) return failed(item, 'bad_response');
+    const { status, body } = answered;
+    if (body.length > MAX_ITEM_RESULT_BYTES) return failed(item, 'response_too_large');
+    const ok = !hasFailed({ outcome: 'ok', status });
+    return {
+      index: item.index,
+      ok,
+      outcome: 'ok',
+      status,
+      ...(body.length > 0 && { result: valueOf(body) }),
+      tries: item.tries + 1,
+    };
+  }
+
+  async #execute(payload: Buffer, maxBytes: number): Promise<Collected> {
+    const collector = new Collector(maxBytes);
+    const execution = new Execution(this.#call, {
+      ...this.#deps,
+      reply: (_, frame) => collector.onFrame(frame),
+    });
+    collector.execution = execution;
+    this.#executions.add(execution);
+    if (this.#cancelled) execution.cancel();
+    this.#settled.push(execution.execute(payload));
+    try {
+      return await collector.ended;
+    } finally {
+      this.#executions.delete(execution);
+    }
+  }
+}
+
+function requestOf(id: string, items: readonly Item[]): Buffer {
+  const meta: RequestMeta = { kind: 'batch', method: 'POST', url: 'http://localhost/', headers: [] };
+  // The items are JSON already, which the gateway has checked: here they are only put together.
+  const parts: Buffer[] = [Buffer.from(`{"id":${JSON.stringify(id)},"items":[`)];
+  for (const [at, { index, tries, body }] of items.entries()) {
+    parts.push(
+      Buffer.from(`${at > 0 ? ',' : ''}{"index":${index},"tries":${tries + 1},"body":`),
+      body,
+      CLOSE,
+    );
+  }
+  parts.push(Buffer.from(']}'));
+  return encodePayload(meta, Buffer.concat(parts));
+}
+const CLOSE = Buffer.from('}');
+
+function errorOf({ error, exitCause }: RunReport): FunctionError | undefined {
+  return error ?? (exitCause === undefined ? undefined : { name: 'Error', message: exitCause });
+}
+
+/** JSON as the value that it is, anything else as text. */
+function valueOf(body: Buffer): unknown {
+  const text = body.toString('utf8');
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
