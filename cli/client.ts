@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import * as api from '#contract/api.ts';
+import { Batch, BatchList, ItemsTaken } from '#contract/batch.ts';
 import { ErrorBody } from '#contract/errors.ts';
 import { AnyInvocation, type InvocationRecord } from '#contract/invocation.ts';
 import { CliError, messageOf } from './errors.ts';
@@ -142,6 +143,44 @@ export class Client {
     return (await this.#json(api.DeadLettersMoved, path, { method: 'POST', json: choice })).ids;
   }
 
+  /** A batch without items yet. */
+  async openBatch(namespace: string, name: string): Promise<Batch> {
+    const path = `${functionPath(namespace, name)}/batches?open=1`;
+    return (await this.#json(ItemsTaken, path, { method: 'POST' })).batch;
+  }
+
+  /** Resolves when the batch has all that the body holds. */
+  sendItems(id: string, body: ReadableStream<Uint8Array>, type: string): Promise<ItemsTaken> {
+    const headers = { 'content-type': type };
+    return this.#json(ItemsTaken, `${batchPath(id)}/items`, { method: 'POST', body, headers });
+  }
+
+  sealBatch(id: string): Promise<Batch> {
+    return this.#json(Batch, `${batchPath(id)}/seal`, { method: 'POST' });
+  }
+
+  cancelBatch(id: string): Promise<Batch> {
+    return this.#json(Batch, `${batchPath(id)}/cancel`, { method: 'POST' });
+  }
+
+  batch(id: string): Promise<Batch> {
+    return this.#json(Batch, batchPath(id));
+  }
+
+  async batches(namespace: string): Promise<Batch[]> {
+    return (await this.#json(BatchList, `/batches?namespace=${encodeURIComponent(namespace)}`)).batches;
+  }
+
+  /** Lines of ItemResult. */
+  async batchResults(
+    id: string,
+    { order, wait }: { order: 'input' | 'completed'; wait: boolean },
+  ): Promise<Response> {
+    const response = await this.request(`${batchPath(id)}/results?order=${order}&wait=${wait ? 1 : 0}`);
+    if (!response.ok) throw await this.failure(response);
+    return response;
+  }
+
   async keys(): Promise<api.ApiKeyRecord[]> {
     return (await this.#json(z.object({ keys: z.array(api.ApiKeyRecord) }), '/keys')).keys;
   }
@@ -233,6 +272,10 @@ export function functionPath(namespace: string, name: string): string {
 
 function invocationPath(id: string): string {
   return `/invocations/${encodeURIComponent(id)}`;
+}
+
+function batchPath(id: string): string {
+  return `/batches/${encodeURIComponent(id)}`;
 }
 
 function deadLetterPath(namespace: string): string {

@@ -150,6 +150,21 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     .option('-d, --data <data>', 'another event: text, @file, or - for stdin')
     .option('--version-number <number>', 'another version of the function');
   verb(
+    'batch <file>',
+    'run a function for each item of a file: one JSON value a line, or one array; - is stdin',
+    async () => (await import('./commands/batch.ts')).batch,
+  )
+    .option('-f, --function <name>', 'which; without it, the one of this folder')
+    .option('-o, --output <file>', 'write what came of each item here, in order')
+    .option('--detach', 'do not wait for the end');
+  verb(
+    'batches [action] [id]',
+    'batches: list, show ID, results ID, cancel ID, seal ID',
+    async () => (await import('./commands/batches.ts')).batches,
+  )
+    .option('--completed', 'results: as they are completed, not in order')
+    .option('--follow', 'results: go on until the batch has ended');
+  verb(
     'schedule',
     'show which functions run by themselves, and when next',
     async () => (await import('./commands/schedule.ts')).schedule,

@@ -1,3 +1,4 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DeadLetters } from '#contract/api.ts';
@@ -226,5 +227,38 @@ describe('a batch', () => {
       });
       expect([path, answer.status]).toEqual([path, 404]);
     }
+  });
+});
+
+describe('offshoot batch', () => {
+  it('sends a file, waits, and writes the results', async () => {
+    const file = `${platform.state}/orders.ndjson`;
+    const out = `${platform.state}/results.ndjson`;
+    await writeFile(file, lines(Array.from({ length: 130 }, (_, at) => ({ quantity: at }))));
+    const run = await platform.cli('batch', file, '--function', 'orders', '--output', out, '--json');
+    expect([run.code, run.stderr]).toEqual([0, '']);
+    const batch = JSON.parse(run.stdout) as Batch;
+    expect(batch).toMatchObject({ state: 'done', items: 130, succeeded: 130 });
+    const results = (await readFile(out, 'utf8')).trim().split('\n');
+    expect(results.map((line) => (JSON.parse(line) as ItemResult).index)).toEqual(results.map((_, at) => at));
+    const shown = await platform.cli('batches', 'results', batch.id);
+    expect(shown.stdout.trim().split('\n')).toHaveLength(130);
+    const listed = await platform.cli('batches');
+    expect(listed.stdout).toContain(`${batch.id}  default/orders  done   130 of 130`);
+  });
+
+  it('ends with 1 where items have failed, and names what to do with a bad line', async () => {
+    const file = `${platform.state}/bad.json`;
+    await writeFile(file, JSON.stringify([{ quantity: 1 }, { quantity: 2, fail: 'never' }]));
+    const failing = await platform.cli('batch', file, '-f', 'orders');
+    expect([failing.code, failing.stdout]).toEqual([1, expect.stringContaining('1 of 2 items done')]);
+    await writeFile(file, '{"quantity":1}\nnonsense\n');
+    const bad = await platform.cli('batch', file, '-f', 'orders');
+    expect(bad.code).toBe(1);
+    expect(bad.stderr).toMatch(
+      /line 2 is not JSON[^]*still open\nnext: offshoot batches show [0-9a-f]{32}\n$/,
+    );
+    const none = await platform.cli('batch', file);
+    expect([none.code, none.stderr]).toEqual([2, expect.stringContaining('--function NAME')]);
   });
 });

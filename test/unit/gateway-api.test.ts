@@ -449,7 +449,7 @@ describe('what is refused, and how', () => {
         expect([path, method, await status({})]).toEqual([path, method, 401]);
         expect(await status({ authorization: 'Bearer osk_wrong' })).toBe(401);
         // A key may cancel and replay what is its own; what belongs to others is not even said to exist.
-        const refused = /\{id\}\/(?:cancel|replay)$/.test(path) ? 404 : 403;
+        const refused = /\{id\}\/(?:cancel|replay|items|seal)$/.test(path) ? 404 : 403;
         if (!path.endsWith('/whoami'))
           expect([path, await status({ 'x-api-key': nobody.key })]).toEqual([path, refused]);
       }
