@@ -45,6 +45,8 @@ export const keys = {
   replies: (gatewayId: string) => `offshoot:replies:${gatewayId}`,
   /** Sorted set: gateway ids by the time of their last heartbeat; the reply lists of silent ones are cleared away. */
   gateways: () => 'offshoot:gateways',
+  /** String with expiry: a gateway looks after open invocations just now. */
+  keeper: () => 'offshoot:keeper',
   /** List: control frames (cancel, credit, refresh) for one worker. */
   control: (workerId: string) => `offshoot:control:${workerId}`,
   /** String with expiry (WORKER_TTL_MS): JSON of WorkerStatus; its absence means that the worker is dead. */

@@ -24,6 +24,7 @@ import type { Environment } from './env.ts';
 import { ensureFirstKey } from './first-key.ts';
 import { FunctionRoute } from './function-route.ts';
 import { Presence } from './presence.ts';
+import { Keeper } from './queued/keeper.ts';
 import { QueuedLane } from './queued/lane.ts';
 import { Schedules } from './queued/schedules.ts';
 import { Recorder } from './recorder.ts';
@@ -58,6 +59,7 @@ export class Gateway {
   readonly #dispatcher: Dispatcher;
   readonly #recorder: Recorder;
   readonly #presence: Presence;
+  readonly #keeper: Keeper;
   readonly #server: Server;
   #evicts = false;
   #stopping = false;
@@ -95,8 +97,9 @@ export class Gateway {
     const schedules = new Schedules(queues);
     const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
     const batchStore = new BatchStore(commands);
+    const store = new QueuedStore(commands);
     const queued = new QueuedLane({
-      store: new QueuedStore(commands),
+      store,
       groups: new Groups({ batches: batchStore, blobs }),
       queues,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
@@ -109,7 +112,7 @@ export class Gateway {
       maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
       trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
       finished,
-      lasting: (record) => recorder.add(record),
+      lasting: (record) => recorder.add({ ...record, gateway: gatewayId }),
       enqueuer: queued.enqueuer,
       log,
     });
@@ -146,6 +149,15 @@ export class Gateway {
     this.#dispatcher = dispatcher;
     this.#recorder = recorder;
     this.#presence = new Presence(commands, gatewayId, log);
+    this.#keeper = new Keeper({
+      commands,
+      functions,
+      store,
+      batches: batchStore,
+      queues,
+      enqueuer: queued.enqueuer,
+      log,
+    });
     this.#server = createGatewayServer({
       functions: functionRoute,
       app,
@@ -162,6 +174,7 @@ export class Gateway {
     });
     this.#dispatcher.start();
     this.#presence.start();
+    this.#keeper.start();
     void this.#ensureFirstKey();
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
@@ -177,6 +190,7 @@ export class Gateway {
   /** Accepts nothing more, lets calls under way finish for so long, and lets go of everything. */
   async close(graceMs: number): Promise<void> {
     this.#stopping = true;
+    this.#keeper.stop();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const idle = setInterval(() => this.#server.closeIdleConnections(), DRAIN_LOOK_MS);
     await this.#dispatcher.drain(graceMs);

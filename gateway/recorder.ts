@@ -20,6 +20,8 @@ export class Recorder {
   #dropped = 0;
   #timer: NodeJS.Timeout | undefined;
   readonly #writing = new Set<Promise<void>>();
+  /** Calls that are in the index of open ones. */
+  readonly #open = new Set<string>();
 
   constructor(redis: Redis, log: Log) {
     this.#redis = redis;
@@ -68,6 +70,10 @@ export class Recorder {
     for (const record of batch) {
       const seconds = record.state === 'done' ? RECORD_TTL_S : OPEN_TTL_S;
       pipeline.set(keys.invocation(record.id), JSON.stringify(record), 'EX', seconds);
+      if (record.state !== 'done') {
+        this.#open.add(record.id);
+        pipeline.zadd(keys.open(record.namespace), Date.now(), record.id);
+      } else if (this.#open.delete(record.id)) pipeline.zrem(keys.open(record.namespace), record.id);
     }
     const byFunction = Map.groupBy(batch, (record) => keys.recent(record.namespace, record.name));
     for (const [recent, records] of byFunction) {

@@ -32,8 +32,12 @@ redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 if ARGV[4] then redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5]) end
 return 1`);
 
+/** The list of a function is trimmed by one in so many that add to it. */
+const TIDY_EVERY = 16;
+
 export class QueuedStore {
   readonly #redis: Redis;
+  #tidied = 0;
 
   /** `redis`: a connection of the role `commands`. */
   constructor(redis: Redis) {
@@ -53,9 +57,13 @@ export class QueuedStore {
       input && this.#redis.set(keys.input(id), input, 'EX', RECORD_TTL_S, 'NX'),
       this.#redis.set(keys.invocation(id), JSON.stringify(record), 'EX', RECORD_TTL_S, 'NX'),
       this.#redis.zadd(recent, record.startedAt, id),
-      this.#redis.zremrangebyrank(recent, 0, -RECENT_LENGTH - 1),
-      this.#redis.expire(recent, RECORD_TTL_S),
+      this.#tidied++ % TIDY_EVERY === 0 && this.#tidy(recent),
     ]);
+  }
+
+  async #tidy(recent: string): Promise<void> {
+    await this.#redis.zremrangebyrank(recent, 0, -RECENT_LENGTH - 1);
+    await this.#redis.expire(recent, RECORD_TTL_S);
   }
 
   async find(id: string): Promise<Versioned | undefined> {
@@ -72,13 +80,10 @@ export class QueuedStore {
     if (result) values.push(result, RESULT_TTL_S);
     const done = await SWAP.run(this.#redis, [keys.invocation(id), keys.result(id)], values);
     if (done !== 1) return undefined;
-    if (record.lane === 'queued') await this.#index(record);
+    // Nobody waits for it: what is left in the index is taken out where that is read.
+    if (record.state === 'done') this.#redis.zrem(keys.open(record.namespace), id).catch(() => undefined);
+    else await this.#redis.zadd(keys.open(record.namespace), 'NX', Date.now(), id);
     return { raw, record };
-  }
-
-  /** The index of those that have not ended follows the record: whoever reads it looks at the record as well. */
-  async #index({ namespace, id, state }: AnyInvocation): Promise<void> {
-    if (state === 'done') await this.#redis.zrem(keys.open(namespace), id);
   }
 
   /** Ids of invocations that have not ended and were made before `before`, a Unix time in milliseconds; oldest first. */

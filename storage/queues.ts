@@ -59,6 +59,12 @@ export class Queues {
     return queue;
   }
 
+  /** Is there a job of this invocation, whatever its state? */
+  async has(namespace: string, id: string, again = 0): Promise<boolean> {
+    const key = `${keys.queuePrefix(namespace)}:${QUEUE_NAME}:${jobId(id, again)}`;
+    return (await this.#redis.exists(key)) === 1;
+  }
+
   /**
    * Puts an invocation into the queue of its namespace. The id of the job is made from its own, so that adding it again,
    * after an answer of Redis was lost, adds nothing. `again` tells the tries of a dead letter apart.
@@ -76,10 +82,14 @@ export class Queues {
       'invocation',
       { id, ...(again > 0 && { again }) },
       {
-        jobId: again === 0 ? id : `${id}-${again}`,
+        jobId: jobId(id, again),
         ...(delayMs > 0 && { delay: delayMs }),
         ...(priority !== undefined && { priority }),
       },
     );
   }
+}
+
+function jobId(id: string, again: number): string {
+  return again === 0 ? id : `${id}-${again}`;
 }

@@ -1,0 +1,171 @@
+/**
+ * Looks after invocations that have not ended, and brings back on their way those that an untimely death has left behind:
+ * a record whose job is missing (its gateway died between the two, or Redis lost the end of its file), a group of a batch
+ * without a record, a call whose gateway is gone. All that it does may be done twice, so gateways need not agree on who does it;
+ * a lock only keeps them from all doing the same.
+ */
+import type { Redis } from 'ioredis';
+import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import { keys } from '#contract/keys.ts';
+import { OUTCOMES } from '#contract/outcome.ts';
+import { groupInvocationId, groupRecord, type BatchStore } from '#storage/batches.ts';
+import type { Log } from '#storage/log.ts';
+import type { QueuedStore, Versioned } from '#storage/queued.ts';
+import type { Queues } from '#storage/queues.ts';
+import type { FunctionStore } from '../store/functions.ts';
+import type { Enqueuer } from './enqueuer.ts';
+
+export interface KeeperOptions {
+  readonly commands: Redis;
+  readonly functions: Pick<FunctionStore, 'namespaces'>;
+  readonly store: QueuedStore;
+  readonly batches: BatchStore;
+  readonly queues: Queues;
+  readonly enqueuer: Enqueuer;
+  readonly log: Log;
+}
+
+const INTERVAL_MS = 5_000;
+const LOCK_MS = 4_000;
+/** What is younger may be on its way: its gateway may just be adding the job. */
+const SETTLED_MS = 10_000;
+/** Invocations of a namespace that are looked at in one round, oldest first; and again as many until all were, after an outage. */
+const AT_ONCE = 500;
+/** A gateway that has been silent for so long is gone. */
+const GATEWAY_LOST_MS = 60_000;
+const BATCHES_LOOKED_AT = 100;
+const GROUPS_AT_ONCE = 500;
+
+export class Keeper {
+  readonly #options: KeeperOptions;
+  #timer: NodeJS.Timeout | undefined;
+  /** By id: how far a batch had come when it was last looked at. */
+  #progress = new Map<string, number>();
+  #busy = false;
+  #thorough = false;
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.#round(), INTERVAL_MS);
+    // Whatever Redis has lost, it has lost by now.
+    this.#options.commands.on('ready', () => (this.#thorough = true));
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Looks once. Also what the timer does, and what tests call. */
+  async look(settledMs = SETTLED_MS): Promise<void> {
+    const all = this.#thorough;
+    this.#thorough = false;
+    const progress = new Map<string, number>();
+    for (const namespace of await this.#options.functions.namespaces()) {
+      const before = Date.now() - settledMs;
+      let found = await this.#lookAt(namespace, before);
+      while (all && found === AT_ONCE) found = await this.#lookAt(namespace, before);
+      await this.#lookAtBatches(namespace, before, progress);
+    }
+    this.#progress = progress;
+  }
+
+  async #round(): Promise<void> {
+    const { commands, log } = this.#options;
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      const ours = await commands.set(keys.keeper(), '1', 'PX', LOCK_MS, 'NX');
+      if (ours !== null) await this.look();
+    } catch (error) {
+      // Redis is away; the next round does it.
+      log.info({ error: String(error) }, 'open invocations were not looked after');
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #lookAt(namespace: string, before: number): Promise<number> {
+    const { store } = this.#options;
+    const ids = await store.open(namespace, before, AT_ONCE);
+    const found = await Promise.all(ids.map(async (id) => ({ id, one: await store.find(id) })));
+    const open = found.flatMap(({ one }) => (one && one.record.state !== 'done' ? [one] : []));
+    await Promise.all(open.map((one) => this.#mend(one)));
+    const alive = new Set(open.map(({ record }) => record.id));
+    await store.seen(
+      namespace,
+      [...alive],
+      ids.filter((id) => !alive.has(id)),
+    );
+    return ids.length;
+  }
+
+  async #mend(one: Versioned): Promise<void> {
+    const record = one.record as OpenInvocation;
+    if (record.lane === 'sync') return await this.#endLost(one, record);
+    // The job of a schedule has an id of its own, and is made again by BullMQ.
+    if (record.scheduledFor !== undefined) return;
+    const { queues, enqueuer, log } = this.#options;
+    if (await queues.has(record.namespace, record.id, record.redriven)) return;
+    // It runs, and will end without its job.
+    if (record.state === 'running' && (await this.#lives(record.worker))) return;
+    await enqueuer.add(record);
+    log.warn({ id: record.id, namespace: record.namespace }, 'an invocation without a job was queued again');
+  }
+
+  async #lives(worker: string | undefined): Promise<boolean> {
+    return worker !== undefined && (await this.#options.commands.exists(keys.worker(worker))) === 1;
+  }
+
+  /** Nobody waits for the call any more, and nobody will say how it went. */
+  async #endLost(one: Versioned, record: OpenInvocation): Promise<void> {
+    const { commands, store, log } = this.#options;
+    if (record.gateway === undefined) return;
+    const seen = await commands.zscore(keys.gateways(), record.gateway);
+    if (seen !== null && Number(seen) > Date.now() - GATEWAY_LOST_MS) return;
+    if (await store.swap(one, lostRecord(record)))
+      log.warn({ id: record.id, gateway: record.gateway }, 'a call ended with its gateway');
+  }
+
+  /** Groups that have their place in a batch that stands still, and no record. */
+  async #lookAtBatches(namespace: string, before: number, progress: Map<string, number>): Promise<void> {
+    const { batches } = this.#options;
+    for (const { id, endedAt, groups, groupsDone } of await batches.list(namespace, BATCHES_LOOKED_AT)) {
+      if (endedAt !== undefined || groupsDone === groups) continue;
+      progress.set(id, groupsDone);
+      if (this.#progress.get(id) !== groupsDone) continue;
+      for (let from = 0; from < groups; from += GROUPS_AT_ONCE)
+        await this.#lookAtGroups(id, from, Math.min(groups, from + GROUPS_AT_ONCE), before);
+    }
+  }
+
+  async #lookAtGroups(id: string, from: number, to: number, before: number): Promise<void> {
+    const { batches, store, enqueuer, log } = this.#options;
+    const facts = (await batches.find(id))?.facts;
+    if (!facts) return;
+    for (const [at, entry] of (await batches.groups(id, from, to)).entries()) {
+      if (!entry || entry.done || entry.at > before) continue;
+      if (await store.find(groupInvocationId(id, from + at))) continue;
+      await enqueuer.queue(groupRecord(facts, from + at, entry));
+      log.warn({ batch: id, group: from + at }, 'a group without a record was queued again');
+    }
+  }
+}
+
+function lostRecord(record: OpenInvocation): InvocationRecord {
+  const { worker: _worker, dueAt: _dueAt, gateway: _gateway, ...identity } = record;
+  const lasted = Date.now() - record.startedAt;
+  return {
+    ...identity,
+    state: 'done',
+    outcome: 'platform_error',
+    status: OUTCOMES.platform_error.status,
+    duration: lasted,
+    gateway: 0,
+    queue: 0,
+    responseBytes: 0,
+    message: 'the gateway that waited for it was lost; whether the function finished is not known',
+  } satisfies AnyInvocation;
+}

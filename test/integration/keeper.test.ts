@@ -1,0 +1,115 @@
+/** What an untimely death leaves behind is made by hand here, and brought back on its way. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import pino from 'pino';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
+import type { OpenInvocation } from '#contract/invocation.ts';
+import { keys } from '#contract/keys.ts';
+import { BatchStore, groupInvocationId } from '#storage/batches.ts';
+import { DirectoryBlobStore } from '#storage/blobs.ts';
+import { QueuedStore } from '#storage/queued.ts';
+import { Queues } from '#storage/queues.ts';
+import { connectRedis } from '#storage/redis.ts';
+import { Enqueuer } from '../../gateway/queued/enqueuer.ts';
+import { Keeper } from '../../gateway/queued/keeper.ts';
+import { Platform } from '../support/platform.ts';
+
+const log = pino({ level: 'silent' });
+let platform: Platform;
+let redis: Redis;
+let queues: Queues;
+let store: QueuedStore;
+let batches: BatchStore;
+let keeper: Keeper;
+beforeAll(async () => {
+  platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
+  await platform.deploy('retries');
+  redis = connectRedis(platform.redis.url, 'commands', log);
+  queues = new Queues(redis);
+  store = new QueuedStore(redis);
+  batches = new BatchStore(redis);
+  const enqueuer = new Enqueuer({ store, queues, maxQueued: 1_000 });
+  const functions = { namespaces: () => Promise.resolve(['default']) };
+  keeper = new Keeper({ commands: redis, functions, store, batches, queues, enqueuer, log });
+}, 60_000);
+afterAll(async () => {
+  redis.disconnect();
+  await platform.stop();
+});
+
+async function look(id: string): Promise<AnyInvocationDetail> {
+  return (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocationDetail;
+}
+
+it('queues an invocation again that has lost its job, and leaves one that has it', async () => {
+  const delayed = await fetch(`${platform.url}/api/v1/functions/default/retries/invocations`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${platform.key}`, 'x-offshoot-delay': '3600' },
+    body: '{}',
+  });
+  const { id: waiting } = (await delayed.json()) as Accepted;
+  await platform.kill('worker');
+  const sent = await platform.api('/functions/default/retries/invocations', { method: 'POST', body: '{}' });
+  const { id } = (await sent.json()) as Accepted;
+  await queues.of('default').remove(id);
+  expect(await queues.has('default', id)).toBe(false);
+  platform.run('worker');
+  await platform.ready();
+  await keeper.look(0);
+  await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('done');
+  expect((await look(id)).attempts?.map(({ outcome }) => outcome)).toEqual(['ok']);
+  expect(await queues.of('default').getDelayedCount()).toBe(1);
+  expect((await look(waiting)).state).toBe('queued');
+});
+
+it('queues a group of a batch that has its place and no record, when the batch stands still', async () => {
+  const id = randomBytes(16).toString('hex');
+  const [traceId, spanId] = [randomBytes(16).toString('hex'), randomBytes(8).toString('hex')];
+  const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, queueMs: 60_000 };
+  const facts = { id, namespace: 'default', name: 'retries', version: 1, createdAt: Date.now(), size: 2 };
+  await batches.create({ ...facts, terms, traceId, spanId, sampled: true });
+  const input = `batches/${id}/in/one`;
+  await new DirectoryBlobStore(join(platform.state, 'blobs')).put(input, Buffer.from('{"answer":1}\n'));
+  await batches.add(id, 1, 13, input);
+  await batches.seal(id);
+  await keeper.look(0);
+  expect(await store.find(groupInvocationId(id, 0))).toBeUndefined();
+  await keeper.look(0);
+  await expect.poll(async () => (await batches.find(id))?.batch.state, { timeout: 5_000 }).toBe('done');
+  expect((await batches.find(id))?.batch.succeeded).toBe(1);
+});
+
+it('ends a call whose gateway is gone, and none whose gateway lives', async () => {
+  const lives = (await redis.zrange(keys.gateways(), 0, '-1'))[0] ?? '';
+  const calls = await Promise.all(['gone', lives].map((gateway) => openCall(gateway)));
+  await keeper.look(0);
+  const [lost, kept] = await Promise.all(calls.map((id) => look(id)));
+  expect(lost).toMatchObject({ state: 'done', outcome: 'platform_error' });
+  expect(kept?.state).toBe('running');
+});
+
+async function openCall(gateway: string): Promise<string> {
+  const id = randomBytes(16).toString('hex');
+  const record: OpenInvocation = {
+    id,
+    namespace: 'default',
+    name: 'retries',
+    version: 1,
+    lane: 'sync',
+    state: 'running',
+    method: 'GET',
+    path: '/',
+    traceId: id,
+    spanId: id.slice(16),
+    sampled: true,
+    startedAt: Date.now() - 1_000,
+    requestBytes: 0,
+    worker: 'w-1',
+    gateway,
+  };
+  await redis.set(keys.invocation(id), JSON.stringify(record));
+  await redis.zadd(keys.open('default'), Date.now() - 1_000, id);
+  return id;
+}
