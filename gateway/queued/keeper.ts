@@ -65,8 +65,10 @@ export class Keeper {
     const progress = new Map<string, number>();
     for (const namespace of await this.#options.functions.namespaces()) {
       const before = Date.now() - settledMs;
-      let found = await this.#lookAt(namespace, before);
-      while (all && found === AT_ONCE) found = await this.#lookAt(namespace, before);
+      for (;;) {
+        const found = await this.#lookAt(namespace, before);
+        if (!all || found < AT_ONCE) break;
+      }
       await this.#lookAtBatches(namespace, before, progress);
     }
     this.#progress = progress;
