@@ -4,6 +4,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { batchSection } from './batch-rows.ts';
 import { forkSection } from './fork-rows.ts';
 import { messageOf } from './interleave.ts';
 import { makeTemporary, sweepCgroups } from './leftovers.ts';
@@ -23,6 +24,7 @@ const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>>
   warm: warmSection,
   load: loadSections,
   queued: queuedSection,
+  batch: batchSection,
 };
 
 const HELP = `npm run bench -- [--quick] [--json] [--only NAME]...

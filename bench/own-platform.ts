@@ -22,6 +22,8 @@ export interface OwnPlatform {
   readonly stop: () => Promise<void>;
   /** Its admin key. */
   readonly key: string;
+  readonly url: string;
+  readonly pids: { readonly gateway: number; readonly worker: number };
 }
 
 export async function startOwnPlatform({ state, temporary }: Run, redisUrl: string): Promise<OwnPlatform> {
@@ -49,9 +51,11 @@ export async function startOwnPlatform({ state, temporary }: Run, redisUrl: stri
       worker.assertRuns();
       return knowsWorker(url);
     };
-    children.push(await startServing(nodeProgram('gateway'), isReady, env));
+    const gateway = await startServing(nodeProgram('gateway'), isReady, env);
+    children.push(gateway);
     const key = await adminKey(own);
-    return { deploy: (...what) => deploy({ url, key, temporary }, ...what), stop, key };
+    const pids = { gateway: gateway.pid, worker: worker.pid };
+    return { deploy: (...what) => deploy({ url, key, temporary }, ...what), stop, key, url, pids };
   } catch (error) {
     await stop();
     throw error;

@@ -14,6 +14,8 @@ export interface Counts {
   /** Seconds of load, in how many turns. */
   readonly seconds: number;
   readonly loadTurns: number;
+  /** Items of a batch. */
+  readonly items: number;
 }
 
 export const FULL: Counts = {
@@ -25,6 +27,7 @@ export const FULL: Counts = {
   callTurns: 6,
   seconds: 6,
   loadTurns: 5,
+  items: 1_000_000,
 };
 
 /** Does it run at all; the figures mean little. */
@@ -37,6 +40,7 @@ export const QUICK: Counts = {
   callTurns: 2,
   seconds: 1,
   loadTurns: 1,
+  items: 5_000,
 };
 
 export interface Run {
