@@ -113,6 +113,20 @@ export const GroupOfBatch = z.object({
   items: z.number(),
 });
 export type GroupOfBatch = z.infer<typeof GroupOfBatch>;
+/** Whom the end of an invocation of the queued lane is told, and how far that has come. */
+export const Callback = z.object({
+  url: z.string(),
+  state: z.enum(['pending', 'delivered', 'failed']),
+  /** Deliveries that were begun. One that a gateway had begun when it died counts. */
+  attempts: z.number(),
+  /** HTTP status that the receiver answered last. */
+  lastStatus: z.number().optional(),
+  /** Why the last delivery failed, for people. */
+  lastError: z.string().optional(),
+  /** Unix time in milliseconds of the next one. */
+  nextAt: z.number().optional(),
+});
+export type Callback = z.infer<typeof Callback>;
 
 /** What is known of an invocation from its first moment on. */
 const Identity = z.object({
@@ -143,6 +157,7 @@ const Identity = z.object({
   redriven: z.number().optional(),
   /** Items of a batch that it runs. */
   batch: GroupOfBatch.optional(),
+  callback: Callback.optional(),
 });
 
 /** An invocation that has not ended. */

@@ -79,6 +79,10 @@ export const keys = {
   batches: (namespace: string) => `offshoot:{${namespace}}:batches`,
   /** Sorted set: ids of invocations of the queued lane that have not ended, by the time at which they were last seen to. */
   open: (namespace: string) => `offshoot:{${namespace}}:open`,
+  /** Set of the namespaces that have had a callback, whose queues of deliveries gateways therefore read. */
+  callbackNamespaces: () => 'offshoot:callback-namespaces',
+  /** List: JSON of CallbackSecret, newest first. */
+  callbackSecrets: (namespace: string) => `offshoot:{${namespace}}:callback-secrets`,
   /** Prefix of the BullMQ queues of a namespace. */
   queuePrefix: (namespace: string) => `offshoot:{${namespace}}`,
   /** String with expiry (RECEIPT_TTL_S): JSON of the IsolationReceipt of a sandbox. */

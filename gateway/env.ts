@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
 import { parseRedisUrl } from '#storage/redis.ts';
+import { listOf } from './callbacks/guard.ts';
 
 const Environment = z.object({
   /** Address to listen on. The default keeps a fresh installation off the network. */
@@ -10,16 +11,7 @@ const Environment = z.object({
   /** Port to listen on; 0 takes a free one. */
   OFFSHOOT_PORT: z.coerce.number().int().min(0).max(65_535).default(8787),
   /** redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH/redis.sock */
-  REDIS_URL: z
-    .string()
-    .default('redis://127.0.0.1:6379')
-    .superRefine((url, context) => {
-      try {
-        parseRedisUrl(url);
-      } catch (error) {
-        context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
-      }
-    }),
+  REDIS_URL: z.string().default('redis://127.0.0.1:6379').superRefine(readable(parseRedisUrl)),
   /** Directory for the artifact store and the first key. Workers on this host share it. */
   OFFSHOOT_STATE: z
     .string()
@@ -37,6 +29,25 @@ const Environment = z.object({
   /** Invocations that may wait in the queue of a namespace. */
   OFFSHOOT_MAX_QUEUED: z.coerce.number().int().min(1).default(2_000_000),
   /**
+   * Addresses and ranges, by commas, of receivers of callbacks that are not public, such as 10.1.2.0/24. They are reached
+   * on any port. No other private, local or special address is reached at all.
+   */
+  OFFSHOOT_CALLBACK_ALLOW: z.string().default('').transform(commas).superRefine(readable(listOf)),
+  /** Ports, by commas, of the receivers outside. */
+  OFFSHOOT_CALLBACK_PORTS: z
+    .string()
+    .default('80,443')
+    .transform(commas)
+    .pipe(z.array(z.coerce.number<string>().int().min(1).max(65_535)).min(1)),
+  /** Tries of a delivery, and the longest waits before the second and the last of them: by default over a day in all. */
+  OFFSHOOT_CALLBACK_ATTEMPTS: z.coerce.number().int().min(1).max(50).default(8),
+  OFFSHOOT_CALLBACK_FIRST_DELAY_MS: z.coerce.number().int().min(1).max(86_400_000).default(5_000),
+  OFFSHOOT_CALLBACK_LAST_DELAY_MS: z.coerce.number().int().min(1).max(86_400_000).default(64_800_000),
+  /** How long a receiver has to answer. */
+  OFFSHOOT_CALLBACK_TIMEOUT_MS: z.coerce.number().int().min(100).max(60_000).default(10_000),
+  /** Deliveries of one namespace at the same time, from each gateway. */
+  OFFSHOOT_CALLBACK_CONCURRENCY: z.coerce.number().int().min(1).max(1_000).default(8),
+  /**
    * 1 behind a reverse proxy: X-Forwarded-For, -Proto and -Host of the request are believed. Otherwise a caller could say
    * of itself whatever it likes, so they are replaced.
    */
@@ -51,6 +62,24 @@ const Environment = z.object({
   OTEL_SERVICE_NAME: z.string().min(1).default('offshoot'),
 });
 export type Environment = z.infer<typeof Environment>;
+
+/** A check that fails with the message of what a parser throws. */
+function readable<T>(parse: (value: T) => unknown): (value: T, context: z.RefinementCtx) => void {
+  return (value, context) => {
+    try {
+      parse(value);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+    }
+  };
+}
+
+function commas(text: string): string[] {
+  return text
+    .split(',')
+    .map((one) => one.trim())
+    .filter(Boolean);
+}
 
 /** Throws an Error whose message has one line for each variable that is wrong. */
 export function parseEnvironment(variables: Record<string, string | undefined>): Environment {

@@ -1,6 +1,7 @@
 /** What a caller may say of an invocation that it does not wait for, in headers, for both ways to queue one. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
+import { CALLBACK_HEADER, MAX_CALLBACK_URL } from '#contract/callback.ts';
 import { OffshootError } from '#contract/errors.ts';
 
 const DAY_S = 86_400;
@@ -21,13 +22,33 @@ const Options = z.object({
     .min(1)
     .max(30 * DAY_S)
     .optional(),
+  /** Who is told of the end. Where it may lead is looked at when it is told: names lead elsewhere by then. */
+  [CALLBACK_HEADER]: z.string().max(MAX_CALLBACK_URL).transform(callbackUrl).optional(),
 });
+
+function callbackUrl(text: string, context: z.RefinementCtx): string {
+  const refuse = (message: string): never => {
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  };
+  const url = URL.parse(text);
+  if (url?.protocol !== 'http:' && url?.protocol !== 'https:')
+    return refuse('must be an http or https URL, such as https://example.com/ended');
+  // Everybody who may read the namespace sees the URL.
+  if (url.username !== '' || url.password !== '')
+    return refuse(
+      'must not hold a user or password; receivers know us by our signature: offshoot callbacks secret',
+    );
+  url.hash = '';
+  return url.href;
+}
 
 export interface QueuedOptions {
   readonly idempotencyKey: string | undefined;
   readonly delayMs: number;
   readonly priority: number | undefined;
   readonly ttlMs: number | undefined;
+  readonly callbackUrl?: string | undefined;
 }
 
 /** Throws `bad_request` that names the header. */
@@ -43,5 +64,6 @@ export function queuedOptions(headers: IncomingHttpHeaders): QueuedOptions {
     delayMs: read.data['x-offshoot-delay'] * 1000,
     priority: read.data['x-offshoot-priority'],
     ttlMs: ttl === undefined ? undefined : ttl * 1000,
+    callbackUrl: read.data[CALLBACK_HEADER],
   };
 }

@@ -1,0 +1,50 @@
+/** Writes the body of a delivery (contract/callback.ts). */
+import { MAX_INLINE_RESULT_BYTES, type CallbackBody } from '#contract/callback.ts';
+import type { InvocationRecord } from '#contract/invocation.ts';
+import { checkResponse } from '../response-meta.ts';
+
+/** `payload`: what the function answered, as it is kept. */
+export function callbackBody(record: InvocationRecord, payload: Buffer | undefined): Buffer {
+  const { id, namespace, name, version, outcome, status, duration, attempts = [], dead } = record;
+  const facts: CallbackBody = {
+    type: 'invocation.ended',
+    timestamp: new Date(record.startedAt + duration).toISOString(),
+    id,
+    namespace,
+    name,
+    version,
+    outcome,
+    status,
+    duration,
+    attempts: attempts.length,
+    ...(dead !== undefined && { dead }),
+  };
+  const checked = payload && checkResponse(payload);
+  if (!checked || 'problem' in checked) return Buffer.from(JSON.stringify(facts));
+  const { headers, body } = checked;
+  if (body.length > MAX_INLINE_RESULT_BYTES)
+    return Buffer.from(JSON.stringify({ ...facts, resultUrl: `/api/v1/invocations/${id}/result` }));
+  const at = headers.findIndex((header, index) => index % 2 === 0 && header.toLowerCase() === 'content-type');
+  const contentType = at === -1 ? undefined : headers[at + 1];
+  const json = /^application\/(?:[\w.-]+\+)?json\b/i.test(contentType ?? '') ? jsonText(body) : undefined;
+  const result = [
+    ...(contentType === undefined ? [] : [`"contentType":${JSON.stringify(contentType)}`]),
+    `"encoding":"${json === undefined ? 'base64' : 'json'}"`,
+    `"body":${json ?? JSON.stringify(body.toString('base64'))}`,
+  ];
+  return Buffer.from(`${JSON.stringify(facts).slice(0, -1)},"result":{${result.join(',')}}}`);
+}
+
+/**
+ * The bytes as text when they are JSON. The text goes into the body as it is: large numbers stay what they are, and writing a
+ * value that is nested very deeply would fail.
+ */
+function jsonText(body: Buffer): string | undefined {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
+    JSON.parse(text);
+    return text;
+  } catch {
+    return undefined;
+  }
+}

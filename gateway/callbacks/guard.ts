@@ -1,0 +1,131 @@
+/**
+ * Where callbacks may go. Their URLs are written by tenants, and the gateway stands in a network that tenants have no
+ * business in: so an address is looked at before anything is sent to it, and names are answered here, once, with addresses
+ * that were looked at. Whoever connects must connect to those, and never ask for the name again.
+ */
+import type { LookupAddress } from 'node:dns';
+import { Resolver } from 'node:dns/promises';
+import { BlockList, isIP } from 'node:net';
+import { PROTECTED_RANGES } from '#contract/network.ts';
+
+/** What no sandbox reaches unnamed, and what is nobody's receiver: documentation, 6to4 relays, the metadata service of Azure. */
+const NEVER_V4 = [
+  ...PROTECTED_RANGES,
+  '192.0.2.0/24',
+  '192.88.99.0/24',
+  '198.51.100.0/24',
+  '203.0.113.0/24',
+  '168.63.129.16/32',
+];
+/** Global unicast. All else is no receiver: loopback, unique local, link-local, multicast, IPv4-mapped and NAT64 forms. */
+const GLOBAL_V6 = '2000::/3';
+/** Of global unicast: protocols of the IETF with Teredo (2001::/32), documentation, and 6to4, which holds an IPv4 address. */
+const NEVER_V6 = ['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'];
+
+const DNS_TIMEOUT_MS = 3_000;
+const DNS_TRIES = 2;
+
+/** The receiver may not be reached, and will not be later. The message is for the owner of the callback. */
+export class ReceiverRefused extends Error {
+  override readonly name = 'ReceiverRefused';
+}
+
+/** All addresses of a name. Rejects when it has none. */
+export type Resolve = (name: string, signal: AbortSignal) => Promise<readonly LookupAddress[]>;
+
+export interface GuardOptions {
+  /** Ranges of receivers inside, such as `10.1.2.0/24`, which are reached on any port. */
+  readonly allow: readonly string[];
+  /** Ports of all other receivers. */
+  readonly ports: ReadonlySet<number>;
+  readonly resolve?: Resolve;
+}
+
+export class Guard {
+  readonly #options: GuardOptions;
+  readonly #allowed: BlockList;
+
+  constructor(options: GuardOptions) {
+    this.#options = options;
+    this.#allowed = listOf(options.allow);
+  }
+
+  /**
+   * The addresses of a receiver, none of which is out of bounds. Throws ReceiverRefused when one of them is: a name that
+   * leads inside and outside is not to be trusted with a choice.
+   */
+  async addresses(url: URL, signal: AbortSignal): Promise<readonly LookupAddress[]> {
+    if (url.protocol !== 'http:' && url.protocol !== 'https:')
+      throw new ReceiverRefused(`refused: callbacks are sent by http and https, not by ${url.protocol}`);
+    const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const family = isIP(host);
+    const found =
+      family === 0
+        ? await (this.#options.resolve ?? askNameServers)(host, signal)
+        : [{ address: host, family }];
+    for (const { address } of found) this.#check(address, port, family === 0 ? `${host} is ` : '');
+    return found;
+  }
+
+  #check(address: string, port: number, what: string): void {
+    const family = isIP(address);
+    if (family !== 0 && this.#allowed.check(address, family === 4 ? 'ipv4' : 'ipv6')) return;
+    const isPublic = family === 4 ? !PROTECTED_V4.check(address) : family === 6 && isGlobalV6(address);
+    if (!isPublic) {
+      throw new ReceiverRefused(
+        `refused: ${what}${address}, which is no public address; the operator can allow it by OFFSHOOT_CALLBACK_ALLOW`,
+      );
+    }
+    if (this.#options.ports.has(port)) return;
+    throw new ReceiverRefused(
+      `refused: port ${port} is not one of ${[...this.#options.ports].join(', ')}; the operator can add it to OFFSHOOT_CALLBACK_PORTS`,
+    );
+  }
+}
+
+const PROTECTED_V4 = listOf(NEVER_V4);
+const GLOBAL = listOf([GLOBAL_V6]);
+const PROTECTED_V6 = listOf(NEVER_V6);
+
+function isGlobalV6(address: string): boolean {
+  return GLOBAL.check(address, 'ipv6') && !PROTECTED_V6.check(address, 'ipv6');
+}
+
+/** Throws with the reason when a text is not an address or `address/bits`. */
+export function listOf(ranges: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const range of ranges) {
+    const [address = '', bits, ...rest] = range.split('/');
+    const family = isIP(address);
+    const most = family === 4 ? 32 : 128;
+    const length = bits === undefined ? most : Number(bits);
+    if (family === 0 || rest.length > 0 || !/^\d{1,3}$/.test(bits ?? '0') || length > most)
+      throw new Error(`"${range}" is not an address or range such as 10.1.2.0/24 or fd00::/8`);
+    list.addSubnet(address, length, family === 4 ? 'ipv4' : 'ipv6');
+  }
+  return list;
+}
+
+/**
+ * Asks the name servers of the host, and not its hosts file, which names what is inside. Not by getaddrinfo(3): it has four
+ * threads for the whole process, and names that are answered slowly would keep everybody's files and deliveries waiting.
+ */
+async function askNameServers(name: string, signal: AbortSignal): Promise<readonly LookupAddress[]> {
+  // Never asked of a server: https://www.rfc-editor.org/rfc/rfc6761#section-6.3
+  if (/(?:^|\.)localhost\.?$/.test(name)) return [{ address: '127.0.0.1', family: 4 }];
+  const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: DNS_TRIES });
+  const cancel = (): void => resolver.cancel();
+  signal.addEventListener('abort', cancel, { once: true });
+  try {
+    const [four, six] = await Promise.allSettled([resolver.resolve4(name), resolver.resolve6(name)]);
+    const found = [
+      ...(four.status === 'fulfilled' ? four.value.map((address) => ({ address, family: 4 })) : []),
+      ...(six.status === 'fulfilled' ? six.value.map((address) => ({ address, family: 6 })) : []),
+    ];
+    if (found.length > 0) return found;
+    throw four.status === 'rejected' ? four.reason : new Error(`${name} has no address`);
+  } finally {
+    signal.removeEventListener('abort', cancel);
+  }
+}

@@ -1,0 +1,65 @@
+/** Sends one delivery: a POST over a connection of its own, to an address that was checked, within a time. */
+import type { LookupAddress } from 'node:dns';
+import { request as requestHttp, type IncomingMessage, type RequestOptions } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import type { LookupFunction } from 'node:net';
+import type { Guard } from './guard.ts';
+
+/** Nobody looks at the body of an answer; so much of it is read, which is what most have, so that the other side can finish. */
+const MAX_ANSWER_BYTES = 4 * 1024;
+
+export interface Answer {
+  readonly status: number;
+  readonly retryAfter: string | undefined;
+}
+
+/** Rejects when there was no answer, with ReceiverRefused when there must not be one. */
+export async function send(
+  guard: Guard,
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  body: Uint8Array,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const addresses = await guard.addresses(url, signal);
+  signal.throwIfAborted();
+  const request = url.protocol === 'https:' ? requestHttps : requestHttp;
+  const options: RequestOptions = {
+    method: 'POST',
+    headers: { ...headers, 'content-length': String(body.length) },
+    // A connection that was kept could be one to another address of the name.
+    agent: false,
+    lookup: pinned(addresses),
+    signal,
+  };
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request(url, options, resolve).on('error', reject).end(body);
+  });
+  await skimmed(response);
+  const { statusCode = 0, headers: answered } = response;
+  return { status: statusCode, retryAfter: answered['retry-after'] };
+}
+
+/** Answers any question for the name with what was checked: asked again, a hostile name server would say something else. */
+function pinned(addresses: readonly LookupAddress[]): LookupFunction {
+  return (_name, { all }, callback) => {
+    const [first] = addresses;
+    if (all === true) callback(null, [...addresses]);
+    else callback(null, first?.address ?? '', first?.family);
+  };
+}
+
+/** Resolves when the body is over, or enough of it was read, or it broke off: what counts is the status, which is there. */
+async function skimmed(response: IncomingMessage): Promise<void> {
+  try {
+    let bytes = 0;
+    for await (const chunk of response) {
+      bytes += (chunk as Buffer).length;
+      if (bytes >= MAX_ANSWER_BYTES) return;
+    }
+  } catch {
+    // Broken off.
+  } finally {
+    response.destroy();
+  }
+}

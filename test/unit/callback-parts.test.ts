@@ -1,0 +1,366 @@
+/** The parts of callbacks: where they may go, how they are signed, what they say, and when they are tried again. */
+import { afterEach, describe, expect, test } from 'vitest';
+import type { Callback, InvocationRecord } from '#contract/invocation.ts';
+import { CallbackBody } from '#contract/callback.ts';
+import { encodePayload, type HeaderList } from '#contract/payload.ts';
+import { callbackBody } from '../../gateway/callbacks/body.ts';
+import { Guard, listOf, ReceiverRefused, type Resolve } from '../../gateway/callbacks/guard.ts';
+import { afterDelivery, bound, type Tried } from '../../gateway/callbacks/schedule.ts';
+import { send } from '../../gateway/callbacks/send.ts';
+import { newSecret, signatureHeaders } from '../../gateway/callbacks/signature.ts';
+import { parseEnvironment } from '../../gateway/env.ts';
+import { queuedOptions } from '../../gateway/queued/options.ts';
+import { Receiver, verify } from '../support/receiver.ts';
+
+const now = AbortSignal.timeout(60_000);
+const ports = new Set([80, 443]);
+
+/** A name server that answers its questions in turn, the last one from then on. */
+function nameServer(...answers: string[][]): { asked: string[]; resolve: Resolve } {
+  const asked: string[] = [];
+  return {
+    asked,
+    resolve: (name) => {
+      const answer = answers[Math.min(asked.length, answers.length - 1)] ?? [];
+      asked.push(name);
+      return Promise.resolve(answer.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })));
+    },
+  };
+}
+
+describe('a signature', () => {
+  test('is that of the vector in the test suites of the specification', () => {
+    const headers = signatureHeaders(
+      'msg_p5jXN8AQM9LWM0D4loKWxJek',
+      1_614_265_330,
+      Buffer.from('{"test": 2432232314}'),
+      ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'],
+    );
+    expect(headers).toEqual({
+      'webhook-id': 'msg_p5jXN8AQM9LWM0D4loKWxJek',
+      'webhook-timestamp': '1614265330',
+      'webhook-signature': 'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=',
+    });
+  });
+
+  test('is there for each secret, and the public library finds its own', () => {
+    const [one, two, other] = [newSecret(), newSecret(), newSecret()];
+    const text = '{"a":"ü"}';
+    const headers = signatureHeaders('id', Math.floor(Date.now() / 1000), Buffer.from(text), [one, two]);
+    verify(one, { text, headers });
+    verify(two, { text, headers });
+    expect(() => verify(other, { text, headers })).toThrow('signature');
+  });
+
+  test('is made with a secret of a length that the specification allows', () => {
+    const bytes = Buffer.from(newSecret().slice('whsec_'.length), 'base64').length;
+    expect(bytes).toBeGreaterThanOrEqual(24);
+    expect(bytes).toBeLessThanOrEqual(64);
+    expect(newSecret()).not.toBe(newSecret());
+  });
+});
+
+describe('the guard', () => {
+  const guard = new Guard({ allow: [], ports });
+  const inside = [
+    'http://127.0.0.1',
+    'http://127.8.8.8',
+    'http://0x7f.1',
+    'http://2130706433',
+    'http://017700000001',
+    'http://0.0.0.0',
+    'http://10.1.2.3',
+    'http://172.16.0.1',
+    'http://192.168.1.1',
+    'http://169.254.169.254',
+    'http://100.64.0.1',
+    'http://100.100.100.200',
+    'http://168.63.129.16',
+    'http://192.0.0.192',
+    'http://198.18.0.1',
+    'http://192.88.99.1',
+    'http://203.0.113.1',
+    'http://224.0.0.1',
+    'http://255.255.255.255',
+    'http://[::]',
+    'http://[::1]',
+    'http://[::127.0.0.1]',
+    'http://[::ffff:127.0.0.1]',
+    'http://[::ffff:8.8.8.8]',
+    'http://[64:ff9b::127.0.0.1]',
+    'http://[64:ff9b:1::1]',
+    'http://[2002:7f00:1::1]',
+    'http://[2001::1]',
+    'http://[2001:db8::1]',
+    'http://[3fff::1]',
+    'http://[100::1]',
+    'http://[fe80::1]',
+    'http://[fec0::1]',
+    'http://[fd00:ec2::254]',
+    'http://[ff02::1]',
+    'http://localhost',
+    'http://localhost.',
+    'http://a.localhost',
+  ];
+  test.each(inside)('refuses %s', async (url) => {
+    await expect(guard.addresses(new URL(url), now)).rejects.toThrow(ReceiverRefused);
+    await expect(guard.addresses(new URL(url), now)).rejects.toThrow(/no public address; the operator/);
+  });
+
+  // Controls: it does not refuse everything.
+  test.each(['https://8.8.8.8/path', 'http://1.1.1.1', 'http://[2606:4700::1111]', 'http://172.32.0.1'])(
+    'lets %s through',
+    async (url) => {
+      expect(await guard.addresses(new URL(url), now)).toHaveLength(1);
+    },
+  );
+
+  test('refuses a name when one of its addresses is inside', async () => {
+    const of = (...addresses: string[]): Promise<unknown> =>
+      new Guard({ allow: [], ports, resolve: nameServer(addresses).resolve }).addresses(
+        new URL('https://example.com'),
+        now,
+      );
+    await expect(of('10.0.0.1')).rejects.toThrow('refused: example.com is 10.0.0.1, which is no public');
+    await expect(of('8.8.8.8', '127.0.0.1')).rejects.toThrow(ReceiverRefused);
+    await expect(of('8.8.8.8', '::ffff:10.0.0.1')).rejects.toThrow(ReceiverRefused);
+    expect(await of('8.8.8.8', '2606:4700::1111')).toHaveLength(2);
+  });
+
+  test('lets through what the operator allows, and no more', async () => {
+    const some = new Guard({ allow: ['127.0.0.1/32', '10.1.0.0/16', 'fd00:1::/32'], ports });
+    for (const url of [
+      'http://127.0.0.1:9000',
+      'http://10.1.255.1:1',
+      'http://[fd00:1::1]',
+      'http://localhost:81',
+    ])
+      expect(await some.addresses(new URL(url), now)).toHaveLength(1);
+    for (const url of ['http://127.0.0.2', 'http://10.2.0.1', 'http://[fd00:2::1]', 'http://[::1]'])
+      await expect(some.addresses(new URL(url), now)).rejects.toThrow(ReceiverRefused);
+  });
+
+  test('refuses other ports of public addresses, and other schemes', async () => {
+    await expect(guard.addresses(new URL('http://8.8.8.8:25'), now)).rejects.toThrow('port 25');
+    const more = new Guard({ allow: [], ports: new Set([8443]) });
+    expect(await more.addresses(new URL('https://8.8.8.8:8443'), now)).toHaveLength(1);
+    await expect(more.addresses(new URL('https://8.8.8.8'), now)).rejects.toThrow('port 443');
+    await expect(guard.addresses(new URL('ftp://8.8.8.8'), now)).rejects.toThrow('ftp');
+  });
+
+  test('reads the ranges of the environment, and says which is none', () => {
+    const env = (allow: string): string[] =>
+      parseEnvironment({ OFFSHOOT_STATE: '/tmp', OFFSHOOT_CALLBACK_ALLOW: allow }).OFFSHOOT_CALLBACK_ALLOW;
+    expect(env('10.0.0.0/8, fd00::/8')).toEqual(['10.0.0.0/8', 'fd00::/8']);
+    expect(() => env('10.0.0.0/33')).toThrow('"10.0.0.0/33" is not an address or range');
+    expect(() => listOf(['example.com'])).toThrow('example.com');
+    expect(() => listOf(['10.0.0.0/'])).toThrow('10.0.0.0/');
+    expect(() => parseEnvironment({ OFFSHOOT_STATE: '/tmp', OFFSHOOT_CALLBACK_PORTS: '80,http' })).toThrow(
+      'OFFSHOOT_CALLBACK_PORTS',
+    );
+  });
+});
+
+describe('a delivery that is sent', () => {
+  const receivers: Receiver[] = [];
+  const start = async (host: string, port?: number): Promise<Receiver> => {
+    const receiver = await Receiver.start(host, port);
+    receivers.push(receiver);
+    return receiver;
+  };
+  afterEach(async () => {
+    await Promise.all(receivers.splice(0).map((receiver) => receiver.stop()));
+  });
+  const body = Buffer.from(
+    JSON.stringify({
+      type: 'invocation.ended',
+      timestamp: '',
+      id: 'one',
+      namespace: 'n',
+      name: 'f',
+      version: 1,
+      outcome: 'ok',
+      status: 200,
+      duration: 1,
+      attempts: 1,
+    } satisfies CallbackBody),
+  );
+
+  test('goes to the address that was checked, whatever the name is afterwards', async () => {
+    const outside = await start('127.0.0.1');
+    const within = await start('127.0.0.2', outside.port);
+    const url = new URL(`http://receiver.example:${outside.port}/`);
+    const names = nameServer(['127.0.0.1'], ['127.0.0.2']);
+    const guard = new Guard({ allow: ['127.0.0.1'], ports, resolve: names.resolve });
+    expect(await send(guard, url, {}, body, now)).toMatchObject({ status: 204 });
+    expect(names.asked).toEqual(['receiver.example']);
+    expect(outside.received.map(({ headers }) => headers.host)).toEqual([`receiver.example:${outside.port}`]);
+    // The name leads inside from now on, which the next delivery is refused.
+    await expect(send(guard, url, {}, body, now)).rejects.toThrow(ReceiverRefused);
+    expect(within.received).toEqual([]);
+    // Control: with an allowance the same address is reached.
+    const both = new Guard({ allow: ['127.0.0.0/8'], ports, resolve: names.resolve });
+    expect(await send(both, url, {}, body, now)).toMatchObject({ status: 204 });
+    expect(within.received).toHaveLength(1);
+  });
+
+  test('goes to another checked address of the name where one is not there', async () => {
+    const there = await start('127.0.0.1');
+    const names = nameServer(['127.0.0.3', '127.0.0.1']);
+    const guard = new Guard({ allow: ['127.0.0.0/8'], ports, resolve: names.resolve });
+    expect(await send(guard, new URL(`http://two.example:${there.port}`), {}, body, now)).toMatchObject({
+      status: 204,
+    });
+  });
+
+  test('reads of an answer without end only a little, and of one that never ends only for its time', async () => {
+    const receiver = await start('127.0.0.1');
+    const guard = new Guard({ allow: ['127.0.0.1'], ports });
+    let written = 0;
+    receiver.answer = (response) => {
+      response.writeHead(200);
+      const more = (): void => {
+        while (!response.destroyed && response.write('x'.repeat(1024))) written += 1024;
+        if (!response.destroyed) response.once('drain', more);
+      };
+      response.on('error', () => undefined);
+      more();
+    };
+    const closed = new Promise((resolve) => {
+      const answer = receiver.answer;
+      receiver.answer = (response, turn) => {
+        response.on('close', resolve);
+        answer(response, turn);
+      };
+    });
+    expect(await send(guard, new URL(receiver.url), {}, body, now)).toMatchObject({ status: 200 });
+    await closed;
+    expect(written).toBeLessThan(32 * 1024 * 1024);
+
+    receiver.answer = (response) => void response.writeHead(200).write('x');
+    const before = performance.now();
+    const soon = AbortSignal.timeout(300);
+    expect(await send(guard, new URL(receiver.url), {}, body, soon)).toMatchObject({ status: 200 });
+    expect(performance.now() - before).toBeGreaterThan(200);
+    receiver.answer = () => undefined;
+    await expect(send(guard, new URL(receiver.url), {}, body, AbortSignal.timeout(300))).rejects.toThrow();
+  });
+});
+
+describe('what follows a try', () => {
+  const terms = { attempts: 8, firstDelayMs: 5_000, lastDelayMs: 64_800_000 };
+  const at = (attempts: number): Callback => ({ url: 'http://a/', state: 'pending', attempts });
+  const after = (attempts: number, tried: Tried, random = 0.5): Callback =>
+    afterDelivery(at(attempts), tried, terms, 1_000_000, random);
+
+  test('is nothing more after 2xx, 410 and a refusal', () => {
+    expect(after(3, { status: 204 })).toEqual({
+      url: 'http://a/',
+      state: 'delivered',
+      attempts: 3,
+      lastStatus: 204,
+    });
+    expect(after(1, { status: 410 })).toMatchObject({ state: 'failed', lastStatus: 410 });
+    expect(after(1, { error: 'refused', final: true })).toMatchObject({
+      state: 'failed',
+      lastError: 'refused',
+    });
+  });
+
+  test.each([301, 400, 404, 408, 429, 500, 503])('is another try after %i', (status) => {
+    expect(after(1, { status })).toMatchObject({ state: 'pending', lastStatus: status, nextAt: 1_002_500 });
+    expect(after(8, { status })).toEqual(
+      expect.not.objectContaining({ nextAt: expect.anything() as unknown }),
+    );
+    expect(after(8, { status })).toMatchObject({ state: 'failed' });
+  });
+
+  test('waits between nothing and a bound that grows from the first to the last, over a day in all', () => {
+    const bounds = [1, 2, 3, 4, 5, 6, 7].map((attempt) => bound(attempt, terms));
+    expect(bounds[0]).toBe(5_000);
+    expect(bounds[6]).toBeCloseTo(64_800_000, 0);
+    for (const [index, one] of bounds.entries())
+      if (index > 0) expect(one).toBeGreaterThan(bounds[index - 1] ?? 0);
+    const hours = bounds.reduce((sum, one) => sum + one, 0) / 3_600_000;
+    expect(hours).toBeGreaterThan(20);
+    expect(hours).toBeLessThan(28);
+    expect(after(7, { status: 500 }, 0).nextAt).toBe(1_000_000);
+    expect(after(7, { status: 500 }, 0.999).nextAt).toBeLessThanOrEqual(1_000_000 + 64_800_000);
+    expect(bound(1, { attempts: 2, firstDelayMs: 10, lastDelayMs: 5 })).toBe(10);
+  });
+
+  test('waits as long as Retry-After asks for, a day at most', () => {
+    expect(after(1, { status: 503, retryAfter: '60' }).nextAt).toBe(1_060_000);
+    expect(after(1, { status: 503, retryAfter: '999999' }).nextAt).toBe(1_000_000 + 86_400_000);
+    expect(after(1, { status: 503, retryAfter: 'soon' }).nextAt).toBe(1_002_500);
+  });
+});
+
+describe('what the receiver is told', () => {
+  const record = {
+    id: 'one',
+    namespace: 'n',
+    name: 'f',
+    version: 2,
+    lane: 'queued',
+    state: 'done',
+    outcome: 'ok',
+    status: 200,
+    startedAt: 1_700_000_000_000,
+    duration: 5,
+    attempts: [],
+  } as unknown as InvocationRecord;
+  const told = (headers: HeaderList, body: Uint8Array): { text: string; body: CallbackBody } => {
+    const text = callbackBody(record, encodePayload({ status: 200, headers }, body)).toString();
+    return { text, body: CallbackBody.parse(JSON.parse(text)) };
+  };
+  const JSON_TYPE: HeaderList = [['Content-Type', 'application/json; charset=utf-8']];
+
+  test('is the JSON of the function as it is, number for number', () => {
+    const { text, body } = told(JSON_TYPE, Buffer.from('{"large": 12345678901234567890}'));
+    expect(text).toContain('"body":{"large": 12345678901234567890}');
+    expect(body).toMatchObject({ timestamp: '2023-11-14T22:13:20.005Z', result: { encoding: 'json' } });
+    const deep = '['.repeat(50_000) + ']'.repeat(50_000);
+    expect(
+      callbackBody(record, encodePayload({ status: 200, headers: JSON_TYPE }, Buffer.from(deep))).toString(),
+    ).toContain(deep);
+  });
+
+  test.each<[string, HeaderList, Buffer]>([
+    ['is not called JSON', [['content-type', 'text/plain']], Buffer.from('{}')],
+    ['is called JSON and is none', JSON_TYPE, Buffer.from('{"a":1}}, "forged": {"b":1')],
+    ['is no text', JSON_TYPE, Buffer.from([0xff, 0xfe, 0x00])],
+    ['is nothing', [], Buffer.alloc(0)],
+  ])('is base64 where it %s', (_, headers, bytes) => {
+    const { result } = told(headers, bytes).body;
+    expect(result).toMatchObject({ encoding: 'base64', body: bytes.toString('base64') });
+  });
+
+  test('is the address of what is over 256 KB', () => {
+    expect(told(JSON_TYPE, Buffer.from(`"${'x'.repeat(262_142)}"`)).body.result).toBeDefined();
+    expect(told(JSON_TYPE, Buffer.from(`"${'x'.repeat(262_143)}"`)).body).toMatchObject({
+      resultUrl: '/api/v1/invocations/one/result',
+    });
+  });
+
+  test('has no result where there is none', () => {
+    expect(Object.keys(JSON.parse(callbackBody(record, undefined).toString()) as object)).not.toContain(
+      'result',
+    );
+    expect(callbackBody(record, Buffer.from('hostile')).toString()).not.toContain('hostile');
+  });
+});
+
+test('the header is an http or https URL without credentials', () => {
+  const read = (url: string): string | undefined => queuedOptions({ 'x-offshoot-callback': url }).callbackUrl;
+  expect(read('https://Example.com/a b#c')).toBe('https://example.com/a%20b');
+  for (const wrong of [
+    '',
+    'example.com',
+    'file:///etc/passwd',
+    'https://me@example.com',
+    'https://:p@example.com',
+  ])
+    expect(() => read(wrong)).toThrow('x-offshoot-callback');
+  expect(() => read(`https://example.com/${'x'.repeat(2_048)}`)).toThrow('x-offshoot-callback');
+});
