@@ -15,6 +15,7 @@ import { describeApi, docsPage, DOCS_HEADERS } from './docs.ts';
 import { failureAnswer } from './failure.ts';
 import * as artifacts from './routes/artifacts.ts';
 import * as batches from './routes/batches.ts';
+import * as callbacks from './routes/callbacks.ts';
 import {
   authorize,
   ERROR_ANSWER,
@@ -76,6 +77,9 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['post', `${API}/batches/{id}/cancel`, 'invoke', batches.cancel],
 
   ['get', `${API}/schedules/{namespace}`, 'read', schedules.list],
+
+  ['get', `${API}/callbacks/{namespace}/secret`, 'deploy', callbacks.secret],
+  ['post', `${API}/callbacks/{namespace}/secret/rotate`, 'deploy', callbacks.rotate],
 
   ['get', `${API}/dead-letters/{namespace}`, 'read', deadLetters.list],
   ['post', `${API}/dead-letters/{namespace}/redrive`, 'invoke', deadLetters.redrive],

@@ -11,12 +11,16 @@ import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
+import { Deliveries } from '#storage/deliveries.ts';
 import type { Log } from '#storage/log.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
 import { createApp } from './app.ts';
 import { Batches } from './batches/batches.ts';
+import { Deliverer } from './callbacks/deliverer.ts';
+import { Guard } from './callbacks/guard.ts';
+import { SecretStore } from './callbacks/secrets.ts';
 import { Deployer } from './deploy.ts';
 import { Directory } from './directory.ts';
 import { Dispatcher } from './dispatch.ts';
@@ -60,6 +64,7 @@ export class Gateway {
   readonly #recorder: Recorder;
   readonly #presence: Presence;
   readonly #keeper: Keeper;
+  readonly #deliverer: Deliverer;
   readonly #server: Server;
   #evicts = false;
   #stopping = false;
@@ -93,7 +98,8 @@ export class Gateway {
       recorder.add(record);
       telemetry?.export(record);
     };
-    const queues = new Queues(connect('commands'));
+    const bullmq = connect('commands');
+    const queues = new Queues(bullmq);
     const schedules = new Schedules(queues);
     const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
     const batchStore = new BatchStore(commands);
@@ -101,7 +107,13 @@ export class Gateway {
     const queued = new QueuedLane({
       store,
       groups: new Groups({ batches: batchStore, blobs }),
+    const store = new QueuedStore(commands);
+    const deliveries = new Deliveries(bullmq);
+    const secrets = new SecretStore(commands);
+    const queued = new QueuedLane({
+      store,
       queues,
+      deliveries,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
       commands,
       functions,
@@ -136,6 +148,7 @@ export class Gateway {
       functionRoute,
       queued,
       batches: new Batches(batchStore, blobs, queued),
+      secrets,
       schedules,
       health: () => this.#health(),
       version,
@@ -156,6 +169,23 @@ export class Gateway {
       batches: batchStore,
       queues,
       enqueuer: queued.enqueuer,
+    this.#deliverer = new Deliverer({
+      store,
+      secrets,
+      deliveries,
+      guard: new Guard({
+        allow: env.OFFSHOOT_CALLBACK_ALLOW,
+        ports: new Set(env.OFFSHOOT_CALLBACK_PORTS),
+      }),
+      terms: {
+        attempts: env.OFFSHOOT_CALLBACK_ATTEMPTS,
+        firstDelayMs: env.OFFSHOOT_CALLBACK_FIRST_DELAY_MS,
+        lastDelayMs: env.OFFSHOOT_CALLBACK_LAST_DELAY_MS,
+      },
+      timeoutMs: env.OFFSHOOT_CALLBACK_TIMEOUT_MS,
+      concurrency: env.OFFSHOOT_CALLBACK_CONCURRENCY,
+      connect: () => connect('queue'),
+      version,
       log,
     });
     this.#server = createGatewayServer({
@@ -175,6 +205,7 @@ export class Gateway {
     this.#dispatcher.start();
     this.#presence.start();
     this.#keeper.start();
+    this.#deliverer.start();
     void this.#ensureFirstKey();
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
@@ -193,7 +224,7 @@ export class Gateway {
     this.#keeper.stop();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const idle = setInterval(() => this.#server.closeIdleConnections(), DRAIN_LOOK_MS);
-    await this.#dispatcher.drain(graceMs);
+    await Promise.all([this.#dispatcher.drain(graceMs), this.#deliverer.stop(graceMs)]);
     // The last answers may still be on their way to slow clients, and long answers such as followed logs have no end.
     const cut = setTimeout(
       () => this.#server.closeAllConnections(),

@@ -1,5 +1,6 @@
 /** Turns an HTTP request as it came from the socket into the one that the function sees. */
 import type { IncomingMessage } from 'node:http';
+import { CALLBACK_HEADER } from '#contract/callback.ts';
 import type { RequestMeta } from '#contract/payload.ts';
 import { KEY_PREFIX } from './store/api-keys.ts';
 
@@ -16,8 +17,9 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 
-/** Headers that the gateway sets itself, and `expect`, which it has answered. */
+/** Headers that the gateway sets itself or that are for it alone, and `expect`, which it has answered. */
 const REPLACED: ReadonlySet<string> = new Set([
+  CALLBACK_HEADER,
   'expect',
   'traceparent',
   'tracestate',

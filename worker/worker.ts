@@ -6,6 +6,7 @@ import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
+import { Deliveries } from '#storage/deliveries.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
@@ -45,6 +46,7 @@ export function createWorker(env: Env): Worker {
   const connect = (role: 'commands' | 'lane' | 'blocking') => connectRedis(env.REDIS_URL, role, log);
   const commands = connect('commands');
   const replies = connect('lane');
+  const bullmq = connect('commands');
   const cgroups = detectCgroups();
   const codeDirectory = join(env.OFFSHOOT_STATE, 'code');
   const ranges = ownRanges();
@@ -87,6 +89,8 @@ export function createWorker(env: Env): Worker {
     groups: new Groups({ batches: new BatchStore(commands), blobs }),
     slots: new Slots(concurrency),
     concurrency,
+    deliveries: new Deliveries(bullmq),
+    concurrency: Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2)),
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
   });
@@ -129,7 +133,7 @@ export function createWorker(env: Env): Worker {
       await heartbeat.stop();
       await pool.stop();
       receipts.stop();
-      for (const redis of [commands, replies]) redis.disconnect();
+      for (const redis of [commands, replies, bullmq]) redis.disconnect();
     },
   };
 }

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
+import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
 import type { Invocation } from '../invocation.ts';
@@ -13,6 +14,7 @@ const COUNT_AGAIN_MS = 1_000;
 export interface EnqueuerOptions {
   readonly store: QueuedStore;
   readonly queues: Queues;
+  readonly deliveries: Deliveries;
   /** Jobs that a namespace may have waiting. */
   readonly maxQueued: number;
 }
@@ -36,7 +38,7 @@ export class Enqueuer {
     body: Buffer,
     options: QueuedOptions,
   ): Promise<AnyInvocation> {
-    const { store } = this.#options;
+    const { store, deliveries } = this.#options;
     const { target } = invocation;
     await this.#checkRoom(target.namespace);
     let record = queuedRecord(invocation, options);
@@ -57,6 +59,8 @@ export class Enqueuer {
       // Taken before, but perhaps not whole: adding it again does nothing where it is.
       record = known && isUnbegun(known) ? known : { ...record, id: claimed.id };
     }
+    // Gateways then listen already when it ends.
+    if (record.callback) await deliveries.announce(record.namespace);
     await store.create(record, payload);
     await this.add(record);
     return record;
@@ -109,7 +113,7 @@ function isUnbegun(record: AnyInvocation): record is OpenInvocation {
 
 function queuedRecord(invocation: Invocation, options: QueuedOptions): OpenInvocation {
   const { retries, queueMs } = invocation.target;
-  const { delayMs, priority } = options;
+  const { delayMs, priority, callbackUrl } = options;
   const now = Date.now();
   return {
     ...invocation.open('queued', 'queued'),
@@ -121,5 +125,6 @@ function queuedRecord(invocation: Invocation, options: QueuedOptions): OpenInvoc
       expiresAt: now + delayMs + (options.ttlMs ?? queueMs),
       ...(priority !== undefined && { priority }),
     },
+    ...(callbackUrl !== undefined && { callback: { url: callbackUrl, state: 'pending', attempts: 0 } }),
   };
 }

@@ -9,6 +9,7 @@ import { keys } from '#contract/keys.ts';
 import { encodeLaneFrame, LaneKind } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { decodePayload, encodePayload, type RequestMeta } from '#contract/payload.ts';
+import type { Versioned } from '#storage/queued.ts';
 import { Invocation } from '../invocation.ts';
 import { FUNCTION_PREFIX } from '../request.ts';
 import type { FunctionStore } from '../store/functions.ts';
@@ -39,7 +40,7 @@ export class QueuedLane {
    * it is dead. Throws `already_ended`.
    */
   async cancel(id: string): Promise<AnyInvocation> {
-    const { store, commands } = this.#options;
+    const { store, commands, deliveries } = this.#options;
     for (;;) {
       const found = await store.find(id);
       if (!found) throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
@@ -59,6 +60,8 @@ export class QueuedLane {
       }
       const ended = cancelledRecord(record);
       if (record.batch) await this.#concludeGroup(record.batch, record);
+      // Before the record says so, as with a worker's ends.
+      if (record.callback) await deliveries.add(record);
       // Its job finds a record that has ended, and does nothing.
       if (await store.swap(found, ended)) return ended;
     }
@@ -119,12 +122,15 @@ export class QueuedLane {
     const { store } = this.#options;
     const moved: string[] = [];
     for (const one of await store.dead(namespace, limit)) {
-      const record = one.record as InvocationRecord;
-      if (!wanted(record) || !record.terms) continue;
-      const again = redrivenRecord(record);
-      // The job first: without its record it does nothing, and a record without a job would wait for ever.
-      await this.enqueuer.add(again);
-      if (await store.swap(one, again)) moved.push(record.id);
+      await this.#whileDead(one, async (letter, record) => {
+        if (!wanted(record) || !record.terms) return true;
+        const again = redrivenRecord(record);
+        // The job first: without its record it does nothing, and a record without a job would wait for ever.
+        await this.enqueuer.add(again);
+        if (!(await store.swap(letter, again))) return false;
+        moved.push(record.id);
+        return true;
+      });
     }
     return moved;
   }
@@ -138,12 +144,27 @@ export class QueuedLane {
     const { store } = this.#options;
     const gone: string[] = [];
     for (const one of await store.dead(namespace, limit)) {
-      const { dead: _, ...record } = one.record as InvocationRecord;
-      if (!wanted(record) || !(await store.swap(one, record))) continue;
-      await store.removeDead(namespace, record.id);
-      gone.push(record.id);
+      await this.#whileDead(one, async (letter, ended) => {
+        const { dead: _, ...record } = ended;
+        if (!wanted(record)) return true;
+        if (!(await store.swap(letter, record))) return false;
+        await store.removeDead(namespace, record.id);
+        gone.push(record.id);
+        return true;
+      });
     }
     return gone;
+  }
+
+  /** Does something to a dead letter, again where its record has changed meanwhile, as deliveries of its end do. */
+  async #whileDead(
+    first: Versioned,
+    act: (letter: Versioned, record: InvocationRecord) => Promise<boolean>,
+  ): Promise<void> {
+    for (let one: Versioned | undefined = first; one; one = await this.#options.store.find(first.record.id)) {
+      const { record } = one;
+      if (record.state !== 'done' || record.dead === undefined || (await act(one, record))) return;
+    }
   }
 
   async #version(
@@ -208,5 +229,12 @@ function redrivenRecord(record: InvocationRecord): OpenInvocation {
     maxAttempts: (record.attempts?.length ?? 0) + Math.max(1, record.terms.maxAttempts),
     expiresAt: Date.now() + Math.max(0, record.terms.expiresAt - record.startedAt),
   };
-  return { ...identity, state: 'queued', ...(terms && { terms }), redriven: (record.redriven ?? 0) + 1 };
+  return {
+    ...identity,
+    state: 'queued',
+    ...(terms && { terms }),
+    redriven: (record.redriven ?? 0) + 1,
+    // It ends once more, which is told once more.
+    ...(record.callback && { callback: { url: record.callback.url, state: 'pending', attempts: 0 } }),
+  };
 }

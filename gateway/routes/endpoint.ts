@@ -14,6 +14,7 @@ import type { Batches } from '../batches/batches.ts';
 import type { Deployer } from '../deploy.ts';
 import type { Directory } from '../directory.ts';
 import type { FunctionRoute } from '../function-route.ts';
+import type { SecretStore } from '../callbacks/secrets.ts';
 import type { QueuedLane } from '../queued/lane.ts';
 import type { Schedules } from '../queued/schedules.ts';
 import { EVERY_NAMESPACE, type ApiKeyStore } from '../store/api-keys.ts';
@@ -30,6 +31,7 @@ export interface AppDeps {
   readonly functionRoute: FunctionRoute;
   readonly queued: QueuedLane;
   readonly batches: Batches;
+  readonly secrets: SecretStore;
   readonly schedules: Schedules;
   readonly health: () => Promise<z.infer<typeof Health>>;
   /** Of the platform, as `whoami` tells it. */

@@ -3,6 +3,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
 import { Accepted, ReplayRequest } from '#contract/api.ts';
+import { CALLBACK_HEADER } from '#contract/callback.ts';
 import { OffshootError } from '#contract/errors.ts';
 import { AnyInvocation } from '#contract/invocation.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
@@ -40,6 +41,10 @@ export const enqueue = endpoint(
           .string()
           .optional()
           .openapi({ description: 'seconds after which it does not start any more' }),
+        [CALLBACK_HEADER]: z.string().optional().openapi({
+          description:
+            'URL that the end is told by a signed POST, see /callbacks/{namespace}/secret; the invocation shows how far that has come',
+        }),
       }),
       body: { required: true, content: { 'application/json': { schema: {} } } },
     },

@@ -23,6 +23,7 @@ import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
 import { isRetried, type Groups } from '#storage/groups.ts';
+import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import { Execution } from '../execute.ts';
 import { log } from '../log.ts';
@@ -41,6 +42,7 @@ const REDRIVE_LOOK_MS = 50;
 export interface QueuedDeps extends GroupDeps {
   readonly store: QueuedStore;
   readonly groups: Groups;
+  readonly deliveries: Deliveries;
 }
 
 /** What is known of items of a batch, by index. */
@@ -305,6 +307,24 @@ async function patiently(act: () => Promise<void>): Promise<void> {
     } catch (error) {
       if (performance.now() > giveUp) throw error;
       await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
+    const { store, deliveries } = this.#deps;
+    const giveUp = performance.now() + PERSIST_MS;
+    for (;;) {
+      try {
+        if (record.state === 'done' && record.dead) await store.addDead(record);
+        else if (record.state === 'done' && record.redriven)
+          await store.removeDead(record.namespace, record.id);
+        // Before the record says so: a delivery that finds no end looks again, an end without a delivery is told nobody.
+        if (record.state === 'done' && record.callback) await deliveries.add(record);
+        if (await store.swap(before, record, payload)) return;
+        // Redis may have done it before its answer was lost.
+        if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
+        log.warn({ id: record.id }, 'a result is thrown away: the invocation is another worker’s by now');
+        return;
+      } catch (error) {
+        if (performance.now() > giveUp) throw error;
+        await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
+      }
     }
   }
 }

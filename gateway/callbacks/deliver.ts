@@ -1,0 +1,121 @@
+/**
+ * One turn of a delivery: looks at the record, sends, and writes down what came of it. At least once: a gateway that dies
+ * between the receiver's answer and the record leaves a delivery that is begun again, under the same webhook-id.
+ *
+ * The record decides, as in the queued lane: its `callback` is pending, delivered or failed, and is changed only by comparing
+ * it with what was read. A job that comes twice, too early or too late finds there what is left to do.
+ */
+import { deliveryId, type DeliveryJob } from '#storage/deliveries.ts';
+import type { QueuedStore, Versioned } from '#storage/queued.ts';
+import type { Callback, InvocationRecord } from '#contract/invocation.ts';
+import { callbackBody } from './body.ts';
+import { ReceiverRefused, type Guard } from './guard.ts';
+import { afterDelivery, type DeliveryTerms, type Tried } from './schedule.ts';
+import type { SecretStore } from './secrets.ts';
+import { send } from './send.ts';
+import { signatureHeaders } from './signature.ts';
+
+/** A job may come this much before its time, by the clocks of two machines. */
+const EARLY_MS = 50;
+/** How soon an invocation whose end was announced is looked at again when it is not there: as long as it has been missing. */
+const LOOK_FIRST_MS = 50;
+const LOOK_LAST_MS = 10_000;
+const MAX_ERROR_LENGTH = 300;
+
+export interface DeliveryDeps {
+  readonly store: QueuedStore;
+  readonly secrets: SecretStore;
+  readonly guard: Guard;
+  readonly terms: DeliveryTerms;
+  /** Milliseconds that a receiver has to answer, names included. */
+  readonly timeoutMs: number;
+  /** As in `offshoot/0.1.0`. */
+  readonly version: string;
+}
+
+export interface Turn extends DeliveryJob {
+  /** Unix time at which the job was added. */
+  readonly addedAt: number;
+  /** Aborted when the gateway is stopped. */
+  readonly stopping: AbortSignal;
+}
+
+/** Resolves to the Unix time of the next turn, or undefined when there is nothing left to do. */
+export async function deliver(deps: DeliveryDeps, turn: Turn): Promise<number | undefined> {
+  const { store, terms } = deps;
+  const { id, again } = turn;
+  const found = await store.find(id);
+  if (!found) return undefined;
+  const { record } = found;
+  const { callback, redriven = 0 } = record;
+  // Taken out of the dead letters since: the end that counts is the next one, which has a delivery of its own.
+  if (!callback || again < redriven) return undefined;
+  const now = Date.now();
+  // Who announces an end may die before it is written; whoever goes on with the invocation then ends it.
+  if (record.state !== 'done' || again > redriven)
+    return now + Math.min(LOOK_LAST_MS, Math.max(LOOK_FIRST_MS, now - turn.addedAt));
+  if (callback.state !== 'pending') return undefined;
+  if (callback.nextAt !== undefined && callback.nextAt > now + EARLY_MS) return callback.nextAt;
+  if (callback.attempts >= terms.attempts) {
+    const lost: Callback = { ...callback, state: 'failed', lastError: 'the gateway ended at the last try' };
+    return (await store.swap(found, { ...record, callback: lost })) ? undefined : now;
+  }
+  // Counted before it is sent, so that one that takes its gateway with it is not tried for ever.
+  const begun: Callback = { url: callback.url, state: 'pending', attempts: callback.attempts + 1 };
+  const held = await store.swap(found, { ...record, callback: begun });
+  if (!held) return now;
+  const after = afterDelivery(
+    begun,
+    await attempt(deps, turn, held.record as InvocationRecord),
+    terms,
+    Date.now(),
+  );
+  return await note(
+    deps,
+    held,
+    turn.stopping.aborted && after.state === 'pending' ? { ...after, nextAt: now } : after,
+  );
+}
+
+/** Sends it once. Never rejects for a reason that the receiver has a part in. */
+async function attempt(
+  deps: DeliveryDeps,
+  { again, stopping }: Turn,
+  record: InvocationRecord,
+): Promise<Tried> {
+  const { store, secrets, guard, timeoutMs, version } = deps;
+  const { current, previous } = await secrets.of(record.namespace);
+  const body = callbackBody(record, await store.result(record.id));
+  const timeout = AbortSignal.timeout(timeoutMs);
+  try {
+    const url = new URL(record.callback?.url ?? '');
+    const headers = {
+      'content-type': 'application/json',
+      'user-agent': `offshoot/${version}`,
+      ...signatureHeaders(deliveryId(record.id, again), Math.floor(Date.now() / 1000), body, [
+        current.secret,
+        ...previous.map(({ secret }) => secret),
+      ]),
+    };
+    return await send(guard, url, headers, body, AbortSignal.any([timeout, stopping]));
+  } catch (error) {
+    if (stopping.aborted) return { error: 'the gateway was stopped', final: false };
+    if (timeout.aborted) return { error: `the receiver did not answer within ${timeoutMs} ms`, final: false };
+    const message = error instanceof Error ? error.message : String(error);
+    return { error: message.slice(0, MAX_ERROR_LENGTH), final: error instanceof ReceiverRefused };
+  }
+}
+
+/** Writes what came of a try, whatever else has changed in the record meanwhile. */
+async function note(deps: DeliveryDeps, held: Versioned, callback: Callback): Promise<number | undefined> {
+  const { store } = deps;
+  for (let before: Versioned | undefined = held; before; before = await store.find(held.record.id)) {
+    const { record } = before;
+    // Another try has begun, or a redrive: this one's word counts no more.
+    if (record.state !== 'done' || (record.redriven ?? 0) !== (held.record.redriven ?? 0)) return undefined;
+    if (record.callback?.attempts !== callback.attempts || record.callback.state !== 'pending')
+      return undefined;
+    if (await store.swap(before, { ...record, callback })) return callback.nextAt;
+  }
+  return undefined;
+}

@@ -1,0 +1,108 @@
+/**
+ * Delivers callbacks. It is the gateway that does, since it has a network and runs no tenant's code. Each namespace has a
+ * BullMQ worker of its own, with so many deliveries at a time, so none waits for another's receivers.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DelayedError, Worker, type Job } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { keys } from '#contract/keys.ts';
+import { DELIVERY_QUEUE, type Deliveries, type DeliveryJob } from '#storage/deliveries.ts';
+import { LogThrottle, type Log } from '#storage/log.ts';
+import { deliver, type DeliveryDeps } from './deliver.ts';
+
+/** A gateway that has not renewed its lock for so long has lost the delivery. */
+const LOCK_MS = 10_000;
+/** How often deliveries of lost gateways are looked for. One is begun again after LOCK_MS and two of these at the latest. */
+const STALLED_CHECK_MS = 3_000;
+/** The record counts what was begun, and decides; BullMQ would only hide it. */
+const MAX_STALLED = 1_000_000;
+/** How often namespaces with their first callback are looked for. */
+const NAMESPACES_MS = 1_000;
+/** After a drain's grace, how long deliveries have to be given back. */
+const GIVE_BACK_MS = 2_000;
+const ERROR_LOG_INTERVAL_MS = 5_000;
+
+export interface DelivererOptions extends DeliveryDeps {
+  readonly deliveries: Deliveries;
+  /** Deliveries of one namespace at the same time. */
+  readonly concurrency: number;
+  /** Opens a connection that waits for Redis as long as it takes. */
+  readonly connect: () => Redis;
+  readonly log: Log;
+}
+
+export class Deliverer {
+  readonly #options: DelivererOptions;
+  readonly #workers = new Map<string, Worker<DeliveryJob>>();
+  readonly #stopping = new AbortController();
+  readonly #errors = new LogThrottle(ERROR_LOG_INTERVAL_MS);
+  #redis: Redis | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Builds; nothing is delivered before start(). */
+  constructor(options: DelivererOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    void this.#look();
+    this.#timer = setInterval(() => void this.#look(), NAMESPACES_MS);
+  }
+
+  /** Begins nothing more. What has not been answered after the grace is given back, and begun again elsewhere. */
+  async stop(graceMs: number): Promise<void> {
+    clearInterval(this.#timer);
+    const cut = setTimeout(() => this.#stopping.abort(), graceMs);
+    const closing = Promise.all([...this.#workers.values()].map((worker) => worker.close()));
+    // While Redis is away they would wait for it.
+    const late = new AbortController();
+    await Promise.race([
+      closing.catch(() => undefined),
+      sleep(graceMs + GIVE_BACK_MS, undefined, { signal: late.signal }).catch(() => undefined),
+    ]);
+    late.abort();
+    clearTimeout(cut);
+    this.#stopping.abort();
+    this.#redis?.disconnect();
+  }
+
+  async #look(): Promise<void> {
+    // Redis may be away; what was missed is seen at the next look.
+    const namespaces = await this.#options.deliveries.namespaces().catch(() => []);
+    if (this.#stopping.signal.aborted) return;
+    for (const namespace of namespaces) {
+      if (!this.#workers.has(namespace)) this.#workers.set(namespace, this.#open(namespace));
+    }
+  }
+
+  #open(namespace: string): Worker<DeliveryJob> {
+    const { concurrency, connect, log } = this.#options;
+    this.#redis ??= connect().setMaxListeners(0);
+    const worker = new Worker<DeliveryJob>(DELIVERY_QUEUE, (job, token) => this.#process(job, token), {
+      connection: this.#redis,
+      prefix: keys.queuePrefix(namespace),
+      concurrency,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_CHECK_MS,
+      maxStalledCount: MAX_STALLED,
+    });
+    worker.on('error', (error) => {
+      if (this.#stopping.signal.aborted) return;
+      this.#errors.run((heldBack) =>
+        log.info(
+          { namespace, error: error.message, heldBack },
+          'the deliveries of a namespace could not be read',
+        ),
+      );
+    });
+    return worker;
+  }
+
+  async #process(job: Job<DeliveryJob>, token: string | undefined): Promise<void> {
+    const turn = { ...job.data, addedAt: job.timestamp, stopping: this.#stopping.signal };
+    const next = await deliver(this.#options, turn);
+    if (next === undefined) return;
+    await job.moveToDelayed(Math.max(next, Date.now()), token);
+    throw new DelayedError();
+  }
+}

@@ -1,0 +1,38 @@
+/** The secret that receivers of callbacks know us by. */
+import { CallbackSecrets } from '#contract/callback.ts';
+import type { ApiKeyRecord } from '#contract/api.ts';
+import { answers, endpoint, OfNamespace, type AppDeps } from './endpoint.ts';
+
+export const secret = endpoint(
+  {
+    summary: 'The secret that callbacks of a namespace are signed with; made when it is first asked for',
+    description:
+      'Callbacks follow the Standard Webhooks specification: `webhook-id`, `webhook-timestamp`, and `webhook-signature` with a `v1,` signature for each secret that holds.',
+    request: { params: OfNamespace },
+    responses: answers(200, CallbackSecrets, 'the secret, and those before it that still hold'),
+  },
+  (deps) => async (context) => {
+    const { namespace } = context.req.valid('param');
+    await existing(deps, namespace, context.var.holder);
+    return context.json(await deps.secrets.of(namespace), 200, { 'cache-control': 'no-store' });
+  },
+);
+
+export const rotate = endpoint(
+  {
+    summary: 'Make a new secret; for a day callbacks are signed with the one before it as well',
+    request: { params: OfNamespace },
+    responses: answers(200, CallbackSecrets, 'the new secret, and those before it that still hold'),
+  },
+  (deps) => async (context) => {
+    const { namespace } = context.req.valid('param');
+    await existing(deps, namespace, context.var.holder);
+    return context.json(await deps.secrets.rotate(namespace), 200, { 'cache-control': 'no-store' });
+  },
+);
+
+/** Throws `namespace_not_found`. */
+async function existing(deps: AppDeps, namespace: string, holder: ApiKeyRecord): Promise<void> {
+  if (await deps.functions.hasNamespace(namespace)) return;
+  throw await deps.directory.namespaceNotFound(namespace, holder);
+}
