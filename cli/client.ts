@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import * as api from '#contract/api.ts';
 import { Batch, BatchList, ItemsTaken } from '#contract/batch.ts';
+import { CallbackSecrets } from '#contract/callback.ts';
 import { ErrorBody } from '#contract/errors.ts';
 import { AnyInvocation, type InvocationRecord } from '#contract/invocation.ts';
 import { CliError, messageOf } from './errors.ts';
@@ -124,6 +125,14 @@ export class Client {
 
   async schedules(namespace: string): Promise<api.ScheduleView[]> {
     return (await this.#json(api.Schedules, `/schedules/${encodeURIComponent(namespace)}`)).schedules;
+  }
+
+  callbackSecret(namespace: string): Promise<CallbackSecrets> {
+    return this.#json(CallbackSecrets, callbackSecretPath(namespace));
+  }
+
+  rotateCallbackSecret(namespace: string): Promise<CallbackSecrets> {
+    return this.#json(CallbackSecrets, `${callbackSecretPath(namespace)}/rotate`, { method: 'POST' });
   }
 
   async deadLetters(
@@ -276,6 +285,8 @@ function invocationPath(id: string): string {
 
 function batchPath(id: string): string {
   return `/batches/${encodeURIComponent(id)}`;
+function callbackSecretPath(namespace: string): string {
+  return `/callbacks/${encodeURIComponent(namespace)}/secret`;
 }
 
 function deadLetterPath(namespace: string): string {

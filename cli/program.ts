@@ -103,7 +103,8 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     .option('--delay <seconds>', 'with --async: not before')
     .option('--ttl <seconds>', 'with --async: not after')
     .option('--priority <number>', 'with --async: 1 is first')
-    .option('--idempotency-key <key>', 'with --async: the same key is the same invocation for 24 hours');
+    .option('--idempotency-key <key>', 'with --async: the same key is the same invocation for 24 hours')
+    .option('--callback <url>', 'with --async: tell this URL, by a signed POST, how it has ended');
   verb('list', 'list the functions of a namespace', async () => (await import('./commands/list.ts')).list);
   verb(
     'describe <name>',
@@ -169,6 +170,11 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     'show which functions run by themselves, and when next',
     async () => (await import('./commands/schedule.ts')).schedule,
   );
+  verb(
+    'callbacks [action]',
+    'the secret that callbacks are signed with: callbacks secret',
+    async () => (await import('./commands/callbacks.ts')).callbacks,
+  ).option('--rotate', 'make a new one; the old one holds for another day');
   verb(
     'dlq [action] [id]',
     'invocations that failed for good: dlq list, dlq show ID, dlq redrive ID, dlq purge ID',

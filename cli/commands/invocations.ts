@@ -48,7 +48,10 @@ export async function invocations(
 
 function endOf(one: AnyInvocation): string {
   if (one.state !== 'done') return one.state;
-  return one.dead === undefined
-    ? `${one.outcome} ${one.status}`
-    : `${one.outcome} ${one.status}, dead letter`;
+  const { outcome, status, dead, callback } = one;
+  return [
+    `${outcome} ${status}`,
+    ...(dead === undefined ? [] : ['dead letter']),
+    ...(callback ? [`callback ${callback.state}`] : []),
+  ].join(', ');
 }

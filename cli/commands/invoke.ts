@@ -1,6 +1,7 @@
 /** offshoot invoke NAME: call a function, with an event or as HTTP, and say how it ended. */
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
+import { CALLBACK_HEADER } from '#contract/callback.ts';
 import { ERRORS, ErrorBody } from '#contract/errors.ts';
 import { FunctionError } from '#contract/invocation.ts';
 import { OUTCOMES, Outcome } from '#contract/outcome.ts';
@@ -22,6 +23,7 @@ interface InvokeOptions {
   readonly ttl?: string;
   readonly priority?: string;
   readonly idempotencyKey?: string;
+  readonly callback?: string;
 }
 
 export async function invoke(
@@ -33,6 +35,11 @@ export async function invoke(
   const client = connect(context);
   const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
   const data = options.data === undefined ? undefined : await readData(options.data);
+  if (options.callback !== undefined && !options.async) {
+    throw new CliError('usage', '--callback is for invocations that nobody waits for', {
+      next: `offshoot invoke ${wanted} --async --callback ${shellWord(options.callback)}`,
+    });
+  }
   if (options.async) return await queue(context, client, { namespace, name }, data, options);
   const asHttp = options.path !== undefined || options.method !== undefined || options.header !== undefined;
   const response =
@@ -69,7 +76,7 @@ async function queue(
   client: Client,
   { namespace, name }: { namespace: string; name: string },
   data: Buffer | undefined,
-  { delay, ttl, priority, idempotencyKey }: InvokeOptions,
+  { delay, ttl, priority, idempotencyKey, callback }: InvokeOptions,
 ): Promise<number> {
   const event = data ?? Buffer.from('{}');
   checkEvent(name, event);
@@ -78,6 +85,7 @@ async function queue(
     ...(ttl !== undefined && { 'x-offshoot-ttl': ttl }),
     ...(priority !== undefined && { 'x-offshoot-priority': priority }),
     ...(idempotencyKey !== undefined && { 'idempotency-key': idempotencyKey }),
+    ...(callback !== undefined && { [CALLBACK_HEADER]: callback }),
   });
   terminal.document(accepted);
   terminal.print(accepted.id);

@@ -6,6 +6,7 @@ import type { Context } from '../context.ts';
 import { formatLog } from '../log-lines.ts';
 import { bytes, clock, defuse, defuseLines, milliseconds } from '../text.ts';
 import { isolationFacts, isolationText } from '../isolation-text.ts';
+import { callbackText } from '../callback-text.ts';
 import { waterfall } from '../waterfall.ts';
 import { DEAD_MEANING } from './dlq.ts';
 
@@ -75,6 +76,7 @@ function traceOpen({ terminal }: Context, detail: OpenInvocationDetail): void {
   ];
   if (detail.dueAt !== undefined) rows.push(['due', clock(detail.dueAt)]);
   if (detail.worker !== undefined) rows.push(['worker', detail.worker]);
+  if (detail.callback) rows.push(['callback', callbackText(detail.callback)]);
   for (const [label, value] of rows) terminal.print(`  ${label.padEnd(9)} ${value}`);
   if (detail.logs.length > 0) terminal.print();
   for (const line of detail.logs) terminal.print(`  ${formatLog(line, terminal)}`);
@@ -123,6 +125,7 @@ function facts(detail: InvocationDetail): [string, string][] {
   ];
   if (detail.dead !== undefined)
     rows.push(['dead', `${DEAD_MEANING[detail.dead]}; offshoot dlq redrive ${detail.id}`]);
+  if (detail.callback) rows.push(['callback', callbackText(detail.callback)]);
   if (detail.replayOf !== undefined) rows.push(['replay of', detail.replayOf]);
   if (report?.usage) {
     const { cpu, memoryPeak } = report.usage;
