@@ -22,7 +22,8 @@ const GLOBAL_V6 = '2000::/3';
 /** Of global unicast: protocols of the IETF with Teredo (2001::/32), documentation, and 6to4, which holds an IPv4 address. */
 const NEVER_V6 = ['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'];
 
-const DNS_TIMEOUT_MS = 3_000;
+/** Twice this, and some more, must fit into the time of a delivery: one of two questions may stay without an answer. */
+const DNS_TIMEOUT_MS = 1_500;
 const DNS_TRIES = 2;
 
 /** The receiver may not be reached, and will not be later. The message is for the owner of the callback. */
@@ -110,11 +111,17 @@ export function listOf(ranges: readonly string[]): BlockList {
 /**
  * Asks the name servers of the host, and not its hosts file, which names what is inside. Not by getaddrinfo(3): it has four
  * threads for the whole process, and names that are answered slowly would keep everybody's files and deliveries waiting.
+ * `servers`: instead of the host's, such as `127.0.0.1:5353`.
  */
-async function askNameServers(name: string, signal: AbortSignal): Promise<readonly LookupAddress[]> {
+export async function askNameServers(
+  name: string,
+  signal: AbortSignal,
+  servers?: readonly string[],
+): Promise<readonly LookupAddress[]> {
   // Never asked of a server: https://www.rfc-editor.org/rfc/rfc6761#section-6.3
   if (/(?:^|\.)localhost\.?$/.test(name)) return [{ address: '127.0.0.1', family: 4 }];
   const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: DNS_TRIES });
+  if (servers) resolver.setServers(servers);
   const cancel = (): void => resolver.cancel();
   signal.addEventListener('abort', cancel, { once: true });
   try {

@@ -1,9 +1,11 @@
 /** Callbacks through real processes: the end of an invocation reaches a receiver, signed, once the receiver takes it. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
 import type { CallbackSecrets } from '#contract/callback.ts';
 import type { Callback } from '#contract/invocation.ts';
+import { parseRedisUrl } from '#storage/redis.ts';
 import { Platform } from '../support/platform.ts';
 import { Receiver, verify } from '../support/receiver.ts';
 
@@ -167,6 +169,27 @@ describe('the end of an invocation', () => {
     const told = [waiting, running, expired].map((id) => receiver.of(id).map(({ body }) => body.outcome));
     expect(told).toEqual([['cancelled'], ['cancelled'], ['expired']]);
   }, 60_000);
+
+  test('has its delivery in Redis before the record says so, whoever ends it', async () => {
+    const redis = new Redis({ ...parseRedisUrl(platform.redis.url), replyMapping: 'legacy' });
+    const monitor = await redis.monitor();
+    const seen: string[] = [];
+    monitor.on('monitor', (_time: string, args: string[]) => seen.push(args.join(' ')));
+    const run = await queued({});
+    const cancelled = await queued({}, { headers: { 'x-offshoot-delay': '60' } });
+    expect(await post(`/invocations/${cancelled}/cancel`)).toBe(202);
+    for (const id of [run, cancelled]) {
+      await settled(id);
+      const added = seen.findIndex((one) => /^hmset /i.test(one) && one.includes(`deliveries:${id}`));
+      const recorded = seen.findIndex(
+        (one) => /^set /i.test(one) && one.includes(`invocation:{${id}}`) && one.includes('"state":"done"'),
+      );
+      expect(added).toBeGreaterThan(-1);
+      expect(recorded).toBeGreaterThan(added);
+    }
+    monitor.disconnect();
+    redis.disconnect();
+  });
 
   test('is told nobody where nobody asked', async () => {
     const response = await platform.api('/functions/default/retries/invocations', {

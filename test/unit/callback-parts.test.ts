@@ -1,19 +1,31 @@
 /** The parts of callbacks: where they may go, how they are signed, what they say, and when they are tried again. */
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Callback, InvocationRecord } from '#contract/invocation.ts';
 import { CallbackBody } from '#contract/callback.ts';
 import { encodePayload, type HeaderList } from '#contract/payload.ts';
 import { callbackBody } from '../../gateway/callbacks/body.ts';
-import { Guard, listOf, ReceiverRefused, type Resolve } from '../../gateway/callbacks/guard.ts';
+import {
+  askNameServers,
+  Guard,
+  listOf,
+  ReceiverRefused,
+  type Resolve,
+} from '../../gateway/callbacks/guard.ts';
 import { afterDelivery, bound, type Tried } from '../../gateway/callbacks/schedule.ts';
 import { send } from '../../gateway/callbacks/send.ts';
 import { newSecret, signatureHeaders } from '../../gateway/callbacks/signature.ts';
 import { parseEnvironment } from '../../gateway/env.ts';
 import { queuedOptions } from '../../gateway/queued/options.ts';
+import { encodeAnswer, parseQuery, RCODE } from '../../worker/network/dns-wire.ts';
 import { Receiver, verify } from '../support/receiver.ts';
 
 const now = AbortSignal.timeout(60_000);
 const ports = new Set([80, 443]);
+
+const byAddress = (one: { address: string }, other: { address: string }): number =>
+  one.address.localeCompare(other.address);
 
 /** A name server that answers its questions in turn, the last one from then on. */
 function nameServer(...answers: string[][]): { asked: string[]; resolve: Resolve } {
@@ -158,6 +170,74 @@ describe('the guard', () => {
     expect(() => parseEnvironment({ OFFSHOOT_STATE: '/tmp', OFFSHOOT_CALLBACK_PORTS: '80,http' })).toThrow(
       'OFFSHOOT_CALLBACK_PORTS',
     );
+  });
+});
+
+describe('a name', () => {
+  const sockets: Socket[] = [];
+  afterEach(() => {
+    for (const socket of sockets.splice(0)) socket.close();
+  });
+
+  /** A name server on loopback; `known` are its IPv4 addresses by name, and those of `six.` have an IPv6 address too. */
+  async function serve(known: Record<string, string[]>): Promise<string> {
+    const socket = createSocket('udp4').bind(0, '127.0.0.1');
+    sockets.push(socket);
+    await once(socket, 'listening');
+    socket.on('message', (message, { port, address }) => {
+      const query = parseQuery(message);
+      const found = query && known[query.name];
+      if (!query || query.name.startsWith('silent.')) return;
+      const answer = encodeAnswer(
+        query,
+        found ? RCODE.NOERROR : RCODE.NXDOMAIN,
+        query.wantsAddress ? found?.map((one) => ({ address: one, ttl: 1 })) : [],
+      );
+      socket.send(
+        !query.wantsAddress && query.name.startsWith('six.') ? withLoopback6(answer) : answer,
+        port,
+        address,
+      );
+    });
+    return `127.0.0.1:${socket.address().port}`;
+  }
+
+  /** An answer with one record more: ::1. */
+  function withLoopback6(answer: Buffer): Buffer {
+    answer.writeUInt16BE(1, 6);
+    const record = Buffer.from('c00c001c0001000000010010', 'hex');
+    return Buffer.concat([answer, record, Buffer.alloc(15), Buffer.from([1])]);
+  }
+
+  test('is asked for at the name servers, for all its addresses of both families', async () => {
+    const server = await serve({ 'four.example': ['192.0.2.1', '192.0.2.2'], 'six.example': ['192.0.2.3'] });
+    expect((await askNameServers('four.example', now, [server])).toSorted(byAddress)).toEqual([
+      { address: '192.0.2.1', family: 4 },
+      { address: '192.0.2.2', family: 4 },
+    ]);
+    const both = await askNameServers('six.example', now, [server]);
+    expect(both).toEqual([
+      { address: '192.0.2.3', family: 4 },
+      { address: '::1', family: 6 },
+    ]);
+    const guard = new Guard({
+      allow: ['192.0.2.0/24'],
+      ports,
+      resolve: (name, signal) => askNameServers(name, signal, [server]),
+    });
+    // The second family is looked at as well.
+    await expect(guard.addresses(new URL('http://six.example'), now)).rejects.toThrow('six.example is ::1');
+    expect(await guard.addresses(new URL('http://four.example'), now)).toHaveLength(2);
+  });
+
+  test('that is not there, or whose server is silent, is a failure in time', async () => {
+    const server = await serve({});
+    await expect(askNameServers('none.example', now, [server])).rejects.toThrow('ENOTFOUND');
+    const before = performance.now();
+    await expect(askNameServers('silent.example', AbortSignal.timeout(200), [server])).rejects.toThrow(
+      'ECANCELLED',
+    );
+    expect(performance.now() - before).toBeLessThan(1_400);
   });
 });
 
