@@ -124,6 +124,11 @@ export class QueuedStore {
     return (await this.#redis.getBuffer(keys.result(id))) ?? undefined;
   }
 
+  /** Whether the result is still kept, which may be too large to look at for that. */
+  async hasResult(id: string): Promise<boolean> {
+    return (await this.#redis.exists(keys.result(id))) === 1;
+  }
+
   /**
    * The id that a caller's key stands for: the given one when the key is new. `fingerprint` is kept with it, so that a key
    * that comes again with another input is noticed.

@@ -3,8 +3,11 @@ import { MAX_INLINE_RESULT_BYTES, type CallbackBody } from '#contract/callback.t
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { checkResponse } from '../response-meta.ts';
 
-/** `payload`: what the function answered, as it is kept. */
-export function callbackBody(record: InvocationRecord, payload: Buffer | undefined): Buffer {
+/** A payload of more bytes has a body that is not sent along, whatever its headers take. */
+export const ALWAYS_LARGE_BYTES = MAX_INLINE_RESULT_BYTES + 512 * 1024;
+
+/** `payload`: what the function answered, as it is kept, or that it is there and too large to be sent along. */
+export function callbackBody(record: InvocationRecord, payload: Buffer | 'large' | undefined): Buffer {
   const { id, namespace, name, version, outcome, status, duration, attempts = [], dead } = record;
   const facts: CallbackBody = {
     type: 'invocation.ended',
@@ -19,11 +22,12 @@ export function callbackBody(record: InvocationRecord, payload: Buffer | undefin
     attempts: attempts.length,
     ...(dead !== undefined && { dead }),
   };
+  const reference = { ...facts, resultUrl: `/api/v1/invocations/${id}/result` };
+  if (payload === 'large') return Buffer.from(JSON.stringify(reference));
   const checked = payload && checkResponse(payload);
   if (!checked || 'problem' in checked) return Buffer.from(JSON.stringify(facts));
   const { headers, body } = checked;
-  if (body.length > MAX_INLINE_RESULT_BYTES)
-    return Buffer.from(JSON.stringify({ ...facts, resultUrl: `/api/v1/invocations/${id}/result` }));
+  if (body.length > MAX_INLINE_RESULT_BYTES) return Buffer.from(JSON.stringify(reference));
   const at = headers.findIndex((header, index) => index % 2 === 0 && header.toLowerCase() === 'content-type');
   const contentType = at === -1 ? undefined : headers[at + 1];
   const json = /^application\/(?:[\w.-]+\+)?json\b/i.test(contentType ?? '') ? jsonText(body) : undefined;

@@ -8,7 +8,7 @@
 import { deliveryId, type DeliveryJob } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Callback, InvocationRecord } from '#contract/invocation.ts';
-import { callbackBody } from './body.ts';
+import { ALWAYS_LARGE_BYTES, callbackBody } from './body.ts';
 import { ReceiverRefused, type Guard } from './guard.ts';
 import { afterDelivery, type DeliveryTerms, type Tried } from './schedule.ts';
 import type { SecretStore } from './secrets.ts';
@@ -85,7 +85,7 @@ async function attempt(
 ): Promise<Tried> {
   const { store, secrets, guard, timeoutMs, version } = deps;
   const { current, previous } = await secrets.of(record.namespace);
-  const body = callbackBody(record, await store.result(record.id));
+  const body = await bodyOf(store, record);
   const timeout = AbortSignal.timeout(timeoutMs);
   try {
     const url = new URL(record.callback?.url ?? '');
@@ -104,6 +104,14 @@ async function attempt(
     const message = error instanceof Error ? error.message : String(error);
     return { error: message.slice(0, MAX_ERROR_LENGTH), final: error instanceof ReceiverRefused };
   }
+}
+
+async function bodyOf(store: QueuedStore, record: InvocationRecord): Promise<Buffer> {
+  const { id, responseBytes } = record;
+  // Megabytes are not fetched, try after try, to be left out.
+  if (responseBytes > ALWAYS_LARGE_BYTES)
+    return callbackBody(record, (await store.hasResult(id)) ? 'large' : undefined);
+  return callbackBody(record, await store.result(id));
 }
 
 /** Writes what came of a try, whatever else has changed in the record meanwhile. */
