@@ -65,7 +65,10 @@ export class Guard {
       family === 0
         ? await (this.#options.resolve ?? askNameServers)(host, signal)
         : [{ address: host, family }];
-    for (const { address } of found) this.#check(address, port, family === 0 ? `${host} is ` : '');
+    // Of a name only that it leads inside: its owner need not learn what the host's name servers know of what is there.
+    const what =
+      family === 0 ? `${host} leads to an address that is not public` : `${host} is no public address`;
+    for (const { address } of found) this.#check(address, port, what);
     return found;
   }
 
@@ -74,9 +77,7 @@ export class Guard {
     if (family !== 0 && this.#allowed.check(address, family === 4 ? 'ipv4' : 'ipv6')) return;
     const isPublic = family === 4 ? !PROTECTED_V4.check(address) : family === 6 && isGlobalV6(address);
     if (!isPublic) {
-      throw new ReceiverRefused(
-        `refused: ${what}${address}, which is no public address; the operator can allow it by OFFSHOOT_CALLBACK_ALLOW`,
-      );
+      throw new ReceiverRefused(`refused: ${what}; the operator can allow it by OFFSHOOT_CALLBACK_ALLOW`);
     }
     if (this.#options.ports.has(port)) return;
     throw new ReceiverRefused(

@@ -113,7 +113,7 @@ describe('the end of an invocation', () => {
     expect(() => verify(current.secret, { ...got, text: `${got.text} ` })).toThrow('signature');
   });
 
-  test('is told as well where Prefer: respond-async asked for it, and the function does not see to whom', async () => {
+  test('is told as well where Prefer: respond-async asked for it', async () => {
     const response = await platform.call('retries', {
       method: 'POST',
       headers: {

@@ -1,6 +1,7 @@
 /** The parts of callbacks: where they may go, how they are signed, what they say, and when they are tried again. */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Callback, InvocationRecord } from '#contract/invocation.ts';
 import { CallbackBody } from '#contract/callback.ts';
@@ -18,6 +19,7 @@ import { send } from '../../gateway/callbacks/send.ts';
 import { newSecret, signatureHeaders } from '../../gateway/callbacks/signature.ts';
 import { parseEnvironment } from '../../gateway/env.ts';
 import { queuedOptions } from '../../gateway/queued/options.ts';
+import { requestMeta } from '../../gateway/request.ts';
 import { encodeAnswer, parseQuery, RCODE } from '../../worker/network/dns-wire.ts';
 import { Receiver, verify } from '../support/receiver.ts';
 
@@ -116,7 +118,9 @@ describe('the guard', () => {
   ];
   test.each(inside)('refuses %s', async (url) => {
     await expect(guard.addresses(new URL(url), now)).rejects.toThrow(ReceiverRefused);
-    await expect(guard.addresses(new URL(url), now)).rejects.toThrow(/no public address; the operator/);
+    await expect(guard.addresses(new URL(url), now)).rejects.toThrow(
+      /not? public(?: address)?; the operator/,
+    );
   });
 
   // Controls: it does not refuse everything.
@@ -133,7 +137,9 @@ describe('the guard', () => {
         new URL('https://example.com'),
         now,
       );
-    await expect(of('10.0.0.1')).rejects.toThrow('refused: example.com is 10.0.0.1, which is no public');
+    await expect(of('10.0.0.1')).rejects.toThrow(
+      'refused: example.com leads to an address that is not public; the operator',
+    );
     await expect(of('8.8.8.8', '127.0.0.1')).rejects.toThrow(ReceiverRefused);
     await expect(of('8.8.8.8', '::ffff:10.0.0.1')).rejects.toThrow(ReceiverRefused);
     expect(await of('8.8.8.8', '2606:4700::1111')).toHaveLength(2);
@@ -226,7 +232,9 @@ describe('a name', () => {
       resolve: (name, signal) => askNameServers(name, signal, [server]),
     });
     // The second family is looked at as well.
-    await expect(guard.addresses(new URL('http://six.example'), now)).rejects.toThrow('six.example is ::1');
+    await expect(guard.addresses(new URL('http://six.example'), now)).rejects.toThrow(
+      'six.example leads to an address that is not public',
+    );
     expect(await guard.addresses(new URL('http://four.example'), now)).toHaveLength(2);
   });
 
@@ -429,6 +437,26 @@ describe('what the receiver is told', () => {
     );
     expect(callbackBody(record, Buffer.from('hostile')).toString()).not.toContain('hostile');
   });
+});
+
+test('the header is not shown to the function', () => {
+  const rawHeaders = [
+    'Host',
+    'a',
+    'X-Offshoot-Callback',
+    'https://example.com/?token=secret',
+    'X-Other',
+    'kept',
+  ];
+  const request = { headers: { host: 'a' }, rawHeaders, method: 'POST', socket: {} };
+  const meta = requestMeta(
+    request as unknown as IncomingMessage,
+    { namespace: 'n', name: 'f', rest: '/' },
+    { trustProxy: false, keyHeader: undefined },
+    0,
+  );
+  expect(JSON.stringify(meta)).not.toContain('secret');
+  expect(meta?.headers).toContainEqual(['x-other', 'kept']);
 });
 
 test('the header is an http or https URL without credentials', () => {
