@@ -64,25 +64,18 @@ export async function deliver(deps: DeliveryDeps, turn: Turn): Promise<number | 
   const begun: Callback = { url: callback.url, state: 'pending', attempts: callback.attempts + 1 };
   const held = await store.swap(found, { ...record, callback: begun });
   if (!held) return now;
-  const after = afterDelivery(
-    begun,
-    await attempt(deps, turn, held.record as InvocationRecord),
-    terms,
-    Date.now(),
-  );
-  return await note(
-    deps,
-    held,
-    turn.stopping.aborted && after.state === 'pending' ? { ...after, nextAt: now } : after,
-  );
+  const tried = await attempt(deps, turn, held.record as InvocationRecord);
+  // Not the receiver's fault, so not counted: a gateway that is replaced must not use up tries.
+  if (!tried) return await note(deps, held, { ...callback, nextAt: now });
+  return await note(deps, held, afterDelivery(begun, tried, terms, Date.now()));
 }
 
-/** Sends it once. Never rejects for a reason that the receiver has a part in. */
+/** Sends it once. Never rejects for a reason that the receiver has a part in. Undefined when the gateway's stop has cut it. */
 async function attempt(
   deps: DeliveryDeps,
   { again, stopping }: Turn,
   record: InvocationRecord,
-): Promise<Tried> {
+): Promise<Tried | undefined> {
   const { store, secrets, guard, timeoutMs, version } = deps;
   const { current, previous } = await secrets.of(record.namespace);
   const body = await bodyOf(store, record);
@@ -99,7 +92,7 @@ async function attempt(
     };
     return await send(guard, url, headers, body, AbortSignal.any([timeout, stopping]));
   } catch (error) {
-    if (stopping.aborted) return { error: 'the gateway was stopped', final: false };
+    if (stopping.aborted) return undefined;
     if (timeout.aborted) return { error: `the receiver did not answer within ${timeoutMs} ms`, final: false };
     const message = error instanceof Error ? error.message : String(error);
     return { error: message.slice(0, MAX_ERROR_LENGTH), final: error instanceof ReceiverRefused };
@@ -114,16 +107,20 @@ async function bodyOf(store: QueuedStore, record: InvocationRecord): Promise<Buf
   return callbackBody(record, await store.result(id));
 }
 
-/** Writes what came of a try, whatever else has changed in the record meanwhile. */
+/** Writes what came of a try, whatever else has changed in the record meanwhile. Resolves to the time of the next one. */
 async function note(deps: DeliveryDeps, held: Versioned, callback: Callback): Promise<number | undefined> {
   const { store } = deps;
-  for (let before: Versioned | undefined = held; before; before = await store.find(held.record.id)) {
+  const { id, redriven, callback: begun } = held.record;
+  for (let before: Versioned | undefined = held; before; before = await store.find(id)) {
     const { record } = before;
-    // Another try has begun, or a redrive: this one's word counts no more.
-    if (record.state !== 'done' || (record.redriven ?? 0) !== (held.record.redriven ?? 0)) return undefined;
-    if (record.callback?.attempts !== callback.attempts || record.callback.state !== 'pending')
-      return undefined;
-    if (await store.swap(before, { ...record, callback })) return callback.nextAt;
+    const { callback: now } = record;
+    // Overtaken by a redrive, or by the success of another gateway that took this one for dead.
+    if (record.state !== 'done' || record.redriven !== redriven || now?.state !== 'pending') return undefined;
+    // Another one's try is under way. What it will say counts, but that the receiver has it is so already.
+    const overtaken = now.attempts !== begun?.attempts;
+    if (overtaken && callback.state !== 'delivered') return undefined;
+    const noted = overtaken ? { ...callback, attempts: now.attempts } : callback;
+    if (await store.swap(before, { ...record, callback: noted })) return noted.nextAt;
   }
   return undefined;
 }

@@ -38,6 +38,7 @@ export class Deliverer {
   readonly #errors = new LogThrottle(ERROR_LOG_INTERVAL_MS);
   #redis: Redis | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #closed = false;
 
   /** Builds; nothing is delivered before start(). */
   constructor(options: DelivererOptions) {
@@ -51,6 +52,7 @@ export class Deliverer {
 
   /** Begins nothing more. What has not been answered after the grace is given back, and begun again elsewhere. */
   async stop(graceMs: number): Promise<void> {
+    this.#closed = true;
     clearInterval(this.#timer);
     const cut = setTimeout(() => this.#stopping.abort(), graceMs);
     const closing = Promise.all([...this.#workers.values()].map((worker) => worker.close()));
@@ -69,7 +71,7 @@ export class Deliverer {
   async #look(): Promise<void> {
     // Redis may be away; what was missed is seen at the next look.
     const namespaces = await this.#options.deliveries.namespaces().catch(() => []);
-    if (this.#stopping.signal.aborted) return;
+    if (this.#closed) return;
     for (const namespace of namespaces) {
       if (!this.#workers.has(namespace)) this.#workers.set(namespace, this.#open(namespace));
     }

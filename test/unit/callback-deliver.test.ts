@@ -145,6 +145,25 @@ describe('a turn', () => {
     expect(receiver.received).toHaveLength(1);
   });
 
+  test('of a gateway that was taken for dead: its success counts, its failure does not', async () => {
+    const overtake = (record: InvocationRecord): InvocationRecord => ({
+      ...record,
+      callback: { url: receiver.url, state: 'pending', attempts: 2 },
+    });
+    const failed = await ended();
+    receiver.answer = (response) => void change(failed, overtake).then(() => response.writeHead(500).end());
+    expect(await deliver(deps(), turn(failed))).toBeUndefined();
+    expect(await callbackOf(failed)).toEqual({ url: receiver.url, state: 'pending', attempts: 2 });
+    const succeeded = await ended();
+    receiver.answer = (response) =>
+      void change(succeeded, overtake).then(() => response.writeHead(200).end());
+    await deliver(deps(), turn(succeeded));
+    expect(await callbackOf(succeeded)).toMatchObject({ state: 'delivered', attempts: 2 });
+    // The other one's failure comes too late then.
+    expect(await deliver(deps(), turn(succeeded))).toBeUndefined();
+    expect(await callbackOf(succeeded)).toMatchObject({ state: 'delivered', attempts: 2 });
+  });
+
   test('is counted before it is sent, and none is begun after the last', async () => {
     const id = await ended();
     let seen: Callback | undefined;
@@ -265,7 +284,8 @@ describe('a gateway', () => {
     const stopped = performance.now();
     await first.close(100);
     expect(performance.now() - stopped).toBeLessThan(2_000);
-    expect(await callbackOf(id)).toMatchObject({ state: 'pending', attempts: 1 });
+    // Not a try that has failed: a receiver has all of its own.
+    expect(await callbackOf(id)).toMatchObject({ state: 'pending', attempts: 0 });
     const second = await startGateway(server, { env, state });
     await waitFor(async () => (await callbackOf(id))?.state === 'delivered');
     expect(receiver.received).toHaveLength(2);
