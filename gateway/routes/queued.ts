@@ -3,7 +3,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
 import { Accepted, ReplayRequest } from '#contract/api.ts';
-import { CALLBACK_HEADER } from '#contract/callback.ts';
+import { CALLBACK_HEADER, CallbackBody } from '#contract/callback.ts';
 import { OffshootError } from '#contract/errors.ts';
 import { AnyInvocation } from '#contract/invocation.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
@@ -49,6 +49,23 @@ export const enqueue = endpoint(
       body: { required: true, content: { 'application/json': { schema: {} } } },
     },
     responses: { 202: { description: 'it is queued: `{id, state, url}`' } },
+    callbacks: {
+      ended: {
+        [`{$request.header.${CALLBACK_HEADER}}`]: {
+          post: {
+            description: 'Signed by the Standard Webhooks specification; see /callbacks/{namespace}/secret.',
+            requestBody: {
+              content: { 'application/json': { schema: z.toJSONSchema(CallbackBody, { io: 'input' }) } },
+            },
+            responses: {
+              '2XX': { description: 'it has it' },
+              410: { description: 'it wants no more of this' },
+              default: { description: 'it is told again later' },
+            },
+          },
+        },
+      },
+    },
   },
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');

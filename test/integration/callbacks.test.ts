@@ -304,6 +304,16 @@ describe('a gateway that dies', () => {
   }, 90_000);
 });
 
+test('a worker that dies in the middle of a run leaves its end, and the telling of it, to the next', async () => {
+  const id = await queued({ sleepMs: 3_000 });
+  await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('running');
+  await platform.kill('worker');
+  platform.run('worker');
+  await platform.ready();
+  expect(await settled(id, RECOVERY_MS)).toMatchObject({ state: 'delivered', attempts: 1 });
+  expect(receiver.of(id).map(({ body }) => [body.outcome, body.attempts])).toEqual([['ok', 2]]);
+}, 90_000);
+
 describe('an address inside', () => {
   test.each([
     ['another of loopback', (port: number) => `http://127.0.0.2:${port}`],

@@ -568,6 +568,10 @@ describe('the documentation', () => {
     expect(Object.keys(document.paths)).toContain('/api/v1/functions/{namespace}/{name}/versions');
     expect(document.paths['/api/v1/artifacts/{digest}']).toMatchObject({ head: {}, put: {} });
     expect(document.paths['/api/v1/artifacts/{digest}']).not.toHaveProperty('get');
+    // What a receiver of callbacks gets is part of it.
+    const told = JSON.stringify(document.paths['/api/v1/functions/{namespace}/{name}/invocations']);
+    expect(told).toContain('{$request.header.x-offshoot-callback}');
+    expect(told).toContain('"const":"invocation.ended"');
     const page = await send(gateway, '/api/v1/docs');
     expect(page.headers['content-security-policy']).toContain("default-src 'none'");
     expect(page.body.toString()).not.toMatch(/<script|src=|https?:\/\/(?!localhost)/);
