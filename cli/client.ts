@@ -285,6 +285,8 @@ function invocationPath(id: string): string {
 
 function batchPath(id: string): string {
   return `/batches/${encodeURIComponent(id)}`;
+}
+
 function callbackSecretPath(namespace: string): string {
   return `/callbacks/${encodeURIComponent(namespace)}/secret`;
 }

@@ -166,7 +166,7 @@ export const OpenInvocation = Identity.extend({
   /** Worker that runs it. */
   worker: z.string().optional(),
   /** Gateway that waits for it, in the sync lane. */
-  gateway: z.string().optional(),
+  gatewayId: z.string().optional(),
   /** Unix time in milliseconds before which it does not start: a delay, or the wait before a retry. */
   dueAt: z.number().optional(),
 });

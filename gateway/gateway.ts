@@ -104,14 +104,11 @@ export class Gateway {
     const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
     const batchStore = new BatchStore(commands);
     const store = new QueuedStore(commands);
-    const queued = new QueuedLane({
-      store,
-      groups: new Groups({ batches: batchStore, blobs }),
-    const store = new QueuedStore(commands);
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
     const queued = new QueuedLane({
       store,
+      groups: new Groups({ batches: batchStore, blobs }),
       queues,
       deliveries,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
@@ -124,7 +121,7 @@ export class Gateway {
       maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
       trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
       finished,
-      lasting: (record) => recorder.add({ ...record, gateway: gatewayId }),
+      lasting: (record) => recorder.add({ ...record, gatewayId }),
       enqueuer: queued.enqueuer,
       log,
     });
@@ -169,6 +166,8 @@ export class Gateway {
       batches: batchStore,
       queues,
       enqueuer: queued.enqueuer,
+      log,
+    });
     this.#deliverer = new Deliverer({
       store,
       secrets,

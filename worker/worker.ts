@@ -90,7 +90,6 @@ export function createWorker(env: Env): Worker {
     slots: new Slots(concurrency),
     concurrency,
     deliveries: new Deliveries(bullmq),
-    concurrency: Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2)),
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
   });

@@ -124,11 +124,11 @@ export class Keeper {
   /** Nobody waits for the call any more, and nobody will say how it went. */
   async #endLost(one: Versioned, record: OpenInvocation): Promise<void> {
     const { commands, store, log } = this.#options;
-    if (record.gateway === undefined) return;
-    const seen = await commands.zscore(keys.gateways(), record.gateway);
+    if (record.gatewayId === undefined) return;
+    const seen = await commands.zscore(keys.gateways(), record.gatewayId);
     if (seen !== null && Number(seen) > Date.now() - GATEWAY_LOST_MS) return;
     if (await store.swap(one, lostRecord(record)))
-      log.warn({ id: record.id, gateway: record.gateway }, 'a call ended with its gateway');
+      log.warn({ id: record.id, gateway: record.gatewayId }, 'a call ended with its gateway');
   }
 
   /** Groups that have their place in a batch that stands still, and no record. */
@@ -157,7 +157,7 @@ export class Keeper {
 }
 
 function lostRecord(record: OpenInvocation): InvocationRecord {
-  const { worker: _worker, dueAt: _dueAt, gateway: _gateway, ...identity } = record;
+  const { worker: _worker, dueAt: _dueAt, gatewayId: _gateway, ...identity } = record;
   const lasted = Date.now() - record.startedAt;
   return {
     ...identity,

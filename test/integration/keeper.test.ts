@@ -9,6 +9,7 @@ import type { OpenInvocation } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { BatchStore, groupInvocationId } from '#storage/batches.ts';
 import { DirectoryBlobStore } from '#storage/blobs.ts';
+import { Deliveries } from '#storage/deliveries.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectRedis } from '#storage/redis.ts';
@@ -30,7 +31,7 @@ beforeAll(async () => {
   queues = new Queues(redis);
   store = new QueuedStore(redis);
   batches = new BatchStore(redis);
-  const enqueuer = new Enqueuer({ store, queues, maxQueued: 1_000 });
+  const enqueuer = new Enqueuer({ store, queues, deliveries: new Deliveries(redis), maxQueued: 1_000 });
   const functions = { namespaces: () => Promise.resolve(['default']) };
   keeper = new Keeper({ commands: redis, functions, store, batches, queues, enqueuer, log });
 }, 60_000);
@@ -90,7 +91,7 @@ it('ends a call whose gateway is gone, and none whose gateway lives', async () =
   expect(kept?.state).toBe('running');
 });
 
-async function openCall(gateway: string): Promise<string> {
+async function openCall(gatewayId: string): Promise<string> {
   const id = randomBytes(16).toString('hex');
   const record: OpenInvocation = {
     id,
@@ -107,7 +108,7 @@ async function openCall(gateway: string): Promise<string> {
     startedAt: Date.now() - 1_000,
     requestBytes: 0,
     worker: 'w-1',
-    gateway,
+    gatewayId,
   };
   await redis.set(keys.invocation(id), JSON.stringify(record));
   await redis.zadd(keys.open('default'), Date.now() - 1_000, id);

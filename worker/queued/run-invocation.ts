@@ -280,11 +280,13 @@ export class QueuedRuns {
     record: InvocationRecord | OpenInvocation,
     payload?: Buffer,
   ): Promise<void> {
-    const { store } = this.#deps;
+    const { store, deliveries } = this.#deps;
     await patiently(async () => {
       if (record.state === 'done' && record.dead) await store.addDead(record);
       else if (record.state === 'done' && record.redriven)
         await store.removeDead(record.namespace, record.id);
+      // Before the record says so: a delivery that finds no end looks again, an end without a delivery is told nobody.
+      if (record.state === 'done' && record.callback) await deliveries.add(record);
       if (await store.swap(before, record, payload)) return;
       // Redis may have done it before its answer was lost.
       if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
@@ -307,24 +309,6 @@ async function patiently(act: () => Promise<void>): Promise<void> {
     } catch (error) {
       if (performance.now() > giveUp) throw error;
       await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
-    const { store, deliveries } = this.#deps;
-    const giveUp = performance.now() + PERSIST_MS;
-    for (;;) {
-      try {
-        if (record.state === 'done' && record.dead) await store.addDead(record);
-        else if (record.state === 'done' && record.redriven)
-          await store.removeDead(record.namespace, record.id);
-        // Before the record says so: a delivery that finds no end looks again, an end without a delivery is told nobody.
-        if (record.state === 'done' && record.callback) await deliveries.add(record);
-        if (await store.swap(before, record, payload)) return;
-        // Redis may have done it before its answer was lost.
-        if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
-        log.warn({ id: record.id }, 'a result is thrown away: the invocation is another worker’s by now');
-        return;
-      } catch (error) {
-        if (performance.now() > giveUp) throw error;
-        await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
-      }
     }
   }
 }
