@@ -263,11 +263,11 @@ describe('a receiver that', () => {
     expect(await settled(id)).toMatchObject({ state: 'delivered' });
     // Control: those before it have not been told meanwhile, two at a time have been tried.
     for (const one of slow) expect((await look(one)).callback?.state).toBe('pending');
-    expect((await look(slow[0] ?? '')).callback?.attempts).toBeLessThanOrEqual(2);
     receiver.answer = (response) => void response.writeHead(200).end();
     for (const one of slow) expect(await settled(one)).toMatchObject({ state: 'delivered' });
-    const first = (await look(slow[0] ?? '')).callback;
-    expect(first?.attempts).toBeGreaterThan(1);
+    // Which of them were the first is chance.
+    const tries = await Promise.all(slow.map(async (one) => (await look(one)).callback?.attempts ?? 0));
+    expect(tries.filter((count) => count > 1)).toHaveLength(2);
     await quick.stop();
   }, 60_000);
 });
