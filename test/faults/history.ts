@@ -2,8 +2,8 @@
  * The history checker of the queued lane: every invocation that was acknowledged reaches exactly one end, and whatever ran
  * more than once has a cause on record for each time.
  */
+import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect } from 'vitest';
 import type { Accepted, InvocationDetail, AnyInvocationDetail } from '#contract/api.ts';
 import { hasFailed } from '#contract/retry.ts';
 import type { Platform } from '../support/platform.ts';
@@ -35,7 +35,7 @@ export async function acknowledged(enqueue: Enqueue, count: number, event: unkno
 
 export async function look(platform: Platform, id: string): Promise<AnyInvocationDetail> {
   const response = await platform.api(`/invocations/${id}`);
-  expect(response.status).toBe(200);
+  assert.equal(response.status, 200, `${id} is not known`);
   return (await response.json()) as AnyInvocationDetail;
 }
 
@@ -47,27 +47,35 @@ export async function ended(
 ): Promise<InvocationDetail[]> {
   const giveUp = performance.now() + patienceMs;
   const records: InvocationDetail[] = [];
-  for (const id of ids) {
-    let record = await look(platform, id);
-    while (record.state !== 'done') {
-      if (performance.now() > giveUp) throw new Error(`${id} has not ended: ${JSON.stringify(record)}`);
-      await sleep(50);
-      record = await look(platform, id);
-    }
-    checkHistory(record);
-    records.push(record);
-  }
-  expect(new Set(records.map(({ id }) => id)).size).toBe(ids.length);
+  for (const id of ids) records.push(await checkedEnd(platform, id, Math.max(0, giveUp - performance.now())));
+  assert.equal(new Set(records.map(({ id }) => id)).size, ids.length);
   return records;
+}
+
+/** Waits until one has ended, and checks its history. */
+export async function checkedEnd(
+  platform: Platform,
+  id: string,
+  patienceMs: number,
+): Promise<InvocationDetail> {
+  const giveUp = performance.now() + patienceMs;
+  let record = await look(platform, id);
+  while (record.state !== 'done') {
+    if (performance.now() > giveUp) throw new Error(`${id} has not ended: ${JSON.stringify(record)}`);
+    await sleep(50);
+    record = await look(platform, id);
+  }
+  checkHistory(record);
+  return record;
 }
 
 function checkHistory({ id, attempts = [], logs, dead, terms }: InvocationDetail): void {
   // Each try but the last has failed, for a reason that is on record.
   for (const attempt of attempts.slice(0, -1))
-    expect([id, attempt, hasFailed(attempt)]).toEqual([id, attempt, true]);
-  expect(attempts.every(({ outcome }) => outcome !== undefined)).toBe(true);
+    assert.ok(hasFailed(attempt), `${id} was tried again without a cause: ${JSON.stringify(attempts)}`);
+  for (const { outcome } of attempts) assert.notEqual(outcome, undefined, `a try of ${id} has no end`);
   // The function logs each of its runs. One that a worker had begun when it died may not have.
   const runs = logs.filter(({ text }) => text === `runs ${id}`).length;
-  expect(runs).toBeLessThanOrEqual(attempts.length);
-  if (dead === 'attempts_used') expect(attempts.length).toBeGreaterThanOrEqual(terms?.maxAttempts ?? 0);
+  assert.ok(runs <= attempts.length, `${id} has run ${runs} times in ${attempts.length} tries`);
+  if (dead === 'attempts_used') assert.ok(attempts.length >= (terms?.maxAttempts ?? 0), `${id} ended early`);
 }

@@ -23,6 +23,9 @@ export interface CliResult {
   readonly stderr: string;
 }
 
+/** One of its processes; a second worker is there when a test runs it. */
+export type Part = 'worker' | 'worker-2' | 'gateway';
+
 export class Platform {
   readonly url: string;
   readonly state: string;
@@ -30,7 +33,7 @@ export class Platform {
   key = '';
   readonly #port: number;
   readonly #environment: Readonly<Record<string, string>>;
-  readonly #children = new Map<'worker' | 'gateway', ChildProcess>();
+  readonly #children = new Map<Part, ChildProcess>();
   /** What the processes wrote, for a test that fails. */
   output = '';
 
@@ -47,14 +50,17 @@ export class Platform {
     this.#environment = environment;
   }
 
-  static async start(environment: Readonly<Record<string, string>> = {}): Promise<Platform> {
+  static async start(
+    environment: Readonly<Record<string, string>> = {},
+    redis: readonly string[] = [],
+  ): Promise<Platform> {
     const installed = process.env['OFFSHOOT_STATE'];
     if (!installed) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
     const state = await mkdtemp(join(tmpdir(), 'offshoot-platform-'));
     await symlink(join(installed, 'images'), join(state, 'images'));
     const platform = new Platform(
       state,
-      await PrivateRedis.start(['--appendonly', 'yes']),
+      await PrivateRedis.start(['--appendonly', 'yes', ...redis]),
       await freePort(),
       environment,
     );
@@ -72,8 +78,8 @@ export class Platform {
   }
 
   /** Starts one of the processes (again). */
-  run(name: 'worker' | 'gateway'): void {
-    const child = spawn(process.execPath, [join(checkout, name, 'main.ts')], {
+  run(name: Part): void {
+    const child = spawn(process.execPath, [join(checkout, name === 'gateway' ? name : 'worker', 'main.ts')], {
       cwd: checkout,
       env: {
         PATH: process.env['PATH'] ?? '',
@@ -93,12 +99,12 @@ export class Platform {
     this.#children.set(name, child);
   }
 
-  pid(name: 'worker' | 'gateway'): number {
+  pid(name: Part): number {
     return this.#children.get(name)?.pid ?? 0;
   }
 
   /** Ends one of the processes without warning, and waits until it is gone. */
-  async kill(name: 'worker' | 'gateway', signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+  async kill(name: Part, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const child = this.#children.get(name);
     this.#children.delete(name);
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
@@ -182,7 +188,7 @@ export class Platform {
 
   async stop(): Promise<void> {
     await this.kill('gateway', 'SIGTERM');
-    await this.kill('worker', 'SIGTERM');
+    await Promise.all([this.kill('worker', 'SIGTERM'), this.kill('worker-2', 'SIGTERM')]);
     await this.redis.stop();
     await rm(this.state, { recursive: true, force: true });
   }
