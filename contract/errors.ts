@@ -62,7 +62,7 @@ export const ERRORS = {
   body_too_large: {
     status: 413,
     fault: 'user',
-    next: 'send less, or raise OFFSHOOT_MAX_BODY_BYTES on the gateway',
+    next: 'send less, or raise the setting that the message names',
   },
   archive_too_large: {
     status: 413,

@@ -34,6 +34,7 @@ export type Retries = z.infer<typeof Retries>;
 
 export const DEFAULT_RETRIES: Retries = { attempts: 3, minDelay: 1, maxDelay: 300 };
 export const DEFAULT_QUEUE_TIME_S = 6 * 3600;
+export const DEFAULT_REQUEST_MB = 100;
 
 export const Schedule = z.strictObject({
   cron: z
@@ -135,6 +136,12 @@ export const Manifest = z
       .max(1_048_576)
       .default(16_384)
       .describe('Files and directories (inodes) that fit in /tmp.'),
+    requestSize: z
+      .int()
+      .min(1)
+      .max(65_536)
+      .default(DEFAULT_REQUEST_MB)
+      .describe('MB that the body of one request may have.'),
     responseSize: z
       .int()
       .min(1)

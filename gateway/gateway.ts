@@ -8,6 +8,7 @@ import type { z } from 'zod';
 import type { Health } from '#contract/api.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
+import { DirectoryBlobStore } from '#storage/blobs.ts';
 import type { Log } from '#storage/log.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
@@ -24,6 +25,7 @@ import { QueuedLane } from './queued/lane.ts';
 import { Schedules } from './queued/schedules.ts';
 import { Recorder } from './recorder.ts';
 import { createGatewayServer } from './server.ts';
+import { Spool } from './spool.ts';
 import { ApiKeyStore } from './store/api-keys.ts';
 import { FunctionStore } from './store/functions.ts';
 import { InvocationStore } from './store/invocations.ts';
@@ -54,6 +56,7 @@ export class Gateway {
   readonly #dispatcher: Dispatcher;
   readonly #recorder: Recorder;
   readonly #presence: Presence;
+  readonly #spool: Spool;
   readonly #server: Server;
   #evicts = false;
   #stopping = false;
@@ -89,7 +92,9 @@ export class Gateway {
     };
     const queues = new Queues(connect('commands'));
     const schedules = new Schedules(queues);
+    const spool = new Spool({ blobs: new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs')), log });
     const queued = new QueuedLane({
+      spool,
       store: new QueuedStore(commands),
       queues,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
@@ -100,6 +105,8 @@ export class Gateway {
       directory,
       dispatcher,
       maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
+      inlineBytes: env.OFFSHOOT_INLINE_BODY_BYTES,
+      spool,
       trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
       finished,
       lasting: (record) => recorder.add(record),
@@ -138,11 +145,8 @@ export class Gateway {
     this.#dispatcher = dispatcher;
     this.#recorder = recorder;
     this.#presence = new Presence(commands, gatewayId, log);
-    this.#server = createGatewayServer({
-      functions: functionRoute,
-      app,
-      maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
-    });
+    this.#spool = spool;
+    this.#server = createGatewayServer({ functions: functionRoute, app });
   }
 
   /** Listens. Redis may still be away: requests are answered 503 until it comes. Rejects when the port cannot be had. */
@@ -154,6 +158,7 @@ export class Gateway {
     });
     this.#dispatcher.start();
     this.#presence.start();
+    this.#spool.start();
     void this.#ensureFirstKey();
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
@@ -184,6 +189,7 @@ export class Gateway {
     await this.#recorder.close();
     await this.#options.telemetry?.close();
     await this.#presence.stop();
+    this.#spool.stop();
     for (const redis of this.#connections) redis.disconnect();
   }
 

@@ -4,6 +4,7 @@ import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/lane.ts';
 import type { DeniedEgress } from '#contract/network.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { encodePayload } from '#contract/payload.ts';
+import type { BlobStore } from '#storage/blobs.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { blamePids } from './exit-cause.ts';
 import type { Functions, LoadedVersion } from './functions.ts';
@@ -23,6 +24,7 @@ export interface ExecuteDeps {
   readonly pool: Pool;
   readonly cpuClock: CpuClock;
   readonly receipts: Receipts;
+  readonly blobs: BlobStore;
   /** Connection of the replies; logs go the same way, ahead of them. */
   readonly redis: Redis;
   /** Pushes a frame to the gateway that waits. */
@@ -126,8 +128,10 @@ export class Execution {
       responseBytes: responseSize * MB,
       ...(cpuTime !== undefined && { cpu: { limitMs: cpuTime * 1000, cores: cpu } }),
     };
-    const { cpuClock } = this.#deps;
-    const run = new Run({ lease, call: this.#call, limits, cpuClock, payload, log: this.#log, target });
+    const { cpuClock, blobs } = this.#deps;
+    const { input } = this.#call;
+    const body = input && { bytes: input.bytes, open: () => blobs.open(input.key) };
+    const run = new Run({ lease, call: this.#call, limits, cpuClock, payload, body, log: this.#log, target });
     this.#run = run;
     return run;
   }

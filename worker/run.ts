@@ -6,6 +6,7 @@ import { ChannelKind, type FailedReport } from '#contract/channel.ts';
 import type { FunctionError } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
+import { BodyFeed, type RequestBody } from './body-feed.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { whyEnded } from './exit-cause.ts';
 import type { Lease } from './pool/function-pool.ts';
@@ -41,6 +42,8 @@ export interface RunParts {
   readonly limits: RunLimits;
   readonly cpuClock: CpuClock;
   readonly payload: Buffer;
+  /** The body of the request when it is not in the payload. */
+  readonly body?: RequestBody | undefined;
   readonly log: InvocationLog;
   readonly target: StreamTarget;
 }
@@ -57,13 +60,14 @@ const MAX_REFUSED_CALLS = 16;
 const SETTLING_MS = 100;
 
 /** Why a run is ended before it has ended itself. */
-type StopReason = 'timeout' | 'cpu_limit' | 'cancelled' | 'response_too_large';
+type StopReason = 'timeout' | 'cpu_limit' | 'cancelled' | 'response_too_large' | 'platform_error';
 
 const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
   timeout: 'the time limit is over',
   cpu_limit: 'the processor time is used up',
   cancelled: 'the invocation was cancelled',
   response_too_large: 'the response was larger than its limit',
+  platform_error: 'the platform failed',
 };
 
 export class Run implements InvocationSink {
@@ -80,11 +84,13 @@ export class Run implements InvocationSink {
   readonly #onBegin: () => void;
   /** Runs from the begin of the code, not from its handing over. */
   #clock: NodeJS.Timeout | undefined;
+  readonly #feed: BodyFeed | undefined;
   #stopCpuClock: (() => void) | undefined;
   #begunAt: number | undefined;
   #cpuAtBegin = 0;
   #responseBytes = 0;
   #killedFor: StopReason | undefined;
+  #stopDetail: FunctionError | undefined;
   readonly #refused = new Set<string>();
   #streamed = false;
   #uncredited = 0;
@@ -95,7 +101,7 @@ export class Run implements InvocationSink {
   #end: (end: RunEnd) => void = () => undefined;
   #settle: () => void = () => undefined;
 
-  constructor({ lease, call, limits, cpuClock, payload, log, target }: RunParts) {
+  constructor({ lease, call, limits, cpuClock, payload, body, log, target }: RunParts) {
     const { sandbox } = lease;
     this.#sandbox = sandbox;
     this.#log = log;
@@ -115,7 +121,15 @@ export class Run implements InvocationSink {
       remainingMs: limits.timeoutMs,
       traceparent,
       ...(tracestate !== undefined && { tracestate }),
+      ...(body && { bodyBytes: body.bytes }),
     };
+    this.#feed =
+      body &&
+      new BodyFeed({
+        body,
+        send: (piece) => sandbox.sendBody(this.#handle, piece),
+        failed: (reason) => this.#failedInput(reason),
+      });
     this.#handle = sandbox.invoke(context, payload, this, lease.shared);
     void sandbox.ended.then(() => this.#sandboxEnded());
   }
@@ -148,6 +162,7 @@ export class Run implements InvocationSink {
       this.#stopCpuClock = this.#cpuClock.watch({ ...cpu, cpuMs: () => this.cpuMs(), onLimit });
     }
     this.#onBegin();
+    this.#feed?.start();
     if (this.#cancelled) this.#stop('cancelled');
   }
 
@@ -190,6 +205,9 @@ export class Run implements InvocationSink {
         if (text) this.#log.add(text);
         return;
       }
+      case ChannelKind.BODY_CREDIT:
+        if (!this.#feed?.credit(payload)) this.#sandbox.kill();
+        return;
       case ChannelKind.SETTLED:
         return this.#close();
       default:
@@ -222,6 +240,12 @@ export class Run implements InvocationSink {
     this.#uncredited += bytes.length;
     this.#sandbox.addUncredited(bytes.length);
     this.#target.chunk(bytes);
+  }
+
+  /** Nothing that the function makes of half of its input may count. */
+  #failedInput(message: string): void {
+    this.#stopDetail = { name: 'Error', message };
+    this.#stop('platform_error');
   }
 
   #stop(reason: StopReason): void {
@@ -258,13 +282,15 @@ export class Run implements InvocationSink {
     if (exit && !this.#done) {
       const exitCause = describeExit(exit);
       const outcome = this.#killedFor ?? whyEnded(exit, this.#sandbox.usage().oomKills);
-      this.#finish({ outcome, exitCause, streamed: this.#streamed });
+      const error = this.#killedFor === 'platform_error' && this.#stopDetail;
+      this.#finish({ outcome, exitCause, streamed: this.#streamed, ...(error && { error }) });
     }
     this.#close();
   }
 
   #close(): void {
     clearTimeout(this.#clock);
+    this.#feed?.stop();
     this.#stopCpuClock?.();
     this.#sandbox.release(this.#handle);
     if (this.#uncredited > 0) this.#sandbox.credit(this.#uncredited);

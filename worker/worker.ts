@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { keys } from '#contract/keys.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
+import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
@@ -73,7 +74,9 @@ export function createWorker(env: Env): Worker {
     code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
   });
   const functions = new Functions(commands);
-  const execution = { workerId: id, functions, pool, cpuClock: new CpuClock(), receipts, redis: replies };
+  const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
+  const cpuClock = new CpuClock();
+  const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies };
   const store = new QueuedStore(commands);
   const queued = new QueueConsumer({
     ...execution,

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
+import type { BlobRef } from '#contract/lane.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
 import type { Invocation } from '../invocation.ts';
@@ -28,18 +29,19 @@ export class Enqueuer {
 
   /**
    * Resolves when Redis has acknowledged it, to the invocation that the caller's key stands for, if it has one and it came
-   * before. `body` is what tells two inputs under one key apart.
+   * before. `body` is what tells two inputs under one key apart; `input` is where the body is, if not in the payload.
    */
   async enqueue(
     invocation: Invocation,
     payload: Buffer,
     body: Buffer,
     options: QueuedOptions,
+    input?: BlobRef,
   ): Promise<AnyInvocation> {
     const { store } = this.#options;
     const { target } = invocation;
     await this.#checkRoom(target.namespace);
-    let record = queuedRecord(invocation, options);
+    let record = queuedRecord(invocation, options, input);
     if (options.idempotencyKey !== undefined) {
       const print = createHash('sha256')
         .update(`${invocation.method} ${invocation.path}\n`)
@@ -59,7 +61,8 @@ export class Enqueuer {
     }
     await store.create(record, payload);
     await this.add(record);
-    return record;
+    // Of two requests under one key at the same time, one has made the record, and its body is the one that is kept.
+    return (input && (await store.find(record.id))?.record) ?? record;
   }
 
   /** Adds the job of a record that is in Redis. */
@@ -91,12 +94,13 @@ function isUnbegun(record: AnyInvocation): record is OpenInvocation {
   return record.state === 'queued' && (record.attempts?.length ?? 0) === 0;
 }
 
-function queuedRecord(invocation: Invocation, options: QueuedOptions): OpenInvocation {
+function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: BlobRef): OpenInvocation {
   const { retries, queueMs } = invocation.target;
   const { delayMs, priority } = options;
   const now = Date.now();
   return {
     ...invocation.open('queued', 'queued'),
+    ...(input && { inputBlob: input.key }),
     ...(delayMs > 0 && { dueAt: now + delayMs }),
     terms: {
       maxAttempts: retries.attempts,

@@ -1,14 +1,16 @@
 /** What the gateway does with invocations of the queued lane, beside taking them: cancel, replay, and the dead letters. */
+import type { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
 import type { ReplayRequest, VersionRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
-import { encodeLaneFrame, LaneKind } from '#contract/lane.ts';
+import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { decodePayload, encodePayload, type RequestMeta } from '#contract/payload.ts';
 import { Invocation } from '../invocation.ts';
 import { FUNCTION_PREFIX } from '../request.ts';
+import type { Spool } from '../spool.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import { targetOf } from '../target.ts';
 import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
@@ -16,6 +18,7 @@ import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 export interface QueuedLaneOptions extends EnqueuerOptions {
   readonly commands: Redis;
   readonly functions: FunctionStore;
+  readonly spool: Spool;
 }
 
 export class QueuedLane {
@@ -27,8 +30,17 @@ export class QueuedLane {
     this.enqueuer = new Enqueuer(options);
   }
 
-  result(id: string): Promise<Buffer | undefined> {
-    return this.#options.store.result(id);
+  /** The response of an invocation: its payload, and the body beside it when that is too large for Redis. */
+  async result({
+    id,
+    resultBlob,
+    responseBytes,
+  }: InvocationRecord): Promise<{ payload: Buffer; body?: Readable } | undefined> {
+    const { store, spool } = this.#options;
+    const payload = await store.result(id);
+    if (!payload || resultBlob === undefined) return payload && { payload };
+    const body = await spool.open({ key: resultBlob, bytes: responseBytes });
+    return body && { payload, body };
   }
 
   /**
@@ -79,7 +91,9 @@ export class QueuedLane {
       { method: meta.method, path: kept ? before.path : '/', traceparent: undefined, tracestate: undefined },
       performance.now(),
     );
-    invocation.requestBytes = body.length;
+    const copied =
+      kept && before.inputBlob !== undefined ? await this.#copyInput(before, before.inputBlob) : undefined;
+    invocation.requestBytes = copied?.bytes ?? body.length;
     invocation.replayOf = before.id;
     const headers = meta.headers.filter(([header]) => header !== 'traceparent' && header !== 'tracestate');
     headers.push(['traceparent', invocation.traceparent]);
@@ -90,7 +104,19 @@ export class QueuedLane {
       priority: undefined,
       ttlMs: undefined,
     };
-    return await this.enqueuer.enqueue(invocation, payload, body, options);
+    try {
+      return await this.enqueuer.enqueue(invocation, payload, body, options, copied);
+    } catch (error) {
+      if (copied && error instanceof OffshootError) await this.#options.spool.remove(copied);
+      throw error;
+    }
+  }
+
+  /** A copy, because each invocation's input is kept for its own time. */
+  async #copyInput({ id, requestBytes }: AnyInvocation, key: string): Promise<BlobRef> {
+    const copied = await this.#options.spool.copy({ key, bytes: requestBytes });
+    if (copied) return copied;
+    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`);
   }
 
   async deadLetters(namespace: string, limit: number): Promise<InvocationRecord[]> {

@@ -126,6 +126,8 @@ export class Sandbox {
   #uncredited = 0;
   #discarded = 0;
   #resting = false;
+  /** Settles when the channel takes more, or is closed. */
+  #room: Promise<void> | undefined;
 
   constructor(parts: SandboxParts) {
     this.id = parts.id;
@@ -258,6 +260,21 @@ export class Sandbox {
     length.writeUInt32LE(told.length, 0);
     this.#channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, length, told, payload));
     return handle;
+  }
+
+  /** Sends the next piece of a request body. Resolves when there is room for another one, or nobody is left to read it. */
+  async sendBody(handle: number, piece: Buffer): Promise<void> {
+    if (this.exit || this.#channel.destroyed) return;
+    if (this.#channel.write(encodeChannelFrame(ChannelKind.BODY, handle, piece))) return;
+    this.#room ??= new Promise((resolve) => {
+      const done = (): void => {
+        this.#room = undefined;
+        this.#channel.off('drain', done).off('close', done);
+        resolve();
+      };
+      this.#channel.on('drain', done).on('close', done);
+    });
+    await this.#room;
   }
 
   /** The invocation has settled, or is of no more interest; the next one begins. */
