@@ -4,6 +4,7 @@ import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/lane.ts';
 import type { DeniedEgress } from '#contract/network.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { encodePayload } from '#contract/payload.ts';
+import { DEFAULT_STREAM_IDLE_S } from '#contract/manifest.ts';
 import type { BlobStore } from '#storage/blobs.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { blamePids } from './exit-cause.ts';
@@ -122,10 +123,12 @@ export class Execution {
       head: (head: Buffer) => this.#send(LaneKind.HEAD, this.#report('ok', {}), head),
       chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
     };
-    const { timeout, responseSize, cpuTime, cpu } = version.manifest;
+    const { timeout, responseSize, cpuTime, cpu, streamIdleTimeout } = version.manifest;
     const limits = {
       timeoutMs: timeout * 1000,
       responseBytes: responseSize * MB,
+      // Versions that were deployed before there was this setting have none.
+      streamIdleMs: (streamIdleTimeout ?? DEFAULT_STREAM_IDLE_S) * 1000,
       ...(cpuTime !== undefined && { cpu: { limitMs: cpuTime * 1000, cores: cpu } }),
     };
     const { cpuClock, blobs } = this.#deps;

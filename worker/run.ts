@@ -32,6 +32,8 @@ export interface RunEnd {
 export interface RunLimits {
   readonly timeoutMs: number;
   readonly responseBytes: number;
+  /** How long a streamed response may go without a byte while its reader would take more. */
+  readonly streamIdleMs: number;
   /** Processor time. Other runs of the same sandbox count as well: nobody can tell whose time it was. */
   readonly cpu?: { readonly limitMs: number; readonly cores: number };
 }
@@ -60,11 +62,18 @@ const MAX_REFUSED_CALLS = 16;
 const SETTLING_MS = 100;
 
 /** Why a run is ended before it has ended itself. */
-type StopReason = 'timeout' | 'cpu_limit' | 'cancelled' | 'response_too_large' | 'platform_error';
+type StopReason =
+  | 'timeout'
+  | 'cpu_limit'
+  | 'stream_idle'
+  | 'cancelled'
+  | 'response_too_large'
+  | 'platform_error';
 
 const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
   timeout: 'the time limit is over',
   cpu_limit: 'the processor time is used up',
+  stream_idle: 'the response had stood still for too long',
   cancelled: 'the invocation was cancelled',
   response_too_large: 'the response was larger than its limit',
   platform_error: 'the platform failed',
@@ -84,6 +93,9 @@ export class Run implements InvocationSink {
   readonly #onBegin: () => void;
   /** Runs from the begin of the code, not from its handing over. */
   #clock: NodeJS.Timeout | undefined;
+  #idleClock: NodeJS.Timeout | undefined;
+  /** When the last piece of a streamed response came, by performance.now(). */
+  #movedAt = 0;
   readonly #feed: BodyFeed | undefined;
   #stopCpuClock: (() => void) | undefined;
   #begunAt: number | undefined;
@@ -191,6 +203,7 @@ export class Run implements InvocationSink {
         if (this.#done || this.#streamed) return;
         this.#streamed = true;
         this.#responseBytes = payload.length;
+        this.#moved();
         return this.#target.head(payload);
       case ChannelKind.CHUNK:
         return this.#passOn(payload);
@@ -236,10 +249,30 @@ export class Run implements InvocationSink {
   #passOn(bytes: Buffer): void {
     if (this.#done || !this.#streamed) return;
     this.#responseBytes += bytes.length;
+    this.#movedAt = performance.now();
     if (this.#responseBytes > this.#limits.responseBytes) return this.#stop('response_too_large');
     this.#uncredited += bytes.length;
     this.#sandbox.addUncredited(bytes.length);
     this.#target.chunk(bytes);
+  }
+
+  /** The clock of a stream that stands still, from its first byte on. */
+  #moved(): void {
+    this.#movedAt = performance.now();
+    this.#idleClock = setTimeout(() => this.#checkIdle(), this.#limits.streamIdleMs);
+  }
+
+  /** It counts from the last byte, or from when its reader, or another reader of the sandbox, no longer held it up. */
+  #checkIdle(): void {
+    if (this.#done) return;
+    const { readableSince } = this.#sandbox;
+    const { streamIdleMs } = this.#limits;
+    const left =
+      readableSince === undefined
+        ? streamIdleMs
+        : Math.max(this.#movedAt, readableSince) + streamIdleMs - performance.now();
+    if (left <= 0) return this.#stop('stream_idle');
+    this.#idleClock = setTimeout(() => this.#checkIdle(), left);
   }
 
   /** Nothing that the function makes of half of its input may count. */
@@ -290,6 +323,7 @@ export class Run implements InvocationSink {
 
   #close(): void {
     clearTimeout(this.#clock);
+    clearTimeout(this.#idleClock);
     this.#feed?.stop();
     this.#stopCpuClock?.();
     this.#sandbox.release(this.#handle);

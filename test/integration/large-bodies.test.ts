@@ -19,6 +19,7 @@ beforeAll(async () => {
   platform = await Platform.start();
   await platform.deploy('upload', { timeout: 60 });
   await platform.deploy('upload', { name: 'small', requestSize: 2 });
+  await platform.deploy('upload', { name: 'stall', streamIdleTimeout: 1, timeout: 60 });
   await platform.deploy('lambda', { name: 'event', requestSize: 8 });
   // So that what is measured later is a warm process.
   await upload('upload/hash', pieces(20 * MB));
@@ -334,5 +335,34 @@ describe('a large body that nobody waits for', () => {
       await rm(join(platform.state, 'blobs/inputs', name), { force: true });
     const record = await ended(id);
     expect(record).toMatchObject({ message: expect.stringContaining('input is not there') });
+  }, 30_000);
+});
+
+describe('a streamed response that stands still', () => {
+  test('is ended as stream_idle, which names the setting', async () => {
+    const response = await platform.call('stall/produce?mb=1&rest=8000');
+    expect(response.status).toBe(200);
+    await expect(response.arrayBuffer()).rejects.toThrow();
+    const record = await platform.record(response);
+    expect(record.outcome).toBe('stream_idle');
+    expect(record.duration).toBeGreaterThan(1_000);
+    expect(record.duration).toBeLessThan(6_000);
+  });
+
+  test('but not while it is its reader who holds it up, whose slowness no process grows by', async () => {
+    const most = await growth(async () => {
+      // More than all buffers on the way hold.
+      const response = await platform.call('stall/produce?mb=60');
+      const reader = response.body?.getReader();
+      await reader?.read();
+      // Three times what the function may be silent for.
+      await sleep(3_000);
+      let bytes = 0;
+      for (let next = await reader?.read(); next && !next.done; next = await reader?.read())
+        bytes += next.value.length;
+      expect(bytes).toBeGreaterThan(58 * MB);
+      expect((await platform.record(response)).outcome).toBe('ok');
+    });
+    for (const [name, bytes] of Object.entries(most)) expect(bytes, name).toBeLessThan(FLAT);
   }, 30_000);
 });

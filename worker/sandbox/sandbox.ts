@@ -128,6 +128,8 @@ export class Sandbox {
   #resting = false;
   /** Settles when the channel takes more, or is closed. */
   #room: Promise<void> | undefined;
+  /** When reading went on after it had been held back, by performance.now(). */
+  #readOnAt = 0;
 
   constructor(parts: SandboxParts) {
     this.id = parts.id;
@@ -337,7 +339,14 @@ export class Sandbox {
 
   #readOn(): void {
     if (this.#resting || this.#uncredited > STREAM_WINDOW_BYTES) return;
-    if (this.#channel.isPaused()) this.#channel.resume();
+    if (!this.#channel.isPaused()) return;
+    this.#readOnAt = performance.now();
+    this.#channel.resume();
+  }
+
+  /** Since when it could have been heard, by performance.now(); undefined while it is held back because its readers are behind. */
+  get readableSince(): number | undefined {
+    return this.#channel.isPaused() ? undefined : this.#readOnAt;
   }
 
   /** Settles when what native code has written until now has been handed to the sinks. */
