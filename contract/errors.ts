@@ -52,6 +52,11 @@ export const ERRORS = {
     fault: 'system',
     next: 'call again after the number of seconds in Retry-After',
   },
+  spool_full: {
+    status: 503,
+    fault: 'system',
+    next: 'call again after the number of seconds in Retry-After, or raise OFFSHOOT_MAX_SPOOL_BYTES on the gateway',
+  },
   artifact_not_found: { status: 404, fault: 'user', next: 'upload it first: offshoot deploy' },
   not_found: { status: 404, fault: 'user', next: 'see /api/v1/docs for the routes' },
   conflict: {
@@ -78,7 +83,7 @@ export const ERRORS = {
   storage_full: {
     status: 507,
     fault: 'system',
-    next: 'free disk space on the host of the artifact store, then: offshoot deploy',
+    next: 'free disk space on the host of the artifact store, then try again',
   },
   redis_unavailable: { status: 503, fault: 'system', next: 'see that Redis runs: offshoot doctor' },
 } as const satisfies Record<string, ErrorFacts>;

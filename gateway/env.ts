@@ -39,6 +39,12 @@ const Environment = z.object({
     .min(1024)
     .max(64 * 1024 * 1024)
     .default(DEFAULT_INLINE_BODY_BYTES),
+  /** Bytes in the artifact store of the large bodies of all calls that are under way in this gateway. */
+  OFFSHOOT_MAX_SPOOL_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024)
+    .default(16 * 1024 * 1024 * 1024),
   /** How long a call may wait in Redis for a worker. */
   OFFSHOOT_QUEUE_TIMEOUT_MS: z.coerce.number().int().min(100).max(3_600_000).default(10_000),
   /** Invocations that may wait in the queue of a namespace. */

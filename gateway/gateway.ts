@@ -92,7 +92,11 @@ export class Gateway {
     };
     const queues = new Queues(connect('commands'));
     const schedules = new Schedules(queues);
-    const spool = new Spool({ blobs: new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs')), log });
+    const spool = new Spool({
+      blobs: new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs')),
+      maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES,
+      log,
+    });
     const queued = new QueuedLane({
       spool,
       store: new QueuedStore(commands),

@@ -5,6 +5,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import { OffshootError } from '#contract/errors.ts';
 import { RECORD_TTL_S, RESULT_TTL_S } from '#contract/keys.ts';
 import type { BlobRef } from '#contract/lane.ts';
 import type { BlobStore } from '#storage/blobs.ts';
@@ -22,6 +23,8 @@ const PLACES = { calls: CALL_TTL_S, inputs: RECORD_TTL_S, results: RESULT_TTL_S 
 
 export interface SpoolOptions {
   readonly blobs: BlobStore;
+  /** Bytes that the bodies of calls under way may have together: anybody can call a public function, and nobody's disk is endless. */
+  readonly maxBytes: number;
   readonly log: Log;
 }
 
@@ -32,11 +35,15 @@ export interface Spooled extends BlobRef {
 
 export class Spool {
   readonly #blobs: BlobStore;
+  readonly #maxBytes: number;
   readonly #log: Log;
+  /** Of calls that somebody waits for. */
+  #held = 0;
   #sweeping: NodeJS.Timeout | undefined;
 
-  constructor({ blobs, log }: SpoolOptions) {
+  constructor({ blobs, maxBytes, log }: SpoolOptions) {
     this.#blobs = blobs;
+    this.#maxBytes = maxBytes;
     this.#log = log;
   }
 
@@ -51,7 +58,7 @@ export class Spool {
 
   /**
    * Keeps the body of a request, of which `begun` has been read, for a call that somebody waits for or for the queue. Throws
-   * `body_too_large` or RequestAborted; nothing is kept then.
+   * `body_too_large`, `spool_full` or RequestAborted; nothing is kept then.
    */
   async keep(
     request: IncomingMessage,
@@ -61,10 +68,31 @@ export class Spool {
   ): Promise<Spooled> {
     const key = `${queued ? 'inputs' : 'calls'}/${randomUUID()}`;
     const hash = digest ? createHash('sha256') : undefined;
-    const source = arriving(request, begun, limit, (chunk) => hash?.update(chunk));
-    // What is queued outlives this process; what somebody waits for does not outlive a power cut anyway.
-    const { bytes } = await this.#blobs.put(key, source, { durable: queued });
-    return { key, bytes, ...(hash && { digest: hash.digest('hex') }) };
+    let counted = 0;
+    const source = arriving(request, begun, limit, (chunk) => {
+      hash?.update(chunk);
+      // Who may queue has a key, and what is queued is bounded by its number and its time.
+      if (queued) return;
+      counted += chunk.length;
+      this.#held += chunk.length;
+      if (this.#held > this.#maxBytes) throw this.#full();
+    });
+    try {
+      // What is queued outlives this process; what somebody waits for does not outlive a power cut anyway.
+      const { bytes } = await this.#blobs.put(key, source, { durable: queued });
+      return { key, bytes, ...(hash && { digest: hash.digest('hex') }) };
+    } catch (error) {
+      this.#held -= counted;
+      throw error;
+    }
+  }
+
+  #full(): OffshootError {
+    return new OffshootError(
+      'spool_full',
+      `the large bodies of the calls under way have more than ${this.#maxBytes} bytes together`,
+      { details: { limit: this.#maxBytes } },
+    );
   }
 
   /** Keeps the body of one invocation of the queue for another one. Undefined when it is not there any more. */
@@ -81,8 +109,9 @@ export class Spool {
     return await this.#blobs.open(ref.key);
   }
 
-  /** Nobody needs it any more. What cannot be removed is swept away later. */
-  async remove({ key }: BlobRef): Promise<void> {
+  /** Nobody needs it any more; to be called once. What cannot be removed is swept away later. */
+  async remove({ key, bytes }: BlobRef): Promise<void> {
+    if (key.startsWith('calls/')) this.#held -= bytes;
     await this.#blobs.remove(key).catch((error: unknown) => {
       this.#log.warn({ key, error: String(error) }, 'a request body was not removed from the artifact store');
     });
