@@ -189,7 +189,7 @@ export const OUTCOMES = {
     retried: false,
     sandboxEnds: false,
     meaning: 'no worker took the invocation before its deadline',
-    next: 'see that a worker runs and has room: offshoot doctor',
+    next: 'see that a worker runs and has room: offshoot doctor; how long it may wait is "queueTime" in offshoot.json, or for a caller who waits OFFSHOOT_QUEUE_TIMEOUT_MS of the gateway',
   },
   worker_lost: {
     status: 502,

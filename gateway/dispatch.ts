@@ -205,7 +205,8 @@ export class Dispatcher {
   /** The call may have waited long enough in Redis. If it still lies there it is taken out, and then certainly never runs. */
   async #queueTimeElapsed(call: PendingCall): Promise<void> {
     if (call.worker === undefined && (await this.#withdraw(call))) {
-      this.#fail(call, { outcome: 'expired' });
+      const message = `it waited for ${this.#options.queueTimeoutMs} ms, OFFSHOOT_QUEUE_TIMEOUT_MS of the gateway`;
+      this.#fail(call, { outcome: 'expired', message });
     } else if (this.#pending.has(call.id)) {
       call.timer = setTimeout(() => this.#deadlinePassed(call), call.deadline - performance.now());
     }
