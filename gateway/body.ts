@@ -1,5 +1,5 @@
 /** Reading a request body: small ones into memory, large ones into the artifact store, neither over its limit. */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { OffshootError } from '#contract/errors.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -47,11 +47,9 @@ export function readBody<Spooled>(
   inlineBytes: number,
   spool: (begun: readonly Buffer[]) => Promise<Spooled>,
 ): Buffer | Promise<Buffer | Spooled> {
-  const { headers } = request;
-  const announced = Number(headers['content-length'] ?? 0);
-  if (headers['transfer-encoding'] === undefined && !announced) return EMPTY;
+  if (!hasBody(request)) return EMPTY;
   request.on('error', () => undefined);
-  if (announced > inlineBytes) return spool([]);
+  if (Number(request.headers['content-length'] ?? 0) > inlineBytes) return spool([]);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -77,11 +75,16 @@ export function readBody<Spooled>(
 }
 
 /**
- * Reads on for a while after an early answer. Closing at once would reset the connection, and the client, still sending,
- * would see the reset and not the answer.
+ * Ends an answer that is given before the request has been read: reads on for a while first. Closing at once would reset the
+ * connection, and the client, still sending, would see the reset and not the answer. It has all of the answer meanwhile.
  */
-export function lingerOver(request: IncomingMessage): void {
-  if (request.readableEnded || request.destroyed) return;
+export function answerEarly(request: IncomingMessage, response: ServerResponse, body?: Buffer): void {
+  if (request.complete || request.destroyed || !hasBody(request)) {
+    response.end(body);
+    return;
+  }
+  if (body) response.write(body);
+  else response.flushHeaders();
   let bytes = 0;
   const giveUp = setTimeout(() => request.socket.destroy(), LINGER_MS);
   request.on('data', (chunk: Buffer) => {
@@ -89,9 +92,16 @@ export function lingerOver(request: IncomingMessage): void {
     if (bytes > LINGER_BYTES) request.socket.destroy();
   });
   request.on('close', () => clearTimeout(giveUp));
-  request.on('end', () => clearTimeout(giveUp));
+  request.on('end', () => {
+    clearTimeout(giveUp);
+    response.end();
+  });
   request.on('error', () => undefined);
   request.resume();
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
 /** `exact`: the size is that of the whole body, and not only what has arrived of it so far. */

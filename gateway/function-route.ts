@@ -11,7 +11,7 @@ import { encodePayload, type RequestMeta } from '#contract/payload.ts';
 import type { Log } from '#storage/log.ts';
 import { redisError } from '#storage/redis.ts';
 import { demand, presentedKey } from './access.ts';
-import { bodyLimit, checkAnnouncedLength, lingerOver, readBody, RequestAborted } from './body.ts';
+import { answerEarly, bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
 import type { Directory } from './directory.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { Exchange } from './exchange.ts';
@@ -249,8 +249,7 @@ export class FunctionRoute {
       'content-length': bytes.length,
       'cache-control': 'no-store',
     });
-    response.end(request.method === 'HEAD' ? undefined : bytes);
-    lingerOver(request);
+    answerEarly(request, response, request.method === 'HEAD' ? undefined : bytes);
   }
 }
 

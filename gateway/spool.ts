@@ -136,18 +136,17 @@ async function* arriving(
 ): AsyncGenerator<Buffer> {
   const stalled = setTimeout(() => request.destroy(), STALLED_CLIENT_MS);
   let bytes = 0;
+  const take = (chunk: Buffer): Buffer => {
+    bytes += chunk.length;
+    if (bytes > limit.bytes) throw tooLarge(limit, bytes, false);
+    each(chunk);
+    return chunk;
+  };
   try {
-    for (const chunk of begun) {
-      bytes += chunk.length;
-      each(chunk);
-      yield chunk;
-    }
+    for (const chunk of begun) yield take(chunk);
     for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       stalled.refresh();
-      bytes += chunk.length;
-      if (bytes > limit.bytes) throw tooLarge(limit, bytes, false);
-      each(chunk);
-      yield chunk;
+      yield take(chunk);
     }
     // A connection that broke may look like an end.
     if (!request.complete) throw new RequestAborted();
