@@ -12,7 +12,6 @@ import type { BlobStore } from '#storage/blobs.ts';
 import type { Log } from '#storage/log.ts';
 import { RequestAborted, tooLarge, type BodyLimit } from './body.ts';
 
-/** A client that sends nothing for so long in the middle of its body is cut off. */
 const STALLED_CLIENT_MS = 60_000;
 /** How often what nobody has removed is looked for, and the age at which the body of a call that somebody waited for is such. */
 const SWEEP_MS = 10 * 60_000;
@@ -25,6 +24,8 @@ export interface SpoolOptions {
   readonly blobs: BlobStore;
   /** Bytes that the bodies of calls under way may have together: anybody can call a public function, and nobody's disk is endless. */
   readonly maxBytes: number;
+  /** A client that sends nothing for so long in the middle of its body is cut off. */
+  readonly stalledMs?: number;
   readonly log: Log;
 }
 
@@ -36,12 +37,14 @@ export interface Spooled extends BlobRef {
 export class Spool {
   readonly #blobs: BlobStore;
   readonly #maxBytes: number;
+  readonly #stalledMs: number;
   readonly #log: Log;
   /** Of calls that somebody waits for. */
   #held = 0;
   #sweeping: NodeJS.Timeout | undefined;
 
-  constructor({ blobs, maxBytes, log }: SpoolOptions) {
+  constructor({ blobs, maxBytes, stalledMs = STALLED_CLIENT_MS, log }: SpoolOptions) {
+    this.#stalledMs = stalledMs;
     this.#blobs = blobs;
     this.#maxBytes = maxBytes;
     this.#log = log;
@@ -69,7 +72,7 @@ export class Spool {
     const key = `${queued ? 'inputs' : 'calls'}/${randomUUID()}`;
     const hash = digest ? createHash('sha256') : undefined;
     let counted = 0;
-    const source = arriving(request, begun, limit, (chunk) => {
+    const source = arriving(request, begun, { limit, stalledMs: this.#stalledMs }, (chunk) => {
       hash?.update(chunk);
       // Who may queue has a key, and what is queued is bounded by its number and its time.
       if (queued) return;
@@ -131,10 +134,10 @@ export class Spool {
 async function* arriving(
   request: IncomingMessage,
   begun: readonly Buffer[],
-  limit: BodyLimit,
+  { limit, stalledMs }: { limit: BodyLimit; stalledMs: number },
   each: (chunk: Buffer) => void,
 ): AsyncGenerator<Buffer> {
-  const stalled = setTimeout(() => request.destroy(), STALLED_CLIENT_MS);
+  const stalled = setTimeout(() => request.destroy(), stalledMs);
   let bytes = 0;
   const take = (chunk: Buffer): Buffer => {
     bytes += chunk.length;

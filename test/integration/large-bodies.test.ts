@@ -233,13 +233,26 @@ describe('a large request body of a caller who waits', () => {
   });
 });
 
+test('a large body whose worker dies while the function reads it leaves nothing, and the caller is told', async () => {
+  const answer = upload('upload/slow?ms=20', pieces(40 * MB));
+  await expect.poll(() => openBlobs('worker'), { timeout: 10_000 }).toHaveLength(1);
+  await platform.kill('worker');
+  platform.run('worker');
+  expect((await answer).headers['x-offshoot-outcome']).toBe('worker_lost');
+  await noBlobs('calls');
+  await platform.ready();
+  expect(json(await upload('upload/hash', pieces(2 * MB)))).toMatchObject({ bytes: 2 * MB });
+}, 30_000);
+
 async function* only(text: string): AsyncGenerator<Buffer> {
   yield Buffer.from(text);
 }
 
 async function recent(): Promise<string[]> {
-  const response = await platform.api('/invocations?namespace=default&function=upload');
+  const response = await platform.api('/invocations?namespace=default&name=upload');
   const { invocations } = (await response.json()) as { invocations: { id: string }[] };
+  // Some have been called before; a list that is always empty would prove nothing.
+  expect(invocations).not.toEqual([]);
   return invocations.map(({ id }) => id);
 }
 
@@ -345,6 +358,7 @@ describe('a streamed response that stands still', () => {
     await expect(response.arrayBuffer()).rejects.toThrow();
     const record = await platform.record(response);
     expect(record.outcome).toBe('stream_idle');
+    expect(record.report?.exitCause).toContain('SIGKILL');
     expect(record.duration).toBeGreaterThan(1_000);
     expect(record.duration).toBeLessThan(6_000);
   });
