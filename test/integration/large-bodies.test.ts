@@ -18,6 +18,7 @@ let platform: Platform;
 beforeAll(async () => {
   platform = await Platform.start();
   await platform.deploy('upload', { timeout: 60 });
+  await platform.deploy('upload', { name: 'narrow', timeout: 60, memory: 48 });
   await platform.deploy('upload', { name: 'small', requestSize: 2 });
   await platform.deploy('upload', { name: 'stall', streamIdleTimeout: 1, timeout: 60 });
   await platform.deploy('lambda', { name: 'event', requestSize: 8 });
@@ -122,8 +123,8 @@ async function openBlobs(name: 'worker' | 'gateway'): Promise<string[]> {
 async function ended(id: string): Promise<InvocationDetail> {
   for (const giveUp = performance.now() + 60_000; performance.now() < giveUp; await sleep(50)) {
     const response = await platform.api(`/invocations/${id}`);
-    const found = (await response.json()) as AnyInvocationDetail;
-    if (found.state === 'done') return found;
+    const found = response.ok ? ((await response.json()) as AnyInvocationDetail) : undefined;
+    if (found?.state === 'done') return found;
   }
   throw new Error(`invocation ${id} did not end`);
 }
@@ -140,10 +141,13 @@ async function queue(path: string, body: AsyncIterable<Buffer>, headers = {}): P
 
 describe('a large request body of a caller who waits', () => {
   test('reaches the function whole, and no process grows by it', async () => {
+    let invocation = '';
     const most = await growth(async () => {
-      const answer = await upload('upload/hash', pieces(LARGE));
+      const answer = await upload('narrow/hash', pieces(LARGE));
       expect(json(answer)).toEqual({ bytes: LARGE, sha256: await digest(LARGE) });
+      invocation = String(answer.headers['x-offshoot-invocation']);
     });
+    expect((await ended(invocation)).report?.usage?.memoryPeak).toBeLessThan(40 * MB);
     for (const [name, bytes] of Object.entries(most)) expect(bytes, name).toBeLessThan(FLAT);
     await noBlobs('calls');
   }, 60_000);

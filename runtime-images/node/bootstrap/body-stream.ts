@@ -1,5 +1,10 @@
 /** A request body that comes in pieces while the function reads it. */
+import { collectYoung } from './collect-garbage.ts';
 import type { Invocation } from './invocation.ts';
+
+/** Each byte of a body is in three buffers for a moment; they are freed when so much of it has come. */
+const COLLECT_BYTES = 2 * 1024 * 1024;
+let sinceCollected = 0;
 
 export class BodyStream {
   readonly #taken: (bytes: number) => void;
@@ -44,6 +49,11 @@ export class BodyStream {
         if (!piece) return;
         this.#left -= piece.length;
         this.#taken(piece.length);
+        sinceCollected += piece.length;
+        if (sinceCollected > COLLECT_BYTES) {
+          sinceCollected = 0;
+          collectYoung();
+        }
         // A copy: the stream takes the memory over, and this one's is shared with other frames.
         controller.enqueue(new Uint8Array(piece));
         if (this.#left > 0) return;
