@@ -215,7 +215,7 @@ function redrivenRecord(record: InvocationRecord): OpenInvocation {
     responseBytes: _b,
     ...rest
   } = record;
-  const { report: _r, message: _m, dead: _dead, ...identity } = rest;
+  const { report: _r, message: _m, dead: _dead, resultBlob: _blob, ...identity } = rest;
   const terms = record.terms && {
     ...record.terms,
     // As many tries as it had, and as much time.
