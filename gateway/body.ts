@@ -48,6 +48,8 @@ export function readBody<Spooled>(
   spool: (begun: readonly Buffer[]) => Promise<Spooled>,
 ): Buffer | Promise<Buffer | Spooled> {
   if (!hasBody(request)) return EMPTY;
+  // It may have gone while something else was waited for, and says so only once.
+  if (request.destroyed) return Promise.reject(new RequestAborted());
   request.on('error', () => undefined);
   if (Number(request.headers['content-length'] ?? 0) > inlineBytes) return spool([]);
   return new Promise((resolve, reject) => {

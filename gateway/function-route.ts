@@ -81,6 +81,7 @@ export class FunctionRoute {
   ): Promise<void> {
     const arrived = performance.now();
     try {
+      if (queued) await this.#checkQueued(request, target);
       const body = await this.#read(request, target, queued);
       if (Buffer.isBuffer(body) && body.length <= MAX_CHECKED_EVENT_BYTES) checkJson(body);
       const meta: RequestMeta = {
@@ -114,6 +115,7 @@ export class FunctionRoute {
     const trusted = holder !== undefined && allows(holder, 'invoke', target.namespace);
     // A preference may be ignored (RFC 7240), and is where nobody is known: what strangers queue would fill Redis.
     const queued = trusted && asksForAsync(request.headers.prefer);
+    if (queued) await this.#checkQueued(request, target);
     const reading = this.#read(request, target, queued, asksFirst ? response : undefined);
     const body = reading instanceof Promise ? await reading : reading;
 
@@ -136,6 +138,12 @@ export class FunctionRoute {
     };
     if (queued) await this.#enqueue(checked);
     else this.#call(checked);
+  }
+
+  /** What can be refused is refused before a large body has been taken in. */
+  async #checkQueued(request: IncomingMessage, target: Target): Promise<void> {
+    queuedOptions(request.headers);
+    await this.#options.enqueuer.checkRoom(target.namespace);
   }
 
   /** Throws `body_too_large`. `mayGoOn`: where a client that waits is told to send. */

@@ -40,7 +40,7 @@ export class Enqueuer {
   ): Promise<AnyInvocation> {
     const { store } = this.#options;
     const { target } = invocation;
-    await this.#checkRoom(target.namespace);
+    await this.checkRoom(target.namespace);
     let record = queuedRecord(invocation, options, input);
     if (options.idempotencyKey !== undefined) {
       const print = createHash('sha256')
@@ -75,7 +75,8 @@ export class Enqueuer {
     });
   }
 
-  async #checkRoom(namespace: string): Promise<void> {
+  /** Throws `queue_full`. */
+  async checkRoom(namespace: string): Promise<void> {
     const now = performance.now();
     let count = this.#counts.get(namespace);
     if (!count || now - count.at > COUNT_AGAIN_MS) {

@@ -349,6 +349,17 @@ describe('a large body that nobody waits for', () => {
     await expect.poll(async () => (await blobs('inputs')).length).toBe(before + 1);
   }, 30_000);
 
+  test('is refused before it is taken in where its headers make no sense', async () => {
+    const before = await blobs('inputs');
+    const answer = await upload('upload/hash', pieces(20 * MB), {
+      prefer: 'respond-async',
+      authorization: `Bearer ${platform.key}`,
+      'x-offshoot-delay': 'soon',
+    });
+    expect(answer.status).toBe(400);
+    expect(await blobs('inputs')).toEqual(before);
+  });
+
   test('whose input is gone ends as such, and says so', async () => {
     const id = await queue('upload/hash', pieces(2 * MB), { 'x-offshoot-delay': '1' });
     for (const name of await blobs('inputs'))
