@@ -20,6 +20,8 @@ export const ChannelKind = {
   INIT: 2,
   /** worker → sandbox: u32 length, JSON InvokeContext, request payload. */
   INVOKE: 3,
+  /** worker → sandbox: the next bytes of a request body whose length the context has announced. */
+  BODY: 4,
 
   /** sandbox → worker, from C: u32 microseconds of each phase of the preparation. */
   PREPARED: 16,
@@ -47,6 +49,8 @@ export const ChannelKind = {
   SETTLED: 27,
   /** sandbox → worker: byte signal; to be ended as if by it, because the kernel keeps it from PID 1. It waits for its end. */
   SIGNALLED: 28,
+  /** sandbox → worker: u32, so many bytes of the request body have been taken by the function. */
+  BODY_CREDIT: 29,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 
@@ -57,6 +61,12 @@ export const CHANNEL_PREFIX_BYTES = 9;
  * worker never holds more than a frame of a sandbox, whatever the response's length.
  */
 export const MAX_PIECE_BYTES = 256 * 1024;
+/**
+ * A large request body comes in BODYs of at most this much, and so much of it may be on its way, or lie in the sandbox,
+ * before the function has asked for it: one that reads slowly holds up whoever reads the blob, and fills nobody's memory.
+ */
+export const BODY_PIECE_BYTES = 64 * 1024;
+export const BODY_WINDOW_BYTES = 4 * BODY_PIECE_BYTES;
 /** Longest frame that a worker accepts of a sandbox: a piece, and the meta part of a response. */
 export const MAX_SANDBOX_FRAME_BYTES = MAX_PIECE_BYTES + 256 * 1024;
 
@@ -102,6 +112,8 @@ export interface InvokeContext {
   readonly tracestate?: string;
   /** Handed ahead: it may start only by taking a turn. */
   readonly ahead?: true;
+  /** The request has a body of so many bytes, which comes in BODYs and not in the payload. */
+  readonly bodyBytes?: number;
 }
 
 export interface ReadyReport {

@@ -62,6 +62,11 @@ export const ERRORS = {
     fault: 'system',
     next: 'call again after the number of seconds in Retry-After',
   },
+  spool_full: {
+    status: 503,
+    fault: 'system',
+    next: 'call again after the number of seconds in Retry-After, or raise OFFSHOOT_MAX_SPOOL_BYTES on the gateway',
+  },
   artifact_not_found: { status: 404, fault: 'user', next: 'upload it first: offshoot deploy' },
   not_found: { status: 404, fault: 'user', next: 'see /api/v1/docs for the routes' },
   conflict: {
@@ -72,7 +77,7 @@ export const ERRORS = {
   body_too_large: {
     status: 413,
     fault: 'user',
-    next: 'send less, or raise OFFSHOOT_MAX_BODY_BYTES on the gateway',
+    next: 'send less, or raise the setting that the message names',
   },
   archive_too_large: {
     status: 413,
@@ -88,7 +93,7 @@ export const ERRORS = {
   storage_full: {
     status: 507,
     fault: 'system',
-    next: 'free disk space on the host of the artifact store, then: offshoot deploy',
+    next: 'free disk space on the host of the artifact store, then try again',
   },
   redis_unavailable: { status: 503, fault: 'system', next: 'see that Redis runs: offshoot doctor' },
 } as const satisfies Record<string, ErrorFacts>;

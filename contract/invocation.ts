@@ -146,6 +146,8 @@ const Identity = z.object({
   /** Unix time in milliseconds at which the gateway received the request. */
   startedAt: z.number(),
   requestBytes: z.number(),
+  /** Of the queued lane: where the request's body is in the artifact store, when it is too large for Redis. */
+  inputBlob: z.string().optional(),
   /** Of the queued lane: oldest first. */
   attempts: z.array(Attempt).optional(),
   terms: QueuedTerms.optional(),
@@ -184,6 +186,8 @@ export const InvocationRecord = Identity.extend({
   /** Milliseconds in Redis and on the way: what is left of the round trip when the worker's share is taken off. */
   queue: z.number(),
   responseBytes: z.number(),
+  /** Of the queued lane: where the response's body is in the artifact store, when it is too large for Redis. */
+  resultBlob: z.string().optional(),
   report: RunReport.optional(),
   /** Set when the worker could say nothing: expired, worker_lost, cancelled before it was taken. */
   message: z.string().optional(),

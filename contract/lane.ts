@@ -42,6 +42,10 @@ export const LaneKind = {
 } as const;
 export type LaneKind = (typeof LaneKind)[keyof typeof LaneKind];
 
+/** A body in the artifact store (storage/blobs.ts), made by a gateway or a worker, never named by a function. */
+export const BlobRef = z.object({ key: z.string(), bytes: z.number() });
+export type BlobRef = z.infer<typeof BlobRef>;
+
 export const CallHeader = z.object({
   id: z.string(),
   namespace: z.string(),
@@ -56,6 +60,8 @@ export const CallHeader = z.object({
   /** traceparent that the function is handed: the invocation's trace, the run span as parent. */
   traceparent: z.string(),
   tracestate: z.string().optional(),
+  /** Where the body of the request is, when it is not in the payload. */
+  input: BlobRef.optional(),
 });
 export type CallHeader = z.infer<typeof CallHeader>;
 

@@ -1,7 +1,13 @@
 /** Limits that more than one process enforces or explains. Sizes are bytes, times are milliseconds, unless named otherwise. */
 
-/** Largest request or response body that passes in one piece; OFFSHOOT_MAX_BODY_BYTES overrides it. */
-export const DEFAULT_MAX_BODY_BYTES = 10 * 1024 * 1024;
+/**
+ * A request body, or a result of the queued lane, up to this size goes through Redis in one piece; a larger one lies in the
+ * artifact store, and only its key goes through Redis.
+ */
+export const DEFAULT_INLINE_BODY_BYTES = 1024 * 1024;
+
+/** Largest request body that the gateway takes, whatever a function's `requestSize` says; OFFSHOOT_MAX_BODY_BYTES overrides it. */
+export const DEFAULT_MAX_BODY_BYTES = 1024 * 1024 * 1024;
 
 /** Archives: compressed size, unpacked size, number of entries. Checked while streaming, before anything is written. */
 export const MAX_ARCHIVE_BYTES = 64 * 1024 * 1024;
@@ -31,6 +37,8 @@ export const MAX_GROUP_BYTES = 1024 * 1024;
 export const MAX_ITEM_BYTES = 256 * 1024;
 /** Bytes that are kept of what one item came to. */
 export const MAX_ITEM_RESULT_BYTES = 256 * 1024;
+/** Bytes of what `queue()` says of a whole group. */
+export const MAX_GROUP_RESULT_BYTES = 16 * 1024 * 1024;
 
 /**
  * Groups of one batch that may wait or run at the same time. What is over is not read from who sends it, so that a batch of any

@@ -35,6 +35,8 @@ export type Retries = z.infer<typeof Retries>;
 
 export const DEFAULT_RETRIES: Retries = { attempts: 3, minDelay: 1, maxDelay: 300 };
 export const DEFAULT_QUEUE_TIME_S = 6 * 3600;
+export const DEFAULT_REQUEST_MB = 100;
+export const DEFAULT_STREAM_IDLE_S = 60;
 
 export const Schedule = z.strictObject({
   cron: z
@@ -103,6 +105,14 @@ export const Manifest = z
       .max(600)
       .default(10)
       .describe('Seconds of wall time in which the module must have loaded.'),
+    streamIdleTimeout: z
+      .number()
+      .min(0.1)
+      .max(86_400)
+      .default(DEFAULT_STREAM_IDLE_S)
+      .describe(
+        'Seconds that a streamed response may go without a byte while its reader would take more. Bounded by timeout as well.',
+      ),
     cpuTime: z
       .number()
       .min(0.05)
@@ -136,6 +146,12 @@ export const Manifest = z
       .max(1_048_576)
       .default(16_384)
       .describe('Files and directories (inodes) that fit in /tmp.'),
+    requestSize: z
+      .int()
+      .min(1)
+      .max(65_536)
+      .default(DEFAULT_REQUEST_MB)
+      .describe('MB that the body of one request may have.'),
     responseSize: z
       .int()
       .min(1)

@@ -13,6 +13,7 @@ export const Outcome = z.enum([
   'isolation_unmet',
   'timeout',
   'cpu_limit',
+  'stream_idle',
   'out_of_memory',
   'pids_limit',
   'exited',
@@ -116,6 +117,16 @@ export const OUTCOMES = {
     meaning: 'the function used more processor time than its limit and was killed',
     next: 'raise "cpuTime" in offshoot.json, or do less in one run',
   },
+  stream_idle: {
+    status: 504,
+    fault: 'user',
+    neverStarted: false,
+    retried: true,
+    sandboxEnds: true,
+    meaning:
+      'the function sent nothing of its streamed response for longer than its limit, though its reader would have taken more, and was killed',
+    next: 'raise "streamIdleTimeout" in offshoot.json, or send something in between, such as a comment line',
+  },
   out_of_memory: {
     status: 502,
     fault: 'user',
@@ -178,7 +189,7 @@ export const OUTCOMES = {
     retried: false,
     sandboxEnds: false,
     meaning: 'no worker took the invocation before its deadline',
-    next: 'see that a worker runs and has room: offshoot doctor',
+    next: 'see that a worker runs and has room: offshoot doctor; how long it may wait is "queueTime" in offshoot.json, or for a caller who waits OFFSHOOT_QUEUE_TIMEOUT_MS of the gateway',
   },
   worker_lost: {
     status: 502,

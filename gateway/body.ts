@@ -1,5 +1,5 @@
-/** Reading a request body up to a limit. */
-import type { IncomingMessage } from 'node:http';
+/** Reading a request body: small ones into memory, large ones into the artifact store, neither over its limit. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { OffshootError } from '#contract/errors.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -8,44 +8,90 @@ const EMPTY = Buffer.alloc(0);
 const LINGER_BYTES = 64 * 1024 * 1024;
 const LINGER_MS = 2_000;
 
+/** A body that goes through memory must have arrived within this. */
+const INLINE_BODY_MS = 300_000;
+
 /** The caller went away, or its connection broke, before the body was complete. */
 export class RequestAborted extends Error {
   override readonly name = 'RequestAborted';
 }
 
-/** Throws `body_too_large` when the request announces more than it may send, before a byte of it is read. */
-export function checkAnnouncedLength(request: IncomingMessage, limit: number): void {
-  const announced = Number(request.headers['content-length'] ?? 0);
-  if (announced > limit) throw tooLarge(announced, limit);
+/** How large a body may be, and what says so. */
+export interface BodyLimit {
+  readonly bytes: number;
+  /** The setting that is to be raised. */
+  readonly setting: string;
 }
 
-/** The whole body: at once when there is none, else a promise. Rejects with `body_too_large` as soon as the limit is passed. */
-export function readBody(request: IncomingMessage, limit: number): Buffer | Promise<Buffer> {
-  const { headers } = request;
-  if (headers['transfer-encoding'] === undefined && !Number(headers['content-length'] ?? 0)) return EMPTY;
+const MB = 1024 * 1024;
+
+/** The function's own limit, or the gateway's where that is lower. */
+export function bodyLimit(functionMb: number, maxBytes: number): BodyLimit {
+  return functionMb * MB <= maxBytes
+    ? { bytes: functionMb * MB, setting: `"requestSize" in offshoot.json, ${functionMb} MB` }
+    : { bytes: maxBytes, setting: 'OFFSHOOT_MAX_BODY_BYTES of the gateway' };
+}
+
+/** Throws `body_too_large` when the request announces more than it may send, before a byte of it is read. */
+export function checkAnnouncedLength(request: IncomingMessage, limit: BodyLimit): void {
+  const announced = Number(request.headers['content-length'] ?? 0);
+  if (announced > limit.bytes) throw tooLarge(limit, announced, true);
+}
+
+/**
+ * The whole body: at once when there is none, else a promise. When it is larger than `inlineBytes`, `spool` gets what has
+ * been read of it, with the request paused, and what that resolves to is the body.
+ */
+export function readBody<Spooled>(
+  request: IncomingMessage,
+  inlineBytes: number,
+  spool: (begun: readonly Buffer[]) => Promise<Spooled>,
+): Buffer | Promise<Buffer | Spooled> {
+  if (!hasBody(request)) return EMPTY;
+  // It may have gone while something else was waited for, and says so only once.
+  if (request.destroyed) return Promise.reject(new RequestAborted());
+  request.on('error', () => undefined);
+  if (Number(request.headers['content-length'] ?? 0) > inlineBytes) return spool([]);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    request.on('data', (chunk: Buffer) => {
+    const tooSlow = setTimeout(() => request.destroy(), INLINE_BODY_MS);
+    const onEnd = (): void => {
+      clearTimeout(tooSlow);
+      resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks, bytes));
+    };
+    const onBroken = (): void => {
+      clearTimeout(tooSlow);
+      reject(new RequestAborted());
+    };
+    const onData = (chunk: Buffer): void => {
+      chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes > limit) {
-        request.removeAllListeners('data');
-        reject(tooLarge(bytes, limit));
-      } else chunks.push(chunk);
-    });
-    request.on('end', () =>
-      resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks, bytes)),
-    );
-    request.on('error', () => reject(new RequestAborted()));
-    request.on('close', () => reject(new RequestAborted()));
+      if (bytes <= inlineBytes) return;
+      clearTimeout(tooSlow);
+      request.off('data', onData).off('end', onEnd).off('close', onBroken).pause();
+      spool(chunks).then(resolve, reject);
+    };
+    request.on('data', onData).on('end', onEnd).on('close', onBroken);
   });
 }
 
 /**
- * Reads on for a while after an early answer. Closing at once would reset the connection, and the client, still sending,
- * would see the reset and not the answer.
+ * Ends an answer that is given before the request has been read: reads on for a while first. Closing at once would reset the
+ * connection, and the client, still sending, would see the reset and not the answer. It has all of the answer meanwhile.
  */
-export function lingerOver(request: IncomingMessage): void {
+export function answerEarly(request: IncomingMessage, response: ServerResponse, body?: Buffer): void {
+  if (request.complete || request.destroyed || !hasBody(request)) {
+    response.end(body);
+    return;
+  }
+  if (body) response.write(body);
+  else response.flushHeaders();
+  lingerOver(request, () => response.end());
+}
+
+/** Reads on for a while, and throws it away. */
+export function lingerOver(request: IncomingMessage, ended: () => void = () => undefined): void {
   if (request.readableEnded || request.destroyed) return;
   let bytes = 0;
   const giveUp = setTimeout(() => request.socket.destroy(), LINGER_MS);
@@ -54,17 +100,23 @@ export function lingerOver(request: IncomingMessage): void {
     if (bytes > LINGER_BYTES) request.socket.destroy();
   });
   request.on('close', () => clearTimeout(giveUp));
-  request.on('end', () => clearTimeout(giveUp));
+  request.on('end', () => {
+    clearTimeout(giveUp);
+    ended();
+  });
   request.on('error', () => undefined);
   request.resume();
 }
 
-function tooLarge(bytes: number, limit: number): OffshootError {
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** `exact`: the size is that of the whole body, and not only what has arrived of it so far. */
+export function tooLarge({ bytes: limit, setting }: BodyLimit, size: number, exact: boolean): OffshootError {
   return new OffshootError(
     'body_too_large',
-    `the body has ${bytes} bytes or more; at most ${limit} are accepted`,
-    {
-      details: { limit, size: bytes },
-    },
+    `the body has ${size} bytes${exact ? '' : ' or more'}; at most ${limit} are accepted (${setting})`,
+    { details: { limit, size, setting } },
   );
 }

@@ -16,6 +16,7 @@ import {
   decodeLaneFrame,
   encodeLaneFrame,
   LaneKind,
+  type BlobRef,
   type CallHeader,
   type ReplyHeader,
   type TakenHeader,
@@ -45,6 +46,8 @@ export interface Call {
   readonly tracestate?: string | undefined;
   /** Parts of the request payload, in order. */
   readonly payload: readonly Uint8Array[];
+  /** Where the body of the request is, when it is not in the payload. */
+  readonly input?: BlobRef | undefined;
 }
 
 export interface DispatcherOptions {
@@ -127,6 +130,7 @@ export class Dispatcher {
       gateway: gatewayId,
       traceparent: call.traceparent,
       ...(call.tracestate !== undefined && { tracestate: call.tracestate }),
+      ...(call.input && { input: { key: call.input.key, bytes: call.input.bytes } }),
     };
     const frame = encodeLaneFrame(LaneKind.CALL, header, ...call.payload);
     const pending = new PendingCall(id, target.lane, frame, sink, patienceMs);
@@ -201,7 +205,8 @@ export class Dispatcher {
   /** The call may have waited long enough in Redis. If it still lies there it is taken out, and then certainly never runs. */
   async #queueTimeElapsed(call: PendingCall): Promise<void> {
     if (call.worker === undefined && (await this.#withdraw(call))) {
-      this.#fail(call, { outcome: 'expired' });
+      const message = `it waited for ${this.#options.queueTimeoutMs} ms, OFFSHOOT_QUEUE_TIMEOUT_MS of the gateway`;
+      this.#fail(call, { outcome: 'expired', message });
     } else if (this.#pending.has(call.id)) {
       call.timer = setTimeout(() => this.#deadlinePassed(call), call.deadline - performance.now());
     }

@@ -1,7 +1,7 @@
 /** The environment of the gateway, read once. It refuses to start when a value makes no sense, and says which and why. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
+import { DEFAULT_INLINE_BODY_BYTES, DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
 import { parseRedisUrl } from '#storage/redis.ts';
 import { listOf } from './callbacks/guard.ts';
 
@@ -17,13 +17,26 @@ const Environment = z.object({
     .string()
     .min(1)
     .transform((path) => resolve(path)),
-  /** Largest request body. */
+  /** Largest request body of any function, whatever its "requestSize" says. */
   OFFSHOOT_MAX_BODY_BYTES: z.coerce
     .number()
     .int()
     .min(1024)
-    .max(256 * 1024 * 1024)
+    .max(64 * 1024 * 1024 * 1024)
     .default(DEFAULT_MAX_BODY_BYTES),
+  /** Request bodies over this go through the artifact store instead of Redis. */
+  OFFSHOOT_INLINE_BODY_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024)
+    .max(64 * 1024 * 1024)
+    .default(DEFAULT_INLINE_BODY_BYTES),
+  /** Bytes in the artifact store of the large bodies of all calls that are under way in this gateway. */
+  OFFSHOOT_MAX_SPOOL_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024)
+    .default(16 * 1024 * 1024 * 1024),
   /** How long a call may wait in Redis for a worker. */
   OFFSHOOT_QUEUE_TIMEOUT_MS: z.coerce.number().int().min(100).max(3_600_000).default(10_000),
   /** Invocations that may wait in the queue of a namespace. */

@@ -6,12 +6,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ApiKeyRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
-import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { encodePayload, type RequestMeta } from '#contract/payload.ts';
 import type { Log } from '#storage/log.ts';
 import { redisError } from '#storage/redis.ts';
 import { demand, presentedKey } from './access.ts';
-import { checkAnnouncedLength, lingerOver, readBody, RequestAborted } from './body.ts';
+import { answerEarly, bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
 import type { Directory } from './directory.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { Exchange } from './exchange.ts';
@@ -20,6 +20,7 @@ import { queuedOptions } from './queued/options.ts';
 import { failureAnswer } from './failure.ts';
 import { Invocation } from './invocation.ts';
 import { FUNCTION_PREFIX, parseFunctionPath, rawTarget, requestMeta, type FunctionPath } from './request.ts';
+import type { Spool, Spooled } from './spool.ts';
 import { allows } from './store/api-keys.ts';
 import type { Target } from './target.ts';
 
@@ -35,7 +36,7 @@ interface CheckedCall {
   readonly meta: RequestMeta;
   /** For the record: without the query, which may hold secrets. */
   readonly path: string;
-  readonly body: Buffer;
+  readonly body: Buffer | Spooled;
   readonly trusted: boolean;
   readonly arrived: number;
 }
@@ -44,6 +45,9 @@ export interface FunctionRouteOptions {
   readonly directory: Directory;
   readonly dispatcher: Dispatcher;
   readonly maxBodyBytes: number;
+  /** Larger bodies go through the artifact store. */
+  readonly inlineBytes: number;
+  readonly spool: Spool;
   readonly trustProxy: boolean;
   readonly finished: (record: InvocationRecord) => void;
   readonly lasting: (record: OpenInvocation) => void;
@@ -58,9 +62,11 @@ export class FunctionRoute {
     this.#options = options;
   }
 
-  /** Handles one request; whatever happens, it is answered. */
-  handle(request: IncomingMessage, response: ServerResponse): void {
-    this.#serve(request, response).catch((error: unknown) => this.#refuse(request, response, error));
+  /** Handles one request; whatever happens, it is answered. `asksFirst`: the client waits for a 100 before it sends the body. */
+  handle(request: IncomingMessage, response: ServerResponse, asksFirst = false): void {
+    this.#serve(request, response, asksFirst).catch((error: unknown) =>
+      this.#refuse(request, response, error),
+    );
   }
 
   /**
@@ -75,9 +81,9 @@ export class FunctionRoute {
   ): Promise<void> {
     const arrived = performance.now();
     try {
-      checkAnnouncedLength(request, this.#options.maxBodyBytes);
-      const body = await readBody(request, this.#options.maxBodyBytes);
-      if (body.length <= MAX_CHECKED_EVENT_BYTES) checkJson(body);
+      if (queued) await this.#checkQueued(request, target);
+      const body = await this.#read(request, target, queued);
+      if (Buffer.isBuffer(body) && body.length <= MAX_CHECKED_EVENT_BYTES) checkJson(body);
       const meta: RequestMeta = {
         kind: 'event',
         method: 'POST',
@@ -92,9 +98,9 @@ export class FunctionRoute {
     }
   }
 
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #serve(request: IncomingMessage, response: ServerResponse, asksFirst: boolean): Promise<void> {
     const arrived = performance.now();
-    const { directory, maxBodyBytes, trustProxy } = this.#options;
+    const { directory, trustProxy } = this.#options;
     const path = parseFunctionPath(rawTarget(request.url ?? ''));
     if (!path) throw new OffshootError('not_found', 'the path of a function is /fn/NAMESPACE/NAME');
     // A function gets its request as the Request of the fetch standard, which there cannot be for this method.
@@ -106,15 +112,20 @@ export class FunctionRoute {
     const target = directory.peekTarget(path.namespace, path.name) ?? (await this.#find(path, holder));
     if (!target.isPublic) demand(holder, presented, 'invoke', target.namespace);
 
-    checkAnnouncedLength(request, maxBodyBytes);
-    let body = readBody(request, maxBodyBytes);
-    if (body instanceof Promise) body = await body;
+    const trusted = holder !== undefined && allows(holder, 'invoke', target.namespace);
+    // A preference may be ignored (RFC 7240), and is where nobody is known: what strangers queue would fill Redis.
+    const queued = trusted && asksForAsync(request.headers.prefer);
+    if (queued) await this.#checkQueued(request, target);
+    const reading = this.#read(request, target, queued, asksFirst ? response : undefined);
+    const body = reading instanceof Promise ? await reading : reading;
 
     // A key of ours is not shown to the function; a header that only looks like one may be the function's own.
     const keyHeader = target.isPublic && holder === undefined ? undefined : presented?.header;
-    const meta = requestMeta(request, path, { trustProxy, keyHeader }, body.length);
-    if (!meta) throw new OffshootError('bad_request', 'the Host header is not a host and perhaps a port');
-    const trusted = holder !== undefined && allows(holder, 'invoke', target.namespace);
+    const meta = requestMeta(request, path, { trustProxy, keyHeader }, sizeOf(body));
+    if (!meta) {
+      this.#discard(body);
+      throw new OffshootError('bad_request', 'the Host header is not a host and perhaps a port');
+    }
     const checked = {
       request,
       response,
@@ -125,34 +136,91 @@ export class FunctionRoute {
       trusted,
       arrived,
     };
-    // A preference may be ignored (RFC 7240), and is where nobody is known: what strangers queue would fill Redis.
-    if (trusted && asksForAsync(request.headers.prefer)) await this.#enqueue(checked);
+    if (queued) await this.#enqueue(checked);
     else this.#call(checked);
   }
 
+  /** What can be refused is refused before a large body has been taken in. */
+  async #checkQueued(request: IncomingMessage, target: Target): Promise<void> {
+    queuedOptions(request.headers);
+    await this.#options.enqueuer.checkRoom(target.namespace);
+  }
+
+  /** Throws `body_too_large`. `mayGoOn`: where a client that waits is told to send. */
+  #read(
+    request: IncomingMessage,
+    target: Target,
+    queued: boolean,
+    mayGoOn?: ServerResponse,
+  ): Buffer | Promise<Buffer | Spooled> {
+    const { maxBodyBytes, inlineBytes, spool } = this.#options;
+    const limit = bodyLimit(target.requestMb, maxBodyBytes);
+    checkAnnouncedLength(request, limit);
+    mayGoOn?.writeContinue();
+    // Whatever the operator says of what goes through Redis, no more than the limit is taken in.
+    return readBody(request, Math.min(inlineBytes, limit.bytes), (begun) => {
+      const digest = queued && request.headers['idempotency-key'] !== undefined;
+      return spool.keep(request, begun, limit, { queued, digest });
+    });
+  }
+
+  /** Nothing reads the body of a call that has ended. */
+  #finishing(input: Spooled): (record: InvocationRecord) => void {
+    return (record) => {
+      this.#options.finished(record);
+      this.#discard(input);
+    };
+  }
+
+  #discard(body: Buffer | Spooled): void {
+    if (!Buffer.isBuffer(body)) void this.#options.spool.remove(body);
+  }
+
   #call(checked: CheckedCall): void {
-    const { response, target, trusted } = checked;
+    const { response, target, trusted, body } = checked;
+    const { dispatcher, lasting } = this.#options;
+    const input = Buffer.isBuffer(body) ? undefined : body;
+    if (input && response.destroyed) {
+      // The caller went away while the last of its body was written; an exchange would never hear of it.
+      this.#discard(body);
+      throw new RequestAborted();
+    }
     const { invocation, payload } = invocationOf(checked);
     const { id, traceparent, tracestate } = invocation;
-    const { dispatcher, finished, lasting } = this.#options;
+    const finished = input ? this.#finishing(input) : this.#options.finished;
     const exchange = new Exchange({ invocation, response, trusted, finished, lasting });
     invocation.sent();
     exchange.attach(
-      dispatcher.invoke({ id, target, operation: 'fetch', traceparent, tracestate, payload }, exchange),
+      dispatcher.invoke(
+        { id, target, operation: 'fetch', traceparent, tracestate, payload, input },
+        exchange,
+      ),
     );
   }
 
   /** Answers 202 when Redis has it, https://www.rfc-editor.org/rfc/rfc7240#section-4.1. */
   async #enqueue(checked: CheckedCall): Promise<void> {
-    const { request, response } = checked;
-    const options = queuedOptions(request.headers);
-    const { invocation, payload } = invocationOf(checked);
-    const record = await this.#options.enqueuer.enqueue(
-      invocation,
-      Buffer.concat(payload),
-      checked.body,
-      options,
-    );
+    const { request, response, body } = checked;
+    const input = Buffer.isBuffer(body) ? undefined : body;
+    let record: AnyInvocation;
+    try {
+      const options = queuedOptions(request.headers);
+      const { invocation, payload } = invocationOf(checked);
+      const print = Buffer.isBuffer(body) ? body : Buffer.from(body.digest ?? '');
+      record = await this.#options.enqueuer.enqueue(
+        invocation,
+        Buffer.concat(payload),
+        print,
+        options,
+        input,
+      );
+      // The caller's key stands for an invocation that has this body already.
+      if (input && record.inputBlob !== input.key) this.#discard(input);
+    } catch (error) {
+      // Refused for certain. After any other error Redis may have it all the same, and the body is left to the sweep.
+      if (error instanceof OffshootError) this.#discard(body);
+      throw error;
+    }
     const location = `/api/v1/invocations/${record.id}`;
     const bytes = Buffer.from(JSON.stringify({ id: record.id, state: record.state, url: location }));
     response.writeHead(202, {
@@ -189,8 +257,7 @@ export class FunctionRoute {
       'content-length': bytes.length,
       'cache-control': 'no-store',
     });
-    response.end(request.method === 'HEAD' ? undefined : bytes);
-    lingerOver(request);
+    answerEarly(request, response, request.method === 'HEAD' ? undefined : bytes);
   }
 }
 
@@ -212,8 +279,13 @@ function invocationOf({ request, target, meta, path, body, arrived }: CheckedCal
   const { traceparent, tracestate } = invocation;
   meta.headers.push(['traceparent', traceparent]);
   if (tracestate !== undefined) meta.headers.push(['tracestate', tracestate]);
-  invocation.requestBytes = body.length;
-  return { invocation, payload: [encodePayload(meta, NOTHING), body] };
+  invocation.requestBytes = sizeOf(body);
+  const head = encodePayload(meta, NOTHING);
+  return { invocation, payload: Buffer.isBuffer(body) ? [head, body] : [head] };
+}
+
+function sizeOf(body: Buffer | Spooled): number {
+  return Buffer.isBuffer(body) ? body.length : body.bytes;
 }
 
 /** https://www.rfc-editor.org/rfc/rfc7240#section-4.1 */

@@ -33,6 +33,7 @@ import { QueuedLane } from './queued/lane.ts';
 import { Schedules } from './queued/schedules.ts';
 import { Recorder } from './recorder.ts';
 import { createGatewayServer } from './server.ts';
+import { Spool } from './spool.ts';
 import { ApiKeyStore } from './store/api-keys.ts';
 import { FunctionStore } from './store/functions.ts';
 import { InvocationStore } from './store/invocations.ts';
@@ -65,6 +66,7 @@ export class Gateway {
   readonly #presence: Presence;
   readonly #keeper: Keeper;
   readonly #deliverer: Deliverer;
+  readonly #spool: Spool;
   readonly #server: Server;
   #evicts = false;
   #stopping = false;
@@ -106,9 +108,11 @@ export class Gateway {
     const store = new QueuedStore(commands);
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
+    const spool = new Spool({ blobs, maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES, log });
     const queued = new QueuedLane({
       store,
       groups: new Groups({ batches: batchStore, blobs }),
+      spool,
       queues,
       deliveries,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
@@ -119,6 +123,8 @@ export class Gateway {
       directory,
       dispatcher,
       maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
+      inlineBytes: env.OFFSHOOT_INLINE_BODY_BYTES,
+      spool,
       trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
       finished,
       lasting: (record) => recorder.add({ ...record, gatewayId }),
@@ -187,11 +193,8 @@ export class Gateway {
       version,
       log,
     });
-    this.#server = createGatewayServer({
-      functions: functionRoute,
-      app,
-      maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
-    });
+    this.#spool = spool;
+    this.#server = createGatewayServer({ functions: functionRoute, app });
   }
 
   /** Listens. Redis may still be away: requests are answered 503 until it comes. Rejects when the port cannot be had. */
@@ -205,6 +208,7 @@ export class Gateway {
     this.#presence.start();
     this.#keeper.start();
     this.#deliverer.start();
+    this.#spool.start();
     void this.#ensureFirstKey();
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
@@ -236,6 +240,7 @@ export class Gateway {
     await this.#recorder.close();
     await this.#options.telemetry?.close();
     await this.#presence.stop();
+    this.#spool.stop();
     for (const redis of this.#connections) redis.disconnect();
   }
 

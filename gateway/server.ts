@@ -6,7 +6,8 @@ import { FUNCTION_PREFIX, rawTarget } from './request.ts';
 
 /** Slow or idle clients hold a socket and memory; these bound how long. */
 const HEADERS_TIMEOUT_MS = 15_000;
-const REQUEST_TIMEOUT_MS = 300_000;
+/** A large body over a thin line; small ones, and those that stand still, have limits of their own (body.ts, spool.ts). */
+const REQUEST_TIMEOUT_MS = 3_600_000;
 /** Longer than the 60 s of common load balancers, so that it is they who close an idle connection, and not we under a request. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const MAX_HEADER_BYTES = 32 * 1024;
@@ -22,14 +23,15 @@ export function allowLongUpload(request: IncomingMessage): void {
 }
 
 export interface ServerOptions {
-  readonly functions: { handle(request: IncomingMessage, response: ServerResponse): void };
+  readonly functions: {
+    handle(request: IncomingMessage, response: ServerResponse, asksFirst?: boolean): void;
+  };
   readonly app: { fetch: (request: Request, env: object) => Response | Promise<Response> };
-  readonly maxBodyBytes: number;
 }
 
 /** Builds the server; listening is the caller's. */
 export function createGatewayServer(options: ServerOptions): Server {
-  const { functions, app, maxBodyBytes } = options;
+  const { functions, app } = options;
   const manage = getRequestListener(app.fetch);
   const server = createServer({
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -50,11 +52,12 @@ export function createGatewayServer(options: ServerOptions): Server {
     refuseConnection(error, socket);
   });
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-    // A client that asks first is spared sending a body that will be refused; the handler then answers 413 at once.
-    const announced = Number(request.headers['content-length'] ?? 0);
-    const isFunction = rawTarget(request.url ?? '').startsWith(FUNCTION_PREFIX);
-    if (!isFunction || announced <= maxBodyBytes) response.writeContinue();
-    onRequest(request, response);
+    // A client that asks first is spared sending a body that will be refused: the handler tells it to go on, or refuses.
+    if (rawTarget(request.url ?? '').startsWith(FUNCTION_PREFIX)) functions.handle(request, response, true);
+    else {
+      response.writeContinue();
+      void manage(request, response);
+    }
   });
   return server;
 }

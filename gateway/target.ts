@@ -1,7 +1,12 @@
 /** What a call needs to know of its function, prepared once so that a call only reads it. */
 import type { FunctionRecord, VersionRecord } from '#contract/api.ts';
 import { keys } from '#contract/keys.ts';
-import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Retries } from '#contract/manifest.ts';
+import {
+  DEFAULT_QUEUE_TIME_S,
+  DEFAULT_REQUEST_MB,
+  DEFAULT_RETRIES,
+  type Retries,
+} from '#contract/manifest.ts';
 
 export interface Target {
   readonly namespace: string;
@@ -13,6 +18,8 @@ export interface Target {
   readonly lane: string;
   /** Milliseconds that a run may take, the loading of its module included. */
   readonly runMs: number;
+  /** MB that a request body may have. */
+  readonly requestMb: number;
   /** Of its invocations in the queued lane. */
   readonly retries: Retries;
   /** Milliseconds that they may wait. */
@@ -36,6 +43,7 @@ export function targetOf(namespace: string, name: string, version: VersionRecord
     lane: keys.lane(namespace),
     runMs: (version.manifest.timeout + version.manifest.initTimeout) * 1000,
     // Versions that were deployed before there were these settings have none.
+    requestMb: version.manifest.requestSize ?? DEFAULT_REQUEST_MB,
     retries: version.manifest.retries ?? DEFAULT_RETRIES,
     batchSize: version.manifest.batch?.size,
     queueMs: (version.manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,

@@ -32,8 +32,8 @@ export interface BlobStore {
   size(key: string): Promise<number | undefined>;
   /** Removes the blob, or all whose keys start with `key/`. What is not there is no error. */
   remove(key: string): Promise<void>;
-  /** Removes what was written more than so many milliseconds ago. Resolves to how many. */
-  sweep(olderThanMs: number): Promise<number>;
+  /** Removes what was written more than so many milliseconds ago, of all or of what lies below `under`. Resolves to how many. */
+  sweep(olderThanMs: number, under?: string): Promise<number>;
 }
 
 const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
@@ -100,8 +100,9 @@ export class DirectoryBlobStore implements BlobStore {
     await rm(this.#path(key), { recursive: true, force: true });
   }
 
-  async sweep(olderThanMs: number): Promise<number> {
-    return await sweepDirectory(this.#root, Date.now() - olderThanMs);
+  async sweep(olderThanMs: number, under?: string): Promise<number> {
+    const directory = under === undefined ? this.#root : this.#path(under);
+    return await sweepDirectory(directory, Date.now() - olderThanMs);
   }
 
   #path(key: string): string {

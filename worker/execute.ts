@@ -4,6 +4,8 @@ import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/lane.ts';
 import type { DeniedEgress } from '#contract/network.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { encodePayload } from '#contract/payload.ts';
+import { DEFAULT_STREAM_IDLE_S } from '#contract/manifest.ts';
+import type { BlobStore } from '#storage/blobs.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { blamePids } from './exit-cause.ts';
 import type { Functions, LoadedVersion } from './functions.ts';
@@ -23,6 +25,7 @@ export interface ExecuteDeps {
   readonly pool: Pool;
   readonly cpuClock: CpuClock;
   readonly receipts: Receipts;
+  readonly blobs: BlobStore;
   /** Connection of the replies; logs go the same way, ahead of them. */
   readonly redis: Redis;
   /** Pushes a frame to the gateway that waits. */
@@ -120,14 +123,18 @@ export class Execution {
       head: (head: Buffer) => this.#send(LaneKind.HEAD, this.#report('ok', {}), head),
       chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
     };
-    const { timeout, responseSize, cpuTime, cpu } = version.manifest;
+    const { timeout, responseSize, cpuTime, cpu, streamIdleTimeout } = version.manifest;
     const limits = {
       timeoutMs: timeout * 1000,
       responseBytes: responseSize * MB,
+      // Versions that were deployed before there was this setting have none.
+      streamIdleMs: (streamIdleTimeout ?? DEFAULT_STREAM_IDLE_S) * 1000,
       ...(cpuTime !== undefined && { cpu: { limitMs: cpuTime * 1000, cores: cpu } }),
     };
-    const { cpuClock } = this.#deps;
-    const run = new Run({ lease, call: this.#call, limits, cpuClock, payload, log: this.#log, target });
+    const { cpuClock, blobs } = this.#deps;
+    const { input } = this.#call;
+    const body = input && { bytes: input.bytes, open: () => blobs.open(input.key) };
+    const run = new Run({ lease, call: this.#call, limits, cpuClock, payload, body, log: this.#log, target });
     this.#run = run;
     return run;
   }

@@ -6,6 +6,7 @@ import { ChannelKind, type FailedReport } from '#contract/channel.ts';
 import type { FunctionError } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
+import { BodyFeed, type RequestBody } from './body-feed.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { whyEnded } from './exit-cause.ts';
 import type { Lease } from './pool/function-pool.ts';
@@ -31,6 +32,8 @@ export interface RunEnd {
 export interface RunLimits {
   readonly timeoutMs: number;
   readonly responseBytes: number;
+  /** How long a streamed response may go without a byte while its reader would take more. */
+  readonly streamIdleMs: number;
   /** Processor time. Other runs of the same sandbox count as well: nobody can tell whose time it was. */
   readonly cpu?: { readonly limitMs: number; readonly cores: number };
 }
@@ -41,6 +44,8 @@ export interface RunParts {
   readonly limits: RunLimits;
   readonly cpuClock: CpuClock;
   readonly payload: Buffer;
+  /** The body of the request when it is not in the payload. */
+  readonly body?: RequestBody | undefined;
   readonly log: InvocationLog;
   readonly target: StreamTarget;
 }
@@ -57,13 +62,21 @@ const MAX_REFUSED_CALLS = 16;
 const SETTLING_MS = 100;
 
 /** Why a run is ended before it has ended itself. */
-type StopReason = 'timeout' | 'cpu_limit' | 'cancelled' | 'response_too_large';
+type StopReason =
+  | 'timeout'
+  | 'cpu_limit'
+  | 'stream_idle'
+  | 'cancelled'
+  | 'response_too_large'
+  | 'platform_error';
 
 const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
   timeout: 'the time limit is over',
   cpu_limit: 'the processor time is used up',
+  stream_idle: 'the response had stood still for too long',
   cancelled: 'the invocation was cancelled',
   response_too_large: 'the response was larger than its limit',
+  platform_error: 'the platform failed',
 };
 
 export class Run implements InvocationSink {
@@ -80,11 +93,16 @@ export class Run implements InvocationSink {
   readonly #onBegin: () => void;
   /** Runs from the begin of the code, not from its handing over. */
   #clock: NodeJS.Timeout | undefined;
+  #idleClock: NodeJS.Timeout | undefined;
+  /** When the last piece of a streamed response came, by performance.now(). */
+  #movedAt = 0;
+  readonly #feed: BodyFeed | undefined;
   #stopCpuClock: (() => void) | undefined;
   #begunAt: number | undefined;
   #cpuAtBegin = 0;
   #responseBytes = 0;
   #killedFor: StopReason | undefined;
+  #stopDetail: FunctionError | undefined;
   readonly #refused = new Set<string>();
   #streamed = false;
   #uncredited = 0;
@@ -95,7 +113,7 @@ export class Run implements InvocationSink {
   #end: (end: RunEnd) => void = () => undefined;
   #settle: () => void = () => undefined;
 
-  constructor({ lease, call, limits, cpuClock, payload, log, target }: RunParts) {
+  constructor({ lease, call, limits, cpuClock, payload, body, log, target }: RunParts) {
     const { sandbox } = lease;
     this.#sandbox = sandbox;
     this.#log = log;
@@ -115,7 +133,15 @@ export class Run implements InvocationSink {
       remainingMs: limits.timeoutMs,
       traceparent,
       ...(tracestate !== undefined && { tracestate }),
+      ...(body && { bodyBytes: body.bytes }),
     };
+    this.#feed =
+      body &&
+      new BodyFeed({
+        body,
+        send: (piece) => sandbox.sendBody(this.#handle, piece),
+        failed: (reason) => this.#failedInput(reason),
+      });
     this.#handle = sandbox.invoke(context, payload, this, lease.shared);
     void sandbox.ended.then(() => this.#sandboxEnded());
   }
@@ -148,6 +174,7 @@ export class Run implements InvocationSink {
       this.#stopCpuClock = this.#cpuClock.watch({ ...cpu, cpuMs: () => this.cpuMs(), onLimit });
     }
     this.#onBegin();
+    this.#feed?.start();
     if (this.#cancelled) this.#stop('cancelled');
   }
 
@@ -176,6 +203,7 @@ export class Run implements InvocationSink {
         if (this.#done || this.#streamed) return;
         this.#streamed = true;
         this.#responseBytes = payload.length;
+        this.#moved();
         return this.#target.head(payload);
       case ChannelKind.CHUNK:
         return this.#passOn(payload);
@@ -190,6 +218,9 @@ export class Run implements InvocationSink {
         if (text) this.#log.add(text);
         return;
       }
+      case ChannelKind.BODY_CREDIT:
+        if (!this.#feed?.credit(payload)) this.#sandbox.kill();
+        return;
       case ChannelKind.SETTLED:
         return this.#close();
       default:
@@ -218,10 +249,36 @@ export class Run implements InvocationSink {
   #passOn(bytes: Buffer): void {
     if (this.#done || !this.#streamed) return;
     this.#responseBytes += bytes.length;
+    this.#movedAt = performance.now();
     if (this.#responseBytes > this.#limits.responseBytes) return this.#stop('response_too_large');
     this.#uncredited += bytes.length;
     this.#sandbox.addUncredited(bytes.length);
     this.#target.chunk(bytes);
+  }
+
+  /** The clock of a stream that stands still, from its first byte on. */
+  #moved(): void {
+    this.#movedAt = performance.now();
+    this.#idleClock = setTimeout(() => this.#checkIdle(), this.#limits.streamIdleMs);
+  }
+
+  /** It counts from the last byte, or from when its reader, or another reader of the sandbox, no longer held it up. */
+  #checkIdle(): void {
+    if (this.#done) return;
+    const { readableSince } = this.#sandbox;
+    const { streamIdleMs } = this.#limits;
+    const left =
+      readableSince === undefined
+        ? streamIdleMs
+        : Math.max(this.#movedAt, readableSince) + streamIdleMs - performance.now();
+    if (left <= 0) return this.#stop('stream_idle');
+    this.#idleClock = setTimeout(() => this.#checkIdle(), left);
+  }
+
+  /** Nothing that the function makes of half of its input may count. */
+  #failedInput(message: string): void {
+    this.#stopDetail = { name: 'Error', message };
+    this.#stop('platform_error');
   }
 
   #stop(reason: StopReason): void {
@@ -258,13 +315,16 @@ export class Run implements InvocationSink {
     if (exit && !this.#done) {
       const exitCause = describeExit(exit);
       const outcome = this.#killedFor ?? whyEnded(exit, this.#sandbox.usage().oomKills);
-      this.#finish({ outcome, exitCause, streamed: this.#streamed });
+      const error = this.#killedFor === 'platform_error' && this.#stopDetail;
+      this.#finish({ outcome, exitCause, streamed: this.#streamed, ...(error && { error }) });
     }
     this.#close();
   }
 
   #close(): void {
     clearTimeout(this.#clock);
+    clearTimeout(this.#idleClock);
+    this.#feed?.stop();
     this.#stopCpuClock?.();
     this.#sandbox.release(this.#handle);
     if (this.#uncredited > 0) this.#sandbox.credit(this.#uncredited);

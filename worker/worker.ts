@@ -79,10 +79,11 @@ export function createWorker(env: Env): Worker {
     code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
   });
   const functions = new Functions(commands);
-  const execution = { workerId: id, functions, pool, cpuClock: new CpuClock(), receipts, redis: replies };
+  const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
+  const cpuClock = new CpuClock();
+  const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies };
   const store = new QueuedStore(commands);
   const concurrency = Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2));
-  const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
   const queued = new QueueConsumer({
     ...execution,
     store,

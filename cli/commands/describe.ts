@@ -59,9 +59,13 @@ function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
       'cpu',
       manifest.cpuTime === undefined ? `${manifest.cpu}` : `${manifest.cpu}, ${manifest.cpuTime} s in a run`,
     ],
-    ['timeout', `${manifest.timeout} s, ${manifest.initTimeout} s to load`],
+    [
+      'timeout',
+      `${manifest.timeout} s, ${manifest.initTimeout} s to load, ${manifest.streamIdleTimeout} s without a byte of a stream`,
+    ],
     ['limits', `${manifest.pids} processes and threads, ${manifest.openFiles} open files`],
     ['/tmp', `${manifest.tmpSize} MB, ${manifest.tmpFiles} files`],
+    ['input', `${manifest.requestSize} MB in a request`],
     ['output', `${manifest.responseSize} MB in a response, ${manifest.logSize} KB of logs`],
     ...(required.length > 0 ? [['requires', required.join(', ')] satisfies [string, string]] : []),
     [

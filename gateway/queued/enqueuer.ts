@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
+import type { BlobRef } from '#contract/lane.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
 import type { Invocation } from '../invocation.ts';
@@ -30,18 +31,19 @@ export class Enqueuer {
 
   /**
    * Resolves when Redis has acknowledged it, to the invocation that the caller's key stands for, if it has one and it came
-   * before. `body` is what tells two inputs under one key apart.
+   * before. `body` is what tells two inputs under one key apart; `input` is where the body is, if not in the payload.
    */
   async enqueue(
     invocation: Invocation,
     payload: Buffer,
     body: Buffer,
     options: QueuedOptions,
+    input?: BlobRef,
   ): Promise<AnyInvocation> {
     const { store, deliveries } = this.#options;
     const { target } = invocation;
-    await this.#checkRoom(target.namespace);
-    let record = queuedRecord(invocation, options);
+    await this.checkRoom(target.namespace);
+    let record = queuedRecord(invocation, options, input);
     if (options.idempotencyKey !== undefined) {
       const print = createHash('sha256')
         .update(`${invocation.method} ${invocation.path}\n`)
@@ -63,7 +65,8 @@ export class Enqueuer {
     if (record.callback) await deliveries.announce(record.namespace);
     await store.create(record, payload);
     await this.add(record);
-    return record;
+    // Of two requests under one key at the same time, one has made the record, and its body is the one that is kept.
+    return (input && (await store.find(record.id))?.record) ?? record;
   }
 
   /** Queues an invocation whose input is elsewhere. Doing it again changes nothing. */
@@ -87,7 +90,8 @@ export class Enqueuer {
     });
   }
 
-  async #checkRoom(namespace: string): Promise<void> {
+  /** Throws `queue_full`. */
+  async checkRoom(namespace: string): Promise<void> {
     const waiting = await this.#waiting(namespace);
     if (waiting < this.#options.maxQueued) return;
     throw new OffshootError(
@@ -111,12 +115,13 @@ function isUnbegun(record: AnyInvocation): record is OpenInvocation {
   return record.state === 'queued' && (record.attempts?.length ?? 0) === 0;
 }
 
-function queuedRecord(invocation: Invocation, options: QueuedOptions): OpenInvocation {
+function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: BlobRef): OpenInvocation {
   const { retries, queueMs } = invocation.target;
   const { delayMs, priority, callbackUrl } = options;
   const now = Date.now();
   return {
     ...invocation.open('queued', 'queued'),
+    ...(input && { inputBlob: input.key }),
     ...(delayMs > 0 && { dueAt: now + delayMs }),
     terms: {
       maxAttempts: retries.attempts,

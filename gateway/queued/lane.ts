@@ -1,4 +1,5 @@
 /** What the gateway does with invocations of the queued lane, beside taking them: cancel, replay, and the dead letters. */
+import type { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
 import type { ReplayRequest, VersionRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
@@ -6,12 +7,13 @@ import type { ItemResult } from '#contract/batch.ts';
 import type { AnyInvocation, GroupOfBatch, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import type { Groups } from '#storage/groups.ts';
 import { keys } from '#contract/keys.ts';
-import { encodeLaneFrame, LaneKind } from '#contract/lane.ts';
+import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { decodePayload, encodePayload, type RequestMeta } from '#contract/payload.ts';
 import type { Versioned } from '#storage/queued.ts';
 import { Invocation } from '../invocation.ts';
 import { FUNCTION_PREFIX } from '../request.ts';
+import type { Spool } from '../spool.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import { targetOf } from '../target.ts';
 import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
@@ -20,6 +22,7 @@ export interface QueuedLaneOptions extends EnqueuerOptions {
   readonly commands: Redis;
   readonly functions: FunctionStore;
   readonly groups: Groups;
+  readonly spool: Spool;
 }
 
 export class QueuedLane {
@@ -31,8 +34,17 @@ export class QueuedLane {
     this.enqueuer = new Enqueuer(options);
   }
 
-  result(id: string): Promise<Buffer | undefined> {
-    return this.#options.store.result(id);
+  /** The response of an invocation: its payload, and the body beside it when that is too large for Redis. */
+  async result({
+    id,
+    resultBlob,
+    responseBytes,
+  }: InvocationRecord): Promise<{ payload: Buffer; body?: Readable } | undefined> {
+    const { store, spool } = this.#options;
+    const payload = await store.result(id);
+    if (!payload || resultBlob === undefined) return payload && { payload };
+    const body = await spool.open({ key: resultBlob, bytes: responseBytes });
+    return body && { payload, body };
   }
 
   /**
@@ -94,7 +106,9 @@ export class QueuedLane {
       { method: meta.method, path: kept ? before.path : '/', traceparent: undefined, tracestate: undefined },
       performance.now(),
     );
-    invocation.requestBytes = body.length;
+    const copied =
+      kept && before.inputBlob !== undefined ? await this.#copyInput(before, before.inputBlob) : undefined;
+    invocation.requestBytes = copied?.bytes ?? body.length;
     invocation.replayOf = before.id;
     const headers = meta.headers.filter(([header]) => header !== 'traceparent' && header !== 'tracestate');
     headers.push(['traceparent', invocation.traceparent]);
@@ -105,7 +119,19 @@ export class QueuedLane {
       priority: undefined,
       ttlMs: undefined,
     };
-    return await this.enqueuer.enqueue(invocation, payload, body, options);
+    try {
+      return await this.enqueuer.enqueue(invocation, payload, body, options, copied);
+    } catch (error) {
+      if (copied && error instanceof OffshootError) await this.#options.spool.remove(copied);
+      throw error;
+    }
+  }
+
+  /** A copy, because each invocation's input is kept for its own time. */
+  async #copyInput({ id, requestBytes }: AnyInvocation, key: string): Promise<BlobRef> {
+    const copied = await this.#options.spool.copy({ key, bytes: requestBytes });
+    if (copied) return copied;
+    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`);
   }
 
   async deadLetters(namespace: string, limit: number): Promise<InvocationRecord[]> {
@@ -222,7 +248,7 @@ function redrivenRecord(record: InvocationRecord): OpenInvocation {
     responseBytes: _b,
     ...rest
   } = record;
-  const { report: _r, message: _m, dead: _dead, ...identity } = rest;
+  const { report: _r, message: _m, dead: _dead, resultBlob: _blob, ...identity } = rest;
   const terms = record.terms && {
     ...record.terms,
     // As many tries as it had, and as much time.

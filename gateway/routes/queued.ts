@@ -1,4 +1,5 @@
 /** Invocations that nobody waits for: queue one, follow it, fetch its result, cancel it, replay it. */
+import { Readable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
@@ -87,9 +88,10 @@ export const result = endpoint(
     const { id } = context.req.valid('param');
     const record = await ownInvocation(deps, id, context.var.holder);
     if (record.state !== 'done') throw new OffshootError('not_ended', `the invocation is ${record.state}`);
-    const payload = await deps.queued.result(id);
-    const checked = payload && checkResponse(payload);
+    const found = await deps.queued.result(record);
+    const checked = found && checkResponse(found.payload);
     if (!checked || 'problem' in checked) {
+      found?.body?.destroy();
       const why =
         record.outcome === 'ok'
           ? 'it was not kept'
@@ -106,7 +108,16 @@ export const result = endpoint(
     headers.set('content-security-policy', 'sandbox');
     headers.set('x-content-type-options', 'nosniff');
     const bodyless = checked.status === 204 || checked.status === 205 || checked.status === 304;
-    return new Response(bodyless ? null : new Uint8Array(checked.body), { status: checked.status, headers });
+    if (!found?.body || bodyless) {
+      found?.body?.destroy();
+      return new Response(bodyless ? null : new Uint8Array(checked.body), {
+        status: checked.status,
+        headers,
+      });
+    }
+    headers.set('content-length', String(record.responseBytes));
+    const body = Readable.toWeb(found.body) as ReadableStream<Uint8Array<ArrayBuffer>>;
+    return new Response(body, { status: checked.status, headers });
   },
 );
 

@@ -60,7 +60,9 @@ describe('the environment', () => {
     expect(parseEnvironment({ OFFSHOOT_STATE: '/var/lib/offshoot', OFFSHOOT_PORT: '' })).toMatchObject({
       OFFSHOOT_HOST: '127.0.0.1',
       OFFSHOOT_PORT: 8787,
-      OFFSHOOT_MAX_BODY_BYTES: 10 * 1024 * 1024,
+      OFFSHOOT_MAX_BODY_BYTES: 1024 * 1024 * 1024,
+      OFFSHOOT_INLINE_BODY_BYTES: 1024 * 1024,
+      OFFSHOOT_MAX_SPOOL_BYTES: 16 * 1024 * 1024 * 1024,
       OFFSHOOT_QUEUE_TIMEOUT_MS: 10_000,
       OFFSHOOT_TRUST_PROXY: '0',
     });
@@ -244,6 +246,7 @@ describe('in Redis', () => {
       isPublic: true,
       lane: keys.lane('full'),
       runMs: 1_000,
+      requestMb: 100,
       retries: DEFAULT_RETRIES,
       queueMs: 1_000,
       batchSize: undefined,

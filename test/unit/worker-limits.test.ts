@@ -68,14 +68,15 @@ describe('the clock of processor time', () => {
 
 describe('limits in offshoot.json', () => {
   test('have defaults, and ceilings that the reason names', () => {
-    const { pids, openFiles, tmpSize, tmpFiles, responseSize, logSize, cpuTime } = Manifest.parse({
-      name: 'fn',
-    });
-    expect({ pids, openFiles, tmpSize, tmpFiles, responseSize, logSize, cpuTime }).toEqual({
+    const { pids, openFiles, tmpSize, tmpFiles, requestSize, responseSize, logSize, cpuTime, ...others } =
+      Manifest.parse({ name: 'fn' });
+    expect(others.streamIdleTimeout).toBe(60);
+    expect({ pids, openFiles, tmpSize, tmpFiles, requestSize, responseSize, logSize, cpuTime }).toEqual({
       pids: 128,
       openFiles: 1_024,
       tmpSize: 64,
       tmpFiles: 16_384,
+      requestSize: 100,
       responseSize: 100,
       logSize: 256,
       cpuTime: undefined,
@@ -85,7 +86,9 @@ describe('limits in offshoot.json', () => {
       openFiles: 20_000,
       tmpSize: 40_000,
       tmpFiles: 2_000_000,
+      requestSize: 70_000,
       responseSize: 70_000,
+      streamIdleTimeout: 90_000,
       logSize: 2_000,
       cpuTime: 90_000,
     };
@@ -103,6 +106,8 @@ describe('limits in offshoot.json', () => {
       pids_limit: 'pids',
       response_too_large: 'responseSize',
       load_timeout: 'initTimeout',
+      stream_idle: 'streamIdleTimeout',
+      expired: 'queueTime',
     } as const;
     for (const [outcome, setting] of Object.entries(settings)) {
       expect(OUTCOMES[outcome as keyof typeof settings].next).toContain(`"${setting}"`);

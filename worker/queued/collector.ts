@@ -1,13 +1,20 @@
 /** Gathers the frames in which an execution answers, where no gateway waits for them. */
+import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
 import type { RunReport } from '#contract/invocation.ts';
-import { decodeLaneFrame, LaneKind, type ReplyHeader } from '#contract/lane.ts';
+import { decodeLaneFrame, LaneKind, type BlobRef, type ReplyHeader } from '#contract/lane.ts';
+import { DEFAULT_INLINE_BODY_BYTES } from '#contract/limits.ts';
 import { decodePayload } from '#contract/payload.ts';
+import type { BlobStore } from '#storage/blobs.ts';
 import type { Execution } from '../execute.ts';
+import { log } from '../log.ts';
 
 export interface Collected {
   readonly report: RunReport;
   /** The response, when there is one. */
   readonly payload?: Buffer;
+  /** Its body, when that is too large to be in the payload. */
+  readonly blob?: BlobRef;
 }
 
 /** What the queued lane reads of a response by itself; all else is for whoever fetches the result. */
@@ -20,17 +27,25 @@ export interface Answered {
 /** Status and headers may take so much: reading them must not hold the worker up. */
 const MAX_META_BYTES = 64 * 1024;
 
+/** Why the store is to keep nothing of what it was given. */
+const NO_END = new Error('the response has no end');
+
+/** Its disk is slower than a sandbox; what waits for it is bounded by this and the window of the stream. */
+const SPOOL_BUFFER_BYTES = 256 * 1024;
+
 export class Collector {
   readonly ended: Promise<Collected>;
-  readonly #maxBytes: number;
+  readonly #blobs: BlobStore;
   #end: (collected: Collected) => void = () => undefined;
   #parts: Buffer[] = [];
   #bytes = 0;
-  #tooLarge = false;
-  execution: Execution | undefined;
+  /** Why there will be no result, whatever the execution says. */
+  #broken: 'bad_response' | 'platform_error' | undefined;
+  #spooling: { readonly pipe: PassThrough; readonly kept: Promise<BlobRef | undefined> } | undefined;
+  execution: Pick<Execution, 'cancel' | 'credit'> | undefined;
 
-  constructor(maxBytes: number) {
-    this.#maxBytes = maxBytes;
+  constructor(blobs: BlobStore) {
+    this.#blobs = blobs;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -39,26 +54,70 @@ export class Collector {
   onFrame(frame: Buffer): void {
     const { kind, header, body } = decodeLaneFrame(frame);
     const { report } = header as ReplyHeader;
-    if (kind === LaneKind.HEAD || kind === LaneKind.CHUNK) {
-      this.#add(body);
-      // What a stream sends before its window is used up counts from its second frame on.
-      if (kind === LaneKind.CHUNK) this.execution?.credit(body.length);
-      return;
-    }
-    if (!report) return;
-    if (kind === LaneKind.RESULT) this.#add(body);
-    if (this.#tooLarge) return this.#end({ report: { ...report, outcome: 'response_too_large' } });
-    const whole = kind !== LaneKind.FAILED && report.outcome === 'ok';
-    this.#end({ report, ...(whole && { payload: Buffer.concat(this.#parts) }) });
+    if (kind === LaneKind.HEAD) this.#add(body, 0);
+    // What a stream sends before its window is used up counts from its second frame on.
+    if (kind === LaneKind.CHUNK) this.#add(body, body.length);
+    if (kind === LaneKind.HEAD || kind === LaneKind.CHUNK || !report) return;
+    if (kind === LaneKind.RESULT) this.#add(body, 0);
+    void this.#finish(report, kind !== LaneKind.FAILED && report.outcome === 'ok');
   }
 
-  #add(bytes: Buffer): void {
+  /** `credit`: so many bytes may follow when these are on their way to the disk, or in memory where they stay. */
+  #add(bytes: Buffer, credit: number): void {
+    if (this.#broken) return;
+    const onward = (): void => this.execution?.credit(credit);
+    if (this.#spooling) {
+      this.#spooling.pipe.write(bytes, onward);
+      return;
+    }
+    this.#parts.push(bytes);
     this.#bytes += bytes.length;
-    if (this.#bytes > this.#maxBytes) {
-      this.#tooLarge = true;
-      this.#parts = [];
-      this.execution?.cancel();
-    } else this.#parts.push(bytes);
+    onward();
+    if (this.#bytes > DEFAULT_INLINE_BODY_BYTES) this.#startSpooling();
+  }
+
+  /** Leaves status and headers in memory, and has the body and what follows of it written to the artifact store. */
+  #startSpooling(): void {
+    const begun = Buffer.concat(this.#parts);
+    const metaEnd = 4 + begun.readUInt32LE(0);
+    if (metaEnd > 4 + MAX_META_BYTES || metaEnd > begun.length) return this.#break('bad_response');
+    this.#parts = [Buffer.from(begun.subarray(0, metaEnd))];
+    const pipe = new PassThrough({ highWaterMark: SPOOL_BUFFER_BYTES });
+    pipe.on('error', () => undefined);
+    pipe.write(begun.subarray(metaEnd));
+    // A name of this run alone: a result that finds its record changed is thrown away, and must not be in another's place.
+    const key = `results/${randomUUID()}`;
+    const kept = this.#blobs.put(key, pipe as AsyncIterable<Buffer>, { durable: true }).then(
+      ({ bytes }) => ({ key, bytes }),
+      (error: unknown) => {
+        if (error === NO_END) return undefined;
+        log.error({ error: String(error) }, 'a result could not be kept in the artifact store');
+        this.#break('platform_error');
+        return undefined;
+      },
+    );
+    this.#spooling = { pipe, kept };
+  }
+
+  #break(why: 'bad_response' | 'platform_error'): void {
+    this.#broken ??= why;
+    this.#parts = [];
+    this.#spooling?.pipe.destroy(NO_END);
+    this.execution?.cancel();
+  }
+
+  async #finish(report: RunReport, whole: boolean): Promise<void> {
+    const spooling = this.#spooling;
+    if (whole) spooling?.pipe.end();
+    // Half of a response is none: the store keeps nothing of a source that fails.
+    else spooling?.pipe.destroy(NO_END);
+    const blob = await spooling?.kept;
+    if (this.#broken && whole) return this.#end({ report: { ...report, outcome: this.#broken } });
+    if (this.#broken) {
+      const outcome = report.outcome === 'cancelled' ? this.#broken : report.outcome;
+      return this.#end({ report: { ...report, outcome } });
+    }
+    this.#end({ report, ...(whole && { payload: Buffer.concat(this.#parts) }), ...(blob && { blob }) });
   }
 }
 

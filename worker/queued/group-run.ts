@@ -5,7 +5,7 @@
 import type { ItemResult } from '#contract/batch.ts';
 import type { FunctionError, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
-import { DEFAULT_MAX_BODY_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
+import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
 import { encodePayload, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
 import type { Item } from '#storage/groups.ts';
@@ -75,7 +75,7 @@ export class GroupRun {
 
   /** Undefined when the function has no `queue()`. */
   async #together(items: readonly Item[]): Promise<GroupEnd | undefined> {
-    const collected = await this.#execute(requestOf(this.#batch, items), DEFAULT_MAX_BODY_BYTES);
+    const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;
     if (!payload) {
@@ -131,7 +131,7 @@ export class GroupRun {
   }
 
   async #execute(payload: Buffer, maxBytes: number): Promise<Collected> {
-    const collector = new Collector(maxBytes);
+    const collector = new Collector(this.#deps.blobs);
     const execution = new Execution(this.#call, {
       ...this.#deps,
       reply: (_, frame) => collector.onFrame(frame),
@@ -141,10 +141,21 @@ export class GroupRun {
     if (this.#cancelled) execution.cancel();
     this.#settled.push(execution.execute(payload));
     try {
-      return await collector.ended;
+      return await this.#whole(await collector.ended, maxBytes);
     } finally {
       this.#executions.delete(execution);
     }
+  }
+
+  /** A response whose body went to the artifact store, with its body, if it is not larger than this. */
+  async #whole(collected: Collected, maxBytes: number): Promise<Collected> {
+    const { report, payload, blob } = collected;
+    if (!blob) return collected;
+    const { blobs } = this.#deps;
+    const body = blob.bytes > maxBytes ? undefined : await blobs.read(blob.key);
+    await blobs.remove(blob.key);
+    if (!body || !payload) return { report: { ...report, outcome: 'response_too_large' } };
+    return { report, payload: Buffer.concat([payload, body]) };
   }
 }
 

@@ -18,7 +18,7 @@ import type {
   OpenInvocation,
   RunReport,
 } from '#contract/invocation.ts';
-import { DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
+import type { BlobRef } from '#contract/lane.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
@@ -66,6 +66,8 @@ interface Ended {
   readonly hopeless?: boolean;
   /** Of a group of a batch: what is known of its items. */
   readonly items?: Items | undefined;
+  /** Body of the response, when it is not in the payload. */
+  readonly blob?: BlobRef | undefined;
 }
 
 export class QueuedRuns {
@@ -107,13 +109,13 @@ export class QueuedRuns {
     const record = begun.record as OpenInvocation;
     if (record.batch) return await this.#runGroup(begun, record, record.batch);
     const input = await this.#deps.store.input(id);
-    if (!input)
+    if (!input || (await this.#hasLostBody(record)))
       return await this.#end(begun, {
         outcome: 'platform_error',
         message: 'its input is not there any more',
       });
 
-    const collector = new Collector(DEFAULT_MAX_BODY_BYTES);
+    const collector = new Collector(this.#deps.blobs);
     const execution = new Execution(callOf(record), {
       ...this.#deps,
       reply: (_, frame) => collector.onFrame(frame),
@@ -121,10 +123,13 @@ export class QueuedRuns {
     collector.execution = execution;
     const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(id, running);
+    let blob: BlobRef | undefined;
     try {
       // The answer comes before the sandbox has settled, which the next run need not wait for.
       const executed = execution.execute(input);
-      const ended = readEnd(await collector.ended);
+      const collected = await collector.ended;
+      ({ blob } = collected);
+      const ended = readEnd(collected);
       // Nobody has cancelled it, so its record must not say so. Whoever has the job next sees a try without an end.
       if (running.abandoned) throw new Error(`the job of invocation ${id} was lost to another worker`);
       const next = running.handedBack ? await this.#giveBack(begun) : await this.#end(begun, ended);
@@ -132,6 +137,17 @@ export class QueuedRuns {
       return next;
     } finally {
       this.#running.delete(id);
+      if (blob) await this.#dropUnlessKept(id, blob.key);
+    }
+  }
+
+  /** Removes the body of a response that its record does not name: it is tried again, or another worker's by now. */
+  async #dropUnlessKept(id: string, key: string): Promise<void> {
+    try {
+      const { record } = (await this.#deps.store.find(id)) ?? {};
+      if (record?.state !== 'done' || record.resultBlob !== key) await this.#deps.blobs.remove(key);
+    } catch (error) {
+      log.warn({ id, key, error: String(error) }, 'the body of a result is left to the sweep of the store');
     }
   }
 
@@ -248,7 +264,7 @@ export class QueuedRuns {
 
   async #finish(before: Versioned, attempts: Attempt[], ended: Ended, next: Next): Promise<undefined> {
     const { worker: _worker, dueAt: _dueAt, ...identity } = before.record as OpenInvocation;
-    const { outcome, report, payload, message } = ended;
+    const { outcome, report, payload, blob, message } = ended;
     if (identity.batch) {
       const known = ended.items ?? (await this.#deps.groups.open(identity.batch))?.known ?? new Map();
       const end = { attempt: attempts.length, final: true, outcome, message };
@@ -266,12 +282,17 @@ export class QueuedRuns {
       duration: now - identity.startedAt,
       gateway: 0,
       queue: Math.max(0, begunAt - identity.startedAt),
-      responseBytes: payload?.length ?? 0,
+      responseBytes: blob?.bytes ?? payload?.length ?? 0,
+      ...(blob && { resultBlob: blob.key }),
       ...(report && { report }),
       ...(message !== undefined && { message }),
       ...(dead && { dead }),
     };
     await this.#persist(before, record, payload);
+  }
+
+  async #hasLostBody({ inputBlob }: OpenInvocation): Promise<boolean> {
+    return inputBlob !== undefined && (await this.#deps.blobs.size(inputBlob)) === undefined;
   }
 
   /** Writes what has become of the invocation, also when Redis is away for a while. */
@@ -323,7 +344,7 @@ function closeLost(attempts: readonly Attempt[], now: number): Attempt[] {
 }
 
 function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>[0] {
-  const { id, namespace, name, version, traceId, spanId, sampled } = record;
+  const { id, namespace, name, version, traceId, spanId, sampled, inputBlob, requestBytes } = record;
   return {
     id,
     namespace,
@@ -332,6 +353,7 @@ function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>
     operation: 'fetch',
     deadline: Number.MAX_SAFE_INTEGER,
     gateway: '',
+    ...(inputBlob !== undefined && { input: { key: inputBlob, bytes: requestBytes } }),
     traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId), sampled }),
   };
 }
@@ -349,7 +371,7 @@ function groupEnd(items: Items, count: number): Ended {
   return { outcome: same ? outcome : 'error', message, hopeless: !bad.some(isRetried) };
 }
 
-function readEnd({ report, payload }: Collected): Ended {
+function readEnd({ report, payload, blob }: Collected): Ended {
   const { outcome, error } = report;
   const message = error && `${error.name}: ${error.message}`;
   if (!payload) return { outcome, report, message };
@@ -362,5 +384,5 @@ function readEnd({ report, payload }: Collected): Ended {
     };
   }
   const { status, retryAfter } = answered;
-  return { outcome, report, payload, status, retryAfterMs: readRetryAfter(retryAfter, Date.now()) };
+  return { outcome, report, payload, blob, status, retryAfterMs: readRetryAfter(retryAfter, Date.now()) };
 }

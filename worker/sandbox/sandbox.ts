@@ -126,6 +126,10 @@ export class Sandbox {
   #uncredited = 0;
   #discarded = 0;
   #resting = false;
+  /** Settles when the channel takes more, or is closed. */
+  #room: Promise<void> | undefined;
+  /** When reading went on after it had been held back, by performance.now(). */
+  #readOnAt = 0;
 
   constructor(parts: SandboxParts) {
     this.id = parts.id;
@@ -260,6 +264,21 @@ export class Sandbox {
     return handle;
   }
 
+  /** Sends the next piece of a request body. Resolves when there is room for another one, or nobody is left to read it. */
+  async sendBody(handle: number, piece: Buffer): Promise<void> {
+    if (this.exit || this.#channel.destroyed) return;
+    if (this.#channel.write(encodeChannelFrame(ChannelKind.BODY, handle, piece))) return;
+    this.#room ??= new Promise((resolve) => {
+      const done = (): void => {
+        this.#room = undefined;
+        this.#channel.off('drain', done).off('close', done);
+        resolve();
+      };
+      this.#channel.on('drain', done).on('close', done);
+    });
+    await this.#room;
+  }
+
   /** The invocation has settled, or is of no more interest; the next one begins. */
   release(handle: number): void {
     if (this.#turns.ahead === 0 || this.exit || !this.#outputs.waiting) return this.#release(handle);
@@ -320,7 +339,14 @@ export class Sandbox {
 
   #readOn(): void {
     if (this.#resting || this.#uncredited > STREAM_WINDOW_BYTES) return;
-    if (this.#channel.isPaused()) this.#channel.resume();
+    if (!this.#channel.isPaused()) return;
+    this.#readOnAt = performance.now();
+    this.#channel.resume();
+  }
+
+  /** Since when it could have been heard, by performance.now(); undefined while it is held back because its readers are behind. */
+  get readableSince(): number | undefined {
+    return this.#channel.isPaused() ? undefined : this.#readOnAt;
   }
 
   /** Settles when what native code has written until now has been handed to the sinks. */

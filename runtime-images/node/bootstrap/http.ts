@@ -10,6 +10,7 @@ import {
   type ResponseMeta,
   type ScheduledEvent,
 } from '#contract/payload.ts';
+import { wholeBody } from './body-stream.ts';
 import { BadResponseError, type Invocation } from './invocation.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -24,21 +25,26 @@ export async function answerHttp(
   // The payload was made by the gateway from its own schema.
   const { meta, body } = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
   if (meta.kind === 'scheduled' && scheduled) {
-    await scheduled(JSON.parse(body.toString('utf8')) as ScheduledEvent);
+    await scheduled(JSON.parse((await wholeBody(invocation, body)).toString('utf8')) as ScheduledEvent);
     invocation.send(ChannelKind.RESULT, encodePayload({ status: 204, headers: [] }, EMPTY));
     return;
   }
-  const response = await handler(toRequest(meta, body));
+  const response = await handler(toRequest(meta, invocation.body?.stream() ?? body));
   await sendResponse(invocation, checkResponse(response));
 }
 
-function toRequest(meta: RequestMeta, body: Buffer<ArrayBuffer>): Request {
-  if (meta.kind !== 'http') {
-    return new Request(meta.url, { method: 'POST', headers: [['content-type', 'application/json']], body });
-  }
-  const init: RequestInit = { method: meta.method, headers: meta.headers };
+function toRequest(meta: RequestMeta, body: Buffer<ArrayBuffer> | ReadableStream): Request {
+  const isEvent = meta.kind !== 'http';
+  const init: RequestInit & { duplex?: 'half' } = isEvent
+    ? { method: 'POST', headers: [['content-type', 'application/json']] }
+    : { method: meta.method, headers: meta.headers };
   // The fetch standard forbids a body for these two.
-  if (body.length > 0 && meta.method !== 'GET' && meta.method !== 'HEAD') init.body = body;
+  if (meta.method === 'GET' || meta.method === 'HEAD') return new Request(meta.url, init);
+  if (body instanceof ReadableStream) {
+    init.body = body;
+    // The standard wants it said for a body of unknown length; the response need not wait for the end of the request.
+    init.duplex = 'half';
+  } else if (body.length > 0 || isEvent) init.body = body;
   return new Request(meta.url, init);
 }
 

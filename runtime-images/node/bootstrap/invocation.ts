@@ -1,9 +1,12 @@
 import type { ChannelKind, InvokeContext } from '#contract/channel.ts';
+import type { BodyStream } from './body-stream.ts';
 
 /** One running invocation, as the code that answers it sees it. */
 export interface Invocation {
   readonly handle: number;
   readonly context: InvokeContext;
+  /** The body of the request when it is too large to come in the payload. */
+  readonly body?: BodyStream;
   /** Writes a frame of this invocation. */
   send(kind: ChannelKind, ...payload: Uint8Array[]): void;
   /** Writes a frame and waits while the worker is behind with reading. */

@@ -4,6 +4,7 @@
  */
 import { ChannelKind, MAX_PIECE_BYTES, type SandboxInit } from '#contract/channel.ts';
 import { decodePayload, encodePayload, type RequestMeta, type ResponseMeta } from '#contract/payload.ts';
+import { wholeBody } from './body-stream.ts';
 import { sendResponse } from './http.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from './invocation.ts';
 
@@ -19,7 +20,9 @@ export async function answerLambda(
   handler: LambdaHandler,
   init: SandboxInit,
 ): Promise<void> {
-  const { meta, body } = decodePayload(payload) as { meta: RequestMeta; body: Buffer };
+  const decoded = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
+  const { meta } = decoded;
+  const body = invocation.body ? await wholeBody(invocation, decoded.body) : decoded.body;
   const event = meta.kind !== 'http' ? parseEvent(body) : toEvent(meta, body, context);
   const result = await handler(event, toLambdaContext(context, init));
   if (result instanceof Response) return await sendResponse(invocation, result);

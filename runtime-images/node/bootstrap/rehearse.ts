@@ -6,10 +6,9 @@
  */
 import './builtins.ts';
 import { Socket } from 'node:net';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { ChannelKind, ChannelReader, encodeChannelFrame } from '#contract/channel.ts';
 import { encodePayload } from '#contract/payload.ts';
+import { collectGarbage } from './collect-garbage.ts';
 import { describeError } from './describe-error.ts';
 import type { ZygoteAddon } from './main.ts';
 import { SandboxRuntime } from './run-sandbox.ts';
@@ -72,12 +71,4 @@ function sampleCall(handle: number): Buffer {
     handle % 2 === 0 ? ['POST', Buffer.from('{"sample":true}')] : ['GET', Buffer.alloc(0)];
   const request = encodePayload({ kind: 'http', method, url: 'http://localhost/sample?a=1', headers }, body);
   return encodeChannelFrame(ChannelKind.INVOKE, handle, length, context, request);
-}
-
-/** A sandbox then starts on a heap without garbage, and copies fewer pages of it. */
-function collectGarbage(): void {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
-  collect();
-  setFlagsFromString('--no-expose-gc');
 }

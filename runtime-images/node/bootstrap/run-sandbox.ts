@@ -10,6 +10,7 @@ import {
   type InvokeContext,
   type SandboxInit,
 } from '#contract/channel.ts';
+import { BodyStream } from './body-stream.ts';
 import { currentHandle } from './capture-logs.ts';
 import { describeError } from './describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from './invocation.ts';
@@ -33,6 +34,8 @@ export class SandboxRuntime {
   readonly #running = new Set<number>();
   /** Handed over and not started, for a function that runs one invocation at a time. */
   readonly #line: WaitingCall[] = [];
+  /** Request bodies that come in pieces, from the arrival of their invocation to its end. */
+  readonly #bodies = new Map<number, BodyStream>();
   #loaded: LoadedFunction | undefined;
   #concurrency = 1;
   #startsSoon = false;
@@ -46,6 +49,7 @@ export class SandboxRuntime {
     const reader = new ChannelReader(MAX_WORKER_FRAME_BYTES, (kind, handle, payload) => {
       if (kind === ChannelKind.INIT) void this.#load(JSON.parse(payload.toString('utf8')) as SandboxInit);
       if (kind === ChannelKind.INVOKE) this.#take(handle, payload);
+      if (kind === ChannelKind.BODY) this.#bodies.get(handle)?.push(payload);
     });
     this.#channel.on('data', (chunk: Buffer) => reader.push(chunk));
     // The worker has gone or wants this sandbox no more.
@@ -130,6 +134,7 @@ export class SandboxRuntime {
   #take(handle: number, payload: Buffer): void {
     const contextEnd = 4 + payload.readUInt32LE(0);
     const context = JSON.parse(payload.toString('utf8', 4, contextEnd)) as InvokeContext;
+    if (context.bodyBytes !== undefined) this.#bodies.set(handle, this.#bodyOf(handle, context.bodyBytes));
     this.#line.push({ handle, context, payload: payload.subarray(contextEnd) });
     this.#startNext();
   }
@@ -141,7 +146,16 @@ export class SandboxRuntime {
       const call = this.#line.shift();
       // Without a turn the worker has taken the call back, and somebody else runs it.
       if (turn > 0 && call) void this.#invoke(this.#loaded, call);
+      else if (call) this.#bodies.delete(call.handle);
     }
+  }
+
+  #bodyOf(handle: number, bytes: number): BodyStream {
+    return new BodyStream(bytes, (taken) => {
+      const credit = Buffer.allocUnsafe(4);
+      credit.writeUInt32LE(taken, 0);
+      this.#send(ChannelKind.BODY_CREDIT, handle, credit);
+    });
   }
 
   #startSoon(): void {
@@ -154,9 +168,11 @@ export class SandboxRuntime {
   }
 
   async #invoke(loaded: LoadedFunction, { handle, context: told, payload }: WaitingCall): Promise<void> {
+    const body = told.bodyBytes === undefined ? undefined : this.#bodies.get(handle);
     const invocation: Invocation = {
       handle,
       context: told,
+      ...(body && { body }),
       send: (kind, ...parts) => void this.#send(kind, handle, ...parts),
       sendAndWait: async (kind, ...parts) => {
         if (this.#send(kind, handle, ...parts)) return;
@@ -178,6 +194,10 @@ export class SandboxRuntime {
       }
       while (pending.size > 0) await Promise.allSettled(pending);
       this.#running.delete(handle);
+      if (body) {
+        body.drop();
+        this.#bodies.delete(handle);
+      }
       this.#send(ChannelKind.SETTLED, handle);
     });
     if (this.#line.length === 0) return;
