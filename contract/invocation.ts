@@ -157,6 +157,8 @@ const Identity = z.object({
   scheduledFor: z.number().optional(),
   /** How often it was taken out of the dead letters. */
   redriven: z.number().optional(),
+  /** It is kept for its whole time, because an Idempotency-Key stands for it. */
+  deduplicates: z.literal(true).optional(),
   /** Items of a batch that it runs. */
   batch: GroupOfBatch.optional(),
   callback: Callback.optional(),

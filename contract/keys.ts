@@ -22,10 +22,17 @@ export const CANCEL_TTL_S = 3600;
 /** Newest invocations that the list of a function keeps. */
 export const RECENT_LENGTH = 1_000;
 
+/** How every key begins. */
+export const KEY_PREFIX = 'offshoot:';
+
 /** Entries kept in the log stream of a function, which `offshoot logs -f` follows. Trimmed approximately. */
 export const LOG_STREAM_LENGTH = 2_000;
 
 export const keys = {
+  /** List with expiry (RECORD_TTL_S): ids of ended calls of a function, oldest first, and of ended jobs. */
+  endedCalls: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-calls:${name}`,
+  endedJobs: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-jobs:${name}`,
+
   /** Set of all namespaces. */
   namespaces: () => 'offshoot:namespaces',
   /** Hash: name of a function → JSON of its FunctionRecord. */

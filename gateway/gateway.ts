@@ -95,7 +95,7 @@ export class Gateway {
       queueTimeoutMs: env.OFFSHOOT_QUEUE_TIMEOUT_MS,
       log,
     });
-    const recorder = new Recorder(connect('background'), log);
+    const recorder = new Recorder(connect('background'), log, env.OFFSHOOT_KEPT_CALLS);
     const finished = (record: InvocationRecord): void => {
       recorder.add(record);
       telemetry?.export(record);

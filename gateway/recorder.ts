@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { AnyInvocation } from '#contract/invocation.ts';
 import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { type Log, LogThrottle } from '#storage/log.ts';
+import { Retention } from '#storage/retention.ts';
 
 /** Records that may be on their way to Redis. What is over is dropped and counted: records must not exhaust the memory. */
 const MAX_OUTSTANDING = 10_000;
@@ -13,6 +14,7 @@ const OPEN_TTL_S = 25 * 3600;
 
 export class Recorder {
   readonly #redis: Redis;
+  readonly #retention: Retention;
   readonly #log: Log;
   readonly #complaints = new LogThrottle(5_000);
   #waiting: AnyInvocation[] = [];
@@ -23,7 +25,9 @@ export class Recorder {
   /** Calls that are in the index of open ones. */
   readonly #open = new Set<string>();
 
-  constructor(redis: Redis, log: Log) {
+  /** `kept`: ended calls of each function. */
+  constructor(redis: Redis, log: Log, kept: number) {
+    this.#retention = new Retention(redis, kept);
     this.#redis = redis;
     this.#log = log;
   }
@@ -84,6 +88,14 @@ export class Recorder {
     const results = await pipeline.exec();
     const failed = results?.find(([error]) => error)?.[0];
     if (failed) throw failed;
+    await Promise.all(
+      [...Map.groupBy(batch, ({ namespace, name }) => keys.endedCalls(namespace, name))].map(
+        ([list, records]) => {
+          const ended = records.filter(({ state }) => state === 'done').map(({ id }) => id);
+          return ended.length > 0 ? this.#retention.ended(list, ended) : Promise.resolve();
+        },
+      ),
+    );
   }
 
   #drop(count: number, reason: string): void {

@@ -45,6 +45,8 @@ const Env = z.object({
         }
       }
     }),
+  /** Ended invocations of the queued lane of each function whose records and results are kept. */
+  OFFSHOOT_KEPT_JOBS: z.coerce.number().int().min(100).default(100_000),
   /** Seconds that an idle sandbox is kept. */
   OFFSHOOT_KEEP_ALIVE_S: z.coerce.number().min(0).default(300),
   /** Free memory of the host, in MB, below which idle sandboxes are given up. */

@@ -110,6 +110,7 @@ export class Run implements InvocationSink {
   #cancelled = false;
   #withdrawn = false;
   #believed = false;
+  readonly #unwatch: () => void;
   #end: (end: RunEnd) => void = () => undefined;
   #settle: () => void = () => undefined;
 
@@ -143,7 +144,7 @@ export class Run implements InvocationSink {
         failed: (reason) => this.#failedInput(reason),
       });
     this.#handle = sandbox.invoke(context, payload, this, lease.shared);
-    void sandbox.ended.then(() => this.#sandboxEnded());
+    this.#unwatch = sandbox.whenEnded(() => this.#sandboxEnded());
   }
 
   /** By performance.now(); undefined while it waits for its turn. */
@@ -179,6 +180,7 @@ export class Run implements InvocationSink {
   }
 
   withdrawn(): void {
+    this.#unwatch();
     this.#withdrawn = true;
     this.#done = true;
     this.#end(
@@ -322,6 +324,7 @@ export class Run implements InvocationSink {
   }
 
   #close(): void {
+    this.#unwatch();
     clearTimeout(this.#clock);
     clearTimeout(this.#idleClock);
     this.#feed?.stop();

@@ -9,6 +9,7 @@ import { Groups } from '#storage/groups.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { QueuedStore } from '#storage/queued.ts';
+import { Retention } from '#storage/retention.ts';
 import { connectRedis } from '#storage/redis.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
@@ -91,6 +92,7 @@ export function createWorker(env: Env): Worker {
     slots: new Slots(concurrency),
     concurrency,
     deliveries: new Deliveries(bullmq),
+    retention: new Retention(commands, env.OFFSHOOT_KEPT_JOBS),
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
   });

@@ -121,6 +121,7 @@ function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: Bl
   const now = Date.now();
   return {
     ...invocation.open('queued', 'queued'),
+    ...(options.idempotencyKey !== undefined && { deduplicates: true as const }),
     ...(input && { inputBlob: input.key }),
     ...(delayMs > 0 && { dueAt: now + delayMs }),
     terms: {

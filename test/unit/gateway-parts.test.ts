@@ -180,21 +180,22 @@ describe('in Redis', () => {
   });
 
   test('records have their time to live, and a function keeps its newest thousand', async () => {
-    const recorder = new Recorder(commands, QUIET);
+    const recorder = new Recorder(commands, QUIET, 1_000);
     for (let index = 0; index < 1_200; index++) recorder.add(recordOf(`id-${index}`, { startedAt: index }));
     await recorder.close();
     const ttl = await commands.ttl(keys.invocation('id-1199'));
     expect(ttl).toBeGreaterThan(RECORD_TTL_S - 10);
     expect(await commands.zcard(keys.recent('default', 'fn'))).toBe(1_000);
     expect(await commands.zrange(keys.recent('default', 'fn'), 0, '0')).toEqual(['id-200']);
-    expect(JSON.parse((await commands.get(keys.invocation('id-5'))) ?? '')).toEqual(
-      recordOf('id-5', { startedAt: 5 }),
+    expect(JSON.parse((await commands.get(keys.invocation('id-205'))) ?? '')).toEqual(
+      recordOf('id-205', { startedAt: 205 }),
     );
+    expect(await commands.exists(keys.invocation('id-195'))).toBe(0);
   });
 
   test('records that Redis does not take are dropped and counted, not piled up', async () => {
     const away = connectRedis('unix:///nonexistent/redis.sock', 'background', QUIET);
-    const recorder = new Recorder(away, QUIET);
+    const recorder = new Recorder(away, QUIET, 1_000);
     for (let index = 0; index < 10_500; index++) recorder.add(recordOf(`id-${index}`));
     await recorder.close();
     expect(recorder.dropped).toBe(10_500);

@@ -19,12 +19,14 @@ import type {
   RunReport,
 } from '#contract/invocation.ts';
 import type { BlobRef } from '#contract/lane.ts';
+import { keys } from '#contract/keys.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
 import { isRetried, type Groups } from '#storage/groups.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
+import type { Retention } from '#storage/retention.ts';
 import { Execution } from '../execute.ts';
 import { log } from '../log.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
@@ -43,6 +45,7 @@ export interface QueuedDeps extends GroupDeps {
   readonly store: QueuedStore;
   readonly groups: Groups;
   readonly deliveries: Deliveries;
+  readonly retention: Retention;
 }
 
 /** What is known of items of a batch, by index. */
@@ -308,11 +311,21 @@ export class QueuedRuns {
         await store.removeDead(record.namespace, record.id);
       // Before the record says so: a delivery that finds no end looks again, an end without a delivery is told nobody.
       if (record.state === 'done' && record.callback) await deliveries.add(record);
-      if (await store.swap(before, record, payload)) return;
+      if (await store.swap(before, record, payload)) return this.#keep(record);
       // Redis may have done it before its answer was lost.
       if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
       log.warn({ id: record.id }, 'a result is thrown away: the invocation is another worker’s by now');
     });
+  }
+
+  /** One that somebody may still ask for by another way than its id is kept for its whole time. */
+  #keep(record: InvocationRecord | OpenInvocation): void {
+    if (record.state !== 'done' || record.dead || record.callback || record.deduplicates) return;
+    this.#deps.retention
+      .ended(keys.endedJobs(record.namespace, record.name), [record.id])
+      .catch((error: unknown) =>
+        log.warn({ id: record.id, error: String(error) }, 'old records were not removed'),
+      );
   }
 
   /** Writes what has become of the items of a group, before its record says so. */

@@ -97,6 +97,7 @@ export class Sandbox {
   readonly prepared: Promise<number[]>;
   /** Settles with the facts of its end, after its processes are gone and its last frames have been read. */
   readonly ended: Promise<Exit>;
+  readonly #told = new Set<() => void>();
   exit: Exit | undefined;
   /** Known from the moment at which it is isolated. */
   isolation: IsolationFacts | undefined;
@@ -163,6 +164,10 @@ export class Sandbox {
     let onEnded: (exit: Exit) => void;
     this.ended = new Promise((resolve) => {
       onEnded = resolve;
+    });
+    void this.ended.then(() => {
+      for (const told of this.#told) told();
+      this.#told.clear();
     });
     const turns = native.semaphore();
     this.#turnsFd = turns;
@@ -242,6 +247,19 @@ export class Sandbox {
       this.#channel.write(Buffer.concat([order, ...atOnce]));
     }
     return { isolated, ready };
+  }
+
+  /**
+   * Calls this once when the sandbox has ended, unless what is returned is called before: what waits for it by a then() of
+   * `ended` would be held as long as the sandbox lives, and there is one for each of many thousands of runs.
+   */
+  whenEnded(told: () => void): () => void {
+    if (this.exit) {
+      queueMicrotask(told);
+      return () => undefined;
+    }
+    this.#told.add(told);
+    return () => this.#told.delete(told);
   }
 
   /**
