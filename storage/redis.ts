@@ -35,8 +35,11 @@ const ROLE_OPTIONS: Record<RedisRole, RedisOptions> = {
   lane: { enableOfflineQueue: false },
   background: { enableOfflineQueue: false },
   blocking: { socketTimeout: BLOCKED_SOCKET_TIMEOUT_MS },
-  queue: { maxRetriesPerRequest: null },
-  subscriber: { maxRetriesPerRequest: null },
+  // These two have no limit of retries, and without one a command that is neither sent again nor refused when its connection
+  // is lost never settles: a worker of BullMQ would wait for it for ever. What BullMQ does may be done twice: a job that was
+  // taken and not delivered is taken again after its lock, and an end that was written is refused the second time.
+  queue: { maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true },
+  subscriber: { maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true },
 };
 
 /**
