@@ -2,20 +2,20 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
-import { parseRedisUrl } from '#storage/redis.ts';
+import { parseRedisAddress } from '#storage/redis.ts';
 
 const Environment = z.object({
   /** Address to listen on. The default keeps a fresh installation off the network. */
   OFFSHOOT_HOST: z.string().min(1).default('127.0.0.1'),
   /** Port to listen on; 0 takes a free one. */
   OFFSHOOT_PORT: z.coerce.number().int().min(0).max(65_535).default(8787),
-  /** redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH/redis.sock */
+  /** One Redis, Sentinels or a Cluster: the forms are in storage/redis-address.ts. */
   REDIS_URL: z
     .string()
     .default('redis://127.0.0.1:6379')
     .superRefine((url, context) => {
       try {
-        parseRedisUrl(url);
+        parseRedisAddress(url);
       } catch (error) {
         context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
       }

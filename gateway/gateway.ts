@@ -11,7 +11,7 @@ import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import type { Log } from '#storage/log.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
-import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
+import { connectBlocking, connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
 import { createApp } from './app.ts';
 import { Deployer } from './deploy.ts';
 import { Directory } from './directory.ts';
@@ -77,7 +77,7 @@ export class Gateway {
     const dispatcher = new Dispatcher({
       gatewayId,
       lane: connect('lane'),
-      blocking: connect('blocking'),
+      blocking: connectBlocking(env.REDIS_URL, log),
       commands,
       queueTimeoutMs: env.OFFSHOOT_QUEUE_TIMEOUT_MS,
       log,

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { AnyInvocation } from '#contract/invocation.ts';
 import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { type Log, LogThrottle } from '#storage/log.ts';
+import { type KeyedCommand, sendTogether } from '#storage/redis.ts';
 
 /** Records that may be on their way to Redis. What is over is dropped and counted: records must not exhaust the memory. */
 const MAX_OUTSTANDING = 10_000;
@@ -64,20 +65,24 @@ export class Recorder {
   }
 
   async #write(batch: readonly AnyInvocation[]): Promise<void> {
-    const pipeline = this.#redis.pipeline();
-    for (const record of batch) {
+    const commands: KeyedCommand[] = batch.map((record) => {
       const seconds = record.state === 'done' ? RECORD_TTL_S : OPEN_TTL_S;
-      pipeline.set(keys.invocation(record.id), JSON.stringify(record), 'EX', seconds);
-    }
+      const key = keys.invocation(record.id);
+      return [key, (pipeline) => pipeline.set(key, JSON.stringify(record), 'EX', seconds)];
+    });
     const byFunction = Map.groupBy(batch, (record) => keys.recent(record.namespace, record.name));
     for (const [recent, records] of byFunction) {
-      pipeline.zadd(recent, ...records.flatMap((record) => [record.startedAt, record.id]));
-      pipeline.zremrangebyrank(recent, 0, -RECENT_LENGTH - 1);
-      pipeline.expire(recent, RECORD_TTL_S);
+      const members = records.flatMap((record) => [record.startedAt, record.id]);
+      commands.push([
+        recent,
+        (pipeline) =>
+          pipeline
+            .zadd(recent, ...members)
+            .zremrangebyrank(recent, 0, -RECENT_LENGTH - 1)
+            .expire(recent, RECORD_TTL_S),
+      ]);
     }
-    const results = await pipeline.exec();
-    const failed = results?.find(([error]) => error)?.[0];
-    if (failed) throw failed;
+    await sendTogether(this.#redis, commands);
   }
 
   #drop(count: number, reason: string): void {
