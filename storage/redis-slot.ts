@@ -3,7 +3,7 @@
  * blocks needs a connection of its own, which must find its node again after a failover, and whose id must be that of one node.
  */
 import { connect as connectTcp } from 'node:net';
-import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import { connect as connectTls } from 'node:tls';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AbstractConnector, Redis, type RedisOptions } from 'ioredis';
 import type { RedisNode } from './redis-address.ts';
@@ -41,9 +41,7 @@ export class SlotConnections {
         this.connecting = true;
         const node = await finder.find(() => this.connecting);
         const { tls } = finder.options;
-        const stream: Stream = tls
-          ? connectTls({ ...node, ...(tls as ConnectionOptions) })
-          : connectTcp(node);
+        const stream: Stream = tls ? connectTls({ ...node, ...tls }) : connectTcp(node);
         stream.once('error', (error) => {
           this.firstError = error;
         });
@@ -115,7 +113,7 @@ class SlotFinder {
     redis.on('error', () => undefined); // the question fails
     try {
       const [slot, answer] = await Promise.all([redis.cluster('KEYSLOT', this.#key), redis.cluster('SLOTS')]);
-      return this.#read(slot, answer as SlotRange[], node);
+      return this.#read(slot, answer, node);
     } finally {
       redis.disconnect();
     }

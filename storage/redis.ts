@@ -150,23 +150,23 @@ function watcher(url: string, role: RedisRole, log: Log): (redis: Redis) => void
   const throttle = new LogThrottle(AWAY_LOG_INTERVAL_MS);
   const address = withoutPassword(url);
   let away = false;
+  const failed = (error: Error): void => {
+    away = true;
+    throttle.run((heldBack) =>
+      log.error(
+        { role, url: address, error: error.message, heldBack },
+        'Redis cannot be reached; trying again until it can',
+      ),
+    );
+  };
+  const ready = (): void => {
+    if (away) log.info({ role, url: address }, 'Redis can be reached again');
+    away = false;
+    throttle.reset();
+  };
   return (redis) => {
-    const failed = (error: Error): void => {
-      away = true;
-      throttle.run((heldBack) =>
-        log.error(
-          { role, url: address, error: error.message, heldBack },
-          'Redis cannot be reached; trying again until it can',
-        ),
-      );
-    };
-    redis.on('error', failed);
+    redis.on('error', failed).on('ready', ready);
     asCluster(redis)?.on('node error', failed);
-    redis.on('ready', () => {
-      if (away) log.info({ role, url: address }, 'Redis can be reached again');
-      away = false;
-      throttle.reset();
-    });
   };
 }
 
