@@ -124,21 +124,33 @@ function connectCluster(nodes: readonly RedisNode[], options: RedisOptions): Red
     reconnectOnError: _reconnect,
     ...redisOptions
   } = options;
-  const cluster = new Cluster(
+  const Client = enableOfflineQueue ? Cluster : PromptCluster;
+  const cluster = new Client(
     nodes.map((node) => ({ ...node })),
     {
       redisOptions: { ...redisOptions, replyMapping: 'legacy' },
-      enableOfflineQueue,
       clusterRetryStrategy: retryDelay,
       slotsRefreshTimeout: COMMAND_TIMEOUT_MS,
       // MOVED, ASK, TRYAGAIN and CLUSTERDOWN refuse a command, which may then be sent again. A lost connection does not.
       retryDelayOnFailover: resend ? RETRY_LAST_MS : 0,
     },
   );
-  // ioredis connects to a node when it is first needed, and without a queue all but the first command would fail meanwhile.
-  if (!enableOfflineQueue) cluster.on('+node', (node: Redis) => void node.connect().catch(() => undefined));
   // The two classes have no type in common, though the commands, events and states that we use are the same.
   return cluster as unknown as Redis;
+}
+
+/**
+ * Refuses commands while the Cluster cannot be reached. ioredis's own way (no offline queue) refuses them as well while one
+ * node's connection is being made, which is at the first command for it, and the first after a failover.
+ */
+class PromptCluster extends Cluster {
+  override sendCommand(...given: Parameters<Cluster['sendCommand']>): unknown {
+    const [command] = given;
+    // What finds out whether it can be reached.
+    if (this.status === 'ready' || command.name === 'cluster') return super.sendCommand(...given);
+    command.reject(new Error('Connection is closed.'));
+    return command.promise;
+  }
 }
 
 function asCluster(redis: object): Cluster | undefined {
