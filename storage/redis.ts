@@ -35,7 +35,7 @@ const SILENT_MS = 5_000;
 /** The same where a command may block: BLMPOP of a LaneReader for 2 s, BullMQ's for 10. */
 const BLOCKED_SILENT_MS = 6_000;
 const QUEUE_SILENT_MS = 15_000;
-/** A subscriber owes no answer, so it asks for one. */
+/** One that nobody asks anything owes no answer, so each is asked this often: the first to use it would pay otherwise. */
 const PING_MS = 5_000;
 
 const ROLE_OPTIONS: Record<RedisRole, RedisOptions> = {
@@ -77,11 +77,12 @@ export function connectRedis(url: string, role: RedisRole, log: Log): Redis {
     }
     const cluster = connectCluster(address.cluster, options);
     watch(cluster);
-    return cluster;
+    return withPings(cluster);
   }
   const redis = new Redis({ ...options, replyMapping: 'legacy' });
   watch(redis);
-  return role === 'subscriber' ? withPings(redis) : redis;
+  // A reader that blocks asks all the time.
+  return role === 'blocking' ? redis : withPings(redis);
 }
 
 /** Opens what a lane reader blocks on (openLaneReader): on a Cluster, that is a connection for each slot. */
@@ -182,9 +183,11 @@ function watcher(url: string, role: RedisRole, log: Log): (redis: Redis) => void
   };
 }
 
+/** Sees to it that silence is noticed on connections that are not in use. */
 function withPings(redis: Redis): Redis {
   const timer = setInterval(() => {
-    if (redis.status === 'ready') redis.ping().catch(() => undefined);
+    for (const one of asCluster(redis)?.nodes() ?? [redis])
+      if (one.status === 'ready') one.ping().catch(() => undefined);
   }, PING_MS).unref();
   redis.once('end', () => clearInterval(timer));
   return redis;
