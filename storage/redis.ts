@@ -106,9 +106,7 @@ function optionsOf({ options }: RedisAddress, role: RedisRole): RedisOptions {
     ...(options.sentinels && {
       sentinelRetryStrategy: retryDelay,
       sentinelCommandTimeout: COMMAND_TIMEOUT_MS,
-      // The old primary may be cut off with us and take what nobody will ever see: Sentinel's word ends that.
-      failoverDetector: true,
-      sentinelReconnectStrategy: () => 1_000,
+      // Not failoverDetector: a message of Sentinel that arrives while a connection is being made ends it for good.
     }),
     ...ROLE_OPTIONS[role],
   };
