@@ -237,7 +237,7 @@ export async function keepsEverything(redis: Redis): Promise<boolean | undefined
 
 /** Errors that Redis itself answers with, and that mean: not now. */
 const REFUSALS =
-  /^(OOM|MISCONF|READONLY|LOADING|NOAUTH|WRONGPASS|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|MOVED|ASK|UNBLOCKED)\b/;
+  /^(OOM|MISCONF|READONLY|LOADING|NOAUTH|WRONGPASS|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MOVED|ASK|UNBLOCKED)\b/;
 
 /** Errors of ioredis for a connection that is not there, which have no code. */
 const NOT_CONNECTED =

@@ -14,6 +14,7 @@ import {
   connectRedis,
   eachPrimary,
   keepsEverything,
+  redisError,
   type RedisRole,
   sendTogether,
 } from '#storage/redis.ts';
@@ -270,6 +271,24 @@ describe('a Cluster', () => {
         names.map((name) => [name, (pipeline) => pipeline.lpush(name, 'x')]),
       ),
     ).rejects.toThrow(/WRONGTYPE/);
+  });
+
+  test('a primary that wants a replica in step and has none refuses, which is said as Redis being away', async () => {
+    commands = await ready(connect(cluster.url));
+    const all = (value: string): Promise<unknown> =>
+      Promise.all(
+        cluster.servers.map((one) =>
+          one.ask((server) => server.config('SET', 'min-replicas-to-write', value)),
+        ),
+      );
+    await all('1');
+    const refused: unknown = await commands.set('x', '1').catch((error: unknown) => error);
+    await all('0');
+    expect(redisError(refused)).toMatchObject({
+      code: 'redis_unavailable',
+      message: expect.stringMatching(/NOREPLICAS/) as unknown,
+    });
+    expect(await commands.set('x', '1')).toBe('OK');
   });
 
   test('every primary must keep what it is given', async () => {
