@@ -21,7 +21,8 @@ import {
   type ReplyHeader,
   type TakenHeader,
 } from '#contract/lane.ts';
-import { LaneReader, LaneWriter } from '#storage/lane.ts';
+import { type AnyLaneReader, type AnyLaneReaderOptions, openLaneReader } from '#storage/cluster-lane.ts';
+import { LaneWriter } from '#storage/lane.ts';
 import type { Log } from '#storage/log.ts';
 import { redisError } from '#storage/redis.ts';
 import { PendingCall, type CallSink, type Failure, type OpenCall } from './pending.ts';
@@ -53,7 +54,7 @@ export interface Call {
 export interface DispatcherOptions {
   readonly gatewayId: string;
   readonly lane: Redis;
-  readonly blocking: Redis;
+  readonly blocking: AnyLaneReaderOptions['blocking'];
   readonly commands: Redis;
   readonly queueTimeoutMs: number;
   readonly log: Log;
@@ -62,7 +63,7 @@ export interface DispatcherOptions {
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #writer: LaneWriter;
-  readonly #reader: LaneReader;
+  readonly #reader: AnyLaneReader;
   readonly #pending = new Map<string, PendingCall>();
   readonly #watch: WorkerWatch;
   #pendingBytes = 0;
@@ -72,7 +73,7 @@ export class Dispatcher {
     this.#options = options;
     this.#writer = new LaneWriter(options.lane);
     const replies = [keys.replies(options.gatewayId)];
-    this.#reader = new LaneReader({
+    this.#reader = openLaneReader({
       blocking: options.blocking,
       commands: options.commands,
       keys: () => replies,

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_INLINE_BODY_BYTES, DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
-import { parseRedisUrl } from '#storage/redis.ts';
+import { parseRedisAddress } from '#storage/redis.ts';
 import { listOf } from './callbacks/guard.ts';
 
 const Environment = z.object({
@@ -10,8 +10,8 @@ const Environment = z.object({
   OFFSHOOT_HOST: z.string().min(1).default('127.0.0.1'),
   /** Port to listen on; 0 takes a free one. */
   OFFSHOOT_PORT: z.coerce.number().int().min(0).max(65_535).default(8787),
-  /** redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH/redis.sock */
-  REDIS_URL: z.string().default('redis://127.0.0.1:6379').superRefine(readable(parseRedisUrl)),
+  /** One Redis, Sentinels or a Cluster: the forms are in storage/redis-address.ts. */
+  REDIS_URL: z.string().default('redis://127.0.0.1:6379').superRefine(readable(parseRedisAddress)),
   /** Directory for the artifact store and the first key. Workers on this host share it. */
   OFFSHOOT_STATE: z
     .string()

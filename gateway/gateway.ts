@@ -15,7 +15,7 @@ import { Deliveries } from '#storage/deliveries.ts';
 import type { Log } from '#storage/log.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
-import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
+import { connectBlocking, connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
 import { createApp } from './app.ts';
 import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
@@ -90,7 +90,7 @@ export class Gateway {
     const dispatcher = new Dispatcher({
       gatewayId,
       lane: connect('lane'),
-      blocking: connect('blocking'),
+      blocking: connectBlocking(env.REDIS_URL, log),
       commands,
       queueTimeoutMs: env.OFFSHOOT_QUEUE_TIMEOUT_MS,
       log,

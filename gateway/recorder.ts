@@ -4,6 +4,7 @@ import type { AnyInvocation } from '#contract/invocation.ts';
 import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { type Log, LogThrottle } from '#storage/log.ts';
 import { Retention } from '#storage/retention.ts';
+import { type KeyedCommand, sendTogether } from '#storage/redis.ts';
 
 /** Records that may be on their way to Redis. What is over is dropped and counted: records must not exhaust the memory. */
 const MAX_OUTSTANDING = 10_000;
@@ -70,24 +71,31 @@ export class Recorder {
   }
 
   async #write(batch: readonly AnyInvocation[]): Promise<void> {
-    const pipeline = this.#redis.pipeline();
-    for (const record of batch) {
+    const commands: KeyedCommand[] = batch.map((record) => {
       const seconds = record.state === 'done' ? RECORD_TTL_S : OPEN_TTL_S;
-      pipeline.set(keys.invocation(record.id), JSON.stringify(record), 'EX', seconds);
-      if (record.state !== 'done') {
-        this.#open.add(record.id);
-        pipeline.zadd(keys.open(record.namespace), Date.now(), record.id);
-      } else if (this.#open.delete(record.id)) pipeline.zrem(keys.open(record.namespace), record.id);
-    }
+      const key = keys.invocation(record.id);
+      return [key, (pipeline) => pipeline.set(key, JSON.stringify(record), 'EX', seconds)];
+    });
     const byFunction = Map.groupBy(batch, (record) => keys.recent(record.namespace, record.name));
     for (const [recent, records] of byFunction) {
-      pipeline.zadd(recent, ...records.flatMap((record) => [record.startedAt, record.id]));
-      pipeline.zremrangebyrank(recent, 0, -RECENT_LENGTH - 1);
-      pipeline.expire(recent, RECORD_TTL_S);
+      const members = records.flatMap((record) => [record.startedAt, record.id]);
+      commands.push([
+        recent,
+        (pipeline) =>
+          pipeline
+            .zadd(recent, ...members)
+            .zremrangebyrank(recent, 0, -RECENT_LENGTH - 1)
+            .expire(recent, RECORD_TTL_S),
+      ]);
     }
-    const results = await pipeline.exec();
-    const failed = results?.find(([error]) => error)?.[0];
-    if (failed) throw failed;
+    for (const { id, namespace, state } of batch) {
+      const open = keys.open(namespace);
+      if (state !== 'done') {
+        this.#open.add(id);
+        commands.push([open, (pipeline) => pipeline.zadd(open, Date.now(), id)]);
+      } else if (this.#open.delete(id)) commands.push([open, (pipeline) => pipeline.zrem(open, id)]);
+    }
+    await sendTogether(this.#redis, commands);
     await Promise.all(
       [...Map.groupBy(batch, ({ namespace, name }) => keys.endedCalls(namespace, name))].map(
         ([list, records]) => {

@@ -32,6 +32,7 @@ DEBIAN_PACKAGES=(
   bubblewrap                                             # a peer in the benchmark
   nftables slirp4netns                                   # the network egress of functions
   procps iproute2 util-linux ca-certificates             # ps, ip, setpriv and unshare, TLS
+  openssl                                                # certificates for the tests of TLS
 )
 
 # Colour for people only: on a terminal, and not against their wish (no-color.org).

@@ -72,7 +72,7 @@ function slices(frames: readonly Buffer[]): Buffer[][] {
 }
 
 /** How long one BLMPOP waits. Bounds nothing but the age of a dead connection, since wake() ends the wait early. */
-const BLOCK_SECONDS = 5;
+const BLOCK_SECONDS = 2;
 const BACKOFF_FIRST_MS = 20;
 const BACKOFF_LAST_MS = 500;
 const ERROR_LOG_INTERVAL_MS = 5_000;
@@ -83,7 +83,7 @@ const STOP_PATIENCE_MS = 1_000;
 export interface LaneReaderOptions {
   /** A connection of the role `blocking` that nothing else uses; the reader closes it at the end. */
   readonly blocking: Redis;
-  /** A connection of the role `commands`, for ending a wait early. */
+  /** A connection of the role `commands` to the same server, for ending a wait early. */
   readonly commands: Redis;
   /** The lists to read, first one first; asked again in each round. None: wait for wake(). */
   readonly keys: () => readonly string[];
@@ -124,6 +124,11 @@ export class LaneReader {
   wake(): void {
     this.#endPause?.();
     if (this.#blocked) void this.#unblock(this.#round);
+  }
+
+  /** As wake(), for a reader that does not wait inside Redis. */
+  resume(): void {
+    this.#endPause?.();
   }
 
   /** Takes no more frames. What Redis had already handed over is still delivered before this resolves. */

@@ -12,16 +12,17 @@ import {
   type ControlHeader,
 } from '#contract/lane.ts';
 import { TAKEN_NOTICE_MS } from '#contract/limits.ts';
-import { LaneReader, type LaneWriter } from '#storage/lane.ts';
+import { type AnyLaneReader, type AnyLaneReaderOptions, openLaneReader } from '#storage/cluster-lane.ts';
+import type { LaneWriter } from '#storage/lane.ts';
 import { Execution, type ExecuteDeps } from './execute.ts';
 import { log } from './log.ts';
 
 export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
   readonly capacity: number;
   readonly writer: LaneWriter;
-  /** Two connections of the role `blocking`: for the lanes and for the control list, which is read even at capacity. */
-  readonly lanes: Redis;
-  readonly control: Redis;
+  /** What connectBlocking opened, twice: for the lanes and for the control list, which is read even at capacity. */
+  readonly lanes: AnyLaneReaderOptions['blocking'];
+  readonly control: AnyLaneReaderOptions['blocking'];
   readonly commands: Redis;
   /** Told of all namespaces, when they have changed. */
   readonly onNamespaces: (namespaces: readonly string[]) => void;
@@ -41,8 +42,8 @@ const REFRESH_MS = 2_000;
 export class Consumer {
   readonly #options: ConsumerOptions;
   readonly #deps: ExecuteDeps;
-  readonly #lanes: LaneReader;
-  readonly #control: LaneReader;
+  readonly #lanes: AnyLaneReader;
+  readonly #control: AnyLaneReader;
   readonly #running = new Map<string, Taken>();
   /** Taken but not announced yet, oldest first. */
   readonly #unannounced = new Map<string, Taken>();
@@ -61,7 +62,7 @@ export class Consumer {
         );
     };
     this.#deps = { ...options, reply };
-    this.#lanes = new LaneReader({
+    this.#lanes = openLaneReader({
       blocking: options.lanes,
       commands: options.commands,
       keys: () => this.#rotated(),
@@ -69,7 +70,7 @@ export class Consumer {
       onFrames: (_, frames) => this.#each(frames, (frame) => this.#take(frame)),
       log,
     });
-    this.#control = new LaneReader({
+    this.#control = openLaneReader({
       blocking: options.control,
       commands: options.commands,
       keys: () => [keys.control(options.workerId)],

@@ -23,12 +23,9 @@ export class Heartbeat {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     const { id } = this.#status();
-    await this.#redis
-      .multi()
-      .del(keys.worker(id))
-      .zrem(keys.workers(), id)
-      .exec()
-      .catch(() => undefined);
+    await Promise.all([this.#redis.del(keys.worker(id)), this.#redis.zrem(keys.workers(), id)]).catch(
+      () => undefined,
+    );
   }
 
   async #beat(): Promise<void> {

@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import { LogLevel, type LogLine } from '#contract/invocation.ts';
 import { keys, LOG_STREAM_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { DEFAULT_LOG_BYTES, MAX_LOG_LINE_BYTES } from '#contract/limits.ts';
+import { sendTogether } from '#storage/redis.ts';
 
 /** Output as it came, not yet cut into lines. */
 export type LogText = LogLine;
@@ -96,22 +97,14 @@ export class InvocationLog {
     const lines = this.#lines;
     this.#lines = [];
     const { id, namespace, name } = this.#target;
-    this.#redis
-      .pipeline()
-      .rpush(keys.logs(id), ...lines.map((line) => JSON.stringify(line)))
-      .expire(keys.logs(id), RECORD_TTL_S)
-      .xadd(
-        keys.logStream(namespace, name),
-        'MAXLEN',
-        '~',
-        LOG_STREAM_LENGTH,
-        '*',
-        'i',
-        id,
-        'l',
-        JSON.stringify(lines),
-      )
-      .exec()
+    const log = keys.logs(id);
+    const stream = keys.logStream(namespace, name);
+    const texts = lines.map((line) => JSON.stringify(line));
+    const entry = ['i', id, 'l', JSON.stringify(lines)] as const;
+    sendTogether(this.#redis, [
+      [log, (pipeline) => pipeline.rpush(log, ...texts).expire(log, RECORD_TTL_S)],
+      [stream, (pipeline) => pipeline.xadd(stream, 'MAXLEN', '~', LOG_STREAM_LENGTH, '*', ...entry)],
+    ])
       // Redis is away; the caller's answer cannot be delivered either, and that is what gets reported.
       .catch(() => undefined);
   }

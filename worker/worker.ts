@@ -10,7 +10,7 @@ import { Deliveries } from '#storage/deliveries.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Retention } from '#storage/retention.ts';
-import { connectRedis } from '#storage/redis.ts';
+import { connectBlocking, connectRedis } from '#storage/redis.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
@@ -44,7 +44,7 @@ export interface Worker {
 
 export function createWorker(env: Env): Worker {
   const id = `w-${randomBytes(4).toString('hex')}`;
-  const connect = (role: 'commands' | 'lane' | 'blocking') => connectRedis(env.REDIS_URL, role, log);
+  const connect = (role: 'commands' | 'lane') => connectRedis(env.REDIS_URL, role, log);
   const commands = connect('commands');
   const replies = connect('lane');
   const bullmq = connect('commands');
@@ -102,8 +102,8 @@ export function createWorker(env: Env): Worker {
     onNamespaces: (namespaces) => queued.follow(namespaces),
     elsewhere: (invocation) => queued.runs.execution(invocation),
     writer: new LaneWriter(replies),
-    lanes: connect('blocking'),
-    control: connect('blocking'),
+    lanes: connectBlocking(env.REDIS_URL, log),
+    control: connectBlocking(env.REDIS_URL, log),
     commands,
   });
   const startedAt = Date.now();

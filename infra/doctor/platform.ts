@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { ask } from '../redis.ts';
 import { type Check, miss, pass, probe, readSysctl, SETUP, type Subject } from './check.ts';
 import { parseConfigValue, parseRedisUrl, type RedisTarget } from './parse.ts';
+import { checkByClient, needsClient } from './redis-client.ts';
 
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
 const NATIVE_PARTS = ['launcher', 'zygote.node', 'worker.node'];
@@ -21,6 +22,7 @@ export async function checkRedis(): Promise<Check> {
     const cause = 'calls and jobs wait in Redis, and neither REDIS_URL nor redis-server is there';
     return miss(subject, failure, cause, SETUP);
   }
+  if (needsClient(url)) return await checkByClient(subject, url);
   const target = targetOf(url);
   if (target === undefined) {
     return miss(
@@ -31,7 +33,7 @@ export async function checkRedis(): Promise<Check> {
     );
   }
   const answer = await ask(target, ['PING']);
-  // One that asks for a password or TLS is there; whether ours is right shows when the worker starts.
+  // One that asks for a password is there; whether ours is right shows when the worker starts.
   if (answer.startsWith('+PONG') || answer.startsWith('-NOAUTH')) return checkPolicy(subject, target);
   const cause = 'nothing that speaks Redis answers at REDIS_URL';
   return miss(

@@ -1,4 +1,7 @@
-/** Faults that the queued lane survives, on real processes: Q1 to Q15 of the list of scenarios. */
+/**
+ * Faults that the queued lane survives, on real processes: Q1 to Q15 of the list of scenarios; those of the network, Q5 and Q9,
+ * are in proxy.test.ts.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -98,6 +101,8 @@ test('Q4 redis-stopped: eight seconds of silence lose no job', async () => {
   expect(performance.now() - before).toBeLessThan(5_000);
   await sleep(8_000 - (performance.now() - before));
   process.kill(redis, 'SIGCONT');
+  // Connections that were silent for so long are made anew.
+  await platform.ready();
   await ended(platform, ids, RECOVERY_MS);
   await ended(platform, await acknowledged(enqueue, 5, {}), 20_000);
 });
@@ -110,29 +115,6 @@ test('Q6 redis-full: what Redis has no room for is refused, and accepted again w
   await redis.config('SET', 'maxmemory', '0');
   redis.disconnect();
   await ended(platform, await acknowledged(enqueue, 10, {}), RECOVERY_MS);
-});
-
-test('Q9 duplicate-add: requests sent again after the gateway has died are the same invocations', async () => {
-  const send = async (key: number): Promise<string | undefined> => {
-    const answer = await enqueue({ answer: key }, { 'idempotency-key': `order-${key}` }).catch(
-      () => undefined,
-    );
-    return answer?.status === 202
-      ? ((await answer.json().catch(() => undefined)) as Accepted | undefined)?.id
-      : undefined;
-  };
-  const orders = Array.from({ length: 60 }, (_, order) => order);
-  const sending = orders.map(send);
-  await sleep(15);
-  await platform.kill('gateway');
-  const first = await Promise.all(sending);
-  platform.run('gateway');
-  await platform.ready();
-  const second = await Promise.all(orders.map(send));
-  expect(second.every((id) => id !== undefined)).toBe(true);
-  for (const order of orders) if (first[order] !== undefined) expect(second[order]).toBe(first[order]);
-  const records = await ended(platform, second as string[], RECOVERY_MS);
-  for (const { attempts, logs } of records) expect([attempts?.length, logs.length]).toEqual([1, 1]);
 });
 
 test('Q10 poison: what has taken three workers with it is not given a fourth, and others go on', async () => {

@@ -66,7 +66,11 @@ export class Platform {
     );
     platform.run('worker');
     platform.run('gateway');
-    await platform.ready();
+    await platform.ready().catch(async (error: unknown) => {
+      // Nobody else will: the test has no platform to stop.
+      await platform.stop();
+      throw error;
+    });
     // Written a moment after the gateway listens.
     while (!platform.key) {
       platform.key = (await readFile(join(state, 'admin-key'), 'utf8').catch(() => '')).trim();

@@ -8,6 +8,7 @@ import {
   parseRedisUrl,
   parseSubids,
 } from '../../infra/doctor/parse.ts';
+import { checkByClient, needsClient } from '../../infra/doctor/redis-client.ts';
 
 test('sub-ids are found by name and by number, broken lines are passed over', () => {
   const text = 'alice:100000:65536\nbob:165536:65536\n1000:300000:1000\nalice:oops:1\n\n';
@@ -49,4 +50,16 @@ test('a failed check tells its cause and the command that mends it', () => {
     { name: 'second', ok: false, level: 'required', found: 'none', cause: 'because', fix: 'do this' },
   ]);
   for (const part of ['one     fine', 'FAIL', 'why:  because', 'do this']) expect(text).toContain(part);
+});
+
+test('a Redis behind Sentinels, a Cluster or TLS is asked by the platform’s own client', async () => {
+  for (const url of ['rediss://a', 'redis+sentinel://a/b', 'rediss+cluster://a'])
+    expect(needsClient(url)).toBe(true);
+  for (const url of ['redis://a', 'unix:///a']) expect(needsClient(url)).toBe(false);
+  const subject = { name: 'Redis', level: 'required' } as const;
+  expect(await checkByClient(subject, 'redis+cluster://127.0.0.1:1')).toMatchObject({ ok: false });
+  expect(await checkByClient(subject, 'redis+sentinel://127.0.0.1:1')).toMatchObject({
+    ok: false,
+    found: expect.stringMatching(/does not name the primary/) as unknown,
+  });
 });

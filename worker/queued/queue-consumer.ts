@@ -14,6 +14,8 @@ const STALLED_CHECK_MS = 3_000;
 const MAX_STALLED = 1_000_000;
 /** After a drain's grace, how long runs have to be given back. */
 const HAND_BACK_MS = 2_000;
+/** BullMQ waits so long after a lost connection before it asks for jobs again; its own 15 s are an outage of their own. */
+const ASK_AGAIN_MS = 500;
 
 export interface QueueConsumerOptions extends QueuedDeps {
   /** Runs of one namespace at the same time. */
@@ -70,6 +72,7 @@ export class QueueConsumer {
       lockDuration: LOCK_MS,
       stalledInterval: STALLED_CHECK_MS,
       maxStalledCount: MAX_STALLED,
+      runRetryDelay: ASK_AGAIN_MS,
       removeOnComplete: JOB_RETENTION,
       removeOnFail: JOB_RETENTION,
     });

@@ -1,0 +1,43 @@
+/** Redis behind TLS, Sentinels or a Cluster, where a bare PING says nothing: asked by the platform's own client. */
+import { type Check, miss, pass, type Subject } from './check.ts';
+
+const PATIENCE_MS = 3_000;
+
+/** Addresses that need this. */
+export function needsClient(url: string): boolean {
+  return /^rediss(:|\+)|^redis\+/.test(url);
+}
+
+export async function checkByClient(subject: Subject, url: string): Promise<Check> {
+  // Only now: doctor has something to say also where nothing is installed yet.
+  const { connectRedis, keepsEverything } = await import('#storage/redis.ts');
+  let last = 'no answer within three seconds';
+  const onError = (facts: object): void => {
+    if ('error' in facts) last = String(facts.error);
+  };
+  const log = { info: () => undefined, warn: () => undefined, error: onError };
+  let redis: ReturnType<typeof connectRedis>;
+  try {
+    redis = connectRedis(url, 'commands', log);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return miss(subject, reason, 'the platform cannot tell where its Redis is', 'unset REDIS_URL');
+  }
+  try {
+    const ready = new Promise<boolean>((resolve) => {
+      redis.once('ready', () => resolve(true));
+      setTimeout(resolve, PATIENCE_MS, false);
+    });
+    if (!(await ready)) {
+      const cause = 'the Redis at REDIS_URL cannot be used';
+      return miss(subject, last, cause, 'start that Redis, or unset REDIS_URL to use a private one');
+    }
+    const keeps = await keepsEverything(redis).catch(() => undefined);
+    if (keeps !== false) return pass(subject, 'answers');
+    const cause = 'when its memory is full, this Redis would drop queued work in silence';
+    const fix = 'redis-cli CONFIG SET maxmemory-policy noeviction, on each primary';
+    return miss(subject, 'maxmemory-policy is not noeviction', cause, fix);
+  } finally {
+    redis.disconnect();
+  }
+}

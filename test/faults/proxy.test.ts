@@ -1,0 +1,209 @@
+/**
+ * The network between the platform and its Redis at fault: delays, resets, silence, and answers that are lost after Redis has
+ * done what was asked. Q5 and Q9 of the list of scenarios.
+ */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Accepted } from '#contract/api.ts';
+import { Platform } from '../support/platform.ts';
+import { PrivateRedis } from '../support/private-redis.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+import { acknowledged, ended, enqueuer, type Enqueue } from './history.ts';
+
+/** Lost jobs begin again after their lock and two looks, some 16 s; a silent connection is noticed after 15. */
+const RECOVERY_MS = 60_000;
+/**
+ * The deadline of a call: its time in the queue, to load and to run, and half a second. One whose answer was lost on its way
+ * is told then; another second is for the test.
+ */
+const QUEUE_TIMEOUT_MS = 6_000;
+const LOAD_AND_RUN_MS = 4_000;
+const CALL_MS = QUEUE_TIMEOUT_MS + LOAD_AND_RUN_MS + 1_500;
+/** A worker runs half as many jobs at a time. */
+const CAPACITY = 16;
+
+let redis: PrivateRedis;
+let proxy: TcpProxy;
+let platform: Platform;
+let enqueue: Enqueue;
+beforeEach(async () => {
+  redis = await PrivateRedis.start(['--appendonly', 'yes']);
+  proxy = await TcpProxy.start({ path: join(redis.directory, 'redis.sock') });
+  platform = await Platform.start({
+    REDIS_URL: `redis://127.0.0.1:${proxy.port}`,
+    OFFSHOOT_CAPACITY: String(CAPACITY),
+    OFFSHOOT_PREPARED: '1',
+    OFFSHOOT_QUEUE_TIMEOUT_MS: String(QUEUE_TIMEOUT_MS),
+  });
+  await platform.deploy('retries', { timeout: 30 });
+  await platform.deploy('retries', { name: 'brief', timeout: 2, initTimeout: 2 });
+  enqueue = enqueuer(platform, 'retries');
+}, 60_000);
+afterEach(async () => {
+  proxy?.heal();
+  await platform?.stop();
+  await proxy?.stop();
+  await redis?.stop();
+});
+
+interface Answer {
+  readonly status: number;
+  readonly ms: number;
+}
+
+async function call(): Promise<Answer> {
+  const before = performance.now();
+  const response = await platform.call('brief', { method: 'POST', body: '{"sleepMs":20}' });
+  await response.text();
+  return { status: response.status, ms: performance.now() - before };
+}
+
+/** Calls one after the other until told to stop. */
+function calling(): () => Promise<Answer[]> {
+  const answers: Answer[] = [];
+  const stopping = new AbortController();
+  const callers = Array.from({ length: 4 }, async () => {
+    while (!stopping.signal.aborted) {
+      answers.push(await call());
+      await sleep(50);
+    }
+  });
+  return async () => {
+    stopping.abort();
+    await Promise.all(callers);
+    return answers;
+  };
+}
+
+/** All that was acknowledged ends, and everything works that worked before, in the same processes. */
+async function allIsWell(ids: readonly string[], pids: readonly number[]): Promise<void> {
+  await expect.poll(async () => (await call()).status, { timeout: 15_000 }).toBe(200);
+  await expect.poll(async () => (await platform.api('/invocations')).status, { timeout: 15_000 }).toBe(200);
+  await ended(platform, ids, RECOVERY_MS);
+  for (const { status } of await Promise.all(Array.from({ length: 10 }, call))) expect(status).toBe(200);
+  // Each of the worker's places for jobs is there: three rounds of all, and one that needs its lock renewed.
+  const again = await acknowledged(enqueue, CAPACITY * 1.5 - 1, { sleepMs: 100 });
+  const long = await acknowledged(enqueue, 1, { sleepMs: 12_000 });
+  expect(again.length + long.length).toBe(CAPACITY * 1.5);
+  await ended(platform, again, 10_000);
+  const [record] = await ended(platform, long, 25_000);
+  expect(record?.attempts?.map(({ outcome }) => outcome)).toEqual(['ok']);
+  expect([platform.pid('worker'), platform.pid('gateway')]).toEqual(pids);
+}
+
+const pidsOf = (): number[] => [platform.pid('worker'), platform.pid('gateway')];
+
+describe('Q5', () => {
+  test('redis-latency: 200 ms each way, give or take: slow, and nothing else', async () => {
+    const pids = pidsOf();
+    proxy.conditions.latencyMs = 200;
+    proxy.conditions.jitterMs = 50;
+    const ids = await acknowledged(enqueue, 20, { sleepMs: 50 });
+    expect(ids).toHaveLength(20);
+    for (let round = 0; round < 3; round++) {
+      const { status, ms } = await call();
+      expect(status).toBe(200);
+      // Control: the delay is there.
+      expect(ms).toBeGreaterThan(400);
+      expect(ms).toBeLessThan(CALL_MS);
+    }
+    for (const { attempts, outcome } of await ended(platform, ids, RECOVERY_MS))
+      expect([outcome, attempts?.length]).toEqual(['ok', 1]);
+    proxy.heal();
+    await allIsWell(ids, pids);
+  });
+
+  test('redis-resets: connections that are reset beneath running jobs lose none, and leave nobody waiting', async () => {
+    const pids = pidsOf();
+    const stop = calling();
+    const ids: string[] = [];
+    for (let round = 0; round < 20; round++) {
+      ids.push(...(await acknowledged(enqueue, 4, { sleepMs: 150 })));
+      proxy.reset(0.4);
+      await sleep(150);
+    }
+    const answers = await stop();
+    expect(proxy.resets).toBeGreaterThan(20);
+    expect(ids.length).toBeGreaterThan(20);
+    expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(CALL_MS);
+    for (const { status } of answers) expect([200, 502, 503, 504]).toContain(status);
+    await allIsWell(ids, pids);
+  }, 180_000);
+
+  test('redis-half-open: connections that pass nothing any more, and are not closed, are given up', async () => {
+    const pids = pidsOf();
+    const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
+    await sleep(300);
+    const stop = calling();
+    expect(proxy.silence()).toBeGreaterThan(5);
+    await sleep(10_000);
+    const answers = await stop();
+    expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(CALL_MS);
+    // Control: callers have noticed, some even that Redis was away.
+    expect(answers.some(({ status }) => status === 503)).toBe(true);
+    await allIsWell(ids, pids);
+  }, 180_000);
+
+  test('redis-limit-data: connections that end in the middle of a command or an answer', async () => {
+    const pids = pidsOf();
+    proxy.conditions.resetAfterBytes = 50_000;
+    const stop = calling();
+    const ids: string[] = [];
+    for (let round = 0; round < 15; round++) {
+      ids.push(...(await acknowledged(enqueue, 4, { sleepMs: 50, answer: 'x'.repeat(3_000) })));
+      await sleep(200);
+    }
+    const answers = await stop();
+    expect(proxy.resets).toBeGreaterThan(10);
+    expect(ids.length).toBeGreaterThan(5);
+    expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(CALL_MS);
+    proxy.heal();
+    proxy.reset();
+    await allIsWell(ids, pids);
+  }, 180_000);
+});
+
+describe('Q9', () => {
+  /** The commands of which an invocation is made, by what only they have in them. */
+  const STEPS: Record<string, (request: string) => boolean> = {
+    'the key is claimed': (request) => request.includes(':idempotency:'),
+    'the input is kept': (request) => request.includes('offshoot:input:'),
+    'the job is added': (request) => request.includes(':queued:') && request.includes('{"id":"'),
+  };
+
+  test.each(Object.entries(STEPS))(
+    'lost-answer: %s, and the answer is lost: the same Idempotency-Key is one execution',
+    async (step, isIt) => {
+      // Redis knows the scripts after the first time.
+      await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);
+      for (let order = 0; order < 5; order++) {
+        const key = { 'idempotency-key': `${step} ${order}` };
+        const event = { answer: order };
+        const cut = proxy.cutNextReply((request) => isIt(request.toString('latin1')));
+        const first = await enqueue(event, key);
+        await cut;
+        // Redis has done it, and the caller cannot know.
+        expect(first.status).toBe(503);
+        // Long enough for a job that was added to have been run.
+        if (order % 2 === 1) await sleep(500);
+        let second = await enqueue(event, key);
+        for (let retry = 0; second.status === 503 && retry < 50; retry++) {
+          await sleep(50);
+          second = await enqueue(event, key);
+        }
+        expect(second.status).toBe(202);
+        const { id } = (await second.json()) as Accepted;
+        expect(((await (await enqueue(event, key)).json()) as Accepted).id).toBe(id);
+        const [record] = await ended(platform, [id], 20_000);
+        expect([record?.outcome, record?.attempts?.length, record?.logs.length]).toEqual(['ok', 1, 1]);
+        await sleep(300);
+        const invocations = await platform.api('/invocations?namespace=default&name=retries');
+        const all = ((await invocations.json()) as { invocations: unknown[] }).invocations;
+        // One for each order, and the first.
+        expect(all).toHaveLength(order + 2);
+      }
+      expect(proxy.resets).toBe(5);
+    },
+  );
+});

@@ -1,0 +1,181 @@
+/**
+ * A TCP proxy on a loopback port that stands between a platform and its Redis and does what networks do: delays, resets,
+ * silence, and a connection that is lost between a command and its answer.
+ */
+import { once } from 'node:events';
+import {
+  connect,
+  createServer,
+  type AddressInfo,
+  type NetConnectOpts,
+  type Server,
+  type Socket,
+} from 'node:net';
+
+/** What becomes of connections; each may be changed at any moment, and holds for those that are open as well. */
+export interface Conditions {
+  /** Milliseconds that each piece of data takes, in each direction, and how much of it is by chance. */
+  latencyMs: number;
+  jitterMs: number;
+  /** A connection is reset when so many bytes have passed it, both directions together. */
+  resetAfterBytes: number;
+  /** New connections are refused (accepted and reset at once). */
+  refusing: boolean;
+}
+
+const FINE: Conditions = { latencyMs: 0, jitterMs: 0, resetAfterBytes: Infinity, refusing: false };
+
+export class TcpProxy {
+  readonly conditions: Conditions = { ...FINE };
+  readonly #target: NetConnectOpts;
+  readonly #server: Server;
+  readonly #pairs = new Set<Pair>();
+  #cut: { readonly match: (request: Buffer) => boolean; readonly done: () => void } | undefined;
+  /** Connections that were made, and lost by our doing, since the start. */
+  connections = 0;
+  resets = 0;
+
+  private constructor(target: NetConnectOpts) {
+    this.#target = target;
+    this.#server = createServer({ allowHalfOpen: true }, (client) => this.#onClient(client));
+  }
+
+  static async start(target: NetConnectOpts): Promise<TcpProxy> {
+    const proxy = new TcpProxy(target);
+    proxy.#server.listen(0, '127.0.0.1');
+    await once(proxy.#server, 'listening');
+    return proxy;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get open(): number {
+    return this.#pairs.size;
+  }
+
+  /** Everything passes from now on; what is silent stays so, as nobody tells its ends. */
+  heal(): void {
+    Object.assign(this.conditions, FINE);
+  }
+
+  /** Resets connections: all of them, or each with this probability. Resolves to how many. */
+  reset(probability = 1): number {
+    const lost = [...this.#pairs].filter(() => Math.random() < probability);
+    for (const pair of lost) pair.reset();
+    return lost.length;
+  }
+
+  /** The connections of now pass nothing any more, and are not closed: half-open. Those made later are fine. */
+  silence(): number {
+    for (const pair of this.#pairs) pair.silent = true;
+    return this.#pairs.size;
+  }
+
+  /**
+   * Waits for the next request that matches; lets Redis have it, and resets the connection when Redis has answered, without
+   * passing the answer on. Resolves when that has happened.
+   */
+  cutNextReply(match: (request: Buffer) => boolean): Promise<void> {
+    return new Promise((done) => {
+      this.#cut = { match, done };
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#server.close();
+    this.reset();
+    await once(this.#server, 'close');
+  }
+
+  /** Is this the request whose answer nobody shall have? */
+  takesCut(request: Buffer): (() => void) | undefined {
+    const cut = this.#cut;
+    if (!cut?.match(request)) return undefined;
+    this.#cut = undefined;
+    return cut.done;
+  }
+
+  #onClient(client: Socket): void {
+    if (this.conditions.refusing) {
+      client.resetAndDestroy();
+      return;
+    }
+    this.connections++;
+    const pair = new Pair(this, client, connect({ ...this.#target, allowHalfOpen: true }));
+    this.#pairs.add(pair);
+    pair.whenClosed(() => this.#pairs.delete(pair));
+  }
+}
+
+/** One connection through the proxy. */
+class Pair {
+  readonly #proxy: TcpProxy;
+  readonly #client: Socket;
+  readonly #server: Socket;
+  silent = false;
+  #bytes = 0;
+  #cut: (() => void) | undefined;
+
+  constructor(proxy: TcpProxy, client: Socket, server: Socket) {
+    this.#proxy = proxy;
+    this.#client = client;
+    this.#server = server;
+    for (const socket of [client, server]) {
+      socket.setNoDelay(true);
+      socket.on('error', () => this.#destroy());
+      socket.on('close', () => this.#destroy());
+    }
+    this.#pass(client, server, (data) => {
+      this.#cut ??= proxy.takesCut(data);
+    });
+    this.#pass(server, client, () => {
+      if (!this.#cut) return;
+      this.#cut();
+      this.reset();
+    });
+  }
+
+  whenClosed(listener: () => void): void {
+    this.#client.once('close', listener);
+  }
+
+  reset(): void {
+    if (this.#client.destroyed) return;
+    this.#proxy.resets++;
+    this.#client.resetAndDestroy();
+    // Redis is to execute what it has been sent already.
+    this.#server.destroy();
+  }
+
+  #destroy(): void {
+    // Half-open is when the other end is not told.
+    if (this.silent && !this.#client.destroyed && !this.#server.destroyed) return;
+    this.#client.destroy();
+    this.#server.destroy();
+  }
+
+  #pass(from: Socket, to: Socket, look: (data: Buffer) => void): void {
+    let last = 0;
+    from.on('data', (data: Buffer) => {
+      if (this.silent) return;
+      look(data);
+      if (this.#client.destroyed) return;
+      const { latencyMs, jitterMs, resetAfterBytes } = this.#proxy.conditions;
+      this.#bytes += data.length;
+      if (this.#bytes > resetAfterBytes) return this.reset();
+      // Never before what came earlier.
+      const at = Math.max(last, performance.now() + latencyMs + Math.random() * jitterMs);
+      last = at;
+      const deliver = (): void => {
+        if (!this.silent && to.writable) to.write(data);
+      };
+      if (at <= performance.now()) deliver();
+      else setTimeout(deliver, at - performance.now());
+    });
+    from.on('end', () => {
+      if (!this.silent) to.end();
+    });
+  }
+}
