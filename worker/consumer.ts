@@ -1,5 +1,5 @@
 /**
- * Takes calls from the lanes of all namespaces, in turn, while there is room; tells gateways which ones it has taken; and
+ * Takes calls from the lanes of all namespaces, by their weights, while there is room; tells gateways which ones it has taken; and
  * obeys their control frames.
  */
 import type { Redis } from 'ioredis';
@@ -12,8 +12,11 @@ import {
   type ControlHeader,
 } from '#contract/lane.ts';
 import { TAKEN_NOTICE_MS } from '#contract/limits.ts';
+import { DEFAULT_WEIGHT } from '#contract/quota.ts';
 import { LaneReader, type LaneWriter } from '#storage/lane.ts';
+import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { Execution, type ExecuteDeps } from './execute.ts';
+import { LaneOrder } from './lane-order.ts';
 import { log } from './log.ts';
 
 export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
@@ -23,8 +26,9 @@ export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
   readonly lanes: Redis;
   readonly control: Redis;
   readonly commands: Redis;
-  /** Told of all namespaces, when they have changed. */
-  readonly onNamespaces: (namespaces: readonly string[]) => void;
+  /** Told of all namespaces and their weights, from time to time. */
+  readonly onNamespaces: (namespaces: readonly string[], weightOf: (namespace: string) => number) => void;
+  readonly limits: NamespaceLimitsStore;
   /** Runs that did not come through a lane, which are cancelled by the same control frames. */
   readonly elsewhere: (id: string) => Pick<Execution, 'cancel' | 'credit'> | undefined;
 }
@@ -48,8 +52,7 @@ export class Consumer {
   readonly #unannounced = new Map<string, Taken>();
   #announcing: NodeJS.Timeout | undefined;
   #refreshing: NodeJS.Timeout | undefined;
-  #lists: string[] = [];
-  #turn = 0;
+  readonly #order = new LaneOrder();
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
@@ -64,9 +67,12 @@ export class Consumer {
     this.#lanes = new LaneReader({
       blocking: options.lanes,
       commands: options.commands,
-      keys: () => this.#rotated(),
-      count: () => options.capacity - this.#running.size,
-      onFrames: (_, frames) => this.#each(frames, (frame) => this.#take(frame)),
+      keys: () => this.#order.keys(),
+      count: () => this.#order.count(options.capacity - this.#running.size),
+      onFrames: (list, frames) => {
+        this.#order.taken(list, frames.length);
+        this.#each(frames, (frame) => this.#take(frame));
+      },
       log,
     });
     this.#control = new LaneReader({
@@ -101,25 +107,19 @@ export class Consumer {
     await this.#control.stop();
   }
 
-  /** Reads which namespaces there are. */
+  /** Reads which namespaces there are, and how much of this worker is theirs. */
   async refresh(): Promise<void> {
+    const { commands, limits, onNamespaces } = this.#options;
     try {
-      const namespaces = (await this.#options.commands.smembers(keys.namespaces())).toSorted();
-      const lists = namespaces.map((name) => keys.lane(name));
-      if (lists.join() === this.#lists.join()) return;
-      this.#lists = lists;
-      this.#options.onNamespaces(namespaces);
-      this.#lanes.wake();
+      const [namespaces, known] = await Promise.all([commands.smembers(keys.namespaces()), limits.all()]);
+      const weightOf = (namespace: string): number => known.get(namespace)?.weight ?? DEFAULT_WEIGHT;
+      const lanes = new Map(namespaces.map((namespace) => [keys.lane(namespace), namespace]));
+      onNamespaces(namespaces, weightOf);
+      const changed = this.#order.follow([...lanes.keys()], (lane) => weightOf(lanes.get(lane) ?? ''));
+      if (changed) this.#lanes.wake();
     } catch {
       // Redis is away, which its connection has logged; the old answer stands until it is back.
     }
-  }
-
-  /** A BLMPOP serves the first list that has something, so starting elsewhere each time is what makes it fair. */
-  #rotated(): string[] {
-    if (this.#lists.length < 2) return this.#lists;
-    this.#turn = (this.#turn + 1) % this.#lists.length;
-    return [...this.#lists.slice(this.#turn), ...this.#lists.slice(0, this.#turn)];
   }
 
   /** One frame that makes no sense must not take the others of its batch along. */

@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { keys } from '#contract/keys.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { LaneWriter } from '#storage/lane.ts';
+import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
 import { CpuClock } from './cpu-clock.ts';
-import type { Env } from './env.ts';
+import { queuedCapacity, type Env } from './env.ts';
 import { Functions } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { log } from './log.ts';
@@ -78,19 +79,21 @@ export function createWorker(env: Env): Worker {
   const queued = new QueueConsumer({
     ...execution,
     store,
-    concurrency: Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2)),
+    commands,
+    capacity: queuedCapacity(env),
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
   });
   const consumer = new Consumer({
     ...execution,
     capacity: env.OFFSHOOT_CAPACITY,
-    onNamespaces: (namespaces) => queued.follow(namespaces),
+    onNamespaces: (namespaces, weightOf) => queued.follow(namespaces, weightOf),
     elsewhere: (invocation) => queued.runs.execution(invocation),
     writer: new LaneWriter(replies),
     lanes: connect('blocking'),
     control: connect('blocking'),
     commands,
+    limits: new NamespaceLimitsStore(commands),
   });
   const startedAt = Date.now();
   const heartbeat = new Heartbeat(commands, () => ({
