@@ -6,6 +6,7 @@ import { z } from 'zod';
 import * as api from '#contract/api.ts';
 import { ErrorBody } from '#contract/errors.ts';
 import { AnyInvocation, type InvocationRecord } from '#contract/invocation.ts';
+import { NamespaceLimits } from '#contract/quota.ts';
 import { CliError, messageOf } from './errors.ts';
 import { ID_HEADER } from './headers.ts';
 import { DEFAULT_URL, type Target } from './credentials.ts';
@@ -125,6 +126,14 @@ export class Client {
     return (await this.#json(api.Schedules, `/schedules/${encodeURIComponent(namespace)}`)).schedules;
   }
 
+  limits(namespace: string): Promise<NamespaceLimits> {
+    return this.#json(NamespaceLimits, limitsPath(namespace));
+  }
+
+  setLimits(namespace: string, limits: NamespaceLimits): Promise<NamespaceLimits> {
+    return this.#json(NamespaceLimits, limitsPath(namespace), { method: 'PUT', json: limits });
+  }
+
   async deadLetters(
     namespace: string,
     filter: Readonly<Record<string, string>>,
@@ -233,6 +242,10 @@ export function functionPath(namespace: string, name: string): string {
 
 function invocationPath(id: string): string {
   return `/invocations/${encodeURIComponent(id)}`;
+}
+
+function limitsPath(namespace: string): string {
+  return `/namespaces/${encodeURIComponent(namespace)}/limits`;
 }
 
 function deadLetterPath(namespace: string): string {

@@ -8,9 +8,11 @@ import type { ApiKeyRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { encodePayload, type RequestMeta } from '#contract/payload.ts';
+import type { Quota } from '#contract/quota.ts';
 import type { Log } from '#storage/log.ts';
 import { redisError } from '#storage/redis.ts';
 import { demand, presentedKey } from './access.ts';
+import type { Admission } from './admission.ts';
 import { checkAnnouncedLength, lingerOver, readBody, RequestAborted } from './body.ts';
 import type { Directory } from './directory.ts';
 import type { Dispatcher } from './dispatch.ts';
@@ -18,6 +20,7 @@ import { Exchange } from './exchange.ts';
 import type { Enqueuer } from './queued/enqueuer.ts';
 import { queuedOptions } from './queued/options.ts';
 import { failureAnswer } from './failure.ts';
+import { newInvocationId } from './ids.ts';
 import { Invocation } from './invocation.ts';
 import { FUNCTION_PREFIX, parseFunctionPath, rawTarget, requestMeta, type FunctionPath } from './request.ts';
 import { allows } from './store/api-keys.ts';
@@ -48,6 +51,7 @@ export interface FunctionRouteOptions {
   readonly finished: (record: InvocationRecord) => void;
   readonly lasting: (record: OpenInvocation) => void;
   readonly enqueuer: Enqueuer;
+  readonly admission: Admission;
   readonly log: Log;
 }
 
@@ -86,7 +90,8 @@ export class FunctionRoute {
       };
       const checked = { request, response, target, meta, path: '/', body, trusted: true, arrived };
       if (queued) await this.#enqueue(checked);
-      else this.#call(checked);
+      else if (target.quota === undefined) this.#call(checked);
+      else await this.#callLimited(checked, target.quota);
     } catch (error) {
       this.#refuse(request, response, error);
     }
@@ -127,14 +132,31 @@ export class FunctionRoute {
     };
     // A preference may be ignored (RFC 7240), and is where nobody is known: what strangers queue would fill Redis.
     if (trusted && asksForAsync(request.headers.prefer)) await this.#enqueue(checked);
-    else this.#call(checked);
+    else if (target.quota === undefined) this.#call(checked);
+    else await this.#callLimited(checked, target.quota);
   }
 
-  #call(checked: CheckedCall): void {
+  async #callLimited(checked: CheckedCall, quota: Quota): Promise<void> {
+    const { admission, finished } = this.#options;
+    const place = await admission.enter(checked.target, quota, newInvocationId());
+    // Who went away meanwhile is not heard of again: an exchange listens from its making on.
+    if (checked.response.destroyed) return place.leave();
+    try {
+      this.#call(checked, (record) => {
+        place.leave();
+        finished(record);
+      });
+    } catch (error) {
+      place.leave();
+      throw error;
+    }
+  }
+
+  #call(checked: CheckedCall, finished = this.#options.finished): void {
     const { response, target, trusted } = checked;
     const { invocation, payload } = invocationOf(checked);
     const { id, traceparent, tracestate } = invocation;
-    const { dispatcher, finished, lasting } = this.#options;
+    const { dispatcher, lasting } = this.#options;
     const exchange = new Exchange({ invocation, response, trusted, finished, lasting });
     invocation.sent();
     exchange.attach(

@@ -9,9 +9,12 @@ import type { Health } from '#contract/api.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import type { Log } from '#storage/log.ts';
+import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
+import { Places } from '#storage/places.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
+import { Admission } from './admission.ts';
 import { createApp } from './app.ts';
 import { Deployer } from './deploy.ts';
 import { Directory } from './directory.ts';
@@ -20,6 +23,7 @@ import type { Environment } from './env.ts';
 import { ensureFirstKey } from './first-key.ts';
 import { FunctionRoute } from './function-route.ts';
 import { Presence } from './presence.ts';
+import { Drain } from './queued/drain.ts';
 import { QueuedLane } from './queued/lane.ts';
 import { Schedules } from './queued/schedules.ts';
 import { Recorder } from './recorder.ts';
@@ -53,6 +57,7 @@ export class Gateway {
   readonly #directory: Directory;
   readonly #dispatcher: Dispatcher;
   readonly #recorder: Recorder;
+  readonly #places: Places;
   readonly #presence: Presence;
   readonly #server: Server;
   #evicts = false;
@@ -73,7 +78,8 @@ export class Gateway {
     const apiKeys = new ApiKeyStore(commands);
     const invocations = new InvocationStore(commands);
     const artifacts = new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'));
-    const directory = new Directory(functions, apiKeys);
+    const namespaceLimits = new NamespaceLimitsStore(commands);
+    const directory = new Directory(functions, apiKeys, namespaceLimits);
     const dispatcher = new Dispatcher({
       gatewayId,
       lane: connect('lane'),
@@ -93,9 +99,12 @@ export class Gateway {
       store: new QueuedStore(commands),
       queues,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
+      limits: namespaceLimits,
+      drain: new Drain(() => invocations.workers()),
       commands,
       functions,
     });
+    const places = new Places(commands, log);
     const functionRoute = new FunctionRoute({
       directory,
       dispatcher,
@@ -104,6 +113,7 @@ export class Gateway {
       finished,
       lasting: (record) => recorder.add(record),
       enqueuer: queued.enqueuer,
+      admission: new Admission(places),
       log,
     });
     const deployer = new Deployer({
@@ -126,6 +136,7 @@ export class Gateway {
       functionRoute,
       queued,
       schedules,
+      namespaceLimits,
       health: () => this.#health(),
       version,
       log,
@@ -137,6 +148,7 @@ export class Gateway {
     this.#directory = directory;
     this.#dispatcher = dispatcher;
     this.#recorder = recorder;
+    this.#places = places;
     this.#presence = new Presence(commands, gatewayId, log);
     this.#server = createGatewayServer({
       functions: functionRoute,
@@ -183,6 +195,7 @@ export class Gateway {
     await this.#dispatcher.stop();
     await this.#recorder.close();
     await this.#options.telemetry?.close();
+    this.#places.stop();
     await this.#presence.stop();
     for (const redis of this.#connections) redis.disconnect();
   }

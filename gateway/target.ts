@@ -2,6 +2,7 @@
 import type { FunctionRecord, VersionRecord } from '#contract/api.ts';
 import { keys } from '#contract/keys.ts';
 import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Retries } from '#contract/manifest.ts';
+import { quotaOf, type NamespaceLimits, type Quota } from '#contract/quota.ts';
 
 export interface Target {
   readonly namespace: string;
@@ -17,6 +18,8 @@ export interface Target {
   readonly retries: Retries;
   /** Milliseconds that they may wait. */
   readonly queueMs: number;
+  /** What is counted before a call begins; undefined where nothing is, which then costs nothing. */
+  readonly quota: Quota | undefined;
 }
 
 /** The function and its active version, as stored. */
@@ -25,7 +28,12 @@ export interface StoredFunction {
   readonly active: VersionRecord;
 }
 
-export function targetOf(namespace: string, name: string, version: VersionRecord): Target {
+export function targetOf(
+  namespace: string,
+  name: string,
+  version: VersionRecord,
+  limits?: NamespaceLimits,
+): Target {
   return {
     namespace,
     name,
@@ -36,5 +44,6 @@ export function targetOf(namespace: string, name: string, version: VersionRecord
     // Versions that were deployed before there were these settings have none.
     retries: version.manifest.retries ?? DEFAULT_RETRIES,
     queueMs: (version.manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,
+    quota: quotaOf(version.manifest, limits),
   };
 }

@@ -2,9 +2,12 @@
 import { createHash } from 'node:crypto';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
+import { drainSeconds } from '#contract/pace.ts';
+import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
 import type { Invocation } from '../invocation.ts';
+import type { Drain } from './drain.ts';
 import type { QueuedOptions } from './options.ts';
 
 /** The length of a queue is asked for this often at most. */
@@ -13,14 +16,16 @@ const COUNT_AGAIN_MS = 1_000;
 export interface EnqueuerOptions {
   readonly store: QueuedStore;
   readonly queues: Queues;
-  /** Jobs that a namespace may have waiting. */
+  /** Jobs that a namespace may have waiting, where its own limit is not lower. */
   readonly maxQueued: number;
+  readonly limits: NamespaceLimitsStore;
+  readonly drain: Drain;
 }
 
 export class Enqueuer {
   readonly #options: EnqueuerOptions;
-  /** By namespace: jobs that wait, and when they were counted. */
-  readonly #counts = new Map<string, { waiting: number; at: number }>();
+  /** By namespace: jobs that wait, how many may, and when that was read. */
+  readonly #counts = new Map<string, { waiting: number; most: number; at: number }>();
 
   constructor(options: EnqueuerOptions) {
     this.#options = options;
@@ -72,17 +77,25 @@ export class Enqueuer {
     });
   }
 
+  /** Throws `queue_full`. As counted a moment ago, and what this gateway has added since. */
   async #checkRoom(namespace: string): Promise<void> {
+    const { queues, limits, drain, maxQueued } = this.#options;
     const now = performance.now();
     let count = this.#counts.get(namespace);
     if (!count || now - count.at > COUNT_AGAIN_MS) {
-      count = { waiting: await this.#options.queues.of(namespace).count(), at: now };
+      const [waiting, own] = await Promise.all([queues.of(namespace).count(), limits.find(namespace)]);
+      count = { waiting, most: Math.min(maxQueued, own?.maxQueued ?? maxQueued), at: now };
       this.#counts.set(namespace, count);
     }
-    if (count.waiting < this.#options.maxQueued) return;
+    if (count.waiting < count.most) {
+      count.waiting++;
+      return;
+    }
+    const backlog = { waiting: count.waiting, endedPerSecond: await drain.perSecond(namespace) };
     throw new OffshootError(
       'queue_full',
-      `${count.waiting} invocations of the namespace "${namespace}" wait already`,
+      `${count.waiting} invocations of the namespace "${namespace}" wait already, and ${count.most} may`,
+      { retryAfterS: drainSeconds(backlog), details: { ...backlog, limit: count.most } },
     );
   }
 }

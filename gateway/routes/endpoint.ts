@@ -9,6 +9,7 @@ import { MAX_ENV_BYTES } from '#contract/manifest.ts';
 import { Name } from '#contract/names.ts';
 import type { ArtifactStore } from '#storage/artifacts.ts';
 import type { Log } from '#storage/log.ts';
+import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { demand, presentedKey } from '../access.ts';
 import type { Deployer } from '../deploy.ts';
 import type { Directory } from '../directory.ts';
@@ -29,6 +30,7 @@ export interface AppDeps {
   readonly functionRoute: FunctionRoute;
   readonly queued: QueuedLane;
   readonly schedules: Schedules;
+  readonly namespaceLimits: NamespaceLimitsStore;
   readonly health: () => Promise<z.infer<typeof Health>>;
   /** Of the platform, as `whoami` tells it. */
   readonly version: string;
