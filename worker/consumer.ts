@@ -12,7 +12,7 @@ import {
   type ControlHeader,
 } from '#contract/lane.ts';
 import { TAKEN_NOTICE_MS } from '#contract/limits.ts';
-import { DEFAULT_WEIGHT } from '#contract/quota.ts';
+import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/quota.ts';
 import { LaneReader, type LaneWriter } from '#storage/lane.ts';
 import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { Execution, type ExecuteDeps } from './execute.ts';
@@ -26,8 +26,11 @@ export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
   readonly lanes: Redis;
   readonly control: Redis;
   readonly commands: Redis;
-  /** Told of all namespaces and their weights, from time to time. */
-  readonly onNamespaces: (namespaces: readonly string[], weightOf: (namespace: string) => number) => void;
+  /** Told of all namespaces and their limits, from time to time. */
+  readonly onNamespaces: (
+    namespaces: readonly string[],
+    limits: ReadonlyMap<string, NamespaceLimits>,
+  ) => void;
   readonly limits: NamespaceLimitsStore;
   /** Runs that did not come through a lane, which are cancelled by the same control frames. */
   readonly elsewhere: (id: string) => Pick<Execution, 'cancel' | 'credit'> | undefined;
@@ -112,10 +115,11 @@ export class Consumer {
     const { commands, limits, onNamespaces } = this.#options;
     try {
       const [namespaces, known] = await Promise.all([commands.smembers(keys.namespaces()), limits.all()]);
-      const weightOf = (namespace: string): number => known.get(namespace)?.weight ?? DEFAULT_WEIGHT;
-      const lanes = new Map(namespaces.map((namespace) => [keys.lane(namespace), namespace]));
-      onNamespaces(namespaces, weightOf);
-      const changed = this.#order.follow([...lanes.keys()], (lane) => weightOf(lanes.get(lane) ?? ''));
+      onNamespaces(namespaces, known);
+      const weights = new Map(
+        namespaces.map((name) => [keys.lane(name), known.get(name)?.weight ?? DEFAULT_WEIGHT]),
+      );
+      const changed = this.#order.follow([...weights.keys()], (lane) => weights.get(lane) ?? DEFAULT_WEIGHT);
       if (changed) this.#lanes.wake();
     } catch {
       // Redis is away, which its connection has logged; the old answer stands until it is back.

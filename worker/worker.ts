@@ -5,6 +5,7 @@ import { keys } from '#contract/keys.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
+import { Places } from '#storage/places.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
 import { detectCgroups } from './cgroup/detect.ts';
@@ -76,10 +77,12 @@ export function createWorker(env: Env): Worker {
   const functions = new Functions(commands);
   const execution = { workerId: id, functions, pool, cpuClock: new CpuClock(), receipts, redis: replies };
   const store = new QueuedStore(commands);
+  const places = new Places(commands, log);
   const queued = new QueueConsumer({
     ...execution,
     store,
     commands,
+    places,
     capacity: queuedCapacity(env),
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
@@ -87,7 +90,7 @@ export function createWorker(env: Env): Worker {
   const consumer = new Consumer({
     ...execution,
     capacity: env.OFFSHOOT_CAPACITY,
-    onNamespaces: (namespaces, weightOf) => queued.follow(namespaces, weightOf),
+    onNamespaces: (namespaces, limits) => queued.follow(namespaces, limits),
     elsewhere: (invocation) => queued.runs.execution(invocation),
     writer: new LaneWriter(replies),
     lanes: connect('blocking'),
@@ -102,6 +105,7 @@ export function createWorker(env: Env): Worker {
     ...pool.counts(),
     running: consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
+    queuedEnded: queued.endedPerSecond(),
   }));
 
   return {
@@ -124,6 +128,7 @@ export function createWorker(env: Env): Worker {
       await heartbeat.stop();
       await pool.stop();
       receipts.stop();
+      places.stop();
       for (const redis of [commands, replies]) redis.disconnect();
     },
   };

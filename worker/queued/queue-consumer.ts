@@ -5,8 +5,12 @@
 import { DelayedError, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/keys.ts';
+import { Pace } from '#contract/pace.ts';
+import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/quota.ts';
+import type { Places } from '#storage/places.ts';
 import { JOB_RETENTION, QUEUE_NAME, type QueuedJob } from '#storage/queues.ts';
 import { log } from '../log.ts';
+import { Admission } from './admission.ts';
 import { GatedWorker } from './gated-worker.ts';
 import { QueuedRuns, type QueuedDeps } from './run-invocation.ts';
 import { FairSlots } from './slots.ts';
@@ -22,11 +26,12 @@ const HAND_BACK_MS = 2_000;
 /** One slot in so many is kept for namespaces that have none. */
 const FIRST_SHARE = 8;
 
-export interface QueueConsumerOptions extends QueuedDeps {
+export interface QueueConsumerOptions extends Omit<QueuedDeps, 'admission'> {
   /** Runs of all namespaces at the same time. */
   readonly capacity: number;
   /** A connection of the role `commands`. */
   readonly commands: Redis;
+  readonly places: Places;
   /** Opens a connection that waits for Redis as long as it takes. */
   readonly connect: () => Redis;
   /** The invocation that a job of a schedule stands for, or undefined when this time is left out. */
@@ -40,25 +45,43 @@ export class QueueConsumer {
   readonly #workers = new Map<string, GatedWorker<QueuedJob>>();
   /** Invocations of the jobs that run, whose ids say nothing of them where a schedule has made them. */
   readonly #ids = new Map<string, string>();
+  #limits: ReadonlyMap<string, NamespaceLimits> = new Map();
+  readonly #ended = new Map<string, Pace>();
   #redis: Redis | undefined;
   #stopping = false;
 
   constructor(options: QueueConsumerOptions) {
     this.#options = options;
-    this.#runs = new QueuedRuns(options);
     const first = options.capacity < 2 ? 0 : Math.max(1, Math.floor(options.capacity / FIRST_SHARE));
     this.#slots = new FairSlots({ shared: options.capacity - first, first });
+    const admission = new Admission({
+      ...options,
+      limitsOf: (namespace) => this.#limits.get(namespace),
+      pause: (namespace, milliseconds) => this.#slots.pause(namespace, milliseconds),
+    });
+    this.#runs = new QueuedRuns({ ...options, admission });
   }
 
   get runs(): QueuedRuns {
     return this.#runs;
   }
 
-  /** Takes jobs of these namespaces from now on, with these weights. */
-  follow(namespaces: readonly string[], weightOf: (namespace: string) => number): void {
+  /** Invocations that have ended each second lately, by namespace. */
+  endedPerSecond(): Record<string, number> {
+    const found: Record<string, number> = {};
+    for (const [namespace, pace] of this.#ended) {
+      const perSecond = pace.perSecond();
+      if (perSecond > 0) found[namespace] = Math.round(perSecond * 10) / 10;
+    }
+    return found;
+  }
+
+  /** Takes jobs of these namespaces from now on, by these limits. */
+  follow(namespaces: readonly string[], limits: ReadonlyMap<string, NamespaceLimits>): void {
     if (this.#stopping) return;
+    this.#limits = limits;
     for (const namespace of namespaces) {
-      this.#slots.setWeight(namespace, weightOf(namespace));
+      this.#slots.setWeight(namespace, limits.get(namespace)?.weight ?? DEFAULT_WEIGHT);
       if (!this.#workers.has(namespace)) this.#workers.set(namespace, this.#open(namespace));
     }
   }
@@ -116,7 +139,12 @@ export class QueueConsumer {
     const next = await this.#runs
       .run(id, { again, addedAt: job.timestamp })
       .finally(() => this.#ids.delete(jobId));
-    if (next === undefined) return;
+    if (next === undefined) {
+      let pace = this.#ended.get(namespace);
+      if (!pace) this.#ended.set(namespace, (pace = new Pace()));
+      pace.add();
+      return;
+    }
     await job.moveToDelayed(next, token);
     throw new DelayedError();
   }

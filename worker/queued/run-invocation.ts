@@ -21,8 +21,10 @@ import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
+import type { Place } from '#storage/places.ts';
 import { Execution, type ExecuteDeps } from '../execute.ts';
 import { log } from '../log.ts';
+import type { Admission } from './admission.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 
 /** How long writing the end of a run is tried while Redis is away, and how often. */
@@ -36,6 +38,7 @@ const REDRIVE_LOOK_MS = 50;
 
 export interface QueuedDeps extends Omit<ExecuteDeps, 'reply'> {
   readonly store: QueuedStore;
+  readonly admission: Pick<Admission, 'admit'>;
 }
 
 interface Running {
@@ -57,6 +60,8 @@ interface Ended {
 export class QueuedRuns {
   readonly #deps: QueuedDeps;
   readonly #running = new Map<string, Running>();
+  /** Of those whose function or namespace is limited, from before they begin. */
+  readonly #places = new Map<string, Place>();
 
   constructor(deps: QueuedDeps) {
     this.#deps = deps;
@@ -88,6 +93,15 @@ export class QueuedRuns {
 
   /** Runs it once. Resolves to the Unix time of the next try, or undefined when there is none. */
   async run(id: string, job: { again: number; addedAt: number }): Promise<number | undefined> {
+    try {
+      return await this.#run(id, job);
+    } finally {
+      this.#places.get(id)?.leave();
+      this.#places.delete(id);
+    }
+  }
+
+  async #run(id: string, job: { again: number; addedAt: number }): Promise<number | undefined> {
     const begun = await this.#begin(id, job);
     if (begun === undefined || typeof begun === 'number') return begun;
     const record = begun.record as OpenInvocation;
@@ -146,6 +160,11 @@ export class QueuedRuns {
       if (now > terms.expiresAt) {
         const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
         return await this.#finish(found, attempts, ended, { next: 'dead', reason: 'expired' });
+      }
+      if (!this.#places.has(id)) {
+        const admitted = await this.#deps.admission.admit(record);
+        if ('at' in admitted) return admitted.at;
+        if (admitted.place) this.#places.set(id, admitted.place);
       }
       const { dueAt: _, ...rest } = record;
       const taken: OpenInvocation = {

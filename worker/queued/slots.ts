@@ -119,7 +119,9 @@ export class FairSlots {
   /** Gives the namespace nothing for so long; 0 ends a pause. */
   pause(namespace: string, milliseconds: number): void {
     const tenant = this.#tenant(namespace);
-    tenant.pausedUntil = this.#now() + milliseconds;
+    const now = this.#now();
+    if (milliseconds === 0 && tenant.pausedUntil <= now) return;
+    tenant.pausedUntil = now + milliseconds;
     tenant.idle = true;
     if (milliseconds === 0) this.#serve();
   }
