@@ -35,7 +35,9 @@ const ROLE_OPTIONS: Record<RedisRole, RedisOptions> = {
   lane: { enableOfflineQueue: false },
   background: { enableOfflineQueue: false },
   blocking: { socketTimeout: BLOCKED_SOCKET_TIMEOUT_MS },
-  queue: { maxRetriesPerRequest: null },
+  // A command that a lost connection took with it would otherwise never be answered, and BullMQ's loop would wait for it for
+  // ever. Done twice, it does no harm: a job that was taken without anybody knowing is found stalled.
+  queue: { maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true },
   subscriber: { maxRetriesPerRequest: null },
 };
 
