@@ -99,6 +99,49 @@ describe('one slot after the other', () => {
     expect(await waiting).toBeDefined();
   });
 
+  test('a slot is exchanged for a next one, unless it is the turn of another', async () => {
+    let now = 0;
+    const slots = new FairSlots({ shared: 1, first: 0, now: () => now });
+    let held = slots.tryEnter('a');
+    for (let run = 0; run < 3; run++) {
+      now += 10;
+      held = held && slots.exchange(held);
+      expect(held).toBeDefined();
+    }
+    const waiting = slots.enter('b');
+    for (let run = 0; held && run < 10; run++) {
+      now += 10;
+      held = slots.exchange(held);
+    }
+    expect(held).toBeUndefined();
+    expect((await waiting)?.namespace).toBe('b');
+  });
+
+  test('one that is owed a slot and fetches a job just now is waited for, but not for long', async () => {
+    let now = 0;
+    const slots = new FairSlots({ shared: 2, first: 0, now: () => now });
+    slots.setWeight('heavy', 100);
+    const [first, second] = [slots.tryEnter('heavy'), slots.tryEnter('light')] as [Slot, Slot];
+    now = 50;
+    slots.leave(second);
+    slots.leave(first);
+    // Both were here a moment ago, and the light one has paid a hundred times as much.
+    expect(slots.tryEnter('light')).toBeUndefined();
+    expect(slots.tryEnter('heavy')).toBeDefined();
+    now = 80;
+    expect(slots.tryEnter('light')).toBeDefined();
+  });
+
+  test('who need not wait any more is told so, and others are not', async () => {
+    const slots = new FairSlots({ shared: 1, first: 0 });
+    const held = slots.tryEnter('a') as Slot;
+    const [mine, other] = [slots.enter('a'), slots.enter('b')];
+    slots.withdraw('a');
+    expect(await mine).toBeUndefined();
+    slots.leave(held);
+    expect((await other)?.namespace).toBe('b');
+  });
+
   test('those that wait are told when there will be none any more', async () => {
     const slots = new FairSlots({ shared: 1, first: 0 });
     slots.tryEnter('a');

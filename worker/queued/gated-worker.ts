@@ -46,12 +46,7 @@ export class GatedWorker<D> extends Worker<D, void> {
     try {
       job = await super.moveToActive(token, name);
     } finally {
-      this.#emptied = job === undefined;
-      if (job?.id === undefined) slots.leave(slot, { idle: true });
-      else {
-        this.#held.set(job.id, slot);
-        this.#unbegun++;
-      }
+      this.#use(slot, job);
     }
     return job;
   }
@@ -63,27 +58,46 @@ export class GatedWorker<D> extends Worker<D, void> {
     return await super.processJob(...parameters);
   }
 
-  // These two would fetch the next job in the same step, past the gate.
+  // These two fetch the next job in the same step, which saves a round trip, and which may be done where the slot of the job
+  // that has ended is this namespace's again.
 
   protected override async handleCompleted(
     ...[result, job, token, , span]: Parameters<Worker<D, void>['handleCompleted']>
   ): ReturnType<Worker<D, void>['handleCompleted']> {
-    this.#leave(job);
-    return await super.handleCompleted(result, job, token, () => false, span);
+    const held = this.#take(job);
+    const next = held && this.#gate.slots.exchange(held);
+    let fetched: Job<D, void> | undefined;
+    try {
+      fetched = await super.handleCompleted(result, job, token, () => next !== undefined, span);
+      return fetched;
+    } finally {
+      if (next) this.#use(next, fetched);
+      // BullMQ would begin it only when the fetch that waits at the gate has come back.
+      if (fetched) this.#gate.slots.withdraw(this.#gate.namespace);
+    }
   }
 
   protected override async handleFailed(
     ...[error, job, token, , span]: Parameters<Worker<D, void>['handleFailed']>
   ): ReturnType<Worker<D, void>['handleFailed']> {
-    this.#leave(job);
+    const held = this.#take(job);
+    if (held) this.#gate.slots.leave(held);
     return await super.handleFailed(error, job, token, () => false, span);
   }
 
-  #leave(job: Job<D, void>): void {
+  /** The slot is that of the job, or nobody's when there is none. */
+  #use(slot: Slot, job: Job<D, void> | undefined): void {
+    this.#emptied = job === undefined;
+    if (job?.id === undefined) return this.#gate.slots.leave(slot, { idle: true });
+    this.#held.set(job.id, slot);
+    this.#unbegun++;
+  }
+
+  /** Undefined the second time, after Redis has not answered. */
+  #take(job: Job<D, void>): Slot | undefined {
     const slot = this.#held.get(job.id ?? '');
-    if (!slot) return; // tried again, after Redis did not answer
     this.#held.delete(job.id ?? '');
-    this.#gate.slots.leave(slot);
+    return slot;
   }
 
   /** A worker that waits for a job is woken once for it. If this one cannot take it, another may. */

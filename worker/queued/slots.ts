@@ -100,8 +100,26 @@ export class FairSlots {
     return promise;
   }
 
+  /** Those of the namespace that wait need not any more: they are told that there is none. */
+  withdraw(namespace: string): void {
+    for (const resolve of this.#tenant(namespace).waiting.splice(0)) resolve(undefined);
+  }
+
   /** `idle`: there was nothing to run, so it has cost nothing and says nothing of what a run takes. */
-  leave({ namespace, since }: Slot, { idle = false } = {}): void {
+  leave(slot: Slot, { idle = false } = {}): void {
+    this.#giveBack(slot, idle);
+    this.#serve();
+  }
+
+  /** Gives a slot back for a next one, which there is unless it is another's turn. */
+  exchange(slot: Slot): Slot | undefined {
+    this.#giveBack(slot, false);
+    const next = this.tryEnter(slot.namespace);
+    this.#serve();
+    return next;
+  }
+
+  #giveBack({ namespace, since }: Slot, idle: boolean): void {
     const tenant = this.#tenant(namespace);
     const took = this.#now() - since;
     tenant.running--;
@@ -113,7 +131,6 @@ export class FairSlots {
       tenant.used += took;
       tenant.estimate += (took - tenant.estimate) * ESTIMATE_GAIN;
     }
-    this.#serve();
   }
 
   /** Gives the namespace nothing for so long; 0 ends a pause. */
