@@ -10,7 +10,7 @@ import type { Functions } from '../functions.ts';
 /** While nothing of a namespace could begin, the next job is looked at after so long: the next may be of another function. */
 const NEXT_LOOK_MS = 10;
 /** How long an invocation is moved back: longer the more were looked at in vain, since all of them will be again. */
-const BACK_FIRST_MS = 200;
+const BACK_FIRST_MS = 100;
 const BACK_STEP_MS = 10;
 const BACK_LAST_MS = 10_000;
 
