@@ -8,6 +8,7 @@ import { Batch, BatchList, ItemsTaken } from '#contract/batch.ts';
 import { CallbackSecrets } from '#contract/callback.ts';
 import { ErrorBody } from '#contract/errors.ts';
 import { AnyInvocation, type InvocationRecord } from '#contract/invocation.ts';
+import { NamespaceLimits } from '#contract/quota.ts';
 import { CliError, messageOf } from './errors.ts';
 import { ID_HEADER } from './headers.ts';
 import { DEFAULT_URL, type Target } from './credentials.ts';
@@ -133,6 +134,14 @@ export class Client {
 
   rotateCallbackSecret(namespace: string): Promise<CallbackSecrets> {
     return this.#json(CallbackSecrets, `${callbackSecretPath(namespace)}/rotate`, { method: 'POST' });
+  }
+
+  limits(namespace: string): Promise<NamespaceLimits> {
+    return this.#json(NamespaceLimits, limitsPath(namespace));
+  }
+
+  setLimits(namespace: string, limits: NamespaceLimits): Promise<NamespaceLimits> {
+    return this.#json(NamespaceLimits, limitsPath(namespace), { method: 'PUT', json: limits });
   }
 
   async deadLetters(
@@ -289,6 +298,10 @@ function batchPath(id: string): string {
 
 function callbackSecretPath(namespace: string): string {
   return `/callbacks/${encodeURIComponent(namespace)}/secret`;
+}
+
+function limitsPath(namespace: string): string {
+  return `/namespaces/${encodeURIComponent(namespace)}/limits`;
 }
 
 function deadLetterPath(namespace: string): string {

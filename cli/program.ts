@@ -184,6 +184,16 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     .option('--all', 'redrive, purge: all of them')
     .option('-y, --yes', 'purge: do not ask');
   verb(
+    'limits',
+    'show or set what a namespace may take; "none" takes a limit away',
+    async () => (await import('./commands/limits.ts')).limits,
+  )
+    .option('--concurrency <count>', 'invocations at the same time')
+    .option('--rate <number>', 'invocations per second that may begin')
+    .option('--burst <count>', 'with a rate: so many may begin at once')
+    .option('--weight <number>', 'its share of a worker beside other namespaces; 1 by itself')
+    .option('--max-queued <count>', 'invocations that may wait in its queue');
+  verb(
     'rm <name>',
     'remove a function and all its versions',
     async () => (await import('./commands/rm.ts')).rm,

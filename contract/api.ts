@@ -182,6 +182,8 @@ export const WorkerStatus = z.object({
   /** Invocations taken and not yet answered. */
   running: z.number(),
   capacity: z.number(),
+  /** Invocations of the queued lane that have ended each second lately, by namespace. */
+  queuedEnded: z.record(z.string(), z.number()).optional(),
 });
 export type WorkerStatus = z.infer<typeof WorkerStatus>;
 

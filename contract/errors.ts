@@ -57,6 +57,16 @@ export const ERRORS = {
     fault: 'user',
     next: 'batches are kept for a limited time; see what there is: offshoot batches',
   },
+  concurrency_limited: {
+    status: 429,
+    fault: 'user',
+    next: 'call again after the number of seconds in Retry-After, queue the call ("Prefer: respond-async"), or have the limit raised that the message names',
+  },
+  rate_limited: {
+    status: 429,
+    fault: 'user',
+    next: 'call again after the number of seconds in Retry-After, queue the call ("Prefer: respond-async"), or have the limit raised that the message names',
+  },
   queue_full: {
     status: 503,
     fault: 'system',
@@ -116,15 +126,22 @@ export class OffshootError extends Error {
   override readonly name = 'OffshootError';
   readonly code: ErrorCode;
   readonly details: Record<string, unknown> | undefined;
+  readonly #retryAfterS: number | undefined;
 
   constructor(
     code: ErrorCode,
     message: string,
-    options: { details?: Record<string, unknown>; cause?: unknown } = {},
+    options: { details?: Record<string, unknown>; cause?: unknown; retryAfterS?: number } = {},
   ) {
     super(message, { cause: options.cause });
     this.code = code;
     this.details = options.details;
+    this.#retryAfterS = options.retryAfterS;
+  }
+
+  /** Seconds for Retry-After, where coming again helps. */
+  get retryAfterS(): number | undefined {
+    return this.#retryAfterS ?? (this.status === 503 ? 1 : undefined);
   }
 
   get status(): number {

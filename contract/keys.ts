@@ -28,6 +28,9 @@ export const KEY_PREFIX = 'offshoot:';
 /** Entries kept in the log stream of a function, which `offshoot logs -f` follows. Trimmed approximately. */
 export const LOG_STREAM_LENGTH = 2_000;
 
+/** Of one function; without a name, of the namespace. */
+const of = (name: string | undefined): string => (name === undefined ? '' : `:${name}`);
+
 export const keys = {
   /** List with expiry (RECORD_TTL_S): ids of ended calls of a function, oldest first, and of ended jobs. */
   endedCalls: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-calls:${name}`,
@@ -35,6 +38,14 @@ export const keys = {
 
   /** Set of all namespaces. */
   namespaces: () => 'offshoot:namespaces',
+  /** Hash: namespace → JSON of its NamespaceLimits. One for all, so that a worker reads the weights of all at once. */
+  limits: () => 'offshoot:limits',
+  /** Sorted set: invocations that run, of a function or of its whole namespace, by the time at which their places lapse. */
+  places: (namespace: string, name?: string) => `offshoot:{${namespace}}:places${of(name)}`,
+  /** String with expiry: the time at which the rate limit of a function or namespace has recovered. */
+  rate: (namespace: string, name?: string) => `offshoot:{${namespace}}:rate${of(name)}`,
+  /** Hash with expiry: how quickly places have become free lately. */
+  placePace: (namespace: string, name?: string) => `offshoot:{${namespace}}:place-pace${of(name)}`,
   /** Hash: name of a function → JSON of its FunctionRecord. */
   functions: (namespace: string) => `offshoot:{${namespace}}:functions`,
   /** Hash: version number → JSON of its VersionRecord. */

@@ -7,6 +7,7 @@ import { DEFAULT_GROUP_ITEMS, MAX_GROUP_ITEMS } from './limits.ts';
 import { IsolationMode, IsolationRequirement } from './isolation.ts';
 import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
+import { MaxConcurrency, RateLimit } from './quota.ts';
 
 export const Runtime = z.enum(['node26', 'node24']);
 export type Runtime = z.infer<typeof Runtime>;
@@ -170,6 +171,10 @@ export const Manifest = z
       .max(1_000)
       .default(1)
       .describe('Invocations that one sandbox may run at the same time.'),
+    maxConcurrency: MaxConcurrency.optional().describe(
+      'Invocations of the function that may run at the same time on the whole platform; no limit without it.',
+    ),
+    rateLimit: RateLimit.optional(),
     isolation: z
       .strictObject({
         mode: IsolationMode.default('sandbox').describe(

@@ -27,6 +27,7 @@ import {
 import * as deadLetters from './routes/dead-letters.ts';
 import * as functions from './routes/functions.ts';
 import * as invocations from './routes/invocations.ts';
+import * as limits from './routes/limits.ts';
 import * as queued from './routes/queued.ts';
 import * as schedules from './routes/schedules.ts';
 import * as system from './routes/system.ts';
@@ -47,6 +48,9 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['post', `${API}/keys`, 'admin', system.createKey],
   ['delete', `${API}/keys/{id}`, 'admin', system.removeKey],
   ['get', `${API}/workers`, 'read', system.workers],
+
+  ['get', `${API}/namespaces/{namespace}/limits`, 'read', limits.get],
+  ['put', `${API}/namespaces/{namespace}/limits`, 'admin', limits.put],
 
   ['head', `${API}/artifacts/{digest}`, 'deploy', artifacts.has],
   ['put', `${API}/artifacts/{digest}`, 'deploy', artifacts.put],
@@ -131,7 +135,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
       deps.log.error({ err: error, path: context.req.path }, 'a request failed');
     const { status } = refusal;
     if (status === 401) context.header('www-authenticate', 'Bearer realm="offshoot"');
-    if (status === 503) context.header('retry-after', '1');
+    if (refusal.retryAfterS !== undefined) context.header('retry-after', String(refusal.retryAfterS));
     return context.json(refusal.toBody(), status as ContentfulStatusCode);
   });
   return app;

@@ -4,6 +4,7 @@ import type { ApiKeyRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import { keys } from '#contract/keys.ts';
 import { DEFAULT_NAMESPACE, Name, NAME_RULE, nearestName } from '#contract/names.ts';
+import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { FreshCache } from './freshness.ts';
 import { EVERY_NAMESPACE, type ApiKeyStore } from './store/api-keys.ts';
 import type { FunctionStore } from './store/functions.ts';
@@ -17,12 +18,15 @@ export class Directory {
   readonly #targets: FreshCache<Target>;
   readonly #keys: FreshCache<ApiKeyRecord>;
 
-  constructor(functions: FunctionStore, apiKeys: ApiKeyStore) {
+  constructor(functions: FunctionStore, apiKeys: ApiKeyStore, limits: NamespaceLimitsStore) {
     this.#functions = functions;
     this.#targets = new FreshCache(async (id) => {
       const [namespace = '', name = ''] = id.split('/');
-      const found = await functions.find(namespace, name);
-      return found && targetOf(namespace, name, found.active);
+      const [found, ofNamespace] = await Promise.all([
+        functions.find(namespace, name),
+        limits.find(namespace),
+      ]);
+      return found && targetOf(namespace, name, found.active, ofNamespace);
     }, CACHED_FUNCTIONS);
     // The keys of this cache are the API keys as they came, so that each is hashed once and not for every request.
     this.#keys = new FreshCache((key) => apiKeys.find(key), CACHED_KEYS);

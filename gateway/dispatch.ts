@@ -22,6 +22,8 @@ import {
   type TakenHeader,
 } from '#contract/lane.ts';
 import { type AnyLaneReader, type AnyLaneReaderOptions, openLaneReader } from '#storage/cluster-lane.ts';
+import { OUTCOMES } from '#contract/outcome.ts';
+import { Pace } from '#contract/pace.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import type { Log } from '#storage/log.ts';
 import { redisError } from '#storage/redis.ts';
@@ -66,6 +68,8 @@ export class Dispatcher {
   readonly #reader: AnyLaneReader;
   readonly #pending = new Map<string, PendingCall>();
   readonly #watch: WorkerWatch;
+  /** Calls that were answered; those that were given up say nothing of when there is room. */
+  readonly #ended = new Pace();
   #pendingBytes = 0;
   #idle: (() => void) | undefined;
 
@@ -137,7 +141,7 @@ export class Dispatcher {
     const pending = new PendingCall(id, target.lane, frame, sink, patienceMs);
     if (this.#pending.size >= MAX_PENDING_CALLS || this.#pendingBytes + frame.length > MAX_PENDING_BYTES) {
       // Not before this function has returned: the caller does not have its OpenCall yet.
-      queueMicrotask(() => sink.failed({ outcome: 'overloaded' }));
+      queueMicrotask(() => sink.failed(this.#withBacklog({ outcome: 'overloaded' })));
       return { cancel: () => undefined, credit: () => undefined };
     }
     this.#pending.set(id, pending);
@@ -173,7 +177,7 @@ export class Dispatcher {
     if (!call) return; // answered already: lost, cancelled or timed out
     switch (kind) {
       case LaneKind.RESULT:
-        this.#forget(call);
+        this.#answered(call);
         if (!reply.report) return call.sink.failed(unreported(reply.worker));
         return call.sink.result(body, reply.report);
       case LaneKind.HEAD:
@@ -182,14 +186,14 @@ export class Dispatcher {
       case LaneKind.CHUNK:
         return call.sink.chunk(body);
       case LaneKind.END:
-        this.#forget(call);
+        this.#answered(call);
         if (!reply.report) return call.sink.failed(unreported(reply.worker));
         return call.sink.end(reply.report);
       case LaneKind.FAILED: {
-        this.#forget(call);
+        this.#answered(call);
         const outcome = reply.report?.outcome;
         if (outcome === undefined || outcome === 'ok') return call.sink.failed(unreported(reply.worker));
-        return call.sink.failed({ outcome, report: reply.report });
+        return call.sink.failed(this.#withBacklog({ outcome, report: reply.report }));
       }
       default:
         this.#options.log.warn({ kind }, 'a reply of an unknown kind; is the worker of another version?');
@@ -260,7 +264,19 @@ export class Dispatcher {
   #fail(call: PendingCall, failure: Failure): void {
     if (!this.#pending.has(call.id)) return;
     this.#forget(call);
-    call.sink.failed(failure);
+    call.sink.failed(this.#withBacklog(failure));
+  }
+
+  /** Who is sent away is told when it is worth coming back. */
+  #withBacklog(failure: Failure): Failure {
+    if (failure.error || OUTCOMES[failure.outcome].status !== 503) return failure;
+    const backlog = { waiting: this.#pending.size, endedPerSecond: this.#ended.perSecond() };
+    return { ...failure, backlog };
+  }
+
+  #answered(call: PendingCall): void {
+    this.#ended.add();
+    this.#forget(call);
   }
 
   #forget(call: PendingCall): void {

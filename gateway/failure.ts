@@ -1,10 +1,8 @@
 /** How a call that has no response is answered over HTTP: one body for every front door. */
 import type { ErrorBody } from '#contract/errors.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
+import { drainSeconds } from '#contract/pace.ts';
 import type { Failure } from './pending.ts';
-
-/** Seconds after which trying again may help. */
-const RETRY_AFTER_S = '1';
 
 export interface FailureAnswer {
   readonly status: number;
@@ -18,10 +16,11 @@ export interface FailureAnswer {
  */
 export function failureAnswer(id: string, failure: Failure, trusted: boolean): FailureAnswer {
   if (failure.error) {
-    const retry = failure.error.status === 503 ? { 'retry-after': RETRY_AFTER_S } : {};
-    return { status: failure.error.status, headers: retry, body: failure.error.toBody() };
+    const { status, retryAfterS } = failure.error;
+    const retry = retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) };
+    return { status, headers: retry, body: failure.error.toBody() };
   }
-  const { outcome, report } = failure;
+  const { outcome, report, backlog } = failure;
   const facts = OUTCOMES[outcome];
   const error =
     report?.error && (trusted ? report.error : { name: report.error.name, message: report.error.message });
@@ -30,14 +29,14 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
     status: facts.status,
     headers: {
       'x-offshoot-outcome': outcome,
-      ...(facts.status === 503 && { 'retry-after': RETRY_AFTER_S }),
+      ...(facts.status === 503 && { 'retry-after': String(backlog ? drainSeconds(backlog) : 1) }),
     },
     body: {
       error: {
         code: outcome,
         message: cause ? `${facts.meaning} (${cause})` : facts.meaning,
         next: facts.next.replace('trace ID', `trace ${id}`),
-        details: { invocation: id, ...(error && { error }) },
+        details: { invocation: id, ...(error && { error }), ...backlog },
       },
     },
   };

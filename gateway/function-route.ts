@@ -8,16 +8,20 @@ import type { ApiKeyRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { encodePayload, type RequestMeta } from '#contract/payload.ts';
+import type { Quota } from '#contract/quota.ts';
 import type { Log } from '#storage/log.ts';
+import type { Place } from '#storage/places.ts';
 import { redisError } from '#storage/redis.ts';
 import { demand, presentedKey } from './access.ts';
 import { answerEarly, bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
+import type { Admission } from './admission.ts';
 import type { Directory } from './directory.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { Exchange } from './exchange.ts';
 import type { Enqueuer } from './queued/enqueuer.ts';
 import { queuedOptions } from './queued/options.ts';
 import { failureAnswer } from './failure.ts';
+import { newInvocationId } from './ids.ts';
 import { Invocation } from './invocation.ts';
 import { FUNCTION_PREFIX, parseFunctionPath, rawTarget, requestMeta, type FunctionPath } from './request.ts';
 import type { Spool, Spooled } from './spool.ts';
@@ -52,6 +56,7 @@ export interface FunctionRouteOptions {
   readonly finished: (record: InvocationRecord) => void;
   readonly lasting: (record: OpenInvocation) => void;
   readonly enqueuer: Enqueuer;
+  readonly admission: Admission;
   readonly log: Log;
 }
 
@@ -92,7 +97,8 @@ export class FunctionRoute {
       };
       const checked = { request, response, target, meta, path: '/', body, trusted: true, arrived };
       if (queued) await this.#enqueue(checked);
-      else this.#call(checked);
+      else if (target.quota === undefined) this.#call(checked);
+      else await this.#callLimited(checked, target.quota);
     } catch (error) {
       this.#refuse(request, response, error);
     }
@@ -137,7 +143,8 @@ export class FunctionRoute {
       arrived,
     };
     if (queued) await this.#enqueue(checked);
-    else this.#call(checked);
+    else if (target.quota === undefined) this.#call(checked);
+    else await this.#callLimited(checked, target.quota);
   }
 
   /** What can be refused is refused before a large body has been taken in. */
@@ -164,11 +171,12 @@ export class FunctionRoute {
     });
   }
 
-  /** Nothing reads the body of a call that has ended. */
-  #finishing(input: Spooled): (record: InvocationRecord) => void {
+  /** Nothing reads the body of a call that has ended, and its place is another's. */
+  #finishing(input: Spooled | undefined, left: (() => void) | undefined): (record: InvocationRecord) => void {
     return (record) => {
+      left?.();
       this.#options.finished(record);
-      this.#discard(input);
+      if (input) this.#discard(input);
     };
   }
 
@@ -176,7 +184,30 @@ export class FunctionRoute {
     if (!Buffer.isBuffer(body)) void this.#options.spool.remove(body);
   }
 
-  #call(checked: CheckedCall): void {
+  async #callLimited(checked: CheckedCall, quota: Quota): Promise<void> {
+    const { admission } = this.#options;
+    let place: Place;
+    try {
+      place = await admission.enter(checked.target, quota, newInvocationId());
+    } catch (error) {
+      this.#discard(checked.body);
+      throw error;
+    }
+    try {
+      // Who went away meanwhile is not heard of again: an exchange listens from its making on.
+      if (checked.response.destroyed) {
+        this.#discard(checked.body);
+        throw new RequestAborted();
+      }
+      this.#call(checked, () => place.leave());
+    } catch (error) {
+      place.leave();
+      throw error;
+    }
+  }
+
+  /** `left`: told when the call has ended. */
+  #call(checked: CheckedCall, left?: () => void): void {
     const { response, target, trusted, body } = checked;
     const { dispatcher, lasting } = this.#options;
     const input = Buffer.isBuffer(body) ? undefined : body;
@@ -187,7 +218,7 @@ export class FunctionRoute {
     }
     const { invocation, payload } = invocationOf(checked);
     const { id, traceparent, tracestate } = invocation;
-    const finished = input ? this.#finishing(input) : this.#options.finished;
+    const finished = input || left ? this.#finishing(input, left) : this.#options.finished;
     const exchange = new Exchange({ invocation, response, trusted, finished, lasting });
     invocation.sent();
     exchange.attach(

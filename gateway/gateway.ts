@@ -13,9 +13,12 @@ import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import type { Log } from '#storage/log.ts';
+import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
+import { Places } from '#storage/places.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectBlocking, connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
+import { Admission } from './admission.ts';
 import { createApp } from './app.ts';
 import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
@@ -29,6 +32,7 @@ import { ensureFirstKey } from './first-key.ts';
 import { FunctionRoute } from './function-route.ts';
 import { Presence } from './presence.ts';
 import { Keeper } from './queued/keeper.ts';
+import { Drain } from './queued/drain.ts';
 import { QueuedLane } from './queued/lane.ts';
 import { Schedules } from './queued/schedules.ts';
 import { Recorder } from './recorder.ts';
@@ -63,6 +67,7 @@ export class Gateway {
   readonly #directory: Directory;
   readonly #dispatcher: Dispatcher;
   readonly #recorder: Recorder;
+  readonly #places: Places;
   readonly #presence: Presence;
   readonly #keeper: Keeper;
   readonly #deliverer: Deliverer;
@@ -86,7 +91,8 @@ export class Gateway {
     const apiKeys = new ApiKeyStore(commands);
     const invocations = new InvocationStore(commands);
     const artifacts = new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'));
-    const directory = new Directory(functions, apiKeys);
+    const namespaceLimits = new NamespaceLimitsStore(commands);
+    const directory = new Directory(functions, apiKeys, namespaceLimits);
     const dispatcher = new Dispatcher({
       gatewayId,
       lane: connect('lane'),
@@ -116,9 +122,12 @@ export class Gateway {
       queues,
       deliveries,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
+      limits: namespaceLimits,
+      drain: new Drain(() => invocations.workers()),
       commands,
       functions,
     });
+    const places = new Places(commands, log);
     const functionRoute = new FunctionRoute({
       directory,
       dispatcher,
@@ -129,6 +138,7 @@ export class Gateway {
       finished,
       lasting: (record) => recorder.add({ ...record, gatewayId }),
       enqueuer: queued.enqueuer,
+      admission: new Admission(places),
       log,
     });
     const deployer = new Deployer({
@@ -153,6 +163,7 @@ export class Gateway {
       batches: new Batches(batchStore, blobs, queued),
       secrets,
       schedules,
+      namespaceLimits,
       health: () => this.#health(),
       version,
       log,
@@ -164,6 +175,7 @@ export class Gateway {
     this.#directory = directory;
     this.#dispatcher = dispatcher;
     this.#recorder = recorder;
+    this.#places = places;
     this.#presence = new Presence(commands, gatewayId, log);
     this.#keeper = new Keeper({
       commands,
@@ -239,6 +251,7 @@ export class Gateway {
     await this.#dispatcher.stop();
     await this.#recorder.close();
     await this.#options.telemetry?.close();
+    this.#places.stop();
     await this.#presence.stop();
     this.#spool.stop();
     for (const redis of this.#connections) redis.disconnect();

@@ -2,6 +2,7 @@
 import type { RunReport } from '#contract/invocation.ts';
 import type { OffshootError } from '#contract/errors.ts';
 import type { Outcome } from '#contract/outcome.ts';
+import type { Backlog } from '#contract/pace.ts';
 
 /** Why a call has no (whole) response. */
 export interface Failure {
@@ -10,6 +11,8 @@ export interface Failure {
   readonly message?: string;
   /** What the worker said of it, when it could. */
   readonly report?: RunReport | undefined;
+  /** What was in front of a call for which there was no room, for its Retry-After. */
+  readonly backlog?: Backlog;
   /** Set when the request never became an invocation: it is answered instead of the outcome. */
   readonly error?: OffshootError;
 }

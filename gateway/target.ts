@@ -7,6 +7,7 @@ import {
   DEFAULT_RETRIES,
   type Retries,
 } from '#contract/manifest.ts';
+import { quotaOf, type NamespaceLimits, type Quota } from '#contract/quota.ts';
 
 export interface Target {
   readonly namespace: string;
@@ -26,6 +27,8 @@ export interface Target {
   readonly queueMs: number;
   /** Items that `queue()` is given at once. */
   readonly batchSize: number | undefined;
+  /** What is counted before a call begins; undefined where nothing is, which then costs nothing. */
+  readonly quota: Quota | undefined;
 }
 
 /** The function and its active version, as stored. */
@@ -34,7 +37,12 @@ export interface StoredFunction {
   readonly active: VersionRecord;
 }
 
-export function targetOf(namespace: string, name: string, version: VersionRecord): Target {
+export function targetOf(
+  namespace: string,
+  name: string,
+  version: VersionRecord,
+  limits?: NamespaceLimits,
+): Target {
   return {
     namespace,
     name,
@@ -47,5 +55,6 @@ export function targetOf(namespace: string, name: string, version: VersionRecord
     retries: version.manifest.retries ?? DEFAULT_RETRIES,
     batchSize: version.manifest.batch?.size,
     queueMs: (version.manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,
+    quota: quotaOf(version.manifest, limits),
   };
 }

@@ -24,6 +24,12 @@ const NO_WORKER_PATIENCE_MS = 1_000;
  * than a tick, so that the next one decides.
  */
 const ANNOUNCE_MS = 150;
+/**
+ * A worker that hangs is handed calls as long as its last BLMPOP waits in Redis (storage/lane.ts). So they are looked for as
+ * long after it was missed; more patiently, because the workers that live are busy with its share as well.
+ */
+const HANDED_OVER_MS = 6_000;
+const ANNOUNCE_LATER_MS = 800;
 /** After an outage of Redis the announcements come late. */
 const ANNOUNCE_AFTER_OUTAGE_MS = 2_000;
 /** When Redis has been away for this long, pending calls are answered instead of waiting for it. */
@@ -44,6 +50,7 @@ export class WorkerWatch {
   #stopped = false;
   /** Workers known to be dead, so that each death is acted on once. */
   #dead = new Set<string>();
+  #diedAt = -Infinity;
   /** Since when no worker at all has been seen alive. */
   #noneSince: number | undefined;
   #outageSince: number | undefined;
@@ -97,8 +104,9 @@ export class WorkerWatch {
     }
     if (died.length > 0) {
       this.#options.log.warn({ workers: died }, 'workers have gone');
+      this.#diedAt = performance.now();
       await this.#findMissing(ANNOUNCE_MS);
-    }
+    } else if (performance.now() - this.#diedAt < HANDED_OVER_MS) await this.#findMissing(ANNOUNCE_LATER_MS);
     await this.#withoutWorkers(dead.size === ids.size);
     await this.#loseMissing();
   }

@@ -1,5 +1,5 @@
 /**
- * Takes calls from the lanes of all namespaces, in turn, while there is room; tells gateways which ones it has taken; and
+ * Takes calls from the lanes of all namespaces, by their weights, while there is room; tells gateways which ones it has taken; and
  * obeys their control frames.
  */
 import type { Redis } from 'ioredis';
@@ -13,8 +13,11 @@ import {
 } from '#contract/lane.ts';
 import { TAKEN_NOTICE_MS } from '#contract/limits.ts';
 import { type AnyLaneReader, type AnyLaneReaderOptions, openLaneReader } from '#storage/cluster-lane.ts';
+import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/quota.ts';
 import type { LaneWriter } from '#storage/lane.ts';
+import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { Execution, type ExecuteDeps } from './execute.ts';
+import { LaneOrder } from './lane-order.ts';
 import { log } from './log.ts';
 
 export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
@@ -24,8 +27,12 @@ export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
   readonly lanes: AnyLaneReaderOptions['blocking'];
   readonly control: AnyLaneReaderOptions['blocking'];
   readonly commands: Redis;
-  /** Told of all namespaces, when they have changed. */
-  readonly onNamespaces: (namespaces: readonly string[]) => void;
+  /** Told of all namespaces and their limits, from time to time. */
+  readonly onNamespaces: (
+    namespaces: readonly string[],
+    limits: ReadonlyMap<string, NamespaceLimits>,
+  ) => void;
+  readonly limits: NamespaceLimitsStore;
   /** Runs that did not come through a lane, which are cancelled by the same control frames. */
   readonly elsewhere: (id: string) => Pick<Execution, 'cancel' | 'credit'> | undefined;
 }
@@ -49,8 +56,7 @@ export class Consumer {
   readonly #unannounced = new Map<string, Taken>();
   #announcing: NodeJS.Timeout | undefined;
   #refreshing: NodeJS.Timeout | undefined;
-  #lists: string[] = [];
-  #turn = 0;
+  readonly #order = new LaneOrder();
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
@@ -65,9 +71,12 @@ export class Consumer {
     this.#lanes = openLaneReader({
       blocking: options.lanes,
       commands: options.commands,
-      keys: () => this.#rotated(),
-      count: () => options.capacity - this.#running.size,
-      onFrames: (_, frames) => this.#each(frames, (frame) => this.#take(frame)),
+      keys: () => this.#order.keys(),
+      count: () => this.#order.count(options.capacity - this.#running.size),
+      onFrames: (list, frames) => {
+        this.#order.taken(list, frames.length);
+        this.#each(frames, (frame) => this.#take(frame));
+      },
       log,
     });
     this.#control = openLaneReader({
@@ -102,25 +111,20 @@ export class Consumer {
     await this.#control.stop();
   }
 
-  /** Reads which namespaces there are. */
+  /** Reads which namespaces there are, and how much of this worker is theirs. */
   async refresh(): Promise<void> {
+    const { commands, limits, onNamespaces } = this.#options;
     try {
-      const namespaces = (await this.#options.commands.smembers(keys.namespaces())).toSorted();
-      const lists = namespaces.map((name) => keys.lane(name));
-      if (lists.join() === this.#lists.join()) return;
-      this.#lists = lists;
-      this.#options.onNamespaces(namespaces);
-      this.#lanes.wake();
+      const [namespaces, known] = await Promise.all([commands.smembers(keys.namespaces()), limits.all()]);
+      onNamespaces(namespaces, known);
+      const weights = new Map(
+        namespaces.map((name) => [keys.lane(name), known.get(name)?.weight ?? DEFAULT_WEIGHT]),
+      );
+      const changed = this.#order.follow([...weights.keys()], (lane) => weights.get(lane) ?? DEFAULT_WEIGHT);
+      if (changed) this.#lanes.wake();
     } catch {
       // Redis is away, which its connection has logged; the old answer stands until it is back.
     }
-  }
-
-  /** A BLMPOP serves the first list that has something, so starting elsewhere each time is what makes it fair. */
-  #rotated(): string[] {
-    if (this.#lists.length < 2) return this.#lists;
-    this.#turn = (this.#turn + 1) % this.#lists.length;
-    return [...this.#lists.slice(this.#turn), ...this.#lists.slice(0, this.#turn)];
   }
 
   /** One frame that makes no sense must not take the others of its batch along. */

@@ -18,6 +18,11 @@ const Env = z.object({
     .int()
     .min(1)
     .default(64 * availableParallelism()),
+  /**
+   * Share of OFFSHOOT_CAPACITY and of OFFSHOOT_MAX_SANDBOXES that runs of the queued lane may have at the same time. The rest
+   * is there for callers who wait, however much is queued.
+   */
+  OFFSHOOT_QUEUED_SHARE: z.coerce.number().min(0.01).max(1).default(0.5),
   /** Live sandboxes of all functions together. */
   OFFSHOOT_MAX_SANDBOXES: z.coerce
     .number()
@@ -65,6 +70,12 @@ const Env = z.object({
   OFFSHOOT_SCRATCH_MB: z.coerce.number().int().min(1).default(4_096),
 });
 export type Env = z.infer<typeof Env>;
+
+/** Runs of the queued lane at the same time. One is always possible: what is queued must end some time. */
+export function queuedCapacity(env: Env): number {
+  const most = Math.min(env.OFFSHOOT_CAPACITY, env.OFFSHOOT_MAX_SANDBOXES);
+  return Math.max(1, Math.floor(most * env.OFFSHOOT_QUEUED_SHARE));
+}
 
 export function parseEnv(source: NodeJS.ProcessEnv): Env {
   const parsed = Env.safeParse(source);

@@ -8,6 +8,8 @@ import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import { LaneWriter } from '#storage/lane.ts';
+import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
+import { Places } from '#storage/places.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Retention } from '#storage/retention.ts';
 import { connectBlocking, connectRedis } from '#storage/redis.ts';
@@ -15,13 +17,13 @@ import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
 import { CpuClock } from './cpu-clock.ts';
-import type { Env } from './env.ts';
+import { queuedCapacity, type Env } from './env.ts';
 import { Functions } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { log } from './log.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
-import { Slots } from './queued/slots.ts';
+import { SpareSlots } from './queued/spare-slots.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';
 import { Receipts } from './receipts.ts';
@@ -84,27 +86,30 @@ export function createWorker(env: Env): Worker {
   const cpuClock = new CpuClock();
   const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies };
   const store = new QueuedStore(commands);
-  const concurrency = Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2));
+  const places = new Places(commands, log);
   const queued = new QueueConsumer({
     ...execution,
     store,
     groups: new Groups({ batches: new BatchStore(commands), blobs }),
-    slots: new Slots(concurrency),
-    concurrency,
+    spare: new SpareSlots(Math.floor(queuedCapacity(env) / 2)),
     deliveries: new Deliveries(bullmq),
     retention: new Retention(commands, env.OFFSHOOT_KEPT_JOBS),
+    commands,
+    places,
+    capacity: queuedCapacity(env),
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
   });
   const consumer = new Consumer({
     ...execution,
     capacity: env.OFFSHOOT_CAPACITY,
-    onNamespaces: (namespaces) => queued.follow(namespaces),
+    onNamespaces: (namespaces, limits) => queued.follow(namespaces, limits),
     elsewhere: (invocation) => queued.runs.execution(invocation),
     writer: new LaneWriter(replies),
     lanes: connectBlocking(env.REDIS_URL, log),
     control: connectBlocking(env.REDIS_URL, log),
     commands,
+    limits: new NamespaceLimitsStore(commands),
   });
   const startedAt = Date.now();
   const heartbeat = new Heartbeat(commands, () => ({
@@ -113,6 +118,7 @@ export function createWorker(env: Env): Worker {
     ...pool.counts(),
     running: consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
+    queuedEnded: queued.endedPerSecond(),
   }));
 
   return {
@@ -135,6 +141,7 @@ export function createWorker(env: Env): Worker {
       await heartbeat.stop();
       await pool.stop();
       receipts.stop();
+      places.stop();
       for (const redis of [commands, replies, bullmq]) redis.disconnect();
     },
   };

@@ -4,9 +4,12 @@ import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
 import type { BlobRef } from '#contract/lane.ts';
+import { drainSeconds } from '#contract/pace.ts';
+import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
 import type { Invocation } from '../invocation.ts';
+import type { Drain } from './drain.ts';
 import type { QueuedOptions } from './options.ts';
 
 /** The length of a queue is asked for this often at most. */
@@ -16,14 +19,16 @@ export interface EnqueuerOptions {
   readonly store: QueuedStore;
   readonly queues: Queues;
   readonly deliveries: Deliveries;
-  /** Jobs that a namespace may have waiting. */
+  /** Jobs that a namespace may have waiting, where its own limit is not lower. */
   readonly maxQueued: number;
+  readonly limits: NamespaceLimitsStore;
+  readonly drain: Drain;
 }
 
 export class Enqueuer {
   readonly #options: EnqueuerOptions;
-  /** By namespace: jobs that wait, and when they were counted. */
-  readonly #counts = new Map<string, { waiting: number; at: number }>();
+  /** By namespace: jobs that wait, how many may, and when that was read. */
+  readonly #counts = new Map<string, { waiting: number; most: number; at: number }>();
 
   constructor(options: EnqueuerOptions) {
     this.#options = options;
@@ -42,7 +47,7 @@ export class Enqueuer {
   ): Promise<AnyInvocation> {
     const { store, deliveries } = this.#options;
     const { target } = invocation;
-    await this.checkRoom(target.namespace);
+    await this.checkRoom(target.namespace, 1);
     let record = queuedRecord(invocation, options, input);
     if (options.idempotencyKey !== undefined) {
       const print = createHash('sha256')
@@ -77,7 +82,8 @@ export class Enqueuer {
 
   /** May the namespace have more jobs that wait? */
   async hasRoom(namespace: string): Promise<boolean> {
-    return (await this.#waiting(namespace)) < this.#options.maxQueued;
+    const { waiting, most } = await this.#count(namespace);
+    return waiting < most;
   }
 
   /** Adds the job of a record that is in Redis. */
@@ -90,24 +96,32 @@ export class Enqueuer {
     });
   }
 
-  /** Throws `queue_full`. */
-  async checkRoom(namespace: string): Promise<void> {
-    const waiting = await this.#waiting(namespace);
-    if (waiting < this.#options.maxQueued) return;
+  /** Throws `queue_full`. As counted a moment ago, and what this gateway has added since. `adding`: so many are added now. */
+  async checkRoom(namespace: string, adding = 0): Promise<void> {
+    const count = await this.#count(namespace);
+    if (count.waiting < count.most) {
+      count.waiting += adding;
+      return;
+    }
+    const { waiting, most } = count;
+    const backlog = { waiting, endedPerSecond: await this.#options.drain.perSecond(namespace) };
     throw new OffshootError(
       'queue_full',
-      `${waiting} invocations of the namespace "${namespace}" wait already`,
+      `${waiting} invocations of the namespace "${namespace}" wait already, and ${most} may`,
+      { retryAfterS: drainSeconds(backlog), details: { ...backlog, limit: most } },
     );
   }
 
-  async #waiting(namespace: string): Promise<number> {
+  async #count(namespace: string): Promise<{ waiting: number; readonly most: number }> {
+    const { queues, limits, maxQueued } = this.#options;
     const now = performance.now();
     let count = this.#counts.get(namespace);
     if (!count || now - count.at > COUNT_AGAIN_MS) {
-      count = { waiting: await this.#options.queues.of(namespace).count(), at: now };
+      const [waiting, own] = await Promise.all([queues.of(namespace).count(), limits.find(namespace)]);
+      count = { waiting, most: Math.min(maxQueued, own?.maxQueued ?? maxQueued), at: now };
       this.#counts.set(namespace, count);
     }
-    return count.waiting;
+    return count;
   }
 }
 

@@ -10,9 +10,11 @@ import { keys } from '#contract/keys.ts';
 import { BatchStore, groupInvocationId } from '#storage/batches.ts';
 import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Deliveries } from '#storage/deliveries.ts';
+import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectRedis } from '#storage/redis.ts';
+import { Drain } from '../../gateway/queued/drain.ts';
 import { Enqueuer } from '../../gateway/queued/enqueuer.ts';
 import { Keeper } from '../../gateway/queued/keeper.ts';
 import { Platform } from '../support/platform.ts';
@@ -31,7 +33,14 @@ beforeAll(async () => {
   queues = new Queues(redis);
   store = new QueuedStore(redis);
   batches = new BatchStore(redis);
-  const enqueuer = new Enqueuer({ store, queues, deliveries: new Deliveries(redis), maxQueued: 1_000 });
+  const enqueuer = new Enqueuer({
+    store,
+    queues,
+    deliveries: new Deliveries(redis),
+    maxQueued: 1_000,
+    limits: new NamespaceLimitsStore(redis),
+    drain: new Drain(() => Promise.resolve([])),
+  });
   const functions = { namespaces: () => Promise.resolve(['default']) };
   keeper = new Keeper({ commands: redis, functions, store, batches, queues, enqueuer, log });
 }, 60_000);

@@ -144,7 +144,8 @@ describe('no worker', () => {
     await waitFor(async () => (await send(gateway, '/healthz')).body.includes('"workers":0'));
     const { response, took } = await timed();
     expect(response.status).toBe(503);
-    expect(response.headers['retry-after']).toBe('1');
+    // Nothing else waits; where nothing has been answered lately either, it takes as long as starting a worker does.
+    expect(response.headers['retry-after']).toMatch(/^(?:1|10)$/);
     expect(response.json()).toMatchObject({
       error: {
         code: 'expired',

@@ -251,13 +251,14 @@ describe('in Redis', () => {
       retries: DEFAULT_RETRIES,
       queueMs: 1_000,
       batchSize: undefined,
+      quota: undefined,
     };
     const body = Buffer.alloc(200 * 1024 * 1024);
     for (const id of ['a', 'b', 'c']) {
       dispatcher.invoke({ id, target, operation: 'fetch', traceparent: '', payload: [body] }, sink);
     }
     await waitFor(() => failures.length > 0);
-    expect(failures).toEqual([{ outcome: 'overloaded' }]);
+    expect(failures).toEqual([{ outcome: 'overloaded', backlog: { waiting: 2, endedPerSecond: 0 } }]);
     await dispatcher.stop();
     expect(failures.map((failure) => failure.outcome)).toEqual(['overloaded', 'cancelled', 'cancelled']);
   });

@@ -12,7 +12,7 @@ import type { Item } from '#storage/groups.ts';
 import { Execution, type ExecuteDeps } from '../execute.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
-import type { Slots } from './slots.ts';
+import type { SpareSlots } from './spare-slots.ts';
 
 /** Status and headers of an item's response beside its body. */
 const META_BYTES = 64 * 1024;
@@ -20,8 +20,8 @@ const META_BYTES = 64 * 1024;
 const ITEMS_AT_ONCE = 8;
 
 export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
-  /** For items that run one by one: places of all groups of this worker together. */
-  readonly slots: Slots;
+  /** For items that run beside the first of their group, which has a slot by its job. */
+  readonly spare: SpareSlots;
 }
 
 export interface GroupEnd {
@@ -41,9 +41,12 @@ export class GroupRun {
   readonly #batch: string;
   readonly #executions = new Set<Execution>();
   readonly #settled: Promise<void>[] = [];
+  readonly #alone: boolean;
   #cancelled = false;
 
-  constructor(record: OpenInvocation, call: CallHeader, deps: GroupDeps) {
+  /** `alone`: one item at a time, because so few invocations of its function may run. */
+  constructor(record: OpenInvocation, call: CallHeader, deps: GroupDeps, alone: boolean) {
+    this.#alone = alone;
     this.#batch = record.batch?.id ?? '';
     this.#call = call;
     this.#deps = deps;
@@ -89,16 +92,16 @@ export class GroupRun {
     const results: ItemResult[] = [];
     const left = items.values();
     const runner = async (): Promise<void> => {
-      for (const item of left) {
-        await this.#deps.slots.take();
-        try {
-          results.push(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
-        } finally {
-          this.#deps.slots.give();
-        }
-      }
+      for (const item of left)
+        results.push(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
     };
-    await Promise.all(Array.from({ length: Math.min(ITEMS_AT_ONCE, items.length) }, runner));
+    const { spare } = this.#deps;
+    const further = async (): Promise<void> => {
+      if (!spare.tryTake()) return;
+      await runner().finally(() => spare.give());
+    };
+    const beside = this.#alone ? 0 : Math.min(ITEMS_AT_ONCE, items.length) - 1;
+    await Promise.all([runner(), ...Array.from({ length: beside }, further)]);
     return results.toSorted((a, b) => a.index - b.index);
   }
 

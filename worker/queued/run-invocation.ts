@@ -27,8 +27,10 @@ import { isRetried, type Groups } from '#storage/groups.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Retention } from '#storage/retention.ts';
+import type { Place } from '#storage/places.ts';
 import { Execution } from '../execute.ts';
 import { log } from '../log.ts';
+import type { Admission } from './admission.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 import { GroupRun, type GroupDeps } from './group-run.ts';
 
@@ -46,6 +48,7 @@ export interface QueuedDeps extends GroupDeps {
   readonly groups: Groups;
   readonly deliveries: Deliveries;
   readonly retention: Retention;
+  readonly admission: Pick<Admission, 'admit'>;
 }
 
 /** What is known of items of a batch, by index. */
@@ -76,6 +79,8 @@ interface Ended {
 export class QueuedRuns {
   readonly #deps: QueuedDeps;
   readonly #running = new Map<string, Running>();
+  /** Of those whose function or namespace is limited, from before they begin. */
+  readonly #places = new Map<string, Place>();
 
   constructor(deps: QueuedDeps) {
     this.#deps = deps;
@@ -107,6 +112,15 @@ export class QueuedRuns {
 
   /** Runs it once. Resolves to the Unix time of the next try, or undefined when there is none. */
   async run(id: string, job: { again: number; addedAt: number }): Promise<number | undefined> {
+    try {
+      return await this.#run(id, job);
+    } finally {
+      this.#places.get(id)?.leave();
+      this.#places.delete(id);
+    }
+  }
+
+  async #run(id: string, job: { again: number; addedAt: number }): Promise<number | undefined> {
     const begun = await this.#begin(id, job);
     if (begun === undefined || typeof begun === 'number') return begun;
     const record = begun.record as OpenInvocation;
@@ -163,7 +177,7 @@ export class QueuedRuns {
     const items = new Map(group.known);
     if (group.cancelled)
       return await this.#end(begun, { outcome: 'cancelled', message: 'its batch was cancelled', items });
-    const execution = new GroupRun(record, callOf(record), this.#deps);
+    const execution = new GroupRun(record, callOf(record), this.#deps, this.#places.has(record.id));
     const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(record.id, running);
     try {
@@ -218,6 +232,11 @@ export class QueuedRuns {
       if (now > terms.expiresAt) {
         const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
         return await this.#finish(found, attempts, ended, { next: 'dead', reason: 'expired' });
+      }
+      if (!this.#places.has(id)) {
+        const admitted = await this.#deps.admission.admit(record);
+        if ('at' in admitted) return admitted.at;
+        if (admitted.place) this.#places.set(id, admitted.place);
       }
       const { dueAt: _, ...rest } = record;
       const taken: OpenInvocation = {
