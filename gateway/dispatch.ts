@@ -27,6 +27,7 @@ import { Pace } from '#contract/pace.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import type { Log } from '#storage/log.ts';
 import { redisError } from '#storage/redis.ts';
+import { sharedNow } from '#storage/clock.ts';
 import { PendingCall, type CallSink, type Failure, type OpenCall } from './pending.ts';
 import type { Target } from './target.ts';
 import { WorkerWatch } from './watch.ts';
@@ -131,7 +132,7 @@ export class Dispatcher {
       name: target.name,
       version: target.version,
       operation: call.operation,
-      deadline: Date.now() + patienceMs,
+      deadline: sharedNow() + patienceMs,
       gateway: gatewayId,
       traceparent: call.traceparent,
       ...(call.tracestate !== undefined && { tracestate: call.tracestate }),

@@ -9,6 +9,7 @@ import type { Health } from '#contract/api.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { BatchStore } from '#storage/batches.ts';
+import { followTime } from '#storage/clock.ts';
 import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
 import { Deliveries } from '#storage/deliveries.ts';
@@ -75,6 +76,7 @@ export class Gateway {
   readonly #server: Server;
   #evicts = false;
   #stopping = false;
+  #stopTime: () => void = () => undefined;
 
   /** Builds everything; nothing listens yet. */
   constructor(options: GatewayOptions) {
@@ -216,6 +218,7 @@ export class Gateway {
     this.#directory.follow(this.#subscriber).catch((error: unknown) => {
       if (!this.#stopping) log.error({ err: error }, 'changes are not announced to this gateway');
     });
+    this.#stopTime = followTime(this.#commands);
     this.#dispatcher.start();
     this.#presence.start();
     this.#keeper.start();
@@ -237,6 +240,7 @@ export class Gateway {
   async close(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#keeper.stop();
+    this.#stopTime();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const idle = setInterval(() => this.#server.closeIdleConnections(), DRAIN_LOOK_MS);
     await Promise.all([this.#dispatcher.drain(graceMs), this.#deliverer.stop(graceMs)]);

@@ -2,6 +2,7 @@
 import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { formatTraceparent, parseTraceparent, runSpanId } from '#contract/trace.ts';
+import { sharedNow } from '#storage/clock.ts';
 import { newInvocationId, newSpanId, newTraceId } from './ids.ts';
 import type { Target } from './target.ts';
 
@@ -41,7 +42,7 @@ export class Invocation {
     this.method = request.method;
     this.path = request.path;
     this.#arrived = arrived;
-    this.startedAt = Date.now() - (performance.now() - arrived);
+    this.startedAt = sharedNow() - (performance.now() - arrived);
     const parent = parseTraceparent(request.traceparent);
     this.#traceId = parent?.traceId ?? newTraceId();
     this.#parentSpanId = parent?.spanId;

@@ -6,6 +6,7 @@
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/keys.ts';
 import type { Log } from '#storage/log.ts';
+import { sharedNow } from '#storage/clock.ts';
 
 const INTERVAL_MS = 10_000;
 /** A gateway or worker that has been silent for so long is dead. */
@@ -37,7 +38,7 @@ export class Presence {
   }
 
   async #beat(): Promise<void> {
-    const now = Date.now();
+    const now = sharedNow();
     try {
       await this.#redis.zadd(keys.gateways(), now, this.#id);
       await this.#clear(keys.gateways(), keys.replies, now);

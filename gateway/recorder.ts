@@ -5,6 +5,7 @@ import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { type Log, LogThrottle } from '#storage/log.ts';
 import { Retention } from '#storage/retention.ts';
 import { type KeyedCommand, sendTogether } from '#storage/redis.ts';
+import { sharedNow } from '#storage/clock.ts';
 
 /** Records that may be on their way to Redis. What is over is dropped and counted: records must not exhaust the memory. */
 const MAX_OUTSTANDING = 10_000;
@@ -92,7 +93,7 @@ export class Recorder {
       const open = keys.open(namespace);
       if (state !== 'done') {
         this.#open.add(id);
-        commands.push([open, (pipeline) => pipeline.zadd(open, Date.now(), id)]);
+        commands.push([open, (pipeline) => pipeline.zadd(open, sharedNow(), id)]);
       } else if (this.#open.delete(id)) commands.push([open, (pipeline) => pipeline.zrem(open, id)]);
     }
     await sendTogether(this.#redis, commands);

@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis';
 import type { Batch } from '#contract/batch.ts';
 import type { GroupOfBatch, OpenInvocation, QueuedTerms } from '#contract/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { sharedNow } from './clock.ts';
 import { Script } from './script.ts';
 
 /** What does not change of a batch. */
@@ -133,7 +134,7 @@ export class BatchStore {
     const reply = (await ADD.run(
       this.#redis,
       [keys.batch(id), keys.batchGroups(id)],
-      [items, bytes, input, Date.now(), RECORD_TTL_S],
+      [items, bytes, input, sharedNow(), RECORD_TTL_S],
     )) as number[];
     const [group = -1, first = 0, outstanding = 0] = reply;
     if (group >= 0) return { added: true, group, first, outstanding };
@@ -146,19 +147,19 @@ export class BatchStore {
     const done = await REPORT.run(
       this.#redis,
       [keys.batch(id), keys.batchGroups(id), keys.batchEnded(id)],
-      [Date.now(), group, attempt, ok, failed, final ? 1 : 0, results ?? '', RECORD_TTL_S],
+      [sharedNow(), group, attempt, ok, failed, final ? 1 : 0, results ?? '', RECORD_TTL_S],
     );
     return done === 1;
   }
 
   /** No more items come. False when the batch is gone. */
   async seal(id: string): Promise<boolean> {
-    return (await CLOSE.run(this.#redis, [keys.batch(id)], [Date.now(), 'sealed'])) === 1;
+    return (await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'sealed'])) === 1;
   }
 
   /** No more items come, and no more groups begin. */
   async cancel(id: string): Promise<boolean> {
-    return (await CLOSE.run(this.#redis, [keys.batch(id)], [Date.now(), 'cancelled'])) === 1;
+    return (await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'cancelled'])) === 1;
   }
 
   async isCancelled(id: string): Promise<boolean> {

@@ -14,6 +14,7 @@ import {
   RECORD_TTL_S,
   RESULT_TTL_S,
 } from '#contract/keys.ts';
+import { sharedNow } from './clock.ts';
 import { Script } from './script.ts';
 
 /** A record with the bytes that it was read as, which a change of it is compared with. */
@@ -53,7 +54,7 @@ export class QueuedStore {
     const recent = keys.recent(namespace, name);
     await Promise.all([
       // First: what is in the index without a record is left out where it is read, the other way round nobody would miss it.
-      this.#redis.zadd(keys.open(namespace), Date.now(), id),
+      this.#redis.zadd(keys.open(namespace), sharedNow(), id),
       input && this.#redis.set(keys.input(id), input, 'EX', RECORD_TTL_S, 'NX'),
       this.#redis.set(keys.invocation(id), JSON.stringify(record), 'EX', RECORD_TTL_S, 'NX'),
       this.#redis.zadd(recent, record.startedAt, id),
@@ -82,7 +83,7 @@ export class QueuedStore {
     if (done !== 1) return undefined;
     // Nobody waits for it: what is left in the index is taken out where that is read.
     if (record.state === 'done') this.#redis.zrem(keys.open(record.namespace), id).catch(() => undefined);
-    else await this.#redis.zadd(keys.open(record.namespace), 'NX', Date.now(), id);
+    else await this.#redis.zadd(keys.open(record.namespace), 'NX', sharedNow(), id);
     return { raw, record };
   }
 
@@ -102,7 +103,7 @@ export class QueuedStore {
   /** They were seen to be in order now, and need not be looked at again soon; or have ended. */
   async seen(namespace: string, ids: readonly string[], ended: readonly string[]): Promise<void> {
     const open = keys.open(namespace);
-    const now = Date.now();
+    const now = sharedNow();
     if (ids.length > 0) await this.#redis.zadd(open, 'XX', ...ids.flatMap((id) => [now, id]));
     if (ended.length > 0) await this.#redis.zrem(open, ...ended);
   }
@@ -149,7 +150,7 @@ export class QueuedStore {
   /** Before the record says so: an entry without such a record is left out where they are listed, the other way it is lost. */
   async addDead(record: Pick<InvocationRecord, 'id' | 'namespace'>): Promise<void> {
     const dead = keys.dead(record.namespace);
-    const now = Date.now();
+    const now = sharedNow();
     await this.#redis.zadd(dead, now, record.id);
     await this.#redis.zremrangebyscore(dead, '-inf', now - RECORD_TTL_S * 1000);
   }

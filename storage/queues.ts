@@ -65,6 +65,12 @@ export class Queues {
     return (await this.#redis.exists(key)) === 1;
   }
 
+  /** Has a job that waits for its time begin now; nothing where it does not. */
+  async promote(namespace: string, id: string, again = 0): Promise<void> {
+    const job = await this.of(namespace).getJob(jobId(id, again));
+    if (job && (await job.isDelayed())) await job.promote().catch(() => undefined); // it has begun meanwhile
+  }
+
   /**
    * Puts an invocation into the queue of its namespace. The id of the job is made from its own, so that adding it again,
    * after an answer of Redis was lost, adds nothing. `again` tells the tries of a dead letter apart.

@@ -16,6 +16,7 @@ import { type AnyLaneReader, type AnyLaneReaderOptions, openLaneReader } from '#
 import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/quota.ts';
 import type { LaneWriter } from '#storage/lane.ts';
 import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
+import { sharedNow } from '#storage/clock.ts';
 import { Execution, type ExecuteDeps } from './execute.ts';
 import { LaneOrder } from './lane-order.ts';
 import { log } from './log.ts';
@@ -143,7 +144,7 @@ export class Consumer {
     if (kind !== LaneKind.CALL) throw new Error(`a lane holds a frame of kind ${kind}`);
     const call = header as CallHeader;
     // Nobody waits for it any more: running it now would be a surprise.
-    if (call.deadline < Date.now()) return;
+    if (call.deadline < sharedNow()) return;
     const execution = new Execution(call, this.#deps);
     const taken = { execution, gateway: call.gateway, at: performance.now() };
     const wasFull = this.#running.size + 1 >= this.#options.capacity;

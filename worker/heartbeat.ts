@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { WorkerStatus } from '#contract/api.ts';
 import { keys } from '#contract/keys.ts';
 import { WORKER_HEARTBEAT_MS, WORKER_TTL_MS } from '#contract/limits.ts';
+import { sharedNow } from '#storage/clock.ts';
 
 export class Heartbeat {
   readonly #redis: Redis;
@@ -32,7 +33,7 @@ export class Heartbeat {
     const status = this.#status();
     await Promise.all([
       this.#redis.set(keys.worker(status.id), JSON.stringify(status), 'PX', WORKER_TTL_MS),
-      this.#redis.zadd(keys.workers(), Date.now(), status.id),
+      this.#redis.zadd(keys.workers(), sharedNow(), status.id),
     ]).catch(() => undefined);
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { keys } from '#contract/keys.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { BatchStore } from '#storage/batches.ts';
+import { followTime } from '#storage/clock.ts';
 import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
 import { Deliveries } from '#storage/deliveries.ts';
@@ -124,6 +125,7 @@ export function createWorker(env: Env): Worker {
   return {
     id,
     async start() {
+      followTime(commands);
       cgroups.sweep();
       receipts.start();
       await consumer.start();

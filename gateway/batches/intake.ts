@@ -8,6 +8,7 @@ import { OffshootError } from '#contract/errors.ts';
 import { MAX_GROUP_BYTES, WINDOW_GROUPS } from '#contract/limits.ts';
 import { groupRecord, type BatchFacts, type BatchStore } from '#storage/batches.ts';
 import type { BlobStore } from '#storage/blobs.ts';
+import { sharedNow } from '#storage/clock.ts';
 import type { Enqueuer } from '../queued/enqueuer.ts';
 import { itemCutter, type ItemForm } from './items.ts';
 
@@ -120,7 +121,7 @@ async function queueGroups(
     }
     const { group, first } = added;
     outstanding = added.outstanding;
-    const record = groupRecord(facts, group, { first, items: items.length, bytes, at: Date.now() });
+    const record = groupRecord(facts, group, { first, items: items.length, bytes, at: sharedNow() });
     queueing.push(enqueuer.queue(record));
   }
   await Promise.all(queueing);

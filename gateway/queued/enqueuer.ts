@@ -8,6 +8,7 @@ import { drainSeconds } from '#contract/pace.ts';
 import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
+import { sharedNow } from '#storage/clock.ts';
 import type { Invocation } from '../invocation.ts';
 import type { Drain } from './drain.ts';
 import type { QueuedOptions } from './options.ts';
@@ -90,7 +91,7 @@ export class Enqueuer {
   async add(record: OpenInvocation): Promise<void> {
     const { namespace, id, dueAt, terms, redriven } = record;
     await this.#options.queues.add(namespace, id, {
-      delayMs: dueAt === undefined ? 0 : Math.max(0, dueAt - Date.now()),
+      delayMs: dueAt === undefined ? 0 : Math.max(0, dueAt - sharedNow()),
       priority: terms?.priority,
       ...(redriven !== undefined && { again: redriven }),
     });
@@ -132,7 +133,7 @@ function isUnbegun(record: AnyInvocation): record is OpenInvocation {
 function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: BlobRef): OpenInvocation {
   const { retries, queueMs } = invocation.target;
   const { delayMs, priority, callbackUrl } = options;
-  const now = Date.now();
+  const now = sharedNow();
   return {
     ...invocation.open('queued', 'queued'),
     ...(options.idempotencyKey !== undefined && { deduplicates: true as const }),

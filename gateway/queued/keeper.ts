@@ -12,6 +12,7 @@ import { groupInvocationId, groupRecord, type BatchStore } from '#storage/batche
 import type { Log } from '#storage/log.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
+import { sharedNow } from '#storage/clock.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import type { Enqueuer } from './enqueuer.ts';
 
@@ -31,6 +32,8 @@ const LOCK_MS = 4_000;
 const SETTLED_MS = 10_000;
 /** Invocations of a namespace that are looked at in one round, oldest first; and again as many until all were, after an outage. */
 const AT_ONCE = 500;
+/** What should have begun so long ago and waits for its time still is begun now. */
+const LATE_MS = 3_000;
 /** A gateway that has been silent for so long is gone. */
 const GATEWAY_LOST_MS = 60_000;
 const BATCHES_LOOKED_AT = 100;
@@ -64,7 +67,7 @@ export class Keeper {
     this.#thorough = false;
     const progress = new Map<string, number>();
     for (const namespace of await this.#options.functions.namespaces()) {
-      const before = Date.now() - settledMs;
+      const before = sharedNow() - settledMs;
       for (;;) {
         const found = await this.#lookAt(namespace, before);
         if (!all || found < AT_ONCE) break;
@@ -110,7 +113,13 @@ export class Keeper {
     // The job of a schedule has an id of its own, and is made again by BullMQ.
     if (record.scheduledFor !== undefined) return;
     const { queues, enqueuer, log } = this.#options;
-    if (await queues.has(record.namespace, record.id, record.redriven)) return;
+    const { namespace, id, redriven, dueAt } = record;
+    if (await queues.has(namespace, id, redriven)) {
+      // Its time has come long ago: BullMQ goes by the clock of a host, which was set back.
+      const late = record.state === 'queued' && dueAt !== undefined && dueAt < sharedNow() - LATE_MS;
+      if (late) await queues.promote(namespace, id, redriven);
+      return;
+    }
     // It runs, and will end without its job.
     if (record.state === 'running' && (await this.#lives(record.worker))) return;
     await enqueuer.add(record);
@@ -126,7 +135,7 @@ export class Keeper {
     const { commands, store, log } = this.#options;
     if (record.gatewayId === undefined) return;
     const seen = await commands.zscore(keys.gateways(), record.gatewayId);
-    if (seen !== null && Number(seen) > Date.now() - GATEWAY_LOST_MS) return;
+    if (seen !== null && Number(seen) > sharedNow() - GATEWAY_LOST_MS) return;
     if (await store.swap(one, lostRecord(record)))
       log.warn({ id: record.id, gateway: record.gatewayId }, 'a call ended with its gateway');
   }
@@ -158,7 +167,7 @@ export class Keeper {
 
 function lostRecord(record: OpenInvocation): InvocationRecord {
   const { worker: _worker, dueAt: _dueAt, gatewayId: _gateway, ...identity } = record;
-  const lasted = Date.now() - record.startedAt;
+  const lasted = sharedNow() - record.startedAt;
   return {
     ...identity,
     state: 'done',

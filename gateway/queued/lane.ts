@@ -11,6 +11,7 @@ import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { decodePayload, encodePayload, type RequestMeta } from '#contract/payload.ts';
 import type { Versioned } from '#storage/queued.ts';
+import { sharedNow } from '#storage/clock.ts';
 import { Invocation } from '../invocation.ts';
 import { FUNCTION_PREFIX } from '../request.ts';
 import type { Spool } from '../spool.ts';
@@ -224,7 +225,7 @@ export function eventMeta(namespace: string, name: string): RequestMeta {
 
 function cancelledRecord(record: OpenInvocation): InvocationRecord {
   const { worker: _worker, dueAt: _dueAt, ...identity } = record;
-  const waited = Date.now() - record.startedAt;
+  const waited = sharedNow() - record.startedAt;
   return {
     ...identity,
     state: 'done',
@@ -253,7 +254,7 @@ function redrivenRecord(record: InvocationRecord): OpenInvocation {
     ...record.terms,
     // As many tries as it had, and as much time.
     maxAttempts: (record.attempts?.length ?? 0) + Math.max(1, record.terms.maxAttempts),
-    expiresAt: Date.now() + Math.max(0, record.terms.expiresAt - record.startedAt),
+    expiresAt: sharedNow() + Math.max(0, record.terms.expiresAt - record.startedAt),
   };
   return {
     ...identity,

@@ -8,6 +8,7 @@ import { OffshootError } from '#contract/errors.ts';
 import { DEFAULT_GROUP_ITEMS } from '#contract/limits.ts';
 import { Name } from '#contract/names.ts';
 import type { BatchFacts } from '#storage/batches.ts';
+import { sharedNow } from '#storage/clock.ts';
 import { takeItems } from '../batches/intake.ts';
 import { itemForm } from '../batches/items.ts';
 import { resultsOf } from '../batches/results.ts';
@@ -193,7 +194,7 @@ async function factsOf(
     namespace,
     name,
     version,
-    createdAt: Date.now(),
+    createdAt: sharedNow(),
     size: batchSize,
     terms: {
       maxAttempts: retries.attempts,

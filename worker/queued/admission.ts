@@ -5,6 +5,7 @@
 import type { OpenInvocation } from '#contract/invocation.ts';
 import { quotaOf, type NamespaceLimits } from '#contract/quota.ts';
 import type { Place, Places, Refusal } from '#storage/places.ts';
+import { sharedNow } from '#storage/clock.ts';
 import type { Functions } from '../functions.ts';
 
 /** While nothing of a namespace could begin, the next job is looked at after so long: the next may be of another function. */
@@ -60,6 +61,6 @@ export class Admission {
     this.#options.pause(namespace, NEXT_LOOK_MS);
     const back = Math.min(BACK_LAST_MS, BACK_FIRST_MS + before * BACK_STEP_MS);
     // Spread, so that those that were moved back together do not come back together.
-    return Date.now() + Math.max(Math.min(waitMs, BACK_LAST_MS), back * (0.5 + Math.random() / 2));
+    return sharedNow() + Math.max(Math.min(waitMs, BACK_LAST_MS), back * (0.5 + Math.random() / 2));
   }
 }

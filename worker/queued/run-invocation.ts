@@ -28,6 +28,7 @@ import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Retention } from '#storage/retention.ts';
 import type { Place } from '#storage/places.ts';
+import { sharedNow } from '#storage/clock.ts';
 import { Execution } from '../execute.ts';
 import { log } from '../log.ts';
 import type { Admission } from './admission.ts';
@@ -209,7 +210,7 @@ export class QueuedRuns {
       const found = await store.find(id);
       if (!found) return undefined;
       const { record } = found;
-      const now = Date.now();
+      const now = sharedNow();
       if (record.state === 'done') {
         // Taken out of the dead letters just now: its job is there before its record says so.
         const early = job.again > (record.redriven ?? 0) && now < job.addedAt + REDRIVE_MS;
@@ -253,7 +254,7 @@ export class QueuedRuns {
   /** Resolves to the time of the next try, or undefined. */
   async #end(begun: Versioned, ended: Ended): Promise<number | undefined> {
     const { record } = begun as { record: OpenInvocation };
-    const now = Date.now();
+    const now = sharedNow();
     const { outcome, status, message } = ended;
     const closed = {
       outcome,
@@ -281,7 +282,7 @@ export class QueuedRuns {
   async #giveBack(begun: Versioned): Promise<number> {
     const { worker: _, ...rest } = begun.record as OpenInvocation;
     await this.#persist(begun, { ...rest, state: 'queued', attempts: rest.attempts?.slice(0, -1) ?? [] });
-    return Date.now();
+    return sharedNow();
   }
 
   async #finish(before: Versioned, attempts: Attempt[], ended: Ended, next: Next): Promise<undefined> {
@@ -292,7 +293,7 @@ export class QueuedRuns {
       const end = { attempt: attempts.length, final: true, outcome, message };
       await this.#conclude(identity.batch, known, end);
     }
-    const now = Date.now();
+    const now = sharedNow();
     const dead: DeadReason | undefined = next.next === 'dead' ? next.reason : undefined;
     const begunAt = attempts.at(-1)?.startedAt ?? now;
     const record: InvocationRecord = {
@@ -416,5 +417,5 @@ function readEnd({ report, payload, blob }: Collected): Ended {
     };
   }
   const { status, retryAfter } = answered;
-  return { outcome, report, payload, blob, status, retryAfterMs: readRetryAfter(retryAfter, Date.now()) };
+  return { outcome, report, payload, blob, status, retryAfterMs: readRetryAfter(retryAfter, sharedNow()) };
 }
