@@ -95,7 +95,7 @@ async function allIsWell(ids: readonly string[], pids: readonly number[]): Promi
 const pidsOf = (): number[] => [platform.pid('worker'), platform.pid('gateway')];
 
 describe('Q5', () => {
-  test('redis-latency: 200 ms each way, give or take: slow, and nothing else', async () => {
+  test('Q5 redis-latency: 200 ms each way, give or take: slow, and nothing else', async () => {
     const pids = pidsOf();
     proxy.conditions.latencyMs = 200;
     proxy.conditions.jitterMs = 50;
@@ -114,7 +114,7 @@ describe('Q5', () => {
     await allIsWell(ids, pids);
   });
 
-  test('redis-resets: connections that are reset beneath running jobs lose none, and leave nobody waiting', async () => {
+  test('Q5 redis-resets: connections that are reset beneath running jobs lose none, and leave nobody waiting', async () => {
     const pids = pidsOf();
     const stop = calling();
     const ids: string[] = [];
@@ -131,7 +131,7 @@ describe('Q5', () => {
     await allIsWell(ids, pids);
   }, 180_000);
 
-  test('redis-half-open: connections that pass nothing any more, and are not closed, are given up', async () => {
+  test('Q5 redis-half-open: connections that pass nothing any more, and are not closed, are given up', async () => {
     const pids = pidsOf();
     const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
     await sleep(300);
@@ -145,7 +145,7 @@ describe('Q5', () => {
     await allIsWell(ids, pids);
   }, 180_000);
 
-  test('redis-limit-data: connections that end in the middle of a command or an answer', async () => {
+  test('Q5 redis-limit-data: connections that end in the middle of a command or an answer', async () => {
     const pids = pidsOf();
     proxy.conditions.resetAfterBytes = 50_000;
     const stop = calling();
@@ -173,7 +173,7 @@ describe('Q9', () => {
   };
 
   test.each(Object.entries(STEPS))(
-    'lost-answer: %s, and the answer is lost: the same Idempotency-Key is one execution',
+    'Q9 lost-answer: %s, and the answer is lost: the same Idempotency-Key is one execution',
     async (step, isIt) => {
       // Redis knows the scripts after the first time.
       await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);
