@@ -111,6 +111,7 @@ export function createWorker(env: Env): Worker {
     ...pool.counts(),
     running: consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
+    pools: pool.pools(),
   }));
 
   return {
