@@ -21,6 +21,9 @@ import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
 import { Guard } from './callbacks/guard.ts';
 import { SecretStore } from './callbacks/secrets.ts';
+import { queueFacts } from './dashboard/queue-facts.ts';
+import { Samples } from './dashboard/samples.ts';
+import { Sessions } from './dashboard/sessions.ts';
 import { Deployer } from './deploy.ts';
 import { Directory } from './directory.ts';
 import { Dispatcher } from './dispatch.ts';
@@ -153,6 +156,12 @@ export class Gateway {
       batches: new Batches(batchStore, blobs, queued),
       secrets,
       schedules,
+      dashboard: {
+        sessions: new Sessions(commands, apiKeys),
+        samples: new Samples(invocations),
+        ...queueFacts(commands, queues),
+        trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
+      },
       health: () => this.#health(),
       version,
       log,

@@ -1,0 +1,101 @@
+/**
+ * What lists, rates and percentiles are made from: the newest invocations of each function, in short. Redis has them; this
+ * keeps what it has read of those that will not change any more, so that a page that is looked at for an hour, and a filter over
+ * ten thousand of them, read what is new and not everything again.
+ */
+import type { Sample } from '#contract/dashboard.ts';
+import type { AnyInvocation } from '#contract/invocation.ts';
+import { RECENT_LENGTH } from '#contract/keys.ts';
+import type { InvocationStore } from '../store/invocations.ts';
+
+/** Samples of all functions together, about 400 bytes each. Those of functions that were not looked at for longest go first. */
+const MAX_HELD = 100_000;
+/** What was read less than this ago is shown again as it is: many pages may look at once. */
+const FRESH_MS = 500;
+/** An invocation may come into the index a little after one that began later. */
+const OVERLAP_MS = 60_000;
+const MESSAGE_LENGTH = 160;
+
+interface Held {
+  /** Newest first. */
+  samples: readonly Sample[];
+  readAt: number;
+  reading: Promise<readonly Sample[]> | undefined;
+}
+
+export class Samples {
+  readonly #store: Pick<InvocationStore, 'recentIds' | 'findAll'>;
+  /** Least recently looked at first. */
+  readonly #held = new Map<string, Held>();
+
+  constructor(store: Pick<InvocationStore, 'recentIds' | 'findAll'>) {
+    this.#store = store;
+  }
+
+  /** Of one function, newest first; RECENT_LENGTH at most. */
+  async of(namespace: string, name: string): Promise<readonly Sample[]> {
+    const key = `${namespace}/${name}`;
+    const held = this.#held.get(key) ?? { samples: [], readAt: 0, reading: undefined };
+    this.#held.delete(key);
+    this.#held.set(key, held);
+    if (performance.now() - held.readAt < FRESH_MS && held.readAt > 0) return held.samples;
+    held.reading ??= this.#read(namespace, name, held).finally(() => (held.reading = undefined));
+    return await held.reading;
+  }
+
+  async #read(namespace: string, name: string, held: Held): Promise<readonly Sample[]> {
+    const newest = held.samples[0];
+    const since = newest === undefined ? 0 : newest.startedAt - OVERLAP_MS;
+    const known = new Map(held.samples.map((sample) => [sample.id, sample]));
+    const listed = await this.#store.recentIds(namespace, name, since, RECENT_LENGTH);
+    const open = held.samples.filter((sample) => !isFinal(sample)).map(({ id }) => id);
+    const wanted = new Set(open);
+    for (const id of listed) if (!known.has(id)) wanted.add(id);
+    const ids = [...wanted];
+    const records = await this.#store.findAll(ids);
+    for (const [at, id] of ids.entries()) {
+      const record = records[at];
+      if (record) known.set(id, sampleOf(record));
+      else known.delete(id);
+    }
+    held.samples = [...known.values()].toSorted((a, b) => b.startedAt - a.startedAt).slice(0, RECENT_LENGTH);
+    held.readAt = performance.now();
+    this.#trim();
+    return held.samples;
+  }
+
+  #trim(): void {
+    let total = 0;
+    for (const { samples } of this.#held.values()) total += samples.length;
+    for (const [key, { samples }] of this.#held) {
+      if (total <= MAX_HELD || this.#held.size === 1) return;
+      this.#held.delete(key);
+      total -= samples.length;
+    }
+  }
+}
+
+/** A dead letter may be queued again; other ends are the end. */
+function isFinal(sample: Sample): boolean {
+  return sample.state === 'done' && (sample.lane === 'sync' || sample.outcome === 'ok');
+}
+
+export function sampleOf(record: AnyInvocation): Sample {
+  const { id, namespace, name, version, lane, state, startedAt, traceId } = record;
+  const common = { id, namespace, name, version, lane, startedAt, traceId };
+  const tries = record.attempts?.length ?? (state === 'queued' ? 0 : 1);
+  if (record.state !== 'done') return { ...common, state: record.state, tries };
+  const { outcome, status, duration, report } = record;
+  const message = report?.error?.message ?? record.message;
+  const cold = report?.acquired === 'idle' ? undefined : (report?.coldReason ?? report?.acquired);
+  return {
+    ...common,
+    state: 'done',
+    outcome,
+    status,
+    duration,
+    tries,
+    ...(cold !== undefined && { cold }),
+    ...(message !== undefined && { message: message.slice(0, MESSAGE_LENGTH) }),
+  };
+}
