@@ -33,9 +33,13 @@ export function ahead(time: number, now: number): string {
 
 export function bytes(value: number): string {
   if (value < 1_024) return `${value} B`;
-  if (value < 1_024 ** 2) return `${(value / 1_024).toFixed(1)} KB`;
-  if (value < 1_024 ** 3) return `${(value / 1_024 ** 2).toFixed(1)} MB`;
-  return `${(value / 1_024 ** 3).toFixed(2)} GB`;
+  if (value < 1_024 ** 2) return `${short(value / 1_024)} KB`;
+  if (value < 1_024 ** 3) return `${short(value / 1_024 ** 2)} MB`;
+  return `${short(value / 1_024 ** 3)} GB`;
+}
+
+function short(value: number): string {
+  return Number.isInteger(value) || value >= 100 ? value.toFixed(0) : value.toFixed(1);
 }
 
 export function share(value: number | undefined): string {

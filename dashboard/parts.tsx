@@ -16,6 +16,8 @@ export function useNow(): number {
   return now;
 }
 
+let isFirst = true;
+
 export function Page({
   title,
   live,
@@ -32,7 +34,9 @@ export function Page({
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${title} · Offshoot`;
-    heading.current?.focus({ preventScroll: true });
+    // A screen reader is told of a new page; when the document has just come, it begins at the top by itself.
+    if (!isFirst) heading.current?.focus({ preventScroll: true });
+    isFirst = false;
   }, [title]);
   return (
     <>

@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import type { Batch } from '#contract/batch.ts';
 import { api } from '../api.ts';
-import { ago, count, lasting } from '../format.ts';
+import { ago, count, ms } from '../format.ts';
 import { useLive } from '../live.ts';
 import { Confirm, Empty, FunctionLink, Page, Table, useDoing, useNow } from '../parts.tsx';
 import { may } from '../session.ts';
@@ -57,7 +57,7 @@ export function Batches(): JSX.Element {
               <td class="number">{count(batch.items)}</td>
               <td class="number">{count(batch.succeeded)}</td>
               <td class={batch.failed > 0 ? 'number bad-text' : 'number muted'}>{count(batch.failed)}</td>
-              <td class="number">{lasting((batch.endedAt ?? now) - batch.createdAt)}</td>
+              <td class="number">{ms(Math.max(0, (batch.endedAt ?? now) - batch.createdAt))}</td>
               <td class="muted">{ago(batch.createdAt, now)}</td>
               <td class="right">
                 {batch.endedAt === undefined && (

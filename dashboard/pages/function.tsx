@@ -175,7 +175,7 @@ function Invoke({ namespace, name }: { namespace: string; name: string }): JSX.E
         <label for="event">Event, as JSON</label>
         <textarea
           id="event"
-          rows={6}
+          rows={9}
           spellcheck={false}
           value={input}
           onInput={(event) => setInput(event.currentTarget.value)}

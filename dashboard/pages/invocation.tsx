@@ -208,14 +208,16 @@ function noInput({ record }: InvocationPage): string {
 
 function Failure({ data }: { data: InvocationPage }): JSX.Element {
   const { record, outcome } = data;
+  // The table's words name no invocation.
+  const next = outcome?.next.replace(/\bID\b/g, record.id);
   const error = record.state === 'done' ? record.report?.error : undefined;
   const said = record.state === 'done' ? record.message : undefined;
   return (
     <div class="failure">
       <p>
-        <strong>{outcome && sentence(outcome.meaning)}</strong> {outcome?.next && sentence(outcome.next)}
+        <strong>{outcome && sentence(outcome.meaning)}</strong> {next && sentence(next)}
       </p>
-      {said && <p>{said}</p>}
+      {said && !error && <p>{said}</p>}
       {error && (
         <pre class="body" tabIndex={0} aria-label="Error">
           {error.stack ?? `${error.name}: ${error.message}`}

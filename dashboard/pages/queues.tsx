@@ -21,7 +21,7 @@ import { may } from '../session.ts';
 const REASONS: Readonly<Record<string, string>> = {
   not_retried: 'not of a kind that is tried again',
   attempts_used: 'all tries are used',
-  poison: 'it took several workers down',
+  poison: 'it ended its sandbox again and again',
   expired: 'its time was over',
 };
 

@@ -46,7 +46,7 @@ export function Receipt({ of }: { of: InvocationPage['isolation'] | undefined })
           ['Branch speculation', of.branchSpeculation],
           [
             'Limits',
-            `${bytes(cgroup.memoryBytes)}${cgroup.swapLimited ? ', no swap' : ''}, ${cgroup.cpu} processors, ${cgroup.pids} processes`,
+            `${bytes(cgroup.memoryBytes)}${cgroup.swapLimited ? ', no swap' : ''}, ${cgroup.cpu} ${cgroup.cpu === 1 ? 'processor' : 'processors'}, ${cgroup.pids} processes`,
           ],
           ['Network', of.network === 'none' ? 'none' : 'what its rules allow'],
           [

@@ -81,7 +81,9 @@ async function resultOf(deps: AppDeps, record: InvocationRecord): Promise<Invoca
   const at = checked.headers.findIndex((text, index) => index % 2 === 0 && /^content-type$/i.test(text));
   const type = at === -1 ? '' : (checked.headers[at + 1] ?? '');
   const body = found?.body ? await beginning(found.body) : checked.body;
-  return { ...preview(type, body, record.responseBytes), status: checked.status };
+  // Of one in Redis, the record counts the headers in.
+  const bytes = found?.body ? record.responseBytes : body.length;
+  return { ...preview(type, body, bytes), status: checked.status };
 }
 
 async function beginning(stream: Readable): Promise<Buffer> {

@@ -93,6 +93,66 @@ describe('an invocation', () => {
   });
 });
 
+describe('what has failed for good', () => {
+  test('is among the dead letters, is redriven, and comes back when it fails again', async () => {
+    const { page } = visitor;
+    const id = await queue('retries', { fail: 'throw' });
+    await ended(id);
+    await visitor.visit('/queues');
+    const row = page.getByRole('row').filter({ has: page.getByRole('button', { name: `Redrive ${id}` }) });
+    await row.waitFor({ timeout: SEEN_MS });
+    await row.getByRole('button', { name: `Redrive ${id}` }).click();
+    await page.getByText('1 dead letter is queued again').waitFor();
+    await expect
+      .poll(async () => ((await ended(id)) as { redriven?: number }).redriven, { timeout: SEEN_MS })
+      .toBe(1);
+    await row.waitFor({ timeout: SEEN_MS });
+  });
+
+  test('is purged only after a question', async () => {
+    const { page } = visitor;
+    await page.getByRole('button', { name: 'Purge all shown' }).click();
+    await page.getByRole('button', { name: 'Keep' }).click();
+    expect(await page.getByRole('button', { name: /^Redrive [0-9a-f]{8}/ }).count()).toBe(1);
+    await page.getByRole('button', { name: 'Purge all shown' }).click();
+    await page.getByRole('button', { name: 'Purge', exact: true }).click();
+    await page.getByText('There are none.').waitFor({ timeout: SEEN_MS });
+  });
+});
+
+describe('the list of invocations', () => {
+  test('is filtered by what is chosen, and the filter is in the address', async () => {
+    const { page } = visitor;
+    await visitor.visit('/invocations');
+    await page.locator('tbody tr').nth(2).waitFor();
+    const all = await page.locator('tbody tr').count();
+    await page.getByLabel('Outcome').selectOption('cancelled');
+    await expect.poll(() => page.locator('tbody tr').count()).toBe(1);
+    expect(new URL(page.url()).search).toBe('?outcome=cancelled');
+    await page.getByLabel('Outcome').selectOption('');
+    await page.getByLabel('Took at least, ms').fill('100000');
+    await page.getByText('No invocation fits this filter').waitFor();
+    await page.getByRole('link', { name: 'Show all' }).click();
+    await expect.poll(() => page.locator('tbody tr').count()).toBe(all);
+  });
+});
+
+test('every section is reached by keyboard alone', async () => {
+  const { page } = visitor;
+  await visitor.visit('');
+  await page.locator('table').waitFor();
+  await page.keyboard.press('Tab');
+  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Skip to content');
+  const reached: string[] = [];
+  for (let step = 0; step < 12; step++) {
+    await page.keyboard.press('Tab');
+    reached.push((await page.evaluate(() => document.activeElement?.textContent)) ?? '');
+  }
+  expect(reached).toEqual(
+    expect.arrayContaining(['Functions', 'Invocations', 'Queues', 'Workers', 'Sign out']),
+  );
+});
+
 test('nothing was complained of', () => {
   expect(visitor.complaints).toEqual([]);
 });
