@@ -8,8 +8,11 @@ import type { AnyInvocation } from '#contract/invocation.ts';
 import { RECENT_LENGTH } from '#contract/keys.ts';
 import type { InvocationStore } from '../store/invocations.ts';
 
-/** Samples of all functions together, about 400 bytes each. Those of functions that were not looked at for longest go first. */
+/** Samples of all functions together, about 400 bytes each: where there are many functions, each has fewer. */
 const MAX_HELD = 100_000;
+const LEAST_DEPTH = 500;
+/** What nobody looks at for so long is let go. */
+const FORGOTTEN_MS = 300_000;
 /** What was read less than this ago is shown again as it is: many pages may look at once. */
 const FRESH_MS = 500;
 /** An invocation may come into the index a little after one that began later. */
@@ -20,34 +23,38 @@ interface Held {
   /** Newest first. */
   samples: readonly Sample[];
   readAt: number;
+  lookedAt: number;
   reading: Promise<readonly Sample[]> | undefined;
 }
 
 export class Samples {
   readonly #store: Pick<InvocationStore, 'recentIds' | 'findAll'>;
-  /** Least recently looked at first. */
   readonly #held = new Map<string, Held>();
 
   constructor(store: Pick<InvocationStore, 'recentIds' | 'findAll'>) {
     this.#store = store;
   }
 
-  /** Of one function, newest first; RECENT_LENGTH at most. */
+  /** Of one function, newest first: RECENT_LENGTH at most, fewer where there are many functions. */
   async of(namespace: string, name: string): Promise<readonly Sample[]> {
     const key = `${namespace}/${name}`;
-    const held = this.#held.get(key) ?? { samples: [], readAt: 0, reading: undefined };
-    this.#held.delete(key);
+    const now = performance.now();
+    const held = this.#held.get(key) ?? { samples: [], readAt: -Infinity, lookedAt: now, reading: undefined };
+    held.lookedAt = now;
     this.#held.set(key, held);
-    if (performance.now() - held.readAt < FRESH_MS && held.readAt > 0) return held.samples;
+    if (now - held.readAt < FRESH_MS) return held.samples;
     held.reading ??= this.#read(namespace, name, held).finally(() => (held.reading = undefined));
     return await held.reading;
   }
 
   async #read(namespace: string, name: string, held: Held): Promise<readonly Sample[]> {
+    this.#forget();
+    const fair = Math.floor(MAX_HELD / this.#held.size);
+    const depth = Math.min(RECENT_LENGTH, Math.max(LEAST_DEPTH, fair));
     const newest = held.samples[0];
     const since = newest === undefined ? 0 : newest.startedAt - OVERLAP_MS;
     const known = new Map(held.samples.map((sample) => [sample.id, sample]));
-    const listed = await this.#store.recentIds(namespace, name, since, RECENT_LENGTH);
+    const listed = await this.#store.recentIds(namespace, name, since, depth);
     const open = held.samples.filter((sample) => !isFinal(sample)).map(({ id }) => id);
     const wanted = new Set(open);
     for (const id of listed) if (!known.has(id)) wanted.add(id);
@@ -58,20 +65,14 @@ export class Samples {
       if (record) known.set(id, sampleOf(record));
       else known.delete(id);
     }
-    held.samples = [...known.values()].toSorted((a, b) => b.startedAt - a.startedAt).slice(0, RECENT_LENGTH);
+    held.samples = [...known.values()].toSorted((a, b) => b.startedAt - a.startedAt).slice(0, depth);
     held.readAt = performance.now();
-    this.#trim();
     return held.samples;
   }
 
-  #trim(): void {
-    let total = 0;
-    for (const { samples } of this.#held.values()) total += samples.length;
-    for (const [key, { samples }] of this.#held) {
-      if (total <= MAX_HELD || this.#held.size === 1) return;
-      this.#held.delete(key);
-      total -= samples.length;
-    }
+  #forget(): void {
+    const before = performance.now() - FORGOTTEN_MS;
+    for (const [key, { lookedAt }] of this.#held) if (lookedAt < before) this.#held.delete(key);
   }
 }
 

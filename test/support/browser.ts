@@ -49,7 +49,7 @@ export class Visitor {
 
   static async open(browser: Browser, platform: Platform, scheme: Scheme = 'light'): Promise<Visitor> {
     const context = await browser.newContext({
-      viewport: { width: 1360, height: 860 },
+      viewport: { width: 1280, height: 800 },
       colorScheme: scheme,
       locale: 'en-GB',
       reducedMotion: 'reduce',
