@@ -112,6 +112,8 @@ export interface InvocationPage {
   readonly outcome?: { readonly meaning: string; readonly next: string; readonly fault: string };
   readonly spans: readonly {
     readonly name: string;
+    readonly spanId: string;
+    readonly parentSpanId?: string;
     readonly start: number;
     readonly duration: number;
     readonly attributes: Readonly<Record<string, string | number | boolean>>;

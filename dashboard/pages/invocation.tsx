@@ -193,7 +193,7 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
             ]}
           />
         </Card>
-        <Receipt of={data.isolation} />
+        <Receipt of={data.isolation} ended={record.state === 'done'} />
       </div>
     </>
   );

@@ -124,7 +124,7 @@ function Dead({ letters }: { letters: readonly InvocationRecord[] }): JSX.Elemen
                 <td>
                   <Outcome of={letter} />
                 </td>
-                <td>
+                <td class="wrap">
                   {REASONS[letter.dead ?? ''] ?? letter.dead}
                   <span class="muted"> ({letter.attempts?.length ?? 0} tries)</span>
                 </td>

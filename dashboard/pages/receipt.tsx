@@ -5,11 +5,19 @@ import type { InvocationPage } from '#contract/dashboard.ts';
 import { bytes, moment } from '../format.ts';
 import { Card, Facts } from '../parts.tsx';
 
-export function Receipt({ of }: { of: InvocationPage['isolation'] | undefined }): JSX.Element {
+export function Receipt({
+  of,
+  ended,
+}: {
+  of: InvocationPage['isolation'] | undefined;
+  ended: boolean;
+}): JSX.Element {
   if (!of) {
     return (
       <Card title="Isolation">
-        <p class="muted">No sandbox is known to have run it.</p>
+        <p class="muted">
+          {ended ? 'No sandbox is known to have run it.' : 'It is shown when the invocation has ended.'}
+        </p>
       </Card>
     );
   }

@@ -14,11 +14,15 @@ const MEANINGS: Readonly<Record<string, string>> = {
   reply: 'sending the answer',
 };
 
+const MAX_DEPTH = 12;
+
 export function Waterfall({ spans }: { spans: InvocationPage['spans'] }): JSX.Element {
   const whole = Math.max(...spans.map(({ start, duration }) => start + duration), 0.001);
+  const parents = new Map(spans.map(({ spanId, parentSpanId }) => [spanId, parentSpanId]));
   return (
     <ol class="waterfall">
-      {spans.map((span, index) => {
+      {spans.map((span) => {
+        const depth = depthOf(span.parentSpanId, parents);
         const left = (span.start / whole) * 100;
         const width = Math.max(0.3, (span.duration / whole) * 100);
         const note = [
@@ -30,8 +34,11 @@ export function Waterfall({ spans }: { spans: InvocationPage['spans'] }): JSX.El
           .join(', ')
           .replaceAll('_', ' ');
         return (
-          <li key={index} title={MEANINGS[span.name] ?? span.name}>
-            <span class={index === 0 ? 'span-name root' : 'span-name'}>
+          <li key={span.spanId} title={MEANINGS[span.name] ?? span.name}>
+            <span
+              class={depth === 0 ? 'span-name root' : 'span-name'}
+              style={{ paddingLeft: `${depth * 14}px` }}
+            >
               {span.name}
               {note && <span class="muted small"> {note}</span>}
             </span>
@@ -47,4 +54,12 @@ export function Waterfall({ spans }: { spans: InvocationPage['spans'] }): JSX.El
       })}
     </ol>
   );
+}
+
+/** How many of its ancestors are shown. What is made wrongly, so that it is its own ancestor, ends as well. */
+function depthOf(parent: string | undefined, parents: ReadonlyMap<string, string | undefined>): number {
+  let depth = 0;
+  for (let at = parent; at !== undefined && parents.has(at) && depth < MAX_DEPTH; at = parents.get(at))
+    depth++;
+  return depth;
 }

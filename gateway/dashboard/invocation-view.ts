@@ -46,12 +46,9 @@ export const invocationView = {
     return {
       ...common,
       outcome: { meaning, next, fault },
-      spans: spansOf(record).map(({ name, start, duration, attributes }) => ({
-        name,
-        start,
-        duration,
-        attributes,
-      })),
+      spans: spansOf(record).map(({ parentSpanId, ...span }) => {
+        return { ...span, ...(parentSpanId !== undefined && { parentSpanId }) };
+      }),
       ...(result && { result }),
       ...(isolation && { isolation }),
     };
