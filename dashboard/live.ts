@@ -64,8 +64,10 @@ async function follow<T>(
         change({ refusal, link: 'lost' });
       } else {
         for await (const { event, data } of events(response.body)) {
-          wait = FIRST_RETRY_MS;
-          if (event === 'view') change({ data: JSON.parse(data) as T, refusal: undefined, link: 'live' });
+          if (event === 'view') {
+            wait = FIRST_RETRY_MS;
+            change({ data: JSON.parse(data) as T, refusal: undefined, link: 'live' });
+          }
           if (event !== 'refused') continue;
           const { error } = JSON.parse(data) as { error: Refusal };
           if (error.code === 'unauthorized') return location.reload();
