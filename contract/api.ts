@@ -172,6 +172,18 @@ export const CreateKeyRequest = z.object({
 /** The only answer that ever holds the key itself. */
 export const CreatedKey = ApiKeyRecord.extend({ key: z.string() });
 
+/** Sandboxes of one worker that are alike: of a version of a function, or prepared ones of a namespace, which have none yet. */
+export const PoolStatus = z.object({
+  namespace: z.string(),
+  runtime: z.string(),
+  name: z.string().optional(),
+  version: z.number().optional(),
+  prepared: z.number(),
+  idle: z.number(),
+  busy: z.number(),
+});
+export type PoolStatus = z.infer<typeof PoolStatus>;
+
 export const WorkerStatus = z.object({
   id: z.string(),
   startedAt: z.number(),
@@ -184,6 +196,8 @@ export const WorkerStatus = z.object({
   capacity: z.number(),
   /** Invocations of the queued lane that have ended each second lately, by namespace. */
   queuedEnded: z.record(z.string(), z.number()).optional(),
+  /** Which sandboxes these are; the largest MAX_POOLS_SHOWN, of the namespaces that the reader's key holds for. */
+  pools: z.array(PoolStatus).optional(),
 });
 export type WorkerStatus = z.infer<typeof WorkerStatus>;
 

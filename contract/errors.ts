@@ -99,6 +99,11 @@ export const ERRORS = {
     fault: 'user',
     next: 'correct the error at the line shown, then: offshoot deploy',
   },
+  too_many_streams: {
+    status: 429,
+    fault: 'user',
+    next: 'close other pages of the dashboard, then reload this one',
+  },
   internal: { status: 500, fault: 'system', next: 'read the log of the gateway' },
   storage_full: {
     status: 507,

@@ -20,7 +20,10 @@ export const IDEMPOTENCY_TTL_S = 24 * 3600;
 export const CANCEL_TTL_S = 3600;
 
 /** Newest invocations that the list of a function keeps. */
-export const RECENT_LENGTH = 1_000;
+export const RECENT_LENGTH = 10_000;
+
+/** Seconds after which somebody who has signed in to the dashboard does so again. */
+export const SESSION_TTL_S = 12 * 3600;
 
 /** How every key begins. */
 export const KEY_PREFIX = 'offshoot:';
@@ -54,6 +57,8 @@ export const keys = {
   versionCounter: (namespace: string, name: string) => `offshoot:{${namespace}}:version-counter:${name}`,
   /** Hash: sha256 of an API key → JSON of its ApiKeyRecord. */
   apiKeys: () => 'offshoot:api-keys',
+  /** String with expiry (SESSION_TTL_S): JSON of a session of the dashboard, by the sha256 of its cookie. */
+  session: (hash: string) => `offshoot:session:${hash}`,
   /** Pub/sub channel: `namespace/name` of a function whose record has changed, or `*` for API keys and namespaces. */
   changes: () => 'offshoot:changes',
 
@@ -109,6 +114,6 @@ export const keys = {
   logs: (id: string) => `offshoot:logs:${id}`,
   /** Stream: fields `i` (invocation id) and `l` (JSON of LogLine[]), of the recent past of a function. */
   logStream: (namespace: string, name: string) => `offshoot:{${namespace}}:log-stream:${name}`,
-  /** Sorted set: ids of recent invocations of a function by start time; trimmed to its newest 1,000. */
+  /** Sorted set: ids of recent invocations of a function by start time; trimmed to its newest RECENT_LENGTH. */
   recent: (namespace: string, name: string) => `offshoot:{${namespace}}:recent:${name}`,
 } as const;

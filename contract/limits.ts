@@ -45,3 +45,6 @@ export const MAX_GROUP_RESULT_BYTES = 16 * 1024 * 1024;
  * length takes no more of Redis than this.
  */
 export const WINDOW_GROUPS = 256;
+
+/** Pools that a worker tells of in each heartbeat: it is read and written several times a second. */
+export const MAX_POOLS_SHOWN = 100;

@@ -5,11 +5,14 @@
 import { createRoute, OpenAPIHono, type RouteConfig } from '@hono/zod-openapi';
 import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import { getPath } from 'hono/utils/url';
 import type { ZodError } from 'zod';
 import type { Scope } from '#contract/api.ts';
 import { ERRORS, OffshootError } from '#contract/errors.ts';
 import { manifestProblems } from '#contract/manifest.ts';
 import { redisError } from '#storage/redis.ts';
+import { apiPath } from './dashboard/access.ts';
+import { addDashboard } from './dashboard/routes.ts';
 import { LoadNotDone } from './deploy.ts';
 import { describeApi, docsPage, DOCS_HEADERS } from './docs.ts';
 import { failureAnswer } from './failure.ts';
@@ -93,12 +96,13 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
 /** The app with all its routes; it listens on nothing. */
 export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>({
+    getPath: (request) => apiPath(getPath(request)),
     defaultHook: (result) => {
       if (!result.success) throw invalid(result.target, result.error);
     },
   });
   for (const [method, path, demand, { definition, handler, readsBody }] of ROUTES) {
-    const allowed = demand === 'none' ? [] : [authorize(deps.directory, demand)];
+    const allowed = demand === 'none' ? [] : [authorize(deps, demand)];
     const middleware = readsBody ? allowed : [...allowed, limitJson];
     const security = demand === 'none' ? [] : [{ apiKey: [] }];
     const responses = { ...definition.responses, default: ERROR_ANSWER };
@@ -119,6 +123,8 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
     return context.body(document, 200, { 'content-type': 'application/json' });
   });
   app.get(`${API}/docs`, (context) => context.html((page ??= docsPage(description())), 200, DOCS_HEADERS));
+
+  addDashboard(app, deps);
 
   app.notFound((context) => {
     const { status } = ERRORS.not_found;

@@ -25,6 +25,9 @@ import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
 import { Guard } from './callbacks/guard.ts';
 import { SecretStore } from './callbacks/secrets.ts';
+import { queueFacts } from './dashboard/queue-facts.ts';
+import { Samples } from './dashboard/samples.ts';
+import { Sessions } from './dashboard/sessions.ts';
 import { Deployer } from './deploy.ts';
 import { Directory } from './directory.ts';
 import { Dispatcher } from './dispatch.ts';
@@ -166,6 +169,12 @@ export class Gateway {
       secrets,
       schedules,
       namespaceLimits,
+      dashboard: {
+        sessions: new Sessions(commands, apiKeys),
+        samples: new Samples(invocations),
+        ...queueFacts(commands, queues),
+        trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
+      },
       health: () => this.#health(),
       version,
       log,

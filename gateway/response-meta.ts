@@ -16,8 +16,16 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // oxlint-disable-next-line no-control-regex -- the tab is a legal character there, and the other ones are what it looks for
 const ILLEGAL_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 
-/** Headers of the response that are the platform's to set. */
-const OWN: ReadonlySet<string> = new Set(['content-length', 'x-offshoot-invocation', 'x-offshoot-outcome']);
+/** Headers of the response that are the platform's to set, or that would reach past the function's own paths. */
+const OWN: ReadonlySet<string> = new Set([
+  'content-length',
+  'x-offshoot-invocation',
+  'x-offshoot-outcome',
+  // With it a page of a function could open the dashboard, which has the same origin, and read it; see dashboard/sessions.ts.
+  'cross-origin-opener-policy',
+  // With it a function's service worker could stand in for the dashboard, or for another function.
+  'service-worker-allowed',
+]);
 
 export interface CheckedResponse {
   readonly status: number;

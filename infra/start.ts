@@ -119,6 +119,7 @@ function banner(url: string, state: string): string {
     '',
     `${styleText('green', 'Offshoot is ready')} at ${command(url)}`,
     `The API key of this installation is in ${join(state, 'admin-key')}`,
+    `The dashboard is at ${command(`${url}/dashboard`)}; sign in with that key`,
     '',
     'Try next, in another terminal:',
     `  ${command(login)}`,

@@ -40,6 +40,15 @@ export default defineConfig({
           testTimeout: 120_000,
         },
       },
+      {
+        test: {
+          ...limits,
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+        },
+      },
       // Takes many minutes, and so runs only when asked for: npm run test:seccomp.
       ...(process.env['OFFSHOOT_TEST_SECCOMP'] === 'yes'
         ? [{ test: { ...limits, name: 'seccomp', include: ['test/seccomp/**/*.test.ts'] } }]

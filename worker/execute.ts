@@ -185,7 +185,8 @@ export class Execution {
   #report(outcome: Outcome, facts: EndFacts): RunReport {
     const now = performance.now();
     const acquired = this.#run?.begunAt ?? (this.#acquiredAt || now);
-    const init = this.#lease?.initMs ?? 0;
+    // Its sandbox may have been started for another call, and have loaded its module before this one came.
+    const init = Math.min(this.#lease?.initMs ?? 0, acquired - this.#takenAt);
     return {
       outcome,
       worker: this.#deps.workerId,

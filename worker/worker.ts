@@ -120,6 +120,7 @@ export function createWorker(env: Env): Worker {
     running: consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
     queuedEnded: queued.endedPerSecond(),
+    pools: pool.pools(),
   }));
 
   return {

@@ -48,6 +48,11 @@ export class QueuedLane {
     return body && { payload, body };
   }
 
+  /** The request payload of an invocation, where it was kept: that of the queued lane is. A large body is not in it. */
+  async input(id: string): Promise<Buffer | undefined> {
+    return await this.#options.store.input(id);
+  }
+
   /**
    * Ends an invocation of either lane. One that waits is done at once; one that runs is killed, and its record says so when
    * it is dead. Throws `already_ended`.

@@ -11,6 +11,7 @@ import type { ArtifactStore } from '#storage/artifacts.ts';
 import type { Log } from '#storage/log.ts';
 import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { demand, presentedKey } from '../access.ts';
+import { dashboardHolder, type DashboardDeps } from '../dashboard/access.ts';
 import type { Batches } from '../batches/batches.ts';
 import type { Deployer } from '../deploy.ts';
 import type { Directory } from '../directory.ts';
@@ -36,6 +37,7 @@ export interface AppDeps {
   readonly schedules: Schedules;
   readonly namespaceLimits: NamespaceLimitsStore;
   readonly health: () => Promise<z.infer<typeof Health>>;
+  readonly dashboard: DashboardDeps;
   /** Of the platform, as `whoami` tells it. */
   readonly version: string;
   readonly log: Log;
@@ -98,16 +100,18 @@ export function jsonBody<T extends z.ZodType>(schema: T) {
 }
 
 /**
- * Lets a request through when its key carries the scope in the namespace of the path, or anywhere when the path has none.
+ * Lets a request through when its key, or that of its session, carries the scope in the namespace of the path, or anywhere when the path has none.
  * `any` asks for a valid key only.
  */
-export function authorize(directory: Directory, scope: Scope | 'any'): MiddlewareHandler<AppEnv> {
+export function authorize(deps: AppDeps, scope: Scope | 'any'): MiddlewareHandler<AppEnv> {
   return async function authorized(context, next) {
     const presented = presentedKey({
       authorization: context.req.header('authorization'),
       'x-api-key': context.req.header('x-api-key'),
     });
-    const holder = presented && (await directory.key(presented.key));
+    const holder =
+      (await dashboardHolder(context, deps.dashboard.sessions)) ??
+      (presented && (await deps.directory.key(presented.key)));
     const own = holder?.namespace ?? EVERY_NAMESPACE;
     // A key with no scope at all cannot be made, so its first one is one that it has.
     const wanted = scope === 'any' ? (holder?.scopes[0] ?? 'read') : scope;

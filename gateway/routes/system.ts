@@ -18,7 +18,8 @@ export const workers = endpoint(
     summary: 'Workers that are alive',
     responses: answers(200, z.object({ workers: z.array(WorkerStatus) }), 'the workers'),
   },
-  (deps) => async (context) => context.json({ workers: await deps.invocations.workers() }, 200),
+  (deps) => async (context) =>
+    context.json({ workers: await deps.invocations.workers(context.var.holder.namespace) }, 200),
 );
 
 export const createKey = endpoint(

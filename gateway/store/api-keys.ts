@@ -18,7 +18,11 @@ export class ApiKeyStore {
   }
 
   async find(key: string): Promise<ApiKeyRecord | undefined> {
-    const stored = await this.#redis.hget(keys.apiKeys(), sha256(key));
+    return await this.findByHash(hashOfKey(key));
+  }
+
+  async findByHash(hash: string): Promise<ApiKeyRecord | undefined> {
+    const stored = await this.#redis.hget(keys.apiKeys(), hash);
     return stored === null ? undefined : ApiKeyRecord.parse(JSON.parse(stored));
   }
 
@@ -35,7 +39,7 @@ export class ApiKeyStore {
       last4: key.slice(-4),
       createdAt: Date.now(),
     };
-    await this.#redis.hset(keys.apiKeys(), sha256(key), JSON.stringify(record));
+    await this.#redis.hset(keys.apiKeys(), hashOfKey(key), JSON.stringify(record));
     return { key, record };
   }
 
@@ -61,7 +65,8 @@ export class ApiKeyStore {
   }
 }
 
-function sha256(key: string): string {
+/** What Redis has of a key. */
+export function hashOfKey(key: string): string {
   return createHash('sha256').update(key).digest('hex');
 }
 

@@ -4,6 +4,7 @@ import type { FunctionLogLine, WorkerStatus } from '#contract/api.ts';
 import type { AnyInvocation, InvocationRecord, LogLine } from '#contract/invocation.ts';
 import type { IsolationReceipt } from '#contract/isolation.ts';
 import { keys } from '#contract/keys.ts';
+import { EVERY_NAMESPACE } from './api-keys.ts';
 
 /** Log lines of a function, with the place in the stream at which to go on. */
 export interface LogPage {
@@ -13,6 +14,8 @@ export interface LogPage {
 }
 
 const PAGE_ENTRIES = 500;
+/** Records that are read with one command. */
+const PIECE_RECORDS = 500;
 
 export class InvocationStore {
   readonly #redis: Redis;
@@ -34,10 +37,27 @@ export class InvocationStore {
     return stored === null ? undefined : (JSON.parse(stored) as IsolationReceipt);
   }
 
+  /** In the order of the ids; what has expired is undefined. Pieces, so that neither Redis nor this process is held up. */
+  async findAll(ids: readonly string[]): Promise<(AnyInvocation | undefined)[]> {
+    const found: (AnyInvocation | undefined)[] = [];
+    for (let from = 0; from < ids.length; from += PIECE_RECORDS) {
+      const piece = ids.slice(from, from + PIECE_RECORDS).map((id) => keys.invocation(id));
+      for (const stored of await this.#redis.mget(piece))
+        found.push(stored === null ? undefined : (JSON.parse(stored) as AnyInvocation));
+    }
+    return found;
+  }
+
+  /** Ids of the newest invocations of a function that began at `since` or later, newest first. */
+  async recentIds(namespace: string, name: string, since: number, limit: number): Promise<string[]> {
+    const recent = keys.recent(namespace, name);
+    return await this.#redis.zrange(recent, '+inf', String(since), 'BYSCORE', 'REV', 'LIMIT', 0, limit);
+  }
+
   /** Newest first. Records that have expired are left out. */
   async recent(namespace: string, name: string, limit: number): Promise<AnyInvocation[]> {
     const ids = await this.#redis.zrevrange(keys.recent(namespace, name), 0, limit - 1);
-    const found = await Promise.all(ids.map((id) => this.find(id)));
+    const found = await this.findAll(ids);
     return found.filter((record) => record !== undefined);
   }
 
@@ -71,10 +91,14 @@ export class InvocationStore {
     return last[0]?.[0] ?? '0';
   }
 
-  /** Workers that are alive, by id. */
-  async workers(): Promise<WorkerStatus[]> {
+  /** Workers that are alive, by id. Of another namespace than the reader's, no pool is told. */
+  async workers(namespace = EVERY_NAMESPACE): Promise<WorkerStatus[]> {
     const ids = await this.#redis.zrange(keys.workers(), 0, '-1');
     const stored = await Promise.all(ids.map((id) => this.#redis.get(keys.worker(id))));
-    return stored.filter((one) => one !== null).map((one) => JSON.parse(one) as WorkerStatus);
+    const workers = stored.filter((one) => one !== null).map((one) => JSON.parse(one) as WorkerStatus);
+    if (namespace === EVERY_NAMESPACE) return workers;
+    return workers.map(({ pools = [], ...worker }) => {
+      return { ...worker, pools: pools.filter((pool) => pool.namespace === namespace) };
+    });
   }
 }

@@ -6,7 +6,7 @@ import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Redis } from 'ioredis';
 import type { InvocationRecord } from '#contract/invocation.ts';
-import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { DEFAULT_RETRIES } from '#contract/manifest.ts';
 import { spansOf } from '#contract/trace.ts';
 import { connectRedis } from '#storage/redis.ts';
@@ -179,13 +179,18 @@ describe('in Redis', () => {
     await server.stop();
   });
 
-  test('records have their time to live, and a function keeps its newest thousand', async () => {
-    const recorder = new Recorder(commands, QUIET, 1_000);
-    for (let index = 0; index < 1_200; index++) recorder.add(recordOf(`id-${index}`, { startedAt: index }));
+  test('records have their time to live, and a function keeps its newest ten thousand', async () => {
+    const recorder = new Recorder(commands, QUIET, RECENT_LENGTH);
+    const count = RECENT_LENGTH + 200;
+    for (let index = 0; index < count; index++) {
+      recorder.add(recordOf(`id-${index}`, { startedAt: index }));
+      // Not more than it takes in at once.
+      if (index % 5_000 === 4_999) await recorder.close();
+    }
     await recorder.close();
-    const ttl = await commands.ttl(keys.invocation('id-1199'));
+    const ttl = await commands.ttl(keys.invocation(`id-${count - 1}`));
     expect(ttl).toBeGreaterThan(RECORD_TTL_S - 10);
-    expect(await commands.zcard(keys.recent('default', 'fn'))).toBe(1_000);
+    expect(await commands.zcard(keys.recent('default', 'fn'))).toBe(RECENT_LENGTH);
     expect(await commands.zrange(keys.recent('default', 'fn'), 0, '0')).toEqual(['id-200']);
     expect(JSON.parse((await commands.get(keys.invocation('id-205'))) ?? '')).toEqual(
       recordOf('id-205', { startedAt: 205 }),

@@ -2,6 +2,8 @@
  * The sandboxes of this worker. Decisions are in policy.ts; this is the state they are made on, and the doing.
  */
 import { freemem } from 'node:os';
+import type { PoolStatus } from '#contract/api.ts';
+import { MAX_POOLS_SHOWN } from '#contract/limits.ts';
 import type { Runtime } from '#contract/manifest.ts';
 import type { CodeStore } from '../code-store.ts';
 import type { LoadedVersion } from '../functions.ts';
@@ -103,6 +105,24 @@ export class Pool {
     let prepared = 0;
     for (const { sandboxes } of this.#prepared.values()) prepared += sandboxes.length;
     return { prepared, idle, busy };
+  }
+
+  /** The same as counts() by function and version, the largest first; not more than a heartbeat should carry. */
+  pools(): PoolStatus[] {
+    const all: PoolStatus[] = [];
+    for (const { version, members } of this.#functions.values()) {
+      if (members.size === 0) continue;
+      let busy = 0;
+      for (const { active } of members) if (active > 0) busy++;
+      const { namespace, name, version: number, manifest } = version;
+      const idle = members.size - busy;
+      all.push({ namespace, name, version: number, runtime: manifest.runtime, prepared: 0, idle, busy });
+    }
+    for (const { namespace, runtime, sandboxes } of this.#prepared.values()) {
+      if (sandboxes.length > 0)
+        all.push({ namespace, runtime, prepared: sandboxes.length, idle: 0, busy: 0 });
+    }
+    return all.toSorted((a, b) => sizeOf(b) - sizeOf(a)).slice(0, MAX_POOLS_SHOWN);
   }
 
   /** Ends every sandbox, and the zygotes with them, and settles when nothing of them is left. */
@@ -282,4 +302,8 @@ export class Pool {
       this.#refill(shelf);
     }
   }
+}
+
+function sizeOf({ prepared, idle, busy }: PoolStatus): number {
+  return prepared + idle + busy;
 }

@@ -1,0 +1,150 @@
+/** @jsxImportSource preact */
+import type { JSX } from 'preact';
+import type { InvocationRecord } from '#contract/invocation.ts';
+import { api } from '../api.ts';
+import { ago, count } from '../format.ts';
+import { useLive } from '../live.ts';
+import {
+  Card,
+  Confirm,
+  Empty,
+  FunctionLink,
+  InvocationLink,
+  Outcome,
+  Page,
+  Table,
+  useDoing,
+  useNow,
+} from '../parts.tsx';
+import { may } from '../session.ts';
+
+const REASONS: Readonly<Record<string, string>> = {
+  not_retried: 'not of a kind that is tried again',
+  attempts_used: 'all tries are used',
+  poison: 'it ended its sandbox again and again',
+  expired: 'its time was over',
+};
+
+export function Queues(): JSX.Element {
+  const live = useLive('queues', {});
+  const { data } = live;
+  return (
+    <Page title="Queues" live={live}>
+      {data && (
+        <>
+          <Card title="By namespace">
+            {data.queues.length === 0 ? (
+              <Empty title="There is no namespace yet." command="offshoot deploy" />
+            ) : (
+              <Table
+                label="Queues"
+                head={[
+                  'Namespace',
+                  { text: 'Waiting', number: true },
+                  { text: 'Running', number: true },
+                  { text: 'Delayed', number: true, title: 'Of a delay, or the wait before the next try' },
+                  {
+                    text: 'Callers in line',
+                    number: true,
+                    title: 'Calls of the sync lane that no worker has yet',
+                  },
+                  { text: 'Dead letters', number: true },
+                ]}
+              >
+                {data.queues.map((row) => (
+                  <tr key={row.namespace}>
+                    <td>{row.namespace}</td>
+                    <td class="number">{count(row.waiting)}</td>
+                    <td class={row.active > 0 ? 'number busy-text' : 'number'}>{count(row.active)}</td>
+                    <td class="number">{count(row.delayed)}</td>
+                    <td class="number">{count(row.lane)}</td>
+                    <td class={row.dead > 0 ? 'number bad-text' : 'number'}>{count(row.dead)}</td>
+                  </tr>
+                ))}
+              </Table>
+            )}
+          </Card>
+          <Dead letters={data.dead} />
+        </>
+      )}
+    </Page>
+  );
+}
+
+function Dead({ letters }: { letters: readonly InvocationRecord[] }): JSX.Element {
+  const now = useNow();
+  const { doing, said, run } = useDoing();
+  const byNamespace = Map.groupBy(letters, ({ namespace }) => namespace);
+  const move = (verb: 'redrive' | 'purge', chosen: readonly InvocationRecord[]): void =>
+    run(async () => {
+      let moved = 0;
+      for (const [namespace, some] of Map.groupBy(chosen, (one) => one.namespace)) {
+        const { ids } = await api<{ ids: string[] }>('POST', `/dead-letters/${namespace}/${verb}`, {
+          ids: some.map(({ id }) => id),
+        });
+        moved += ids.length;
+      }
+      const what = moved === 1 ? '1 dead letter is' : `${count(moved)} dead letters are`;
+      return verb === 'redrive' ? `${what} queued again.` : `${what} off the list.`;
+    });
+  const mayNot = doing || !may('invoke');
+  return (
+    <Card title="Dead letters" note={letters.length > 0 && count(letters.length)}>
+      {said}
+      {letters.length === 0 ? (
+        <Empty title="There are none.">
+          An invocation of the queued lane comes here when it has failed and is not tried again.
+        </Empty>
+      ) : (
+        <>
+          <div class="row">
+            <button type="button" disabled={mayNot} onClick={() => move('redrive', letters)}>
+              Redrive all shown
+            </button>
+            <Confirm
+              label="Purge all shown"
+              question={`Take ${count(letters.length)} dead letters of ${byNamespace.size === 1 ? 'one namespace' : `${byNamespace.size} namespaces`} off the list? Their records stay for their time.`}
+              yes="Purge"
+              disabled={mayNot}
+              act={() => move('purge', letters)}
+            />
+          </div>
+          <Table
+            label="Dead letters"
+            head={['Invocation', 'Function', 'Outcome', 'Why it is here', 'Error', 'Ended', '']}
+          >
+            {letters.map((letter) => (
+              <tr key={letter.id}>
+                <td>
+                  <InvocationLink id={letter.id} />
+                </td>
+                <td>
+                  <FunctionLink {...letter} />
+                </td>
+                <td>
+                  <Outcome of={letter} />
+                </td>
+                <td class="wrap">
+                  {REASONS[letter.dead ?? ''] ?? letter.dead}
+                  <span class="muted"> ({letter.attempts?.length ?? 0} tries)</span>
+                </td>
+                <td class="notes muted">{letter.report?.error?.message ?? letter.message}</td>
+                <td class="muted">{ago(letter.startedAt + letter.duration, now)}</td>
+                <td class="right nowrap">
+                  <button
+                    type="button"
+                    disabled={mayNot}
+                    aria-label={`Redrive ${letter.id}`}
+                    onClick={() => move('redrive', [letter])}
+                  >
+                    Redrive
+                  </button>
+                </td>
+              </tr>
+            ))}
+          </Table>
+        </>
+      )}
+    </Card>
+  );
+}

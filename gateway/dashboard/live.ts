@@ -1,0 +1,104 @@
+/**
+ * A view as server-sent events: at once, and again when it has changed. One stream for each page that is open; the browser
+ * ends it while nobody sees the page. Bounded in number, since each looks at Redis once or twice a second.
+ */
+import type { Context } from 'hono';
+import { streamSSE } from 'hono/streaming';
+import { OffshootError } from '#contract/errors.ts';
+import type { AppDeps, AppEnv } from '../routes/endpoint.ts';
+import { redisError } from '#storage/redis.ts';
+import type { Session } from './sessions.ts';
+import { VIEWS } from './views.ts';
+
+const MAX_STREAMS = 200;
+const MAX_STREAMS_OF_SESSION = 10;
+/** A comment now and then keeps proxies from closing a quiet stream. */
+const COMMENT_MS = 15_000;
+/** Is the session still there? */
+const CHECK_MS = 5_000;
+/** The browser comes again. */
+const LONGEST_MS = 3_600_000;
+
+export class Live {
+  readonly #deps: AppDeps;
+  readonly #open = new Map<string, number>();
+  #total = 0;
+
+  constructor(deps: AppDeps) {
+    this.#deps = deps;
+  }
+
+  /** Answers with the stream. `again` finds the session anew. Throws where the parameters make no sense. */
+  answer(
+    context: Context<AppEnv>,
+    name: string,
+    session: Session,
+    again: () => Promise<Session | undefined>,
+  ): Response {
+    if (!isView(name)) throw new OffshootError('not_found', `there is no view "${name}"`);
+    const { params, everyMs, look } = VIEWS[name] as unknown as AnyView;
+    const parsed = params.safeParse(context.req.query());
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues;
+      throw new OffshootError('bad_request', `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
+    }
+    this.#take(session);
+    let { holder } = session;
+    return streamSSE(context, async (stream) => {
+      try {
+        const begun = performance.now();
+        let shown = '';
+        let quietSince = begun;
+        let checkedAt = begun;
+        while (!stream.aborted && !stream.closed) {
+          const now = performance.now();
+          if (now - begun > LONGEST_MS) return;
+          if (now - checkedAt > CHECK_MS) {
+            const found = await again();
+            if (!found) throw new OffshootError('unauthorized', 'you were signed out');
+            ({ holder } = found);
+            checkedAt = now;
+          }
+          const data = JSON.stringify(await look({ deps: this.#deps, holder }, parsed.data));
+          if (data !== shown) {
+            await stream.writeSSE({ event: 'view', data });
+            shown = data;
+            quietSince = now;
+          } else if (now - quietSince > COMMENT_MS) {
+            await stream.write(': nothing new\n\n');
+            quietSince = now;
+          }
+          await stream.sleep(everyMs);
+        }
+      } catch (error) {
+        const refusal = error instanceof OffshootError ? error : redisError(error);
+        if (refusal.code === 'internal') this.#deps.log.error({ err: error, view: name }, 'a view failed');
+        await stream.writeSSE({ event: 'refused', data: JSON.stringify(refusal.toBody()) });
+      } finally {
+        this.#release(session);
+      }
+    });
+  }
+
+  #take({ hash }: Session): void {
+    const own = this.#open.get(hash) ?? 0;
+    if (own >= MAX_STREAMS_OF_SESSION || this.#total >= MAX_STREAMS) {
+      throw new OffshootError('too_many_streams', `${own} pages are open in this session`);
+    }
+    this.#open.set(hash, own + 1);
+    this.#total++;
+  }
+
+  #release({ hash }: Session): void {
+    const left = (this.#open.get(hash) ?? 1) - 1;
+    if (left === 0) this.#open.delete(hash);
+    else this.#open.set(hash, left);
+    this.#total--;
+  }
+}
+
+type AnyView = (typeof VIEWS)['functions'];
+
+function isView(name: string): name is keyof typeof VIEWS {
+  return Object.hasOwn(VIEWS, name);
+}

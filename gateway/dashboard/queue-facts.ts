@@ -1,0 +1,29 @@
+/** What Redis knows of queues and schedules, and no route of the API tells. */
+import type { Redis } from 'ioredis';
+import type { Sample } from '#contract/dashboard.ts';
+import type { AnyInvocation } from '#contract/invocation.ts';
+import { keys } from '#contract/keys.ts';
+import type { Queues } from '#storage/queues.ts';
+import type { DashboardDeps } from './access.ts';
+import { sampleOf } from './samples.ts';
+
+export function queueFacts(
+  commands: Redis,
+  queues: Queues,
+): Pick<DashboardDeps, 'queueCounts' | 'lastScheduled'> {
+  return {
+    async queueCounts(namespace) {
+      const [counts, lane] = await Promise.all([
+        queues.of(namespace).getJobCounts('waiting', 'prioritized', 'active', 'delayed'),
+        commands.llen(keys.lane(namespace)),
+      ]);
+      const { waiting = 0, prioritized = 0, active = 0, delayed = 0 } = counts;
+      return { waiting: waiting + prioritized, active, delayed, lane };
+    },
+    async lastScheduled(namespace, name): Promise<Sample | undefined> {
+      const id = await commands.get(keys.scheduleTurn(namespace, name));
+      const stored = id === null ? null : await commands.get(keys.invocation(id));
+      return stored === null ? undefined : sampleOf(JSON.parse(stored) as AnyInvocation);
+    },
+  };
+}

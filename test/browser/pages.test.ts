@@ -1,0 +1,213 @@
+/** Each page of the dashboard with something to show: readable by everybody, in light and dark, and a picture of it. */
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
+import type { InvocationRecord } from '#contract/invocation.ts';
+import { keys } from '#contract/keys.ts';
+import { connectRedis } from '#storage/redis.ts';
+import { openBrowser, Visitor, type Scheme } from '../support/browser.ts';
+import { Platform } from '../support/platform.ts';
+
+let platform: Platform;
+let browser: Browser;
+/** Path of the page of an invocation that went through retries, and of one that somebody waited for. */
+const paths: Record<string, string> = {};
+
+beforeAll(async () => {
+  [platform, browser] = await Promise.all([Platform.start(), openBrowser()]);
+  for (const one of ['hello-fetch', 'retries', 'orders', 'nightly', 'faulty']) await platform.deploy(one);
+  await platform.deploy('hello-fetch', { env: { GREETING: 'Good day' } });
+  await platform.deploy('hello-fetch', { name: 'greetings' }, 'shop');
+  await work();
+  await ageRecords();
+}, 180_000);
+afterAll(async () => {
+  await browser.close();
+  await platform.stop();
+});
+
+async function queue(name: string, event: unknown): Promise<string> {
+  const response = await platform.api(`/functions/default/${name}/invocations`, {
+    method: 'POST',
+    body: JSON.stringify(event),
+  });
+  return ((await response.json()) as Accepted).id;
+}
+
+async function ended(id: string): Promise<void> {
+  for (;;) {
+    const found = (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocationDetail;
+    if (found.state === 'done') return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Enough of everything that no page is empty. */
+async function work(): Promise<void> {
+  for (let round = 0; round < 12; round++) {
+    await Promise.all(
+      Array.from({ length: 12 }, async (_, index) => {
+        await platform.call(`hello-fetch?name=${index}`);
+        await fetch(`${platform.url}/fn/shop/greetings?name=${index}`);
+        if (index % 4 === 0)
+          await platform.call(index % 8 === 0 && round % 3 === 0 ? 'faulty/throw' : 'faulty/ok');
+      }),
+    );
+  }
+  await platform.call('faulty/never');
+  // Alone, as its failures are counted in one sandbox.
+  const retried = await queue('retries', { fail: 'throw', times: 2, answer: { total: 42, currency: 'EUR' } });
+  await ended(retried);
+  const dead = await Promise.all([queue('retries', { fail: 'throw' }), queue('retries', { fail: 'exit' })]);
+  await Promise.all(dead.map(ended));
+  const file = join(platform.state, 'orders.ndjson');
+  const items = Array.from({ length: 400 }, (_, index) =>
+    JSON.stringify({ quantity: index, ...(index % 50 === 7 && { fail: 'never' }) }),
+  );
+  await writeFile(file, items.join('\n'));
+  await platform.cli('batch', file, '--function', 'orders');
+  const waited = await platform.call('hello-fetch?name=everybody');
+  paths['invocation-waited'] = `/invocations/${waited.headers.get('x-offshoot-invocation')}`;
+  paths['invocation'] = `/invocations/${retried}`;
+  paths['invocation-failed'] = `/invocations/${dead[0]}`;
+}
+
+/** What has just run is also put into the past, so that the charts of the last minutes have more than one bar. */
+async function ageRecords(): Promise<void> {
+  const redis = connectRedis(platform.redis.url, 'commands', pino({ level: 'silent' }));
+  await once(redis, 'ready');
+  const functions = [
+    ['default', 'hello-fetch'],
+    ['default', 'faulty'],
+    ['shop', 'greetings'],
+  ] as const;
+  for (const [namespace, name] of functions) {
+    const ids = await redis.zrange(keys.recent(namespace, name), 0, '-1');
+    const pipeline = redis.pipeline();
+    for (const [at, id] of ids.entries()) {
+      const record = JSON.parse((await redis.get(keys.invocation(id))) ?? '{}') as InvocationRecord;
+      // Busy minutes and quiet ones, in waves.
+      for (let copy = 0; copy < 16; copy++) {
+        const back = ((at * 16 + copy) / (ids.length * 16)) ** 1.2 * 840_000;
+        if (Math.sin(back / 70_000) < -0.55) continue;
+        const past = {
+          ...record,
+          id: `${id.slice(2)}${copy}x`,
+          startedAt: Math.round(record.startedAt - back),
+        };
+        pipeline.set(keys.invocation(past.id), JSON.stringify(past), 'EX', 3_600);
+        pipeline.zadd(keys.recent(namespace, name), past.startedAt, past.id);
+      }
+    }
+    await pipeline.exec();
+  }
+  redis.disconnect();
+}
+
+const PAGES: readonly (readonly [name: string, path: string, ready: string])[] = [
+  ['functions', '', 'table'],
+  ['function', '/functions/default/hello-fetch', '.charts'],
+  ['invocations', '/invocations', 'table'],
+  ['invocation', '', '.waterfall'],
+  ['invocation-waited', '', '.waterfall'],
+  ['invocation-failed', '', '.failure'],
+  ['queues', '/queues', 'table'],
+  ['batches', '/batches', 'table'],
+  ['schedules', '/schedules', 'table'],
+  ['workers', '/workers', '.cells'],
+  ['namespaces', '/namespaces', 'table'],
+];
+
+describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
+  let visitor: Visitor;
+  let batch: string;
+  beforeAll(async () => {
+    visitor = await Visitor.open(browser, platform, scheme);
+    await visitor.visit('');
+    // Under way while the pages are looked at.
+    const file = join(platform.state, `slow-${scheme}.ndjson`);
+    const item = JSON.stringify({ quantity: 1, sleepMs: 60 });
+    await writeFile(file, Array.from({ length: 4_000 }, () => item).join('\n'));
+    const { stdout } = await platform.cli('batch', file, '--function', 'orders', '--detach', '--json');
+    batch = /"id": *"([^"]+)"/.exec(stdout)?.[1] ?? '';
+    expect(batch, stdout).not.toBe('');
+  });
+  afterAll(async () => {
+    await platform.api(`/batches/${batch}/cancel`, { method: 'POST' });
+    await visitor.context.close();
+  });
+
+  test('sign-in has no serious finding', async () => {
+    await visitor.page.getByLabel('API key').waitFor();
+    expect(await visitor.findings()).toEqual([]);
+    await visitor.shoot(`sign-in-${scheme}`);
+    await visitor.signIn(platform.key);
+    await visitor.page.locator('table').first().waitFor();
+  });
+
+  test.each(PAGES)('%s has no serious finding', async (name, path, ready) => {
+    const { page } = visitor;
+    await visitor.visit(paths[name] ?? path);
+    await page.locator('.link-mark.live').waitFor();
+    await page.locator(ready).first().waitFor();
+    expect(await visitor.findings()).toEqual([]);
+    await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
+    await visitor.shoot(`${name}-${scheme}`);
+  });
+
+  test('nothing was complained of', () => {
+    expect(visitor.complaints).toEqual([]);
+  });
+
+  test('what looks for findings finds one', async () => {
+    await visitor.page.evaluate(() => {
+      const faint = document.createElement('p');
+      faint.textContent = 'grey on grey';
+      faint.style.color = '#888';
+      faint.style.background = '#999';
+      document.querySelector('main')?.append(faint);
+    });
+    expect(await visitor.findings()).toEqual([expect.stringContaining('color-contrast')]);
+  });
+});
+
+test('all of it is small, and comes once', async () => {
+  const sizes = await Promise.all(
+    ['', '/assets/main.js', '/assets/main.css', '/assets/icon.svg'].map(async (path) => {
+      const response = await fetch(`${platform.url}/dashboard${path}`);
+      return { path, bytes: (await response.arrayBuffer()).byteLength, etag: response.headers.get('etag') };
+    }),
+  );
+  const total = sizes.reduce((sum, { bytes }) => sum + bytes, 0);
+  expect(total).toBeGreaterThan(10_000);
+  expect(total).toBeLessThan(200_000);
+  const script = sizes[1];
+  const again = await fetch(`${platform.url}/dashboard/assets/main.js`, {
+    headers: { 'if-none-match': script?.etag ?? '' },
+  });
+  expect(again.status).toBe(304);
+});
+
+test('a page that is hidden has no stream', async () => {
+  const visitor = await Visitor.open(browser, platform);
+  await visitor.signIn(platform.key);
+  await visitor.page.locator('table').first().waitFor();
+  const requests: string[] = [];
+  visitor.page.on('requestfailed', (request) => requests.push(new URL(request.url()).pathname));
+  await visitor.page.evaluate(() => {
+    Object.defineProperty(document, 'hidden', { value: true, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  });
+  await expect.poll(() => requests).toEqual(['/dashboard/live/functions']);
+  const begun = visitor.page.waitForRequest((request) => request.url().includes('/dashboard/live/functions'));
+  await visitor.page.evaluate(() => {
+    Object.defineProperty(document, 'hidden', { value: false, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  });
+  await begun;
+  await visitor.context.close();
+});
