@@ -93,7 +93,12 @@ export const ERRORS = {
   storage_full: {
     status: 507,
     fault: 'system',
-    next: 'free disk space on the host of the artifact store, then try again',
+    next: 'make room in the artifact store (on its disk, or in its bucket), then try again',
+  },
+  storage_unavailable: {
+    status: 503,
+    fault: 'system',
+    next: 'call again after the number of seconds in Retry-After; if it stays, the log of the gateway and the worker says why',
   },
   redis_unavailable: { status: 503, fault: 'system', next: 'see that Redis runs: offshoot doctor' },
 } as const satisfies Record<string, ErrorFacts>;
