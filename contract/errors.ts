@@ -98,7 +98,7 @@ export const ERRORS = {
   storage_unavailable: {
     status: 503,
     fault: 'system',
-    next: 'call again after the number of seconds in Retry-After; if it stays, the log of the gateway and the worker says why',
+    next: 'see that the S3 server runs and that OFFSHOOT_ARTIFACTS and the AWS_ variables name it; then try again',
   },
   redis_unavailable: { status: 503, fault: 'system', next: 'see that Redis runs: offshoot doctor' },
 } as const satisfies Record<string, ErrorFacts>;

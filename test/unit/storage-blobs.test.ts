@@ -88,12 +88,15 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
   it('shows a reader the old body or the new one, whole', async () => {
     const [one, two] = [Buffer.alloc(9 * MB, 1), Buffer.alloc(9 * MB, 2)];
     await stores.blobs.put('a', one);
-    let writes = 0;
+    const done: number[] = [];
     const written = (async () => {
-      for (; writes < 5; writes++) await stores.blobs.put('a', writes % 2 === 0 ? two : one);
+      for (let write = 0; write < 5; write++) {
+        await stores.blobs.put('a', write % 2 === 0 ? two : one);
+        done.push(write);
+      }
     })();
     let reads = 0;
-    for (; writes < 5; reads++) {
+    for (; done.length < 5; reads++) {
       const seen = await stores.blobs.read('a');
       expect(seen?.equals(one) === true || seen?.equals(two) === true).toBe(true);
     }
