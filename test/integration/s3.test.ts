@@ -1,7 +1,7 @@
 /** A whole platform whose artifact store is a bucket, and what becomes of its work while the server of that bucket is away. */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -151,7 +151,7 @@ describe.skipIf(!HAS_S3_SERVER)('a platform with its artifact store in S3', () =
   }, 60_000);
 
   test('says so while the server is away, loses nothing, and works again when it is back', async () => {
-    const waiting = await queue('upload/hash', pieces(5 * MB), { 'x-offshoot-delay': '1' });
+    const waiting = await queue('upload/hash', pieces(5 * MB), { 'x-offshoot-delay': '5' });
     // Its items are read before the server is gone, its results are written while it is.
     const slow = Array.from({ length: 60 }, (_, at) => ({ quantity: at, sleepMs: 50 }));
     const running = await batch(slow);
@@ -203,6 +203,26 @@ describe.skipIf(!HAS_S3_SERVER)('a platform with its artifact store in S3', () =
     expect(await failed.text()).toContain('the artifact store does not answer');
     await server.resume();
     expect((await platform.call('hello-fetch')).status).toBe(200);
+  }, 60_000);
+
+  test('runs no code that was changed in the bucket', async () => {
+    const archives = (await objects('artifacts/')).map((key) => join(server.bucket, key));
+    // Sound archives all of them, each under the digest of its neighbour.
+    const contents = await Promise.all(archives.map((path) => readFile(path)));
+    for (const [at, path] of archives.entries())
+      await writeFile(path, contents[(at + 1) % contents.length] as Buffer);
+    const fresh = async (): Promise<Response> => {
+      await platform.kill('worker');
+      await rm(join(platform.state, 'code'), { recursive: true });
+      platform.run('worker');
+      await platform.ready();
+      return await platform.call('hello-fetch');
+    };
+    const refused = await fresh();
+    expect(refused.headers.get('x-offshoot-outcome')).toBe('platform_error');
+    expect(await refused.text()).toContain('is something else');
+    for (const [at, path] of archives.entries()) await writeFile(path, contents[at] as Buffer);
+    expect((await fresh()).status).toBe(200);
   }, 60_000);
 
   async function project(): Promise<string> {

@@ -28,10 +28,15 @@ export class S3Server {
 
   static async start(): Promise<S3Server> {
     const server = new S3Server(await mkdtemp(join(tmpdir(), 'offshoot-s3-')), await freePort());
-    await mkdir(join(server.directory, 'buckets', BUCKET), { recursive: true });
+    await mkdir(server.bucket, { recursive: true });
     await mkdir(join(server.directory, 'facts'));
     await server.resume();
     return server;
+  }
+
+  /** Where the objects are, each as a file under its key. */
+  get bucket(): string {
+    return join(this.directory, 'buckets', BUCKET);
   }
 
   get url(): string {
@@ -91,18 +96,17 @@ export class S3Server {
 
   /** Keys of all objects, and files of uploads that have not been ended. */
   async files(): Promise<string[]> {
-    const bucket = join(this.directory, 'buckets', BUCKET);
-    const all = await readdir(bucket, { recursive: true, withFileTypes: true });
+    const all = await readdir(this.bucket, { recursive: true, withFileTypes: true });
     return all
       .filter((entry) => entry.isFile())
-      .map((entry) => relative(bucket, join(entry.parentPath, entry.name)))
+      .map((entry) => relative(this.bucket, join(entry.parentPath, entry.name)))
       .toSorted();
   }
 
   /** Makes an object look as if it had been written so long ago. */
   async age(key: string, ms: number): Promise<void> {
     const past = new Date(Date.now() - ms);
-    await utimes(join(this.directory, 'buckets', BUCKET, key), past, past);
+    await utimes(join(this.bucket, key), past, past);
   }
 }
 
