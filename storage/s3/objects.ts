@@ -29,6 +29,8 @@ const PART_BYTES = 8 * MB;
 /** Two of an object, so that one is read while the other is sent; with the uploads at once, 128 MB at most. */
 const PARTS_AT_ONCE = 2;
 const UPLOADS_AT_ONCE = 8;
+/** How long an upload may wait for its turn. */
+const PATIENCE_MS = 30_000;
 /** S3 removes as many by one request. */
 const DELETES_AT_ONCE = 1_000;
 
@@ -45,7 +47,7 @@ export class S3Objects {
   readonly #bucket: string;
   readonly #prefix: string;
   readonly #scratch: string;
-  readonly #uploads = new Turns(UPLOADS_AT_ONCE);
+  readonly #uploads = new Turns(UPLOADS_AT_ONCE, PATIENCE_MS);
 
   /** `scratch`: a directory for bodies on their way. */
   constructor(settings: S3Settings, scratch: string) {

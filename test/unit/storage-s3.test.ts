@@ -11,6 +11,7 @@ import { S3BlobStore } from '#storage/s3/blobs.ts';
 import { S3Objects } from '#storage/s3/objects.ts';
 import { resumable } from '#storage/s3/reader.ts';
 import { s3Settings, type S3Settings } from '#storage/s3/settings.ts';
+import { Turns } from '#storage/s3/turns.ts';
 import { parseEnvironment } from '../../gateway/env.ts';
 import { parseEnv } from '../../worker/env.ts';
 import { FaultProxy } from '../support/fault-proxy.ts';
@@ -236,6 +237,27 @@ describe('a stream that is read on', () => {
     expect(asked).toBeGreaterThan(1);
     expect(asked).toBeLessThan(4);
   });
+});
+
+test('turns are given to so many at a time, in order, and refused to who has waited too long', async () => {
+  const turns = new Turns(2, 100);
+  const order: number[] = [];
+  let atOnce = 0;
+  const take = (number: number, ms: number): Promise<void> =>
+    turns.within(async () => {
+      order.push(number);
+      expect(++atOnce).toBeLessThan(3);
+      await sleep(ms);
+      atOnce--;
+    });
+  await Promise.all([take(1, 30), take(2, 30), take(3, 10), take(4, 10)]);
+  expect(order).toEqual([1, 2, 3, 4]);
+  const held = [take(5, 300), take(6, 300)];
+  await expect(take(7, 0)).rejects.toMatchObject({ code: 'storage_unavailable' });
+  await Promise.all(held);
+  // Whoever has given up has taken nobody's place.
+  await Promise.all([take(8, 10), take(9, 10)]);
+  expect(order.slice(4)).toEqual([5, 6, 8, 9]);
 });
 
 function numbered(bytes: number): Buffer {
