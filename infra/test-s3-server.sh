@@ -13,9 +13,9 @@ SETUP_LOG="$OFFSHOOT_CACHE/test-s3-server.log"
 if [[ -x "$home/versitygw" && "$(cat "$home/version" 2>/dev/null)" == "$VERSION" ]]; then exit 0; fi
 if ! command -v go >/dev/null; then
   if [[ -n "${CI:-}" ]]; then
-    fail "go is not there" "the tests of the artifact store in S3 need a server, which is built by Go" "install Go 1.24 or later"
+    fail "go is not there" "the tests of the artifact store in S3 need a server, which is built by Go" "install Go 1.25 or later"
   fi
-  say "Go is not there to build the S3 server of the tests: those tests are left out (install Go 1.24 or later to have them)"
+  say "Go is not there to build the S3 server of the tests: those tests are left out (install Go 1.25 or later to have them)"
   exit 0
 fi
 
