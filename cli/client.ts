@@ -41,7 +41,8 @@ export class Client {
 
   async hasArtifact(digest: string): Promise<boolean> {
     const response = await this.request(`/artifacts/${digest}`, { method: 'HEAD' });
-    if (response.status === 404) return false;
+    // An answer to HEAD has no body that would say what is wrong; that to the upload has one.
+    if (response.status === 404 || response.status >= 500) return false;
     if (!response.ok) throw await this.failure(response);
     return true;
   }

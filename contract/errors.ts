@@ -108,7 +108,12 @@ export const ERRORS = {
   storage_full: {
     status: 507,
     fault: 'system',
-    next: 'free disk space on the host of the artifact store, then try again',
+    next: 'make room in the artifact store (on its disk, or in its bucket), then try again',
+  },
+  storage_unavailable: {
+    status: 503,
+    fault: 'system',
+    next: 'see that the S3 server runs and that OFFSHOOT_ARTIFACTS and the AWS_ variables name it; then try again',
   },
   redis_unavailable: { status: 503, fault: 'system', next: 'see that Redis runs: offshoot doctor' },
 } as const satisfies Record<string, ErrorFacts>;

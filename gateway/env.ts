@@ -3,20 +3,22 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_INLINE_BODY_BYTES, DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
 import { parseRedisAddress } from '#storage/redis.ts';
+import { checkStore, STORE_VARIABLES } from '#storage/s3/settings.ts';
 import { listOf } from './callbacks/guard.ts';
 
-const Environment = z.object({
+const Variables = z.object({
   /** Address to listen on. The default keeps a fresh installation off the network. */
   OFFSHOOT_HOST: z.string().min(1).default('127.0.0.1'),
   /** Port to listen on; 0 takes a free one. */
   OFFSHOOT_PORT: z.coerce.number().int().min(0).max(65_535).default(8787),
   /** One Redis, Sentinels or a Cluster: the forms are in storage/redis-address.ts. */
   REDIS_URL: z.string().default('redis://127.0.0.1:6379').superRefine(readable(parseRedisAddress)),
-  /** Directory for the artifact store and the first key. Workers on this host share it. */
+  /** Directory for the first key and, without OFFSHOOT_ARTIFACTS, the artifact store. Workers on this host share it. */
   OFFSHOOT_STATE: z
     .string()
     .min(1)
     .transform((path) => resolve(path)),
+  ...STORE_VARIABLES,
   /** Largest request body of any function, whatever its "requestSize" says. */
   OFFSHOOT_MAX_BODY_BYTES: z.coerce
     .number()
@@ -76,6 +78,7 @@ const Environment = z.object({
   /** `service.name` of the spans. */
   OTEL_SERVICE_NAME: z.string().min(1).default('offshoot'),
 });
+const Environment = Variables.superRefine(checkStore);
 export type Environment = z.infer<typeof Environment>;
 
 /** A check that fails with the message of what a parser throws. */

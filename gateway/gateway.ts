@@ -7,10 +7,8 @@ import type { Redis } from 'ioredis';
 import type { z } from 'zod';
 import type { Health } from '#contract/api.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
-import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { followTime } from '#storage/clock.ts';
-import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import type { Log } from '#storage/log.ts';
@@ -20,6 +18,8 @@ import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectBlocking, connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
 import { Admission } from './admission.ts';
+import { s3Settings } from '#storage/s3/settings.ts';
+import { openStores } from '#storage/stores.ts';
 import { createApp } from './app.ts';
 import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
@@ -95,7 +95,7 @@ export class Gateway {
     const functions = new FunctionStore(commands);
     const apiKeys = new ApiKeyStore(commands);
     const invocations = new InvocationStore(commands);
-    const artifacts = new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'));
+    const { artifacts, blobs } = openStores(env.OFFSHOOT_STATE, s3Settings(env), log);
     const namespaceLimits = new NamespaceLimitsStore(commands);
     const directory = new Directory(functions, apiKeys, namespaceLimits);
     const dispatcher = new Dispatcher({
@@ -114,7 +114,6 @@ export class Gateway {
     const bullmq = connect('commands');
     const queues = new Queues(bullmq);
     const schedules = new Schedules(queues);
-    const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
     const batchStore = new BatchStore(commands);
     const store = new QueuedStore(commands);
     const deliveries = new Deliveries(bullmq);

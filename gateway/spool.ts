@@ -142,7 +142,12 @@ async function* arriving(
   { limit, stalledMs }: { limit: BodyLimit; stalledMs: number },
   each: (chunk: Buffer) => void,
 ): AsyncGenerator<Buffer> {
-  const stalled = setTimeout(() => request.destroy(), stalledMs);
+  // Runs only while the client is waited for: that the store is slow is not its fault.
+  let stalled: NodeJS.Timeout | undefined;
+  const wait = (): void => {
+    clearTimeout(stalled);
+    stalled = setTimeout(() => request.destroy(), stalledMs);
+  };
   let bytes = 0;
   const take = (chunk: Buffer): Buffer => {
     bytes += chunk.length;
@@ -152,9 +157,11 @@ async function* arriving(
   };
   try {
     for (const chunk of begun) yield take(chunk);
+    wait();
     for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      stalled.refresh();
+      clearTimeout(stalled);
       yield take(chunk);
+      wait();
     }
     // A connection that broke may look like an end.
     if (!request.complete) throw new RequestAborted();

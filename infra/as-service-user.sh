@@ -20,10 +20,13 @@ SHOWN_CHECKOUT=/run/offshoot/checkout
 # clean_environment HOME CHECKOUT - the only variables that pass, as NAME=VALUE lines for env -i.
 # npm's own (npm_*), secrets of the caller's shell and the like stay behind.
 clean_environment() {
-  local name
+  local name store=()
   environment=("HOME=$1" "USER=$SERVICE_USER" "LOGNAME=$SERVICE_USER"
     "PATH=$2/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-  for name in ${!OFFSHOOT_@} ${!OTEL_@} ${!LC_@} LANG TZ TERM COLORTERM NO_COLOR FORCE_COLOR CI REDIS_URL NODE_ENV \
+  # A key of Amazon's that the shell happens to have is for the platform only when its artifact store is there.
+  [[ "${OFFSHOOT_ARTIFACTS:-}" != s3://* ]] || store=(AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION
+    AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN)
+  for name in "${store[@]}" ${!OFFSHOOT_@} ${!OTEL_@} ${!LC_@} LANG TZ TERM COLORTERM NO_COLOR FORCE_COLOR CI REDIS_URL NODE_ENV \
     NODE_EXTRA_CA_CERTS XDG_RUNTIME_DIR; do
     [[ -z "${!name+set}" ]] || environment+=("$name=${!name}")
   done

@@ -32,14 +32,7 @@ export class DirectoryArtifactStore implements ArtifactStore {
 
   /** Where the archive lies or would lie. */
   path(digest: string): string {
-    // The digest becomes a path: whoever calls this has checked it, and a mistake there must not leave the directory.
-    if (!/^[0-9a-f]{64}$/.test(digest)) {
-      throw new OffshootError(
-        'bad_request',
-        `"${digest.slice(0, 80)}" is not a sha256 in lower-case hexadecimal`,
-      );
-    }
-    return join(this.#root, digest.slice(0, 2), `${digest}.tar.gz`);
+    return join(this.#root, archiveName(digest));
   }
 
   async size(digest: string): Promise<number | undefined> {
@@ -63,7 +56,11 @@ export class DirectoryArtifactStore implements ArtifactStore {
     try {
       await mkdir(dirname(target), { recursive: true });
       file = await open(temporary, 'wx', 0o644);
-      const bytes = await copyChecked(digest, source, maxBytes, file);
+      let bytes = 0;
+      for await (const chunk of checked(digest, source, maxBytes)) {
+        await writeAll(file, chunk);
+        bytes += chunk.length;
+      }
       // On disk before it has its name: after a power cut there must be no archive with the right name and wrong bytes.
       await file.sync();
       await file.close();
@@ -93,12 +90,24 @@ export class DirectoryArtifactStore implements ArtifactStore {
   }
 }
 
-async function copyChecked(
+/** The name of an archive below the root of its store: `ab/abcdef….tar.gz`. */
+export function archiveName(digest: string): string {
+  // The digest becomes a path: whoever calls this has checked it, and a mistake there must not leave the directory.
+  if (!/^[0-9a-f]{64}$/.test(digest)) {
+    throw new OffshootError(
+      'bad_request',
+      `"${digest.slice(0, 80)}" is not a sha256 in lower-case hexadecimal`,
+    );
+  }
+  return `${digest.slice(0, 2)}/${digest}.tar.gz`;
+}
+
+/** Yields what `source` yields. Throws as `put` does: in place of the end when it is not what `digest` says. */
+export async function* checked(
   digest: string,
   source: AsyncIterable<Uint8Array>,
   maxBytes: number,
-  file: FileHandle,
-): Promise<number> {
+): AsyncGenerator<Uint8Array, void> {
   const hash = createHash('sha256');
   let bytes = 0;
   for await (const chunk of source) {
@@ -109,7 +118,7 @@ async function copyChecked(
       });
     }
     hash.update(chunk);
-    await writeAll(file, chunk);
+    yield chunk;
   }
   const actual = hash.digest('hex');
   if (actual !== digest) {
@@ -118,7 +127,6 @@ async function copyChecked(
       `the ${bytes} bytes that arrived have the sha256 ${actual}, not ${digest}`,
     );
   }
-  return bytes;
 }
 
 /** Writes all of it: a single write() may write less. */

@@ -59,14 +59,9 @@ export class DirectoryBlobStore implements BlobStore {
       await mkdir(dirname(target), { recursive: true });
       file = await open(temporary, 'wx', 0o600);
       let bytes = 0;
-      for await (const chunk of source instanceof Uint8Array ? [source] : source) {
-        bytes += chunk.length;
-        if (bytes > maxBytes) {
-          throw new OffshootError('body_too_large', `the body is larger than ${maxBytes} bytes`, {
-            details: { limit: maxBytes },
-          });
-        }
+      for await (const chunk of limited(source, maxBytes)) {
         await writeAll(file, chunk);
+        bytes += chunk.length;
       }
       if (durable) await file.datasync();
       await file.close();
@@ -106,10 +101,30 @@ export class DirectoryBlobStore implements BlobStore {
   }
 
   #path(key: string): string {
-    // Whoever calls this has made the key; a mistake there must not leave the directory.
-    if (!KEY.test(key))
-      throw new OffshootError('bad_request', `"${key.slice(0, 80)}" is not a key of a blob`);
+    assertKey(key);
     return join(this.#root, key);
+  }
+}
+
+/** Whoever made the key has made a good one; a mistake there must not leave the store. */
+export function assertKey(key: string): void {
+  if (!KEY.test(key)) throw new OffshootError('bad_request', `"${key.slice(0, 80)}" is not a key of a blob`);
+}
+
+/** Yields what `source` yields, and throws `body_too_large` in place of what is too much. */
+export async function* limited(
+  source: Uint8Array | AsyncIterable<Uint8Array>,
+  maxBytes: number,
+): AsyncGenerator<Uint8Array, void> {
+  let bytes = 0;
+  for await (const chunk of source instanceof Uint8Array ? [source] : source) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) {
+      throw new OffshootError('body_too_large', `the body is larger than ${maxBytes} bytes`, {
+        details: { limit: maxBytes },
+      });
+    }
+    yield chunk;
   }
 }
 

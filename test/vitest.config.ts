@@ -26,6 +26,19 @@ export default defineConfig({
       {
         test: {
           ...limits,
+          name: 's3',
+          // Those of the stores hold for both kinds; where the server is, both are tested.
+          include: [
+            'test/s3/**/*.test.ts',
+            'test/unit/storage-artifacts*.test.ts',
+            'test/unit/storage-blobs.test.ts',
+          ],
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          ...limits,
           name: 'security',
           include: ['test/security/**/*.test.ts'],
           fileParallelism: false,

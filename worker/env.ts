@@ -2,16 +2,18 @@
 import { availableParallelism, totalmem } from 'node:os';
 import { z } from 'zod';
 import { parseCidr } from '#contract/network.ts';
+import { checkStore, STORE_VARIABLES } from '#storage/s3/settings.ts';
 
 const MB = 1024 * 1024;
 /** Rough cost of an idle sandbox with kernel memory and the worker's own share, for the default ceiling. */
 const SANDBOX_BYTES = 6 * MB;
 
-const Env = z.object({
+const Variables = z.object({
   /** redis://, rediss:// or unix:///path */
   REDIS_URL: z.string().default('redis://127.0.0.1:6379'),
-  /** Directory of images, code and artifacts. */
+  /** Directory of images, code and, without OFFSHOOT_ARTIFACTS, artifacts. */
   OFFSHOOT_STATE: z.string().min(1),
+  ...STORE_VARIABLES,
   /** Invocations that this worker takes at the same time. */
   OFFSHOOT_CAPACITY: z.coerce
     .number()
@@ -69,6 +71,7 @@ const Env = z.object({
   /** MB of /tmp of one sandbox at most, whatever its function asks for. */
   OFFSHOOT_SCRATCH_MB: z.coerce.number().int().min(1).default(4_096),
 });
+const Env = Variables.superRefine(checkStore);
 export type Env = z.infer<typeof Env>;
 
 /** Runs of the queued lane at the same time. One is always possible: what is queued must end some time. */

@@ -2,10 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { keys } from '#contract/keys.ts';
-import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { followTime } from '#storage/clock.ts';
-import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import { LaneWriter } from '#storage/lane.ts';
@@ -14,6 +12,8 @@ import { Places } from '#storage/places.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Retention } from '#storage/retention.ts';
 import { connectBlocking, connectRedis } from '#storage/redis.ts';
+import { s3Settings } from '#storage/s3/settings.ts';
+import { openStores } from '#storage/stores.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
@@ -52,6 +52,7 @@ export function createWorker(env: Env): Worker {
   const replies = connect('lane');
   const bullmq = connect('commands');
   const cgroups = detectCgroups();
+  const { artifacts, blobs } = openStores(env.OFFSHOOT_STATE, s3Settings(env), log);
   const codeDirectory = join(env.OFFSHOOT_STATE, 'code');
   const ranges = ownRanges();
   const receipts = new Receipts({ redis: commands, workerId: id, cgroups, uid: ranges.uid });
@@ -80,10 +81,9 @@ export function createWorker(env: Env): Worker {
     zygotes,
     networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS, never: env.OFFSHOOT_EGRESS_NEVER }),
     receipts,
-    code: new CodeStore(codeDirectory, new DirectoryArtifactStore(join(env.OFFSHOOT_STATE, 'artifacts'))),
+    code: new CodeStore(codeDirectory, artifacts),
   });
   const functions = new Functions(commands);
-  const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
   const cpuClock = new CpuClock();
   const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies };
   const store = new QueuedStore(commands);

@@ -5,6 +5,7 @@ import { createServer, request, type IncomingMessage, type Server } from 'node:h
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Spool, type Spooled } from '../../gateway/spool.ts';
@@ -91,6 +92,21 @@ describe('the spool', () => {
     await expect(send([10 * KB], true)).rejects.toMatchObject({ name: 'RequestAborted' });
     expect(performance.now() - before).toBeGreaterThan(250);
     expect(await files()).toEqual([]);
+  });
+
+  test('does not take it for a fault of the client when the store is slow', async () => {
+    const slow = blobs.put.bind(blobs);
+    blobs.put = (key, source, options) => {
+      const slowly = async function* (): AsyncGenerator<Uint8Array> {
+        for await (const chunk of source as AsyncIterable<Uint8Array>) {
+          yield chunk;
+          await sleep(400);
+        }
+      };
+      return slow(key, slowly(), options);
+    };
+    // More than is read ahead, so that some of it is still to come.
+    expect((await send(Array.from({ length: 9 }, () => 10 * KB))).bytes).toBe(90 * KB);
   });
 
   test('sweeps each place when its time is over, and no sooner', async () => {

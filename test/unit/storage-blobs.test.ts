@@ -1,41 +1,41 @@
-import { mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+/** The store of large bodies, of either kind. */
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DirectoryBlobStore } from '#storage/blobs.ts';
+import { STORE_KINDS, type TestStores } from '../support/test-stores.ts';
 
-let root: string;
-let blobs: DirectoryBlobStore;
-beforeEach(async () => {
-  root = await mkdtemp(join(tmpdir(), 'blobs-'));
-  blobs = new DirectoryBlobStore(root);
-});
-afterEach(async () => rm(root, { recursive: true }));
+const MB = 1024 * 1024;
 
-describe('blobs', () => {
+describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
+  let stores: TestStores;
+  beforeEach(async () => {
+    stores = await open();
+  });
+  afterEach(() => stores.close());
+
   it('gives back what was put, replaces it, and removes it', async () => {
-    expect(await blobs.put('a/b', Readable.from([Buffer.from('one '), Buffer.from('two')]))).toEqual({
+    expect(await stores.blobs.put('a/b', Readable.from([Buffer.from('one '), Buffer.from('two')]))).toEqual({
       bytes: 7,
     });
-    const stream = await blobs.open('a/b');
+    const stream = await stores.blobs.open('a/b');
     expect(stream && (await buffer(stream)).toString()).toBe('one two');
-    await blobs.put('a/b', Buffer.from('three'), { durable: true });
-    expect((await blobs.read('a/b'))?.toString()).toBe('three');
-    expect(await blobs.size('a/b')).toBe(5);
-    await blobs.put('a/c', Buffer.from('x'));
-    await blobs.remove('a');
-    expect([await blobs.read('a/b'), await blobs.open('a/c'), await blobs.size('a/c')]).toEqual([
-      undefined,
-      undefined,
-      undefined,
-    ]);
-    await blobs.remove('a');
+    await stores.blobs.put('a/b', Buffer.from('three'), { durable: true });
+    expect((await stores.blobs.read('a/b'))?.toString()).toBe('three');
+    expect(await stores.blobs.size('a/b')).toBe(5);
+    await stores.blobs.put('a/c', Buffer.from('x'));
+    await stores.blobs.put('ab', Buffer.from('a key that only begins alike'));
+    await stores.blobs.remove('a');
+    expect([
+      await stores.blobs.read('a/b'),
+      await stores.blobs.open('a/c'),
+      await stores.blobs.size('a/c'),
+    ]).toEqual([undefined, undefined, undefined]);
+    await stores.blobs.remove('a');
+    expect(await stores.files()).toEqual(['blobs/ab']);
   });
 
   it('keeps nothing of what is too large or breaks off', async () => {
-    await expect(blobs.put('a/b', Buffer.alloc(11), { maxBytes: 10 })).rejects.toMatchObject({
+    await expect(stores.blobs.put('a/b', Buffer.alloc(11), { maxBytes: 10 })).rejects.toMatchObject({
       code: 'body_too_large',
     });
     const broken = Readable.from(
@@ -44,26 +44,71 @@ describe('blobs', () => {
         throw new Error('the client went away');
       })(),
     );
-    await expect(blobs.put('a/b', broken)).rejects.toThrow('went away');
-    expect(await readdir(join(root, 'a'))).toEqual([]);
+    await expect(stores.blobs.put('a/b', broken)).rejects.toThrow('went away');
+    expect(await stores.files()).toEqual([]);
   });
 
   it.each(['', '/etc/passwd', '../x', 'a/../b', 'a//b', '.part', 'a/.b', 'a\0b', 'a/'])(
     'refuses the key %j',
     async (key) => {
-      await expect(blobs.put(key, Buffer.from('x'))).rejects.toMatchObject({ code: 'bad_request' });
-      await expect(blobs.remove(key)).rejects.toMatchObject({ code: 'bad_request' });
+      await expect(stores.blobs.put(key, Buffer.from('x'))).rejects.toMatchObject({ code: 'bad_request' });
+      await expect(stores.blobs.remove(key)).rejects.toMatchObject({ code: 'bad_request' });
     },
   );
 
   it('sweeps what is old, and the directories that are empty then', async () => {
-    await blobs.put('old/one', Buffer.from('x'));
-    await blobs.put('mixed/old', Buffer.from('x'));
-    await blobs.put('mixed/new', Buffer.from('x'));
-    const past = new Date(Date.now() - 60_000);
-    for (const path of ['old/one', 'mixed/old']) await utimes(join(root, path), past, past);
-    expect(await blobs.sweep(30_000)).toBe(2);
-    expect(await blobs.read('mixed/new')).toBeDefined();
-    expect(await blobs.read('mixed/old')).toBeUndefined();
+    await stores.blobs.put('old/one', Buffer.from('x'));
+    await stores.blobs.put('mixed/old', Buffer.from('x'));
+    await stores.blobs.put('mixed/new', Buffer.from('x'));
+    for (const key of ['old/one', 'mixed/old']) await stores.age(`blobs/${key}`, 60_000);
+    expect(await stores.blobs.sweep(30_000, 'elsewhere')).toBe(0);
+    expect(await stores.blobs.sweep(30_000)).toBe(2);
+    expect(await stores.blobs.read('mixed/new')).toBeDefined();
+    expect(await stores.blobs.read('mixed/old')).toBeUndefined();
+  });
+
+  it.each([0, 1, 8 * MB, 8 * MB + 1, 40 * MB])('keeps a body of %d bytes', async (bytes) => {
+    const body = Buffer.alloc(bytes, 'every byte in its place');
+    expect(await stores.blobs.put('a', pieces(body))).toEqual({ bytes });
+    expect(await stores.blobs.put('b', body)).toEqual({ bytes });
+    expect(await stores.blobs.size('a')).toBe(bytes);
+    expect((await stores.blobs.read('a'))?.equals(body)).toBe(true);
+    expect((await stores.blobs.read('b'))?.equals(body)).toBe(true);
+  });
+
+  it('removes more than a thousand of one prefix', async () => {
+    const keys = Array.from({ length: 1_003 }, (_one, index) => `many/${index}`);
+    for (let at = 0; at < keys.length; at += 50)
+      await Promise.all(keys.slice(at, at + 50).map((key) => stores.blobs.put(key, Buffer.from('x'))));
+    expect(await stores.files()).toHaveLength(1_003);
+    await stores.blobs.remove('many');
+    expect(await stores.files()).toEqual([]);
+  });
+
+  it('shows a reader the old body or the new one, whole', async () => {
+    const [one, two] = [Buffer.alloc(9 * MB, 1), Buffer.alloc(9 * MB, 2)];
+    await stores.blobs.put('a', one);
+    const done: number[] = [];
+    const written = (async () => {
+      for (let write = 0; write < 5; write++) {
+        await stores.blobs.put('a', write % 2 === 0 ? two : one);
+        done.push(write);
+      }
+    })();
+    let reads = 0;
+    for (; done.length < 5; reads++) {
+      const seen = await stores.blobs.read('a');
+      expect(seen?.equals(one) === true || seen?.equals(two) === true).toBe(true);
+    }
+    await written;
+    expect(reads).toBeGreaterThan(1);
   });
 });
+
+function* slices(body: Buffer): Generator<Buffer> {
+  for (let at = 0; at < body.length; at += 300_000) yield body.subarray(at, at + 300_000);
+}
+
+function pieces(body: Buffer): Readable {
+  return Readable.from(slices(body));
+}

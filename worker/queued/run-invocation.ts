@@ -33,6 +33,7 @@ import { Execution } from '../execute.ts';
 import { log } from '../log.ts';
 import type { Admission } from './admission.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
+import { beforeStart, StoreAway } from './store-away.ts';
 import { GroupRun, type GroupDeps } from './group-run.ts';
 
 /** How long writing the end of a run is tried while Redis is away, and how often. */
@@ -125,6 +126,17 @@ export class QueuedRuns {
     const begun = await this.#begin(id, job);
     if (begun === undefined || typeof begun === 'number') return begun;
     const record = begun.record as OpenInvocation;
+    try {
+      return await this.#runBegun(id, begun, record);
+    } catch (error) {
+      if (!(error instanceof StoreAway)) throw error;
+      log.warn({ id, error: String(error.cause) }, 'an invocation waits for the artifact store');
+      await this.#giveBack(begun);
+      return Date.now() + StoreAway.LOOK_AGAIN_MS;
+    }
+  }
+
+  async #runBegun(id: string, begun: Versioned, record: OpenInvocation): Promise<number | undefined> {
     if (record.batch) return await this.#runGroup(begun, record, record.batch);
     const input = await this.#deps.store.input(id);
     if (!input || (await this.#hasLostBody(record)))
@@ -170,7 +182,7 @@ export class QueuedRuns {
   }
 
   async #runGroup(begun: Versioned, record: OpenInvocation, of: GroupOfBatch): Promise<number | undefined> {
-    const group = await this.#deps.groups.open(of);
+    const group = await beforeStart(this.#deps.groups.open(of));
     if (!group) {
       const message = 'its items are not there any more';
       return await this.#end(begun, { outcome: 'platform_error', message, hopeless: true });
@@ -315,7 +327,7 @@ export class QueuedRuns {
   }
 
   async #hasLostBody({ inputBlob }: OpenInvocation): Promise<boolean> {
-    return inputBlob !== undefined && (await this.#deps.blobs.size(inputBlob)) === undefined;
+    return inputBlob !== undefined && (await beforeStart(this.#deps.blobs.size(inputBlob))) === undefined;
   }
 
   /** Writes what has become of the invocation, also when Redis is away for a while. */

@@ -1,0 +1,59 @@
+/** Archives as objects `artifacts/ab/abcdef….tar.gz` of an S3-compatible store. */
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { OffshootError } from '#contract/errors.ts';
+import { archiveName, checked, type ArtifactStore } from '../artifacts.ts';
+import type { S3Objects } from './objects.ts';
+
+export class S3ArtifactStore implements ArtifactStore {
+  readonly #objects: Promise<S3Objects>;
+
+  constructor(objects: Promise<S3Objects>) {
+    this.#objects = objects;
+  }
+
+  async size(digest: string): Promise<number | undefined> {
+    const key = keyOf(digest);
+    return await (await this.#objects).size(key);
+  }
+
+  async has(digest: string): Promise<boolean> {
+    return (await this.size(digest)) !== undefined;
+  }
+
+  async put(digest: string, source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<{ bytes: number }> {
+    const key = keyOf(digest);
+    // The check throws behind the last byte, before any of them is sent.
+    return await (await this.#objects).put(key, checked(digest, source, maxBytes));
+  }
+
+  async open(digest: string): Promise<Readable> {
+    const key = keyOf(digest);
+    const stream = await (await this.#objects).open(key);
+    if (!stream) throw new OffshootError('artifact_not_found', `there is no archive ${digest}`);
+    return verified(digest, stream);
+  }
+}
+
+function keyOf(digest: string): string {
+  return `artifacts/${archiveName(digest)}`;
+}
+
+/** Who can write to the bucket could have other code run under the digest of a version: its end is refused to whoever unpacks it. */
+function verified(digest: string, stream: Readable): Readable {
+  const hash = createHash('sha256');
+  return Readable.from(
+    (async function* () {
+      for await (const chunk of stream as AsyncIterable<Buffer>) {
+        hash.update(chunk);
+        yield chunk;
+      }
+      if (hash.digest('hex') === digest) return;
+      throw new OffshootError(
+        'digest_mismatch',
+        `what the artifact store has as ${digest} is something else`,
+      );
+    })(),
+    { objectMode: false },
+  );
+}

@@ -1,0 +1,55 @@
+/** Blobs as objects `blobs/KEY` of an S3-compatible store. What it has acknowledged is durable in any case. */
+import type { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { assertKey, limited, type BlobStore, type PutOptions } from '../blobs.ts';
+import type { S3Objects } from './objects.ts';
+
+const PLACE = 'blobs/';
+
+export class S3BlobStore implements BlobStore {
+  readonly #objects: Promise<S3Objects>;
+
+  constructor(objects: Promise<S3Objects>) {
+    this.#objects = objects;
+  }
+
+  async put(
+    key: string,
+    source: Uint8Array | AsyncIterable<Uint8Array>,
+    { maxBytes = Infinity }: PutOptions = {},
+  ): Promise<{ bytes: number }> {
+    assertKey(key);
+    const small = source instanceof Uint8Array && source.length <= maxBytes;
+    return await (await this.#objects).put(PLACE + key, small ? source : limited(source, maxBytes));
+  }
+
+  async open(key: string): Promise<Readable | undefined> {
+    assertKey(key);
+    return await (await this.#objects).open(PLACE + key);
+  }
+
+  async read(key: string): Promise<Buffer | undefined> {
+    const stream = await this.open(key);
+    return stream && (await buffer(stream));
+  }
+
+  async size(key: string): Promise<number | undefined> {
+    assertKey(key);
+    return await (await this.#objects).size(PLACE + key);
+  }
+
+  async remove(key: string): Promise<void> {
+    assertKey(key);
+    const objects = await this.#objects;
+    await Promise.all([objects.remove(PLACE + key), objects.removeAll(`${PLACE}${key}/`)]);
+  }
+
+  async sweep(olderThanMs: number, under?: string): Promise<number> {
+    if (under !== undefined) assertKey(under);
+    const place = under === undefined ? PLACE : `${PLACE}${under}/`;
+    const before = Date.now() - olderThanMs;
+    const objects = await this.#objects;
+    await objects.abandonUploads(place, before);
+    return await objects.removeAll(place, before);
+  }
+}
