@@ -3,7 +3,7 @@ import type { JSX, TargetedEvent } from 'preact';
 import { useState } from 'preact/hooks';
 import { api, Refused, refusalOf, send } from '../api.ts';
 import { Calls, Colds, Durations } from '../charts.tsx';
-import { ago, bytes, count, ms, rate, share } from '../format.ts';
+import { ago, bytes, count, ms, rate, seen, share } from '../format.ts';
 import { useLive } from '../live.ts';
 import {
   Card,
@@ -205,7 +205,7 @@ function Invoke({ namespace, name }: { namespace: string; name: string }): JSX.E
           )}
           {answer.text && (
             <pre class="body" tabIndex={0} aria-label="Answer">
-              {answer.text}
+              {seen(answer.text)}
             </pre>
           )}
         </>
