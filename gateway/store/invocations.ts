@@ -40,11 +40,19 @@ export class InvocationStore {
   /** In the order of the ids; what has expired is undefined. Pieces, so that neither Redis nor this process is held up. */
   async findAll(ids: readonly string[]): Promise<(AnyInvocation | undefined)[]> {
     const found: (AnyInvocation | undefined)[] = [];
-    for (let from = 0; from < ids.length; from += PIECE_RECORDS) {
+    const read = async (from: number): Promise<(string | null)[]> => {
       const piece = ids.slice(from, from + PIECE_RECORDS).map((id) => keys.invocation(id));
-      for (const stored of await this.#redis.mget(piece))
+      return piece.length === 0 ? [] : await this.#redis.mget(piece);
+    };
+    let next = read(0);
+    for (let from = PIECE_RECORDS; found.length < ids.length; from += PIECE_RECORDS) {
+      const piece = await next;
+      // Redis looks for the next ones while these are parsed.
+      next = read(from);
+      for (const stored of piece)
         found.push(stored === null ? undefined : (JSON.parse(stored) as AnyInvocation));
     }
+    await next;
     return found;
   }
 
