@@ -78,3 +78,16 @@ export function moment(time: number): string {
 export function exact(time: number): string {
   return `${clock(time)}.${String(Math.floor(time % 1_000)).padStart(3, '0')}`;
 }
+
+/** Control characters, but for tabs and ends of lines, and those that turn the direction of text around. */
+// oxlint-disable-next-line no-control-regex -- they are what it looks for
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Text of a function: what would be invisible, or make other text look different, is shown as a sign. */
+export function seen(text: string): string {
+  return text.replace(UNSEEN, (sign) => {
+    const code = sign.charCodeAt(0);
+    if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    return code === 0x7f ? '\u2421' : `\\u${code.toString(16).padStart(4, '0')}`;
+  });
+}

@@ -1,9 +1,10 @@
 /** @jsxImportSource preact */
 import type { JSX, TargetedEvent } from 'preact';
 import { useState } from 'preact/hooks';
+import type { Bucket } from '#contract/dashboard.ts';
 import { api, Refused, refusalOf, send } from '../api.ts';
 import { Calls, Colds, Durations } from '../charts.tsx';
-import { ago, bytes, count, ms, rate, share } from '../format.ts';
+import { ago, bytes, count, moment, ms, rate, seen, share } from '../format.ts';
 import { useLive } from '../live.ts';
 import {
   Card,
@@ -106,6 +107,7 @@ export function OneFunction({
               <Colds buckets={data.buckets} />
             </Card>
           </div>
+          <Figures buckets={data.buckets} />
           <div class="columns">
             <Invoke namespace={namespace} name={name} />
             <Config data={data.function} />
@@ -127,6 +129,38 @@ export function OneFunction({
         </>
       )}
     </Page>
+  );
+}
+
+/** What the charts show, for those who read it or have it read to them. */
+function Figures({ buckets }: { buckets: readonly Bucket[] }): JSX.Element {
+  const busy = buckets.filter(({ ok, failed }) => ok + failed > 0);
+  return (
+    <details class="figures-table">
+      <summary>The charts as a table</summary>
+      <Table
+        label="Figures of the charts"
+        head={[
+          'From',
+          { text: 'Ok', number: true },
+          { text: 'Failed', number: true },
+          { text: 'Cold', number: true },
+          { text: 'p50', number: true },
+          { text: 'p99', number: true },
+        ]}
+      >
+        {busy.toReversed().map(({ at, ok, failed, cold, p50, p99 }) => (
+          <tr key={at}>
+            <td class="number left">{moment(at)}</td>
+            <td class="number">{count(ok)}</td>
+            <td class="number">{count(failed)}</td>
+            <td class="number">{count(cold)}</td>
+            <td class="number">{ms(p50)}</td>
+            <td class="number">{ms(p99)}</td>
+          </tr>
+        ))}
+      </Table>
+    </details>
   );
 }
 
@@ -205,7 +239,7 @@ function Invoke({ namespace, name }: { namespace: string; name: string }): JSX.E
           )}
           {answer.text && (
             <pre class="body" tabIndex={0} aria-label="Answer">
-              {answer.text}
+              {seen(answer.text)}
             </pre>
           )}
         </>

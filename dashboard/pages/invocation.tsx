@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import type { InvocationPage, Preview } from '#contract/dashboard.ts';
 import { api } from '../api.ts';
-import { bytes, count, exact, lasting, moment, ms } from '../format.ts';
+import { bytes, count, exact, lasting, moment, ms, seen } from '../format.ts';
 import { useLive } from '../live.ts';
 import {
   Card,
@@ -217,10 +217,10 @@ function Failure({ data }: { data: InvocationPage }): JSX.Element {
       <p>
         <strong>{outcome && sentence(outcome.meaning)}</strong> {next && sentence(next)}
       </p>
-      {said && !error && <p>{said}</p>}
+      {said && !error && <p>{seen(said)}</p>}
       {error && (
         <pre class="body" tabIndex={0} aria-label="Error">
-          {error.stack ?? `${error.name}: ${error.message}`}
+          {seen(error.stack ?? `${error.name}: ${error.message}`)}
         </pre>
       )}
     </div>
@@ -249,7 +249,7 @@ function Tries({ data }: { data: InvocationPage }): JSX.Element {
             </td>
             <td>{exact(startedAt)}</td>
             <td class="number">{endedAt === undefined ? '–' : ms(endedAt - startedAt)}</td>
-            <td class="notes muted">{message}</td>
+            <td class="notes muted">{message && seen(message)}</td>
           </tr>
         ))}
       </Table>
@@ -270,7 +270,7 @@ function Logs({ data }: { data: InvocationPage }): JSX.Element {
             <li key={index} class={`level-${line.level}`}>
               <time>{exact(line.time)}</time>
               <span class="level">{line.level}</span>
-              <span class="text">{line.text}</span>
+              <span class="text">{seen(line.text)}</span>
             </li>
           ))}
         </ol>
@@ -310,7 +310,7 @@ function Body({
         <p class="muted">Not shown: it is not text, or too large.</p>
       ) : (
         <pre class="body" tabIndex={0} aria-label={title}>
-          {of.cut ? of.text : pretty(of.text)}
+          {seen(of.cut ? of.text : pretty(of.text))}
         </pre>
       )}
       {of.cut && of.text !== undefined && <p class="muted small">Only its beginning is shown.</p>}

@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { api } from '../api.ts';
-import { ago, count } from '../format.ts';
+import { ago, count, seen } from '../format.ts';
 import { useLive } from '../live.ts';
 import {
   Card,
@@ -128,7 +128,7 @@ function Dead({ letters }: { letters: readonly InvocationRecord[] }): JSX.Elemen
                   {REASONS[letter.dead ?? ''] ?? letter.dead}
                   <span class="muted"> ({letter.attempts?.length ?? 0} tries)</span>
                 </td>
-                <td class="notes muted">{letter.report?.error?.message ?? letter.message}</td>
+                <td class="notes muted">{seen(letter.report?.error?.message ?? letter.message ?? '')}</td>
                 <td class="muted">{ago(letter.startedAt + letter.duration, now)}</td>
                 <td class="right nowrap">
                   <button

@@ -2,7 +2,7 @@
 /** A table of invocations. */
 import type { JSX } from 'preact';
 import type { Sample } from '#contract/dashboard.ts';
-import { clock, moment, ms } from '../format.ts';
+import { clock, moment, ms, seen } from '../format.ts';
 import { FunctionLink, InvocationLink, Outcome, Table } from '../parts.tsx';
 
 const DAY_MS = 86_400_000;
@@ -55,7 +55,7 @@ export function Runs({
           <td class="notes">
             {run.cold && <span class="tag cold">{run.cold.replaceAll('_', ' ')}</span>}
             {run.lane === 'queued' && <span class="tag">queued lane</span>}
-            <span class="muted">{run.message}</span>
+            <span class="muted">{run.message && seen(run.message)}</span>
           </td>
         </tr>
       ))}

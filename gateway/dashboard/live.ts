@@ -4,6 +4,7 @@
  */
 import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
+import type { ApiKeyRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { AppDeps, AppEnv } from '../routes/endpoint.ts';
 import { redisError } from '#storage/redis.ts';
@@ -21,6 +22,8 @@ const LONGEST_MS = 3_600_000;
 
 export class Live {
   readonly #deps: AppDeps;
+  /** What was just looked at, for those who look at the same. */
+  readonly #looks = new Map<string, Promise<string>>();
   readonly #open = new Map<string, number>();
   #total = 0;
 
@@ -36,7 +39,7 @@ export class Live {
     again: () => Promise<Session | undefined>,
   ): Response {
     if (!isView(name)) throw new OffshootError('not_found', `there is no view "${name}"`);
-    const { params, everyMs, look } = VIEWS[name] as unknown as AnyView;
+    const { params, everyMs } = VIEWS[name] as unknown as AnyView;
     const parsed = params.safeParse(context.req.query());
     if (!parsed.success) {
       const [issue] = parsed.error.issues;
@@ -59,7 +62,7 @@ export class Live {
             ({ holder } = found);
             checkedAt = now;
           }
-          const data = JSON.stringify(await look({ deps: this.#deps, holder }, parsed.data));
+          const data = await this.#look(name, parsed.data, holder);
           if (data !== shown) {
             await stream.writeSSE({ event: 'view', data });
             shown = data;
@@ -78,6 +81,21 @@ export class Live {
         this.#release(session);
       }
     });
+  }
+
+  /** What a view shows depends on the namespace of who looks, and on nothing else of them. */
+  async #look(name: keyof typeof VIEWS, params: unknown, holder: ApiKeyRecord): Promise<string> {
+    const key = JSON.stringify([name, params, holder.namespace]);
+    const { look, everyMs } = VIEWS[name] as unknown as AnyView;
+    let looking = this.#looks.get(key);
+    if (!looking) {
+      looking = look({ deps: this.#deps, holder }, params as Record<string, never>).then((found) =>
+        JSON.stringify(found),
+      );
+      this.#looks.set(key, looking);
+      setTimeout(() => this.#looks.delete(key), everyMs / 2).unref();
+    }
+    return await looking;
   }
 
   #take({ hash }: Session): void {

@@ -40,12 +40,26 @@ export class InvocationStore {
   /** In the order of the ids; what has expired is undefined. Pieces, so that neither Redis nor this process is held up. */
   async findAll(ids: readonly string[]): Promise<(AnyInvocation | undefined)[]> {
     const found: (AnyInvocation | undefined)[] = [];
-    for (let from = 0; from < ids.length; from += PIECE_RECORDS) {
+    const read = async (from: number): Promise<(string | null)[]> => {
       const piece = ids.slice(from, from + PIECE_RECORDS).map((id) => keys.invocation(id));
-      for (const stored of await this.#redis.mget(piece))
+      return piece.length === 0 ? [] : await this.#get(piece);
+    };
+    let next = read(0);
+    for (let from = PIECE_RECORDS; found.length < ids.length; from += PIECE_RECORDS) {
+      const piece = await next;
+      // Redis looks for the next ones while these are parsed.
+      next = read(from);
+      for (const stored of piece)
         found.push(stored === null ? undefined : (JSON.parse(stored) as AnyInvocation));
     }
+    await next;
     return found;
+  }
+
+  /** On a Cluster they lie in many slots, which one command may not name. */
+  async #get(wanted: string[]): Promise<(string | null)[]> {
+    if (!this.#redis.isCluster) return await this.#redis.mget(wanted);
+    return await Promise.all(wanted.map((key) => this.#redis.get(key)));
   }
 
   /** Ids of the newest invocations of a function that began at `since` or later, newest first. */

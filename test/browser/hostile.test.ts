@@ -45,6 +45,10 @@ describe('markup in what a function says is shown as it is', () => {
     await visitor.visit(`/invocations/${ids[0]}`);
     await visitor.page.locator('.logs').getByText(MARKUP).first().waitFor();
     expect(await visitor.page.locator('.logs li').count()).toBeGreaterThanOrEqual(3);
+    // It has also sent colours, and turned the direction of what follows around.
+    const shown = (await visitor.page.locator('.logs').textContent()) ?? '';
+    expect(shown).toContain('\\u202e');
+    for (const sign of ['\u001b', '\u202e']) expect(shown.includes(sign)).toBe(false);
     expect(await visitor.page.getByLabel('Result', { exact: true }).textContent()).toContain('onerror');
     expect(await visitor.page.getByLabel('Input', { exact: true }).textContent()).toContain('onerror');
     await expectText();

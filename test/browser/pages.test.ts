@@ -118,7 +118,7 @@ const PAGES: readonly (readonly [name: string, path: string, ready: string])[] =
   ['queues', '/queues', 'table'],
   ['batches', '/batches', 'table'],
   ['schedules', '/schedules', 'table'],
-  ['workers', '/workers', '.cells'],
+  ['workers', '/workers', '.pools .cell.busy'],
   ['namespaces', '/namespaces', 'table'],
 ];
 
@@ -131,7 +131,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
     // Under way while the pages are looked at.
     const file = join(platform.state, `slow-${scheme}.ndjson`);
     const item = JSON.stringify({ quantity: 1, sleepMs: 60 });
-    await writeFile(file, Array.from({ length: 4_000 }, () => item).join('\n'));
+    await writeFile(file, Array.from({ length: 20_000 }, () => item).join('\n'));
     const { stdout } = await platform.cli('batch', file, '--function', 'orders', '--detach', '--json');
     batch = /"id": *"([^"]+)"/.exec(stdout)?.[1] ?? '';
     expect(batch, stdout).not.toBe('');
