@@ -65,6 +65,8 @@ const Environment = z.object({
    * of itself whatever it likes, so they are replaced.
    */
   OFFSHOOT_TRUST_PROXY: z.enum(['0', '1']).default('0'),
+  /** Functions that get metrics of their own; those that are called later share the label `other`. */
+  OFFSHOOT_METRICS_FUNCTIONS: z.coerce.number().int().min(0).max(1_000).default(200),
   /** Least severe level that is logged. */
   OFFSHOOT_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   /** Where traces go (OTLP over HTTP), such as http://127.0.0.1:4318. Unset: nowhere. */

@@ -13,6 +13,7 @@ import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Groups } from '#storage/groups.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import type { Log } from '#storage/log.ts';
+import { Metrics } from '#storage/metrics.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
@@ -27,6 +28,7 @@ import { Dispatcher } from './dispatch.ts';
 import type { Environment } from './env.ts';
 import { ensureFirstKey } from './first-key.ts';
 import { FunctionRoute } from './function-route.ts';
+import { observeGateway } from './metrics.ts';
 import { Presence } from './presence.ts';
 import { Keeper } from './queued/keeper.ts';
 import { QueuedLane } from './queued/lane.ts';
@@ -96,8 +98,10 @@ export class Gateway {
       log,
     });
     const recorder = new Recorder(connect('background'), log);
+    const metrics = new Metrics('offshoot-gateway', version, env.OFFSHOOT_METRICS_FUNCTIONS);
     const finished = (record: InvocationRecord): void => {
       recorder.add(record);
+      metrics.ended(record);
       telemetry?.export(record);
     };
     const bullmq = connect('commands');
@@ -105,7 +109,7 @@ export class Gateway {
     const schedules = new Schedules(queues);
     const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
     const batchStore = new BatchStore(commands);
-    const store = new QueuedStore(commands);
+    const store = new QueuedStore(commands, (before, after) => metrics.changed(before, after));
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
     const spool = new Spool({ blobs, maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES, log });
@@ -131,6 +135,14 @@ export class Gateway {
       enqueuer: queued.enqueuer,
       log,
     });
+    observeGateway(metrics, {
+      commands,
+      queues,
+      namespaces: () => functions.namespaces(),
+      workers: () => invocations.workers(),
+      pending: () => dispatcher.pending,
+      recordsDropped: () => recorder.dropped,
+    });
     const deployer = new Deployer({
       functions,
       invocations,
@@ -153,6 +165,7 @@ export class Gateway {
       batches: new Batches(batchStore, blobs, queued),
       secrets,
       schedules,
+      metrics,
       health: () => this.#health(),
       version,
       log,

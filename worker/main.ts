@@ -1,10 +1,14 @@
 /** The worker process: environment, start, and an orderly end on SIGTERM or SIGINT. */
-import { parseEnv } from './env.ts';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { parseEnv, type Env } from './env.ts';
 import { log } from './log.ts';
+import type { WorkerMetrics } from './metrics.ts';
 import { createWorker } from './worker.ts';
 
 try {
-  const worker = createWorker(parseEnv(process.env));
+  const env = parseEnv(process.env);
+  const worker = createWorker(env, await metricsOf(env));
   let stopping = false;
   const stop = (signal: string): void => {
     if (stopping) return;
@@ -23,4 +27,14 @@ try {
 } catch (error) {
   log.fatal({ error }, error instanceof Error ? error.message : 'worker could not start');
   process.exit(1);
+}
+
+/** Loaded only when it is wanted: the SDK costs time and memory at start. */
+async function metricsOf(env: Env): Promise<WorkerMetrics | undefined> {
+  const { OFFSHOOT_METRICS_HOST: host, OFFSHOOT_METRICS_PORT: port } = env;
+  if (port === 0) return undefined;
+  const manifest = await readFile(new URL('../package.json', import.meta.url), 'utf8');
+  const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
+  const { WorkerMetrics: Opened } = await import('./metrics.ts');
+  return new Opened({ host, port }, version, env.OFFSHOOT_METRICS_FUNCTIONS);
 }

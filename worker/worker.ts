@@ -18,6 +18,7 @@ import type { Env } from './env.ts';
 import { Functions } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { log } from './log.ts';
+import type { WorkerMetrics } from './metrics.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
 import { Slots } from './queued/slots.ts';
@@ -41,7 +42,7 @@ export interface Worker {
   stop(): Promise<void>;
 }
 
-export function createWorker(env: Env): Worker {
+export function createWorker(env: Env, metrics?: WorkerMetrics): Worker {
   const id = `w-${randomBytes(4).toString('hex')}`;
   const connect = (role: 'commands' | 'lane' | 'blocking') => connectRedis(env.REDIS_URL, role, log);
   const commands = connect('commands');
@@ -63,16 +64,17 @@ export function createWorker(env: Env): Worker {
       minAgeMs: ZYGOTE_MIN_AGE_MS,
     },
   });
+  const factory = new SandboxFactory({
+    cgroups,
+    maxPids: env.OFFSHOOT_SANDBOX_PIDS,
+    maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
+  });
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
     preparedFloor: env.OFFSHOOT_PREPARED,
     keepAliveMs: env.OFFSHOOT_KEEP_ALIVE_S * 1000,
     memoryReserveMb: env.OFFSHOOT_MEMORY_RESERVE_MB,
-    factory: new SandboxFactory({
-      cgroups,
-      maxPids: env.OFFSHOOT_SANDBOX_PIDS,
-      maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
-    }),
+    factory,
     zygotes,
     networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS, never: env.OFFSHOOT_EGRESS_NEVER }),
     receipts,
@@ -82,7 +84,7 @@ export function createWorker(env: Env): Worker {
   const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
   const cpuClock = new CpuClock();
   const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies };
-  const store = new QueuedStore(commands);
+  const store = new QueuedStore(commands, (before, after) => metrics?.metrics.changed(before, after));
   const concurrency = Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2));
   const queued = new QueueConsumer({
     ...execution,
@@ -104,6 +106,15 @@ export function createWorker(env: Env): Worker {
     control: connect('blocking'),
     commands,
   });
+  metrics?.observe({
+    commands,
+    sandboxes: () => pool.counts(),
+    ceiling: env.OFFSHOOT_MAX_SANDBOXES,
+    forks: () => ({ started: factory.started, live: factory.live }),
+    zygotes: () => ({ started: zygotes.started, live: zygotes.live }),
+    running: () => consumer.running + queued.runs.running,
+    capacity: env.OFFSHOOT_CAPACITY,
+  });
   const startedAt = Date.now();
   const heartbeat = new Heartbeat(commands, () => ({
     id,
@@ -116,6 +127,8 @@ export function createWorker(env: Env): Worker {
   return {
     id,
     async start() {
+      const place = await metrics?.listen();
+      if (place) log.info({ id, address: place.address, port: place.port }, 'metrics are at /metrics');
       cgroups.sweep();
       receipts.start();
       await consumer.start();
@@ -131,6 +144,7 @@ export function createWorker(env: Env): Worker {
     async stop() {
       await Promise.all([queued.stop(DRAIN_GRACE_MS), consumer.drain(DRAIN_GRACE_MS)]);
       await heartbeat.stop();
+      await metrics?.close();
       await pool.stop();
       receipts.stop();
       for (const redis of [commands, replies, bullmq]) redis.disconnect();

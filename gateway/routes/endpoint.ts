@@ -9,6 +9,7 @@ import { MAX_ENV_BYTES } from '#contract/manifest.ts';
 import { Name } from '#contract/names.ts';
 import type { ArtifactStore } from '#storage/artifacts.ts';
 import type { Log } from '#storage/log.ts';
+import type { Metrics } from '#storage/metrics.ts';
 import { demand, presentedKey } from '../access.ts';
 import type { Batches } from '../batches/batches.ts';
 import type { Deployer } from '../deploy.ts';
@@ -33,6 +34,7 @@ export interface AppDeps {
   readonly batches: Batches;
   readonly secrets: SecretStore;
   readonly schedules: Schedules;
+  readonly metrics: Pick<Metrics, 'text'>;
   readonly health: () => Promise<z.infer<typeof Health>>;
   /** Of the platform, as `whoami` tells it. */
   readonly version: string;
