@@ -125,6 +125,14 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     async () => (await import('./commands/trace.ts')).trace,
   ).option('--isolation', 'also show all that its sandbox was isolated by');
   verb(
+    'why <id>',
+    'say in words where the time of an invocation went, and what would change it',
+    async () => (await import('./commands/why.ts')).why,
+  );
+  verb('top', 'functions and sandboxes, live; q quits', async () => (await import('./commands/top.ts')).top)
+    .option('--interval <seconds>', 'look so often; 2')
+    .option('--once', 'print one table and end');
+  verb(
     'invocations [name]',
     'list the latest invocations',
     async () => (await import('./commands/invocations.ts')).invocations,
