@@ -33,10 +33,14 @@ export function stackedBar(parts: readonly Part[], width: number): string[] {
   if (total === 0) return [];
   const names = [...new Set(parts.map(({ name }) => name))];
   const shade = (name: string): string => SHADES[names.indexOf(name) % SHADES.length] ?? '█';
-  const columns = Math.max(names.length, width);
-  const bar = parts.map(({ name, ms }) =>
-    shade(name).repeat(Math.max(1, Math.round((ms / total) * columns))),
-  );
+  // One column for each, and the others to scale; rounded by where a part ends, so that the whole is as wide as it should be.
+  const spare = Math.max(0, width - parts.length);
+  let until = 0;
+  const bar = parts.map(({ name, ms }) => {
+    const from = Math.round((until / total) * spare);
+    until += ms;
+    return shade(name).repeat(1 + Math.round((until / total) * spare) - from);
+  });
   const sums = names.map((name) => {
     const ms = parts.filter((part) => part.name === name).reduce((sum, part) => sum + part.ms, 0);
     return `${shade(name)} ${name} ${milliseconds(ms)}`;

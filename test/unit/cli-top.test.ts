@@ -28,7 +28,7 @@ function ended(name: string, changes: object = {}): AnyInvocation {
     queue: 0,
     responseBytes: 0,
     ...changes,
-  } as AnyInvocation;
+  };
 }
 
 test('functions by rate, with failures, cold starts and times of the window', () => {

@@ -161,7 +161,7 @@ describe('why', () => {
         .map(({ length }) => length)
         .toSorted((a, b) => b - a)
         .slice(0, 2),
-    ).toEqual([19, 19]);
+    ).toEqual([18, 18]);
     expect(legend).toContain('gateway 0.40 ms');
     expect(stackedBar([], 40)).toEqual([]);
   });
