@@ -51,6 +51,8 @@ export const ChannelKind = {
   SIGNALLED: 28,
   /** sandbox → worker: u32, so many bytes of the request body have been taken by the function. */
   BODY_CREDIT: 29,
+  /** sandbox → worker: JSON FunctionSpan; a span that the function has ended. */
+  SPAN: 30,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 

@@ -60,7 +60,7 @@ const DEAD: Readonly<Record<DeadReason, { because: string; change: string }>> = 
   },
   attempts_used: {
     because: 'all its tries have failed',
-    change: 'raise "retries.maxAttempts" in offshoot.json, or correct it, then: offshoot dlq redrive ID',
+    change: 'raise "retries.attempts" in offshoot.json, or correct it, then: offshoot dlq redrive ID',
   },
   poison: {
     because: 'it had ended three sandboxes or workers, and may end a fourth',

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_INLINE_BODY_BYTES, DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
+import { TelemetryEnvironment } from '#contract/telemetry.ts';
 import { parseRedisUrl } from '#storage/redis.ts';
 import { listOf } from './callbacks/guard.ts';
 
@@ -69,12 +70,7 @@ const Environment = z.object({
   OFFSHOOT_METRICS_FUNCTIONS: z.coerce.number().int().min(0).max(1_000).default(200),
   /** Least severe level that is logged. */
   OFFSHOOT_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
-  /** Where traces go (OTLP over HTTP), such as http://127.0.0.1:4318. Unset: nowhere. */
-  OTEL_EXPORTER_OTLP_ENDPOINT: z.url().optional(),
-  /** Where traces go when metrics go elsewhere: the full address. */
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.url().optional(),
-  /** `service.name` of the spans. */
-  OTEL_SERVICE_NAME: z.string().min(1).default('offshoot'),
+  ...TelemetryEnvironment.shape,
 });
 export type Environment = z.infer<typeof Environment>;
 

@@ -17,6 +17,7 @@ import { Metrics } from '#storage/metrics.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
+import type { Telemetry } from '#storage/telemetry.ts';
 import { createApp } from './app.ts';
 import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
@@ -39,7 +40,6 @@ import { Spool } from './spool.ts';
 import { ApiKeyStore } from './store/api-keys.ts';
 import { FunctionStore } from './store/functions.ts';
 import { InvocationStore } from './store/invocations.ts';
-import type { Telemetry } from './telemetry.ts';
 
 const FIRST_KEY_RETRY_MS = 500;
 /** How often connections that a drain leaves idle are looked for. */
@@ -109,7 +109,10 @@ export class Gateway {
     const schedules = new Schedules(queues);
     const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
     const batchStore = new BatchStore(commands);
-    const store = new QueuedStore(commands, (before, after) => metrics.changed(before, after));
+    const store = new QueuedStore(commands, (before, after) => {
+      metrics.changed(before, after);
+      telemetry?.changed(before, after);
+    });
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
     const spool = new Spool({ blobs, maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES, log });

@@ -8,6 +8,7 @@ import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporte
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { MeterProvider } from '@opentelemetry/sdk-metrics';
 import type { AnyInvocation, InvocationRecord } from '#contract/invocation.ts';
+import { deliveryResult } from './changes.ts';
 
 /** Content type of the text format (https://prometheus.io/docs/instrumenting/exposition_formats/). */
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
@@ -109,18 +110,6 @@ export class Metrics {
   async close(): Promise<void> {
     await this.#provider.shutdown();
   }
-}
-
-/** What a change of a record says of its callback; undefined when nothing was tried by it. */
-function deliveryResult(
-  { callback: before }: AnyInvocation,
-  { callback: after }: AnyInvocation,
-): 'delivered' | 'failed' | 'retried' | undefined {
-  if (!before || !after || before.state !== 'pending') return undefined;
-  if (after.state !== 'pending') return after.state;
-  // A try that is begun takes the time of the next one away, one that has failed sets it.
-  const failed = after.lastStatus !== undefined || after.lastError !== undefined;
-  return failed && before.nextAt === undefined && after.nextAt !== undefined ? 'retried' : undefined;
 }
 
 interface FunctionLabels extends Attributes {

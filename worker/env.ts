@@ -2,6 +2,7 @@
 import { availableParallelism, totalmem } from 'node:os';
 import { z } from 'zod';
 import { parseCidr } from '#contract/network.ts';
+import { TelemetryEnvironment } from '#contract/telemetry.ts';
 
 const MB = 1024 * 1024;
 /** Rough cost of an idle sandbox with kernel memory and the worker's own share, for the default ceiling. */
@@ -66,6 +67,7 @@ const Env = z.object({
   OFFSHOOT_METRICS_HOST: z.string().min(1).default('127.0.0.1'),
   /** Functions that get metrics of their own; those that are called later share the label `other`. */
   OFFSHOOT_METRICS_FUNCTIONS: z.coerce.number().int().min(0).max(1_000).default(200),
+  ...TelemetryEnvironment.shape,
 });
 export type Env = z.infer<typeof Env>;
 

@@ -197,6 +197,8 @@ export class Execution {
       },
       logBytes: this.#log.bytes,
       logBytesDropped: this.#log.dropped,
+      ...(this.#run?.spans?.kept && { spans: this.#run.spans.kept }),
+      ...(this.#run?.spans?.dropped && { spansDropped: this.#run.spans.dropped }),
       ...(facts.error && { error: facts.error }),
       ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
       ...(facts.usage && { usage: facts.usage }),

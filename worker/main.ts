@@ -1,14 +1,14 @@
 /** The worker process: environment, start, and an orderly end on SIGTERM or SIGINT. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
 import { parseEnv, type Env } from './env.ts';
 import { log } from './log.ts';
-import type { WorkerMetrics } from './metrics.ts';
-import { createWorker } from './worker.ts';
+import { createWorker, type Observers } from './worker.ts';
 
 try {
   const env = parseEnv(process.env);
-  const worker = createWorker(env, await metricsOf(env));
+  const worker = createWorker(env, await observersOf(env));
   let stopping = false;
   const stop = (signal: string): void => {
     if (stopping) return;
@@ -29,12 +29,15 @@ try {
   process.exit(1);
 }
 
-/** Loaded only when it is wanted: the SDK costs time and memory at start. */
-async function metricsOf(env: Env): Promise<WorkerMetrics | undefined> {
+/** Loaded only when they are wanted: the SDK costs time and memory at start. */
+async function observersOf(env: Env): Promise<Observers> {
   const { OFFSHOOT_METRICS_HOST: host, OFFSHOOT_METRICS_PORT: port } = env;
-  if (port === 0) return undefined;
   const manifest = await readFile(new URL('../package.json', import.meta.url), 'utf8');
   const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
-  const { WorkerMetrics: Opened } = await import('./metrics.ts');
-  return new Opened({ host, port }, version, env.OFFSHOOT_METRICS_FUNCTIONS);
+  const metrics = port === 0 ? undefined : await import('./metrics.ts');
+  const telemetry = exportsTraces(env) ? await import('#storage/telemetry.ts') : undefined;
+  return {
+    metrics: metrics && new metrics.WorkerMetrics({ host, port }, version, env.OFFSHOOT_METRICS_FUNCTIONS),
+    telemetry: telemetry?.startTelemetry(env.OTEL_SERVICE_NAME, version, telemetryOptions(env)),
+  };
 }

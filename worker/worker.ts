@@ -10,6 +10,7 @@ import { Deliveries } from '#storage/deliveries.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
+import type { Telemetry } from '#storage/telemetry.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
@@ -42,7 +43,13 @@ export interface Worker {
   stop(): Promise<void>;
 }
 
-export function createWorker(env: Env, metrics?: WorkerMetrics): Worker {
+/** Who is told what happens, where anybody is. */
+export interface Observers {
+  readonly metrics?: WorkerMetrics | undefined;
+  readonly telemetry?: Telemetry | undefined;
+}
+
+export function createWorker(env: Env, { metrics, telemetry }: Observers = {}): Worker {
   const id = `w-${randomBytes(4).toString('hex')}`;
   const connect = (role: 'commands' | 'lane' | 'blocking') => connectRedis(env.REDIS_URL, role, log);
   const commands = connect('commands');
@@ -84,11 +91,15 @@ export function createWorker(env: Env, metrics?: WorkerMetrics): Worker {
   const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
   const cpuClock = new CpuClock();
   const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies };
-  const store = new QueuedStore(commands, (before, after) => metrics?.metrics.changed(before, after));
+  const store = new QueuedStore(commands, (before, after) => {
+    metrics?.metrics.changed(before, after);
+    telemetry?.changed(before, after);
+  });
   const concurrency = Math.max(1, Math.floor(env.OFFSHOOT_CAPACITY / 2));
   const queued = new QueueConsumer({
     ...execution,
     store,
+    onSpans: telemetry && ((record, spans) => telemetry.ownSpans(record, spans)),
     groups: new Groups({ batches: new BatchStore(commands), blobs }),
     slots: new Slots(concurrency),
     concurrency,
@@ -145,6 +156,7 @@ export function createWorker(env: Env, metrics?: WorkerMetrics): Worker {
       await Promise.all([queued.stop(DRAIN_GRACE_MS), consumer.drain(DRAIN_GRACE_MS)]);
       await heartbeat.stop();
       await metrics?.close();
+      await telemetry?.close();
       await pool.stop();
       receipts.stop();
       for (const redis of [commands, replies, bullmq]) redis.disconnect();
