@@ -118,6 +118,7 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   )
     .option('-f, --follow', 'wait for more, until Ctrl-C')
     .option('-i, --invocation <id>', 'only the lines of this invocation')
+    .option('-g, --grep <text>', 'only lines with this text in them')
     .option('-l, --level <level>', 'only lines of this level or a graver one: debug, info, warn, error');
   verb(
     'trace <id>',

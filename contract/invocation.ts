@@ -237,5 +237,10 @@ export const LogLine = z.object({
   /** `stdout` and `stderr` are bytes written past `console`; `platform` is Offshoot's own word, such as what was cut. */
   level: LogLevel,
   text: z.string(),
+  /** Span of the function's own within which it was written. */
+  span: z
+    .string()
+    .regex(/^[0-9a-f]{16}$/)
+    .optional(),
 });
 export type LogLine = z.infer<typeof LogLine>;

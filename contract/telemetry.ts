@@ -6,6 +6,7 @@ export const TelemetryEnvironment = z.object({
   OTEL_EXPORTER_OTLP_ENDPOINT: z.url().optional(),
   /** Where traces or logs go when the others go elsewhere: the full address. */
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.url().optional(),
+  OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: z.url().optional(),
   OTEL_EXPORTER_OTLP_PROTOCOL: z.enum(['http/protobuf', 'http/json']).default('http/protobuf'),
   /** `service.name` of what is exported. */
   OTEL_SERVICE_NAME: z.string().min(1).default('offshoot'),
@@ -19,6 +20,11 @@ export type TelemetryEnvironment = z.infer<typeof TelemetryEnvironment>;
 /** Are traces exported at all? */
 export function exportsTraces(env: TelemetryEnvironment): boolean {
   return (env.OTEL_EXPORTER_OTLP_ENDPOINT ?? env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined;
+}
+
+/** Is what functions print exported? */
+export function exportsLogs(env: TelemetryEnvironment): boolean {
+  return (env.OTEL_EXPORTER_OTLP_ENDPOINT ?? env.OTEL_EXPORTER_OTLP_LOGS_ENDPOINT) !== undefined;
 }
 
 export interface TelemetryOptions {

@@ -1,7 +1,7 @@
 /** The worker process: environment, start, and an orderly end on SIGTERM or SIGINT. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
+import { exportsLogs, exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
 import { parseEnv, type Env } from './env.ts';
 import { log } from './log.ts';
 import { createWorker, type Observers } from './worker.ts';
@@ -36,8 +36,10 @@ async function observersOf(env: Env): Promise<Observers> {
   const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
   const metrics = port === 0 ? undefined : await import('./metrics.ts');
   const telemetry = exportsTraces(env) ? await import('#storage/telemetry.ts') : undefined;
+  const logs = exportsLogs(env) ? await import('./log-export.ts') : undefined;
   return {
     metrics: metrics && new metrics.WorkerMetrics({ host, port }, version, env.OFFSHOOT_METRICS_FUNCTIONS),
+    logs: logs?.startLogExport(env.OTEL_SERVICE_NAME, version, env.OTEL_EXPORTER_OTLP_PROTOCOL),
     telemetry: telemetry?.startTelemetry(env.OTEL_SERVICE_NAME, version, telemetryOptions(env)),
   };
 }

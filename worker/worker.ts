@@ -1,6 +1,7 @@
 /** Puts a worker together. Building it starts nothing; start() does. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import type { LogLine } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { BatchStore } from '#storage/batches.ts';
@@ -18,7 +19,9 @@ import { CpuClock } from './cpu-clock.ts';
 import type { Env } from './env.ts';
 import { Functions } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
+import type { LogTarget } from './invocation-log.ts';
 import { log } from './log.ts';
+import type { LogExport } from './log-export.ts';
 import type { WorkerMetrics } from './metrics.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
@@ -47,9 +50,10 @@ export interface Worker {
 export interface Observers {
   readonly metrics?: WorkerMetrics | undefined;
   readonly telemetry?: Telemetry | undefined;
+  readonly logs?: LogExport | undefined;
 }
 
-export function createWorker(env: Env, { metrics, telemetry }: Observers = {}): Worker {
+export function createWorker(env: Env, { metrics, telemetry, logs }: Observers = {}): Worker {
   const id = `w-${randomBytes(4).toString('hex')}`;
   const connect = (role: 'commands' | 'lane' | 'blocking') => connectRedis(env.REDIS_URL, role, log);
   const commands = connect('commands');
@@ -90,7 +94,8 @@ export function createWorker(env: Env, { metrics, telemetry }: Observers = {}): 
   const functions = new Functions(commands);
   const blobs = new DirectoryBlobStore(join(env.OFFSHOOT_STATE, 'blobs'));
   const cpuClock = new CpuClock();
-  const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies };
+  const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
+  const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies, logSink };
   const store = new QueuedStore(commands, (before, after) => {
     metrics?.metrics.changed(before, after);
     telemetry?.changed(before, after);
@@ -157,6 +162,7 @@ export function createWorker(env: Env, { metrics, telemetry }: Observers = {}): 
       await heartbeat.stop();
       await metrics?.close();
       await telemetry?.close();
+      await logs?.close();
       await pool.stop();
       receipts.stop();
       for (const redis of [commands, replies, bullmq]) redis.disconnect();

@@ -1,6 +1,7 @@
 /** A trace from its caller to the function's own spans, as a receiver gets it that reads OTLP by itself. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { OtlpReceiver, type ReceivedSpan } from '../support/otlp-receiver.ts';
+import { OtlpReceiver, type ReceivedLog, type ReceivedSpan } from '../support/otlp-receiver.ts';
 import { Platform } from '../support/platform.ts';
 import { Receiver } from '../support/receiver.ts';
 import { SLOWNESS } from '../support/slowness.ts';
@@ -150,6 +151,19 @@ describe('traces', () => {
     await (await platform.call('traced', { headers: kept.headers })).text();
     await receiver.of(kept.traceId, named('default/traced'));
     expect(receiver.spans.filter(({ traceId }) => traceId === left.traceId)).toEqual([]);
+  });
+
+  test('T7 what a function prints has its level and span, and no control characters', async () => {
+    const { traceId, headers } = newTrace();
+    const response = await platform.call('traced', { headers });
+    const spans = await receiver.of(traceId, named('work'));
+    const line = (): ReceivedLog | undefined => receiver.logs.find((one) => one.traceId === traceId);
+    for (let tries = 0; tries < 200 && !line(); tries++) await sleep(50);
+    const { spanId } = pick(spans, 'work');
+    expect(line()).toMatchObject({ spanId, severity: 13, level: 'warn', body: 'within ␛[31mwork' });
+    expect(line()?.attributes).toMatchObject({ 'faas.name': 'default/traced' });
+    const { logs } = await platform.record(response);
+    expect(logs).toMatchObject([{ level: 'warn', span: spanId }]);
   });
 
   test('T6 a function that brings an SDK of its own switches the platform’s off', async () => {

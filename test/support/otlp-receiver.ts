@@ -23,8 +23,18 @@ export interface ReceivedSpan {
   readonly service: unknown;
 }
 
+export interface ReceivedLog {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly severity: number;
+  readonly level: string;
+  readonly body: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
+}
+
 export class OtlpReceiver {
   readonly url: string;
+  readonly logs: ReceivedLog[] = [];
   readonly spans: ReceivedSpan[] = [];
   readonly #server: Server;
 
@@ -44,6 +54,8 @@ export class OtlpReceiver {
         const body = request.headers['content-encoding'] === 'gzip' ? gunzipSync(sent) : sent;
         if (request.url === '/v1/traces' && request.headers['content-type'] === 'application/x-protobuf')
           receiver.spans.push(...readTraces(body));
+        if (request.url === '/v1/logs' && request.headers['content-type'] === 'application/x-protobuf')
+          receiver.logs.push(...readLogs(body));
         response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
       });
     });
@@ -131,6 +143,24 @@ function readTraces(body: Buffer): ReceivedSpan[] {
       }),
     );
   });
+}
+
+function readLogs(body: Buffer): ReceivedLog[] {
+  return all(fields(body), 1).flatMap((resourceLogs) =>
+    all(fields(resourceLogs), 2).flatMap((scope) =>
+      all(fields(scope), 2).map((bytes): ReceivedLog => {
+        const line = fields(bytes);
+        return {
+          traceId: first(line, 9).toString('hex'),
+          spanId: first(line, 10).toString('hex'),
+          severity: number(line, 2),
+          level: first(line, 3).toString(),
+          body: first(fields(first(line, 5)), 1).toString(),
+          attributes: attributesOf(line, 6),
+        };
+      }),
+    ),
+  );
 }
 
 function attributesOf(message: Map<number, Field[]>, field: number): Record<string, unknown> {

@@ -12,6 +12,7 @@ export default {
       const inner = tracer.startSpan('inner');
       await new Promise((resolve) => setTimeout(resolve, 5));
       inner.setStatus({ code: SpanStatusCode.ERROR, message: 'on purpose' }).end();
+      console.warn('within \u001b[31mwork');
       const carrier: Record<string, string> = {};
       propagation.inject(context.active(), carrier);
       if (pathname === '/fetch') await fetch('http://127.0.0.1:9/place?token=secret').catch(() => undefined);

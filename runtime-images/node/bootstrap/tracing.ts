@@ -7,7 +7,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
-import { currentHandle } from './capture-logs.ts';
+import { currentHandle, logSpan } from './capture-logs.ts';
 
 /** Accepted by each API of 1.x, which asks for a minor version that is at least its own. */
 const API_VERSION = '1.99.0';
@@ -289,6 +289,10 @@ export function setTracing(sendSpan: ((handle: number, span: string) => void) | 
     return;
   }
   if (plainFetch) return;
+  logSpan.current = () => {
+    const span = contexts.getStore()?.getValue(SPAN_KEY);
+    return span instanceof Span && span.isRecording() ? span.spanContext().spanId : undefined;
+  };
   Object.defineProperty(globalThis, API_KEY, {
     value: { version: API_VERSION, trace: { getTracer: () => tracer }, context: contextManager, propagation },
     configurable: true,
