@@ -95,6 +95,11 @@ export class Client {
     return answer.invocations;
   }
 
+  /** Workers that are alive. */
+  async workers(): Promise<api.WorkerStatus[]> {
+    return (await this.#json(z.object({ workers: z.array(api.WorkerStatus) }), '/workers')).workers;
+  }
+
   /** Queues an event, which is JSON. */
   enqueue(
     namespace: string,

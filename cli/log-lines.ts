@@ -33,10 +33,12 @@ const RECONNECT_LAST_MS = 5_000;
 export interface LogFilter {
   readonly invocation?: string | undefined;
   readonly level?: string | undefined;
+  /** Text that a line has in it. */
+  readonly grep?: string | undefined;
 }
 
 /** Which lines to show; an unknown level is refused. */
-export function logFilter({ invocation, level }: LogFilter): (line: FunctionLogLine) => boolean {
+export function logFilter({ invocation, level, grep }: LogFilter): (line: FunctionLogLine) => boolean {
   const least = level === undefined ? 0 : Object.entries(GRAVITY).find(([name]) => name === level)?.[1];
   if (least === undefined) {
     throw new CliError('usage', `there is no level "${level}"; there are debug, info, warn and error`, {
@@ -44,7 +46,9 @@ export function logFilter({ invocation, level }: LogFilter): (line: FunctionLogL
     });
   }
   return (line) =>
-    GRAVITY[line.level] >= least && (invocation === undefined || line.invocation === invocation);
+    GRAVITY[line.level] >= least &&
+    (invocation === undefined || line.invocation === invocation) &&
+    (grep === undefined || line.text.includes(grep));
 }
 
 /** The lines that the platform still has. */

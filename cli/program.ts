@@ -118,12 +118,21 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   )
     .option('-f, --follow', 'wait for more, until Ctrl-C')
     .option('-i, --invocation <id>', 'only the lines of this invocation')
+    .option('-g, --grep <text>', 'only lines with this text in them')
     .option('-l, --level <level>', 'only lines of this level or a graver one: debug, info, warn, error');
   verb(
     'trace <id>',
     'show where the time of an invocation went, and its logs',
     async () => (await import('./commands/trace.ts')).trace,
   ).option('--isolation', 'also show all that its sandbox was isolated by');
+  verb(
+    'why <id>',
+    'say in words where the time of an invocation went, and what would change it',
+    async () => (await import('./commands/why.ts')).why,
+  );
+  verb('top', 'functions and sandboxes, live; q quits', async () => (await import('./commands/top.ts')).top)
+    .option('--interval <seconds>', 'look so often; 2')
+    .option('--once', 'print one table and end');
   verb(
     'invocations [name]',
     'list the latest invocations',

@@ -1,6 +1,6 @@
 /** The spans of an invocation as bars under one another, drawn to the scale of the root span. */
 import type { InvocationDetail } from '#contract/api.ts';
-import { milliseconds } from './text.ts';
+import { clip, defuse, milliseconds } from './text.ts';
 
 type Span = InvocationDetail['spans'][number];
 
@@ -15,9 +15,11 @@ export function waterfall(spans: readonly Span[], width: number): string[] {
   const total = Math.max(...spans.map(({ start, duration }) => start + duration), Number.MIN_VALUE);
   const columns = Math.max(MIN_BAR_COLUMNS, width - NAME_COLUMNS - FIGURE_COLUMNS - 6);
   return spans.map((span) => {
-    const name = `${span.parentSpanId === spans[0]?.spanId ? '  ' : ''}${span.name}`;
+    // A name may be the function's own.
+    const indent = span === spans[0] ? '' : '  ';
+    const name = clip(`${indent}${defuse(span.name)}`, NAME_COLUMNS);
     const figure = milliseconds(span.duration).padStart(FIGURE_COLUMNS);
-    return `${name.padEnd(NAME_COLUMNS)} ${figure}  ${bar(span.start / total, span.duration / total, columns)}`.trimEnd();
+    return `${name.padEnd(NAME_COLUMNS)} ${figure}  ${bar(Math.max(0, span.start) / total, span.duration / total, columns)}`.trimEnd();
   });
 }
 

@@ -93,6 +93,8 @@ export const InvocationDetail = InvocationRecord.extend({
       start: z.number(),
       duration: z.number(),
       attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+      /** Id of the span of the try before this one. */
+      link: z.string().optional(),
     }),
   ),
 });

@@ -43,7 +43,7 @@ export const ChannelKind = {
   END: 24,
   /** sandbox → worker: JSON FailedReport; no response, or one that broke off. */
   FAILED: 25,
-  /** sandbox → worker: byte level (index in LogLevel), UTF-8 text. */
+  /** sandbox → worker: byte level (index in LogLevel; with LOG_HAS_SPAN, 8 bytes with the id of a span follow), UTF-8 text. */
   LOG: 26,
   /** sandbox → worker: answered, and no waitUntil promise is left; the sandbox can take another invocation. */
   SETTLED: 27,
@@ -51,10 +51,15 @@ export const ChannelKind = {
   SIGNALLED: 28,
   /** sandbox → worker: u32, so many bytes of the request body have been taken by the function. */
   BODY_CREDIT: 29,
+  /** sandbox → worker: JSON FunctionSpan; a span that the function has ended. */
+  SPAN: 30,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 
 export const CHANNEL_PREFIX_BYTES = 9;
+
+/** Bit of the level of a LOG: it was written within a span of the function's own. */
+export const LOG_HAS_SPAN = 0x80;
 
 /**
  * A response body up to this size goes in one RESULT; a larger one goes as HEAD and CHUNKs of at most this size. So a

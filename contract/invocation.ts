@@ -6,6 +6,11 @@ import { z } from 'zod';
 import { DeniedEgress } from './network.ts';
 import { Outcome } from './outcome.ts';
 
+/** Characters of a name or value of a function's own span. */
+export const MAX_SPAN_TEXT = 1_024;
+/** Largest Unix time that a date can be. */
+const MAX_TIME = 8.64e15;
+
 export const AcquireKind = z.enum(['idle', 'prepared', 'cold']);
 export type AcquireKind = z.infer<typeof AcquireKind>;
 
@@ -50,6 +55,27 @@ export const FunctionError = z.object({
 });
 export type FunctionError = z.infer<typeof FunctionError>;
 
+const AttributeValue = z.union([z.string().max(MAX_SPAN_TEXT), z.number(), z.boolean()]);
+
+/**
+ * A span that the function itself has ended. A sandbox says it, so nothing of it is believed: its trace is that of the
+ * invocation whatever it says, and what is not of this form is left out.
+ */
+export const FunctionSpan = z.object({
+  name: z.string().max(MAX_SPAN_TEXT),
+  spanId: z.string().regex(/^(?!0{16})[0-9a-f]{16}$/),
+  parentSpanId: z.string().regex(/^(?!0{16})[0-9a-f]{16}$/),
+  /** SpanKind of OpenTelemetry: internal, server, client, producer, consumer. */
+  kind: z.int().min(0).max(4),
+  /** Unix time in milliseconds, by the sandbox's clock. */
+  startedAt: z.number().min(0).max(MAX_TIME),
+  duration: z.number().min(0).max(MAX_TIME),
+  /** Set when the function has said that it failed. */
+  error: z.string().max(MAX_SPAN_TEXT).optional(),
+  attributes: z.record(z.string().max(MAX_SPAN_TEXT), AttributeValue).optional(),
+});
+export type FunctionSpan = z.infer<typeof FunctionSpan>;
+
 /** What the worker says of a call that it has finished. It travels in the header of the last reply frame. */
 export const RunReport = z.object({
   outcome: Outcome,
@@ -70,6 +96,9 @@ export const RunReport = z.object({
   refusedCalls: z.array(z.string()).optional(),
   logBytes: z.number(),
   logBytesDropped: z.number(),
+  /** Spans of the function itself that had ended before its answer, and how many more there were. */
+  spans: z.array(FunctionSpan).optional(),
+  spansDropped: z.number().optional(),
 });
 export type RunReport = z.infer<typeof RunReport>;
 
@@ -210,5 +239,10 @@ export const LogLine = z.object({
   /** `stdout` and `stderr` are bytes written past `console`; `platform` is Offshoot's own word, such as what was cut. */
   level: LogLevel,
   text: z.string(),
+  /** Span of the function's own within which it was written. */
+  span: z
+    .string()
+    .regex(/^[0-9a-f]{16}$/)
+    .optional(),
 });
 export type LogLine = z.infer<typeof LogLine>;

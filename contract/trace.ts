@@ -3,7 +3,7 @@
  * terminal waterfall, the API and the OTLP exporter all show the same ones because all three call spansOf().
  */
 import { OUTCOMES } from './outcome.ts';
-import type { InvocationRecord } from './invocation.ts';
+import type { FunctionSpan, InvocationRecord } from './invocation.ts';
 
 export interface TraceContext {
   readonly traceId: string;
@@ -31,18 +31,24 @@ export const SPAN_NAMES = ['invoke', 'gateway', 'queue', 'acquire', 'init', 'run
 export type SpanName = (typeof SPAN_NAMES)[number];
 
 export interface Span {
-  readonly name: SpanName;
+  /** A SpanName, `attempt`, or a name of the function's own. */
+  readonly name: string;
   readonly spanId: string;
   readonly parentSpanId: string | undefined;
   /** Milliseconds from the start of the root span. */
   readonly start: number;
   readonly duration: number;
   readonly attributes: Readonly<Record<string, string | number | boolean>>;
+  /** Id of the span of the try before this one. */
+  readonly link?: string;
+  /** What the function has said of a span of its own. */
+  readonly own?: Pick<FunctionSpan, 'kind' | 'error'>;
 }
 
 /**
  * The spans of a finished invocation, the root first, then its phases in the order in which they happened. The phases
- * lie end to end: gateway, queue, acquire, init, run; what remains to the end of the root is the reply.
+ * lie end to end: gateway, queue, acquire, init, run; what remains to the end of the root is the reply. Tries before the last one
+ * have a span each, of which the next one's is linked to the one before. The function's own spans are last.
  */
 export function spansOf(record: InvocationRecord): Span[] {
   const { report } = record;
@@ -54,13 +60,15 @@ export function spansOf(record: InvocationRecord): Span[] {
     duration: record.duration,
     attributes: rootAttributes(record),
   };
-  const spans = [root];
+  const spans = [root, ...earlierTries(record)];
+  const last = (record.attempts?.length ?? 1) - 1;
   let at = 0;
   const phase = (name: SpanName, duration: number, attributes: Span['attributes'] = {}): void => {
     const index = SPAN_NAMES.indexOf(name);
     spans.push({
       name,
-      spanId: phaseSpanId(record.spanId, index),
+      spanId: name === 'run' ? runSpanId(record.spanId, last) : phaseSpanId(record.spanId, index),
+      ...(name === 'run' && last > 0 && { link: runSpanId(record.spanId, last - 1) }),
       parentSpanId: record.spanId,
       start: at,
       duration,
@@ -80,13 +88,52 @@ export function spansOf(record: InvocationRecord): Span[] {
     phase('run', report.timings.run, denied === undefined ? {} : { 'offshoot.network.denied': denied });
     const left = record.duration - at;
     if (left > 0) phase('reply', left);
+    for (const own of report.spans ?? []) spans.push(ownSpan(own, record.startedAt));
   }
   return spans;
 }
 
-/** Span id of the run phase, which is the parent that the function itself is told in its `traceparent`. */
-export function runSpanId(rootSpanId: string): string {
-  return phaseSpanId(rootSpanId, SPAN_NAMES.indexOf('run'));
+function earlierTries({ attempts = [], spanId, startedAt }: InvocationRecord): Span[] {
+  return attempts.slice(0, -1).map((attempt, index) => ({
+    name: 'attempt',
+    spanId: runSpanId(spanId, index),
+    parentSpanId: spanId,
+    start: attempt.startedAt - startedAt,
+    duration: Math.max(0, (attempt.endedAt ?? attempt.startedAt) - attempt.startedAt),
+    attributes: {
+      'offshoot.attempt': index + 1,
+      'offshoot.worker': attempt.worker,
+      ...(attempt.outcome && { 'offshoot.outcome': attempt.outcome }),
+    },
+    ...(index > 0 && { link: runSpanId(spanId, index - 1) }),
+  }));
+}
+
+/** A span of the function's own, placed in its invocation. */
+export function ownSpan(span: FunctionSpan, startedAt: number): Span {
+  const { name, spanId, parentSpanId, kind, error } = span;
+  return {
+    name,
+    spanId,
+    parentSpanId,
+    start: span.startedAt - startedAt,
+    duration: span.duration,
+    attributes: span.attributes ?? {},
+    own: { kind, ...(error !== undefined && { error }) },
+  };
+}
+
+/** Each try after the first has ids of its own, far from those of the phases. */
+const TRY_SPANS = 64;
+
+/** Span id of the run phase of a try, from 0: the parent that the function itself is told in its `traceparent`. */
+export function runSpanId(rootSpanId: string, attempt = 0): string {
+  return phaseSpanId(rootSpanId, SPAN_NAMES.indexOf('run') + attempt * TRY_SPANS);
+}
+
+/** Span id of a delivery of the callback of an invocation, from 1. */
+export function callbackSpanId(rootSpanId: string, delivery: number): string {
+  return phaseSpanId(rootSpanId, delivery * TRY_SPANS - 1);
 }
 
 /** Child ids are computed, not drawn, so that gateway and worker name the same span without telling each other. */
@@ -102,7 +149,18 @@ function rootAttributes(record: InvocationRecord): Span['attributes'] {
     'faas.version': String(record.version),
     'faas.invocation_id': record.id,
     'faas.coldstart': report?.acquired !== undefined && report.acquired !== 'idle',
-    'faas.trigger': 'http',
+    'faas.trigger': record.lane === 'sync' ? 'http' : record.batch ? 'other' : 'pubsub',
+    ...(record.lane === 'queued' && {
+      'messaging.system': 'offshoot',
+      'messaging.operation.type': 'process',
+      'messaging.message.id': record.id,
+    }),
+    ...(record.attempts && { 'offshoot.attempts': record.attempts.length }),
+    ...(record.batch && {
+      'offshoot.batch': record.batch.id,
+      'messaging.batch.message_count': record.batch.items,
+    }),
+    ...(report?.spansDropped && { 'offshoot.spans_dropped': report.spansDropped }),
     'http.request.method': record.method,
     'url.path': record.path,
     'http.response.status_code': record.status,

@@ -31,6 +31,7 @@ import * as deadLetters from './routes/dead-letters.ts';
 import * as functions from './routes/functions.ts';
 import * as invocations from './routes/invocations.ts';
 import * as limits from './routes/limits.ts';
+import * as metrics from './routes/metrics.ts';
 import * as queued from './routes/queued.ts';
 import * as schedules from './routes/schedules.ts';
 import * as system from './routes/system.ts';
@@ -45,6 +46,7 @@ const API = '/api/v1';
 // prettier-ignore -- one line each, so that the whole API is on one screen
 const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['get', '/healthz', 'none', system.health],
+  ['get', '/metrics', 'read', metrics.metrics],
 
   ['get', `${API}/whoami`, 'any', system.whoAmI],
   ['get', `${API}/keys`, 'admin', system.listKeys],

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { DEFAULT_INLINE_BODY_BYTES, DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
 import { parseRedisAddress } from '#storage/redis.ts';
 import { checkStore, STORE_VARIABLES } from '#storage/s3/settings.ts';
+import { TelemetryEnvironment } from '#contract/telemetry.ts';
 import { listOf } from './callbacks/guard.ts';
 
 const Variables = z.object({
@@ -69,14 +70,11 @@ const Variables = z.object({
    * of itself whatever it likes, so they are replaced.
    */
   OFFSHOOT_TRUST_PROXY: z.enum(['0', '1']).default('0'),
+  /** Functions that get metrics of their own; those that are called later share the label `other`. */
+  OFFSHOOT_METRICS_FUNCTIONS: z.coerce.number().int().min(0).max(1_000).default(200),
   /** Least severe level that is logged. */
   OFFSHOOT_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
-  /** Where traces go (OTLP over HTTP), such as http://127.0.0.1:4318. Unset: nowhere. */
-  OTEL_EXPORTER_OTLP_ENDPOINT: z.url().optional(),
-  /** Where traces go when metrics go elsewhere: the full address. */
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.url().optional(),
-  /** `service.name` of the spans. */
-  OTEL_SERVICE_NAME: z.string().min(1).default('offshoot'),
+  ...TelemetryEnvironment.shape,
 });
 const Environment = Variables.superRefine(checkStore);
 export type Environment = z.infer<typeof Environment>;

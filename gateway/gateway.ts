@@ -20,6 +20,8 @@ import { connectBlocking, connectRedis, keepsEverything, type RedisRole } from '
 import { Admission } from './admission.ts';
 import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
+import { Metrics } from '#storage/metrics.ts';
+import type { Telemetry } from '#storage/telemetry.ts';
 import { createApp } from './app.ts';
 import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
@@ -34,6 +36,7 @@ import { Dispatcher } from './dispatch.ts';
 import type { Environment } from './env.ts';
 import { ensureFirstKey } from './first-key.ts';
 import { FunctionRoute } from './function-route.ts';
+import { observeGateway } from './metrics.ts';
 import { Presence } from './presence.ts';
 import { Keeper } from './queued/keeper.ts';
 import { Drain } from './queued/drain.ts';
@@ -45,7 +48,6 @@ import { Spool } from './spool.ts';
 import { ApiKeyStore } from './store/api-keys.ts';
 import { FunctionStore } from './store/functions.ts';
 import { InvocationStore } from './store/invocations.ts';
-import type { Telemetry } from './telemetry.ts';
 
 const FIRST_KEY_RETRY_MS = 500;
 /** How often connections that a drain leaves idle are looked for. */
@@ -107,15 +109,20 @@ export class Gateway {
       log,
     });
     const recorder = new Recorder(connect('background'), log, env.OFFSHOOT_KEPT_CALLS);
+    const metrics = new Metrics('offshoot-gateway', version, env.OFFSHOOT_METRICS_FUNCTIONS);
     const finished = (record: InvocationRecord): void => {
       recorder.add(record);
+      metrics.ended(record);
       telemetry?.export(record);
     };
     const bullmq = connect('commands');
     const queues = new Queues(bullmq);
     const schedules = new Schedules(queues);
     const batchStore = new BatchStore(commands);
-    const store = new QueuedStore(commands);
+    const store = new QueuedStore(commands, (before, after) => {
+      metrics.changed(before, after);
+      telemetry?.changed(before, after);
+    });
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
     const spool = new Spool({ blobs, maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES, log });
@@ -144,6 +151,14 @@ export class Gateway {
       enqueuer: queued.enqueuer,
       admission: new Admission(places),
       log,
+    });
+    observeGateway(metrics, {
+      commands,
+      queues,
+      namespaces: () => functions.namespaces(),
+      workers: () => invocations.workers(),
+      pending: () => dispatcher.pending,
+      recordsDropped: () => recorder.dropped,
     });
     const deployer = new Deployer({
       functions,
@@ -174,6 +189,7 @@ export class Gateway {
         ...queueFacts(commands, queues),
         trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
       },
+      metrics,
       health: () => this.#health(),
       version,
       log,

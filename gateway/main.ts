@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { z } from 'zod';
+import { exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
 import { parseEnvironment, type Environment } from './env.ts';
 import { Gateway } from './gateway.ts';
 
@@ -19,12 +20,15 @@ const log = pino({ name: 'gateway', level: env.OFFSHOOT_LOG_LEVEL });
 const manifest = await readFile(new URL('../package.json', import.meta.url), 'utf8');
 const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
 
-const exports = env.OTEL_EXPORTER_OTLP_ENDPOINT ?? env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT;
+const exports = exportsTraces(env);
 // Loaded only when it is wanted: the SDK costs time and memory at start.
-const telemetry =
-  exports === undefined
-    ? undefined
-    : (await import('./telemetry.ts')).startTelemetry(env.OTEL_SERVICE_NAME, version);
+const telemetry = !exports
+  ? undefined
+  : (await import('#storage/telemetry.ts')).startTelemetry(
+      env.OTEL_SERVICE_NAME,
+      version,
+      telemetryOptions(env),
+    );
 
 const gateway = new Gateway({
   env,

@@ -33,16 +33,21 @@ redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 if ARGV[4] then redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5]) end
 return 1`);
 
+/** Is told of each change of a record that this process has made, behind it: what metrics and traces are made from. */
+export type Changed = (before: AnyInvocation, after: AnyInvocation) => void;
+
 /** The list of a function is trimmed by one in so many that add to it. */
 const TIDY_EVERY = 16;
 
 export class QueuedStore {
   readonly #redis: Redis;
+  readonly #changed: Changed | undefined;
   #tidied = 0;
 
   /** `redis`: a connection of the role `commands`. */
-  constructor(redis: Redis) {
+  constructor(redis: Redis, changed?: Changed) {
     this.#redis = redis;
+    this.#changed = changed;
   }
 
   /**
@@ -81,6 +86,7 @@ export class QueuedStore {
     if (result) values.push(result, RESULT_TTL_S);
     const done = await SWAP.run(this.#redis, [keys.invocation(id), keys.result(id)], values);
     if (done !== 1) return undefined;
+    this.#changed?.(before.record, record);
     // Nobody waits for it: what is left in the index is taken out where that is read.
     if (record.state === 'done') this.#redis.zrem(keys.open(record.namespace), id).catch(() => undefined);
     else await this.#redis.zadd(keys.open(record.namespace), 'NX', sharedNow(), id);

@@ -3,6 +3,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { z } from 'zod';
 import { parseCidr } from '#contract/network.ts';
 import { checkStore, STORE_VARIABLES } from '#storage/s3/settings.ts';
+import { TelemetryEnvironment } from '#contract/telemetry.ts';
 
 const MB = 1024 * 1024;
 /** Rough cost of an idle sandbox with kernel memory and the worker's own share, for the default ceiling. */
@@ -70,6 +71,12 @@ const Variables = z.object({
   OFFSHOOT_SANDBOX_PIDS: z.coerce.number().int().min(16).default(1_024),
   /** MB of /tmp of one sandbox at most, whatever its function asks for. */
   OFFSHOOT_SCRATCH_MB: z.coerce.number().int().min(1).default(4_096),
+  /** Where this worker's metrics are read, without a key; port 0 is nowhere. Beyond loopback only by your own word. */
+  OFFSHOOT_METRICS_PORT: z.coerce.number().int().min(0).max(65_535).default(0),
+  OFFSHOOT_METRICS_HOST: z.string().min(1).default('127.0.0.1'),
+  /** Functions that get metrics of their own; those that are called later share the label `other`. */
+  OFFSHOOT_METRICS_FUNCTIONS: z.coerce.number().int().min(0).max(1_000).default(200),
+  ...TelemetryEnvironment.shape,
 });
 const Env = Variables.superRefine(checkStore);
 export type Env = z.infer<typeof Env>;

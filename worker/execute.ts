@@ -9,7 +9,7 @@ import type { BlobStore } from '#storage/blobs.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { blamePids } from './exit-cause.ts';
 import type { Functions, LoadedVersion } from './functions.ts';
-import { InvocationLog } from './invocation-log.ts';
+import { InvocationLog, type LogSink } from './invocation-log.ts';
 import { log } from './log.ts';
 import type { Lease } from './pool/function-pool.ts';
 import type { Pool } from './pool/pool.ts';
@@ -28,6 +28,8 @@ export interface ExecuteDeps {
   readonly blobs: BlobStore;
   /** Connection of the replies; logs go the same way, ahead of them. */
   readonly redis: Redis;
+  /** Gets what functions print as well, where anybody wants it. */
+  readonly logSink?: LogSink | undefined;
   /** Pushes a frame to the gateway that waits. */
   readonly reply: (gateway: string, frame: Buffer) => void;
 }
@@ -60,7 +62,7 @@ export class Execution {
   constructor(call: CallHeader, deps: ExecuteDeps) {
     this.#call = call;
     this.#deps = deps;
-    this.#log = new InvocationLog(deps.redis, call);
+    this.#log = new InvocationLog(deps.redis, call, deps.logSink);
   }
 
   /** Never rejects: whatever happens, the gateway is told, and the sandbox is given back or gone. */
@@ -198,6 +200,8 @@ export class Execution {
       },
       logBytes: this.#log.bytes,
       logBytesDropped: this.#log.dropped,
+      ...(this.#run?.spans?.kept && { spans: this.#run.spans.kept }),
+      ...(this.#run?.spans?.dropped && { spansDropped: this.#run.spans.dropped }),
       ...(facts.error && { error: facts.error }),
       ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
       ...(facts.usage && { usage: facts.usage }),

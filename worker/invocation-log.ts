@@ -3,6 +3,7 @@
  * in the stream of the function that `offshoot logs -f` follows.
  */
 import type { Redis } from 'ioredis';
+import { LOG_HAS_SPAN } from '#contract/channel.ts';
 import { LogLevel, type LogLine } from '#contract/invocation.ts';
 import { keys, LOG_STREAM_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { DEFAULT_LOG_BYTES, MAX_LOG_LINE_BYTES } from '#contract/limits.ts';
@@ -24,19 +25,29 @@ const LEVELS = LogLevel.options.filter((level) => level !== 'platform');
 
 /** A LOG frame of the channel: byte level, text. Undefined when it is neither. */
 export function readLogFrame(payload: Buffer): LogText | undefined {
-  const level = LEVELS[payload[0] ?? -1];
-  return level && { time: Date.now(), level, text: payload.toString('utf8', 1) };
+  const first = payload[0] ?? 0;
+  const level = LEVELS[first & ~LOG_HAS_SPAN];
+  if (payload.length === 0 || !level) return undefined;
+  if ((first & LOG_HAS_SPAN) === 0) return { time: Date.now(), level, text: payload.toString('utf8', 1) };
+  if (payload.length < 9) return undefined;
+  return { time: Date.now(), level, text: payload.toString('utf8', 9), span: payload.toString('hex', 1, 9) };
 }
 
 export interface LogTarget {
   readonly id: string;
   readonly namespace: string;
   readonly name: string;
+  /** The context that the function is handed. */
+  readonly traceparent: string;
 }
+
+/** Gets the lines that are kept, beside Redis. */
+export type LogSink = (target: LogTarget, lines: readonly LogLine[]) => void;
 
 export class InvocationLog {
   readonly #redis: Redis;
   readonly #target: LogTarget;
+  readonly #sink: LogSink | undefined;
   #lines: LogLine[] = [];
   #timer: NodeJS.Timeout | undefined;
   #lineCount = 0;
@@ -47,8 +58,9 @@ export class InvocationLog {
   maxBytes = DEFAULT_LOG_BYTES;
 
   /** `redis`: the connection that replies go out on, so that a log is there before the answer is. */
-  constructor(redis: Redis, target: LogTarget) {
+  constructor(redis: Redis, target: LogTarget, sink?: LogSink) {
     this.#redis = redis;
+    this.#sink = sink;
     this.#target = target;
   }
 
@@ -57,7 +69,7 @@ export class InvocationLog {
     return this.bytes >= this.maxBytes || this.#lineCount * LEAST_LINE_BYTES >= this.maxBytes;
   }
 
-  add({ time, level, text }: LogText): void {
+  add({ text, ...rest }: LogText): void {
     const end = text.endsWith('\n') ? text.length - 1 : text.length;
     for (let at = 0; at <= end;) {
       if (this.full) {
@@ -66,7 +78,7 @@ export class InvocationLog {
       }
       const newline = text.indexOf('\n', at);
       const stop = newline === -1 ? end : Math.min(newline, end);
-      this.#addLine({ time, level, text: text.slice(at, stop) });
+      this.#addLine({ ...rest, text: text.slice(at, stop) });
       at = stop + 1;
     }
   }
@@ -97,13 +109,18 @@ export class InvocationLog {
     const lines = this.#lines;
     this.#lines = [];
     const { id, namespace, name } = this.#target;
+    this.#sink?.(this.#target, lines);
     const log = keys.logs(id);
     const stream = keys.logStream(namespace, name);
     const texts = lines.map((line) => JSON.stringify(line));
     const entry = ['i', id, 'l', JSON.stringify(lines)] as const;
     sendTogether(this.#redis, [
       [log, (pipeline) => pipeline.rpush(log, ...texts).expire(log, RECORD_TTL_S)],
-      [stream, (pipeline) => pipeline.xadd(stream, 'MAXLEN', '~', LOG_STREAM_LENGTH, '*', ...entry)],
+      [
+        stream,
+        (pipeline) =>
+          pipeline.xadd(stream, 'MAXLEN', '~', LOG_STREAM_LENGTH, '*', ...entry).expire(stream, RECORD_TTL_S),
+      ],
     ])
       // Redis is away; the caller's answer cannot be delivered either, and that is what gets reported.
       .catch(() => undefined);

@@ -1,10 +1,14 @@
 /** The worker process: environment, start, and an orderly end on SIGTERM or SIGINT. */
-import { parseEnv } from './env.ts';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { exportsLogs, exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
+import { parseEnv, type Env } from './env.ts';
 import { log } from './log.ts';
-import { createWorker } from './worker.ts';
+import { createWorker, type Observers } from './worker.ts';
 
 try {
-  const worker = createWorker(parseEnv(process.env));
+  const env = parseEnv(process.env);
+  const worker = createWorker(env, await observersOf(env));
   let stopping = false;
   const stop = (signal: string): void => {
     if (stopping) return;
@@ -23,4 +27,19 @@ try {
 } catch (error) {
   log.fatal({ error }, error instanceof Error ? error.message : 'worker could not start');
   process.exit(1);
+}
+
+/** Loaded only when they are wanted: the SDK costs time and memory at start. */
+async function observersOf(env: Env): Promise<Observers> {
+  const { OFFSHOOT_METRICS_HOST: host, OFFSHOOT_METRICS_PORT: port } = env;
+  const manifest = await readFile(new URL('../package.json', import.meta.url), 'utf8');
+  const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
+  const metrics = port === 0 ? undefined : await import('./metrics.ts');
+  const telemetry = exportsTraces(env) ? await import('#storage/telemetry.ts') : undefined;
+  const logs = exportsLogs(env) ? await import('./log-export.ts') : undefined;
+  return {
+    metrics: metrics && new metrics.WorkerMetrics({ host, port }, version, env.OFFSHOOT_METRICS_FUNCTIONS),
+    logs: logs?.startLogExport(env.OTEL_SERVICE_NAME, version, env.OTEL_EXPORTER_OTLP_PROTOCOL),
+    telemetry: telemetry?.startTelemetry(env.OTEL_SERVICE_NAME, version, telemetryOptions(env)),
+  };
 }

@@ -9,6 +9,7 @@ import type { Outcome } from '#contract/outcome.ts';
 import { BodyFeed, type RequestBody } from './body-feed.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { whyEnded } from './exit-cause.ts';
+import { FunctionSpans } from './function-spans.ts';
 import type { Lease } from './pool/function-pool.ts';
 import { readLogFrame, type InvocationLog } from './invocation-log.ts';
 import type { InvocationSink, Sandbox } from './sandbox/sandbox.ts';
@@ -104,6 +105,8 @@ export class Run implements InvocationSink {
   #killedFor: StopReason | undefined;
   #stopDetail: FunctionError | undefined;
   readonly #refused = new Set<string>();
+  /** Those that the function has ended so far, when there are any. */
+  spans: FunctionSpans | undefined;
   #streamed = false;
   #uncredited = 0;
   #done = false;
@@ -220,6 +223,11 @@ export class Run implements InvocationSink {
         if (text) this.#log.add(text);
         return;
       }
+      case ChannelKind.SPAN:
+        this.spans ??= new FunctionSpans();
+        // What comes without end is counted as output is that nobody keeps.
+        if (!this.spans.add(payload)) this.#sandbox.discarded(payload.length);
+        return;
       case ChannelKind.BODY_CREDIT:
         if (!this.#feed?.credit(payload)) this.#sandbox.kill();
         return;

@@ -1,6 +1,7 @@
 /** Puts a worker together. Building it starts nothing; start() does. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import type { LogLine } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { followTime } from '#storage/clock.ts';
@@ -14,6 +15,7 @@ import { Retention } from '#storage/retention.ts';
 import { connectBlocking, connectRedis } from '#storage/redis.ts';
 import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
+import type { Telemetry } from '#storage/telemetry.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
@@ -21,7 +23,10 @@ import { CpuClock } from './cpu-clock.ts';
 import { queuedCapacity, type Env } from './env.ts';
 import { Functions } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
+import type { LogTarget } from './invocation-log.ts';
 import { log } from './log.ts';
+import type { LogExport } from './log-export.ts';
+import type { WorkerMetrics } from './metrics.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
 import { SpareSlots } from './queued/spare-slots.ts';
@@ -45,7 +50,14 @@ export interface Worker {
   stop(): Promise<void>;
 }
 
-export function createWorker(env: Env): Worker {
+/** Who is told what happens, where anybody is. */
+export interface Observers {
+  readonly metrics?: WorkerMetrics | undefined;
+  readonly telemetry?: Telemetry | undefined;
+  readonly logs?: LogExport | undefined;
+}
+
+export function createWorker(env: Env, { metrics, telemetry, logs }: Observers = {}): Worker {
   const id = `w-${randomBytes(4).toString('hex')}`;
   const connect = (role: 'commands' | 'lane') => connectRedis(env.REDIS_URL, role, log);
   const commands = connect('commands');
@@ -68,16 +80,17 @@ export function createWorker(env: Env): Worker {
       minAgeMs: ZYGOTE_MIN_AGE_MS,
     },
   });
+  const factory = new SandboxFactory({
+    cgroups,
+    maxPids: env.OFFSHOOT_SANDBOX_PIDS,
+    maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
+  });
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
     preparedFloor: env.OFFSHOOT_PREPARED,
     keepAliveMs: env.OFFSHOOT_KEEP_ALIVE_S * 1000,
     memoryReserveMb: env.OFFSHOOT_MEMORY_RESERVE_MB,
-    factory: new SandboxFactory({
-      cgroups,
-      maxPids: env.OFFSHOOT_SANDBOX_PIDS,
-      maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
-    }),
+    factory,
     zygotes,
     networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS, never: env.OFFSHOOT_EGRESS_NEVER }),
     receipts,
@@ -85,12 +98,17 @@ export function createWorker(env: Env): Worker {
   });
   const functions = new Functions(commands);
   const cpuClock = new CpuClock();
-  const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies };
-  const store = new QueuedStore(commands);
+  const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
+  const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies, logSink };
+  const store = new QueuedStore(commands, (before, after) => {
+    metrics?.metrics.changed(before, after);
+    telemetry?.changed(before, after);
+  });
   const places = new Places(commands, log);
   const queued = new QueueConsumer({
     ...execution,
     store,
+    onSpans: telemetry && ((record, spans) => telemetry.ownSpans(record, spans)),
     groups: new Groups({ batches: new BatchStore(commands), blobs }),
     spare: new SpareSlots(Math.floor(queuedCapacity(env) / 2)),
     deliveries: new Deliveries(bullmq),
@@ -112,6 +130,15 @@ export function createWorker(env: Env): Worker {
     commands,
     limits: new NamespaceLimitsStore(commands),
   });
+  metrics?.observe({
+    commands,
+    sandboxes: () => pool.counts(),
+    ceiling: env.OFFSHOOT_MAX_SANDBOXES,
+    forks: () => ({ started: factory.started, live: factory.live }),
+    zygotes: () => ({ started: zygotes.started, live: zygotes.live }),
+    running: () => consumer.running + queued.runs.running,
+    capacity: env.OFFSHOOT_CAPACITY,
+  });
   const startedAt = Date.now();
   const heartbeat = new Heartbeat(commands, () => ({
     id,
@@ -127,6 +154,8 @@ export function createWorker(env: Env): Worker {
     id,
     async start() {
       followTime(commands);
+      const place = await metrics?.listen();
+      if (place) log.info({ id, address: place.address, port: place.port }, 'metrics are at /metrics');
       cgroups.sweep();
       receipts.start();
       await consumer.start();
@@ -142,6 +171,9 @@ export function createWorker(env: Env): Worker {
     async stop() {
       await Promise.all([queued.stop(DRAIN_GRACE_MS), consumer.drain(DRAIN_GRACE_MS)]);
       await heartbeat.stop();
+      await metrics?.close();
+      await telemetry?.close();
+      await logs?.close();
       await pool.stop();
       receipts.stop();
       places.stop();

@@ -32,6 +32,8 @@ export class Zygotes {
   readonly #replacing = new Map<Zygote, Zygote>();
   readonly #crashes = new WeakMap<Zygote, Burst>();
   #stopping = false;
+  /** Zygotes since the start. */
+  started = 0;
 
   constructor(options: ZygotesOptions) {
     this.#options = options;
@@ -44,6 +46,11 @@ export class Zygotes {
     const zygote = this.#current.get(key) ?? this.#start(key);
     await zygote.ready;
     return zygote;
+  }
+
+  /** Zygotes that serve, that warm up, or that end with their last sandbox. */
+  get live(): number {
+    return this.#current.size + this.#replacing.size + this.#retired.size;
   }
 
   /** Replaces those that are worn by now, and ends those that were replaced and have no sandbox left. */
@@ -103,6 +110,7 @@ export class Zygotes {
         if (isCrash(exit)) crashes.add(Date.now());
       },
     });
+    this.started++;
     this.#crashes.set(zygote, crashes);
     this.#current.set(key, zygote);
     let warm = false;

@@ -12,6 +12,7 @@ interface LogsOptions {
   readonly follow?: boolean;
   readonly invocation?: string;
   readonly level?: string;
+  readonly grep?: string;
 }
 
 export async function logs(context: Context, [wanted = '']: string[], options: LogsOptions): Promise<void> {

@@ -8,6 +8,7 @@
 import { deliveryId, type DeliveryJob } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Callback, InvocationRecord } from '#contract/invocation.ts';
+import { callbackSpanId, formatTraceparent } from '#contract/trace.ts';
 import { ALWAYS_LARGE_BYTES, callbackBody } from './body.ts';
 import { ReceiverRefused, type Guard } from './guard.ts';
 import { afterDelivery, type DeliveryTerms, type Tried } from './schedule.ts';
@@ -85,6 +86,11 @@ async function attempt(
     const headers = {
       'content-type': 'application/json',
       'user-agent': `offshoot/${version}`,
+      traceparent: formatTraceparent({
+        traceId: record.traceId,
+        spanId: callbackSpanId(record.spanId, record.callback?.attempts ?? 1),
+        sampled: record.sampled,
+      }),
       ...signatureHeaders(deliveryId(record.id, again), Math.floor(Date.now() / 1000), body, [
         current.secret,
         ...previous.map(({ secret }) => secret),

@@ -10,6 +10,7 @@ import { Name } from '#contract/names.ts';
 import type { ArtifactStore } from '#storage/artifacts.ts';
 import type { Log } from '#storage/log.ts';
 import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
+import type { Metrics } from '#storage/metrics.ts';
 import { demand, presentedKey } from '../access.ts';
 import { dashboardHolder, type DashboardDeps } from '../dashboard/access.ts';
 import type { Batches } from '../batches/batches.ts';
@@ -36,6 +37,7 @@ export interface AppDeps {
   readonly secrets: SecretStore;
   readonly schedules: Schedules;
   readonly namespaceLimits: NamespaceLimitsStore;
+  readonly metrics: Pick<Metrics, 'text'>;
   readonly health: () => Promise<z.infer<typeof Health>>;
   readonly dashboard: DashboardDeps;
   /** Of the platform, as `whoami` tells it. */

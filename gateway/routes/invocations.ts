@@ -66,9 +66,13 @@ export const get = endpoint(
       deps.invocations.logs(id),
       deps.invocations.isolation(record),
     ]);
-    const spans = spansOf(record).map(({ parentSpanId, ...span }) => {
+    const spans = spansOf(record).map(({ parentSpanId, name, spanId, start, duration, link, ...span }) => {
       return {
-        ...span,
+        name,
+        spanId,
+        start,
+        duration,
+        ...(link !== undefined && { link }),
         attributes: { ...span.attributes },
         ...(parentSpanId !== undefined && { parentSpanId }),
       };

@@ -14,7 +14,7 @@ import { connectRedis } from '#storage/redis.ts';
 import { parseEnvironment } from '../../gateway/env.ts';
 import { Gateway } from '../../gateway/gateway.ts';
 import { FunctionStore } from '../../gateway/store/functions.ts';
-import type { Telemetry } from '../../gateway/telemetry.ts';
+import type { Telemetry } from '#storage/telemetry.ts';
 import type { PrivateRedis } from '../support/private-redis.ts';
 
 export { PrivateRedis } from '../support/private-redis.ts';

@@ -17,7 +17,7 @@ import type { CallSink, Failure } from '../../gateway/pending.ts';
 import { Presence } from '../../gateway/presence.ts';
 import { Recorder } from '../../gateway/recorder.ts';
 import { parseFunctionPath, rawTarget } from '../../gateway/request.ts';
-import { startTelemetry } from '../../gateway/telemetry.ts';
+import { startTelemetry } from '#storage/telemetry.ts';
 import { PrivateRedis, QUIET, waitFor } from './gateway-fixture.ts';
 
 function recordOf(id: string, more: Partial<InvocationRecord> = {}): InvocationRecord {
@@ -296,7 +296,7 @@ describe('traces', () => {
   };
 
   test('arrive at a collector with the ids and times of the record', async () => {
-    const telemetry = startTelemetry('my-offshoot', '1.2.3', exporter());
+    const telemetry = startTelemetry('my-offshoot', '1.2.3', { exporter: exporter() });
     const record = recordOf('one', { outcome: 'crashed', parentSpanId: 'aaaaaaaaaaaaaaaa' });
     telemetry.export(record);
     telemetry.export(recordOf('two', { sampled: false }));

@@ -26,6 +26,8 @@ export class SandboxFactory {
   readonly #live = new Set<Sandbox>();
   /** One for each sandbox of which something is left: settles when nothing is. */
   readonly #leaving = new Set<Promise<void>>();
+  /** Sandboxes since the start. */
+  started = 0;
 
   constructor(options: SandboxFactoryOptions) {
     this.#options = options;
@@ -50,6 +52,7 @@ export class SandboxFactory {
       void cgroup.remove().catch(() => undefined);
       throw error;
     }
+    this.started++;
     this.#live.add(sandbox);
     const gone = sandbox.ended.then(async () => {
       this.#live.delete(sandbox);

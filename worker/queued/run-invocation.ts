@@ -13,6 +13,7 @@ import type { ItemResult } from '#contract/batch.ts';
 import type {
   Attempt,
   DeadReason,
+  FunctionSpan,
   GroupOfBatch,
   InvocationRecord,
   OpenInvocation,
@@ -51,6 +52,8 @@ export interface QueuedDeps extends GroupDeps {
   readonly deliveries: Deliveries;
   readonly retention: Retention;
   readonly admission: Pick<Admission, 'admit'>;
+  /** Gets the function's own spans of a try that has failed and is followed by another. */
+  readonly onSpans?: ((record: OpenInvocation, spans: readonly FunctionSpan[]) => void) | undefined;
 }
 
 /** What is known of items of a batch, by index. */
@@ -288,6 +291,8 @@ export class QueuedRuns {
     }
     const { worker: _, ...rest } = record;
     await this.#persist(begun, { ...rest, state: 'queued', dueAt: next.at, attempts });
+    // Its record keeps those of the last try only.
+    if (ended.report?.spans) this.#deps.onSpans?.(record, ended.report.spans);
     return next.at;
   }
 
@@ -390,6 +395,7 @@ function closeLost(attempts: readonly Attempt[], now: number): Attempt[] {
 
 function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>[0] {
   const { id, namespace, name, version, traceId, spanId, sampled, inputBlob, requestBytes } = record;
+  const attempt = Math.max(0, (record.attempts?.length ?? 1) - 1);
   return {
     id,
     namespace,
@@ -399,7 +405,7 @@ function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>
     deadline: Number.MAX_SAFE_INTEGER,
     gateway: '',
     ...(inputBlob !== undefined && { input: { key: inputBlob, bytes: requestBytes } }),
-    traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId), sampled }),
+    traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId, attempt), sampled }),
   };
 }
 

@@ -6,6 +6,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Writable } from 'node:stream';
 import { formatWithOptions } from 'node:util';
+import { LOG_HAS_SPAN } from '#contract/channel.ts';
 import { mapPositions } from './describe-error.ts';
 
 /** Index in LogLevel of the contract. */
@@ -18,11 +19,19 @@ const MAX_TEXT_CHARACTERS = 48 * 1024;
 /** The invocation that the code running now belongs to. */
 export const currentHandle = new AsyncLocalStorage<number>();
 
+/** Id of the span of the function's own that the code running now belongs to; tracing.ts knows. */
+export const logSpan: { current: () => string | undefined } = { current: () => undefined };
+
 /** To be called once; `send` is where the frames go at the time. */
 export function captureLogs(send: (handle: number, level: Uint8Array, text: string) => void): void {
   const emit = (level: Level, text: string): void => {
     const mapped = mapPositions(text);
-    const levelByte = Buffer.from([LEVELS.indexOf(level)]);
+    const span = logSpan.current();
+    const index = LEVELS.indexOf(level);
+    const levelByte =
+      span === undefined
+        ? Buffer.from([index])
+        : Buffer.concat([Buffer.from([index | LOG_HAS_SPAN]), Buffer.from(span, 'hex')]);
     for (let at = 0; at === 0 || at < mapped.length; at += MAX_TEXT_CHARACTERS) {
       send(currentHandle.getStore() ?? 0, levelByte, mapped.slice(at, at + MAX_TEXT_CHARACTERS));
     }

@@ -15,6 +15,7 @@ import { currentHandle } from './capture-logs.ts';
 import { describeError } from './describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from './invocation.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
+import { beginTracing, endTracing, setTracing } from './tracing.ts';
 
 /** Frames from the worker are trusted; this only bounds a mistake. */
 const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
@@ -122,6 +123,11 @@ export class SandboxRuntime {
     this.#concurrency = init.concurrency;
     Object.assign(process.env, init.env);
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
+    // The standard's own switch, for a function that brings an SDK.
+    const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
+    setTracing(
+      isOff ? undefined : (handle, span) => void this.#send(ChannelKind.SPAN, handle, Buffer.from(span)),
+    );
     try {
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, form: this.#loaded.form };
@@ -183,6 +189,7 @@ export class SandboxRuntime {
     };
     const pending = new Set<Promise<unknown>>();
     this.#running.add(handle);
+    beginTracing(handle, told.traceparent, told.tracestate);
     await currentHandle.run(handle, async () => {
       try {
         await loaded.answer(invocation, payload, toContext(told, pending));
@@ -194,6 +201,7 @@ export class SandboxRuntime {
       }
       while (pending.size > 0) await Promise.allSettled(pending);
       this.#running.delete(handle);
+      endTracing(handle);
       if (body) {
         body.drop();
         this.#bodies.delete(handle);

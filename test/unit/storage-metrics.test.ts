@@ -1,0 +1,121 @@
+/** What is counted, and that labels have an end. */
+import { describe, expect, test } from 'vitest';
+import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import { LabelCap, Metrics } from '#storage/metrics.ts';
+
+const identity = {
+  id: 'i1',
+  namespace: 'shop',
+  name: 'orders',
+  version: 1,
+  lane: 'queued',
+  method: 'POST',
+  path: '/',
+  traceId: '1'.repeat(32),
+  spanId: '2'.repeat(16),
+  sampled: true,
+  startedAt: 1_000,
+  requestBytes: 2,
+} as const;
+
+const open: OpenInvocation = { ...identity, state: 'running', attempts: [{ startedAt: 1_010, worker: 'w' }] };
+const done: InvocationRecord = {
+  ...identity,
+  state: 'done',
+  outcome: 'timeout',
+  status: 504,
+  duration: 1_500,
+  gateway: 0,
+  queue: 10,
+  responseBytes: 0,
+  attempts: [{ startedAt: 1_010, worker: 'w', outcome: 'timeout', endedAt: 2_500 }],
+  report: {
+    outcome: 'timeout',
+    worker: 'w',
+    acquired: 'cold',
+    coldReason: 'all_busy',
+    timings: { acquire: 20, init: 5, run: 1_400, total: 1_425 },
+    usage: { cpu: 250, memoryPeak: 1 },
+    logBytes: 0,
+    logBytesDropped: 0,
+  },
+};
+
+async function series(metrics: Metrics, name: string): Promise<string[]> {
+  return (await metrics.text()).split('\n').filter((line) => line.startsWith(name));
+}
+
+describe('metrics', () => {
+  test('the end of an invocation is counted once, with its waits, its cold start and its processor time', async () => {
+    const metrics = new Metrics('t', '0', 10);
+    metrics.changed(open, done);
+    // Its callback changes later; it does not end again.
+    metrics.changed(done, { ...done, message: 'noted' });
+    const of = 'namespace="shop",function="orders"';
+    expect(await series(metrics, 'offshoot_invocations_total')).toEqual([
+      `offshoot_invocations_total{${of},lane="queued",outcome="timeout"} 1`,
+    ]);
+    expect(await series(metrics, 'offshoot_attempts_total')).toEqual([
+      `offshoot_attempts_total{${of},outcome="timeout"} 1`,
+    ]);
+    expect(await series(metrics, 'offshoot_cold_starts_total')).toEqual([
+      `offshoot_cold_starts_total{${of},kind="cold",reason="all_busy"} 1`,
+    ]);
+    expect(await series(metrics, 'offshoot_function_cpu_seconds_total')).toEqual([
+      `offshoot_function_cpu_seconds_total{${of}} 0.25`,
+    ]);
+    const sums = await series(metrics, 'offshoot_invocation_duration_seconds_sum');
+    expect(sums).toEqual([`offshoot_invocation_duration_seconds_sum{${of},lane="queued"} 1.5`]);
+    await metrics.close();
+  });
+
+  test('a try that is followed by another is an attempt and no end', async () => {
+    const metrics = new Metrics('t', '0', 10);
+    const attempts = done.attempts ?? [];
+    metrics.changed(open, { ...open, state: 'queued', attempts, dueAt: 9_000 });
+    expect(await series(metrics, 'offshoot_invocations_total')).toEqual([]);
+    expect(await series(metrics, 'offshoot_attempts_total')).toHaveLength(1);
+    await metrics.close();
+  });
+
+  test('each try of a callback is counted by what came of it', async () => {
+    const metrics = new Metrics('t', '0', 10);
+    const at = (callback: NonNullable<InvocationRecord['callback']>): InvocationRecord => ({
+      ...done,
+      callback,
+    });
+    const url = 'https://example.com/';
+    const fresh = at({ url, state: 'pending', attempts: 0 });
+    const begun = at({ url, state: 'pending', attempts: 1 });
+    const failed = at({ url, state: 'pending', attempts: 1, lastStatus: 503, nextAt: 5_000 });
+    const again = at({ url, state: 'pending', attempts: 2 });
+    const delivered = at({ url, state: 'delivered', attempts: 2, lastStatus: 200 });
+    const steps = [fresh, begun, failed, again, delivered];
+    for (const [index, after] of steps.entries()) {
+      const before = steps[index - 1];
+      if (before) metrics.changed(before, after);
+    }
+    expect(await series(metrics, 'offshoot_callbacks_total')).toEqual([
+      'offshoot_callbacks_total{namespace="shop",result="retried"} 1',
+      'offshoot_callbacks_total{namespace="shop",result="delivered"} 1',
+    ]);
+    await metrics.close();
+  });
+
+  test('functions beyond the cap share one label, and those that were first keep theirs', async () => {
+    const cap = new LabelCap(2);
+    expect(cap.of('a', 'one')).toEqual({ namespace: 'a', function: 'one' });
+    expect(cap.of('a', 'two')).toEqual({ namespace: 'a', function: 'two' });
+    expect(cap.of('a', 'three')).toEqual({ namespace: 'other', function: 'other' });
+    expect(cap.of('a', 'one')).toEqual({ namespace: 'a', function: 'one' });
+
+    const metrics = new Metrics('t', '0', 3);
+    for (let index = 0; index < 50; index++) metrics.ended({ ...done, name: `f${index}` });
+    const lines = await series(metrics, 'offshoot_invocations_total');
+    expect(lines).toHaveLength(4);
+    expect(lines.at(-1)).toBe(
+      'offshoot_invocations_total{namespace="other",function="other",lane="queued",outcome="timeout"} 47',
+    );
+    await metrics.close();
+  });
+});

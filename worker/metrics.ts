@@ -1,0 +1,94 @@
+/**
+ * The worker's metrics, on a listener of their own: a worker has no other port, and no keys to ask for. So it is off unless a
+ * port is set, and on loopback unless a host is set; no sandbox reaches the host's loopback.
+ */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { freemem } from 'node:os';
+import type { Redis } from 'ioredis';
+import { METRICS_TYPE, Metrics } from '#storage/metrics.ts';
+import { observeProcess, observeRedis } from '#storage/redis-metrics.ts';
+
+const HEADERS_TIMEOUT_MS = 5_000;
+const MAX_CONNECTIONS = 16;
+
+export interface WorkerFigures {
+  readonly commands: Redis;
+  readonly sandboxes: () => { prepared: number; idle: number; busy: number };
+  readonly ceiling: number;
+  /** Sandboxes since the start, and those of them that live. */
+  readonly forks: () => { started: number; live: number };
+  readonly zygotes: () => { started: number; live: number };
+  readonly running: () => number;
+  readonly capacity: number;
+}
+
+export interface MetricsPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
+export class WorkerMetrics {
+  readonly metrics: Metrics;
+  readonly #place: MetricsPlace;
+  #server: Server | undefined;
+
+  constructor(place: MetricsPlace, version: string, maxFunctions: number) {
+    this.#place = place;
+    this.metrics = new Metrics('offshoot-worker', version, maxFunctions);
+  }
+
+  observe(figures: WorkerFigures): void {
+    const { meter } = this.metrics;
+    const gauge = (name: string, description: string, read: () => number): void =>
+      meter.createObservableGauge(name, { description }).addCallback((result) => result.observe(read()));
+    const total = (name: string, description: string, read: () => number): void =>
+      meter.createObservableCounter(name, { description }).addCallback((result) => result.observe(read()));
+    observeRedis(meter, figures.commands);
+    observeProcess(meter);
+    const pool = meter.createObservableGauge('offshoot_sandboxes', {
+      description: 'Sandboxes of this worker, by state of the pool',
+    });
+    pool.addCallback((result) => {
+      for (const [state, count] of Object.entries(figures.sandboxes())) result.observe(count, { state });
+    });
+    gauge('offshoot_sandboxes_ceiling', 'Sandboxes that may live at a time', () => figures.ceiling);
+    total('offshoot_sandboxes_started', 'Sandboxes that were forked', () => figures.forks().started);
+    total('offshoot_sandboxes_ended', 'Sandboxes that are gone', () => {
+      const { started, live } = figures.forks();
+      return started - live;
+    });
+    total('offshoot_zygotes_started', 'Zygotes that were started', () => figures.zygotes().started);
+    gauge('offshoot_zygotes', 'Zygotes that serve or are being replaced', () => figures.zygotes().live);
+    gauge('offshoot_running', 'Invocations that this worker holds', figures.running);
+    gauge('offshoot_capacity', 'Invocations that this worker takes at a time', () => figures.capacity);
+    gauge('offshoot_host_memory_free_bytes', 'Free memory of the host', () => freemem());
+  }
+
+  /** Listens. Rejects when the port cannot be had. */
+  async listen(): Promise<AddressInfo> {
+    const server = createServer({ headersTimeout: HEADERS_TIMEOUT_MS }, (request, response) => {
+      if (request.method !== 'GET' || request.url?.split('?')[0] !== '/metrics') {
+        response.writeHead(404).end('there is only GET /metrics\n');
+        return;
+      }
+      this.metrics.text().then(
+        (text) => response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text),
+        (error: unknown) => response.writeHead(500).end(`${String(error)}\n`),
+      );
+    });
+    server.maxConnections = MAX_CONNECTIONS;
+    this.#server = server;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.once('error', reject);
+    server.listen({ host: this.#place.host, port: this.#place.port }, resolve);
+    await promise;
+    return server.address() as AddressInfo;
+  }
+
+  async close(): Promise<void> {
+    this.#server?.close();
+    this.#server?.closeAllConnections();
+    await this.metrics.close();
+  }
+}
