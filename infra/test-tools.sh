@@ -14,7 +14,9 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 fetch() { apt-get download -q prometheus >"$work/log" 2>&1; }
 # A machine that has had its packages for long may know versions that are gone from the mirror.
-fetch || { as_root apt-get update -q >>"$work/log" 2>&1 && fetch; } || {
+as_root=()
+[[ $EUID -eq 0 ]] || as_root=(sudo -n)
+fetch || { "${as_root[@]}" apt-get update -q >>"$work/log" 2>&1 && fetch; } || {
   cat "$work/log" >&2
   fail "Debian's package prometheus could not be fetched" "the metrics are tested with it" "run apt-get update, then this again"
 }
