@@ -14,6 +14,7 @@ import { queuedSection } from './queued-rows.ts';
 import { FULL, QUICK, type Run } from './run.ts';
 import { coldSection, preparedSection } from './sandbox-rows.ts';
 import { render, type Section } from './stats.ts';
+import { tracingSections } from './tracing-rows.ts';
 import { loadSections, warmSection } from './warm-rows.ts';
 
 const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>> = {
@@ -23,6 +24,7 @@ const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>>
   memory: memorySection,
   warm: warmSection,
   load: loadSections,
+  tracing: tracingSections,
   queued: queuedSection,
   batch: batchSection,
 };
