@@ -9,7 +9,7 @@ import type { InvocationsPage } from '#contract/dashboard.ts';
 import { startRedis } from '../infra/redis.ts';
 import { startOwnPlatform, type OwnPlatform } from './own-platform.ts';
 import type { Run } from './run.ts';
-import { figure, type Figure, type Section } from './stats.ts';
+import { figure, type Section } from './stats.ts';
 
 const INVOCATIONS = 10_000;
 const AT_ONCE = 32;
@@ -44,17 +44,14 @@ export async function listSection(run: Run): Promise<Section> {
     };
     const found = await listed('limit=1');
     const trace = found.invocations[0]?.traceId ?? '';
+    const asked = performance.now();
     const failed = await listed('outcome=error&limit=1000');
+    const first = performance.now() - asked;
     if (failed.invocations.length !== INVOCATIONS / FAILS)
       throw new Error(`${failed.invocations.length} failed ones were listed`);
-    const figures: Figure[] = [];
+    const figures = [figure('failures, the first look of a gateway', 'ms', [first])];
     const queries = { 'the newest 50': 'limit=50', failures: 'outcome=error', 'one trace': `trace=${trace}` };
     const session = await signIn(platform);
-    figures.push(
-      figure('dashboard: failures, the first look of a gateway', 'ms', [
-        await look(platform, session, 'outcome=error'),
-      ]),
-    );
     const looks = { 'all of them': '', failures: 'outcome=error', 'slower than 1 s': 'slower=1000' };
     const times = new Map<string, number[]>();
     const note = (row: string, ms: number): void => void times.set(row, [...(times.get(row) ?? []), ms]);
