@@ -6,9 +6,8 @@ import { OffshootError } from '#contract/errors.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { Name } from '#contract/names.ts';
 import { Outcome } from '#contract/outcome.ts';
-import { existing } from '../routes/functions.ts';
+import { existing, viewOf } from '../routes/functions.ts';
 import type { AppDeps } from '../routes/endpoint.ts';
-import { FUNCTION_PREFIX } from '../request.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
 import type { StoredFunction } from '../target.ts';
 import { invocationView } from './invocation-view.ts';
@@ -91,7 +90,7 @@ const oneFunction = view(
   1_000,
   async ({ deps, holder }, { namespace, name, minutes }): Promise<Pages['function']> => {
     demandNamespace(holder, namespace);
-    const { record, active } = await existing(deps, namespace, name, holder);
+    const found = await existing(deps, namespace, name, holder);
     const [versions, samples] = await Promise.all([
       deps.functions.versions(namespace, name),
       deps.dashboard.samples.of(namespace, name),
@@ -99,7 +98,7 @@ const oneFunction = view(
     const now = Date.now();
     return {
       minutes,
-      function: { ...record, url: `${FUNCTION_PREFIX}${namespace}/${name}`, active },
+      function: viewOf(found),
       versions: versions
         .map(({ version, createdAt, archiveBytes, digest }) => ({ version, createdAt, archiveBytes, digest }))
         .toSorted((a, b) => b.version - a.version),
