@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
+import { reachableHost, urlHost } from './address.ts';
 import { startProcess } from './process.ts';
 import { startRedis } from './redis.ts';
 import { type Service, supervise } from './supervise.ts';
@@ -77,16 +78,16 @@ function startPart(name: 'worker' | 'gateway', env: NodeJS.ProcessEnv): Service 
 }
 
 /** Another program on our port would look like a gateway that came up. */
-async function assertPortIsFree(port: string): Promise<void> {
+async function assertPortIsFree(host: string, port: string): Promise<void> {
   const taken = await new Promise<boolean>((resolveTaken) => {
-    const connection = connect({ host: '127.0.0.1', port: Number(port) });
+    const connection = connect({ host, port: Number(port) });
     connection.once('connect', () => resolveTaken(true)).once('error', () => resolveTaken(false));
     connection.once('close', () => resolveTaken(false));
     connection.once('connect', () => connection.destroy());
   });
   if (!taken) return;
   throw new Error(
-    `port ${port} is taken by another program, perhaps an Offshoot that already runs: ` +
+    `port ${port} of ${host} is taken by another program, perhaps an Offshoot that already runs: ` +
       `stop that one, or choose another port: OFFSHOOT_PORT=${Number(port) + 1} npm start`,
   );
 }
@@ -136,13 +137,14 @@ async function main(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort());
 
   const port = process.env['OFFSHOOT_PORT'] ?? '8787';
-  await assertPortIsFree(port);
+  const host = reachableHost(process.env['OFFSHOOT_HOST']);
+  await assertPortIsFree(host, port);
   const state = await openState();
   const redis = await openRedis(state);
   const env = { ...process.env, OFFSHOOT_STATE: state, OFFSHOOT_PORT: port, REDIS_URL: redis.url };
   const worker = startPart('worker', env);
   const gateway = startPart('gateway', env);
-  const url = `http://127.0.0.1:${port}`;
+  const url = `http://${urlHost(host)}:${port}`;
   if (await untilHealthy(url, stopping.signal)) process.stdout.write(banner(url, state));
   else if (!stopping.signal.aborted) {
     say(
