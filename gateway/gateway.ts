@@ -112,16 +112,14 @@ export class Gateway {
     const metrics = new Metrics('offshoot-gateway', version, env.OFFSHOOT_METRICS_FUNCTIONS);
     const finished = (record: InvocationRecord): void => {
       recorder.add(record);
-      metrics.ended(record);
-      telemetry?.export(record);
+      metrics.ended(record, telemetry?.export(record));
     };
     const bullmq = connect('commands');
     const queues = new Queues(bullmq);
     const schedules = new Schedules(queues);
     const batchStore = new BatchStore(commands);
     const store = new QueuedStore(commands, (before, after) => {
-      metrics.changed(before, after);
-      telemetry?.changed(before, after);
+      metrics.changed(before, after, telemetry?.changed(before, after));
     });
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);

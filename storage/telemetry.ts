@@ -24,9 +24,10 @@ const SCOPE = { name: 'offshoot' };
 const MAX_DELIVERIES = 10_000;
 
 export interface Telemetry {
-  export(record: InvocationRecord): void;
-  /** A record of the queued lane has changed: whatever has ended by that is exported. */
-  changed(before: AnyInvocation, after: AnyInvocation): void;
+  /** True when it is exported, and not left out. */
+  export(record: InvocationRecord): boolean;
+  /** A record of the queued lane has changed: whatever has ended by that is exported. True when that is the invocation itself. */
+  changed(before: AnyInvocation, after: AnyInvocation): boolean;
   /** A function's own spans of a try that has failed. */
   ownSpans(record: AnyInvocation, spans: readonly FunctionSpan[]): void;
   /** Sends what is left. */
@@ -54,8 +55,8 @@ export function startTelemetry(
   const begun = new Map<string, number>();
   const send = (record: AnyInvocation, span: Span, kind: SpanKind, failed?: string): void =>
     processor.onEnd(readableSpan(record, span, kind, failed, resource));
-  const exportRecord = (record: InvocationRecord): void => {
-    if (!isKept(record, ratio, slowMs)) return;
+  const exportRecord = (record: InvocationRecord): boolean => {
+    if (!isKept(record, ratio, slowMs)) return false;
     for (const span of spansOf(record)) {
       const isRoot = span.spanId === record.spanId;
       const bad = OUTCOMES[record.outcome].fault !== 'none';
@@ -63,6 +64,7 @@ export function startTelemetry(
         isRoot && bad ? OUTCOMES[record.outcome].meaning : (span.own?.error ?? triedInVain(span));
       send(record, span, isRoot ? rootKind(record) : ownKind(span), failed);
     }
+    return true;
   };
   const exportDelivery = (before: AnyInvocation, after: AnyInvocation): void => {
     const { callback, id } = after;
@@ -96,8 +98,10 @@ export function startTelemetry(
   return {
     export: exportRecord,
     changed(before, after) {
-      if (before.state !== 'done' && after.state === 'done') exportRecord(after);
+      const ends = before.state !== 'done' && after.state === 'done';
+      const exported = ends && exportRecord(after);
       exportDelivery(before, after);
+      return exported;
     },
     ownSpans(record, spans) {
       if (!record.sampled) return;

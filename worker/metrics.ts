@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { freemem } from 'node:os';
 import type { Redis } from 'ioredis';
-import { METRICS_TYPE, Metrics } from '#storage/metrics.ts';
+import { Metrics } from '#storage/metrics.ts';
 import { observeProcess, observeRedis } from '#storage/redis-metrics.ts';
 
 const HEADERS_TIMEOUT_MS = 5_000;
@@ -72,8 +72,8 @@ export class WorkerMetrics {
         response.writeHead(404).end('there is only GET /metrics\n');
         return;
       }
-      this.metrics.text().then(
-        (text) => response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text),
+      this.metrics.expose(request.headers.accept).then(
+        ({ text, type }) => response.writeHead(200, { 'content-type': type }).end(text),
         (error: unknown) => response.writeHead(500).end(`${String(error)}\n`),
       );
     });

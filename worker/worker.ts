@@ -101,8 +101,8 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
   const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies, logSink };
   const store = new QueuedStore(commands, (before, after) => {
-    metrics?.metrics.changed(before, after);
-    telemetry?.changed(before, after);
+    const exported = telemetry?.changed(before, after);
+    metrics?.metrics.changed(before, after, exported);
   });
   const places = new Places(commands, log);
   const queued = new QueueConsumer({
