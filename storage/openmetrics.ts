@@ -28,24 +28,16 @@ function family(metric: MetricData, exemplars: ReadonlyMap<string, Exemplars>): 
   const { name, description } = metric.descriptor;
   if (metric.dataPoints.length === 0) return '';
   const head = (type: string): string => `# HELP ${name} ${escaped(description)}\n# TYPE ${name} ${type}\n`;
-  switch (metric.dataPointType) {
-    case DataPointType.SUM: {
-      const suffix = metric.isMonotonic ? '_total' : '';
-      const lines = metric.dataPoints.map((point) => sample(name + suffix, point.attributes, point.value));
-      return head(metric.isMonotonic ? 'counter' : 'gauge') + lines.join('');
-    }
-    case DataPointType.GAUGE:
-      return (
-        head('gauge') + metric.dataPoints.map((point) => sample(name, point.attributes, point.value)).join('')
-      );
-    case DataPointType.HISTOGRAM:
-      return (
-        head('histogram') +
-        metric.dataPoints.map((point) => histogram(name, point, exemplars.get(name))).join('')
-      );
-    case DataPointType.EXPONENTIAL_HISTOGRAM:
-      return ''; // nothing here makes one
+  if (metric.dataPointType === DataPointType.HISTOGRAM) {
+    const points = metric.dataPoints.map((point) => histogram(name, point, exemplars.get(name)));
+    return head('histogram') + points.join('');
   }
+  // Nothing here makes one.
+  if (metric.dataPointType === DataPointType.EXPONENTIAL_HISTOGRAM) return '';
+  const isCounter = metric.dataPointType === DataPointType.SUM && metric.isMonotonic;
+  const of = isCounter ? `${name}_total` : name;
+  const samples = metric.dataPoints.map(({ attributes, value }) => sample(of, attributes, value));
+  return head(isCounter ? 'counter' : 'gauge') + samples.join('');
 }
 
 function histogram(name: string, point: DataPoint<Histogram>, exemplars: Exemplars | undefined): string {
