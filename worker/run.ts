@@ -229,13 +229,13 @@ export class Run implements InvocationSink {
         if (!this.spans.add(payload)) this.#sandbox.discarded(payload.length);
         return;
       case ChannelKind.BODY_CREDIT:
-        if (!this.#feed?.credit(payload)) this.#sandbox.kill();
+        if (!this.#feed?.credit(payload)) this.#sandbox.kill('misbehaved');
         return;
       case ChannelKind.SETTLED:
         return this.#close();
       default:
         // Nothing honest sends anything else.
-        this.#sandbox.kill();
+        this.#sandbox.kill('misbehaved');
     }
   }
 
@@ -309,7 +309,7 @@ export class Run implements InvocationSink {
       const text = `work left to waitUntil() was ended: ${STOP_TEXTS[reason]}`;
       this.#log.add({ time: Date.now(), level: 'platform', text });
     }
-    this.#sandbox.kill();
+    this.#sandbox.kill(reason);
   }
 
   /** The first answer counts; what a function says after it does not. */

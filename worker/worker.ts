@@ -84,6 +84,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     cgroups,
     maxPids: env.OFFSHOOT_SANDBOX_PIDS,
     maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
+    onForked: metrics && ((ms) => metrics.forked(ms)),
   });
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
@@ -132,13 +133,16 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   });
   metrics?.observe({
     commands,
-    sandboxes: () => pool.counts(),
+    sandboxes: () => ({ ...pool.counts(), starting: pool.starting }),
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
-    forks: () => ({ started: factory.started, live: factory.live }),
+    started: () => factory.started,
+    ended: factory.ended,
+    memory: () => cgroups.memory(),
     zygotes: () => ({ started: zygotes.started, live: zygotes.live }),
     running: () => consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
   });
+  if (logs) metrics?.metrics.watchDropped('logs', () => logs.dropped);
   const startedAt = Date.now();
   const heartbeat = new Heartbeat(commands, () => ({
     id,

@@ -4,7 +4,7 @@ import type { Manifest } from '#contract/manifest.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../log.ts';
-import { Sandbox, type FileLimits } from '../sandbox/sandbox.ts';
+import { Sandbox, type FileLimits, type SandboxEnd } from '../sandbox/sandbox.ts';
 import { Slots } from '../sandbox/slots.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 
@@ -18,6 +18,8 @@ export interface SandboxFactoryOptions {
   /** The most that any function gets: processes and threads, and MB of /tmp. */
   readonly maxPids: number;
   readonly maxTmpMb: number;
+  /** Told of each fork, when the sandbox is prepared: milliseconds that it took. */
+  readonly onForked?: ((ms: number) => void) | undefined;
 }
 
 export class SandboxFactory {
@@ -28,6 +30,8 @@ export class SandboxFactory {
   readonly #leaving = new Set<Promise<void>>();
   /** Sandboxes since the start. */
   started = 0;
+  /** Those of them that are gone, by why. */
+  readonly ended = new Map<SandboxEnd, number>();
 
   constructor(options: SandboxFactoryOptions) {
     this.#options = options;
@@ -40,7 +44,8 @@ export class SandboxFactory {
 
   /** Starts a sandbox; its `prepared` says when it waits for a function, but it may be told which one at once. */
   start(zygote: Zygote): Sandbox {
-    const { cgroups } = this.#options;
+    const { cgroups, onForked } = this.#options;
+    const begun = performance.now();
     const slot = this.#slots.take();
     const id = randomBytes(6).toString('hex');
     const cgroup = cgroups.create(cgroupName(id), PREPARED_LIMITS);
@@ -54,8 +59,16 @@ export class SandboxFactory {
     }
     this.started++;
     this.#live.add(sandbox);
+    // One that has ended instead is counted below.
+    if (onForked)
+      sandbox.prepared.then(
+        () => onForked(performance.now() - begun),
+        () => undefined,
+      );
     const gone = sandbox.ended.then(async () => {
       this.#live.delete(sandbox);
+      const why = sandbox.end ?? 'platform_error';
+      this.ended.set(why, (this.ended.get(why) ?? 0) + 1);
       this.#slots.free(slot);
       await cgroup
         .remove()

@@ -118,7 +118,7 @@ export async function startFunction(
   let timedOut = false;
   const clock = setTimeout(() => {
     timedOut = true;
-    sandbox.kill();
+    sandbox.kill('load_timeout');
   }, manifest.initTimeout * 1000);
   try {
     await isolated;
@@ -126,7 +126,8 @@ export async function startFunction(
     await ready;
     return { sandbox, kind, initMs: performance.now() - start, loadOutput };
   } catch (error) {
-    sandbox.kill();
+    // What ended before this is known to have ended by itself.
+    sandbox.kill('load_error');
     const exit = await sandbox.ended;
     if (error instanceof LoadFailedError) throw error;
     const { oomKills, pidsRefused } = sandbox.usage();
@@ -152,7 +153,7 @@ async function networkOf(
   try {
     return await networks.assign(sandbox.zygote, version);
   } catch (error) {
-    sandbox.kill();
+    sandbox.kill('platform_error');
     await sandbox.ended;
     throw error;
   }

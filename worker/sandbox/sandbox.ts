@@ -28,6 +28,7 @@ import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.t
 import { native } from './native.ts';
 import { OutputPipes } from './output-pipes.ts';
 import { Turns } from './turns.ts';
+import { whyEnded, type ExitOutcome } from '../exit-cause.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
@@ -79,6 +80,33 @@ export interface FileLimits {
 
 const DEFAULT_FILE_LIMITS: FileLimits = { tmpSize: 64, tmpFiles: 16_384, openFiles: 1_024 };
 
+/** Why a sandbox is ended on purpose. */
+export type KillReason =
+  | 'timeout'
+  | 'cpu_limit'
+  | 'stream_idle'
+  | 'cancelled'
+  | 'response_too_large'
+  | 'platform_error'
+  | 'load_error'
+  | 'load_timeout'
+  /** It has met `pids`, and holds what the next run would need. */
+  | 'spent'
+  /** Each of its function's sandboxes serves one invocation. */
+  | 'single_use'
+  /** Nothing has run in it for OFFSHOOT_KEEP_ALIVE_S. */
+  | 'idle'
+  /** The host is short of memory. */
+  | 'host_memory'
+  /** Another function needs its place. */
+  | 'made_room'
+  | 'function_removed'
+  | 'zygote_replaced'
+  | 'shutdown'
+  /** It has sent what nothing honest sends. */
+  | 'misbehaved';
+export type SandboxEnd = KillReason | ExitOutcome;
+
 /** What all processes of a sandbox have used since it was made. */
 export interface SandboxUsage {
   readonly cpuMs: number;
@@ -119,6 +147,7 @@ export class Sandbox {
   >();
   #finalUsage: SandboxUsage | undefined;
   #pidsRefusedTold = 0;
+  #killedFor: KillReason | undefined;
   /** A signal that it has sent to itself, which the kernel keeps from a PID 1. */
   #ownSignal: string | undefined;
   #nextHandle = 1;
@@ -154,7 +183,7 @@ export class Sandbox {
       try {
         reader.push(chunk);
       } catch {
-        this.kill();
+        this.kill('misbehaved');
       }
     });
     // A sandbox that dies resets its end; its exit message says all there is to say.
@@ -317,7 +346,7 @@ export class Sandbox {
     try {
       native.post(this.#turnsFd);
     } catch {
-      this.kill(); // only a sandbox that has counted the semaphore up can have filled it
+      this.kill('misbehaved'); // only a sandbox that has counted the semaphore up can have filled it
     }
   }
 
@@ -393,6 +422,12 @@ export class Sandbox {
     return Math.max(0, fresh);
   }
 
+  /** Why it has ended; only then. */
+  get end(): SandboxEnd | undefined {
+    if (!this.exit) return undefined;
+    return this.#killedFor ?? whyEnded(this.exit, this.usage().oomKills);
+  }
+
   cpuMs(): number {
     return this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
   }
@@ -401,9 +436,13 @@ export class Sandbox {
     return this.#finalUsage?.memoryPeak ?? this.cgroup.memoryPeak();
   }
 
-  /** Both ways: the cgroup needs no zygote that answers, the zygote no cgroup that the sandbox has joined already. */
-  kill(): void {
+  /**
+   * Both ways: the cgroup needs no zygote that answers, the zygote no cgroup that the sandbox has joined already. Of several
+   * reasons the first counts; without one it ends as if by itself.
+   */
+  kill(reason?: KillReason): void {
     if (this.exit) return;
+    this.#killedFor ??= reason;
     // What it is running may settle before the signal arrives; it must not be given the next one then.
     this.spent = true;
     this.cgroup.kill();
