@@ -153,6 +153,7 @@ export class Gateway {
     observeGateway(metrics, {
       commands,
       queues,
+      batches: batchStore,
       namespaces: () => functions.namespaces(),
       workers: () => invocations.workers(),
       pending: () => dispatcher.pending,

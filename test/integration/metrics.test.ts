@@ -109,6 +109,13 @@ describe('metrics', () => {
     expect(gateway).toMatch(/offshoot_workers 1\n/);
     expect(worker).toMatch(/offshoot_sandboxes\{state="idle"\} [1-9]/);
     expect(worker).toMatch(/offshoot_sandboxes_started_total [1-9]/);
+    expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="exited"\} 1\n/);
+    expect(worker).toMatch(/offshoot_sandbox_fork_seconds_count [1-9]/);
+    // One that has its function loaded takes some megabytes.
+    const memory = Number(/offshoot_sandboxes_memory_bytes (\d+)/.exec(worker)?.[1]);
+    const limit = Number(/offshoot_sandboxes_memory_limit_bytes (\d+)/.exec(worker)?.[1]);
+    expect(memory).toBeGreaterThan(2_000_000);
+    expect(limit).toBeGreaterThan(memory);
   });
 
   test('Prometheus scrapes it, its rules hold, and each query of the dashboard names metrics that are there', async () => {
@@ -150,7 +157,12 @@ describe('metrics', () => {
       const dashboard = await readFile(`${monitoring}grafana-dashboard.json`, 'utf8');
       const alerts = await readFile(rules, 'utf8');
       // What has not happened yet has no series.
-      const later = new Set(['offshoot_callbacks_total', 'offshoot_batch_items_total']);
+      const later = new Set([
+        'offshoot_callbacks_total',
+        'offshoot_batch_items_total',
+        'offshoot_telemetry_dropped_total',
+        'offshoot_log_bytes_cut_total',
+      ]);
       const names = new Set(
         `${dashboard}${alerts}`.match(/offshoot_[a-z_]+/g)?.filter((name) => !later.has(name)),
       );
