@@ -119,7 +119,13 @@ export function startLogExport(
     get dropped() {
       return counted.dropped;
     },
-    add({ id, namespace, name, traceparent }, lines) {
+    add({ id, namespace, name, traceparent, attempt, item }, lines) {
+      const attributes = {
+        'faas.name': `${namespace}/${name}`,
+        'faas.invocation_id': id,
+        ...(attempt !== undefined && { 'offshoot.attempt': attempt }),
+        ...(item !== undefined && { 'offshoot.batch.item': item }),
+      };
       const run = parseTraceparent(traceparent);
       for (const { time, level, text, span } of lines) {
         // Whoever shows it further on need not know that it is a stranger's.
@@ -135,7 +141,7 @@ export function startLogExport(
           severityNumber: SEVERITY[level],
           severityText: level,
           body,
-          attributes: { 'faas.name': `${namespace}/${name}`, 'faas.invocation_id': id },
+          attributes,
           ...(context && { context: trace.setSpanContext(ROOT_CONTEXT, context) }),
         });
       }
