@@ -8,6 +8,7 @@ import type { AnyInvocation } from '#contract/invocation.ts';
 import { Outcome } from '#contract/outcome.ts';
 import { Name } from '#contract/names.ts';
 import { RECENT_LENGTH } from '#contract/keys.ts';
+import { terminalJson } from '#contract/text.ts';
 import { spansOf } from '#contract/trace.ts';
 import type { ApiKeyRecord } from '#contract/api.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
@@ -191,7 +192,7 @@ export const logs = endpoint(
         for (const [index, { id, line }] of page.lines.entries()) {
           // Only the last line of an entry carries its id: a client that breaks off before it gets the entry again.
           const complete = page.lines[index + 1]?.id !== id;
-          await stream.writeSSE({ data: JSON.stringify(line), ...(complete && { id }) });
+          await stream.writeSSE({ data: terminalJson(line), ...(complete && { id }) });
         }
         const now = performance.now();
         if (page.lines.length > 0) quietSince = now;
