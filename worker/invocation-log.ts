@@ -85,10 +85,10 @@ export class InvocationLog {
     return this.#allowance.used;
   }
 
-  /** Output that came when nothing more was kept; of a stream, or a frame, which is a line at least. */
+  /** Output that came when nothing more was kept: a piece of a stream, or a frame, at whose end a line ends. */
   discard(bytes: Buffer, isFrame: boolean): void {
     this.dropped += bytes.length;
-    let lines = isFrame ? 1 : 0;
+    let lines = isFrame && bytes.at(-1) !== NEWLINE ? 1 : 0;
     // Not by indexOf(), because there may be as many ends of lines as there are bytes.
     for (let at = 0; at < bytes.length; at++) if (bytes[at] === NEWLINE) lines++;
     this.#droppedLines += lines;
@@ -122,7 +122,7 @@ export class InvocationLog {
   #addLines({ text, ...rest }: LogText): void {
     const end = text.endsWith('\n') ? text.length - 1 : text.length;
     for (let at = 0; at <= end;) {
-      if (this.full) return this.discard(Buffer.from(text.slice(at, end)), true);
+      if (this.full) return this.discard(Buffer.from(text.slice(at)), true);
       const newline = text.indexOf('\n', at);
       const stop = newline === -1 ? end : Math.min(newline, end);
       const line = text.slice(at, stop);
