@@ -1,7 +1,6 @@
 /** Log lines of functions: fetched, followed, filtered and shown. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
-import { FunctionLogLine } from '#contract/api.ts';
+import { FunctionLog, FunctionLogLine } from '#contract/api.ts';
 import type { LogLevel, LogLine } from '#contract/invocation.ts';
 import { functionPath, type Client } from './client.ts';
 import { CliError } from './errors.ts';
@@ -88,10 +87,10 @@ export async function recentLogs(
   namespace: string,
   name: string,
   since = 0,
-): Promise<FunctionLogLine[]> {
+): Promise<FunctionLog> {
   const response = await client.request(`${functionPath(namespace, name)}/logs?since=${since}`);
   if (!response.ok) throw await client.failure(response);
-  return z.object({ logs: z.array(FunctionLogLine) }).parse(await response.json()).logs;
+  return FunctionLog.parse(await response.json());
 }
 
 /**

@@ -26,6 +26,9 @@ export const LEAST_LOG_LINE_BYTES = 32;
 /** Bytes of the lines in one entry of a function's log stream, or a single longer line. */
 export const LOG_ENTRY_BYTES = 32 * 1024;
 
+/** Bytes of log lines in one answer of the API, the newest: what is older is had by invocation, or while it is followed. */
+export const MAX_LOG_ANSWER_BYTES = 8 * 1024 * 1024;
+
 /** A streamed response may have this much on its way before the worker waits for the gateway to catch up. */
 export const STREAM_WINDOW_BYTES = 1024 * 1024;
 

@@ -46,8 +46,11 @@ export async function logs(context: Context, [wanted = '']: string[], options: L
     options.invocation === undefined
       ? undefined
       : await invocationLines(client, namespace, name, options.invocation);
-  const found =
-    own?.filter(({ time }) => time >= (since ?? 0)) ?? (await recentLogs(client, namespace, name, since));
+  const { logs: found, olderLines = 0 } = own
+    ? { logs: own.filter(({ time }) => time >= (since ?? 0)) }
+    : await recentLogs(client, namespace, name, since);
+  if (olderLines > 0)
+    terminal.note(`${olderLines} older lines are left out; of one invocation: offshoot logs ${wanted} -i ID`);
   const lines = (
     outcome === undefined ? found : await endedIn(client, { namespace, name }, outcome, found)
   ).filter(wants);

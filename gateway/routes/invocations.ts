@@ -2,7 +2,7 @@
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
-import { AnyInvocationDetail, FunctionLogLine, InvocationList } from '#contract/api.ts';
+import { AnyInvocationDetail, FunctionLog, InvocationList } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation } from '#contract/invocation.ts';
 import { Outcome } from '#contract/outcome.ts';
@@ -160,7 +160,7 @@ export const logs = endpoint(
       200: {
         description: 'the lines, oldest first',
         content: {
-          'application/json': { schema: z.object({ logs: z.array(FunctionLogLine) }) },
+          'application/json': { schema: FunctionLog },
           'text/event-stream': { schema: z.string() },
         },
       },
@@ -172,14 +172,8 @@ export const logs = endpoint(
     const { invocations } = deps;
     await existing(deps, namespace, name, context.var.holder);
     if (follow === '0' || follow === 'false') {
-      const lines: FunctionLogLine[] = [];
-      for (let after = since === undefined ? '0' : justBefore(since), more = true; more;) {
-        const page = await invocations.logPage(namespace, name, after);
-        lines.push(...page.lines.map(({ line }) => line));
-        more = page.last !== after;
-        after = page.last;
-      }
-      return context.json({ logs: lines }, 200);
+      const begin = since === undefined ? '0' : justBefore(since);
+      return context.json(await invocations.functionLog(namespace, name, begin), 200);
     }
     const seen = context.req.header('last-event-id');
     const start = since === undefined ? await invocations.endOfLog(namespace, name) : justBefore(since);

@@ -104,6 +104,18 @@ test('G4 what was cut is said at the end, of work after the answer too', async (
   expect((await last())?.text).toMatch(/bytes of output were cut/);
 });
 
+test('G6 what a module prints while it is loaded is in the log of the first invocation, as far as it is kept', async () => {
+  await platform.deploy('faulty', { name: 'loud', env: { PRINT_AT_LOAD: '1500' }, logSize: 64 });
+  // The deploy has had what was printed in the sandbox that it made.
+  await platform.call('loud/exit');
+  const { logs } = await platform.record(await platform.call('loud/ok'));
+  expect(logs.filter(({ text }) => text === 'the module is being loaded')).toHaveLength(1_000);
+  expect(logs.at(-1)).toMatchObject({
+    level: 'platform',
+    text: expect.stringMatching(/^\d+ bytes that the module printed/),
+  });
+});
+
 /** What a terminal acts on or reorders, as it would come out of a program that writes UTF-8. */
 // oxlint-disable-next-line no-control-regex -- they are what it looks for
 const ACTED_ON = /[\u0000-\u0008\u000b-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;

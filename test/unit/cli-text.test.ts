@@ -9,6 +9,7 @@ import { framesOf, ownFrame } from '../../cli/stack.ts';
 import { table } from '../../cli/terminal.ts';
 import { ago, bytes, defuse, defuseLines, milliseconds, shellWord } from '../../cli/text.ts';
 import { bar, waterfall } from '../../cli/waterfall.ts';
+import { seen } from '../../dashboard/format.ts';
 import { parseServerTiming } from '../../cli/commands/invoke.ts';
 
 /** What a terminal acts on, or reorders, or what cannot be encoded. */
@@ -25,6 +26,13 @@ test('output of a function cannot drive the terminal', () => {
   expect(defuse('😀')).toBe('😀');
   expect(defuse('tab\tand ümläut 漢字')).toBe('tab\tand ümläut 漢字');
   expect(defuseLines('a\r\nb\u001b')).toEqual(['a', 'b␛']);
+});
+
+test('nor does it reorder what the dashboard shows', () => {
+  expect(seen('a\u001b[31mb\u009b1mc\u202ed\u061ce\u2028f\ud800g')).toBe(
+    'a␛[31mb\\u009b1mc\\u202ed\\u061ce\\u2028f\\ud800g',
+  );
+  expect(seen('two\nlines\t😀')).toBe('two\nlines\t😀');
 });
 
 test('JSON for a program is the same to it, and nothing in it acts on a terminal', () => {

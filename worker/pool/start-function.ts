@@ -83,14 +83,21 @@ export async function startFunction(
 
   const loadOutput: LogText[] = [];
   let loadBytes = 0;
+  let cutBytes = 0;
   const collect = (bytes: number, read: () => LogText | undefined): void => {
     if (loadOutput.length >= MAX_LOAD_OUTPUT_LINES || loadBytes >= MAX_LOAD_OUTPUT_BYTES) {
+      cutBytes += bytes;
       return sandbox.discarded(bytes);
     }
     const line = read();
     if (!line) return;
     loadBytes += bytes;
     loadOutput.push(line);
+  };
+  /** What the first invocation takes over. */
+  const output = (): LogText[] => {
+    const text = `${cutBytes} bytes that the module printed while it was loaded were cut: ${MAX_LOAD_OUTPUT_LINES} pieces and ${MAX_LOAD_OUTPUT_BYTES} bytes of it are kept`;
+    return cutBytes === 0 ? loadOutput : [...loadOutput, { time: Date.now(), level: 'platform', text }];
   };
   sandbox.onUnclaimed = {
     begun: () => undefined,
@@ -124,7 +131,7 @@ export async function startFunction(
     await isolated;
     const start = performance.now();
     await ready;
-    return { sandbox, kind, initMs: performance.now() - start, loadOutput };
+    return { sandbox, kind, initMs: performance.now() - start, loadOutput: output() };
   } catch (error) {
     // What ended before this is known to have ended by itself.
     sandbox.kill('load_error');
@@ -136,7 +143,7 @@ export async function startFunction(
     throw new LoadFailedError(classify({ timedOut, oomKills, pidsRefused, thrown, exit }), message, {
       exit,
       thrown,
-      loadOutput,
+      loadOutput: output(),
     });
   } finally {
     clearTimeout(clock);

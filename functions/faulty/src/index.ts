@@ -24,7 +24,8 @@ interface Call {
 /** Kept from one invocation to the next of the same sandbox. */
 let calls = 0;
 
-if (process.env['PRINT_AT_LOAD']) console.log('the module is being loaded');
+for (let line = 0; line < Number(process.env['PRINT_AT_LOAD'] ?? 0); line++)
+  console.log('the module is being loaded');
 
 /** How often `step` works, and the code of the error that ends it. */
 function fillUntilError(step: (index: number) => unknown): [number, string | undefined] {
