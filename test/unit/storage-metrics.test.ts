@@ -1,9 +1,11 @@
 /** What is counted, and that labels have an end. */
+import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import { describe, expect, test } from 'vitest';
 import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { Exemplars } from '#storage/exemplars.ts';
 import { LabelCap, Metrics } from '#storage/metrics.ts';
 import { wantsOpenMetrics } from '#storage/openmetrics.ts';
+import { startTelemetry } from '#storage/telemetry.ts';
 
 const identity = {
   id: 'i1',
@@ -174,5 +176,28 @@ describe('metrics', () => {
     expect(exemplars.of('f0').map((one) => one?.traceId)).toEqual(['t985', 't990', 't995']);
     expect(exemplars.of('f1')).toHaveLength(3);
     expect(exemplars.of('f2')).toEqual([]);
+  });
+
+  test('a bucket leads to no trace that is left out of what is exported', async () => {
+    const metrics = new Metrics('t', '0', 10);
+    const exporter = new InMemorySpanExporter();
+    const telemetry = startTelemetry('t', '0', { ratio: 0, exporter });
+    const sync = { ...done, lane: 'sync', status: 200, attempts: undefined } as const;
+    for (const [record, kept] of [
+      [{ ...sync, outcome: 'ok', traceId: 'a'.repeat(32) }, false],
+      [{ ...sync, outcome: 'error', traceId: 'b'.repeat(32), duration: 40 }, true],
+      [{ ...sync, outcome: 'error', traceId: 'c'.repeat(32), sampled: false }, false],
+    ] as [InvocationRecord, boolean][]) {
+      const exported = telemetry.export(record);
+      expect(exported).toBe(kept);
+      metrics.ended(record, exported);
+    }
+    const { text } = await metrics.expose('application/openmetrics-text');
+    const led = new Set(text.match(/(?<=trace_id=")[0-9a-f]+/g));
+    expect([...led]).toEqual(['b'.repeat(32)]);
+    // One that ends by a change of the queued lane, and one that only changes.
+    expect(telemetry.changed(open, done)).toBe(true);
+    expect(telemetry.changed(done, done)).toBe(false);
+    await Promise.all([metrics.close(), telemetry.close()]);
   });
 });
