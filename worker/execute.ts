@@ -31,6 +31,8 @@ export interface ExecuteDeps {
   readonly redis: Redis;
   /** Gets what functions print as well, where anybody wants it. */
   readonly logSink?: LogSink | undefined;
+  /** Told of lines of logs that Redis did not take. */
+  readonly onLogLost?: ((lines: number) => void) | undefined;
   /** Where several executions share what is kept of their output. */
   readonly logAllowance?: LogAllowance;
   /** Pushes a frame to the gateway that waits. */
@@ -65,7 +67,11 @@ export class Execution {
   constructor(call: CallHeader, deps: ExecuteDeps) {
     this.#call = call;
     this.#deps = deps;
-    this.#log = new InvocationLog(deps.redis, call, deps.logSink, deps.logAllowance);
+    this.#log = new InvocationLog(deps.redis, call, {
+      sink: deps.logSink,
+      allowance: deps.logAllowance,
+      onLost: deps.onLogLost,
+    });
   }
 
   /** Never rejects: whatever happens, the gateway is told, and the sandbox is given back or gone. */

@@ -46,10 +46,19 @@ export interface LogTarget {
 /** Gets the lines that are kept, beside Redis. */
 export type LogSink = (target: LogTarget, lines: readonly LogLine[]) => void;
 
+export interface LogOptions {
+  readonly sink?: LogSink | undefined;
+  /** Where several logs share what is kept of them. */
+  readonly allowance?: LogAllowance | undefined;
+  /** Told of lines that Redis did not take. */
+  readonly onLost?: ((lines: number) => void) | undefined;
+}
+
 export class InvocationLog {
   readonly #redis: Redis;
   readonly #target: LogTarget;
   readonly #sink: LogSink | undefined;
+  readonly #onLost: LogOptions['onLost'];
   readonly #allowance: LogAllowance;
   #lines: LogLine[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -63,11 +72,12 @@ export class InvocationLog {
   dropped = 0;
 
   /** `redis`: the connection that replies go out on, so that a log is there before the answer is. */
-  constructor(redis: Redis, target: LogTarget, sink?: LogSink, allowance = new LogAllowance()) {
+  constructor(redis: Redis, target: LogTarget, { sink, allowance, onLost }: LogOptions = {}) {
     this.#redis = redis;
     this.#sink = sink;
     this.#target = target;
-    this.#allowance = allowance;
+    this.#onLost = onLost;
+    this.#allowance = allowance ?? new LogAllowance();
   }
 
   /** Lines of which nothing was kept. */
@@ -178,7 +188,7 @@ export class InvocationLog {
       ],
     ])
       // Redis is away; the caller's answer cannot be delivered either, and that is what gets reported.
-      .catch(() => undefined);
+      .catch(() => this.#onLost?.(lines.length));
   }
 
   /** The last word of a log that was cut; once more when more is cut after it, by work that was left to waitUntil(). */

@@ -19,10 +19,11 @@ export interface WorkerFigures {
   readonly commands: Redis;
   readonly sandboxes: () => { prepared: number; idle: number; busy: number; starting: number };
   readonly ceiling: number;
-  /** Sandboxes since the start. */
-  readonly started: () => number;
+  /** Sandboxes since the start, by what for. */
+  readonly started: ReadonlyMap<string, number>;
   /** Those of them that are gone, by why. */
   readonly ended: ReadonlyMap<string, number>;
+  readonly logLinesLost: () => number;
   /** Bytes that all sandboxes have together, and may have. */
   readonly memory: () => { used: number; limit: number };
   readonly zygotes: () => { started: number; live: number };
@@ -61,6 +62,10 @@ export class WorkerMetrics {
       meter.createObservableGauge(name, { description }).addCallback((result) => result.observe(read()));
     const total = (name: string, description: string, read: () => number): void =>
       meter.createObservableCounter(name, { description }).addCallback((result) => result.observe(read()));
+    const totals = (name: string, description: string, by: ReadonlyMap<string, number>): void =>
+      meter.createObservableCounter(name, { description }).addCallback((result) => {
+        for (const [reason, count] of by) result.observe(count, { reason });
+      });
     observeRedis(meter, figures.commands);
     observeProcess(meter);
     const pool = meter.createObservableGauge('offshoot_sandboxes', {
@@ -70,12 +75,9 @@ export class WorkerMetrics {
       for (const [state, count] of Object.entries(figures.sandboxes())) result.observe(count, { state });
     });
     gauge('offshoot_sandboxes_ceiling', 'Sandboxes that may live at a time', () => figures.ceiling);
-    total('offshoot_sandboxes_started', 'Sandboxes that were forked', figures.started);
-    meter
-      .createObservableCounter('offshoot_sandboxes_ended', { description: 'Sandboxes that are gone, by why' })
-      .addCallback((result) => {
-        for (const [reason, count] of figures.ended) result.observe(count, { reason });
-      });
+    totals('offshoot_sandboxes_started', 'Sandboxes that were forked, by what for', figures.started);
+    totals('offshoot_sandboxes_ended', 'Sandboxes that are gone, by why', figures.ended);
+    total('offshoot_log_lines_lost', 'Lines of logs that Redis did not take', figures.logLinesLost);
     const { memory } = figures;
     gauge('offshoot_sandboxes_memory_bytes', 'Memory of all sandboxes together', () => memory().used);
     gauge('offshoot_sandboxes_memory_limit_bytes', 'What they may have together', () => memory().limit);

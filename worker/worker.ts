@@ -100,7 +100,19 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   const functions = new Functions(commands);
   const cpuClock = new CpuClock();
   const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
-  const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies, logSink };
+  let logLinesLost = 0;
+  const onLogLost = (lines: number): void => void (logLinesLost += lines);
+  const execution = {
+    workerId: id,
+    functions,
+    pool,
+    cpuClock,
+    receipts,
+    blobs,
+    redis: replies,
+    logSink,
+    onLogLost,
+  };
   const store = new QueuedStore(commands, (before, after) => {
     const exported = telemetry?.changed(before, after);
     metrics?.metrics.changed(before, after, exported);
@@ -135,8 +147,9 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     commands,
     sandboxes: () => ({ ...pool.counts(), starting: pool.starting }),
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
-    started: () => factory.started,
+    started: factory.started,
     ended: factory.ended,
+    logLinesLost: () => logLinesLost,
     memory: () => cgroups.memory(),
     zygotes: () => ({ started: zygotes.started, live: zygotes.live }),
     running: () => consumer.running + queued.runs.running,

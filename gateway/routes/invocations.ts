@@ -194,7 +194,8 @@ export const logs = endpoint(
           quietSince = now;
           await stream.write(': nothing new\n\n');
         }
-        await stream.sleep(FOLLOW_INTERVAL_MS);
+        // Who is behind would otherwise stay so, and miss what Redis takes off the other end.
+        if (!page.full) await stream.sleep(FOLLOW_INTERVAL_MS);
       }
     });
   },

@@ -12,6 +12,8 @@ export interface LogPage {
   readonly lines: { readonly line: FunctionLogLine; readonly id: string }[];
   /** Id of the last entry that was read. */
   readonly last: string;
+  /** There may be more at once. */
+  readonly full: boolean;
 }
 
 /** Of LOG_ENTRY_BYTES or so at most. */
@@ -114,7 +116,7 @@ export class InvocationStore {
     let logs: FunctionLogLine[] = [];
     let bytes = 0;
     let olderLines = 0;
-    for (let after = start, more = true; more;) {
+    for (let after = start, full = true; full;) {
       const page = await this.logPage(namespace, name, after);
       for (const { line } of page.lines) bytes += costOf(line);
       logs.push(...page.lines.map(({ line }) => line));
@@ -125,8 +127,7 @@ export class InvocationStore {
       }
       if (over > 0) logs = logs.slice(over);
       olderLines += over;
-      more = page.last !== after;
-      after = page.last;
+      ({ full, last: after } = page);
     }
     return { logs, olderLines };
   }
@@ -147,7 +148,7 @@ export class InvocationStore {
         lines.push({ id, line: { ...line, invocation: field('i') } });
       }
     }
-    return { lines, last: entries.at(-1)?.[0] ?? after };
+    return { lines, last: entries.at(-1)?.[0] ?? after, full: entries.length === PAGE_ENTRIES };
   }
 
   /** The place at the end of a function's log, from which only what comes later is read. */

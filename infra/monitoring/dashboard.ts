@@ -74,7 +74,7 @@ const panels: Panel[] = [
     'Sandboxes started and ended a second',
     'ops',
     [
-      ['sum(rate(offshoot_sandboxes_started_total[$__rate_interval]))', 'started'],
+      ['sum by (reason) (rate(offshoot_sandboxes_started_total[$__rate_interval]))', 'started: {{reason}}'],
       ['sum by (reason) (rate(offshoot_sandboxes_ended_total[$__rate_interval]))', 'ended: {{reason}}'],
       ['sum(rate(offshoot_zygotes_started_total[$__rate_interval]))', 'zygotes'],
     ],
@@ -173,6 +173,7 @@ const panels: Panel[] = [
     'short',
     [
       ['sum(rate(offshoot_records_dropped_total[$__rate_interval]))', 'records'],
+      ['sum(rate(offshoot_log_lines_lost_total[$__rate_interval]))', 'lines of logs'],
       ['sum by (signal) (rate(offshoot_telemetry_dropped_total[$__rate_interval]))', '{{signal}}'],
       ['sum(rate(offshoot_log_bytes_cut_total{namespace=~"$namespace"}[$__rate_interval]))', 'bytes of logs'],
     ],

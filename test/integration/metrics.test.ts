@@ -108,7 +108,7 @@ describe('metrics', () => {
     expect(gateway).toMatch(/offshoot_redis_up 1\n/);
     expect(gateway).toMatch(/offshoot_workers 1\n/);
     expect(worker).toMatch(/offshoot_sandboxes\{state="idle"\} [1-9]/);
-    expect(worker).toMatch(/offshoot_sandboxes_started_total [1-9]/);
+    expect(worker).toMatch(/offshoot_sandboxes_started_total\{reason="prepared"\} [1-9]/);
     expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="exited"\} 1\n/);
     expect(worker).toMatch(/offshoot_sandbox_fork_seconds_count [1-9]/);
     // One that has its function loaded takes some megabytes.

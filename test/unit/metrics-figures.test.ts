@@ -83,7 +83,8 @@ beforeAll(async () => {
     commands: redis,
     sandboxes: () => ({ prepared: 1, idle: 2, busy: 3, starting: 4 }),
     ceiling: 10,
-    started: () => 9,
+    started: new Map([['prepared', 9]]),
+    logLinesLost: () => 12,
     ended: new Map([['idle', 2]]),
     memory: () => ({ used: 5, limit: 6 }),
     zygotes: () => ({ started: 1, live: 1 }),
@@ -153,7 +154,9 @@ test('open batches and their items are counted, those that have ended are not', 
 test('a worker shows its sandboxes by state, their memory, forks and ends by why, and what its exporters drop', async () => {
   const { metrics } = worker;
   expect(await value(metrics, 'offshoot_sandboxes{state="starting"}')).toBe(4);
+  expect(await value(metrics, 'offshoot_sandboxes_started_total{reason="prepared"}')).toBe(9);
   expect(await value(metrics, 'offshoot_sandboxes_ended_total{reason="idle"}')).toBe(2);
+  expect(await value(metrics, 'offshoot_log_lines_lost_total')).toBe(12);
   expect(await value(metrics, 'offshoot_sandboxes_memory_bytes')).toBe(5);
   expect(await value(metrics, 'offshoot_sandbox_fork_seconds_bucket{le="0.003"}')).toBe(0);
   expect(await value(metrics, 'offshoot_sandbox_fork_seconds_bucket{le="0.005"}')).toBe(1);

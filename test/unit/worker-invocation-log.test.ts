@@ -125,9 +125,7 @@ test('the platform’s own word is kept when nothing else is any more', async ()
 
 test('items that run one by one share what their try may keep, and each line says whose it is', async () => {
   const allowance = new LogAllowance();
-  const logs = [7, 8].map(
-    (item) => new InvocationLog(redis, { ...target, attempt: 2, item }, undefined, allowance),
-  );
+  const logs = [7, 8].map((item) => new InvocationLog(redis, { ...target, attempt: 2, item }, { allowance }));
   for (const log of logs) {
     log.maxBytes = 150;
     print(log, 'log', 'y'.repeat(100));
@@ -140,6 +138,16 @@ test('items that run one by one share what their try may keep, and each line say
     [2, 8],
   ]);
   expect(lines[1]?.text).toMatch(/^y{50} … \(50 bytes cut\)$/);
+});
+
+test('lines that Redis does not take are counted', async () => {
+  const away = connectRedis('unix:///nonexistent/redis.sock', 'background', QUIET);
+  let lost = 0;
+  const log = new InvocationLog(away, target, { onLost: (lines) => (lost += lines) });
+  print(log, 'log', 'one\ntwo', 'three');
+  log.flush(true);
+  await vi.waitFor(() => expect(lost).toBe(3));
+  away.disconnect();
 });
 
 test('the stream of a function has an end in entries and in bytes, and both logs expire', async () => {

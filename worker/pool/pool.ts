@@ -255,7 +255,7 @@ export class Pool {
       .get(shelf.runtime, shelf.namespace)
       .then(async (zygote) => {
         networks.prepare(zygote, shelf.runtime, shelf.namespace);
-        const sandbox = factory.start(zygote);
+        const sandbox = factory.start(zygote, 'prepared');
         await sandbox.prepared;
         return sandbox;
       })

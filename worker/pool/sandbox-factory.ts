@@ -4,7 +4,8 @@ import type { Manifest } from '#contract/manifest.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../log.ts';
-import { Sandbox, type FileLimits, type SandboxEnd } from '../sandbox/sandbox.ts';
+import type { SandboxEnd } from '../sandbox/end-reason.ts';
+import { Sandbox, type FileLimits } from '../sandbox/sandbox.ts';
 import { Slots } from '../sandbox/slots.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 
@@ -12,6 +13,9 @@ const MB = 1024 * 1024;
 /** A prepared sandbox has no function yet; this is enough to wait in, and bounds what a mistake could take. */
 const PREPARED_LIMITS = { memoryBytes: 64 * MB, cpu: 1, pids: 16 };
 const PREPARED_SCRATCH_MB = 16;
+
+/** A function needs it now, or it is to wait for one that will. */
+export type StartReason = 'on_demand' | 'prepared';
 
 export interface SandboxFactoryOptions {
   readonly cgroups: CgroupDriver;
@@ -28,8 +32,8 @@ export class SandboxFactory {
   readonly #live = new Set<Sandbox>();
   /** One for each sandbox of which something is left: settles when nothing is. */
   readonly #leaving = new Set<Promise<void>>();
-  /** Sandboxes since the start. */
-  started = 0;
+  /** Sandboxes since the start, by what for. */
+  readonly started = new Map<StartReason, number>();
   /** Those of them that are gone, by why. */
   readonly ended = new Map<SandboxEnd, number>();
 
@@ -43,7 +47,7 @@ export class SandboxFactory {
   }
 
   /** Starts a sandbox; its `prepared` says when it waits for a function, but it may be told which one at once. */
-  start(zygote: Zygote): Sandbox {
+  start(zygote: Zygote, reason: StartReason = 'on_demand'): Sandbox {
     const { cgroups, onForked } = this.#options;
     const begun = performance.now();
     const slot = this.#slots.take();
@@ -57,7 +61,7 @@ export class SandboxFactory {
       void cgroup.remove().catch(() => undefined);
       throw error;
     }
-    this.started++;
+    this.started.set(reason, (this.started.get(reason) ?? 0) + 1);
     this.#live.add(sandbox);
     // One that has ended instead is counted below.
     if (onForked)

@@ -27,8 +27,9 @@ import type { SandboxNetwork } from '../network/egress.ts';
 import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
 import { native } from './native.ts';
 import { OutputPipes } from './output-pipes.ts';
+import type { KillReason, SandboxEnd } from './end-reason.ts';
 import { Turns } from './turns.ts';
-import { whyEnded, type ExitOutcome } from '../exit-cause.ts';
+import { whyEnded } from '../exit-cause.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
@@ -79,33 +80,6 @@ export interface FileLimits {
 }
 
 const DEFAULT_FILE_LIMITS: FileLimits = { tmpSize: 64, tmpFiles: 16_384, openFiles: 1_024 };
-
-/** Why a sandbox is ended on purpose. */
-export type KillReason =
-  | 'timeout'
-  | 'cpu_limit'
-  | 'stream_idle'
-  | 'cancelled'
-  | 'response_too_large'
-  | 'platform_error'
-  | 'load_error'
-  | 'load_timeout'
-  /** It has met `pids`, and holds what the next run would need. */
-  | 'spent'
-  /** Each of its function's sandboxes serves one invocation. */
-  | 'single_use'
-  /** Nothing has run in it for OFFSHOOT_KEEP_ALIVE_S. */
-  | 'idle'
-  /** The host is short of memory. */
-  | 'host_memory'
-  /** Another function needs its place. */
-  | 'made_room'
-  | 'function_removed'
-  | 'zygote_replaced'
-  | 'shutdown'
-  /** It has sent what nothing honest sends. */
-  | 'misbehaved';
-export type SandboxEnd = KillReason | ExitOutcome;
 
 /** What all processes of a sandbox have used since it was made. */
 export interface SandboxUsage {
