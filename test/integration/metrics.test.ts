@@ -25,6 +25,7 @@ beforeAll(async () => {
   await platform.record(await platform.call('faulty/exit'));
   // Its sandbox has ended, so this one has to be started.
   await platform.record(await platform.call('faulty/throw'));
+  await platform.record(await platform.call('faulty/never'));
   const queued = await platform.api('/functions/default/hello-fetch/invocations', {
     method: 'POST',
     body: '{}',
@@ -110,6 +111,7 @@ describe('metrics', () => {
     expect(worker).toMatch(/offshoot_sandboxes\{state="idle"\} [1-9]/);
     expect(worker).toMatch(/offshoot_sandboxes_started_total\{reason="prepared"\} [1-9]/);
     expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="exited"\} 1\n/);
+    expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="timeout"\} 1\n/);
     expect(worker).toMatch(/offshoot_sandbox_fork_seconds_count [1-9]/);
     // One that has its function loaded takes some megabytes.
     const memory = Number(/offshoot_sandboxes_memory_bytes (\d+)/.exec(worker)?.[1]);
