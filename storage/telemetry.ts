@@ -2,8 +2,7 @@
  * Sends the spans of invocations to an OpenTelemetry collector, with the ids and times of their records. Who writes the end of
  * an invocation exports it: a gateway the calls that somebody waits for, whoever ends it those of the queued lane.
  *
- * What is exported is decided when all of it is known: what has failed or was slow always is, of the rest a share, by the
- * trace id, so that all processes keep or leave the same traces.
+ * What is exported is decided when all of it is known: what has failed or was slow always is, of the rest a share; sampling.ts.
  */
 import { SpanKind, SpanStatusCode, TraceFlags, type HrTime } from '@opentelemetry/api';
 import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http';
@@ -15,9 +14,12 @@ import { OUTCOMES } from '#contract/outcome.ts';
 import type { TelemetryOptions } from '#contract/telemetry.ts';
 import { callbackSpanId, ownSpan, spansOf, type Span } from '#contract/trace.ts';
 import { deliveryResult } from './changes.ts';
+import { TraceSampler } from './sampling.ts';
 
 /** Spans that may wait for the collector; what is over is dropped, for a slow collector must not cost calls. */
 const MAX_QUEUED_SPANS = 16_384;
+/** Spans of one request to it. Putting them into bytes takes about a millisecond, for which every call waits. */
+const BATCH_SPANS = 128;
 const EXPORT_INTERVAL_MS = 1_000;
 const SCOPE = { name: 'offshoot' };
 /** Deliveries under way whose beginning is known; the oldest is forgotten. */
@@ -43,20 +45,25 @@ export function startTelemetry(
   version: string,
   options: Partial<TelemetryOptions> & { readonly exporter?: SpanExporter },
 ): Telemetry {
-  const { protocol, ratio = 1, slowMs = Number.POSITIVE_INFINITY } = options;
+  const { protocol, ratio = 1, perSecond, slowMs = Number.POSITIVE_INFINITY } = options;
+  const sampler = new TraceSampler(ratio, perSecond);
   const resource = resourceFromAttributes({ 'service.name': serviceName, 'service.version': version });
+  // At its end a process sends all that waits at once.
+  const settings = { concurrencyLimit: MAX_QUEUED_SPANS / BATCH_SPANS + 1 };
   const exporter =
-    options.exporter ?? (protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter());
+    options.exporter ??
+    (protocol === 'http/json' ? new JsonExporter(settings) : new ProtobufExporter(settings));
   const processor = new BatchSpanProcessor({
     exporter,
     maxQueueSize: MAX_QUEUED_SPANS,
+    maxExportBatchSize: BATCH_SPANS,
     scheduledDelayMillis: EXPORT_INTERVAL_MS,
   });
   const begun = new Map<string, number>();
   const send = (record: AnyInvocation, span: Span, kind: SpanKind, failed?: string): void =>
     processor.onEnd(readableSpan(record, span, kind, failed, resource));
   const exportRecord = (record: InvocationRecord): boolean => {
-    if (!isKept(record, ratio, slowMs)) return false;
+    if (!isKept(record, sampler, slowMs)) return false;
     for (const span of spansOf(record)) {
       const isRoot = span.spanId === record.spanId;
       const bad = OUTCOMES[record.outcome].fault !== 'none';
@@ -74,7 +81,7 @@ export function startTelemetry(
       begun.set(id, Date.now());
     }
     const result = deliveryResult(before, after);
-    if (!result || after.state !== 'done' || !isKept(after, ratio, slowMs, result !== 'delivered')) return;
+    if (!result || after.state !== 'done' || !isKept(after, sampler, slowMs, result !== 'delivered')) return;
     const now = Date.now();
     const startedAt = begun.get(id) ?? now;
     begun.delete(id);
@@ -115,16 +122,11 @@ export function startTelemetry(
 }
 
 /** `failed`: something of it has, whatever its outcome. A caller that has said "not sampled" is heeded. */
-function isKept(record: InvocationRecord, ratio: number, slowMs: number, failed = false): boolean {
+function isKept(record: InvocationRecord, sampler: TraceSampler, slowMs: number, failed = false): boolean {
   if (!record.sampled) return false;
   const { outcome, status, duration, attempts = [], traceId } = record;
   const isBad = OUTCOMES[outcome].fault !== 'none' || status >= 500 || attempts.length > 1;
-  return failed || isBad || duration >= slowMs || inRatio(traceId, ratio);
-}
-
-/** The last 56 bits of a trace id are random (W3C Trace Context, level 2). */
-function inRatio(traceId: string, ratio: number): boolean {
-  return ratio >= 1 || Number.parseInt(traceId.slice(-13), 16) / 2 ** 52 < ratio;
+  return failed || isBad || duration >= slowMs || sampler.keeps(traceId);
 }
 
 function rootKind({ lane }: InvocationRecord): SpanKind {
