@@ -111,6 +111,7 @@ export class Gateway {
     });
     const recorder = new Recorder(connect('background'), log, env.OFFSHOOT_KEPT_CALLS);
     const metrics = new Metrics('offshoot-gateway', version, env.OFFSHOOT_METRICS_FUNCTIONS);
+    if (telemetry) metrics.watchDropped('spans', () => telemetry.dropped());
     const finished = (record: InvocationRecord): void => {
       recorder.add(record);
       metrics.ended(record, telemetry?.export(record));

@@ -1,5 +1,6 @@
 /** Sends what functions print to an OpenTelemetry collector, each line with its level and span, as far as it is kept at all. */
 import { ROOT_CONTEXT, SeverityNumber, trace, TraceFlags } from '@opentelemetry/api';
+import { ExportResultCode, type ExportResult } from '@opentelemetry/core';
 import { OTLPLogExporter as JsonExporter } from '@opentelemetry/exporter-logs-otlp-http';
 import { OTLPLogExporter as ProtobufExporter } from '@opentelemetry/exporter-logs-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';
@@ -24,10 +25,6 @@ const MAX_OUTSTANDING_BYTES = 32 * 1024 * 1024;
 /** Of one request to it. */
 const BATCH_LINES = 512;
 const EXPORT_INTERVAL_MS = 1_000;
-/** How an exporter says that the collector has taken all: ExportResultCode.SUCCESS of a package that is not one of ours. */
-const SUCCESS = 0;
-
-type Done = Parameters<LogRecordExporter['export']>[1];
 
 /** Numbers of the log data model (https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber). */
 const SEVERITY: Readonly<Record<LogLevel, SeverityNumber>> = {
@@ -71,12 +68,11 @@ class Counted implements LogRecordExporter {
     return true;
   }
 
-  export(lines: ReadableLogRecord[], done: Done): void {
+  export(lines: ReadableLogRecord[], done: (result: ExportResult) => void): void {
     this.#exporter.export(lines, (result) => {
       this.#lines -= lines.length;
       for (const { body } of lines) this.#bytes -= sizeOf(String(body));
-      const code: number = result.code;
-      if (code !== SUCCESS) this.dropped += lines.length;
+      if (result.code !== ExportResultCode.SUCCESS) this.dropped += lines.length;
       done(result);
     });
   }

@@ -156,6 +156,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     capacity: env.OFFSHOOT_CAPACITY,
   });
   if (logs) metrics?.metrics.watchDropped('logs', () => logs.dropped);
+  if (telemetry) metrics?.metrics.watchDropped('spans', () => telemetry.dropped());
   const startedAt = Date.now();
   const heartbeat = new Heartbeat(commands, () => ({
     id,

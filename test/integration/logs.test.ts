@@ -104,6 +104,13 @@ test('G4 what was cut is said at the end, of work after the answer too', async (
   expect((await last())?.text).toMatch(/bytes of output were cut/);
 });
 
+test('G7 what exporters drop is in the metrics of the process that drops it, by signal', async () => {
+  const text = await (
+    await fetch(`${platform.url}/metrics`, { headers: { authorization: `Bearer ${platform.key}` } })
+  ).text();
+  expect(text).toMatch(/^offshoot_telemetry_dropped_total\{signal="spans"\} 0$/m);
+});
+
 test('G6 what a module prints while it is loaded is in the log of the first invocation, as far as it is kept', async () => {
   await platform.deploy('faulty', { name: 'loud', env: { PRINT_AT_LOAD: '1500' }, logSize: 64 });
   // The deploy has had what was printed in the sandbox that it made.
