@@ -1,7 +1,6 @@
 /** Log lines of functions: fetched, followed, filtered and shown. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
-import { FunctionLogLine } from '#contract/api.ts';
+import { FunctionLog, FunctionLogLine } from '#contract/api.ts';
 import type { LogLevel, LogLine } from '#contract/invocation.ts';
 import { functionPath, type Client } from './client.ts';
 import { CliError } from './errors.ts';
@@ -37,6 +36,20 @@ export interface LogFilter {
   readonly grep?: string | undefined;
 }
 
+const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A time as people write it, as Unix time in milliseconds: `30s`, `10m`, `2h`, `1d` ago, or a date. */
+export function parseSince(text: string, now = Date.now()): number {
+  const [, count, unit = ''] = /^(\d+(?:\.\d+)?)([smhd])$/.exec(text) ?? [];
+  const isDate = /^\d{4}-\d\d/.test(text);
+  const time =
+    count !== undefined ? now - Number(count) * (UNITS[unit] ?? 0) : isDate ? Date.parse(text) : NaN;
+  if (!Number.isNaN(time)) return Math.max(0, Math.round(time));
+  throw new CliError('usage', `"${text}" is no time`, {
+    next: 'offshoot logs NAME --since 10m (or 30s, 2h, 1d, 2026-01-31T12:00Z)',
+  });
+}
+
 /** Which lines to show; an unknown level is refused. */
 export function logFilter({ invocation, level, grep }: LogFilter): (line: FunctionLogLine) => boolean {
   const least = level === undefined ? 0 : Object.entries(GRAVITY).find(([name]) => name === level)?.[1];
@@ -51,15 +64,33 @@ export function logFilter({ invocation, level, grep }: LogFilter): (line: Functi
     (grep === undefined || line.text.includes(grep));
 }
 
-/** The lines that the platform still has. */
+/** All lines of one invocation, which are kept for longer than the log of its function; undefined when it is not known. */
+export async function invocationLines(
+  client: Client,
+  namespace: string,
+  name: string,
+  id: string,
+): Promise<FunctionLogLine[] | undefined> {
+  try {
+    const found = await client.invocation(id);
+    if (found.namespace !== namespace || found.name !== name) return [];
+    return found.logs.map((line) => ({ ...line, invocation: id }));
+  } catch (error) {
+    if (error instanceof CliError && error.code === 'invocation_not_found') return undefined;
+    throw error;
+  }
+}
+
+/** The lines that the platform still has, from `since` on (Unix time of the platform). */
 export async function recentLogs(
   client: Client,
   namespace: string,
   name: string,
-): Promise<FunctionLogLine[]> {
-  const response = await client.request(`${functionPath(namespace, name)}/logs`);
+  since = 0,
+): Promise<FunctionLog> {
+  const response = await client.request(`${functionPath(namespace, name)}/logs?since=${since}`);
   if (!response.ok) throw await client.failure(response);
-  return z.object({ logs: z.array(FunctionLogLine) }).parse(await response.json()).logs;
+  return FunctionLog.parse(await response.json());
 }
 
 /**
@@ -110,7 +141,10 @@ export function formatLog(line: LogLine & { invocation?: string }, terminal: Ter
   const colour = COLOURS[line.level];
   const level = line.level.padEnd(8);
   const id = line.invocation === undefined ? '' : `${terminal.style('dim', line.invocation)}  `;
-  return `${terminal.style('dim', clock(line.time))}  ${id}${colour ? terminal.style(colour, level) : level}  ${defuse(line.text)}`;
+  const attempt = line.attempt === undefined ? [] : [`try ${line.attempt}`];
+  const item = line.item === undefined ? [] : [`item ${line.item}`];
+  const of = [...attempt, ...item].join(' ');
+  return `${terminal.style('dim', clock(line.time))}  ${id}${of && `${terminal.style('dim', of)}  `}${colour ? terminal.style(colour, level) : level}  ${defuse(line.text)}`;
 }
 
 function parseJson(text: string): unknown {

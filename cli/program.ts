@@ -119,6 +119,8 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     .option('-f, --follow', 'wait for more, until Ctrl-C')
     .option('-i, --invocation <id>', 'only the lines of this invocation')
     .option('-g, --grep <text>', 'only lines with this text in them')
+    .option('-s, --since <time>', 'only lines from then on: 30s, 10m, 2h, 1d ago, or a date')
+    .option('-o, --outcome <outcome>', 'only lines of invocations that ended so, such as error or timeout')
     .option('-l, --level <level>', 'only lines of this level or a graver one: debug, info, warn, error');
   verb(
     'trace <id>',

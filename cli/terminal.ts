@@ -3,6 +3,7 @@
  * With `--json`, stdout carries one JSON document (or JSON lines when something is followed) and nothing else.
  */
 import { styleText } from 'node:util';
+import { terminalJson } from '#contract/text.ts';
 import type { CliError } from './errors.ts';
 import { defuse } from './text.ts';
 
@@ -47,12 +48,12 @@ export class Terminal {
 
   /** The result for a program; silent without `--json`. */
   document(value: unknown): void {
-    if (this.json) process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+    if (this.json) process.stdout.write(`${terminalJson(value, 2)}\n`);
   }
 
   /** One of many results for a program: a JSON line. */
   documentLine(value: unknown): void {
-    if (this.json) process.stdout.write(`${JSON.stringify(value)}\n`);
+    if (this.json) process.stdout.write(`${terminalJson(value)}\n`);
   }
 
   /** Something that is not the result: progress, a warning. Silent with `--json`. */
@@ -63,7 +64,7 @@ export class Terminal {
   /** What happened, why, and the next command to type, in this order. */
   error(error: CliError): void {
     if (this.json) {
-      process.stdout.write(`${JSON.stringify(error.toBody(), undefined, 2)}\n`);
+      process.stdout.write(`${terminalJson(error.toBody(), 2)}\n`);
       return;
     }
     const lines = [`${this.noteStyle(['red', 'bold'], 'error:')} ${defuse(error.message)}`];

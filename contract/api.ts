@@ -160,6 +160,14 @@ export type DeadLettersMoved = z.infer<typeof DeadLettersMoved>;
 export const FunctionLogLine = LogLine.extend({ invocation: z.string() });
 export type FunctionLogLine = z.infer<typeof FunctionLogLine>;
 
+export const FunctionLog = z.object({
+  /** Oldest first. */
+  logs: z.array(FunctionLogLine),
+  /** How many lines before these are left out, because an answer has only so many bytes. */
+  olderLines: z.number().optional(),
+});
+export type FunctionLog = z.infer<typeof FunctionLog>;
+
 export const ApiKeyRecord = z.object({
   id: z.string(),
   /** `*` for a key that holds everywhere. */

@@ -96,6 +96,8 @@ export const RunReport = z.object({
   refusedCalls: z.array(z.string()).optional(),
   logBytes: z.number(),
   logBytesDropped: z.number(),
+  /** Lines of which nothing was kept; they are among those bytes. */
+  logLinesDropped: z.number().optional(),
   /** Spans of the function itself that had ended before its answer, and how many more there were. */
   spans: z.array(FunctionSpan).optional(),
   spansDropped: z.number().optional(),
@@ -244,5 +246,9 @@ export const LogLine = z.object({
     .string()
     .regex(/^[0-9a-f]{16}$/)
     .optional(),
+  /** Of the queued lane: number of the try that has printed it, from 1. */
+  attempt: z.number().optional(),
+  /** Of a batch whose items run one by one: index of the item. */
+  item: z.number().optional(),
 });
 export type LogLine = z.infer<typeof LogLine>;

@@ -62,6 +62,9 @@ export const CallHeader = z.object({
   tracestate: z.string().optional(),
   /** Where the body of the request is, when it is not in the payload. */
   input: BlobRef.optional(),
+  /** Of the queued lane: number of the try, from 1, and index of the item that runs by itself. */
+  attempt: z.number().optional(),
+  item: z.number().optional(),
 });
 export type CallHeader = z.infer<typeof CallHeader>;
 

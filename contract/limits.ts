@@ -18,6 +18,16 @@ export const MAX_PATH_BYTES = 1_024;
 /** Log text kept of one line, and of one invocation (`logSize`); what is over is cut, and the record says how much. */
 export const DEFAULT_LOG_BYTES = 256 * 1024;
 export const MAX_LOG_LINE_BYTES = 16 * 1024;
+/**
+ * What a line costs of that at least, since each is an entry of its own in the worker and in Redis: a function that prints
+ * nothing but ends of lines would never reach a limit of its bytes.
+ */
+export const LEAST_LOG_LINE_BYTES = 32;
+/** Bytes of the lines in one entry of a function's log stream, or a single longer line. */
+export const LOG_ENTRY_BYTES = 32 * 1024;
+
+/** Bytes of log lines in one answer of the API, the newest: what is older is had by invocation, or while it is followed. */
+export const MAX_LOG_ANSWER_BYTES = 8 * 1024 * 1024;
 
 /** A streamed response may have this much on its way before the worker waits for the gateway to catch up. */
 export const STREAM_WINDOW_BYTES = 1024 * 1024;

@@ -79,9 +79,9 @@ export function exact(time: number): string {
   return `${clock(time)}.${String(Math.floor(time % 1_000)).padStart(3, '0')}`;
 }
 
-/** Control characters, but for tabs and ends of lines, and those that turn the direction of text around. */
+/** Control characters, but for tabs and ends of lines, those that turn the direction of text around, and halves of characters. */
 // oxlint-disable-next-line no-control-regex -- they are what it looks for
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\p{Cs}]/gu;
 
 /** Text of a function: what would be invisible, or make other text look different, is shown as a sign. */
 export function seen(text: string): string {

@@ -3,6 +3,7 @@
  * createApp() builds; server.ts serves.
  */
 import { createRoute, OpenAPIHono, type RouteConfig } from '@hono/zod-openapi';
+import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { getPath } from 'hono/utils/url';
@@ -10,6 +11,7 @@ import type { ZodError } from 'zod';
 import type { Scope } from '#contract/api.ts';
 import { ERRORS, OffshootError } from '#contract/errors.ts';
 import { manifestProblems } from '#contract/manifest.ts';
+import { terminalJson } from '#contract/text.ts';
 import { redisError } from '#storage/redis.ts';
 import { apiPath } from './dashboard/access.ts';
 import { addDashboard } from './dashboard/routes.ts';
@@ -95,6 +97,17 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['post', `${API}/dead-letters/{namespace}/purge`, 'invoke', deadLetters.purge],
 ];
 
+/** As hono's own context.json(), but for what is in the text. */
+function jsonAnswer(context: Context<AppEnv>): Context<AppEnv>['json'] {
+  const answer = (
+    object: unknown,
+    status?: ContentfulStatusCode,
+    headers?: Record<string, string>,
+  ): Response =>
+    context.body(terminalJson(object), status, { 'content-type': 'application/json', ...headers });
+  return answer as Context<AppEnv>['json'];
+}
+
 /** The app with all its routes; it listens on nothing. */
 export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>({
@@ -102,6 +115,11 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
     defaultHook: (result) => {
       if (!result.success) throw invalid(result.target, result.error);
     },
+  });
+  // What functions say is in many answers, and people look at those in terminals.
+  app.use(async (context, next) => {
+    context.json = jsonAnswer(context);
+    await next();
   });
   for (const [method, path, demand, { definition, handler, readsBody }] of ROUTES) {
     const allowed = demand === 'none' ? [] : [authorize(deps, demand)];

@@ -111,18 +111,17 @@ export class Gateway {
     });
     const recorder = new Recorder(connect('background'), log, env.OFFSHOOT_KEPT_CALLS);
     const metrics = new Metrics('offshoot-gateway', version, env.OFFSHOOT_METRICS_FUNCTIONS);
+    if (telemetry) metrics.watchDropped('spans', () => telemetry.dropped());
     const finished = (record: InvocationRecord): void => {
       recorder.add(record);
-      metrics.ended(record);
-      telemetry?.export(record);
+      metrics.ended(record, telemetry?.export(record));
     };
     const bullmq = connect('commands');
     const queues = new Queues(bullmq);
     const schedules = new Schedules(queues);
     const batchStore = new BatchStore(commands);
     const store = new QueuedStore(commands, (before, after) => {
-      metrics.changed(before, after);
-      telemetry?.changed(before, after);
+      metrics.changed(before, after, telemetry?.changed(before, after));
     });
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
@@ -156,6 +155,7 @@ export class Gateway {
     observeGateway(metrics, {
       commands,
       queues,
+      batches: batchStore,
       namespaces: () => functions.namespaces(),
       workers: () => invocations.workers(),
       pending: () => dispatcher.pending,

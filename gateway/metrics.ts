@@ -1,20 +1,11 @@
 /** What the gateway adds to its metrics: what it holds itself, and what lies in Redis for all. */
-import type { ObservableGauge } from '@opentelemetry/api';
-import type { Redis } from 'ioredis';
+import type { Meter, ObservableGauge } from '@opentelemetry/api';
 import type { WorkerStatus } from '#contract/api.ts';
-import { keys } from '#contract/keys.ts';
 import type { Metrics } from '#storage/metrics.ts';
-import type { Queues } from '#storage/queues.ts';
 import { observeProcess, observeRedis } from '#storage/redis-metrics.ts';
+import { batchFigures, queueFigures, type QueueSources } from './queue-figures.ts';
 
-/** Namespaces whose queues are looked at for a scrape; the figures of the others are added up under `other`. */
-const MAX_NAMESPACES = 100;
-/** Of all namespaces, so many are asked for: a scrape must not be a burden. */
-const MAX_LOOKED_AT = 1_000;
-
-export interface GatewayFigures {
-  readonly commands: Redis;
-  readonly queues: Queues;
+export interface GatewayFigures extends QueueSources {
   readonly namespaces: () => Promise<string[]>;
   readonly workers: () => Promise<readonly WorkerStatus[]>;
   readonly pending: () => number;
@@ -34,63 +25,66 @@ export function observeGateway({ meter }: Metrics, figures: GatewayFigures): voi
       description: 'Records of calls that Redis did not take in time',
     })
     .addCallback((result) => result.observe(figures.recordsDropped()));
-  const waiting = gauge('offshoot_queue_length', 'Invocations that wait, by namespace, lane and state');
-  const dead = gauge('offshoot_dead_letters', 'Dead letters, by namespace');
+  observeQueues(meter, figures);
   const workers = gauge('offshoot_workers', 'Workers that are alive');
   const capacity = gauge('offshoot_workers_capacity', 'Invocations that all workers together take at a time');
   const running = gauge('offshoot_workers_running', 'Invocations that all workers together hold');
   meter.addBatchObservableCallback(
     async (result) => {
-      // Redis may be away, which offshoot_redis_up says; figures that are not known are left out.
-      const lengths = await queueLengths(figures).catch(() => []);
-      for (const { value, ...labels } of lengths.filter(({ lane }) => lane !== 'dead'))
-        result.observe(waiting, value, labels);
-      for (const { value, namespace } of lengths.filter(({ lane }) => lane === 'dead'))
-        result.observe(dead, value, { namespace });
       const alive = await figures.workers().catch(() => undefined);
       if (!alive) return;
       result.observe(workers, alive.length);
       result.observe(capacity, sum(alive.map((one) => one.capacity)));
       result.observe(running, sum(alive.map((one) => one.running)));
     },
-    [waiting, dead, workers, capacity, running],
+    [workers, capacity, running],
   );
 }
 
-interface QueueLength {
-  readonly namespace: string;
-  readonly lane: 'sync' | 'queued' | 'dead';
-  readonly state: 'waiting' | 'delayed' | 'active';
-  readonly value: number;
-}
-
-async function queueLengths({ commands, queues, namespaces }: GatewayFigures): Promise<QueueLength[]> {
-  const all = (await namespaces()).slice(0, MAX_LOOKED_AT);
-  const found = await Promise.all(
-    all.map(async (namespace): Promise<QueueLength[]> => {
-      const [lane, dead, counts] = await Promise.all([
-        commands.llen(keys.lane(namespace)),
-        commands.zcard(keys.dead(namespace)),
-        queues.of(namespace).getJobCounts('wait', 'prioritized', 'delayed', 'active'),
-      ]);
-      const { wait = 0, prioritized = 0, delayed = 0, active = 0 } = counts;
-      return [
-        { namespace, lane: 'sync', state: 'waiting', value: lane },
-        { namespace, lane: 'queued', state: 'waiting', value: wait + prioritized },
-        { namespace, lane: 'queued', state: 'delayed', value: delayed },
-        { namespace, lane: 'queued', state: 'active', value: active },
-        { namespace, lane: 'dead', state: 'waiting', value: dead },
-      ];
-    }),
+/** Redis may be away, which offshoot_redis_up says; figures that are not known are left out. */
+function observeQueues(meter: Meter, figures: GatewayFigures): void {
+  const gauge = (name: string, description: string): ObservableGauge =>
+    meter.createObservableGauge(name, { description });
+  const waiting = gauge('offshoot_queue_length', 'Invocations that wait, by namespace, lane and state');
+  const oldest = gauge('offshoot_queue_oldest_seconds', 'How long the next job that is due has waited');
+  const dead = gauge('offshoot_dead_letters', 'Dead letters, by namespace');
+  const oldestDead = gauge('offshoot_dead_letter_oldest_seconds', 'Age of the oldest dead letter');
+  meter.addBatchObservableCallback(
+    async (result) => {
+      const found = await figures
+        .namespaces()
+        .then((all) => queueFigures(figures, all))
+        .catch(() => []);
+      for (const { namespace, ...one } of found) {
+        const queued = { namespace, lane: 'queued' };
+        result.observe(waiting, one.calls, { namespace, lane: 'sync', state: 'waiting' });
+        result.observe(waiting, one.waiting, { ...queued, state: 'waiting' });
+        result.observe(waiting, one.delayed, { ...queued, state: 'delayed' });
+        result.observe(waiting, one.active, { ...queued, state: 'active' });
+        result.observe(oldest, one.oldestWaiting, queued);
+        result.observe(dead, one.dead, { namespace });
+        result.observe(oldestDead, one.oldestDead, { namespace });
+      }
+    },
+    [waiting, oldest, dead, oldestDead],
   );
-  const rest = found.slice(MAX_NAMESPACES).flat();
-  const others = Map.groupBy(rest, ({ lane, state }) => `${lane} ${state}`);
-  return [
-    ...found.slice(0, MAX_NAMESPACES).flat(),
-    ...[...others.values()].flatMap(([one, ...more]) =>
-      one ? [{ ...one, namespace: 'other', value: sum([one, ...more].map(({ value }) => value)) }] : [],
-    ),
-  ];
+  const batches = gauge('offshoot_open_batches', 'Batches that have not ended, of the newest, by namespace');
+  const items = gauge('offshoot_open_batch_items', 'Items of batches that have not ended, by namespace');
+  meter.addBatchObservableCallback(
+    async (result) => {
+      const found = await figures
+        .namespaces()
+        .then((all) => batchFigures(figures, all))
+        .catch(() => []);
+      for (const { namespace, open, running, ...ofItems } of found) {
+        result.observe(batches, open, { namespace, state: 'open' });
+        result.observe(batches, running, { namespace, state: 'running' });
+        for (const [state, count] of Object.entries(ofItems))
+          result.observe(items, count, { namespace, state });
+      }
+    },
+    [batches, items],
+  );
 }
 
 function sum(values: readonly number[]): number {

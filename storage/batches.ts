@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import type { Batch } from '#contract/batch.ts';
+import type { Batch, BatchState } from '#contract/batch.ts';
 import type { GroupOfBatch, OpenInvocation, QueuedTerms } from '#contract/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/keys.ts';
 import { sharedNow } from './clock.ts';
@@ -53,6 +53,14 @@ export interface GroupReport {
   /** There is no other try. */
   readonly final: boolean;
   readonly results?: string | undefined;
+}
+
+/** How far a batch is. */
+export interface BatchProgress {
+  readonly state: BatchState;
+  readonly items: number;
+  readonly succeeded: number;
+  readonly failed: number;
 }
 
 export type Added =
@@ -180,6 +188,29 @@ export class BatchStore {
     return found.flatMap((one) => (one ? [one.batch] : []));
   }
 
+  /** How far the newest are, so many at most; cheaper than list(). */
+  async newest(namespace: string, limit: number): Promise<BatchProgress[]> {
+    const ids = await this.#redis.zrevrange(keys.batches(namespace), 0, limit - 1);
+    const fields = ['sealed', 'cancelled', 'ended', 'items', 'ok', 'failed'] as const;
+    const found = await Promise.all(ids.map((id) => this.#redis.hmget(keys.batch(id), ...fields)));
+    return found
+      .map((values) => {
+        const stored: Record<string, string> = {};
+        for (const [at, field] of fields.entries()) {
+          const value = values[at];
+          if (typeof value === 'string') stored[field] = value;
+        }
+        return stored;
+      })
+      .filter((stored) => stored['items'] !== undefined)
+      .map((stored) => ({
+        state: stateOf(stored),
+        items: Number(stored['items']),
+        succeeded: Number(stored['ok'] ?? 0),
+        failed: Number(stored['failed'] ?? 0),
+      }));
+  }
+
   async group(id: string, group: number): Promise<GroupEntry | undefined> {
     const stored = await this.#redis.hget(keys.batchGroups(id), String(group));
     return stored === null ? undefined : (JSON.parse(stored) as GroupEntry);
@@ -237,20 +268,12 @@ function toBatch(facts: BatchFacts, stored: Record<string, string>): Batch {
   const { id, namespace, name, version, createdAt } = facts;
   const count = (field: string): number => Number(stored[field] ?? 0);
   const ended = stored['ended'];
-  const state =
-    stored['cancelled'] !== undefined
-      ? 'cancelled'
-      : ended !== undefined
-        ? 'done'
-        : stored['sealed'] === undefined
-          ? 'open'
-          : 'running';
   return {
     id,
     namespace,
     name,
     version,
-    state,
+    state: stateOf(stored),
     createdAt,
     ...(ended !== undefined && { endedAt: Number(ended) }),
     items: count('items'),
@@ -259,4 +282,10 @@ function toBatch(facts: BatchFacts, stored: Record<string, string>): Batch {
     groups: count('groups'),
     groupsDone: count('done'),
   };
+}
+
+function stateOf(stored: Readonly<Record<string, string>>): BatchState {
+  if (stored['cancelled'] !== undefined) return 'cancelled';
+  if (stored['ended'] !== undefined) return 'done';
+  return stored['sealed'] === undefined ? 'open' : 'running';
 }

@@ -1,5 +1,5 @@
 /**
- * The metrics of a gateway or worker: one OpenTelemetry meter, read as Prometheus text. An invocation is counted once, by the
+ * The metrics of a gateway or worker: one OpenTelemetry meter, read as Prometheus text or OpenMetrics. An invocation is counted once, by the
  * process that writes its end: a gateway those that somebody waits for, a worker those of the queued lane, so the sum over all
  * targets is right. Recording is a few steps in memory, behind the answer; what must be asked for is asked when somebody scrapes.
  */
@@ -9,17 +9,28 @@ import { resourceFromAttributes } from '@opentelemetry/resources';
 import { MeterProvider } from '@opentelemetry/sdk-metrics';
 import type { AnyInvocation, InvocationRecord } from '#contract/invocation.ts';
 import { deliveryResult } from './changes.ts';
+import { Exemplars, seriesKey } from './exemplars.ts';
+import { openMetrics, OPENMETRICS_TYPE, wantsOpenMetrics } from './openmetrics.ts';
 
 /** Content type of the text format (https://prometheus.io/docs/instrumenting/exposition_formats/). */
-export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+const TEXT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Seconds. A warm call takes less than one of a thousand, a queued one may wait for hours. */
 const DURATION_BUCKETS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
 ];
 const WAIT_BUCKETS = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600, 3_600];
+const DURATION = 'offshoot_invocation_duration_seconds';
+const QUEUE = 'offshoot_invocation_queue_seconds';
 /** The labels are bounded by LabelCap; this only keeps the SDK's own, lower, limit out of the way. */
 const MAX_SERIES = 20_000;
+const LANES = 2;
+
+/** Metrics as they are answered to whoever scrapes. */
+export interface Exposition {
+  readonly type: string;
+  readonly text: string;
+}
 
 export class Metrics {
   readonly meter: Meter;
@@ -27,6 +38,8 @@ export class Metrics {
   readonly #provider: MeterProvider;
   readonly #serializer = new PrometheusSerializer(undefined, false, undefined, true, true);
   readonly #labels: LabelCap;
+  readonly #exemplars: ReadonlyMap<string, Exemplars>;
+  readonly #dropped = new Map<string, () => number>();
   readonly #invocations: Counter;
   readonly #duration: Histogram;
   readonly #queue: Histogram;
@@ -36,6 +49,7 @@ export class Metrics {
   readonly #attempts: Counter;
   readonly #items: Counter;
   readonly #callbacks: Counter;
+  readonly #logBytesCut: Counter;
 
   /** `maxFunctions`: functions that get series of their own; those that come later share the label `other`. */
   constructor(service: string, version: string, maxFunctions: number) {
@@ -45,6 +59,11 @@ export class Metrics {
       views: [{ instrumentName: '*', aggregationCardinalityLimit: MAX_SERIES }],
     });
     this.#labels = new LabelCap(maxFunctions);
+    const exemplars = (buckets: number[]): Exemplars => new Exemplars(buckets, (maxFunctions + 1) * LANES);
+    this.#exemplars = new Map([
+      [DURATION, exemplars(DURATION_BUCKETS)],
+      [QUEUE, exemplars(WAIT_BUCKETS)],
+    ]);
     const meter = this.#provider.getMeter('offshoot');
     this.meter = meter;
     const counter = (name: string, description: string): Counter =>
@@ -53,15 +72,11 @@ export class Metrics {
       meter.createHistogram(name, { description, advice: { explicitBucketBoundaries: buckets } });
     this.#invocations = counter('offshoot_invocations', 'Invocations that have ended, by outcome');
     this.#duration = histogram(
-      'offshoot_invocation_duration_seconds',
+      DURATION,
       'From the arrival of an invocation to its end, retries included',
       DURATION_BUCKETS,
     );
-    this.#queue = histogram(
-      'offshoot_invocation_queue_seconds',
-      'Wait of an invocation for a worker to take it',
-      WAIT_BUCKETS,
-    );
+    this.#queue = histogram(QUEUE, 'Wait of an invocation for a worker to take it', WAIT_BUCKETS);
     this.#acquire = histogram(
       'offshoot_invocation_acquire_seconds',
       'Wait of an invocation for a sandbox, by how it was had',
@@ -72,39 +87,62 @@ export class Metrics {
     this.#attempts = counter('offshoot_attempts', 'Tries of the queued lane that have ended, by outcome');
     this.#items = counter('offshoot_batch_items', 'Items of batches whose group has ended, by its outcome');
     this.#callbacks = counter('offshoot_callbacks', 'Deliveries of callbacks, by what came of them');
+    this.#logBytesCut = counter('offshoot_log_bytes_cut', 'Output of functions that was over "logSize"');
+    meter
+      .createObservableCounter('offshoot_telemetry_dropped', {
+        description: 'Spans and log lines that were to be exported and were not, by signal',
+      })
+      .addCallback((result) => {
+        for (const [signal, dropped] of this.#dropped) result.observe(dropped(), { signal });
+      });
   }
 
-  /** An invocation has ended. */
-  ended(record: InvocationRecord): void {
+  /** What an exporter drops is shown as `offshoot_telemetry_dropped_total{signal}`; `dropped` is its count since the start. */
+  watchDropped(signal: string, dropped: () => number): void {
+    this.#dropped.set(signal, dropped);
+  }
+
+  /** An invocation has ended. `traced`: its trace can be looked up, so a bucket of a histogram may lead to it. */
+  ended(record: InvocationRecord, traced = true): void {
     const { outcome, lane, report, batch } = record;
     const of = this.#labels.of(record.namespace, record.name);
     this.#invocations.add(1, { ...of, lane, outcome });
     const ofLane = { ...of, lane };
-    this.#duration.record(Math.max(0, record.duration) / 1_000, ofLane);
-    this.#queue.record(Math.max(0, record.queue) / 1_000, ofLane);
+    const duration = Math.max(0, record.duration) / 1_000;
+    const queue = Math.max(0, record.queue) / 1_000;
+    this.#duration.record(duration, ofLane);
+    this.#queue.record(queue, ofLane);
+    if (traced) {
+      const series = seriesKey([of.namespace, of.function, lane]);
+      this.#exemplars.get(DURATION)?.record(series, duration, record);
+      this.#exemplars.get(QUEUE)?.record(series, queue, record);
+    }
     if (batch) this.#items.add(batch.items, { ...of, outcome });
     if (!report) return;
     if (report.usage) this.#cpu.add(Math.max(0, report.usage.cpu) / 1_000, of);
+    if (report.logBytesDropped > 0) this.#logBytesCut.add(report.logBytesDropped, of);
     if (!report.acquired) return;
     this.#acquire.record(Math.max(0, report.timings.acquire) / 1_000, { ...of, kind: report.acquired });
     if (report.coldReason) this.#cold.add(1, { ...of, kind: report.acquired, reason: report.coldReason });
   }
 
-  /** A record of the queued lane has changed: whatever has ended by that is counted. */
-  changed(before: AnyInvocation, after: AnyInvocation): void {
+  /** A record of the queued lane has changed: whatever has ended by that is counted. `traced`: as of ended(). */
+  changed(before: AnyInvocation, after: AnyInvocation, traced = true): void {
     const of = this.#labels.of(after.namespace, after.name);
     const known = before.attempts ?? [];
     for (const [at, { outcome }] of (after.attempts ?? []).entries())
       if (outcome && !known[at]?.outcome) this.#attempts.add(1, { ...of, outcome });
-    if (before.state !== 'done' && after.state === 'done') this.ended(after);
+    if (before.state !== 'done' && after.state === 'done') this.ended(after, traced);
     const result = deliveryResult(before, after);
     if (result) this.#callbacks.add(1, { namespace: of.namespace, result });
   }
 
-  /** What there is to know now, as Prometheus text. Asks for what is observed. */
-  async text(): Promise<string> {
+  /** What there is to know now, in the format that the header `accept` asks for. Asks for what is observed. */
+  async expose(accept?: string): Promise<Exposition> {
     const { resourceMetrics } = await this.#exporter.collect();
-    return this.#serializer.serialize(resourceMetrics);
+    return wantsOpenMetrics(accept)
+      ? { type: OPENMETRICS_TYPE, text: openMetrics(resourceMetrics, this.#exemplars) }
+      : { type: TEXT_TYPE, text: this.#serializer.serialize(resourceMetrics) };
   }
 
   async close(): Promise<void> {

@@ -10,6 +10,7 @@ import type { CpuClock } from './cpu-clock.ts';
 import { blamePids } from './exit-cause.ts';
 import type { Functions, LoadedVersion } from './functions.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
+import type { LogAllowance } from './log-allowance.ts';
 import { log } from './log.ts';
 import type { Lease } from './pool/function-pool.ts';
 import type { Pool } from './pool/pool.ts';
@@ -30,6 +31,10 @@ export interface ExecuteDeps {
   readonly redis: Redis;
   /** Gets what functions print as well, where anybody wants it. */
   readonly logSink?: LogSink | undefined;
+  /** Told of lines of logs that Redis did not take. */
+  readonly onLogLost?: ((lines: number) => void) | undefined;
+  /** Where several executions share what is kept of their output. */
+  readonly logAllowance?: LogAllowance;
   /** Pushes a frame to the gateway that waits. */
   readonly reply: (gateway: string, frame: Buffer) => void;
 }
@@ -62,7 +67,11 @@ export class Execution {
   constructor(call: CallHeader, deps: ExecuteDeps) {
     this.#call = call;
     this.#deps = deps;
-    this.#log = new InvocationLog(deps.redis, call, deps.logSink);
+    this.#log = new InvocationLog(deps.redis, call, {
+      sink: deps.logSink,
+      allowance: deps.logAllowance,
+      onLost: deps.onLogLost,
+    });
   }
 
   /** Never rejects: whatever happens, the gateway is told, and the sandbox is given back or gone. */
@@ -102,7 +111,7 @@ export class Execution {
       // What it has left behind holds the processes that the next run would need.
       if (outcome === 'pids_limit') lease.sandbox.spent = true;
       await run.settled;
-      this.#log.flush();
+      this.#log.flush(true);
     } catch (error) {
       this.#failToStart(error);
     } finally {
@@ -200,6 +209,7 @@ export class Execution {
       },
       logBytes: this.#log.bytes,
       logBytesDropped: this.#log.dropped,
+      ...(this.#log.droppedLines > 0 && { logLinesDropped: this.#log.droppedLines }),
       ...(this.#run?.spans?.kept && { spans: this.#run.spans.kept }),
       ...(this.#run?.spans?.dropped && { spansDropped: this.#run.spans.dropped }),
       ...(facts.error && { error: facts.error }),

@@ -5,19 +5,27 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { freemem } from 'node:os';
+import type { Histogram } from '@opentelemetry/api';
 import type { Redis } from 'ioredis';
-import { METRICS_TYPE, Metrics } from '#storage/metrics.ts';
+import { Metrics } from '#storage/metrics.ts';
 import { observeProcess, observeRedis } from '#storage/redis-metrics.ts';
 
 const HEADERS_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 16;
+/** Seconds. A fork takes a few thousandths of one, and waits for a processor where there is none. */
+const FORK_BUCKETS = [0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5];
 
 export interface WorkerFigures {
   readonly commands: Redis;
-  readonly sandboxes: () => { prepared: number; idle: number; busy: number };
+  readonly sandboxes: () => { prepared: number; idle: number; busy: number; starting: number };
   readonly ceiling: number;
-  /** Sandboxes since the start, and those of them that live. */
-  readonly forks: () => { started: number; live: number };
+  /** Sandboxes since the start, by what for. */
+  readonly started: ReadonlyMap<string, number>;
+  /** Those of them that are gone, by why. */
+  readonly ended: ReadonlyMap<string, number>;
+  readonly logLinesLost: () => number;
+  /** Bytes that all sandboxes have together, and may have. */
+  readonly memory: () => { used: number; limit: number };
   readonly zygotes: () => { started: number; live: number };
   readonly running: () => number;
   readonly capacity: number;
@@ -31,11 +39,21 @@ export interface MetricsPlace {
 export class WorkerMetrics {
   readonly metrics: Metrics;
   readonly #place: MetricsPlace;
+  readonly #forks: Histogram;
   #server: Server | undefined;
 
   constructor(place: MetricsPlace, version: string, maxFunctions: number) {
     this.#place = place;
     this.metrics = new Metrics('offshoot-worker', version, maxFunctions);
+    this.#forks = this.metrics.meter.createHistogram('offshoot_sandbox_fork_seconds', {
+      description: 'From the order to fork to a sandbox that waits for its function',
+      advice: { explicitBucketBoundaries: FORK_BUCKETS },
+    });
+  }
+
+  /** A sandbox was forked and is prepared. */
+  forked(ms: number): void {
+    this.#forks.record(ms / 1_000);
   }
 
   observe(figures: WorkerFigures): void {
@@ -44,6 +62,10 @@ export class WorkerMetrics {
       meter.createObservableGauge(name, { description }).addCallback((result) => result.observe(read()));
     const total = (name: string, description: string, read: () => number): void =>
       meter.createObservableCounter(name, { description }).addCallback((result) => result.observe(read()));
+    const totals = (name: string, description: string, by: ReadonlyMap<string, number>): void =>
+      meter.createObservableCounter(name, { description }).addCallback((result) => {
+        for (const [reason, count] of by) result.observe(count, { reason });
+      });
     observeRedis(meter, figures.commands);
     observeProcess(meter);
     const pool = meter.createObservableGauge('offshoot_sandboxes', {
@@ -53,11 +75,12 @@ export class WorkerMetrics {
       for (const [state, count] of Object.entries(figures.sandboxes())) result.observe(count, { state });
     });
     gauge('offshoot_sandboxes_ceiling', 'Sandboxes that may live at a time', () => figures.ceiling);
-    total('offshoot_sandboxes_started', 'Sandboxes that were forked', () => figures.forks().started);
-    total('offshoot_sandboxes_ended', 'Sandboxes that are gone', () => {
-      const { started, live } = figures.forks();
-      return started - live;
-    });
+    totals('offshoot_sandboxes_started', 'Sandboxes that were forked, by what for', figures.started);
+    totals('offshoot_sandboxes_ended', 'Sandboxes that are gone, by why', figures.ended);
+    total('offshoot_log_lines_lost', 'Lines of logs that Redis did not take', figures.logLinesLost);
+    const { memory } = figures;
+    gauge('offshoot_sandboxes_memory_bytes', 'Memory of all sandboxes together', () => memory().used);
+    gauge('offshoot_sandboxes_memory_limit_bytes', 'What they may have together', () => memory().limit);
     total('offshoot_zygotes_started', 'Zygotes that were started', () => figures.zygotes().started);
     gauge('offshoot_zygotes', 'Zygotes that serve or are being replaced', () => figures.zygotes().live);
     gauge('offshoot_running', 'Invocations that this worker holds', figures.running);
@@ -72,8 +95,8 @@ export class WorkerMetrics {
         response.writeHead(404).end('there is only GET /metrics\n');
         return;
       }
-      this.metrics.text().then(
-        (text) => response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text),
+      this.metrics.expose(request.headers.accept).then(
+        ({ text, type }) => response.writeHead(200, { 'content-type': type }).end(text),
         (error: unknown) => response.writeHead(500).end(`${String(error)}\n`),
       );
     });

@@ -2,6 +2,7 @@
  * One run of a function in a sandbox: hands over the request, passes the answer on, watches the clock, and says how it
  * ended. Settles only when the code has stopped: a caller is never told "timeout" while the function still runs.
  */
+import { StringDecoder } from 'node:string_decoder';
 import { ChannelKind, type FailedReport } from '#contract/channel.ts';
 import type { FunctionError } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
@@ -105,6 +106,8 @@ export class Run implements InvocationSink {
   #killedFor: StopReason | undefined;
   #stopDetail: FunctionError | undefined;
   readonly #refused = new Set<string>();
+  /** A character may come in two pieces. */
+  readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
   /** Those that the function has ended so far, when there are any. */
   spans: FunctionSpans | undefined;
   #streamed = false;
@@ -218,7 +221,7 @@ export class Run implements InvocationSink {
       case ChannelKind.FAILED:
         return this.#finish({ ...readFailure(payload), streamed: this.#streamed });
       case ChannelKind.LOG: {
-        if (this.#log.full) return this.#discard(payload.length);
+        if (this.#log.full) return this.#discard(payload, true);
         const text = readLogFrame(payload);
         if (text) this.#log.add(text);
         return;
@@ -229,19 +232,20 @@ export class Run implements InvocationSink {
         if (!this.spans.add(payload)) this.#sandbox.discarded(payload.length);
         return;
       case ChannelKind.BODY_CREDIT:
-        if (!this.#feed?.credit(payload)) this.#sandbox.kill();
+        if (!this.#feed?.credit(payload)) this.#sandbox.kill('misbehaved');
         return;
       case ChannelKind.SETTLED:
         return this.#close();
       default:
         // Nothing honest sends anything else.
-        this.#sandbox.kill();
+        this.#sandbox.kill('misbehaved');
     }
   }
 
   output(level: 'stdout' | 'stderr', bytes: Buffer): void {
-    if (this.#log.full) return this.#discard(bytes.length);
-    this.#log.add({ time: Date.now(), level, text: bytes.toString('utf8') });
+    if (this.#log.full) return this.#discard(bytes, false);
+    const decoder = (this.#decoders[level] ??= new StringDecoder('utf8'));
+    this.#log.add({ time: Date.now(), level, text: decoder.write(bytes) });
   }
 
   /** Told once for each kind of call: whoever tries one tries it again. */
@@ -251,9 +255,9 @@ export class Run implements InvocationSink {
     this.#log.add({ time: Date.now(), level: 'platform', text: refusedLine(call) });
   }
 
-  #discard(bytes: number): void {
-    this.#log.dropped += bytes;
-    this.#sandbox.discarded(bytes);
+  #discard(bytes: Buffer, isFrame: boolean): void {
+    this.#log.discard(bytes, isFrame);
+    this.#sandbox.discarded(bytes.length);
   }
 
   #passOn(bytes: Buffer): void {
@@ -309,7 +313,7 @@ export class Run implements InvocationSink {
       const text = `work left to waitUntil() was ended: ${STOP_TEXTS[reason]}`;
       this.#log.add({ time: Date.now(), level: 'platform', text });
     }
-    this.#sandbox.kill();
+    this.#sandbox.kill(reason);
   }
 
   /** The first answer counts; what a function says after it does not. */

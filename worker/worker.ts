@@ -84,6 +84,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     cgroups,
     maxPids: env.OFFSHOOT_SANDBOX_PIDS,
     maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
+    onForked: metrics && ((ms) => metrics.forked(ms)),
   });
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
@@ -99,10 +100,22 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   const functions = new Functions(commands);
   const cpuClock = new CpuClock();
   const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
-  const execution = { workerId: id, functions, pool, cpuClock, receipts, blobs, redis: replies, logSink };
+  let logLinesLost = 0;
+  const onLogLost = (lines: number): void => void (logLinesLost += lines);
+  const execution = {
+    workerId: id,
+    functions,
+    pool,
+    cpuClock,
+    receipts,
+    blobs,
+    redis: replies,
+    logSink,
+    onLogLost,
+  };
   const store = new QueuedStore(commands, (before, after) => {
-    metrics?.metrics.changed(before, after);
-    telemetry?.changed(before, after);
+    const exported = telemetry?.changed(before, after);
+    metrics?.metrics.changed(before, after, exported);
   });
   const places = new Places(commands, log);
   const queued = new QueueConsumer({
@@ -132,13 +145,18 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   });
   metrics?.observe({
     commands,
-    sandboxes: () => pool.counts(),
+    sandboxes: () => ({ ...pool.counts(), starting: pool.starting }),
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
-    forks: () => ({ started: factory.started, live: factory.live }),
+    started: factory.started,
+    ended: factory.ended,
+    logLinesLost: () => logLinesLost,
+    memory: () => cgroups.memory(),
     zygotes: () => ({ started: zygotes.started, live: zygotes.live }),
     running: () => consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
   });
+  if (logs) metrics?.metrics.watchDropped('logs', () => logs.dropped);
+  if (telemetry) metrics?.metrics.watchDropped('spans', () => telemetry.dropped());
   const startedAt = Date.now();
   const heartbeat = new Heartbeat(commands, () => ({
     id,

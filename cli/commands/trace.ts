@@ -142,7 +142,8 @@ function facts(detail: InvocationDetail): [string, string][] {
   if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
   if (detail.isolation) rows.push(['isolation', isolationText(detail.isolation)]);
   if (report && report.logBytesDropped > 0) {
-    rows.push(['logs', `${bytes(report.logBytes)} kept, ${bytes(report.logBytesDropped)} dropped`]);
+    const lines = report.logLinesDropped === undefined ? '' : ` (${report.logLinesDropped} whole lines)`;
+    rows.push(['logs', `${bytes(report.logBytes)} kept, ${bytes(report.logBytesDropped)} cut${lines}`]);
   }
   return rows;
 }

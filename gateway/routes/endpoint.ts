@@ -39,7 +39,7 @@ export interface AppDeps {
   readonly secrets: SecretStore;
   readonly schedules: Schedules;
   readonly namespaceLimits: NamespaceLimitsStore;
-  readonly metrics: Pick<Metrics, 'text'>;
+  readonly metrics: Pick<Metrics, 'expose'>;
   readonly health: () => Promise<z.infer<typeof Health>>;
   readonly dashboard: DashboardDeps;
   /** Of the platform, as `whoami` tells it. */

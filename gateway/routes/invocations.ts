@@ -2,11 +2,12 @@
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
-import { AnyInvocationDetail, FunctionLogLine, InvocationList } from '#contract/api.ts';
+import { AnyInvocationDetail, FunctionLog, InvocationList } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation } from '#contract/invocation.ts';
 import { Outcome } from '#contract/outcome.ts';
 import { Name } from '#contract/names.ts';
+import { terminalJson } from '#contract/text.ts';
 import { spansOf } from '#contract/trace.ts';
 import type { ApiKeyRecord } from '#contract/api.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
@@ -135,7 +136,7 @@ export const logs = endpoint(
       200: {
         description: 'the lines, oldest first',
         content: {
-          'application/json': { schema: z.object({ logs: z.array(FunctionLogLine) }) },
+          'application/json': { schema: FunctionLog },
           'text/event-stream': { schema: z.string() },
         },
       },
@@ -147,14 +148,8 @@ export const logs = endpoint(
     const { invocations } = deps;
     await existing(deps, namespace, name, context.var.holder);
     if (follow === '0' || follow === 'false') {
-      const lines: FunctionLogLine[] = [];
-      for (let after = since === undefined ? '0' : justBefore(since), more = true; more;) {
-        const page = await invocations.logPage(namespace, name, after);
-        lines.push(...page.lines.map(({ line }) => line));
-        more = page.last !== after;
-        after = page.last;
-      }
-      return context.json({ logs: lines }, 200);
+      const begin = since === undefined ? '0' : justBefore(since);
+      return context.json(await invocations.functionLog(namespace, name, begin), 200);
     }
     const seen = context.req.header('last-event-id');
     const start = since === undefined ? await invocations.endOfLog(namespace, name) : justBefore(since);
@@ -167,7 +162,7 @@ export const logs = endpoint(
         for (const [index, { id, line }] of page.lines.entries()) {
           // Only the last line of an entry carries its id: a client that breaks off before it gets the entry again.
           const complete = page.lines[index + 1]?.id !== id;
-          await stream.writeSSE({ data: JSON.stringify(line), ...(complete && { id }) });
+          await stream.writeSSE({ data: terminalJson(line), ...(complete && { id }) });
         }
         const now = performance.now();
         if (page.lines.length > 0) quietSince = now;
@@ -175,7 +170,8 @@ export const logs = endpoint(
           quietSince = now;
           await stream.write(': nothing new\n\n');
         }
-        await stream.sleep(FOLLOW_INTERVAL_MS);
+        // Who is behind would otherwise stay so, and miss what Redis takes off the other end.
+        if (!page.full) await stream.sleep(FOLLOW_INTERVAL_MS);
       }
     });
   },

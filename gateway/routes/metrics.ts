@@ -1,14 +1,22 @@
 /** What Prometheus reads. It names the functions of all namespaces, so it takes a key that holds for all of them. */
 import { z } from '@hono/zod-openapi';
 import { OffshootError } from '#contract/errors.ts';
-import { METRICS_TYPE } from '#storage/metrics.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
 import { endpoint } from './endpoint.ts';
 
 export const metrics = endpoint(
   {
-    summary: 'Metrics in the text format of Prometheus; needs a key with the scope "read" for all namespaces',
-    responses: { 200: { description: 'the metrics', content: { 'text/plain': { schema: z.string() } } } },
+    summary: 'Metrics for Prometheus; needs a key with the scope "read" for all namespaces',
+    description: 'With exemplars for whoever accepts application/openmetrics-text; version=1.0.0.',
+    responses: {
+      200: {
+        description: 'the metrics',
+        content: {
+          'text/plain': { schema: z.string() },
+          'application/openmetrics-text': { schema: z.string() },
+        },
+      },
+    },
   },
   (deps) => async (context) => {
     if (context.var.holder.namespace !== EVERY_NAMESPACE) {
@@ -17,6 +25,7 @@ export const metrics = endpoint(
         'the metrics show all namespaces, so they need a key that holds for all: POST /api/v1/keys {"namespace":"*","scopes":["read"]}',
       );
     }
-    return context.text(await deps.metrics.text(), 200, { 'content-type': METRICS_TYPE });
+    const { text, type } = await deps.metrics.expose(context.req.header('accept'));
+    return context.text(text, 200, { 'content-type': type });
   },
 );

@@ -8,6 +8,7 @@ import { CALLBACK_HEADER, CallbackBody } from '#contract/callback.ts';
 import { OffshootError } from '#contract/errors.ts';
 import { AnyInvocation } from '#contract/invocation.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
+import { terminalJson } from '#contract/text.ts';
 import { checkResponse } from '../response-meta.ts';
 import { answers, endpoint, jsonBody, OfFunction, OfInvocation } from './endpoint.ts';
 import { ownInvocation } from './invocations.ts';
@@ -139,7 +140,7 @@ export const events = endpoint(
       let shown = '';
       let quietSince = performance.now();
       while (record && !stream.aborted && !stream.closed) {
-        const data = JSON.stringify(record);
+        const data = terminalJson(record);
         if (data !== shown) {
           await stream.writeSSE({ event: 'state', data });
           shown = data;

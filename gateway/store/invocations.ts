@@ -4,6 +4,7 @@ import type { FunctionLogLine, WorkerStatus } from '#contract/api.ts';
 import type { AnyInvocation, InvocationRecord, LogLine } from '#contract/invocation.ts';
 import type { IsolationReceipt } from '#contract/isolation.ts';
 import { keys } from '#contract/keys.ts';
+import { MAX_LOG_ANSWER_BYTES } from '#contract/limits.ts';
 import { EVERY_NAMESPACE } from './api-keys.ts';
 
 /** Log lines of a function, with the place in the stream at which to go on. */
@@ -11,9 +12,14 @@ export interface LogPage {
   readonly lines: { readonly line: FunctionLogLine; readonly id: string }[];
   /** Id of the last entry that was read. */
   readonly last: string;
+  /** There may be more at once. */
+  readonly full: boolean;
 }
 
-const PAGE_ENTRIES = 500;
+/** Of LOG_ENTRY_BYTES or so at most. */
+const PAGE_ENTRIES = 100;
+/** Lines that are read with one command. */
+const PIECE_LINES = 1_000;
 /** Records that are read with one command. */
 const PIECE_RECORDS = 500;
 
@@ -85,9 +91,55 @@ export class InvocationStore {
     return found.filter((record) => record !== undefined);
   }
 
+  /** Oldest first. Of very many, as the tries of one invocation may leave, the newest, and a line that says so. */
   async logs(id: string): Promise<LogLine[]> {
-    const stored = await this.#redis.lrange(keys.logs(id), 0, -1);
-    return stored.map((line) => JSON.parse(line) as LogLine);
+    const key = keys.logs(id);
+    const [length, newest] = await Promise.all([
+      this.#redis.llen(key),
+      this.#redis.lrange(key, -PIECE_LINES, -1),
+    ]);
+    const pieces = [newest];
+    let bytes = sizeOf(newest);
+    // More may be printed meanwhile, so from here on places are counted from the beginning.
+    let from = Math.max(0, length - newest.length);
+    while (from > 0 && bytes < MAX_LOG_ANSWER_BYTES) {
+      const start = Math.max(0, from - PIECE_LINES);
+      const piece = await this.#redis.lrange(key, start, from - 1);
+      pieces.unshift(piece);
+      bytes += sizeOf(piece);
+      from = start;
+    }
+    const stored = pieces.flat();
+    for (; bytes > MAX_LOG_ANSWER_BYTES; from++) bytes -= stored.shift()?.length ?? bytes;
+    const lines = stored.map((line) => JSON.parse(line) as LogLine);
+    if (from === 0) return lines;
+    const text = `${from} older lines are left out here: an answer has ${MAX_LOG_ANSWER_BYTES} bytes of them`;
+    return [{ time: lines[0]?.time ?? 0, level: 'platform', text }, ...lines];
+  }
+
+  /** What a function has printed after a place in its stream; of very much the newest, and how many lines that leaves out. */
+  async functionLog(
+    namespace: string,
+    name: string,
+    start: string,
+  ): Promise<{ logs: FunctionLogLine[]; olderLines: number }> {
+    let logs: FunctionLogLine[] = [];
+    let bytes = 0;
+    let olderLines = 0;
+    for (let after = start, full = true; full;) {
+      const page = await this.logPage(namespace, name, after);
+      for (const { line } of page.lines) bytes += costOf(line);
+      logs.push(...page.lines.map(({ line }) => line));
+      let over = 0;
+      for (; bytes > MAX_LOG_ANSWER_BYTES; over++) {
+        const oldest = logs[over];
+        bytes -= oldest ? costOf(oldest) : bytes;
+      }
+      if (over > 0) logs = logs.slice(over);
+      olderLines += over;
+      ({ full, last: after } = page);
+    }
+    return { logs, olderLines };
   }
 
   /** Log lines of a function after a place in its stream; `0` is the beginning. */
@@ -106,7 +158,7 @@ export class InvocationStore {
         lines.push({ id, line: { ...line, invocation: field('i') } });
       }
     }
-    return { lines, last: entries.at(-1)?.[0] ?? after };
+    return { lines, last: entries.at(-1)?.[0] ?? after, full: entries.length === PAGE_ENTRIES };
   }
 
   /** The place at the end of a function's log, from which only what comes later is read. */
@@ -125,4 +177,13 @@ export class InvocationStore {
       return { ...worker, pools: pools.filter((pool) => pool.namespace === namespace) };
     });
   }
+}
+
+/** Of a line in an answer, about: an empty one has a time, a level and an invocation as well. */
+function costOf({ text }: LogLine): number {
+  return text.length + 96;
+}
+
+function sizeOf(texts: readonly string[]): number {
+  return texts.reduce((total, { length }) => total + length, 0);
 }

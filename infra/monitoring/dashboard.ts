@@ -74,9 +74,25 @@ const panels: Panel[] = [
     'Sandboxes started and ended a second',
     'ops',
     [
-      ['sum(rate(offshoot_sandboxes_started_total[$__rate_interval]))', 'started'],
-      ['sum(rate(offshoot_sandboxes_ended_total[$__rate_interval]))', 'ended'],
+      ['sum by (reason) (rate(offshoot_sandboxes_started_total[$__rate_interval]))', 'started: {{reason}}'],
+      ['sum by (reason) (rate(offshoot_sandboxes_ended_total[$__rate_interval]))', 'ended: {{reason}}'],
       ['sum(rate(offshoot_zygotes_started_total[$__rate_interval]))', 'zygotes'],
+    ],
+  ],
+  [
+    'Time of a fork',
+    's',
+    [0.5, 0.99].map((q): [string, string] => [
+      `histogram_quantile(${q}, sum by (le) (rate(offshoot_sandbox_fork_seconds_bucket[$__rate_interval])))`,
+      `p${q * 100}`,
+    ]),
+  ],
+  [
+    'Memory of all sandboxes',
+    'bytes',
+    [
+      ['offshoot_sandboxes_memory_bytes', '{{instance}}'],
+      ['offshoot_sandboxes_memory_limit_bytes', 'limit {{instance}}'],
     ],
   ],
   [
@@ -93,6 +109,31 @@ const panels: Panel[] = [
     'Dead letters',
     'short',
     [['max by (namespace) (offshoot_dead_letters{namespace=~"$namespace"})', '{{namespace}}']],
+  ],
+  [
+    'Oldest job that waits, and oldest dead letter',
+    's',
+    [
+      ['max by (namespace) (offshoot_queue_oldest_seconds{namespace=~"$namespace"})', '{{namespace}} waits'],
+      [
+        'max by (namespace) (offshoot_dead_letter_oldest_seconds{namespace=~"$namespace"})',
+        '{{namespace}} dead letter',
+      ],
+    ],
+  ],
+  [
+    'Open batches, and their items',
+    'short',
+    [
+      [
+        'max by (namespace, state) (offshoot_open_batches{namespace=~"$namespace"})',
+        '{{namespace}} {{state}}',
+      ],
+      [
+        'max by (namespace, state) (offshoot_open_batch_items{namespace=~"$namespace"})',
+        '{{namespace}} items {{state}}',
+      ],
+    ],
   ],
   [
     'Tries of the queued lane a second',
@@ -127,6 +168,16 @@ const panels: Panel[] = [
       ['offshoot_host_memory_free_bytes', 'free {{instance}}'],
     ],
   ],
+  [
+    'Dropped a second: records, telemetry; bytes of logs that were cut',
+    'short',
+    [
+      ['sum(rate(offshoot_records_dropped_total[$__rate_interval]))', 'records'],
+      ['sum(rate(offshoot_log_lines_lost_total[$__rate_interval]))', 'lines of logs'],
+      ['sum by (signal) (rate(offshoot_telemetry_dropped_total[$__rate_interval]))', '{{signal}}'],
+      ['sum(rate(offshoot_log_bytes_cut_total{namespace=~"$namespace"}[$__rate_interval]))', 'bytes of logs'],
+    ],
+  ],
   ['Redis, round trip', 's', [['offshoot_redis_ping_seconds', '{{job}} {{instance}}']]],
 ];
 const dashboard = {
@@ -158,11 +209,13 @@ const dashboard = {
     datasource: source,
     gridPos: { h: 8, w: 12, x: (index % 2) * 12, y: Math.floor(index / 2) * 8 },
     fieldConfig: { defaults: { unit }, overrides: [] },
+    // Where Prometheus keeps exemplars, a dot on a graph leads to its trace.
     targets: targets.map(([expr, legendFormat], at) => ({
       refId: 'ABCDEF'[at],
       datasource: source,
       expr,
       legendFormat,
+      ...(expr.includes('_seconds_bucket') && { exemplar: true }),
     })),
   })),
 };

@@ -165,7 +165,7 @@ describe('isolation.require', () => {
 
   test('is looked at for each sandbox, before a byte of the function runs', async (context) => {
     context.skip(cgroupVersion === 2, NOTHING_MISSING);
-    await platform.deploy('faulty', { name: 'moved', env: { PRINT_AT_LOAD: 'yes' } });
+    await platform.deploy('faulty', { name: 'moved', env: { PRINT_AT_LOAD: '1' } });
     // A module that is loaded says so in the first invocation of its sandbox, so silence below means something.
     await platform.call('moved/exit');
     const { record: loud } = await called('moved/ok');

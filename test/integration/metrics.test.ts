@@ -1,8 +1,10 @@
 /** Debian's Prometheus scrapes a running platform, with the rules and the dashboard that infra/monitoring/ has. */
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { InvocationRecord } from '#contract/invocation.ts';
 import { freePort, Platform } from '../support/platform.ts';
 import { Prometheus, promtool } from '../support/prometheus.ts';
 import { SLOWNESS } from '../support/slowness.ts';
@@ -23,6 +25,7 @@ beforeAll(async () => {
   await platform.record(await platform.call('faulty/exit'));
   // Its sandbox has ended, so this one has to be started.
   await platform.record(await platform.call('faulty/throw'));
+  await platform.record(await platform.call('faulty/never'));
   const queued = await platform.api('/functions/default/hello-fetch/invocations', {
     method: 'POST',
     body: '{}',
@@ -49,6 +52,25 @@ async function makeKey(namespace: string): Promise<string> {
   const body = JSON.stringify({ namespace, scopes: ['read'] });
   const answer = await platform.api('/keys', { method: 'POST', body });
   return ((await answer.json()) as { key: string }).key;
+}
+
+/** Prometheus as infra/monitoring/prometheus.yml has it, but for where things are on this machine, and how often it looks. */
+async function startPrometheus(): Promise<Prometheus> {
+  const key = join(platform.state, 'prometheus-key');
+  await writeFile(key, `${await makeKey('*')}\n`);
+  const changes = new Map([
+    ['127.0.0.1:8787', new URL(platform.url).host],
+    ['127.0.0.1:9464', new URL(workerUrl).host],
+    ['/etc/prometheus/offshoot-key', key],
+    ['alerts.yml', `${monitoring}alerts.yml`],
+    ['scrape_interval: 15s', 'scrape_interval: 250ms\n  scrape_timeout: 250ms\n  evaluation_interval: 500ms'],
+  ]);
+  let config = await readFile(`${monitoring}prometheus.yml`, 'utf8');
+  for (const [given, here] of changes) {
+    expect(config).toContain(given);
+    config = config.replaceAll(given, here);
+  }
+  return await Prometheus.start(await freePort(), config);
 }
 
 describe('metrics', () => {
@@ -87,22 +109,22 @@ describe('metrics', () => {
     expect(gateway).toMatch(/offshoot_redis_up 1\n/);
     expect(gateway).toMatch(/offshoot_workers 1\n/);
     expect(worker).toMatch(/offshoot_sandboxes\{state="idle"\} [1-9]/);
-    expect(worker).toMatch(/offshoot_sandboxes_started_total [1-9]/);
+    expect(worker).toMatch(/offshoot_sandboxes_started_total\{reason="prepared"\} [1-9]/);
+    expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="exited"\} 1\n/);
+    expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="timeout"\} 1\n/);
+    expect(worker).toMatch(/offshoot_sandbox_fork_seconds_count [1-9]/);
+    // One that has its function loaded takes some megabytes.
+    const memory = Number(/offshoot_sandboxes_memory_bytes (\d+)/.exec(worker)?.[1]);
+    const limit = Number(/offshoot_sandboxes_memory_limit_bytes (\d+)/.exec(worker)?.[1]);
+    expect(memory).toBeGreaterThan(2_000_000);
+    expect(limit).toBeGreaterThan(memory);
   });
 
   test('Prometheus scrapes it, its rules hold, and each query of the dashboard names metrics that are there', async () => {
-    const target = (url: string): string => new URL(url).host;
     const rules = `${monitoring}alerts.yml`;
     const checked = await promtool(['check', 'rules', rules]);
     expect(checked, checked.output).toMatchObject({ code: 0 });
-    const config = [
-      'global: { scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 500ms }',
-      `rule_files: ["${rules}"]`,
-      'scrape_configs:',
-      `  - { job_name: offshoot-gateway, authorization: { credentials: "${await makeKey('*')}" }, static_configs: [{ targets: ["${target(platform.url)}"] }] }`,
-      `  - { job_name: offshoot-worker, static_configs: [{ targets: ["${target(workerUrl)}"] }] }`,
-    ];
-    const prometheus = await Prometheus.start(await freePort(), config.join('\n'));
+    const prometheus = await startPrometheus();
     try {
       const end = Date.now() + 15_000 * SLOWNESS;
       while ((await prometheus.query('up == 1')).length < 2 && Date.now() < end) await sleep(100);
@@ -119,10 +141,30 @@ describe('metrics', () => {
       expect(evaluated.length).toBeGreaterThan(8);
       expect(evaluated.filter(({ health }) => health !== 'ok')).toEqual([]);
 
+      // A bucket leads to the trace of a call that was really made, and that to the invocation.
+      const bucket = 'offshoot_invocation_duration_seconds_bucket{function="hello-fetch",lane="sync"}';
+      while ((await prometheus.exemplars(bucket)).length === 0 && Date.now() < end) await sleep(100);
+      const [exemplar] = await prometheus.exemplars(bucket);
+      const traced = await platform.api(`/invocations?trace=${exemplar?.labels['trace_id']}`);
+      const { invocations } = (await traced.json()) as { invocations: InvocationRecord[] };
+      expect(invocations).toMatchObject([
+        { name: 'hello-fetch', lane: 'sync', spanId: exemplar?.labels['span_id'] },
+      ]);
+      expect(Number(exemplar?.value)).toBeCloseTo((invocations[0]?.duration ?? 0) / 1_000, 6);
+      const queued = 'offshoot_invocation_queue_seconds_bucket{lane="queued"}';
+      expect((await prometheus.exemplars(queued)).map(({ series }) => series['job'])).toEqual([
+        'offshoot-worker',
+      ]);
+
       const dashboard = await readFile(`${monitoring}grafana-dashboard.json`, 'utf8');
       const alerts = await readFile(rules, 'utf8');
       // What has not happened yet has no series.
-      const later = new Set(['offshoot_callbacks_total', 'offshoot_batch_items_total']);
+      const later = new Set([
+        'offshoot_callbacks_total',
+        'offshoot_batch_items_total',
+        'offshoot_telemetry_dropped_total',
+        'offshoot_log_bytes_cut_total',
+      ]);
       const names = new Set(
         `${dashboard}${alerts}`.match(/offshoot_[a-z_]+/g)?.filter((name) => !later.has(name)),
       );

@@ -39,6 +39,15 @@ export interface Sample {
   readonly value: readonly [number, string];
 }
 
+/** An exemplar of a series. */
+export interface FoundExemplar {
+  readonly series: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: string;
+  /** Unix time in seconds. */
+  readonly timestamp: number;
+}
+
 export class Prometheus {
   readonly #url: string;
   readonly #child: ChildProcess;
@@ -60,6 +69,7 @@ export class Prometheus {
         `--config.file=${join(folder, 'prometheus.yml')}`,
         `--storage.tsdb.path=${join(folder, 'data')}`,
         `--web.listen-address=127.0.0.1:${port}`,
+        '--enable-feature=exemplar-storage',
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
     );
@@ -85,6 +95,18 @@ export class Prometheus {
       data: { result: Sample[] };
     };
     return data.result;
+  }
+
+  /** Exemplars of the last hour. */
+  async exemplars(query: string): Promise<FoundExemplar[]> {
+    const now = Date.now() / 1_000;
+    const asked = new URLSearchParams({ query, start: String(now - 3_600), end: String(now + 60) });
+    const { data } = (await this.#get(`query_exemplars?${asked}`)) as {
+      data: { seriesLabels: FoundExemplar['series']; exemplars: Omit<FoundExemplar, 'series'>[] }[];
+    };
+    return data.flatMap(({ seriesLabels, exemplars }) =>
+      exemplars.map((one) => ({ series: seriesLabels, ...one })),
+    );
   }
 
   async rules(): Promise<{ name: string; health: string; lastError?: string }[]> {

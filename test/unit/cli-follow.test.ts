@@ -49,19 +49,127 @@ function sendEvent(response: ServerResponse, id: string, data: object): void {
 test('logs shows what is there, filtered, with control characters made visible', async () => {
   const gateway = await fakeGateway();
   const lines = [
-    line('a', 'log', 'plain \u001b[2Jtext'),
+    line('a', 'log', 'plain \u001b[2Jtext\u009b1m\u202e'),
     line('b', 'error', 'bad'),
     line('b', 'debug', 'fine'),
   ];
   gateway.routes.set(LOGS, (_request, response) => json(response, 200, { logs: lines }));
   const all = await offshoot(['logs', 'talker'], { env: gateway.env });
   expect(all.stdout).toContain('plain ␛[2Jtext');
+  const document = await offshoot(['logs', 'talker', '--json'], { env: gateway.env });
+  expect(document.stdout).toContain('plain \\u001b[2Jtext\\u009b1m\\u202e');
+  const { logs } = JSON.parse(document.stdout) as { logs: { text: string }[] };
+  expect(logs[0]?.text).toBe('plain \u001b[2Jtext\u009b1m\u202e');
   expect(all.stdout.trimEnd().split('\n')).toHaveLength(3);
   const grave = await offshoot(['logs', 'talker', '--level', 'warn', '--json'], { env: gateway.env });
   expect(JSON.parse(grave.stdout)).toMatchObject({ logs: [{ text: 'bad' }] });
+  // One that has not ended may have no record yet.
+  const unknown = {
+    code: 'invocation_not_found',
+    message: 'there is no invocation b',
+    next: 'offshoot list',
+  };
+  gateway.routes.set('GET /api/v1/invocations/b', (_request, response) =>
+    json(response, 404, { error: unknown }),
+  );
   const one = await offshoot(['logs', 'talker', '-i', 'b', '--json'], { env: gateway.env });
   expect(JSON.parse(one.stdout)).toMatchObject({ logs: [{ text: 'bad' }, { text: 'fine' }] });
   expect((await offshoot(['logs', 'talker', '--level', 'loud'], { env: gateway.env })).code).toBe(2);
+});
+
+/** A record as the gateway has it when an invocation has ended, or before. */
+function record(id: string, outcome?: string): object {
+  return {
+    id,
+    namespace: 'default',
+    name: 'talker',
+    version: 1,
+    lane: 'sync',
+    method: 'GET',
+    path: '/',
+    traceId: 'f'.repeat(32),
+    spanId: 'a'.repeat(16),
+    sampled: true,
+    startedAt: 1,
+    requestBytes: 0,
+    ...(outcome === undefined
+      ? { state: 'running' }
+      : { state: 'done', outcome, status: 500, duration: 1, gateway: 0, queue: 0, responseBytes: 0 }),
+  };
+}
+
+test('logs: since a time, of one invocation with all that is kept of it, of invocations that ended in one way', async () => {
+  const gateway = await fakeGateway();
+  const asked: (string | null)[] = [];
+  gateway.routes.set(LOGS, (request, response) => {
+    asked.push(new URL(request.url ?? '', gateway.url).searchParams.get('since'));
+    json(response, 200, { logs: [line('good', 'log', 'fine'), line('bad', 'log', 'not fine')] });
+  });
+  gateway.routes.set('GET /api/v1/invocations', (request, response) => {
+    const { searchParams } = new URL(request.url ?? '', gateway.url);
+    expect(Object.fromEntries(searchParams)).toMatchObject({ name: 'talker', outcome: 'error' });
+    json(response, 200, { invocations: [record('bad', 'error')] });
+  });
+  gateway.routes.set('GET /api/v1/invocations/old', (_request, response) =>
+    json(response, 200, {
+      ...record('old', 'error'),
+      spans: [],
+      logs: [{ time: 1, level: 'log', text: 'from the queue', attempt: 2, item: 17 }],
+    }),
+  );
+  const run = async (...args: string[]): Promise<string> => {
+    const ran = await offshoot(['logs', 'talker', ...args], { env: gateway.env });
+    expect(ran.code, ran.stderr).toBe(0);
+    return ran.stdout;
+  };
+  const now = Date.now();
+  expect(await run('--outcome', 'error', '--since', '10m')).toMatch(/^.*not fine\n$/);
+  expect(Number(asked[0])).toBeGreaterThan(now - 601_000);
+  expect(Number(asked[0])).toBeLessThan(now - 590_000);
+  // Which is not in the log of its function any more. It says which try and item have printed it.
+  expect(await run('-i', 'old')).toMatch(/old {2}try 2 item 17 {2}log +from the queue\n$/);
+  expect(asked).toHaveLength(1);
+  const wrong = await offshoot(['logs', 'talker', '--outcome', 'bad'], { env: gateway.env });
+  expect(wrong.code).toBe(2);
+  expect(wrong.stderr).toContain('out_of_memory');
+  expect((await offshoot(['logs', 'talker', '--since', 'then'], { env: gateway.env })).code).toBe(2);
+});
+
+test('logs -f of one outcome holds lines until their invocation has ended, and then shows those that fit', async () => {
+  const gateway = await fakeGateway();
+  let ended: string | undefined;
+  let stream: ServerResponse | undefined;
+  gateway.routes.set(LOGS, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    for (const [at, id] of ['lasts', 'fails', 'works', 'fails'].entries())
+      sendEvent(response, `${at}-0`, line(id, 'log', `line ${at}`));
+    stream = response;
+  });
+  for (const [id, outcome] of [
+    ['fails', 'error'],
+    ['works', 'ok'],
+  ] as const)
+    gateway.routes.set(`GET /api/v1/invocations/${id}`, (_request, response) =>
+      json(response, 200, { ...record(id, outcome), spans: [], logs: [] }),
+    );
+  gateway.routes.set('GET /api/v1/invocations/lasts', (_request, response) =>
+    json(response, 200, { ...record('lasts', ended), ...(ended !== undefined && { spans: [] }), logs: [] }),
+  );
+  const args = ['logs', 'talker', '-f', '--outcome', 'error', '--json'];
+  const running = start(args, temporaryFolder(), gateway.env);
+  const shown = (): string[] =>
+    running.stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((text) => (JSON.parse(text) as { text: string }).text);
+  await vi.waitFor(() => expect(shown()).toEqual(['line 1', 'line 3']), { timeout: 10_000 });
+  // What comes after the end, of work that was left, is shown at once; and what lasts when it is over.
+  if (stream) sendEvent(stream, '9-0', line('fails', 'log', 'late'));
+  if (stream) sendEvent(stream, '10-0', line('works', 'log', 'late as well'));
+  await vi.waitFor(() => expect(shown()).toEqual(['line 1', 'line 3', 'late']), { timeout: 5_000 });
+  ended = 'error';
+  await vi.waitFor(() => expect(shown()).toEqual(['line 1', 'line 3', 'late', 'line 0']), { timeout: 5_000 });
+  expect(await running.interrupt()).toBe(0);
 });
 
 test('logs -f goes on after a lost connection, from where it broke off', async () => {

@@ -1,18 +1,55 @@
 import { expect, test } from 'vitest';
+import { terminalJson } from '#contract/text.ts';
+import { CliError } from '../../cli/errors.ts';
 import { excerpt } from '../../cli/excerpt.ts';
+import { parseSince } from '../../cli/log-lines.ts';
 import { renderBar } from '../../cli/progress.ts';
 import { serverSentEvents } from '../../cli/sse.ts';
 import { framesOf, ownFrame } from '../../cli/stack.ts';
 import { table } from '../../cli/terminal.ts';
 import { ago, bytes, defuse, defuseLines, milliseconds, shellWord } from '../../cli/text.ts';
 import { bar, waterfall } from '../../cli/waterfall.ts';
+import { seen } from '../../dashboard/format.ts';
 import { parseServerTiming } from '../../cli/commands/invoke.ts';
+
+/** What a terminal acts on, or reorders, or what cannot be encoded. */
+// oxlint-disable-next-line no-control-regex -- they are what it looks for
+const ACTED_ON = /[\u0000-\u0008\u000a-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\p{Cs}]/u;
 
 test('output of a function cannot drive the terminal', () => {
   expect(defuse('\u001b[31mred\u001b[0m \u0007 \u009b2J \u007f')).toBe('␛[31mred␛[0m ␇ \\x9b2J ␡');
   expect(defuse('a\rb\nc\u202ed')).toBe('a␍b␊c\\u202ed');
+  // An address behind other text (OSC 8), in both forms; an end of string; text that runs backwards; new lines; half a character.
+  expect(defuse('\u001b]8;;http://evil\u001b\\\\ok')).not.toMatch(ACTED_ON);
+  expect(defuse('\u009d8;;http://evil\u009cok')).toBe('\\x9d8;;http://evil\\x9cok');
+  expect(defuse('a\u0000b\u061cc\u2067d\u2028e\ud800f')).toBe('a␀b\\u061cc\\u2067d\\u2028e\\ud800f');
+  expect(defuse('😀')).toBe('😀');
   expect(defuse('tab\tand ümläut 漢字')).toBe('tab\tand ümläut 漢字');
   expect(defuseLines('a\r\nb\u001b')).toEqual(['a', 'b␛']);
+});
+
+test('nor does it reorder what the dashboard shows', () => {
+  expect(seen('a\u001b[31mb\u009b1mc\u202ed\u061ce\u2028f\ud800g')).toBe(
+    'a␛[31mb\\u009b1mc\\u202ed\\u061ce\\u2028f\\ud800g',
+  );
+  expect(seen('two\nlines\t😀')).toBe('two\nlines\t😀');
+});
+
+test('JSON for a program is the same to it, and nothing in it acts on a terminal', () => {
+  const value = { text: `a\u001b[2Jb\u009b2Jc\u202ed\u2066e\u0000f\u007fg\u2028h\ud800i😀 "ü"` };
+  const text = terminalJson(value);
+  expect(text).not.toMatch(ACTED_ON);
+  expect(JSON.parse(text)).toEqual(value);
+  expect(terminalJson({ a: [1] }, 2)).toBe(JSON.stringify({ a: [1] }, undefined, 2));
+});
+
+test('the times of --since are as people write them', () => {
+  const now = Date.parse('2026-01-31T12:00:00Z');
+  expect(parseSince('90s', now)).toBe(now - 90_000);
+  expect(parseSince('1.5h', now)).toBe(now - 5_400_000);
+  expect(parseSince('2d', now)).toBe(now - 2 * 86_400_000);
+  expect(parseSince('2026-01-31T10:00:00Z', now)).toBe(now - 7_200_000);
+  for (const wrong of ['', '10', '10x', 'yesterday']) expect(() => parseSince(wrong, now)).toThrow(CliError);
 });
 
 test('sizes and times have the figures that matter', () => {

@@ -1,7 +1,11 @@
 /** What is counted, and that labels have an end. */
+import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import { describe, expect, test } from 'vitest';
 import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import { Exemplars } from '#storage/exemplars.ts';
 import { LabelCap, Metrics } from '#storage/metrics.ts';
+import { wantsOpenMetrics } from '#storage/openmetrics.ts';
+import { startTelemetry } from '#storage/telemetry.ts';
 
 const identity = {
   id: 'i1',
@@ -42,7 +46,7 @@ const done: InvocationRecord = {
 };
 
 async function series(metrics: Metrics, name: string): Promise<string[]> {
-  return (await metrics.text()).split('\n').filter((line) => line.startsWith(name));
+  return (await metrics.expose()).text.split('\n').filter((line) => line.startsWith(name));
 }
 
 describe('metrics', () => {
@@ -117,5 +121,83 @@ describe('metrics', () => {
       'offshoot_invocations_total{namespace="other",function="other",lane="queued",outcome="timeout"} 47',
     );
     await metrics.close();
+  });
+
+  test('OpenMetrics: counters, buckets and exemplars as the format wants them, and the older text without them', async () => {
+    const metrics = new Metrics('t', '0', 10);
+    metrics.ended({ ...done, duration: 1_500 });
+    metrics.ended({ ...done, duration: 1_600, traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) });
+    metrics.ended({ ...done, duration: 700_000 });
+    // Its trace is nowhere to be found, so nothing leads to it.
+    metrics.ended({ ...done, duration: 1_700, traceId: 'c'.repeat(32) }, false);
+    const { type, text } = await metrics.expose('application/openmetrics-text;version=1.0.0');
+    expect(type).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
+    expect(text.endsWith('\n# EOF\n')).toBe(true);
+    expect(text).not.toContain('\n\n');
+    expect(text).toContain('# TYPE offshoot_invocations counter\n');
+    expect(text).toContain('offshoot_invocations_total{');
+    const of = 'namespace="shop",function="orders",lane="queued"';
+    const bucket = (le: string): string | undefined =>
+      text
+        .split('\n')
+        .find((line) => line.startsWith(`offshoot_invocation_duration_seconds_bucket{${of},le="${le}"}`));
+    expect(bucket('1.0')).toMatch(/ 0$/);
+    const ids = `{trace_id="${'a'.repeat(32)}",span_id="${'b'.repeat(16)}"}`;
+    expect(bucket('2.5')).toMatch(new RegExp(` 3 # \\${ids} 1\\.6 \\d{10}\\.\\d{3}$`));
+    expect(bucket('5.0')).toMatch(/ 3$/);
+    expect(bucket('+Inf')).toMatch(/ 4 # \{trace_id="1{32}",span_id="2{16}"\} 700 /);
+    const plain = await metrics.expose('text/plain');
+    expect(plain.type).toContain('version=0.0.4');
+    expect(plain.text).not.toContain('trace_id');
+    await metrics.close();
+  });
+
+  test.each([
+    [
+      'application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2',
+      true,
+    ],
+    ['text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4', false],
+    ['application/openmetrics-text; version=0.0.1', false],
+    ['application/openmetrics-text;version=1.0.0;q=0', false],
+    ['application/openmetrics-text', true],
+    ['*/*', false],
+    [undefined, false],
+  ])('who accepts %s gets OpenMetrics: %s', (accept, wanted) => {
+    expect(wantsOpenMetrics(accept)).toBe(wanted);
+  });
+
+  test('exemplars have an end: one for each bucket, and no more series than there may be', () => {
+    const exemplars = new Exemplars([1, 2], 2);
+    for (let at = 0; at < 1_000; at++)
+      exemplars.record(`f${at % 5}`, at % 4, { traceId: `t${at}`, spanId: 's' });
+    // A bound belongs to its bucket.
+    expect(exemplars.of('f0').map((one) => one?.value)).toEqual([1, 2, 3]);
+    expect(exemplars.of('f0').map((one) => one?.traceId)).toEqual(['t985', 't990', 't995']);
+    expect(exemplars.of('f1')).toHaveLength(3);
+    expect(exemplars.of('f2')).toEqual([]);
+  });
+
+  test('a bucket leads to no trace that is left out of what is exported', async () => {
+    const metrics = new Metrics('t', '0', 10);
+    const exporter = new InMemorySpanExporter();
+    const telemetry = startTelemetry('t', '0', { ratio: 0, exporter });
+    const sync = { ...done, lane: 'sync', status: 200, attempts: undefined } as const;
+    for (const [record, kept] of [
+      [{ ...sync, outcome: 'ok', traceId: 'a'.repeat(32) }, false],
+      [{ ...sync, outcome: 'error', traceId: 'b'.repeat(32), duration: 40 }, true],
+      [{ ...sync, outcome: 'error', traceId: 'c'.repeat(32), sampled: false }, false],
+    ] as [InvocationRecord, boolean][]) {
+      const exported = telemetry.export(record);
+      expect(exported).toBe(kept);
+      metrics.ended(record, exported);
+    }
+    const { text } = await metrics.expose('application/openmetrics-text');
+    const led = new Set(text.match(/(?<=trace_id=")[0-9a-f]+/g));
+    expect([...led]).toEqual(['b'.repeat(32)]);
+    // One that ends by a change of the queued lane, and one that only changes.
+    expect(telemetry.changed(open, done)).toBe(true);
+    expect(telemetry.changed(done, done)).toBe(false);
+    await Promise.all([metrics.close(), telemetry.close()]);
   });
 });

@@ -7,7 +7,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { sandboxCgroups } from '../support/cgroup-paths.ts';
-import { Platform } from '../support/platform.ts';
+import { freePort, Platform } from '../support/platform.ts';
 
 /** Seconds. Enough to answer, for a function that does. */
 const TIMEOUT_S = 8;
@@ -21,8 +21,10 @@ const DRIP = `export default { fetch: () => new Response(new ReadableStream({ as
 } })) };`;
 
 let platform: Platform;
+let metricsPort = 0;
 beforeAll(async () => {
-  platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
+  metricsPort = await freePort();
+  platform = await Platform.start({ OFFSHOOT_PREPARED: '1', OFFSHOOT_METRICS_PORT: String(metricsPort) });
   const patience = { initTimeout: 60, memory: 128 };
   await platform.deploy('faulty', { ...patience, timeout: TIMEOUT_S });
   await platform.deploy('faulty', { ...patience, timeout: LONG_TIMEOUT_S, name: 'greedy', pids: 24 });
@@ -92,6 +94,16 @@ test('D10 log-injection: control characters of a function stay data', async () =
   const { stdout } = await platform.cli('trace', response.headers.get('x-offshoot-invocation') ?? '');
   expect(stdout).toContain('red');
   for (const raw of ['\u0007', '\u202e', '\u001b[31m']) expect(stdout).not.toContain(raw);
+});
+
+test('O13 the worker’s metrics tell the memory of all sandboxes, and what they may have', async () => {
+  const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  const figure = (name: string): number => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
+  // From memory.current and memory.max.
+  expect(figure('offshoot_sandboxes_memory_bytes')).toBeGreaterThan(1_000_000);
+  expect(figure('offshoot_sandboxes_memory_limit_bytes')).toBeGreaterThan(
+    figure('offshoot_sandboxes_memory_bytes'),
+  );
 });
 
 /** Deploys a module that is none of functions/. */

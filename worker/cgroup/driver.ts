@@ -39,6 +39,8 @@ export interface CgroupDriver {
   /** Swap is counted or forbidden beside memory. */
   readonly limitsSwap: boolean;
   create(name: string, limits: CgroupLimits): Cgroup;
+  /** Bytes that all sandboxes have together now, and may have: of all workers to which the same cgroup was handed over. */
+  memory(): { readonly used: number; readonly limit: number };
   /** Removes what an earlier worker of this id left behind. */
   sweep(): void;
 }

@@ -39,6 +39,11 @@ export function readPids(directory: string): number[] {
   }
 }
 
+/** The figure in a file that has only one. */
+export function readFigure(path: string): number {
+  return Number(readFileSync(path, 'utf8'));
+}
+
 /** The figure behind `key` in a file of `key value` lines; 0 where there is none. */
 export function readKeyed(path: string, key: string): number {
   try {

@@ -5,6 +5,7 @@ import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from
 import {
   closeAll,
   openForJoining,
+  readFigure,
   readKeyed,
   readPids,
   removeWhenEmpty,
@@ -64,6 +65,14 @@ export class CgroupV1Driver implements CgroupDriver {
       mkdirSync(directories[controller], { recursive: true });
     }
     return new CgroupV1(directories, limits);
+  }
+
+  memory(): { used: number; limit: number } {
+    const { memory } = this.#parents;
+    return {
+      used: readFigure(`${memory}/memory.usage_in_bytes`),
+      limit: readFigure(`${memory}/memory.limit_in_bytes`),
+    };
   }
 
   sweep(): void {

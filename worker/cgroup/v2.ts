@@ -5,6 +5,7 @@ import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from
 import {
   closeAll,
   openForJoining,
+  readFigure,
   readKeyed,
   readPids,
   removeWhenEmpty,
@@ -49,6 +50,13 @@ export class CgroupV2Driver implements CgroupDriver {
     const directory = `${this.#parent}/${name}`;
     mkdirSync(directory, { recursive: true });
     return new CgroupV2(directory, limits);
+  }
+
+  memory(): { used: number; limit: number } {
+    return {
+      used: readFigure(`${this.#parent}/memory.current`),
+      limit: readFigure(`${this.#parent}/memory.max`),
+    };
   }
 
   sweep(): void {

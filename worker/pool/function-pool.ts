@@ -206,7 +206,8 @@ export class FunctionPool {
         released = true;
         begin();
         if (--member.active === 0) this.#active--;
-        if (member.active === 0 && (member.sandbox.spent || this.singleUse)) member.sandbox.kill();
+        if (member.active === 0 && (member.sandbox.spent || this.singleUse))
+          member.sandbox.kill(this.singleUse ? 'single_use' : 'spent');
         member.usedAt = performance.now();
         this.#releasedAt = member.usedAt;
         // When one that was handed ahead began is known only roughly. And nobody gets a sandbox that is used once by
@@ -215,7 +216,7 @@ export class FunctionPool {
         // Whether this sandbox goes on or rests is the policy's choice too: otherwise a burst would keep all that it woke.
         this.dispatch();
         if (member.active > 0) return;
-        if (this.#retired) member.sandbox.kill();
+        if (this.#retired) member.sandbox.kill('function_removed');
         this.#onIdle();
       },
     };

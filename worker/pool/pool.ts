@@ -87,7 +87,7 @@ export class Pool {
       if (!key.startsWith(`${name}@`)) continue;
       this.#functions.delete(key);
       for (const { sandbox, active } of fn.members) {
-        if (active === 0) sandbox.kill();
+        if (active === 0) sandbox.kill('function_removed');
       }
       fn.retire();
     }
@@ -105,6 +105,14 @@ export class Pool {
     let prepared = 0;
     for (const { sandboxes } of this.#prepared.values()) prepared += sandboxes.length;
     return { prepared, idle, busy };
+  }
+
+  /** Sandboxes on their way to be one of these. */
+  get starting(): number {
+    let starting = 0;
+    for (const fn of this.#functions.values()) starting += fn.starting;
+    for (const shelf of this.#prepared.values()) starting += shelf.starting;
+    return starting;
   }
 
   /** The same as counts() by function and version, the largest first; not more than a heartbeat should carry. */
@@ -129,8 +137,10 @@ export class Pool {
   async stop(): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#tidying);
-    for (const { sandboxes } of this.#prepared.values()) for (const sandbox of sandboxes) sandbox.kill();
-    for (const { members } of this.#functions.values()) for (const { sandbox } of members) sandbox.kill();
+    for (const { sandboxes } of this.#prepared.values())
+      for (const sandbox of sandboxes) sandbox.kill('shutdown');
+    for (const { members } of this.#functions.values())
+      for (const { sandbox } of members) sandbox.kill('shutdown');
     // Ending the zygotes as well settles it for a sandbox that was just being started.
     await this.#options.zygotes.stop();
     await this.#options.factory.emptied();
@@ -230,7 +240,7 @@ export class Pool {
     for (;;) {
       const sandbox = sandboxes.shift();
       if (!sandbox || (!sandbox.exit && !sandbox.zygote.retired)) return sandbox;
-      if (!sandbox.exit) sandbox.kill();
+      if (!sandbox.exit) sandbox.kill('zygote_replaced');
     }
   }
 
@@ -245,7 +255,7 @@ export class Pool {
       .get(shelf.runtime, shelf.namespace)
       .then(async (zygote) => {
         networks.prepare(zygote, shelf.runtime, shelf.namespace);
-        const sandbox = factory.start(zygote);
+        const sandbox = factory.start(zygote, 'prepared');
         await sandbox.prepared;
         return sandbox;
       })
@@ -266,10 +276,10 @@ export class Pool {
 
   /** Ends the least recently used idle sandbox, or a prepared one, and waits until it is gone. */
   async #makeRoom(): Promise<void> {
-    const [victim] = this.#evict(1);
+    const [victim] = this.#evict(1, 'made_room');
     const sandbox =
       victim ?? [...this.#prepared.values()].find(({ sandboxes }) => sandboxes.length > 0)?.sandboxes.shift();
-    sandbox?.kill();
+    sandbox?.kill('made_room');
     await sandbox?.ended;
   }
 
@@ -282,23 +292,31 @@ export class Pool {
     return idle;
   }
 
-  #evict(excess: number, keepAliveMs = Number.POSITIVE_INFINITY): Sandbox[] {
-    const victims = chooseEvictions(this.#idle(), { now: performance.now(), keepAliveMs, excess });
+  /** Ends so many, and those that have been idle for too long. */
+  #evict(
+    excess: number,
+    reason: 'made_room' | 'host_memory',
+    keepAliveMs = Number.POSITIVE_INFINITY,
+  ): Sandbox[] {
+    const now = performance.now();
+    const victims = chooseEvictions(this.#idle(), { now, keepAliveMs, excess });
     for (const member of victims) {
       member.owner.members.delete(member);
       member.owner.lastEnd = 'evicted';
-      member.sandbox.kill();
+      member.sandbox.kill(now - member.usedAt >= keepAliveMs ? 'idle' : reason);
     }
     return victims.map(({ sandbox }) => sandbox);
   }
 
   #tidy(): void {
     const idle = this.#idle().length;
-    this.#evict(memoryExcess(freemem() / MB, this.#options.memoryReserveMb, idle), this.#options.keepAliveMs);
+    const excess = memoryExcess(freemem() / MB, this.#options.memoryReserveMb, idle);
+    this.#evict(excess, 'host_memory', this.#options.keepAliveMs);
     this.#options.zygotes.tend();
     for (const shelf of this.#prepared.values()) {
       // Those of a zygote that was replaced share with its others what it was replaced for.
-      for (const sandbox of shelf.sandboxes) if (sandbox.zygote.retired && !sandbox.exit) sandbox.kill();
+      for (const sandbox of shelf.sandboxes)
+        if (sandbox.zygote.retired && !sandbox.exit) sandbox.kill('zygote_replaced');
       this.#refill(shelf);
     }
   }

@@ -4,6 +4,7 @@ import type { Manifest } from '#contract/manifest.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../log.ts';
+import type { SandboxEnd } from '../sandbox/end-reason.ts';
 import { Sandbox, type FileLimits } from '../sandbox/sandbox.ts';
 import { Slots } from '../sandbox/slots.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
@@ -13,11 +14,16 @@ const MB = 1024 * 1024;
 const PREPARED_LIMITS = { memoryBytes: 64 * MB, cpu: 1, pids: 16 };
 const PREPARED_SCRATCH_MB = 16;
 
+/** A function needs it now, or it is to wait for one that will. */
+export type StartReason = 'on_demand' | 'prepared';
+
 export interface SandboxFactoryOptions {
   readonly cgroups: CgroupDriver;
   /** The most that any function gets: processes and threads, and MB of /tmp. */
   readonly maxPids: number;
   readonly maxTmpMb: number;
+  /** Told of each fork, when the sandbox is prepared: milliseconds that it took. */
+  readonly onForked?: ((ms: number) => void) | undefined;
 }
 
 export class SandboxFactory {
@@ -26,8 +32,10 @@ export class SandboxFactory {
   readonly #live = new Set<Sandbox>();
   /** One for each sandbox of which something is left: settles when nothing is. */
   readonly #leaving = new Set<Promise<void>>();
-  /** Sandboxes since the start. */
-  started = 0;
+  /** Sandboxes since the start, by what for. */
+  readonly started = new Map<StartReason, number>();
+  /** Those of them that are gone, by why. */
+  readonly ended = new Map<SandboxEnd, number>();
 
   constructor(options: SandboxFactoryOptions) {
     this.#options = options;
@@ -39,8 +47,9 @@ export class SandboxFactory {
   }
 
   /** Starts a sandbox; its `prepared` says when it waits for a function, but it may be told which one at once. */
-  start(zygote: Zygote): Sandbox {
-    const { cgroups } = this.#options;
+  start(zygote: Zygote, reason: StartReason = 'on_demand'): Sandbox {
+    const { cgroups, onForked } = this.#options;
+    const begun = performance.now();
     const slot = this.#slots.take();
     const id = randomBytes(6).toString('hex');
     const cgroup = cgroups.create(cgroupName(id), PREPARED_LIMITS);
@@ -52,10 +61,18 @@ export class SandboxFactory {
       void cgroup.remove().catch(() => undefined);
       throw error;
     }
-    this.started++;
+    this.started.set(reason, (this.started.get(reason) ?? 0) + 1);
     this.#live.add(sandbox);
+    // One that has ended instead is counted below.
+    if (onForked)
+      sandbox.prepared.then(
+        () => onForked(performance.now() - begun),
+        () => undefined,
+      );
     const gone = sandbox.ended.then(async () => {
       this.#live.delete(sandbox);
+      const why = sandbox.end ?? 'platform_error';
+      this.ended.set(why, (this.ended.get(why) ?? 0) + 1);
       this.#slots.free(slot);
       await cgroup
         .remove()

@@ -83,14 +83,21 @@ export async function startFunction(
 
   const loadOutput: LogText[] = [];
   let loadBytes = 0;
+  let cutBytes = 0;
   const collect = (bytes: number, read: () => LogText | undefined): void => {
     if (loadOutput.length >= MAX_LOAD_OUTPUT_LINES || loadBytes >= MAX_LOAD_OUTPUT_BYTES) {
+      cutBytes += bytes;
       return sandbox.discarded(bytes);
     }
     const line = read();
     if (!line) return;
     loadBytes += bytes;
     loadOutput.push(line);
+  };
+  /** What the first invocation takes over. */
+  const output = (): LogText[] => {
+    const text = `${cutBytes} bytes that the module printed while it was loaded were cut: ${MAX_LOAD_OUTPUT_LINES} pieces and ${MAX_LOAD_OUTPUT_BYTES} bytes of it are kept`;
+    return cutBytes === 0 ? loadOutput : [...loadOutput, { time: Date.now(), level: 'platform', text }];
   };
   sandbox.onUnclaimed = {
     begun: () => undefined,
@@ -118,15 +125,16 @@ export async function startFunction(
   let timedOut = false;
   const clock = setTimeout(() => {
     timedOut = true;
-    sandbox.kill();
+    sandbox.kill('load_timeout');
   }, manifest.initTimeout * 1000);
   try {
     await isolated;
     const start = performance.now();
     await ready;
-    return { sandbox, kind, initMs: performance.now() - start, loadOutput };
+    return { sandbox, kind, initMs: performance.now() - start, loadOutput: output() };
   } catch (error) {
-    sandbox.kill();
+    // What ended before this is known to have ended by itself.
+    sandbox.kill('load_error');
     const exit = await sandbox.ended;
     if (error instanceof LoadFailedError) throw error;
     const { oomKills, pidsRefused } = sandbox.usage();
@@ -135,7 +143,7 @@ export async function startFunction(
     throw new LoadFailedError(classify({ timedOut, oomKills, pidsRefused, thrown, exit }), message, {
       exit,
       thrown,
-      loadOutput,
+      loadOutput: output(),
     });
   } finally {
     clearTimeout(clock);
@@ -152,7 +160,7 @@ async function networkOf(
   try {
     return await networks.assign(sandbox.zygote, version);
   } catch (error) {
-    sandbox.kill();
+    sandbox.kill('platform_error');
     await sandbox.ended;
     throw error;
   }

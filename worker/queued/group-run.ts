@@ -10,6 +10,7 @@ import { encodePayload, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
 import type { Item } from '#storage/groups.ts';
 import { Execution, type ExecuteDeps } from '../execute.ts';
+import { LogAllowance } from '../log-allowance.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
 import type { SpareSlots } from './spare-slots.ts';
@@ -42,6 +43,7 @@ export class GroupRun {
   readonly #executions = new Set<Execution>();
   readonly #settled: Promise<void>[] = [];
   readonly #alone: boolean;
+  readonly #logAllowance = new LogAllowance();
   #cancelled = false;
 
   /** `alone`: one item at a time, because so few invocations of its function may run. */
@@ -116,6 +118,7 @@ export class GroupRun {
     const { report, payload } = await this.#execute(
       encodePayload(meta, item.body),
       MAX_ITEM_RESULT_BYTES + META_BYTES,
+      item.index,
     );
     if (!payload) return failed(item, report.outcome, errorOf(report));
     const answered = readAnswer(payload);
@@ -133,10 +136,13 @@ export class GroupRun {
     };
   }
 
-  async #execute(payload: Buffer, maxBytes: number): Promise<Collected> {
+  /** `item`: the one that runs by itself. */
+  async #execute(payload: Buffer, maxBytes: number, item?: number): Promise<Collected> {
     const collector = new Collector(this.#deps.blobs);
-    const execution = new Execution(this.#call, {
+    const call = item === undefined ? this.#call : { ...this.#call, item };
+    const execution = new Execution(call, {
       ...this.#deps,
+      logAllowance: this.#logAllowance,
       reply: (_, frame) => collector.onFrame(frame),
     });
     collector.execution = execution;

@@ -406,6 +406,7 @@ function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>
     gateway: '',
     ...(inputBlob !== undefined && { input: { key: inputBlob, bytes: requestBytes } }),
     traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId, attempt), sampled }),
+    attempt: attempt + 1,
   };
 }
 

@@ -27,7 +27,9 @@ import type { SandboxNetwork } from '../network/egress.ts';
 import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
 import { native } from './native.ts';
 import { OutputPipes } from './output-pipes.ts';
+import type { KillReason, SandboxEnd } from './end-reason.ts';
 import { Turns } from './turns.ts';
+import { whyEnded } from '../exit-cause.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
@@ -119,6 +121,7 @@ export class Sandbox {
   >();
   #finalUsage: SandboxUsage | undefined;
   #pidsRefusedTold = 0;
+  #killedFor: KillReason | undefined;
   /** A signal that it has sent to itself, which the kernel keeps from a PID 1. */
   #ownSignal: string | undefined;
   #nextHandle = 1;
@@ -154,7 +157,7 @@ export class Sandbox {
       try {
         reader.push(chunk);
       } catch {
-        this.kill();
+        this.kill('misbehaved');
       }
     });
     // A sandbox that dies resets its end; its exit message says all there is to say.
@@ -317,7 +320,7 @@ export class Sandbox {
     try {
       native.post(this.#turnsFd);
     } catch {
-      this.kill(); // only a sandbox that has counted the semaphore up can have filled it
+      this.kill('misbehaved'); // only a sandbox that has counted the semaphore up can have filled it
     }
   }
 
@@ -393,6 +396,12 @@ export class Sandbox {
     return Math.max(0, fresh);
   }
 
+  /** Why it has ended; only then. */
+  get end(): SandboxEnd | undefined {
+    if (!this.exit) return undefined;
+    return this.#killedFor ?? whyEnded(this.exit, this.usage().oomKills);
+  }
+
   cpuMs(): number {
     return this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
   }
@@ -401,9 +410,13 @@ export class Sandbox {
     return this.#finalUsage?.memoryPeak ?? this.cgroup.memoryPeak();
   }
 
-  /** Both ways: the cgroup needs no zygote that answers, the zygote no cgroup that the sandbox has joined already. */
-  kill(): void {
+  /**
+   * Both ways: the cgroup needs no zygote that answers, the zygote no cgroup that the sandbox has joined already. Of several
+   * reasons the first counts; without one it ends as if by itself.
+   */
+  kill(reason?: KillReason): void {
     if (this.exit) return;
+    this.#killedFor ??= reason;
     // What it is running may settle before the signal arrives; it must not be given the next one then.
     this.spent = true;
     this.cgroup.kill();

@@ -9,6 +9,7 @@ import {
   readlinkSync,
   unlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -23,7 +24,8 @@ interface Call {
 /** Kept from one invocation to the next of the same sandbox. */
 let calls = 0;
 
-if (process.env['PRINT_AT_LOAD']) console.log('the module is being loaded');
+for (let line = 0; line < Number(process.env['PRINT_AT_LOAD'] ?? 0); line++)
+  console.log('the module is being loaded');
 
 /** How often `step` works, and the code of the error that ends it. */
 function fillUntilError(step: (index: number) => unknown): [number, string | undefined] {
@@ -163,6 +165,35 @@ const faults: Record<string, (call: Call) => unknown> = {
   'print-control': () => {
     console.log('\u001b[31mred\u001b[0m \u0007bell \u202ereversed');
     return Response.json({ printed: true });
+  },
+  /** All that a terminal acts on: controls of both kinds, an address behind text, text that runs backwards, half a character. */
+  'print-hostile': () => {
+    const text =
+      '\u001b]8;;http://evil.example\u001b\\\\a\u009b31mb\u009cc\u0000d\u202ee\u2066f\u061cg\u2028h\ud800i\u007f\rj';
+    console.log(text);
+    process.stdout.write(`${text}\n`);
+    writeSync(2, `${text}\n`);
+    const error = new Error(text);
+    error.name = text;
+    throw error;
+  },
+  /** Lines that come in pieces, a character among them, by both ways. */
+  'print-pieces': async () => {
+    for (const piece of ['by the ', 'runtime\nnext', '\n']) process.stdout.write(piece);
+    for (const byte of Buffer.from('nätive\nunended')) {
+      writeSync(1, Buffer.of(byte));
+      await sleep(1);
+    }
+    return Response.json({ printed: true });
+  },
+  /** Prints after its answer what is over its limit. */
+  'print-late': ({ ctx, query }) => {
+    const print = async (): Promise<void> => {
+      await sleep(50);
+      for (let line = 0; line < Number(query.get('lines') ?? 100_000); line++) console.log(`late ${line}`);
+    };
+    ctx.waitUntil(print());
+    return Response.json({ printed: false });
   },
   'large-response': ({ query }) =>
     new Response(new Uint8Array(Number(query.get('bytes') ?? 20 * 1024 * 1024))),

@@ -32,8 +32,11 @@ export function captureLogs(send: (handle: number, level: Uint8Array, text: stri
       span === undefined
         ? Buffer.from([index])
         : Buffer.concat([Buffer.from([index | LOG_HAS_SPAN]), Buffer.from(span, 'hex')]);
-    for (let at = 0; at === 0 || at < mapped.length; at += MAX_TEXT_CHARACTERS) {
-      send(currentHandle.getStore() ?? 0, levelByte, mapped.slice(at, at + MAX_TEXT_CHARACTERS));
+    for (let at = 0, end = 0; at === 0 || at < mapped.length; at = end) {
+      end = at + MAX_TEXT_CHARACTERS;
+      // A character of two code units goes as a whole.
+      if ((mapped.codePointAt(end - 1) ?? 0) > 0xffff) end--;
+      send(currentHandle.getStore() ?? 0, levelByte, mapped.slice(at, end));
     }
   };
   for (const level of ['debug', 'info', 'log', 'warn', 'error'] as const) {
@@ -57,7 +60,8 @@ function replaceStream(
     decodeStrings: false,
     write(chunk: string | Buffer, _encoding, done): void {
       const text = typeof chunk === 'string' ? chunk : chunk.toString('utf8');
-      emit(name, text.endsWith('\n') ? text.slice(0, -1) : text);
+      // With its end of line: the worker puts pieces of a line together.
+      emit(name, text);
       done();
     },
   });

@@ -40,7 +40,8 @@ export class SandboxRuntime {
   #loaded: LoadedFunction | undefined;
   #concurrency = 1;
   #startsSoon = false;
-  #droppedLogBytes = 0;
+  /** Output that came faster than it was read: by invocation, bytes and the level of the last of it. */
+  readonly #dropped = new Map<number, { bytes: number; level: Uint8Array }>();
 
   /** `takeTurn`: see ZygoteAddon. `exit` ends the process; also called when the worker closes the channel. */
   constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void) {
@@ -67,18 +68,23 @@ export class SandboxRuntime {
   log(handle: number, level: Uint8Array, text: string): void {
     // A loop that prints without ever waiting gives the socket no turn to empty itself; what it says would pile up here.
     if (this.#channel.writableLength > MAX_LOG_BACKLOG_BYTES) {
-      this.#droppedLogBytes += text.length;
+      const bytes = (this.#dropped.get(handle)?.bytes ?? 0) + text.length;
+      this.#dropped.set(handle, { bytes, level });
       return;
     }
     this.flush();
-    if (this.#droppedLogBytes > 0) {
-      const note = Buffer.from(
-        `(${this.#droppedLogBytes} bytes of output were dropped here: written faster than read)`,
-      );
-      this.#droppedLogBytes = 0;
-      this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, note));
-    }
+    this.#tellDropped(handle);
     this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, Buffer.from(text)));
+  }
+
+  #tellDropped(handle: number): void {
+    const dropped = this.#dropped.get(handle);
+    if (!dropped) return;
+    this.#dropped.delete(handle);
+    const note = Buffer.from(
+      `(${dropped.bytes} bytes of output were dropped here: written faster than read)\n`,
+    );
+    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, dropped.level, note));
   }
 
   /** Has the worker end this sandbox as by a signal; `halt` stops all code until then, as the signal would have. */
@@ -206,6 +212,7 @@ export class SandboxRuntime {
         body.drop();
         this.#bodies.delete(handle);
       }
+      this.#tellDropped(handle);
       this.#send(ChannelKind.SETTLED, handle);
     });
     if (this.#line.length === 0) return;

@@ -1,0 +1,62 @@
+/**
+ * For each bucket of a histogram the trace of the last invocation that fell into it, so that a graph leads to a trace. The SDK for
+ * JavaScript keeps none. A slot is written over in place: recording makes nothing, and the memory has an end.
+ */
+
+/** What a bucket remembers. */
+export interface Exemplar {
+  traceId: string;
+  spanId: string;
+  value: number;
+  /** Unix time in milliseconds at which it was recorded: later ones come later, which Prometheus insists on. */
+  at: number;
+}
+
+/** The spans that an exemplar leads to. */
+export interface ExemplarSource {
+  readonly traceId: string;
+  readonly spanId: string;
+}
+
+export class Exemplars {
+  /** Upper bounds of the buckets, which belong to them; the last bucket has none. */
+  readonly bounds: readonly number[];
+  readonly #maxSeries: number;
+  readonly #series = new Map<string, (Exemplar | undefined)[]>();
+
+  constructor(bounds: readonly number[], maxSeries: number) {
+    this.bounds = bounds;
+    this.#maxSeries = maxSeries;
+  }
+
+  /** `series`: the values of its labels, joined; see seriesKey(). */
+  record(series: string, value: number, { traceId, spanId }: ExemplarSource): void {
+    let slots = this.#series.get(series);
+    if (!slots) {
+      if (this.#series.size >= this.#maxSeries) return;
+      slots = Array.from<undefined>({ length: this.bounds.length + 1 });
+      this.#series.set(series, slots);
+    }
+    let bucket = 0;
+    while (bucket < this.bounds.length && value > (this.bounds[bucket] ?? Infinity)) bucket++;
+    const at = Date.now();
+    const slot = slots[bucket];
+    if (!slot) slots[bucket] = { traceId, spanId, value, at };
+    else {
+      slot.traceId = traceId;
+      slot.spanId = spanId;
+      slot.value = value;
+      slot.at = at;
+    }
+  }
+
+  /** By bucket; undefined where there is none. */
+  of(series: string): readonly (Exemplar | undefined)[] {
+    return this.#series.get(series) ?? [];
+  }
+}
+
+/** The values of labels in the order in which they are recorded; none of them has a slash. */
+export function seriesKey(values: readonly unknown[]): string {
+  return values.join('/');
+}
