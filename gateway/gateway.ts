@@ -23,6 +23,7 @@ import { openStores } from '#storage/stores.ts';
 import { Metrics } from '#storage/metrics.ts';
 import type { Telemetry } from '#storage/telemetry.ts';
 import { createApp } from './app.ts';
+import { ArchiveCollector } from './archive-collector.ts';
 import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
 import { Guard } from './callbacks/guard.ts';
@@ -48,6 +49,7 @@ import { Spool } from './spool.ts';
 import { ApiKeyStore } from './store/api-keys.ts';
 import { FunctionStore } from './store/functions.ts';
 import { InvocationStore } from './store/invocations.ts';
+import { UnnamedArchives } from './store/unnamed-archives.ts';
 
 const FIRST_KEY_RETRY_MS = 500;
 /** How often connections that a drain leaves idle are looked for. */
@@ -76,6 +78,7 @@ export class Gateway {
   readonly #places: Places;
   readonly #presence: Presence;
   readonly #keeper: Keeper;
+  readonly #archives: ArchiveCollector;
   readonly #deliverer: Deliverer;
   readonly #spool: Spool;
   readonly #server: Server;
@@ -160,10 +163,12 @@ export class Gateway {
       pending: () => dispatcher.pending,
       recordsDropped: () => recorder.dropped,
     });
+    const unnamedArchives = new UnnamedArchives(commands);
     const deployer = new Deployer({
       functions,
       invocations,
       artifacts,
+      unnamedArchives,
       directory,
       dispatcher,
       schedules,
@@ -175,6 +180,7 @@ export class Gateway {
       apiKeys,
       invocations,
       artifacts,
+      unnamedArchives,
       directory,
       deployer,
       functionRoute,
@@ -212,6 +218,7 @@ export class Gateway {
       enqueuer: queued.enqueuer,
       log,
     });
+    this.#archives = new ArchiveCollector({ commands, artifacts, unnamed: unnamedArchives, log });
     this.#deliverer = new Deliverer({
       store,
       secrets,
@@ -246,6 +253,7 @@ export class Gateway {
     this.#dispatcher.start();
     this.#presence.start();
     this.#keeper.start();
+    this.#archives.start();
     this.#deliverer.start();
     this.#spool.start();
     void this.#ensureFirstKey();
@@ -264,6 +272,7 @@ export class Gateway {
   async close(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#keeper.stop();
+    this.#archives.stop();
     this.#stopTime();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const idle = setInterval(() => this.#server.closeIdleConnections(), DRAIN_LOOK_MS);

@@ -3,7 +3,8 @@
  * gets, and the same archive is kept once however often it is deployed.
  */
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import type { Dirent } from 'node:fs';
+import { opendir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { OffshootError } from '#contract/errors.ts';
@@ -20,6 +21,12 @@ export interface ArtifactStore {
   put(digest: string, source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<{ bytes: number }>;
   /** Throws `artifact_not_found`. */
   open(digest: string): Promise<Readable>;
+  /** The digests of all archives, in no order. */
+  list(): AsyncIterable<string>;
+  /** What is not there is no error. */
+  remove(digest: string): Promise<void>;
+  /** Removes what uploads have left that began more than so many milliseconds ago and never ended. */
+  sweep(olderThanMs: number): Promise<void>;
 }
 
 /** Archives as files of one directory, which gateway and workers share: `ab/abcdef….tar.gz`. */
@@ -55,6 +62,32 @@ export class DirectoryArtifactStore implements ArtifactStore {
     if (!stream) throw new OffshootError('artifact_not_found', `there is no archive ${digest}`);
     return stream;
   }
+
+  async *list(): AsyncGenerator<string, void> {
+    for await (const { name } of this.#entries()) {
+      const digest = digestOf(name);
+      if (digest !== undefined) yield digest;
+    }
+  }
+
+  async remove(digest: string): Promise<void> {
+    await rm(this.path(digest), { force: true });
+  }
+
+  async sweep(olderThanMs: number): Promise<void> {
+    const before = Date.now() - olderThanMs;
+    for await (const { name, parentPath } of this.#entries()) {
+      if (!name.startsWith('.')) continue;
+      const path = join(parentPath, name);
+      const seen = await stat(path).catch(missing);
+      if (seen && seen.mtimeMs < before) await rm(path, { force: true });
+    }
+  }
+
+  async *#entries(): AsyncGenerator<Dirent, void> {
+    for (const first of (await readdir(this.#root).catch(missing)) ?? [])
+      yield* (await opendir(join(this.#root, first)).catch(missing)) ?? [];
+  }
 }
 
 /** The name of an archive below the root of its store: `ab/abcdef….tar.gz`. */
@@ -67,6 +100,11 @@ export function archiveName(digest: string): string {
     );
   }
   return `${digest.slice(0, 2)}/${digest}.tar.gz`;
+}
+
+/** Of the last part of an archive's name; undefined when it is that of something else. */
+export function digestOf(name: string): string | undefined {
+  return /^([0-9a-f]{64})\.tar\.gz$/.exec(name)?.[1];
 }
 
 /** Yields what `source` yields. Throws as `put` does: in place of the end when it is not what `digest` says. */

@@ -23,12 +23,14 @@ import type { Schedules } from '../queued/schedules.ts';
 import { EVERY_NAMESPACE, type ApiKeyStore } from '../store/api-keys.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import type { InvocationStore } from '../store/invocations.ts';
+import type { UnnamedArchives } from '../store/unnamed-archives.ts';
 
 export interface AppDeps {
   readonly functions: FunctionStore;
   readonly apiKeys: ApiKeyStore;
   readonly invocations: InvocationStore;
   readonly artifacts: ArtifactStore;
+  readonly unnamedArchives: UnnamedArchives;
   readonly directory: Directory;
   readonly deployer: Deployer;
   readonly functionRoute: FunctionRoute;
