@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { AnyInvocationDetail, InvocationDetail } from '#contract/api.ts';
+import type { Accepted, AnyInvocationDetail, InvocationDetail } from '#contract/api.ts';
 import { OwnNetwork } from './own-network.ts';
 import { PrivateRedis } from './private-redis.ts';
 import { SLOWNESS } from './slowness.ts';
@@ -192,6 +192,25 @@ export class Platform {
       ...init,
       headers: { authorization: `Bearer ${this.key}`, 'content-type': 'application/json' },
     });
+  }
+
+  /** Queues an invocation, and resolves to its id. */
+  async queue(name: string, event: unknown): Promise<string> {
+    const response = await this.api(`/functions/default/${name}/invocations`, {
+      method: 'POST',
+      body: JSON.stringify(event),
+    });
+    return ((await response.json()) as Accepted).id;
+  }
+
+  /** The record of an invocation once it has ended. */
+  async ended(id: string, patienceMs = 60_000): Promise<InvocationDetail> {
+    for (const giveUp = Date.now() + patienceMs; Date.now() < giveUp; await sleep(50)) {
+      const response = await this.api(`/invocations/${id}`);
+      const found = response.ok ? ((await response.json()) as AnyInvocationDetail) : undefined;
+      if (found?.state === 'done') return found;
+    }
+    throw new Error(`invocation ${id} did not end:\n${this.output}`);
   }
 
   /** The record of an invocation, which is written just after its answer. */
