@@ -1,10 +1,7 @@
 /** Code that no version names any more, and that a real sandbox still runs, stays until it has ended. */
-import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
-import * as tar from 'tar-stream';
 import { expect, test } from 'vitest';
 import { Manifest } from '#contract/manifest.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
@@ -18,6 +15,7 @@ import { SandboxFactory } from '../../worker/pool/sandbox-factory.ts';
 import { Receipts } from '../../worker/receipts.ts';
 import { ownRanges } from '../../worker/sandbox/subids.ts';
 import { Zygotes } from '../../worker/zygotes.ts';
+import { packArchive } from '../support/archive.ts';
 import { PrivateRedis } from '../support/private-redis.ts';
 
 const QUIET = { info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -50,11 +48,9 @@ test('the code of a live sandbox is not collected', async () => {
   const collector = new CodeCollector({ root: codeDirectory, store: code, commands, maxBytes: 0 });
   const kept = (): Promise<string[]> => readdir(join(codeDirectory, 'test'));
   try {
-    const pack = tar.pack();
-    pack.entry({ name: 'index.mjs' }, "export default { fetch: () => new Response('hello') };");
-    pack.finalize();
-    const archive = gzipSync(Buffer.concat(await Array.fromAsync(pack as AsyncIterable<Buffer>)));
-    const digest = createHash('sha256').update(archive).digest('hex');
+    const { digest, bytes: archive } = await packArchive({
+      'index.mjs': "export default { fetch: () => new Response('hello') };",
+    });
     const bytes = (async function* () {
       yield archive;
     })();

@@ -5,9 +5,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
 import type { Redis } from 'ioredis';
-import * as tar from 'tar-stream';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Manifest } from '#contract/manifest.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts.ts';
@@ -15,6 +13,7 @@ import { connectRedis } from '#storage/redis.ts';
 import { FunctionStore } from '../../gateway/store/functions.ts';
 import { CodeCollector } from '../../worker/code-collector.ts';
 import { CodeStore, type HeldCode } from '../../worker/code-store.ts';
+import { packArchive } from '../support/archive.ts';
 import { PrivateRedis, QUIET } from './gateway-fixture.ts';
 
 const CODE_BYTES = 100_000;
@@ -65,12 +64,10 @@ async function hold(digest: string, of = store): Promise<HeldCode> {
 
 /** A sound archive with a file that says `text`, and one of CODE_BYTES. */
 async function upload(text: string): Promise<string> {
-  const pack = tar.pack();
-  pack.entry({ name: 'index.mjs' }, text);
-  pack.entry({ name: 'data/large.bin' }, Buffer.alloc(CODE_BYTES, text));
-  pack.finalize();
-  const archive = gzipSync(Buffer.concat(await Array.fromAsync(pack as AsyncIterable<Buffer>)));
-  const digest = createHash('sha256').update(archive).digest('hex');
+  const { digest, bytes: archive } = await packArchive({
+    'index.mjs': text,
+    'data/large.bin': Buffer.alloc(CODE_BYTES, text),
+  });
   const bytes = (async function* () {
     yield archive;
   })();
