@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { batchSection } from './batch-rows.ts';
 import { forkSection } from './fork-rows.ts';
+import { listSection } from './list-rows.ts';
 import { messageOf } from './interleave.ts';
 import { makeTemporary, sweepCgroups } from './leftovers.ts';
 import { describeMachine, machineLine } from './machine.ts';
@@ -14,6 +15,7 @@ import { queuedSection } from './queued-rows.ts';
 import { FULL, QUICK, type Run } from './run.ts';
 import { coldSection, preparedSection } from './sandbox-rows.ts';
 import { render, type Section } from './stats.ts';
+import { tracingSections } from './tracing-rows.ts';
 import { loadSections, warmSection } from './warm-rows.ts';
 
 const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>> = {
@@ -23,8 +25,10 @@ const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>>
   memory: memorySection,
   warm: warmSection,
   load: loadSections,
+  tracing: tracingSections,
   queued: queuedSection,
   batch: batchSection,
+  list: listSection,
 };
 
 const HELP = `npm run bench -- [--quick] [--json] [--only NAME]...

@@ -26,7 +26,12 @@ export interface OwnPlatform {
   readonly pids: { readonly gateway: number; readonly worker: number };
 }
 
-export async function startOwnPlatform({ state, temporary }: Run, redisUrl: string): Promise<OwnPlatform> {
+/** `settings`: more environment for gateway and worker. */
+export async function startOwnPlatform(
+  { state, temporary }: Run,
+  redisUrl: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<OwnPlatform> {
   const own = join(temporary, 'platform');
   await mkdir(own, { recursive: true });
   await symlink(join(state, 'images'), join(own, 'images'));
@@ -38,6 +43,7 @@ export async function startOwnPlatform({ state, temporary }: Run, redisUrl: stri
     OFFSHOOT_STATE: own,
     OFFSHOOT_PORT: String(port),
     OFFSHOOT_LOG_LEVEL: 'error',
+    ...settings,
   };
   const children: Child[] = [];
   const stop = async (): Promise<void> => {

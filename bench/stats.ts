@@ -1,6 +1,6 @@
 /** Figures of many runs, and how they are shown. Medians and 99th percentiles: means hide what a caller feels. */
 
-export type Unit = 'ms' | 'MB' | 'per second';
+export type Unit = 'ms' | 'µs' | 'MB' | 'per second';
 
 export interface Figure {
   readonly row: string;

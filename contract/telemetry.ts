@@ -12,6 +12,8 @@ export const TelemetryEnvironment = z.object({
   OTEL_SERVICE_NAME: z.string().min(1).default('offshoot'),
   /** Share of the traces that are exported, from 0 to 1. Those with a failure and slow ones are exported whatever it says. */
   OFFSHOOT_TRACE_RATIO: z.coerce.number().min(0).max(1).default(1),
+  /** Traces that a process exports in a second, about; what is more is thinned out. Failures and slow ones are not counted. */
+  OFFSHOOT_TRACE_PER_SECOND: z.coerce.number().min(1).default(500),
   /** An invocation that takes this long is slow. */
   OFFSHOOT_TRACE_SLOW_MS: z.coerce.number().min(0).default(1_000),
 });
@@ -30,6 +32,7 @@ export function exportsLogs(env: TelemetryEnvironment): boolean {
 export interface TelemetryOptions {
   readonly protocol: TelemetryEnvironment['OTEL_EXPORTER_OTLP_PROTOCOL'];
   readonly ratio: number;
+  readonly perSecond: number;
   readonly slowMs: number;
 }
 
@@ -37,6 +40,7 @@ export function telemetryOptions(env: TelemetryEnvironment): TelemetryOptions {
   return {
     protocol: env.OTEL_EXPORTER_OTLP_PROTOCOL,
     ratio: env.OFFSHOOT_TRACE_RATIO,
+    perSecond: env.OFFSHOOT_TRACE_PER_SECOND,
     slowMs: env.OFFSHOOT_TRACE_SLOW_MS,
   };
 }

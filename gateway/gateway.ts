@@ -50,6 +50,7 @@ import { ApiKeyStore } from './store/api-keys.ts';
 import { FunctionStore } from './store/functions.ts';
 import { InvocationStore } from './store/invocations.ts';
 import { UnnamedArchives } from './store/unnamed-archives.ts';
+import { Listing } from './store/listing.ts';
 
 const FIRST_KEY_RETRY_MS = 500;
 /** How often connections that a drain leaves idle are looked for. */
@@ -175,10 +176,12 @@ export class Gateway {
       commands,
       log,
     });
+    const samples = new Samples(invocations);
     const app = createApp({
       functions,
       apiKeys,
       invocations,
+      listing: new Listing(invocations, samples),
       artifacts,
       unnamedArchives,
       directory,
@@ -191,7 +194,7 @@ export class Gateway {
       namespaceLimits,
       dashboard: {
         sessions: new Sessions(commands, apiKeys),
-        samples: new Samples(invocations),
+        samples,
         ...queueFacts(commands, queues),
         trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
       },

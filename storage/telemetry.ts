@@ -2,23 +2,19 @@
  * Sends the spans of invocations to an OpenTelemetry collector, with the ids and times of their records. Who writes the end of
  * an invocation exports it: a gateway the calls that somebody waits for, whoever ends it those of the queued lane.
  *
- * What is exported is decided when all of it is known: what has failed or was slow always is, of the rest a share, by the
- * trace id, so that all processes keep or leave the same traces.
+ * What is exported is decided when all of it is known: what has failed or was slow always is, of the rest a share; sampling.ts.
  */
 import { SpanKind, SpanStatusCode, TraceFlags, type HrTime } from '@opentelemetry/api';
-import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http';
-import { OTLPTraceExporter as ProtobufExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { BatchSpanProcessor, type ReadableSpan, type SpanExporter } from '@opentelemetry/sdk-trace';
+import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import type { AnyInvocation, FunctionSpan, InvocationRecord } from '#contract/invocation.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import type { TelemetryOptions } from '#contract/telemetry.ts';
 import { callbackSpanId, ownSpan, spansOf, type Span } from '#contract/trace.ts';
 import { deliveryResult } from './changes.ts';
+import { TraceSampler } from './sampling.ts';
+import { SpanExport } from './span-export.ts';
 
-/** Spans that may wait for the collector; what is over is dropped, for a slow collector must not cost calls. */
-const MAX_QUEUED_SPANS = 16_384;
-const EXPORT_INTERVAL_MS = 1_000;
 const SCOPE = { name: 'offshoot' };
 /** Deliveries under way whose beginning is known; the oldest is forgotten. */
 const MAX_DELIVERIES = 10_000;
@@ -29,33 +25,27 @@ export interface Telemetry {
   changed(before: AnyInvocation, after: AnyInvocation): void;
   /** A function's own spans of a try that has failed. */
   ownSpans(record: AnyInvocation, spans: readonly FunctionSpan[]): void;
+  /** Spans that the collector did not get. */
+  dropped(): number;
   /** Sends what is left. */
   close(): Promise<void>;
 }
 
-/**
- * The exporter reads its address, headers and time-outs from OTEL_EXPORTER_OTLP_*
- * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/); another one may be given in its place.
- */
+/** `exporter`: in the place of the one that the environment names. */
 export function startTelemetry(
   serviceName: string,
   version: string,
   options: Partial<TelemetryOptions> & { readonly exporter?: SpanExporter },
 ): Telemetry {
-  const { protocol, ratio = 1, slowMs = Number.POSITIVE_INFINITY } = options;
+  const { protocol, exporter, ratio = 1, perSecond, slowMs = Number.POSITIVE_INFINITY } = options;
+  const sampler = new TraceSampler(ratio, perSecond);
   const resource = resourceFromAttributes({ 'service.name': serviceName, 'service.version': version });
-  const exporter =
-    options.exporter ?? (protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter());
-  const processor = new BatchSpanProcessor({
-    exporter,
-    maxQueueSize: MAX_QUEUED_SPANS,
-    scheduledDelayMillis: EXPORT_INTERVAL_MS,
-  });
+  const outlet = new SpanExport(protocol, exporter);
   const begun = new Map<string, number>();
   const send = (record: AnyInvocation, span: Span, kind: SpanKind, failed?: string): void =>
-    processor.onEnd(readableSpan(record, span, kind, failed, resource));
+    outlet.add(readableSpan(record, span, kind, failed, resource));
   const exportRecord = (record: InvocationRecord): void => {
-    if (!isKept(record, ratio, slowMs)) return;
+    if (!isKept(record, sampler, slowMs)) return;
     for (const span of spansOf(record)) {
       const isRoot = span.spanId === record.spanId;
       const bad = OUTCOMES[record.outcome].fault !== 'none';
@@ -72,7 +62,7 @@ export function startTelemetry(
       begun.set(id, Date.now());
     }
     const result = deliveryResult(before, after);
-    if (!result || after.state !== 'done' || !isKept(after, ratio, slowMs, result !== 'delivered')) return;
+    if (!result || after.state !== 'done' || !isKept(after, sampler, slowMs, result !== 'delivered')) return;
     const now = Date.now();
     const startedAt = begun.get(id) ?? now;
     begun.delete(id);
@@ -106,21 +96,17 @@ export function startTelemetry(
         send(record, span, ownKind(span), own.error);
       }
     },
-    close: () => processor.shutdown(),
+    dropped: () => outlet.dropped,
+    close: () => outlet.close(),
   };
 }
 
 /** `failed`: something of it has, whatever its outcome. A caller that has said "not sampled" is heeded. */
-function isKept(record: InvocationRecord, ratio: number, slowMs: number, failed = false): boolean {
+function isKept(record: InvocationRecord, sampler: TraceSampler, slowMs: number, failed = false): boolean {
   if (!record.sampled) return false;
   const { outcome, status, duration, attempts = [], traceId } = record;
   const isBad = OUTCOMES[outcome].fault !== 'none' || status >= 500 || attempts.length > 1;
-  return failed || isBad || duration >= slowMs || inRatio(traceId, ratio);
-}
-
-/** The last 56 bits of a trace id are random (W3C Trace Context, level 2). */
-function inRatio(traceId: string, ratio: number): boolean {
-  return ratio >= 1 || Number.parseInt(traceId.slice(-13), 16) / 2 ** 52 < ratio;
+  return failed || isBad || duration >= slowMs || sampler.keeps(traceId);
 }
 
 function rootKind({ lane }: InvocationRecord): SpanKind {

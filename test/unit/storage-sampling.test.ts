@@ -1,0 +1,96 @@
+/** Which traces are exported: the same in all processes, a share of them, and no more a second than was said. */
+import { randomBytes } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { thresholdOf, TraceSampler } from '#storage/sampling.ts';
+
+const traceIds = (count: number): string[] =>
+  Array.from({ length: count }, () => randomBytes(16).toString('hex'));
+const idWithRandom = (digits: string): string => digits.padStart(32, '1');
+
+describe('a share of the traces', () => {
+  test('all, none, and about a quarter', () => {
+    const ids = traceIds(20_000);
+    const kept = (ratio: number): number => {
+      const sampler = new TraceSampler(ratio);
+      return ids.filter((id) => sampler.keeps(id)).length;
+    };
+    expect(kept(1)).toBe(20_000);
+    expect(kept(0)).toBe(0);
+    // Six standard deviations are 367.
+    expect(Math.abs(kept(0.25) - 5_000)).toBeLessThan(400);
+  });
+
+  test('what a smaller share keeps, a larger one keeps as well', () => {
+    const ids = traceIds(5_000);
+    const small = new TraceSampler(0.1);
+    const large = new TraceSampler(0.5);
+    const inSmall = ids.filter((id) => small.keeps(id));
+    expect(inSmall.length).toBeGreaterThan(0);
+    expect(inSmall.every((id) => large.keeps(id))).toBe(true);
+  });
+
+  test('the decision is that of the specification: at or above the threshold', () => {
+    const half = new TraceSampler(0.5);
+    expect(half.keeps(idWithRandom('80000000000000'))).toBe(true);
+    expect(half.keeps(idWithRandom('7fffffffffffff'))).toBe(false);
+  });
+
+  test.each([
+    [1, 'ot=th:0'],
+    [0.5, 'ot=th:8'],
+    [0.25, 'ot=th:c'],
+    [1 / 32, 'ot=th:f8'],
+    [0.1, 'ot=th:e666666666667'],
+  ])('%d is told as %s', (ratio, told) => {
+    expect(thresholdOf(ratio)).toBe(told);
+  });
+});
+
+describe('so many a second', () => {
+  /** Offers so many traces in each of some seconds; gives how many were kept in each. */
+  const offered = (
+    perSecond: number,
+    offers: readonly number[],
+  ): { kept: number[]; sampler: TraceSampler } => {
+    let now = 0;
+    const sampler = new TraceSampler(1, perSecond, () => now);
+    const kept = offers.map((count, second) => {
+      const ids = traceIds(count);
+      return ids.filter((id, at) => {
+        now = second * 1_000 + (at / count) * 1_000;
+        return sampler.keeps(id);
+      }).length;
+    });
+    return { kept, sampler };
+  };
+
+  test('few calls are all kept', () => {
+    expect(offered(500, [100, 400, 499, 500]).kept).toEqual([100, 400, 499, 500]);
+  });
+
+  test('of many, about as many as were asked for, whatever the load', () => {
+    const { kept } = offered(500, [20_000, 20_000, 20_000, 20_000]);
+    // The first second has to find the share: 500 at each halving, of which there are six at most.
+    expect(kept[0]).toBeLessThan(3_500);
+    for (const one of kept.slice(1)) {
+      expect(one).toBeGreaterThan(150);
+      expect(one).toBeLessThan(1_100);
+    }
+  });
+
+  test('when the load has gone, all are kept again', () => {
+    const { kept, sampler } = offered(500, [20_000, 20_000, 50, 50, 50, 50, 50, 50, 50, 50]);
+    expect(kept.at(-1)).toBe(50);
+    expect(sampler.ratio).toBe(1);
+  });
+
+  test('after a pause it begins anew', () => {
+    let now = 0;
+    const sampler = new TraceSampler(0.5, 10, () => now);
+    for (const id of traceIds(5_000)) sampler.keeps(id);
+    expect(sampler.ratio).toBeLessThan(0.1);
+    now = 10_000;
+    sampler.keeps(traceIds(1)[0] ?? '');
+    expect(sampler.ratio).toBe(0.5);
+  });
+});
