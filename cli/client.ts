@@ -11,7 +11,7 @@ import { AnyInvocation, type InvocationRecord } from '#contract/invocation.ts';
 import { NamespaceLimits } from '#contract/quota.ts';
 import { CliError, messageOf } from './errors.ts';
 import { ID_HEADER } from './headers.ts';
-import { DEFAULT_URL, type Target } from './credentials.ts';
+import { DEFAULT_URL, remedyOfRefusal, type Target } from './credentials.ts';
 
 export interface RequestOptions {
   readonly method?: string;
@@ -250,15 +250,16 @@ export class Client {
   async failure(response: Response): Promise<CliError> {
     const text = await response.text().catch(() => '');
     const body = ErrorBody.safeParse(parseJson(text));
+    const remedy = response.status === 401 ? remedyOfRefusal(this.target) : undefined;
     const kind = response.status === 401 || response.status === 403 ? 'forbidden' : 'failed';
     if (body.success) {
       const { code, message, next, details } = body.data.error;
-      return new CliError(kind, message, { code, next, details });
+      return new CliError(kind, message, { code, next, details, ...remedy });
     }
     const what = `${this.target.url} answered ${response.status} ${response.statusText}`.trim();
     // A HEAD has no body that could say more.
     if (kind === 'forbidden') {
-      return new CliError(kind, `${what}: the key was not accepted`, { next: 'offshoot login' });
+      return new CliError(kind, `${what}: the key was not accepted`, { next: 'offshoot login', ...remedy });
     }
     return new CliError(kind, `${what}, which is not how a gateway answers`, {
       code: 'bad_answer',

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_NAMESPACE } from '#contract/names.ts';
 import { CliError } from './errors.ts';
+import { shellWord } from './text.ts';
 
 export const DEFAULT_URL = 'http://127.0.0.1:8787';
 
@@ -67,19 +68,55 @@ export function normaliseUrl(text: string): string {
   );
 }
 
+/** What to do about a key that a gateway has refused. */
+export interface Remedy {
+  readonly lines: readonly string[];
+  readonly next: string;
+}
+
 /**
- * The admin key of a platform on this machine. Only for the default URL, or for another loopback one when
- * OFFSHOOT_STATE names the platform's state: the key must not be offered to a stranger's server.
+ * A key that was kept outlives its installation: the next one at the same address does not know it. Undefined where that cannot
+ * be said. The admin key of this machine is named, not used: whoever was content with a key of one namespace is not made an
+ * administrator without a word.
  */
+export function remedyOfRefusal({ url, key }: Target, env: Env = process.env): Remedy | undefined {
+  const local = findLocalAdminKey(url, env);
+  if (!local || key === undefined || key === local.key) return undefined;
+  const file = credentialsFile(env);
+  const fromEnvironment = key === env['OFFSHOOT_API_KEY'];
+  if (!fromEnvironment && key !== readCredentials(file).keys[url]?.key) return undefined;
+  const login = `offshoot login --url ${shellWord(url)}`;
+  return {
+    lines: [
+      `the key in ${fromEnvironment ? 'OFFSHOOT_API_KEY' : file} is of another installation, or was removed;`,
+      `that of the platform on this machine is in ${local.file}`,
+    ],
+    next: fromEnvironment ? `unset OFFSHOOT_API_KEY; ${login}` : login,
+  };
+}
+
+/** The admin key of a platform on this machine. */
 export function findLocalKey(url: string, env: Env = process.env): string | undefined {
+  return findLocalAdminKey(url, env)?.key;
+}
+
+/**
+ * Only for the default URL, or for another loopback one when OFFSHOOT_STATE names the platform's state: the key must not be
+ * offered to a stranger's server.
+ */
+function findLocalAdminKey(
+  url: string,
+  env: Env,
+): { readonly key: string; readonly file: string } | undefined {
   const state = env['OFFSHOOT_STATE'];
   if (url !== DEFAULT_URL && !(state && isLoopback(url))) return undefined;
   const userState = env['XDG_STATE_HOME'] || path.join(env['HOME'] || homedir(), '.local', 'state');
   const candidates = state ? [state] : ['/var/lib/offshoot', path.join(userState, 'offshoot')];
   for (const directory of candidates) {
+    const file = path.join(directory, 'admin-key');
     try {
-      const key = readFileSync(path.join(directory, 'admin-key'), 'utf8').trim();
-      if (key !== '') return key;
+      const key = readFileSync(file, 'utf8').trim();
+      if (key !== '') return { key, file };
     } catch {
       // Not there, or not for this user to read: the next place may do.
     }

@@ -11,111 +11,57 @@ interface ErrorFacts {
   readonly next: string;
 }
 
+/** What several of them say. */
+const LIST = 'see what there is: offshoot list';
+const TRACE = 'see how it ended: offshoot trace ID';
+const AGAIN = 'call again after the number of seconds in Retry-After';
+const LIMITED = `${AGAIN}, queue the call ("Prefer: respond-async"), or have the limit raised that the message names`;
+
+const user = <S extends number>(status: S, next: string) => ({ status, fault: 'user', next }) as const;
+const system = <S extends number>(status: S, next: string) => ({ status, fault: 'system', next }) as const;
+
 export const ERRORS = {
-  bad_request: { status: 400, fault: 'user', next: 'correct the request as the message says' },
-  bad_name: { status: 400, fault: 'user', next: 'choose another name' },
-  bad_manifest: { status: 400, fault: 'user', next: 'correct offshoot.json, then: offshoot deploy' },
-  bad_archive: {
-    status: 400,
-    fault: 'user',
-    next: 'deploy with the offshoot command, which makes a sound archive',
-  },
-  digest_mismatch: { status: 400, fault: 'user', next: 'upload again: offshoot deploy' },
-  unauthorized: { status: 401, fault: 'user', next: 'sign in: offshoot login' },
-  forbidden: { status: 403, fault: 'user', next: 'use a key of that namespace that carries the scope' },
-  namespace_not_found: { status: 404, fault: 'user', next: 'see what there is: offshoot list' },
-  function_not_found: { status: 404, fault: 'user', next: 'see what there is: offshoot list' },
-  invocation_not_found: {
-    status: 404,
-    fault: 'user',
-    next: 'records are kept for a limited time; call the function again',
-  },
-  result_not_found: {
-    status: 404,
-    fault: 'user',
-    next: 'see how it ended: offshoot trace ID',
-  },
-  input_not_found: {
-    status: 409,
-    fault: 'user',
-    next: 'send the input along: offshoot replay ID --data JSON',
-  },
-  already_ended: { status: 409, fault: 'user', next: 'see how it ended: offshoot trace ID' },
-  not_ended: { status: 409, fault: 'user', next: 'wait for its end: offshoot trace ID' },
-  idempotency_mismatch: {
-    status: 422,
-    fault: 'user',
-    next: 'choose another Idempotency-Key for another input',
-  },
-  bad_item: {
-    status: 400,
-    fault: 'user',
-    next: 'correct that item and send it and what comes after it to POST /api/v1/batches/ID/items',
-  },
-  batch_not_found: {
-    status: 404,
-    fault: 'user',
-    next: 'batches are kept for a limited time; see what there is: offshoot batches',
-  },
-  concurrency_limited: {
-    status: 429,
-    fault: 'user',
-    next: 'call again after the number of seconds in Retry-After, queue the call ("Prefer: respond-async"), or have the limit raised that the message names',
-  },
-  rate_limited: {
-    status: 429,
-    fault: 'user',
-    next: 'call again after the number of seconds in Retry-After, queue the call ("Prefer: respond-async"), or have the limit raised that the message names',
-  },
-  queue_full: {
-    status: 503,
-    fault: 'system',
-    next: 'call again after the number of seconds in Retry-After',
-  },
-  spool_full: {
-    status: 503,
-    fault: 'system',
-    next: 'call again after the number of seconds in Retry-After, or raise OFFSHOOT_MAX_SPOOL_BYTES on the gateway',
-  },
-  artifact_not_found: { status: 404, fault: 'user', next: 'upload it first: offshoot deploy' },
-  not_found: { status: 404, fault: 'user', next: 'see /api/v1/docs for the routes' },
-  conflict: {
-    status: 409,
-    fault: 'user',
-    next: 'look at the current state, then try again: offshoot describe',
-  },
-  body_too_large: {
-    status: 413,
-    fault: 'user',
-    next: 'send less, or raise the setting that the message names',
-  },
-  archive_too_large: {
-    status: 413,
-    fault: 'user',
-    next: 'remove files that the function does not need, then: offshoot deploy',
-  },
-  load_failed: {
-    status: 422,
-    fault: 'user',
-    next: 'correct the error at the line shown, then: offshoot deploy',
-  },
-  too_many_streams: {
-    status: 429,
-    fault: 'user',
-    next: 'close other pages of the dashboard, then reload this one',
-  },
-  internal: { status: 500, fault: 'system', next: 'read the log of the gateway' },
-  storage_full: {
-    status: 507,
-    fault: 'system',
-    next: 'make room in the artifact store (on its disk, or in its bucket), then try again',
-  },
-  storage_unavailable: {
-    status: 503,
-    fault: 'system',
-    next: 'see that the S3 server runs and that OFFSHOOT_ARTIFACTS and the AWS_ variables name it; then try again',
-  },
-  redis_unavailable: { status: 503, fault: 'system', next: 'see that Redis runs: offshoot doctor' },
+  bad_request: user(400, 'correct the request as the message says'),
+  bad_name: user(400, 'choose another name'),
+  bad_manifest: user(400, 'correct offshoot.json, then: offshoot deploy'),
+  bad_archive: user(400, 'deploy with the offshoot command, which makes a sound archive'),
+  digest_mismatch: user(400, 'upload again: offshoot deploy'),
+  unauthorized: user(401, 'sign in: offshoot login'),
+  forbidden: user(403, 'use a key of that namespace that carries the scope'),
+  namespace_not_found: user(404, LIST),
+  function_not_found: user(404, LIST),
+  invocation_not_found: user(404, 'records are kept for a limited time; call the function again'),
+  result_not_found: user(404, TRACE),
+  input_not_found: user(409, 'send the input along: offshoot replay ID --data JSON'),
+  already_ended: user(409, TRACE),
+  not_ended: user(409, 'wait for its end: offshoot trace ID'),
+  idempotency_mismatch: user(422, 'choose another Idempotency-Key for another input'),
+  bad_item: user(
+    400,
+    'correct that item and send it and what comes after it to POST /api/v1/batches/ID/items',
+  ),
+  batch_not_found: user(404, 'batches are kept for a limited time; see what there is: offshoot batches'),
+  concurrency_limited: user(429, LIMITED),
+  rate_limited: user(429, LIMITED),
+  queue_full: system(503, AGAIN),
+  spool_full: system(503, `${AGAIN}, or raise OFFSHOOT_MAX_SPOOL_BYTES on the gateway`),
+  artifact_not_found: user(404, 'upload it first: offshoot deploy'),
+  not_found: user(404, 'see /api/v1/docs for the routes'),
+  conflict: user(409, 'look at the current state, then try again: offshoot describe'),
+  body_too_large: user(413, 'send less, or raise the setting that the message names'),
+  archive_too_large: user(413, 'remove files that the function does not need, then: offshoot deploy'),
+  load_failed: user(422, 'correct the error at the line shown, then: offshoot deploy'),
+  too_many_streams: user(429, 'close other pages of the dashboard, then reload this one'),
+  internal: system(500, 'read the log of the gateway'),
+  storage_full: system(
+    507,
+    'make room in the artifact store (on its disk, or in its bucket), then try again',
+  ),
+  storage_unavailable: system(
+    503,
+    'see that the S3 server runs and that OFFSHOOT_ARTIFACTS and the AWS_ variables name it; then try again',
+  ),
+  redis_unavailable: system(503, 'see that Redis runs: offshoot doctor'),
 } as const satisfies Record<string, ErrorFacts>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -70,6 +70,12 @@ export const keys = {
   gateways: () => 'offshoot:gateways',
   /** String with expiry: a gateway looks after open invocations just now. */
   keeper: () => 'offshoot:keeper',
+  /** Sorted set: digests of archives that no version names, by the time since which that is so. */
+  unnamedArchives: () => 'offshoot:{archives}:unnamed',
+  /** String with expiry: an archive is being removed from the artifact store. */
+  archiveRemoval: (digest: string) => `offshoot:{archives}:removal:${digest}`,
+  /** String with expiry: a gateway has looked for archives that no version names. */
+  archiveCollector: () => 'offshoot:archive-collector',
   /** List: control frames (cancel, credit, refresh) for one worker. */
   control: (workerId: string) => `offshoot:control:${workerId}`,
   /** String with expiry (WORKER_TTL_MS): JSON of WorkerStatus; its absence means that the worker is dead. */

@@ -23,6 +23,12 @@ export interface RequestMeta {
   readonly headers: HeaderList;
 }
 
+/** Of one JSON value that a function is given otherwise than by HTTP. A new one each time: its headers may be added to. */
+export function jsonMeta(kind: 'event' | 'scheduled', namespace: string, name: string): RequestMeta {
+  const url = `http://localhost/fn/${namespace}/${name}`;
+  return { kind, method: 'POST', url, headers: [['content-type', 'application/json']] };
+}
+
 /** What a function gets at a time of its schedule. */
 export interface ScheduledEvent {
   readonly type: 'schedule';

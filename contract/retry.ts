@@ -3,6 +3,7 @@
  * that the worker that decides and the tests that hold it to the rules use the same words.
  */
 import type { Attempt, DeadReason, QueuedTerms } from './invocation.ts';
+import type { Retries } from './manifest.ts';
 import { OUTCOMES, type Outcome } from './outcome.ts';
 
 /** Tries that took their sandbox or worker with them, after which an invocation is not given another. */
@@ -18,6 +19,15 @@ export type Next =
   | { readonly next: 'done' }
   | { readonly next: 'retry'; readonly at: number }
   | { readonly next: 'dead'; readonly reason: DeadReason };
+
+/** What a function says of its retries, as the record of an invocation carries it. */
+export function retryTerms({
+  attempts,
+  minDelay,
+  maxDelay,
+}: Retries): Pick<QueuedTerms, 'maxAttempts' | 'minDelay' | 'maxDelay'> {
+  return { maxAttempts: attempts, minDelay: minDelay * 1000, maxDelay: maxDelay * 1000 };
+}
 
 /** Did a try fail in the eyes of the queued lane? A function that answers 5xx, 408 or 429 says so itself. */
 export function hasFailed({ outcome, status }: Pick<Attempt, 'outcome' | 'status'>): boolean {

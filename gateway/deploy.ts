@@ -21,6 +21,7 @@ import type { Failure } from './pending.ts';
 import { allows, EVERY_NAMESPACE } from './store/api-keys.ts';
 import type { FunctionStore } from './store/functions.ts';
 import type { InvocationStore } from './store/invocations.ts';
+import type { UnnamedArchives } from './store/unnamed-archives.ts';
 import { targetOf, type StoredFunction, type Target } from './target.ts';
 
 /** Versions that a function keeps to roll back to. */
@@ -35,6 +36,7 @@ export interface DeployerOptions {
   readonly functions: FunctionStore;
   readonly invocations: InvocationStore;
   readonly artifacts: ArtifactStore;
+  readonly unnamedArchives: UnnamedArchives;
   readonly directory: Directory;
   readonly dispatcher: Dispatcher;
   readonly schedules: Schedules;
@@ -127,8 +129,8 @@ export class Deployer {
 
   /** Size of the archive; throws when it is not there, not sound, or without the file that would be loaded. */
   async #checkArchive(digest: string, entryFile: string): Promise<number> {
-    const { artifacts } = this.#options;
-    const bytes = await artifacts.size(digest);
+    const { artifacts, unnamedArchives } = this.#options;
+    const bytes = (await unnamedArchives.claim(digest)) ? await artifacts.size(digest) : undefined;
     if (bytes === undefined) {
       throw new OffshootError('artifact_not_found', `the archive ${digest} has not been uploaded`);
     }

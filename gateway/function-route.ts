@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ApiKeyRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
-import { encodePayload, type RequestMeta } from '#contract/payload.ts';
+import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import type { Quota } from '#contract/quota.ts';
 import type { Log } from '#storage/log.ts';
 import type { Place } from '#storage/places.ts';
@@ -23,7 +23,7 @@ import { queuedOptions } from './queued/options.ts';
 import { failureAnswer } from './failure.ts';
 import { newInvocationId } from './ids.ts';
 import { Invocation } from './invocation.ts';
-import { FUNCTION_PREFIX, parseFunctionPath, rawTarget, requestMeta, type FunctionPath } from './request.ts';
+import { parseFunctionPath, rawTarget, requestMeta, type FunctionPath } from './request.ts';
 import type { Spool, Spooled } from './spool.ts';
 import { allows } from './store/api-keys.ts';
 import type { Target } from './target.ts';
@@ -89,12 +89,7 @@ export class FunctionRoute {
       if (queued) await this.#checkQueued(request, target);
       const body = await this.#read(request, target, queued);
       if (Buffer.isBuffer(body) && body.length <= MAX_CHECKED_EVENT_BYTES) checkJson(body);
-      const meta: RequestMeta = {
-        kind: 'event',
-        method: 'POST',
-        url: `http://localhost${FUNCTION_PREFIX}${target.namespace}/${target.name}`,
-        headers: [['content-type', 'application/json']],
-      };
+      const meta = jsonMeta('event', target.namespace, target.name);
       const checked = { request, response, target, meta, path: '/', body, trusted: true, arrived };
       if (queued) await this.#enqueue(checked);
       else if (target.quota === undefined) this.#call(checked);
@@ -264,6 +259,7 @@ export class FunctionRoute {
     });
     response.end(bytes);
   }
+
   async #find(path: FunctionPath, holder: ApiKeyRecord | undefined): Promise<Target> {
     const { directory } = this.#options;
     const target = await directory.target(path.namespace, path.name);

@@ -23,6 +23,7 @@ import { openStores } from '#storage/stores.ts';
 import { Metrics } from '#storage/metrics.ts';
 import type { Telemetry } from '#storage/telemetry.ts';
 import { createApp } from './app.ts';
+import { ArchiveCollector } from './archive-collector.ts';
 import { Batches } from './batches/batches.ts';
 import { Deliverer } from './callbacks/deliverer.ts';
 import { Guard } from './callbacks/guard.ts';
@@ -48,6 +49,7 @@ import { Spool } from './spool.ts';
 import { ApiKeyStore } from './store/api-keys.ts';
 import { FunctionStore } from './store/functions.ts';
 import { InvocationStore } from './store/invocations.ts';
+import { UnnamedArchives } from './store/unnamed-archives.ts';
 import { Listing } from './store/listing.ts';
 
 const FIRST_KEY_RETRY_MS = 500;
@@ -77,6 +79,7 @@ export class Gateway {
   readonly #places: Places;
   readonly #presence: Presence;
   readonly #keeper: Keeper;
+  readonly #archives: ArchiveCollector;
   readonly #deliverer: Deliverer;
   readonly #spool: Spool;
   readonly #server: Server;
@@ -161,10 +164,12 @@ export class Gateway {
       pending: () => dispatcher.pending,
       recordsDropped: () => recorder.dropped,
     });
+    const unnamedArchives = new UnnamedArchives(commands);
     const deployer = new Deployer({
       functions,
       invocations,
       artifacts,
+      unnamedArchives,
       directory,
       dispatcher,
       schedules,
@@ -178,6 +183,7 @@ export class Gateway {
       invocations,
       listing: new Listing(invocations, samples),
       artifacts,
+      unnamedArchives,
       directory,
       deployer,
       functionRoute,
@@ -215,6 +221,7 @@ export class Gateway {
       enqueuer: queued.enqueuer,
       log,
     });
+    this.#archives = new ArchiveCollector({ commands, artifacts, unnamed: unnamedArchives, log });
     this.#deliverer = new Deliverer({
       store,
       secrets,
@@ -249,6 +256,7 @@ export class Gateway {
     this.#dispatcher.start();
     this.#presence.start();
     this.#keeper.start();
+    this.#archives.start();
     this.#deliverer.start();
     this.#spool.start();
     void this.#ensureFirstKey();
@@ -267,6 +275,7 @@ export class Gateway {
   async close(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#keeper.stop();
+    this.#archives.stop();
     this.#stopTime();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const idle = setInterval(() => this.#server.closeIdleConnections(), DRAIN_LOOK_MS);

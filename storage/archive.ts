@@ -14,7 +14,7 @@ import { createGunzip } from 'node:zlib';
 import * as tar from 'tar-stream';
 import { OffshootError } from '#contract/errors.ts';
 import { MAX_ARCHIVE_ENTRIES, MAX_PATH_BYTES, MAX_UNPACKED_BYTES } from '#contract/limits.ts';
-import { storageError, writeAll } from './artifacts.ts';
+import { storageError, writeAll } from './files.ts';
 
 export interface ArchiveFile {
   /** Relative, with `/`, in normal form. */

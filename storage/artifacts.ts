@@ -2,12 +2,13 @@
  * The artifact store: archives of functions, each under the sha256 of its bytes. Whoever has a digest can check what it
  * gets, and the same archive is kept once however often it is deployed.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import type { Dirent } from 'node:fs';
+import { opendir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { OffshootError } from '#contract/errors.ts';
+import { missing, openToRead, writeBeside } from './files.ts';
 
 export interface ArtifactStore {
   /** Size in bytes, or undefined when there is no such archive. */
@@ -20,6 +21,12 @@ export interface ArtifactStore {
   put(digest: string, source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<{ bytes: number }>;
   /** Throws `artifact_not_found`. */
   open(digest: string): Promise<Readable>;
+  /** The digests of all archives, in no order. */
+  list(): AsyncIterable<string>;
+  /** What is not there is no error. */
+  remove(digest: string): Promise<void>;
+  /** Removes what uploads have left that began more than so many milliseconds ago and never ended. */
+  sweep(olderThanMs: number): Promise<void>;
 }
 
 /** Archives as files of one directory, which gateway and workers share: `ab/abcdef….tar.gz`. */
@@ -36,12 +43,7 @@ export class DirectoryArtifactStore implements ArtifactStore {
   }
 
   async size(digest: string): Promise<number | undefined> {
-    try {
-      return (await stat(this.path(digest))).size;
-    } catch (error) {
-      if (errno(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    return (await stat(this.path(digest)).catch(missing))?.size;
   }
 
   async has(digest: string): Promise<boolean> {
@@ -49,44 +51,42 @@ export class DirectoryArtifactStore implements ArtifactStore {
   }
 
   async put(digest: string, source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<{ bytes: number }> {
-    const target = this.path(digest);
-    // Beside its target, so that the rename stays within one file system and is atomic.
-    const temporary = join(dirname(target), `.${randomUUID()}.part`);
-    let file: FileHandle | undefined;
-    try {
-      await mkdir(dirname(target), { recursive: true });
-      file = await open(temporary, 'wx', 0o644);
-      let bytes = 0;
-      for await (const chunk of checked(digest, source, maxBytes)) {
-        await writeAll(file, chunk);
-        bytes += chunk.length;
-      }
-      // On disk before it has its name: after a power cut there must be no archive with the right name and wrong bytes.
-      await file.sync();
-      await file.close();
-      file = undefined;
-      await rename(temporary, target);
-      return { bytes };
-    } catch (error) {
-      await file?.close().catch(() => undefined);
-      await rm(temporary, { force: true }).catch(() => undefined);
-      throw storageError(error);
-    }
+    return await writeBeside(this.path(digest), checked(digest, source, maxBytes), {
+      mode: 0o644,
+      durable: true,
+    });
   }
 
   async open(digest: string): Promise<Readable> {
-    const stream = createReadStream(this.path(digest));
-    await new Promise<void>((resolve, reject) => {
-      stream.once('open', () => resolve());
-      stream.once('error', (error) =>
-        reject(
-          errno(error) === 'ENOENT'
-            ? new OffshootError('artifact_not_found', `there is no archive ${digest}`)
-            : error,
-        ),
-      );
-    });
+    const stream = await openToRead(this.path(digest));
+    if (!stream) throw new OffshootError('artifact_not_found', `there is no archive ${digest}`);
     return stream;
+  }
+
+  async *list(): AsyncGenerator<string, void> {
+    for await (const { name } of this.#entries()) {
+      const digest = digestOf(name);
+      if (digest !== undefined) yield digest;
+    }
+  }
+
+  async remove(digest: string): Promise<void> {
+    await rm(this.path(digest), { force: true });
+  }
+
+  async sweep(olderThanMs: number): Promise<void> {
+    const before = Date.now() - olderThanMs;
+    for await (const { name, parentPath } of this.#entries()) {
+      if (!name.startsWith('.')) continue;
+      const path = join(parentPath, name);
+      const seen = await stat(path).catch(missing);
+      if (seen && seen.mtimeMs < before) await rm(path, { force: true });
+    }
+  }
+
+  async *#entries(): AsyncGenerator<Dirent, void> {
+    for (const first of (await readdir(this.#root).catch(missing)) ?? [])
+      yield* (await opendir(join(this.#root, first)).catch(missing)) ?? [];
   }
 }
 
@@ -100,6 +100,11 @@ export function archiveName(digest: string): string {
     );
   }
   return `${digest.slice(0, 2)}/${digest}.tar.gz`;
+}
+
+/** Of the last part of an archive's name; undefined when it is that of something else. */
+export function digestOf(name: string): string | undefined {
+  return /^([0-9a-f]{64})\.tar\.gz$/.exec(name)?.[1];
 }
 
 /** Yields what `source` yields. Throws as `put` does: in place of the end when it is not what `digest` says. */
@@ -127,26 +132,4 @@ export async function* checked(
       `the ${bytes} bytes that arrived have the sha256 ${actual}, not ${digest}`,
     );
   }
-}
-
-/** Writes all of it: a single write() may write less. */
-export async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
-  let rest = chunk;
-  while (rest.length > 0) {
-    const { bytesWritten } = await file.write(rest);
-    rest = rest.subarray(bytesWritten);
-  }
-}
-
-/** Names the one disk error that an operator mends by hand; passes any other on as it is. */
-export function storageError(error: unknown): unknown {
-  const code = errno(error);
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
-  return new OffshootError('storage_full', `the disk of the artifact store is full (${code})`, {
-    cause: error,
-  });
-}
-
-function errno(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
 }

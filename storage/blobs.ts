@@ -3,13 +3,11 @@
  * instead of its bytes (a claim check: https://www.enterpriseintegrationpatterns.com/StoreInLibrary.html). A key is chosen by
  * its writer, such as `invocations/{id}/input`, so that one that was written twice is kept once.
  */
-import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, opendir, readFile, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { opendir, readFile, rm, rmdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { OffshootError } from '#contract/errors.ts';
-import { storageError, writeAll } from './artifacts.ts';
+import { missing, openToRead, writeBeside } from './files.ts';
 
 export interface PutOptions {
   /** Throws `body_too_large` past it; nothing is kept then. */
@@ -51,36 +49,11 @@ export class DirectoryBlobStore implements BlobStore {
     source: Uint8Array | AsyncIterable<Uint8Array>,
     { maxBytes = Infinity, durable = false }: PutOptions = {},
   ): Promise<{ bytes: number }> {
-    const target = this.#path(key);
-    // A name that no key can have, beside its target, so that the rename is atomic.
-    const temporary = join(dirname(target), `.${randomUUID()}.part`);
-    let file: FileHandle | undefined;
-    try {
-      await mkdir(dirname(target), { recursive: true });
-      file = await open(temporary, 'wx', 0o600);
-      let bytes = 0;
-      for await (const chunk of limited(source, maxBytes)) {
-        await writeAll(file, chunk);
-        bytes += chunk.length;
-      }
-      if (durable) await file.datasync();
-      await file.close();
-      file = undefined;
-      await rename(temporary, target);
-      return { bytes };
-    } catch (error) {
-      await file?.close().catch(() => undefined);
-      await rm(temporary, { force: true }).catch(() => undefined);
-      throw storageError(error);
-    }
+    return await writeBeside(this.#path(key), limited(source, maxBytes), { mode: 0o600, durable });
   }
 
   async open(key: string): Promise<Readable | undefined> {
-    const stream = createReadStream(this.#path(key));
-    return await new Promise((resolve, reject) => {
-      stream.once('open', () => resolve(stream));
-      stream.once('error', (error) => (isMissing(error) ? resolve(undefined) : reject(error)));
-    });
+    return await openToRead(this.#path(key));
   }
 
   async read(key: string): Promise<Buffer | undefined> {
@@ -147,13 +120,4 @@ async function sweepDirectory(path: string, before: number): Promise<number> {
     }
   }
   return removed;
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
-}
-
-function missing(error: unknown): undefined {
-  if (isMissing(error)) return undefined;
-  throw error;
 }

@@ -69,6 +69,8 @@ const Variables = z.object({
   OFFSHOOT_ZYGOTE_CRASHES: z.coerce.number().int().min(1).default(20),
   /** Processes and threads of one sandbox at most, whatever its function asks for. */
   OFFSHOOT_SANDBOX_PIDS: z.coerce.number().int().min(16).default(1_024),
+  /** MB of unpacked code on this host, over which code that no version of a function names is removed. */
+  OFFSHOOT_CODE_MB: z.coerce.number().int().min(0).default(10_240),
   /** MB of /tmp of one sandbox at most, whatever its function asks for. */
   OFFSHOOT_SCRATCH_MB: z.coerce.number().int().min(1).default(4_096),
   /** Where this worker's metrics are read, without a key; port 0 is nowhere. Beyond loopback only by your own word. */

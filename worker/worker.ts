@@ -17,6 +17,7 @@ import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
 import type { Telemetry } from '#storage/telemetry.ts';
 import { detectCgroups } from './cgroup/detect.ts';
+import { CodeCollector } from './code-collector.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
 import { CpuClock } from './cpu-clock.ts';
@@ -37,6 +38,7 @@ import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
 import { Zygotes } from './zygotes.ts';
 
+const MB = 1024 * 1024;
 const MINUTE_MS = 60_000;
 /** Warming a zygote takes some tenths of a second of a processor; so often at most for crashes. */
 const ZYGOTE_MIN_AGE_MS = 10_000;
@@ -86,6 +88,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
     onForked: metrics && ((ms) => metrics.forked(ms)),
   });
+  const code = new CodeStore(codeDirectory, artifacts);
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
     preparedFloor: env.OFFSHOOT_PREPARED,
@@ -95,7 +98,13 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     zygotes,
     networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS, never: env.OFFSHOOT_EGRESS_NEVER }),
     receipts,
-    code: new CodeStore(codeDirectory, artifacts),
+    code,
+  });
+  const codeCollector = new CodeCollector({
+    root: codeDirectory,
+    store: code,
+    commands,
+    maxBytes: env.OFFSHOOT_CODE_MB * MB,
   });
   const functions = new Functions(commands);
   const cpuClock = new CpuClock();
@@ -185,14 +194,17 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
       // A zygote takes tenths of a second to start; the first call of a namespace should not be the one to wait.
       const namespaces = await commands.smembers(keys.namespaces()).catch(() => []);
       await Promise.allSettled(namespaces.map((namespace) => pool.warm('node26', namespace)));
+      codeCollector.start();
     },
     async stop() {
+      codeCollector.stop();
       await Promise.all([queued.stop(DRAIN_GRACE_MS), consumer.drain(DRAIN_GRACE_MS)]);
       await heartbeat.stop();
       await metrics?.close();
       await telemetry?.close();
       await logs?.close();
       await pool.stop();
+      await code.letGo();
       receipts.stop();
       places.stop();
       for (const redis of [commands, replies, bullmq]) redis.disconnect();

@@ -5,6 +5,7 @@ import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
 import type { BlobRef } from '#contract/lane.ts';
 import { drainSeconds } from '#contract/pace.ts';
+import { retryTerms } from '#contract/retry.ts';
 import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
@@ -140,9 +141,7 @@ function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: Bl
     ...(input && { inputBlob: input.key }),
     ...(delayMs > 0 && { dueAt: now + delayMs }),
     terms: {
-      maxAttempts: retries.attempts,
-      minDelay: retries.minDelay * 1000,
-      maxDelay: retries.maxDelay * 1000,
+      ...retryTerms(retries),
       expiresAt: now + delayMs + (options.ttlMs ?? queueMs),
       ...(priority !== undefined && { priority }),
     },

@@ -9,11 +9,10 @@ import type { Groups } from '#storage/groups.ts';
 import { keys } from '#contract/keys.ts';
 import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
-import { decodePayload, encodePayload, type RequestMeta } from '#contract/payload.ts';
+import { decodePayload, encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import type { Versioned } from '#storage/queued.ts';
 import { sharedNow } from '#storage/clock.ts';
 import { Invocation } from '../invocation.ts';
-import { FUNCTION_PREFIX } from '../request.ts';
 import type { Spool } from '../spool.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import { targetOf } from '../target.ts';
@@ -106,7 +105,7 @@ export class QueuedLane {
     }
     const { meta, body }: { meta: RequestMeta; body: Buffer } = kept
       ? (decodePayload(kept) as { meta: RequestMeta; body: Buffer })
-      : { meta: eventMeta(namespace, name), body: Buffer.from(JSON.stringify(input)) };
+      : { meta: jsonMeta('event', namespace, name), body: Buffer.from(JSON.stringify(input)) };
     const invocation = new Invocation(
       targetOf(namespace, name, chosen),
       { method: meta.method, path: kept ? before.path : '/', traceparent: undefined, tracestate: undefined },
@@ -152,19 +151,13 @@ export class QueuedLane {
     limit: number,
   ): Promise<string[]> {
     const { store } = this.#options;
-    const moved: string[] = [];
-    for (const one of await store.dead(namespace, limit)) {
-      await this.#whileDead(one, async (letter, record) => {
-        if (!wanted(record) || !record.terms) return true;
-        const again = redrivenRecord(record);
-        // The job first: without its record it does nothing, and a record without a job would wait for ever.
-        await this.enqueuer.add(again);
-        if (!(await store.swap(letter, again))) return false;
-        moved.push(record.id);
-        return true;
-      });
-    }
-    return moved;
+    return await this.#ofDead(namespace, limit, async (letter, record) => {
+      if (!wanted(record) || !record.terms) return 'left';
+      const again = redrivenRecord(record);
+      // The job first: without its record it does nothing, and a record without a job would wait for ever.
+      await this.enqueuer.add(again);
+      return (await store.swap(letter, again)) ? 'done' : 'changed';
+    });
   }
 
   /** Takes dead letters off the list; their records stay for their time. */
@@ -174,29 +167,37 @@ export class QueuedLane {
     limit: number,
   ): Promise<string[]> {
     const { store } = this.#options;
-    const gone: string[] = [];
-    for (const one of await store.dead(namespace, limit)) {
-      await this.#whileDead(one, async (letter, ended) => {
-        const { dead: _, ...record } = ended;
-        if (!wanted(record)) return true;
-        if (!(await store.swap(letter, record))) return false;
-        await store.removeDead(namespace, record.id);
-        gone.push(record.id);
-        return true;
-      });
-    }
-    return gone;
+    return await this.#ofDead(namespace, limit, async (letter, ended) => {
+      const { dead: _, ...record } = ended;
+      if (!wanted(record)) return 'left';
+      if (!(await store.swap(letter, record))) return 'changed';
+      await store.removeDead(namespace, record.id);
+      return 'done';
+    });
   }
 
-  /** Does something to a dead letter, again where its record has changed meanwhile, as deliveries of its end do. */
-  async #whileDead(
-    first: Versioned,
-    act: (letter: Versioned, record: InvocationRecord) => Promise<boolean>,
-  ): Promise<void> {
-    for (let one: Versioned | undefined = first; one; one = await this.#options.store.find(first.record.id)) {
-      const { record } = one;
-      if (record.state !== 'done' || record.dead === undefined || (await act(one, record))) return;
+  /**
+   * Does something to each dead letter, again where its record has changed meanwhile, as deliveries of its end do. Resolves to
+   * the ids of those to which it is done.
+   */
+  async #ofDead(
+    namespace: string,
+    limit: number,
+    act: (letter: Versioned, record: InvocationRecord) => Promise<'done' | 'left' | 'changed'>,
+  ): Promise<string[]> {
+    const { store } = this.#options;
+    const done: string[] = [];
+    for (const first of await store.dead(namespace, limit)) {
+      const { id } = first.record;
+      for (let one: Versioned | undefined = first; one; one = await store.find(id)) {
+        const { record } = one;
+        if (record.state !== 'done' || record.dead === undefined) break;
+        const came = await act(one, record);
+        if (came === 'done') done.push(id);
+        if (came !== 'changed') break;
+      }
     }
+    return done;
   }
 
   async #version(
@@ -217,15 +218,6 @@ export class QueuedLane {
         : `"${name}" has no version ${version}`,
     );
   }
-}
-
-export function eventMeta(namespace: string, name: string): RequestMeta {
-  return {
-    kind: 'event',
-    method: 'POST',
-    url: `http://localhost${FUNCTION_PREFIX}${namespace}/${name}`,
-    headers: [['content-type', 'application/json']],
-  };
 }
 
 function cancelledRecord(record: OpenInvocation): InvocationRecord {

@@ -10,7 +10,10 @@ export const has = endpoint(
     responses: { 200: { description: 'it is' }, 404: { description: 'it is not' } },
   },
   (deps) => async (context) => {
-    const bytes = await deps.artifacts.size(context.req.valid('param').digest);
+    const { digest } = context.req.valid('param');
+    // Who is told that it is there deploys without an upload: it must be there still by then.
+    const claimed = await deps.unnamedArchives.claim(digest);
+    const bytes = claimed ? await deps.artifacts.size(digest) : undefined;
     return context.body(null, bytes === undefined ? 404 : 200);
   },
 );
@@ -33,6 +36,12 @@ export const put = endpoint(
         'archive_too_large',
         `the archive has ${announced} bytes; at most ${MAX_ARCHIVE_BYTES} are accepted`,
         { details: { limit: MAX_ARCHIVE_BYTES, size: announced } },
+      );
+    }
+    if (!(await deps.unnamedArchives.claim(digest))) {
+      throw new OffshootError(
+        'conflict',
+        `the archive ${digest}, which no version names, is being removed just now; upload it again in a minute`,
       );
     }
     const known = await deps.artifacts.has(digest);

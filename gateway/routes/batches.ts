@@ -7,6 +7,7 @@ import { Batch, BatchList, ItemsTaken } from '#contract/batch.ts';
 import { OffshootError } from '#contract/errors.ts';
 import { DEFAULT_GROUP_ITEMS } from '#contract/limits.ts';
 import { Name } from '#contract/names.ts';
+import { retryTerms } from '#contract/retry.ts';
 import type { BatchFacts } from '#storage/batches.ts';
 import { sharedNow } from '#storage/clock.ts';
 import { takeItems } from '../batches/intake.ts';
@@ -197,9 +198,7 @@ async function factsOf(
     createdAt: sharedNow(),
     size: batchSize,
     terms: {
-      maxAttempts: retries.attempts,
-      minDelay: retries.minDelay * 1000,
-      maxDelay: retries.maxDelay * 1000,
+      ...retryTerms(retries),
       queueMs,
     },
     traceId: newTraceId(),

@@ -23,6 +23,7 @@ import type { Schedules } from '../queued/schedules.ts';
 import { EVERY_NAMESPACE, type ApiKeyStore } from '../store/api-keys.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import type { InvocationStore } from '../store/invocations.ts';
+import type { UnnamedArchives } from '../store/unnamed-archives.ts';
 import type { Listing } from '../store/listing.ts';
 
 export interface AppDeps {
@@ -31,6 +32,7 @@ export interface AppDeps {
   readonly invocations: InvocationStore;
   readonly listing: Listing;
   readonly artifacts: ArtifactStore;
+  readonly unnamedArchives: UnnamedArchives;
   readonly directory: Directory;
   readonly deployer: Deployer;
   readonly functionRoute: FunctionRoute;

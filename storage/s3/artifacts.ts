@@ -2,8 +2,10 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { OffshootError } from '#contract/errors.ts';
-import { archiveName, checked, type ArtifactStore } from '../artifacts.ts';
+import { archiveName, checked, digestOf, type ArtifactStore } from '../artifacts.ts';
 import type { S3Objects } from './objects.ts';
+
+const PLACE = 'artifacts/';
 
 export class S3ArtifactStore implements ArtifactStore {
   readonly #objects: Promise<S3Objects>;
@@ -33,10 +35,25 @@ export class S3ArtifactStore implements ArtifactStore {
     if (!stream) throw new OffshootError('artifact_not_found', `there is no archive ${digest}`);
     return verified(digest, stream);
   }
+
+  async *list(): AsyncGenerator<string, void> {
+    for await (const key of (await this.#objects).list(PLACE)) {
+      const digest = digestOf(key.slice(key.lastIndexOf('/') + 1));
+      if (digest !== undefined) yield digest;
+    }
+  }
+
+  async remove(digest: string): Promise<void> {
+    await (await this.#objects).remove(keyOf(digest));
+  }
+
+  async sweep(olderThanMs: number): Promise<void> {
+    await (await this.#objects).abandonUploads(PLACE, Date.now() - olderThanMs);
+  }
 }
 
 function keyOf(digest: string): string {
-  return `artifacts/${archiveName(digest)}`;
+  return PLACE + archiveName(digest);
 }
 
 /** Who can write to the bucket could have other code run under the digest of a version: its end is refused to whoever unpacks it. */

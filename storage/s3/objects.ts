@@ -14,6 +14,7 @@ import {
   PutObjectCommand,
   S3Client,
   type _Object,
+  type ListObjectsV2CommandOutput,
 } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import { Readable } from 'node:stream';
@@ -149,15 +150,21 @@ export class S3Objects {
     await this.#client.send(new DeleteObjectCommand(this.#at(key))).catch(refuse);
   }
 
+  /** The keys of what lies below `under`. */
+  async *list(under: string): AsyncGenerator<string, void> {
+    try {
+      for await (const { Contents = [] } of this.#pages(under))
+        for (const { Key } of Contents) if (Key !== undefined) yield Key.slice(this.#prefix.length);
+    } catch (error) {
+      throw s3Error(error);
+    }
+  }
+
   /** Removes what lies below `under`, all of it or what was written before a Unix time in milliseconds. Resolves to how many. */
   async removeAll(under: string, before = Infinity): Promise<number> {
     let removed = 0;
     try {
-      const pages = paginateListObjectsV2(
-        { client: this.#client, pageSize: DELETES_AT_ONCE },
-        { Bucket: this.#bucket, Prefix: this.#prefix + under },
-      );
-      for await (const { Contents = [] } of pages) {
+      for await (const { Contents = [] } of this.#pages(under)) {
         const old = Contents.filter(
           ({ LastModified }) => before === Infinity || (LastModified?.getTime() ?? Infinity) < before,
         );
@@ -168,6 +175,13 @@ export class S3Objects {
       throw s3Error(error);
     }
     return removed;
+  }
+
+  #pages(under: string): AsyncIterable<ListObjectsV2CommandOutput> {
+    return paginateListObjectsV2(
+      { client: this.#client, pageSize: DELETES_AT_ONCE },
+      { Bucket: this.#bucket, Prefix: this.#prefix + under },
+    );
   }
 
   async #deleteObjects(objects: readonly _Object[]): Promise<void> {

@@ -1,7 +1,6 @@
 /** The dashboard in a real browser, against a running platform with real functions. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
 import { openBrowser, Visitor } from '../support/browser.ts';
 import { Platform } from '../support/platform.ts';
 
@@ -19,22 +18,6 @@ afterAll(async () => {
   await browser.close();
   await platform.stop();
 });
-
-async function queue(name: string, event: unknown): Promise<string> {
-  const response = await platform.api(`/functions/default/${name}/invocations`, {
-    method: 'POST',
-    body: JSON.stringify(event),
-  });
-  return ((await response.json()) as Accepted).id;
-}
-
-async function ended(id: string): Promise<AnyInvocationDetail> {
-  for (;;) {
-    const found = (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocationDetail;
-    if (found.state === 'done') return found;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
 
 describe('signing in', () => {
   test('a key that is not known is refused, and nothing is shown', async () => {
@@ -83,28 +66,28 @@ describe('a function', () => {
 describe('an invocation', () => {
   test('that runs is cancelled', async () => {
     const { page } = visitor;
-    const id = await queue('retries', { sleepMs: 4_000 });
+    const id = await platform.queue('retries', { sleepMs: 4_000 });
     await visitor.visit(`/invocations/${id}`);
     await page.locator('.chip.running').first().waitFor({ timeout: SEEN_MS });
     await page.getByRole('button', { name: 'Cancel' }).click();
     await page.getByRole('button', { name: 'Cancel it' }).click();
     await page.locator('.summary .chip', { hasText: 'cancelled' }).waitFor({ timeout: SEEN_MS });
-    expect(await ended(id)).toMatchObject({ outcome: 'cancelled' });
+    expect(await platform.ended(id)).toMatchObject({ outcome: 'cancelled' });
   });
 });
 
 describe('what has failed for good', () => {
   test('is among the dead letters, is redriven, and comes back when it fails again', async () => {
     const { page } = visitor;
-    const id = await queue('retries', { fail: 'throw' });
-    await ended(id);
+    const id = await platform.queue('retries', { fail: 'throw' });
+    await platform.ended(id);
     await visitor.visit('/queues');
     const row = page.getByRole('row').filter({ has: page.getByRole('button', { name: `Redrive ${id}` }) });
     await row.waitFor({ timeout: SEEN_MS });
     await row.getByRole('button', { name: `Redrive ${id}` }).click();
     await page.getByText('1 dead letter is queued again').waitFor();
     await expect
-      .poll(async () => ((await ended(id)) as { redriven?: number }).redriven, { timeout: SEEN_MS })
+      .poll(async () => ((await platform.ended(id)) as { redriven?: number }).redriven, { timeout: SEEN_MS })
       .toBe(1);
     await row.waitFor({ timeout: SEEN_MS });
   });

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { connectRedis } from '#storage/redis.ts';
@@ -30,22 +29,6 @@ afterAll(async () => {
   await platform.stop();
 });
 
-async function queue(name: string, event: unknown): Promise<string> {
-  const response = await platform.api(`/functions/default/${name}/invocations`, {
-    method: 'POST',
-    body: JSON.stringify(event),
-  });
-  return ((await response.json()) as Accepted).id;
-}
-
-async function ended(id: string): Promise<void> {
-  for (;;) {
-    const found = (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocationDetail;
-    if (found.state === 'done') return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 /** Enough of everything that no page is empty. */
 async function work(): Promise<void> {
   for (let round = 0; round < 12; round++) {
@@ -60,10 +43,17 @@ async function work(): Promise<void> {
   }
   await platform.call('faulty/never');
   // Alone, as its failures are counted in one sandbox.
-  const retried = await queue('retries', { fail: 'throw', times: 2, answer: { total: 42, currency: 'EUR' } });
-  await ended(retried);
-  const dead = await Promise.all([queue('retries', { fail: 'throw' }), queue('retries', { fail: 'exit' })]);
-  await Promise.all(dead.map(ended));
+  const retried = await platform.queue('retries', {
+    fail: 'throw',
+    times: 2,
+    answer: { total: 42, currency: 'EUR' },
+  });
+  await platform.ended(retried);
+  const dead = await Promise.all([
+    platform.queue('retries', { fail: 'throw' }),
+    platform.queue('retries', { fail: 'exit' }),
+  ]);
+  await Promise.all(dead.map((id) => platform.ended(id)));
   const file = join(platform.state, 'orders.ndjson');
   const items = Array.from({ length: 400 }, (_, index) =>
     JSON.stringify({ quantity: index, ...(index % 50 === 7 && { fail: 'never' }) }),

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Accepted, AnyInvocationDetail, InvocationDetail } from '#contract/api.ts';
+import type { Accepted } from '#contract/api.ts';
 import { Platform } from '../support/platform.ts';
 
 const MB = 1024 * 1024;
@@ -121,15 +121,6 @@ async function openBlobs(name: 'worker' | 'gateway'): Promise<string[]> {
   return open.filter((path) => path.includes('/blobs/'));
 }
 
-async function ended(id: string): Promise<InvocationDetail> {
-  for (const giveUp = performance.now() + 60_000; performance.now() < giveUp; await sleep(50)) {
-    const response = await platform.api(`/invocations/${id}`);
-    const found = response.ok ? ((await response.json()) as AnyInvocationDetail) : undefined;
-    if (found?.state === 'done') return found;
-  }
-  throw new Error(`invocation ${id} did not end`);
-}
-
 async function queue(path: string, body: AsyncIterable<Buffer>, headers = {}): Promise<string> {
   const answer = await upload(path, body, {
     prefer: 'respond-async',
@@ -148,7 +139,7 @@ describe('a large request body of a caller who waits', () => {
       expect(json(answer)).toEqual({ bytes: LARGE, sha256: await digest(LARGE) });
       invocation = String(answer.headers['x-offshoot-invocation']);
     });
-    expect((await ended(invocation)).report?.usage?.memoryPeak).toBeLessThan(40 * MB);
+    expect((await platform.ended(invocation)).report?.usage?.memoryPeak).toBeLessThan(40 * MB);
     expect(most['redis']).toBeLessThan(FLAT_REDIS);
     for (const [name, bytes] of Object.entries(most)) expect(bytes, name).toBeLessThan(FLAT);
     await noBlobs('calls');
@@ -296,7 +287,7 @@ describe('a large body that nobody waits for', () => {
     let id = '';
     const most = await growth(async () => {
       id = await queue('upload/hash', pieces(LARGE));
-      expect(await ended(id)).toMatchObject({ outcome: 'ok', requestBytes: LARGE });
+      expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', requestBytes: LARGE });
     });
     for (const [name, bytes] of Object.entries(most)) expect(bytes, name).toBeLessThan(FLAT);
     expect(most['redis']).toBeLessThan(FLAT_REDIS);
@@ -305,7 +296,11 @@ describe('a large body that nobody waits for', () => {
 
     const again = await platform.api(`/invocations/${id}/replay`, { method: 'POST', body: '{}' });
     const replayed = ((await again.json()) as Accepted).id;
-    expect(await ended(replayed)).toMatchObject({ outcome: 'ok', replayOf: id, requestBytes: LARGE });
+    expect(await platform.ended(replayed)).toMatchObject({
+      outcome: 'ok',
+      replayOf: id,
+      requestBytes: LARGE,
+    });
     expect(await (await platform.api(`/invocations/${replayed}/result`)).json()).toEqual(expected);
     // Each has an input of its own.
     expect(await blobs('inputs')).toHaveLength(2);
@@ -313,7 +308,7 @@ describe('a large body that nobody waits for', () => {
 
   test('has its large result streamed out, with status and headers', async () => {
     const id = await queue('upload/produce?mb=50&status=201', only('go'));
-    expect(await ended(id)).toMatchObject({ outcome: 'ok', status: 201, responseBytes: 50 * MB });
+    expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', status: 201, responseBytes: 50 * MB });
     const most = await growth(async () => {
       const response = await platform.api(`/invocations/${id}/result`);
       expect(response.status).toBe(201);
@@ -332,7 +327,7 @@ describe('a large body that nobody waits for', () => {
     await expect.poll(async () => (await blobs('results')).length).toBe(before.length + 1);
     const response = await platform.api(`/invocations/${id}/cancel`, { method: 'POST' });
     expect(response.status).toBe(202);
-    expect(await ended(id)).toMatchObject({ outcome: 'cancelled' });
+    expect(await platform.ended(id)).toMatchObject({ outcome: 'cancelled' });
     await expect.poll(() => blobs('results'), { timeout: 5_000 }).toEqual(before);
   }, 60_000);
 
@@ -347,7 +342,7 @@ describe('a large body that nobody waits for', () => {
       ...key,
     });
     expect(other.status).toBe(422);
-    expect(await ended(id)).toMatchObject({ outcome: 'ok', requestBytes: 5 * MB });
+    expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', requestBytes: 5 * MB });
     await expect.poll(async () => (await blobs('inputs')).length).toBe(before + 1);
   }, 30_000);
 
@@ -366,7 +361,7 @@ describe('a large body that nobody waits for', () => {
     const id = await queue('upload/hash', pieces(2 * MB), { 'x-offshoot-delay': '1' });
     for (const name of await blobs('inputs'))
       await rm(join(platform.state, 'blobs/inputs', name), { force: true });
-    const record = await ended(id);
+    const record = await platform.ended(id);
     expect(record).toMatchObject({ message: expect.stringContaining('input is not there') });
   }, 30_000);
 });

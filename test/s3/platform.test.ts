@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Accepted, AnyInvocationDetail, InvocationDetail } from '#contract/api.ts';
+import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
 import type { ItemResult, ItemsTaken } from '#contract/batch.ts';
 import { Platform } from '../support/platform.ts';
 import { S3Server } from '../support/s3-server.ts';
@@ -59,14 +59,6 @@ describe('a platform with its artifact store in S3', () => {
     });
     expect(answer.status).toBe(202);
     return (answer.body as Accepted).id;
-  }
-
-  async function ended(id: string): Promise<InvocationDetail> {
-    for (const giveUp = performance.now() + 60_000; performance.now() < giveUp; await sleep(50)) {
-      const found = (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocationDetail;
-      if (found.state === 'done') return found;
-    }
-    throw new Error(`invocation ${id} did not end`);
   }
 
   async function batch(items: readonly unknown[]): Promise<string> {
@@ -123,13 +115,13 @@ describe('a platform with its artifact store in S3', () => {
 
   test('keeps a large body and a large result of what nobody waits for', async () => {
     const id = await queue('upload/hash', pieces(LARGE));
-    expect(await ended(id)).toMatchObject({ outcome: 'ok', requestBytes: LARGE });
+    expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', requestBytes: LARGE });
     expect(await (await platform.api(`/invocations/${id}/result`)).json()).toEqual({
       bytes: LARGE,
       sha256: await digest(LARGE),
     });
     const large = await queue('upload/produce?mb=50&status=201', pieces(10));
-    expect(await ended(large)).toMatchObject({ outcome: 'ok', status: 201, responseBytes: 50 * MB });
+    expect(await platform.ended(large)).toMatchObject({ outcome: 'ok', status: 201, responseBytes: 50 * MB });
     expect(await objects('blobs/results')).toHaveLength(1);
     const most = await growth(async () => {
       const response = await platform.api(`/invocations/${large}/result`);
@@ -175,7 +167,7 @@ describe('a platform with its artifact store in S3', () => {
     expect(meanwhile.state).not.toBe('done');
 
     await server.resume();
-    const end = await ended(waiting);
+    const end = await platform.ended(waiting);
     expect(end).toMatchObject({ outcome: 'ok', requestBytes: 5 * MB });
     // It has waited, not failed.
     expect(end.attempts?.map(({ outcome }) => outcome)).toEqual(['ok']);

@@ -1,18 +1,12 @@
-/** Egress of a deployed function, on the network of the machine itself, and what its record says. */
-import { once } from 'node:events';
+/** Egress of a deployed function, on a network with an address of its own, and what its record says. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Runtime } from '#contract/manifest.ts';
+import { CAN_OWN_NETWORK } from '../support/own-network.ts';
 import { Platform } from '../support/platform.ts';
-
-const own = Object.values(networkInterfaces())
-  .flat()
-  .find((entry) => entry?.family === 'IPv4' && !entry.internal)?.address;
 
 const SOURCE = `export default { async fetch(request) {
   const to = new URL(request.url).searchParams.get('to');
@@ -20,10 +14,10 @@ const SOURCE = `export default { async fetch(request) {
   catch (error) { return new Response('refused: ' + (error.cause?.code ?? error.message)); }
 } };`;
 
-// The host's own address stands for "some address that a rule names"; a machine without one cannot show this.
-describe.skipIf(own === undefined)('egress of a deployed function', () => {
+// The host's own address stands for "some address that a rule names".
+describe.skipIf(!CAN_OWN_NETWORK)('egress of a deployed function (needs user namespaces)', () => {
   let platform: Platform;
-  let server: Server;
+  let own = '';
   let port = 0;
 
   const deploy = async (
@@ -45,17 +39,13 @@ describe.skipIf(own === undefined)('egress of a deployed function', () => {
     platform.call(`${name}/?to=${encodeURIComponent(to)}`);
 
   beforeAll(async () => {
-    platform = await Platform.start();
-    server = createServer((_, response) => response.end('the host')).listen(0, '0.0.0.0');
-    await once(server, 'listening');
-    const address = server.address();
-    port = typeof address === 'object' && address ? address.port : 0;
+    platform = await Platform.start({}, [], { ownNetwork: true });
+    ({ address: own, port } = platform.host);
     expect(await deploy('named', [`${own}:${port}`])).toBe('deployed');
     expect(await deploy('named-24', [`${own}:${port}`], 'node24')).toBe('deployed');
     expect(await deploy('everything', ['0.0.0.0/0:1-65535'])).toBe('deployed');
   }, 60_000);
   afterAll(async () => {
-    server.close();
     await platform.stop();
   });
 

@@ -10,7 +10,8 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { AnyInvocationDetail, InvocationDetail } from '#contract/api.ts';
+import type { Accepted, AnyInvocationDetail, InvocationDetail } from '#contract/api.ts';
+import { OwnNetwork } from './own-network.ts';
 import { PrivateRedis } from './private-redis.ts';
 import { SLOWNESS } from './slowness.ts';
 
@@ -33,6 +34,7 @@ export class Platform {
   key = '';
   readonly #port: number;
   readonly #environment: Readonly<Record<string, string>>;
+  readonly #network: OwnNetwork | undefined;
   readonly #children = new Map<Part, ChildProcess>();
   /** What the processes wrote, for a test that fails. */
   output = '';
@@ -42,7 +44,9 @@ export class Platform {
     redis: PrivateRedis,
     port: number,
     environment: Readonly<Record<string, string>>,
+    network?: OwnNetwork,
   ) {
+    this.#network = network;
     this.state = state;
     this.redis = redis;
     this.#port = port;
@@ -50,19 +54,23 @@ export class Platform {
     this.#environment = environment;
   }
 
+  /** `ownNetwork`: in a network of its own, instead of the machine's. */
   static async start(
     environment: Readonly<Record<string, string>> = {},
     redis: readonly string[] = [],
+    { ownNetwork = false } = {},
   ): Promise<Platform> {
     const installed = process.env['OFFSHOOT_STATE'];
     if (!installed) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
     const state = await mkdtemp(join(tmpdir(), 'offshoot-platform-'));
     await symlink(join(installed, 'images'), join(state, 'images'));
+    const port = await freePort();
     const platform = new Platform(
       state,
       await PrivateRedis.start(['--appendonly', 'yes', ...redis]),
-      await freePort(),
+      port,
       environment,
+      ownNetwork ? await OwnNetwork.open(port) : undefined,
     );
     platform.run('worker');
     platform.run('gateway');
@@ -83,7 +91,9 @@ export class Platform {
 
   /** Starts one of the processes (again). */
   run(name: Part): void {
-    const child = spawn(process.execPath, [join(checkout, name === 'gateway' ? name : 'worker', 'main.ts')], {
+    const main = join(checkout, name === 'gateway' ? name : 'worker', 'main.ts');
+    // env(1) becomes what it is given; so the process has one id, wherever it runs.
+    const child = spawn('env', [...(this.#network?.enter ?? []), process.execPath, main], {
       cwd: checkout,
       env: {
         PATH: process.env['PATH'] ?? '',
@@ -101,6 +111,12 @@ export class Platform {
       });
     }
     this.#children.set(name, child);
+  }
+
+  /** The host of its own network, and the port on which it answers. */
+  get host(): { readonly address: string; readonly port: number } {
+    if (!this.#network) throw new Error('this platform is in the network of the machine');
+    return this.#network;
   }
 
   pid(name: Part): number {
@@ -178,6 +194,25 @@ export class Platform {
     });
   }
 
+  /** Queues an invocation, and resolves to its id. */
+  async queue(name: string, event: unknown): Promise<string> {
+    const response = await this.api(`/functions/default/${name}/invocations`, {
+      method: 'POST',
+      body: JSON.stringify(event),
+    });
+    return ((await response.json()) as Accepted).id;
+  }
+
+  /** The record of an invocation once it has ended. */
+  async ended(id: string, patienceMs = 60_000): Promise<InvocationDetail> {
+    for (const giveUp = Date.now() + patienceMs; Date.now() < giveUp; await sleep(50)) {
+      const response = await this.api(`/invocations/${id}`);
+      const found = response.ok ? ((await response.json()) as AnyInvocationDetail) : undefined;
+      if (found?.state === 'done') return found;
+    }
+    throw new Error(`invocation ${id} did not end:\n${this.output}`);
+  }
+
   /** The record of an invocation, which is written just after its answer. */
   async record(response: Response): Promise<InvocationDetail> {
     const id = response.headers.get('x-offshoot-invocation');
@@ -193,6 +228,7 @@ export class Platform {
   async stop(): Promise<void> {
     await this.kill('gateway', 'SIGTERM');
     await Promise.all([this.kill('worker', 'SIGTERM'), this.kill('worker-2', 'SIGTERM')]);
+    await this.#network?.close();
     await this.redis.stop();
     await rm(this.state, { recursive: true, force: true });
   }

@@ -191,6 +191,41 @@ test('the admin key of a platform on this machine is found, and offered to no ot
   expect(findTarget({}, { ...env, OFFSHOOT_API_KEY: 'env' }).key).toBe('env');
 });
 
+test('a key of an earlier installation at the same address is named as such, with the command that mends it', async () => {
+  const gateway = await fakeGateway();
+  gateway.routes.set('GET /api/v1/functions', (_request, response) => json(response, 200, { functions: [] }));
+  const [config, state] = [temporaryFolder(), temporaryFolder()];
+  const file = path.join(config, 'offshoot/credentials.json');
+  const stale = { current: gateway.url, keys: { [gateway.url]: { key: 'of-yesterday', namespace: '*' } } };
+  mkdirSync(path.dirname(file));
+  writeFileSync(file, JSON.stringify(stale));
+  const env = { XDG_CONFIG_HOME: config, OFFSHOOT_STATE: state };
+  const next = `offshoot login --url ${gateway.url}`;
+  // Without a key of this machine nothing better can be said.
+  expect((await offshoot(['list'], { env })).stderr).toBe(
+    'error: the API key is not known\nnext: sign in: offshoot login\n',
+  );
+  writeFileSync(path.join(state, 'admin-key'), `${KEY}\n`);
+  const refused = await offshoot(['list'], { env });
+  expect(refused).toMatchObject({ code: 4, stdout: '' });
+  expect(refused.stderr).toBe(
+    `error: the API key is not known\n  the key in ${file} is of another installation, or was removed;\n  that of the platform on this machine is in ${state}/admin-key\nnext: ${next}\n`,
+  );
+  const machine = await offshoot(['list', '--json'], { env });
+  expect(JSON.parse(machine.stdout)).toMatchObject({ error: { code: 'unauthorized', next } });
+  // What it says is all that has to be done, and nothing is asked.
+  expect(await offshoot(['login', '--url', gateway.url], { env })).toMatchObject({ code: 0, stderr: '' });
+  expect((await offshoot(['list'], { env })).code).toBe(0);
+  const inShell = { ...env, OFFSHOOT_API_KEY: 'of-yesterday' };
+  expect((await offshoot(['list'], { env: inShell })).stderr).toMatch(
+    /the key in OFFSHOOT_API_KEY is of another installation, or was removed;\n.*\nnext: unset OFFSHOOT_API_KEY; offshoot login --url http/,
+  );
+  // A key that was typed is not of yesterday, and the admin key is not offered in its place.
+  expect((await offshoot(['list', '--key', 'typed'], { env })).stderr).toBe(
+    'error: the API key is not known\nnext: sign in: offshoot login\n',
+  );
+});
+
 test('invoke sends an event, prints the body only, and tells how it ended on stderr', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('POST /api/v1/functions/default/add/invoke', (_request, response, body) => {

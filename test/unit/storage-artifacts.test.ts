@@ -1,10 +1,11 @@
 /** The artifact store, of either kind: what is kept is what the digest says, and what goes wrong leaves nothing behind. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { DirectoryArtifactStore } from '#storage/artifacts.ts';
 import { STORE_KINDS, type TestStores } from '../support/test-stores.ts';
 
 const bytes = Buffer.from('an archive, as far as the store is concerned');
@@ -84,12 +85,52 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     expect(await stores.files()).toHaveLength(1);
   });
 
+  test('archives are listed and removed; what else lies there is no archive', async () => {
+    expect(await Array.fromAsync(stores.artifacts.list())).toEqual([]);
+    const digests: string[] = [];
+    for (const text of ['one', 'two', 'three']) {
+      const name = createHash('sha256').update(text).digest('hex');
+      await stores.artifacts.put(name, source(Buffer.from(text)), 1e6);
+      digests.push(name);
+    }
+    await stores.blobs.put('inputs/one', Buffer.from('a body'));
+    expect((await Array.fromAsync(stores.artifacts.list())).toSorted()).toEqual(digests.toSorted());
+    const [first = '', ...others] = digests;
+    await stores.artifacts.remove(first);
+    await stores.artifacts.remove(first);
+    expect(await stores.artifacts.has(first)).toBe(false);
+    expect((await Array.fromAsync(stores.artifacts.list())).toSorted()).toEqual(others.toSorted());
+    await stores.artifacts.sweep(-1_000);
+    expect(await stores.files()).toHaveLength(3);
+  });
+
   test.each(['../../etc/passwd', '', 'A'.repeat(64), `${'a'.repeat(63)}/`])(
     '"%s" is no digest',
     async (wrong) => {
       await expect(stores.artifacts.size(wrong)).rejects.toMatchObject({ code: 'bad_request' });
     },
   );
+});
+
+test('what a killed upload has left in the directory is swept away, once it is old', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'offshoot-artifacts-'));
+  const script = `
+    import { DirectoryArtifactStore } from ${JSON.stringify(new URL('../../storage/artifacts.ts', import.meta.url).href)};
+    const dies = (async function* () { yield Buffer.alloc(1000); process.kill(process.pid, 'SIGKILL'); yield Buffer.alloc(1); })();
+    await new DirectoryArtifactStore(${JSON.stringify(root)}).put('${digest}', dies, 1e9);`;
+  const run = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
+    cwd: new URL('../..', import.meta.url).pathname,
+  });
+  expect(run.signal).toBe('SIGKILL');
+  const left = async (): Promise<string[]> =>
+    (await readdir(root, { recursive: true })).filter((name) => name.endsWith('.part'));
+  expect(await left()).toHaveLength(1);
+  const store = new DirectoryArtifactStore(root);
+  await store.sweep(60_000);
+  expect(await left()).toHaveLength(1);
+  await store.sweep(-1_000);
+  expect(await left()).toEqual([]);
+  await rm(root, { recursive: true, force: true });
 });
 
 const NAMESPACES = spawnSync('unshare', ['-rm', 'true']).status === 0;

@@ -1,6 +1,6 @@
 // Listening sockets of a sandbox, counted. A connection that waits at a listener to be accepted is memory
 // that the kernel charges to nobody, and its client may have closed and be gone: only the number of
-// listeners, and of connections that wait at each (net.core.somaxconn, sandbox.c), bounds what a sandbox can
+// listeners, and of connections that wait at each (net.core.somaxconn, network.c), bounds what a sandbox can
 // take of the host.
 #pragma once
 

@@ -3,13 +3,46 @@
 #include "protocol.gen.h"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+// Least, usual and most bytes of a TCP socket's receive buffer. What a connection receives before it is
+// accepted is charged to nobody (mem_cgroup_sk_alloc() does nothing in an interrupt, where connections come
+// in), so on loopback the usual is the least that every kernel takes; it grows as a connection is used. The
+// kernel's own usual would be 131,072.
+#define LOOPBACK_RECEIVE_BYTES "4096 4096 2097152"
+// To others there is a round trip to wait for before a window grows.
+#define RECEIVE_BYTES "4096 8192 2097152"
+// Connections that wait at a listener to be accepted, at most; listeners are counted (listeners.h).
+#define PENDING_FILE "/proc/sys/net/core/somaxconn"
+#define PENDING_CONNECTIONS "64"
+
+int network_raise_loopback(struct failure *failure) {
+  // The new network namespace holds one interface, and it is down; servers inside a function expect
+  // 127.0.0.1.
+  FD_CLEANUP int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail(failure, "open a socket for lo");
+  struct ifreq request = {.ifr_name = "lo"};
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return fail(failure, "bring lo up");
+  return 0;
+}
+
+// The launcher's /proc shows these files for the network namespace of whoever opens them.
+int network_limit_pending(enum network_kind kind, struct failure *failure) {
+  const char *receive_bytes = kind == NETWORK_LOOPBACK ? LOOPBACK_RECEIVE_BYTES : RECEIVE_BYTES;
+  if (write_file("/proc/sys/net/ipv4/tcp_rmem", receive_bytes, failure) < 0) return -1;
+  // Kernels before 6.2 or so do not show it in a network namespace whose user namespace is not the first.
+  if (access(PENDING_FILE, F_OK) < 0) return 0;
+  return write_file(PENDING_FILE, PENDING_CONNECTIONS, failure);
+}
 
 int network_read_order(int channel, void *bytes, size_t length, int *network, struct failure *failure) {
   union {

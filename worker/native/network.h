@@ -4,6 +4,14 @@
 
 #include "common.h"
 
+// Brings up the one interface that a new network namespace holds.
+int network_raise_loopback(struct failure *failure);
+
+enum network_kind { NETWORK_LOOPBACK, NETWORK_OUTSIDE };
+
+// Bounds what connections of this process's network namespace may hold that the kernel charges to nobody.
+int network_limit_pending(enum network_kind kind, struct failure *failure);
+
 // As read_exactly(), and puts the descriptor that came along into `*network`: a network namespace, or -1 when
 // the function has no egress. The caller owns it.
 int network_read_order(int channel, void *bytes, size_t length, int *network, struct failure *failure);

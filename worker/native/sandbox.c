@@ -20,22 +20,13 @@
 #include "protocol.gen.h"
 #include "seccomp_filter.gen.h"
 
-#include <fcntl.h>
 #include <grp.h>
-#include <linux/capability.h>
-#include <linux/keyctl.h>
-#include <linux/securebits.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -51,18 +42,6 @@
 // The id that a function sees itself under; every sandbox maps it to another id of the host.
 #define INNER_ID 1000
 #define SCRATCH_INODES "16384"
-// Least, usual and most bytes of a TCP socket's receive buffer. What a connection receives before it is
-// accepted is charged to nobody (mem_cgroup_sk_alloc() does nothing in an interrupt, where connections come
-// in), so on loopback the usual is the least that every kernel takes; it grows as a connection is used. The
-// kernel's own usual would be 131,072.
-#define LOOPBACK_RECEIVE_BYTES "4096 4096 2097152"
-// To others there is a round trip to wait for before a window grows.
-#define RECEIVE_BYTES "4096 8192 2097152"
-// Connections that wait at a listener to be accepted, at most; listeners are counted (listeners.h).
-#define PENDING_FILE "/proc/sys/net/core/somaxconn"
-#define PENDING_CONNECTIONS "64"
-#define LOCKED_BYTES (64 * 1024)
-#define PENDING_SIGNALS 1024
 
 int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure) {
   unsigned char prefix[CHANNEL_PREFIX_BYTES] = {0};
@@ -118,25 +97,6 @@ static int build_file_system(const struct sandbox_order *order, struct failure *
   return 0;
 }
 
-static int raise_loopback(struct failure *failure) {
-  // The new network namespace holds one interface, and it is down; servers inside a function expect
-  // 127.0.0.1.
-  FD_CLEANUP int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return fail(failure, "open a socket for lo");
-  struct ifreq request = {.ifr_name = "lo"};
-  request.ifr_flags = IFF_UP | IFF_RUNNING;
-  if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return fail(failure, "bring lo up");
-  return 0;
-}
-
-// The launcher's /proc shows these files for the network namespace of whoever opens them.
-static int limit_pending(const char *receive_bytes, struct failure *failure) {
-  if (write_file("/proc/sys/net/ipv4/tcp_rmem", receive_bytes, failure) < 0) return -1;
-  // Kernels before 6.2 or so do not show it in a network namespace whose user namespace is not the first.
-  if (access(PENDING_FILE, F_OK) < 0) return 0;
-  return write_file(PENDING_FILE, PENDING_CONNECTIONS, failure);
-}
-
 int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_PREPARE_PHASES],
                     struct failure *failure) {
   uint64_t start = now_us();
@@ -155,8 +115,8 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
   uint64_t unshared = now_us();
   if (build_file_system(order, failure) < 0) return -1;
   uint64_t mounted = now_us();
-  if (raise_loopback(failure) < 0) return -1;
-  if (limit_pending(LOOPBACK_RECEIVE_BYTES, failure) < 0) return -1;
+  if (network_raise_loopback(failure) < 0) return -1;
+  if (network_limit_pending(NETWORK_LOOPBACK, failure) < 0) return -1;
   const uint32_t took[SANDBOX_PREPARE_PHASES] = {(uint32_t)(joined - start), (uint32_t)(unshared - joined),
                                                  (uint32_t)(mounted - unshared),
                                                  (uint32_t)(now_us() - mounted)};
@@ -176,7 +136,7 @@ int sandbox_await_function(const struct sandbox_order *order, char *code, char *
   if (network < 0) return 1;
   if (network_join(network, ROOT, failure) < 0) return -1;
   // Another network namespace, with the kernel's own idea of buffers.
-  if (limit_pending(RECEIVE_BYTES, failure) < 0) return -1;
+  if (network_limit_pending(NETWORK_OUTSIDE, failure) < 0) return -1;
   return 1;
 }
 
@@ -236,120 +196,6 @@ static int change_identity(const struct sandbox_order *order, struct failure *fa
   // Only now: a process in a chroot may not make a user namespace, not even the one above.
   if (chroot("/root") < 0) return fail(failure, "chroot into the overlay");
   if (chdir("/var/task") < 0) return fail(failure, "enter /var/task");
-  return 0;
-}
-
-// Puts the ends of a pipe of this sandbox's own in place of those of the zygote's.
-static int renew_pipe(const struct inherited_fds *inherited, const struct inherited_fd *entry,
-                      struct failure *failure) {
-  struct stat facts;
-  if (fstat(entry->fd, &facts) < 0) return fail(failure, "look at pipe %d", entry->fd);
-  // Renewed already, with its other end, or by libuv's own fork handler.
-  if (facts.st_ino != entry->pipe) return 0;
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return fail(failure, "renew pipe %d", entry->fd);
-  FD_CLEANUP int read_end = ends[0];
-  FD_CLEANUP int write_end = ends[1];
-  for (int i = 0; i < inherited->count; i++) {
-    const struct inherited_fd *end = &inherited->entries[i];
-    if (end->action != FD_FRESH_PIPE || end->pipe != entry->pipe) continue;
-    if (dup3(end->writes ? write_end : read_end, end->fd, O_CLOEXEC) < 0)
-      return fail(failure, "put a fresh pipe on %d", end->fd);
-  }
-  return 0;
-}
-
-static int renew_descriptors(const struct sandbox_order *order, const struct inherited_fds *inherited,
-                             struct failure *failure) {
-  for (int i = 0; i < inherited->count; i++) {
-    const struct inherited_fd *entry = &inherited->entries[i];
-    if (entry->fd == order->channel || entry->fd == order->turns || entry->fd == order->refusals) continue;
-    if (entry->action == FD_CLOSE) {
-      close(entry->fd);
-      continue;
-    }
-    if (entry->action == FD_FRESH_PIPE) {
-      if (renew_pipe(inherited, entry, failure) < 0) return -1;
-      continue;
-    }
-    // The number must stay valid, because the runtime writes to it; what is behind it must not stay shared.
-    FD_CLEANUP int fresh = entry->action == FD_FRESH_EPOLL ? epoll_create1(EPOLL_CLOEXEC)
-                                                           : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fresh < 0) return fail(failure, "renew descriptor %d", entry->fd);
-    if (dup3(fresh, entry->fd, O_CLOEXEC) < 0)
-      return fail(failure, "put a fresh descriptor on %d", entry->fd);
-  }
-  return 0;
-}
-
-// An anonymous session keyring in place of the one that came down from the worker's own session, in which a
-// key of its user may be: a process that possesses a keyring may read what is in it. Made under the sandbox's
-// own id, whose quota it counts for. Best effort, since not every kernel has keys; the filter refuses all
-// access to keys anyway. Returns its number, or 0.
-static uint32_t leave_session_keyring(void) {
-  long serial = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
-  return serial > 0 ? (uint32_t)serial : 0;
-}
-
-// Asks that branch predictors be kept apart from whoever else runs on this processor (IBPB and STIBP), for
-// good. Best effort: many hosts decide it for all or not at all, so what holds in the end is reported. Store
-// bypass (PR_SPEC_STORE_BYPASS) is left as it is: it leaks within one address space, where a sandbox holds
-// nothing but its own, and the cure would slow down all memory accesses of a function. A flush of the L1D
-// cache (PR_SPEC_L1D_FLUSH) protects whoever has a secret, which a sandbox has not; the host decides about
-// it.
-static uint32_t restrict_speculation(void) {
-  prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_FORCE_DISABLE, 0, 0);
-  int state = prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0, 0, 0);
-  return state > 0 ? (uint32_t)state : 0;
-}
-
-// What the cgroup does not count, or counts too late. Left out on purpose:
-//   RLIMIT_FSIZE     every file system that can be written to has its own size, and counts for the cgroup
-//   RLIMIT_STACK     a stack is memory of the cgroup as any other
-//   RLIMIT_AS        V8 reserves much more than it uses
-//   RLIMIT_NPROC     counts an id, which is the sandbox's own; pids.max counts the sandbox
-static int limit_resources(const struct sandbox_limits *asked, struct failure *failure) {
-  // Nobody without power over the host may raise a hard limit: where the host gives fewer files than asked
-  // for, that is the limit.
-  struct rlimit files;
-  if (getrlimit(RLIMIT_NOFILE, &files) < 0) return fail(failure, "read the limit of open files");
-  if (files.rlim_max > asked->open_files) files.rlim_max = asked->open_files;
-  const struct {
-    int resource;
-    rlim_t value;
-    const char *name;
-  } limits[] = {
-      {RLIMIT_CORE, 0, "core files"},
-      {RLIMIT_NOFILE, files.rlim_max, "open files"},
-      {RLIMIT_MEMLOCK, LOCKED_BYTES, "locked memory"},
-      {RLIMIT_MSGQUEUE, 0, "message queues"},
-      // Queued signals and timers live in kernel memory, counted for the id.
-      {RLIMIT_SIGPENDING, PENDING_SIGNALS, "pending signals"},
-      {RLIMIT_RTPRIO, 0, "real-time priority"},
-      {RLIMIT_NICE, 0, "nice"},
-  };
-  for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-    const struct rlimit limit = {limits[i].value, limits[i].value};
-    if (setrlimit(limits[i].resource, &limit) < 0) return fail(failure, "limit %s", limits[i].name);
-  }
-  return 0;
-}
-
-static int drop_privileges(struct failure *failure) {
-  // While CAP_SETPCAP is still held: root means nothing any more, and nothing can bring that back.
-  const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
-                             SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
-                             SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
-  if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0) return fail(failure, "lock the secure bits");
-  // The bounding set also needs CAP_SETPCAP, so it goes before the capabilities themselves. The first number
-  // that the kernel does not know ends the list.
-  for (unsigned long capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; capability++) {
-  }
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-    return fail(failure, "clear ambient capabilities");
-  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-  struct __user_cap_data_struct none[2] = {0};
-  if (syscall(SYS_capset, &header, none) < 0) return fail(failure, "drop capabilities");
   return 0;
 }
 
@@ -416,20 +262,20 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   if (change_identity(order, failure) < 0) return -1;
   report[1] = lap(&since);
 
-  uint32_t keyring = leave_session_keyring();
+  uint32_t keyring = sandbox_leave_session_keyring();
   // Its own session: no controlling terminal can reach it.
   if (setsid() < 0) return fail(failure, "start a session");
   umask(022);
-  if (WITH_CLOSE_RANGE && renew_descriptors(order, inherited, failure) < 0) return -1;
+  if (WITH_CLOSE_RANGE && sandbox_renew_descriptors(order, inherited, failure) < 0) return -1;
   errno = 0;
   if (loop_fork(loop) != 0) return fail(failure, "renew the event loop");
   report[2] = lap(&since);
-  if (limit_resources(limits, failure) < 0) return -1;
-  if (WITH_PRIVILEGE_DROP && drop_privileges(failure) < 0) return -1;
+  if (sandbox_limit_resources(limits, failure) < 0) return -1;
+  if (WITH_PRIVILEGE_DROP && sandbox_drop_privileges(failure) < 0) return -1;
   // Changes of identity cleared it: the sandbox ends with its zygote.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
   // Before the filter, which knows no such request; children inherit it.
-  uint32_t branch_speculation = restrict_speculation();
+  uint32_t branch_speculation = sandbox_restrict_speculation();
   report[3] = lap(&since);
   // After all that opens files for writing; needs no privilege, but no_new_privs, which the launcher has set.
   int landlock_abi = WITH_LANDLOCK ? landlock_restrict(failure) : 0;

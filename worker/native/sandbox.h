@@ -55,6 +55,17 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
                     const char *code, const char *hostname, const struct sandbox_limits *limits,
                     int (*loop_fork)(void *), void *loop, struct failure *failure);
 
+// Carries out the plan for what it has inherited, but for its own channel, turns and refusals. descriptors.c
+int sandbox_renew_descriptors(const struct sandbox_order *order, const struct inherited_fds *inherited,
+                              struct failure *failure);
+
+// Parts of sandbox_isolate(), of which the first two are best effort and give what holds in the end.
+// privileges.c
+uint32_t sandbox_leave_session_keyring(void);
+uint32_t sandbox_restrict_speculation(void);
+int sandbox_limit_resources(const struct sandbox_limits *asked, struct failure *failure);
+int sandbox_drop_privileges(struct failure *failure);
+
 // Fills in the inode numbers of its own namespaces, in the order of contract/isolation.ts. audit.c
 int sandbox_namespaces(uint32_t *numbers, int count, struct failure *failure);
 

@@ -6,6 +6,7 @@
 //   semaphore() -> fd                   an eventfd that counts, non-blocking, close-on-exec
 //   post(fd)                            adds one to it; throws when it is full
 //   takeBack(fd, max) -> number         takes up to `max` off it, and says how many there were
+//   lock(fd, alone) -> boolean          flock without waiting; false when others have it
 //   readCounter(fd) -> number           the decimal number at the start of a kernel file, read anew; -1 on
 //   failure
 //   bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -166,6 +168,24 @@ static napi_value take_back(napi_env env, napi_callback_info info) {
   return number(env, taken);
 }
 
+static napi_value lock(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2], result;
+  int32_t fd = -1;
+  bool alone = false;
+  napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
+  napi_get_value_int32(env, arguments[0], &fd);
+  napi_get_value_bool(env, arguments[1], &alone);
+  int failed = flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB);
+  if (failed && errno != EWOULDBLOCK) {
+    struct failure failure = {0};
+    fail(&failure, "lock descriptor %d", fd);
+    return throw_failure(env, &failure);
+  }
+  napi_get_boolean(env, !failed, &result);
+  return result;
+}
+
 static napi_value read_counter(napi_env env, napi_callback_info info) {
   char text[64];
   ssize_t length = pread(descriptor_argument(env, info), text, sizeof text - 1, 0);
@@ -190,7 +210,7 @@ NAPI_MODULE_INIT() {
       {"semaphore", make_semaphore},     {"post", post},
       {"takeBack", take_back},           {"sendWithDescriptors", send_with_descriptors},
       {"readCounter", read_counter},     {"bytesWaiting", bytes_waiting},
-      {"watchRefusals", watch_refusals},
+      {"watchRefusals", watch_refusals}, {"lock", lock},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

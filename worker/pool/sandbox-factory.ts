@@ -5,7 +5,8 @@ import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../log.ts';
 import type { SandboxEnd } from '../sandbox/end-reason.ts';
-import { Sandbox, type FileLimits } from '../sandbox/sandbox.ts';
+import { Sandbox } from '../sandbox/sandbox.ts';
+import type { FileLimits } from '../sandbox/start.ts';
 import { Slots } from '../sandbox/slots.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 

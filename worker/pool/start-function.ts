@@ -10,7 +10,8 @@ import { readLogFrame, type LogText } from '../invocation-log.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { Networks } from '../network/networks.ts';
 import type { IsolationFacts } from '../sandbox/isolation-facts.ts';
-import { type FileLimits, type Sandbox, SandboxStartError } from '../sandbox/sandbox.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import { SandboxStartError, type FileLimits } from '../sandbox/start.ts';
 import type { Exit } from '../sandbox/zygote.ts';
 import { refusedLine } from '../run.ts';
 import type { Receipts } from '../receipts.ts';
@@ -65,21 +66,18 @@ export async function startFunction(
   takePrepared: () => Sandbox | undefined,
 ): Promise<Started> {
   const { manifest, namespace, name } = version;
-  let sandbox: Sandbox;
-  let kind: AcquireKind = 'prepared';
-  let directory: string;
+  let taken: Taken;
   let limits: FileLimits;
   let network: SandboxNetwork | undefined;
   try {
-    directory = await parts.code.ensure(namespace, version.digest);
-    const prepared = takePrepared();
-    if (!prepared) kind = 'cold';
-    sandbox = prepared ?? parts.factory.start(await parts.zygotes.get(manifest.runtime, namespace));
+    taken = await takeSandbox(version, parts, takePrepared);
+    const { sandbox } = taken;
     limits = parts.factory.limit(sandbox, manifest);
     network = await networkOf(sandbox, version, parts.networks);
   } catch (error) {
     throw new LoadFailedError('platform_error', error instanceof Error ? error.message : String(error));
   }
+  const { sandbox, kind, directory } = taken;
 
   const loadOutput: LogText[] = [];
   let loadBytes = 0;
@@ -148,6 +146,30 @@ export async function startFunction(
   } finally {
     clearTimeout(clock);
     sandbox.onUnclaimed = undefined;
+  }
+}
+
+interface Taken {
+  readonly sandbox: Sandbox;
+  readonly kind: AcquireKind;
+  /** Of its code, below the namespace's store; there for as long as the sandbox lives. */
+  readonly directory: string;
+}
+
+async function takeSandbox(
+  { namespace, digest, manifest }: LoadedVersion,
+  parts: Parts,
+  takePrepared: () => Sandbox | undefined,
+): Promise<Taken> {
+  const code = await parts.code.hold(namespace, digest);
+  try {
+    const prepared = takePrepared();
+    const sandbox = prepared ?? parts.factory.start(await parts.zygotes.get(manifest.runtime, namespace));
+    void sandbox.ended.then(code.release);
+    return { sandbox, kind: prepared ? 'prepared' : 'cold', directory: code.directory };
+  } catch (error) {
+    code.release();
+    throw error;
   }
 }
 

@@ -6,7 +6,7 @@ import type { ItemResult } from '#contract/batch.ts';
 import type { FunctionError, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
 import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
-import { encodePayload, type RequestMeta } from '#contract/payload.ts';
+import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
 import type { Item } from '#storage/groups.ts';
 import { Execution, type ExecuteDeps } from '../execute.ts';
@@ -109,14 +109,8 @@ export class GroupRun {
 
   async #one(item: Item): Promise<ItemResult> {
     const { namespace, name } = this.#call;
-    const meta: RequestMeta = {
-      kind: 'event',
-      method: 'POST',
-      url: `http://localhost/fn/${namespace}/${name}`,
-      headers: [['content-type', 'application/json']],
-    };
     const { report, payload } = await this.#execute(
-      encodePayload(meta, item.body),
+      encodePayload(jsonMeta('event', namespace, name), item.body),
       MAX_ITEM_RESULT_BYTES + META_BYTES,
       item.index,
     );

@@ -9,7 +9,6 @@
  * BullMQ lets one worker at a time have a job, but one that was held up may not know yet that it has lost it. So every step
  * compares the record with what this worker has written, and a result whose record has moved on is thrown away.
  */
-import type { ItemResult } from '#contract/batch.ts';
 import type {
   Attempt,
   DeadReason,
@@ -17,13 +16,11 @@ import type {
   GroupOfBatch,
   InvocationRecord,
   OpenInvocation,
-  RunReport,
 } from '#contract/invocation.ts';
 import type { BlobRef } from '#contract/lane.ts';
 import { keys } from '#contract/keys.ts';
-import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
-import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
-import { formatTraceparent, runSpanId } from '#contract/trace.ts';
+import { OUTCOMES } from '#contract/outcome.ts';
+import { afterAttempt, type Next } from '#contract/retry.ts';
 import { isRetried, type Groups } from '#storage/groups.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
@@ -33,7 +30,8 @@ import { sharedNow } from '#storage/clock.ts';
 import { Execution } from '../execute.ts';
 import { log } from '../log.ts';
 import type { Admission } from './admission.ts';
-import { Collector, readAnswer, type Collected } from './collector.ts';
+import { Collector } from './collector.ts';
+import { callOf, closeLost, groupEnd, readEnd, type Ended, type Items } from './ended.ts';
 import { beforeStart, StoreAway } from './store-away.ts';
 import { GroupRun, type GroupDeps } from './group-run.ts';
 
@@ -56,29 +54,10 @@ export interface QueuedDeps extends GroupDeps {
   readonly onSpans?: ((record: OpenInvocation, spans: readonly FunctionSpan[]) => void) | undefined;
 }
 
-/** What is known of items of a batch, by index. */
-type Items = ReadonlyMap<number, ItemResult>;
-
 interface Running {
   readonly execution: Pick<Execution, 'cancel' | 'credit'>;
   handedBack: boolean;
   abandoned: boolean;
-}
-
-/** What is known when a try has ended. */
-interface Ended {
-  readonly outcome: Outcome;
-  readonly status?: number | undefined;
-  readonly retryAfterMs?: number | undefined;
-  readonly message?: string | undefined;
-  readonly report?: RunReport | undefined;
-  readonly payload?: Buffer | undefined;
-  /** What has failed would fail again. */
-  readonly hopeless?: boolean;
-  /** Of a group of a batch: what is known of its items. */
-  readonly items?: Items | undefined;
-  /** Body of the response, when it is not in the payload. */
-  readonly blob?: BlobRef | undefined;
 }
 
 export class QueuedRuns {
@@ -382,59 +361,4 @@ async function patiently(act: () => Promise<void>): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
     }
   }
-}
-
-/** A try without an end is one whose worker has died. */
-function closeLost(attempts: readonly Attempt[], now: number): Attempt[] {
-  return attempts.map((attempt) =>
-    attempt.outcome === undefined
-      ? { ...attempt, outcome: 'worker_lost', endedAt: now, message: `worker ${attempt.worker} was lost` }
-      : attempt,
-  );
-}
-
-function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>[0] {
-  const { id, namespace, name, version, traceId, spanId, sampled, inputBlob, requestBytes } = record;
-  const attempt = Math.max(0, (record.attempts?.length ?? 1) - 1);
-  return {
-    id,
-    namespace,
-    name,
-    version,
-    operation: 'fetch',
-    deadline: Number.MAX_SAFE_INTEGER,
-    gateway: '',
-    ...(inputBlob !== undefined && { input: { key: inputBlob, bytes: requestBytes } }),
-    traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId, attempt), sampled }),
-    attempt: attempt + 1,
-  };
-}
-
-/** How a group has ended: well, when each of its items has. */
-function groupEnd(items: Items, count: number): Ended {
-  const bad = [...items.values()].filter(({ ok }) => !ok);
-  if (bad.length === 0) return { outcome: 'ok', status: 200 };
-  const message = `${bad.length} of ${count} items ${bad.length === 1 ? 'has' : 'have'} failed`;
-  const killed = bad.find(({ outcome }) => outcome === 'cancelled');
-  if (killed) return { outcome: 'cancelled', message };
-  // All of one run, such as a time-out, is that of the group too.
-  const [{ outcome } = { outcome: 'error' as const }] = bad;
-  const same = outcome !== 'ok' && bad.every((one) => one.outcome === outcome);
-  return { outcome: same ? outcome : 'error', message, hopeless: !bad.some(isRetried) };
-}
-
-function readEnd({ report, payload, blob }: Collected): Ended {
-  const { outcome, error } = report;
-  const message = error && `${error.name}: ${error.message}`;
-  if (!payload) return { outcome, report, message };
-  const answered = readAnswer(payload);
-  if (!answered) {
-    return {
-      outcome: 'bad_response',
-      report: { ...report, outcome: 'bad_response' },
-      message: 'the response has no sensible status',
-    };
-  }
-  const { status, retryAfter } = answered;
-  return { outcome, report, payload, blob, status, retryAfterMs: readRetryAfter(retryAfter, sharedNow()) };
 }

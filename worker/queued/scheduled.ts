@@ -6,7 +6,8 @@ import { FunctionRecord } from '#contract/api.ts';
 import type { OpenInvocation } from '#contract/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/keys.ts';
 import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Schedule } from '#contract/manifest.ts';
-import { encodePayload, type ScheduledEvent } from '#contract/payload.ts';
+import { encodePayload, jsonMeta, type ScheduledEvent } from '#contract/payload.ts';
+import { retryTerms } from '#contract/retry.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { QueuedJob } from '#storage/queues.ts';
 import { sharedNow } from '#storage/clock.ts';
@@ -89,7 +90,6 @@ function invocationOf(
   plannedFor: number,
 ): { record: OpenInvocation; input: Buffer } {
   const { namespace, name, manifest } = version;
-  const retries = manifest.retries ?? DEFAULT_RETRIES;
   const event: ScheduledEvent = {
     type: 'schedule',
     cron: schedule.cron,
@@ -97,12 +97,6 @@ function invocationOf(
     input: schedule.input ?? null,
   };
   const body = Buffer.from(JSON.stringify(event));
-  const meta = {
-    kind: 'scheduled',
-    method: 'POST',
-    url: `http://localhost/fn/${namespace}/${name}`,
-    headers: [['content-type', 'application/json']] as [string, string][],
-  } as const;
   const now = sharedNow();
   const record: OpenInvocation = {
     id,
@@ -120,11 +114,9 @@ function invocationOf(
     requestBytes: body.length,
     scheduledFor: plannedFor,
     terms: {
-      maxAttempts: retries.attempts,
-      minDelay: retries.minDelay * 1000,
-      maxDelay: retries.maxDelay * 1000,
+      ...retryTerms(manifest.retries ?? DEFAULT_RETRIES),
       expiresAt: now + (manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,
     },
   };
-  return { record, input: encodePayload(meta, body) };
+  return { record, input: encodePayload(jsonMeta('scheduled', namespace, name), body) };
 }

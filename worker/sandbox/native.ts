@@ -16,6 +16,8 @@ export interface NativeAddon {
   takeBack(fd: number, max: number): number;
   /** One sendmsg(2) with SCM_RIGHTS. Throws when the other side has gone. */
   sendWithDescriptors(fd: number, bytes: Buffer, fds: readonly number[]): void;
+  /** flock(2) without waiting, shared or for oneself alone. False when others have it in a way that does not go with that. */
+  lock(fd: number, alone: boolean): boolean;
   /** First decimal number in a kernel file, read anew; -1 on failure. */
   readCounter(fd: number): number;
   /** Bytes that a read would give now. */

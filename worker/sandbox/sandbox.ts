@@ -7,27 +7,21 @@
  * frame that makes no sense ends the sandbox.
  */
 import { closeSync } from 'node:fs';
-import { Socket } from 'node:net';
 import {
   ChannelKind,
-  ChannelReader,
   encodeChannelFrame,
   ISOLATED_PHASES,
-  MAX_SANDBOX_FRAME_BYTES,
-  SPECIALISE_BYTES,
-  SPECIALISE_CODE_BYTES,
-  SPECIALISE_HOSTNAME_BYTES,
-  SPECIALISE_LIMITS,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/channel.ts';
-import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
+import { SandboxChannel } from './channel.ts';
 import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
 import { native } from './native.ts';
 import { OutputPipes } from './output-pipes.ts';
 import type { KillReason, SandboxEnd } from './end-reason.ts';
+import { DEFAULT_FILE_LIMITS, SandboxStartError, specialiseFrame } from './start.ts';
 import { Turns } from './turns.ts';
 import { whyEnded } from '../exit-cause.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
@@ -52,34 +46,6 @@ export interface SandboxParts {
   readonly cgroup: Cgroup;
   readonly zygote: Zygote;
 }
-
-/**
- * After so much output that nobody keeps, nothing is read of the sandbox for a moment. Otherwise a function that prints as
- * fast as it can would have the worker throw it away as fast as it can, at everybody else's cost.
- */
-const REST_AFTER_BYTES = 1024 * 1024;
-const REST_MS = 10;
-
-/** Why a sandbox could not be made or could not load its function; `payload` is what it said, unchecked. */
-export class SandboxStartError extends Error {
-  override readonly name = 'SandboxStartError';
-  readonly payload: Buffer | undefined;
-  constructor(message: string, payload?: Buffer) {
-    super(message);
-    this.payload = payload;
-  }
-}
-
-/** What a sandbox puts into force itself, because no cgroup does. */
-export interface FileLimits {
-  /** MB and inodes of /tmp. */
-  readonly tmpSize: number;
-  readonly tmpFiles: number;
-  /** Descriptors of a process. */
-  readonly openFiles: number;
-}
-
-const DEFAULT_FILE_LIMITS: FileLimits = { tmpSize: 64, tmpFiles: 16_384, openFiles: 1_024 };
 
 /** What all processes of a sandbox have used since it was made. */
 export interface SandboxUsage {
@@ -106,8 +72,7 @@ export class Sandbox {
   /** It is to be given no further invocation, and to be ended after those that it has. */
   spent = false;
   readonly #zygote: Zygote;
-  readonly #channel: Socket;
-  readonly #channelFd: number;
+  readonly #channel: SandboxChannel;
   /** Set while its function has egress. */
   network: SandboxNetwork | undefined;
   readonly #outputs: OutputPipes;
@@ -115,10 +80,6 @@ export class Sandbox {
   readonly #sinks = new Map<number, InvocationSink>();
   readonly #turns: Turns;
   readonly #turnsFd: number;
-  readonly #waiting = new Map<
-    number,
-    { resolve: (payload: Buffer) => void; reject: (error: Error) => void }
-  >();
   #finalUsage: SandboxUsage | undefined;
   #pidsRefusedTold = 0;
   #killedFor: KillReason | undefined;
@@ -127,13 +88,6 @@ export class Sandbox {
   #nextHandle = 1;
   /** An invocation that has settled while output of it waits to be read. */
   #settling: number | undefined;
-  #uncredited = 0;
-  #discarded = 0;
-  #resting = false;
-  /** Settles when the channel takes more, or is closed. */
-  #room: Promise<void> | undefined;
-  /** When reading went on after it had been held back, by performance.now(). */
-  #readOnAt = 0;
 
   constructor(parts: SandboxParts) {
     this.id = parts.id;
@@ -141,28 +95,20 @@ export class Sandbox {
     this.cgroup = parts.cgroup;
     this.#zygote = parts.zygote;
     const [channel, theirChannel] = native.socketpair();
-    this.#channelFd = channel;
     const [refusals, theirRefusals] = native.socketpair();
     this.#endWatch = native.watchRefusals(refusals, (call) => this.#soleSink()?.refused?.(call));
-    this.#channel = new Socket({ fd: channel, readable: true, writable: true });
     this.#outputs = new OutputPipes((stream, bytes) => {
       const sink = this.#soleSink();
       if (sink) sink.output(stream, bytes);
       else this.discarded(bytes.length);
     });
-    const reader = new ChannelReader(MAX_SANDBOX_FRAME_BYTES, (kind, handle, payload) =>
-      this.#receive(kind, handle, payload),
-    );
-    this.#channel.on('data', (chunk: Buffer) => {
-      try {
-        reader.push(chunk);
-      } catch {
-        this.kill('misbehaved');
-      }
+    this.#channel = new SandboxChannel({
+      fd: channel,
+      outputs: this.#outputs.sockets,
+      receive: (kind, handle, payload) => this.#receive(kind, handle, payload),
+      broken: () => this.kill('misbehaved'),
     });
-    // A sandbox that dies resets its end; its exit message says all there is to say.
-    this.#channel.on('error', () => undefined);
-    this.prepared = this.#expect(ChannelKind.PREPARED).then(readNumbers);
+    this.prepared = this.#channel.expect(ChannelKind.PREPARED).then(readNumbers);
     this.prepared.catch(() => undefined);
     let onEnded: (exit: Exit) => void;
     this.ended = new Promise((resolve) => {
@@ -212,15 +158,8 @@ export class Sandbox {
     network?: SandboxNetwork,
     approve?: (facts: IsolationFacts) => void,
   ): { isolated: Promise<number[]>; ready: Promise<void> } {
-    const fixed = Buffer.alloc(SPECIALISE_BYTES);
-    fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
-    fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
-    const wanted = [limits.tmpSize, limits.tmpFiles, limits.openFiles];
-    for (const [index, value] of wanted.entries()) {
-      fixed.writeUInt32LE(value, SPECIALISE_BYTES - 4 * (SPECIALISE_LIMITS - index));
-    }
     const told = encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init)));
-    const isolated = this.#expect(ChannelKind.ISOLATED).then((payload) => {
+    const isolated = this.#channel.expect(ChannelKind.ISOLATED).then((payload) => {
       const numbers = readNumbers(payload);
       this.isolation = readFacts(numbers.slice(ISOLATED_PHASES));
       if (approve) {
@@ -229,18 +168,17 @@ export class Sandbox {
       }
       return numbers.slice(0, ISOLATED_PHASES);
     });
-    const ready = this.#expect(ChannelKind.READY).then(() => undefined);
+    const ready = this.#channel.expect(ChannelKind.READY).then(() => undefined);
     isolated.catch(() => undefined);
     ready.catch(() => undefined);
-    const order = encodeChannelFrame(ChannelKind.SPECIALISE, 0, fixed);
+    const order = specialiseFrame(code, hostname, limits);
     // Where somebody has to look first, it is told what to load only then.
     const atOnce = approve ? [] : [told];
     if (network) {
       this.network = network;
       void this.ended.then(() => network.release());
-      // Nothing has been written to this socket before, so it has room, and nothing can be overtaken.
       try {
-        native.sendWithDescriptors(this.#channelFd, order, [network.namespace]);
+        this.#channel.writeWithDescriptor(order, network.namespace);
       } finally {
         network.joined();
       }
@@ -287,17 +225,7 @@ export class Sandbox {
 
   /** Sends the next piece of a request body. Resolves when there is room for another one, or nobody is left to read it. */
   async sendBody(handle: number, piece: Buffer): Promise<void> {
-    if (this.exit || this.#channel.destroyed) return;
-    if (this.#channel.write(encodeChannelFrame(ChannelKind.BODY, handle, piece))) return;
-    this.#room ??= new Promise((resolve) => {
-      const done = (): void => {
-        this.#room = undefined;
-        this.#channel.off('drain', done).off('close', done);
-        resolve();
-      };
-      this.#channel.on('drain', done).on('close', done);
-    });
-    await this.#room;
+    await this.#channel.writePatiently(ChannelKind.BODY, handle, piece);
   }
 
   /** The invocation has settled, or is of no more interest; the next one begins. */
@@ -334,40 +262,21 @@ export class Sandbox {
 
   /** Counts bytes of a stream that are on their way to the caller; reading stops while there are too many. */
   addUncredited(bytes: number): void {
-    this.#uncredited += bytes;
-    // After its end the rest must be read whatever its reader does, or nobody would ever hear of the end.
-    if (this.#uncredited > STREAM_WINDOW_BYTES && !this.exit) this.#channel.pause();
+    this.#channel.addUncredited(bytes);
   }
 
   credit(bytes: number): void {
-    this.#uncredited = Math.max(0, this.#uncredited - bytes);
-    this.#readOn();
+    this.#channel.credit(bytes);
   }
 
   /** So many bytes of its output have been thrown away. */
   discarded(bytes: number): void {
-    this.#discarded += bytes;
-    if (this.#discarded < REST_AFTER_BYTES || this.#resting || this.exit) return;
-    this.#discarded = 0;
-    this.#resting = true;
-    for (const socket of [this.#channel, ...this.#outputs.sockets]) socket.pause();
-    setTimeout(() => {
-      this.#resting = false;
-      for (const socket of this.#outputs.sockets) socket.resume();
-      this.#readOn();
-    }, REST_MS);
-  }
-
-  #readOn(): void {
-    if (this.#resting || this.#uncredited > STREAM_WINDOW_BYTES) return;
-    if (!this.#channel.isPaused()) return;
-    this.#readOnAt = performance.now();
-    this.#channel.resume();
+    this.#channel.discarded(bytes);
   }
 
   /** Since when it could have been heard, by performance.now(); undefined while it is held back because its readers are behind. */
   get readableSince(): number | undefined {
-    return this.#channel.isPaused() ? undefined : this.#readOnAt;
+    return this.#channel.readableSince;
   }
 
   /** Settles when what native code has written until now has been handed to the sinks. */
@@ -432,7 +341,7 @@ export class Sandbox {
   #receive(kind: number, handle: number, payload: Buffer): void {
     if (kind === ChannelKind.SETUP_FAILED || kind === ChannelKind.LOAD_FAILED) {
       const text = kind === ChannelKind.SETUP_FAILED ? payload.toString('utf8') : 'the module failed to load';
-      this.#rejectAll(
+      this.#channel.rejectAll(
         new SandboxStartError(text, kind === ChannelKind.LOAD_FAILED ? Buffer.from(payload) : undefined),
       );
       return;
@@ -442,29 +351,11 @@ export class Sandbox {
       this.kill();
       return;
     }
-    const waiting = this.#waiting.get(kind);
-    if (waiting) {
-      this.#waiting.delete(kind);
-      waiting.resolve(payload);
-      return;
-    }
     // The one after the invocation that is settling says something, so the output of that one has been read.
     if (this.#settling !== undefined && handle > this.#settling) this.#release(this.#settling);
     const sink = this.#sinks.get(handle) ?? this.onUnclaimed;
     if (sink) sink.frame(kind, payload);
     else this.discarded(payload.length);
-  }
-
-  #expect(kind: number): Promise<Buffer> {
-    return new Promise((resolve, reject) => {
-      if (this.exit) reject(new SandboxStartError('the sandbox has ended'));
-      else this.#waiting.set(kind, { resolve, reject });
-    });
-  }
-
-  #rejectAll(error: Error): void {
-    for (const { reject } of this.#waiting.values()) reject(error);
-    this.#waiting.clear();
   }
 
   #end(reaped: Exit, onEnded: (exit: Exit) => void): void {
@@ -473,14 +364,15 @@ export class Sandbox {
     // Before anybody hears of the end, because then the cgroup is removed.
     this.#finalUsage = this.usage();
     this.exit = exit;
+    this.#channel.ended = true;
     this.#endWatch();
     // What it wrote before its end is still in the sockets. They reach their end of file by themselves, because no
     // process is left that holds the other side.
-    const sockets = [this.#channel, ...this.#outputs.sockets];
+    const sockets = [this.#channel.socket, ...this.#outputs.sockets];
     let open = sockets.length;
     const closed = (): void => {
       if (--open > 0) return;
-      this.#rejectAll(new SandboxStartError(`the sandbox ended: ${describeExit(exit)}`));
+      this.#channel.rejectAll(new SandboxStartError(`the sandbox ended: ${describeExit(exit)}`));
       this.#turns.end();
       closeSync(this.#turnsFd);
       onEnded(exit);
