@@ -16,8 +16,8 @@ export interface LogPage {
   readonly full: boolean;
 }
 
-/** Of LOG_ENTRY_BYTES or so at most. */
-const PAGE_ENTRIES = 100;
+/** Of LOG_ENTRY_BYTES or so at most, so that neither Redis nor this process is held up by a page for long. */
+const PAGE_ENTRIES = 32;
 /** Lines that are read with one command. */
 const PIECE_LINES = 1_000;
 /** Records that are read with one command. */
