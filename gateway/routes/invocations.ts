@@ -61,9 +61,9 @@ export const get = endpoint(
     const { id } = context.req.valid('param');
     const record = await ownInvocation(deps, id, context.var.holder);
     if (record.state !== 'done')
-      return context.json({ ...record, logs: await deps.invocations.logs(id) }, 200);
+      return context.json({ ...record, logs: await deps.invocations.logsOf(record) }, 200);
     const [logs, isolation] = await Promise.all([
-      deps.invocations.logs(id),
+      deps.invocations.logsOf(record),
       deps.invocations.isolation(record),
     ]);
     const spans = spansOf(record).map(({ parentSpanId, name, spanId, start, duration, link, ...span }) => {

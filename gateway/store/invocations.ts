@@ -117,6 +117,15 @@ export class InvocationStore {
     return [{ time: lines[0]?.time ?? 0, level: 'platform', text }, ...lines];
   }
 
+  /** The log of an invocation; where nothing is left of what it has printed, a line that says so. */
+  async logsOf(record: AnyInvocation): Promise<LogLine[]> {
+    const found = await this.logs(record.id);
+    const printed = (record.state === 'done' && record.report?.logBytes) || 0;
+    if (found.length > 0 || printed === 0) return found;
+    const text = `${printed} bytes that it has printed are not kept any more: those of its function have bounds (OFFSHOOT_KEPT_LOG_MB)`;
+    return [{ time: record.startedAt, level: 'platform', text }];
+  }
+
   /** What a function has printed after a place in its stream; of very much the newest, and how many lines that leaves out. */
   async functionLog(
     namespace: string,

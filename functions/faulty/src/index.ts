@@ -162,6 +162,11 @@ const faults: Record<string, (call: Call) => unknown> = {
     process.stdout.write('written to stdout\n');
     return Response.json({ lines });
   },
+  'print-long': ({ query }) => {
+    const lines = Number(query.get('lines') ?? 3);
+    for (let line = 0; line < lines; line++) console.log('z'.repeat(16_000));
+    return Response.json({ lines });
+  },
   'print-control': () => {
     console.log('\u001b[31mred\u001b[0m \u0007bell \u202ereversed');
     return Response.json({ printed: true });
