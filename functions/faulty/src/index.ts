@@ -27,6 +27,12 @@ let calls = 0;
 for (let line = 0; line < Number(process.env['PRINT_AT_LOAD'] ?? 0); line++)
   console.log('the module is being loaded');
 
+// As native code and child processes do, which write bytes, and not lines or characters.
+for (const byte of Buffer.from(process.env['PIECES_AT_LOAD'] ?? '')) {
+  writeSync(1, Buffer.of(byte));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+}
+
 /** How often `step` works, and the code of the error that ends it. */
 function fillUntilError(step: (index: number) => unknown): [number, string | undefined] {
   for (let index = 0; ; index++) {
@@ -185,10 +191,16 @@ const faults: Record<string, (call: Call) => unknown> = {
   /** Lines that come in pieces, a character among them, by both ways. */
   'print-pieces': async () => {
     for (const piece of ['by the ', 'runtime\nnext', '\n']) process.stdout.write(piece);
+    // What a child process prints is piped on like this.
+    for (const byte of Buffer.from('as bÿtes\n')) process.stdout.write(Buffer.of(byte));
     for (const byte of Buffer.from('nätive\nunended')) {
       writeSync(1, Buffer.of(byte));
       await sleep(1);
     }
+    return Response.json({ printed: true });
+  },
+  'print-half': () => {
+    writeSync(1, Buffer.from('half ä').subarray(0, -1));
     return Response.json({ printed: true });
   },
   /** Prints after its answer what is over its limit. */
