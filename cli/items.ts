@@ -17,6 +17,8 @@ export interface ItemSource {
   sent: number;
   whole: boolean;
   body(): ReadableStream<Uint8Array>;
+  /** Reads no further: stdin, where more may come, would keep the command from ending. */
+  close(): void;
 }
 
 /** Opens a file or a pipe by its path, or stdin for `-`, and reads as much of it as shows what it holds. */
@@ -36,6 +38,7 @@ export async function openItems(file: string): Promise<ItemSource> {
         Readable.toWeb(
           Readable.from(counted(source, start, pieces), { objectMode: false, highWaterMark: PEEK_BYTES }),
         ) as ReadableStream<Uint8Array>,
+      close: () => void stream.destroy(),
     };
     return source;
   } catch (error) {

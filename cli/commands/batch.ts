@@ -32,11 +32,11 @@ export async function batch(
   const wanted = options.function ?? (await functionHere());
   const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
   const source = await openItems(file);
-  const output =
-    options.output === undefined
-      ? undefined
-      : await OutputFile.open(options.output, 'offshoot batch FILE --output FILE');
+  let output: OutputFile | undefined;
   try {
+    if (options.output !== undefined) {
+      output = await OutputFile.open(options.output, 'offshoot batch FILE --output FILE');
+    }
     const { id } = await client.openBatch(namespace, name);
     await send(client, id, new Watch(client, id, terminal, source), source, options);
     const end = await client.batch(id);
@@ -48,6 +48,7 @@ export async function batch(
     show(terminal, end, options);
     return end.failed > 0 || end.state === 'cancelled' ? 1 : 0;
   } finally {
+    source.close();
     await output?.close();
   }
 }

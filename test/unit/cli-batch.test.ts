@@ -1,10 +1,11 @@
 /** offshoot batch: what it takes for items, and where it writes what came of them. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import type { Batch } from '#contract/batch.ts';
 import { fakeGateway, json, offshoot, temporaryFolder, type FakeGateway } from './cli-support.ts';
 
@@ -91,6 +92,18 @@ test('what another command writes, as bash gives it: offshoot batch <(seq 1 1000
     { env },
   );
   expect(sent.map(({ type, body }) => [type, body.trim().split('\n').length])).toEqual([[LINES, 10_000]]);
+});
+
+test('one that fails ends, though more may come on stdin', async () => {
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: temporaryFolder(),
+    OFFSHOOT_URL: 'http://127.0.0.1:1',
+  };
+  const child = spawn(process.execPath, [MAIN, 'batch', '-', ...DONE], { env });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  child.stdin.write('1\n');
+  expect(await once(child, 'exit')).toEqual([3, null]);
 });
 
 test('what cannot be read or written is told before there is a batch', async () => {
