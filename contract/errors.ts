@@ -30,6 +30,11 @@ export const ERRORS = {
     fault: 'user',
     next: 'records are kept for a limited time; call the function again',
   },
+  trace_not_found: {
+    status: 404,
+    fault: 'user',
+    next: 'records are kept for a limited time; see what there is: offshoot invocations',
+  },
   result_not_found: {
     status: 404,
     fault: 'user',
