@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { batchSection } from './batch-rows.ts';
 import { forkSection } from './fork-rows.ts';
+import { listSection } from './list-rows.ts';
 import { messageOf } from './interleave.ts';
 import { makeTemporary, sweepCgroups } from './leftovers.ts';
 import { describeMachine, machineLine } from './machine.ts';
@@ -27,6 +28,7 @@ const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>>
   tracing: tracingSections,
   queued: queuedSection,
   batch: batchSection,
+  list: listSection,
 };
 
 const HELP = `npm run bench -- [--quick] [--json] [--only NAME]...

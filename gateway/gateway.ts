@@ -48,6 +48,7 @@ import { Spool } from './spool.ts';
 import { ApiKeyStore } from './store/api-keys.ts';
 import { FunctionStore } from './store/functions.ts';
 import { InvocationStore } from './store/invocations.ts';
+import { Listing } from './store/listing.ts';
 
 const FIRST_KEY_RETRY_MS = 500;
 /** How often connections that a drain leaves idle are looked for. */
@@ -170,10 +171,12 @@ export class Gateway {
       commands,
       log,
     });
+    const samples = new Samples(invocations);
     const app = createApp({
       functions,
       apiKeys,
       invocations,
+      listing: new Listing(invocations, samples),
       artifacts,
       directory,
       deployer,
@@ -185,7 +188,7 @@ export class Gateway {
       namespaceLimits,
       dashboard: {
         sessions: new Sessions(commands, apiKeys),
-        samples: new Samples(invocations),
+        samples,
         ...queueFacts(commands, queues),
         trustProxy: env.OFFSHOOT_TRUST_PROXY === '1',
       },

@@ -35,14 +35,20 @@ export class Samples {
     this.#store = store;
   }
 
-  /** Of one function, newest first: RECENT_LENGTH at most, fewer where there are many functions. */
-  async of(namespace: string, name: string): Promise<readonly Sample[]> {
+  /**
+   * Of one function, newest first: RECENT_LENGTH at most, fewer where there are many functions. `fresh`: as they are now, and not as
+   * they were a moment ago.
+   */
+  async of(namespace: string, name: string, fresh = false): Promise<readonly Sample[]> {
     const key = `${namespace}/${name}`;
     const now = performance.now();
     const held = this.#held.get(key) ?? { samples: [], readAt: -Infinity, lookedAt: now, reading: undefined };
     held.lookedAt = now;
     this.#held.set(key, held);
-    if (now - held.readAt < FRESH_MS) return held.samples;
+    if (fresh) {
+      // One that is under way may have begun before what the caller has seen end.
+      await held.reading?.catch(() => undefined);
+    } else if (now - held.readAt < FRESH_MS) return held.samples;
     held.reading ??= this.#read(namespace, name, held).finally(() => (held.reading = undefined));
     return await held.reading;
   }

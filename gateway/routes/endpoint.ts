@@ -23,11 +23,13 @@ import type { Schedules } from '../queued/schedules.ts';
 import { EVERY_NAMESPACE, type ApiKeyStore } from '../store/api-keys.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import type { InvocationStore } from '../store/invocations.ts';
+import type { Listing } from '../store/listing.ts';
 
 export interface AppDeps {
   readonly functions: FunctionStore;
   readonly apiKeys: ApiKeyStore;
   readonly invocations: InvocationStore;
+  readonly listing: Listing;
   readonly artifacts: ArtifactStore;
   readonly directory: Directory;
   readonly deployer: Deployer;

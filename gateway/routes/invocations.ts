@@ -7,7 +7,6 @@ import { OffshootError } from '#contract/errors.ts';
 import type { AnyInvocation } from '#contract/invocation.ts';
 import { Outcome } from '#contract/outcome.ts';
 import { Name } from '#contract/names.ts';
-import { RECENT_LENGTH } from '#contract/keys.ts';
 import { spansOf } from '#contract/trace.ts';
 import type { ApiKeyRecord } from '#contract/api.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
@@ -106,38 +105,15 @@ export const list = endpoint(
     }
     const wanted = namespace ?? (own === EVERY_NAMESPACE ? undefined : own);
     const namespaces = wanted === undefined ? await deps.functions.namespaces() : [wanted];
-    const found = await Promise.all(
+    const functions = await Promise.all(
       namespaces.map(async (one) => {
         const names = name === undefined ? await deps.functions.names(one) : [name];
-        // Who looks for few among many has to be shown them all.
-        const depth = Object.keys(filter).length > 0 ? RECENT_LENGTH : limit;
-        return (await Promise.all(names.map((each) => deps.invocations.recent(one, each, depth)))).flat();
+        return names.map((each) => ({ namespace: one, name: each }));
       }),
     );
-    const newest = found
-      .flat()
-      .filter(matching(filter))
-      .toSorted((a, b) => b.startedAt - a.startedAt);
-    return context.json({ invocations: newest.slice(0, limit) }, 200);
+    return context.json({ invocations: await deps.listing.list(functions.flat(), filter, limit) }, 200);
   },
 );
-
-interface Filter {
-  readonly state?: AnyInvocation['state'] | undefined;
-  readonly outcome?: Outcome | undefined;
-  readonly trace?: string | undefined;
-  readonly since?: number | undefined;
-  readonly until?: number | undefined;
-}
-
-function matching({ state, outcome, trace, since, until }: Filter): (record: AnyInvocation) => boolean {
-  return (record) =>
-    (state === undefined || record.state === state) &&
-    (outcome === undefined || (record.state === 'done' && record.outcome === outcome)) &&
-    (trace === undefined || record.traceId === trace) &&
-    (since === undefined || record.startedAt >= since) &&
-    (until === undefined || record.startedAt <= until);
-}
 
 export const logs = endpoint(
   {

@@ -68,6 +68,16 @@ export class InvocationStore {
     return await this.#redis.zrange(recent, '+inf', String(since), 'BYSCORE', 'REV', 'LIMIT', 0, limit);
   }
 
+  /** The newest invocations of a function, newest first: only which, and when they began. */
+  async newest(
+    namespace: string,
+    name: string,
+    limit: number,
+  ): Promise<{ readonly id: string; readonly startedAt: number }[]> {
+    const found = await this.#redis.zrevrange(keys.recent(namespace, name), 0, limit - 1, 'WITHSCORES');
+    return found.flatMap((id, at) => (at % 2 === 0 ? [{ id, startedAt: Number(found[at + 1]) }] : []));
+  }
+
   /** Newest first. Records that have expired are left out. */
   async recent(namespace: string, name: string, limit: number): Promise<AnyInvocation[]> {
     const ids = await this.#redis.zrevrange(keys.recent(namespace, name), 0, limit - 1);
