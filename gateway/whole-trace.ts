@@ -20,13 +20,14 @@ const LATE_MS = 60_000;
 
 /**
  * The trace as far as the key may see it. Found in what the dashboard's lists are made from, so of a function that is called
- * very often only by its newest invocations; `hint`, the id of one of them, is looked up in any case. Throws `trace_not_found`.
+ * very often only by its newest invocations; `hint`, the id of one of them, is looked up in any case. `fresh`: as it
+ * is now, and not as it was a moment ago. Throws `trace_not_found`.
  */
 export async function findTrace(
   deps: Pick<AppDeps, 'functions' | 'invocations' | 'dashboard'>,
   { namespace: own }: Pick<ApiKeyRecord, 'namespace'>,
   traceId: string,
-  hint?: string,
+  { hint, fresh = false }: { hint?: string | undefined; fresh?: boolean } = {},
 ): Promise<WholeTrace> {
   const namespaces = own === EVERY_NAMESPACE ? await deps.functions.namespaces() : [own];
   const lists = await Promise.all(
@@ -34,7 +35,7 @@ export async function findTrace(
       const names = await deps.functions.names(namespace);
       return await Promise.all(
         names.map(async (name) => {
-          const samples = await deps.dashboard.samples.of(namespace, name);
+          const samples = await deps.dashboard.samples.of(namespace, name, fresh);
           return samples.filter((sample) => sample.traceId === traceId);
         }),
       );

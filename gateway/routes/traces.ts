@@ -20,7 +20,7 @@ export const get = endpoint(
   },
   (deps) => async (context) => {
     const { traceId } = context.req.valid('param');
-    const { invocation } = context.req.valid('query');
-    return context.json(await findTrace(deps, context.var.holder, traceId, invocation), 200);
+    const { invocation: hint } = context.req.valid('query');
+    return context.json(await findTrace(deps, context.var.holder, traceId, { hint, fresh: true }), 200);
   },
 );
