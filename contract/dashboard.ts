@@ -7,6 +7,7 @@ import type { Batch } from './batch.ts';
 import type { AnyInvocation, InvocationRecord, LogLine } from './invocation.ts';
 import type { IsolationReceipt } from './isolation.ts';
 import type { Outcome } from './outcome.ts';
+import type { WholeTrace } from './whole-trace.ts';
 
 /** Header with which a page of the dashboard shows that it is one; see gateway/dashboard/sessions.ts. */
 export const PAGE_HEADER = 'x-offshoot-page';
@@ -172,6 +173,7 @@ export interface Pages {
   function: FunctionPage;
   invocations: InvocationsPage;
   invocation: InvocationPage;
+  trace: WholeTrace;
   queues: QueuesPage;
   batches: BatchesPage;
   schedules: SchedulesPage;

@@ -12,6 +12,7 @@ import { Namespaces } from './pages/namespaces.tsx';
 import { Queues } from './pages/queues.tsx';
 import { Schedules } from './pages/schedules.tsx';
 import { SignIn } from './pages/sign-in.tsx';
+import { OneTrace } from './pages/trace.tsx';
 import { Workers } from './pages/workers.tsx';
 import { Empty } from './parts.tsx';
 import { takeOverLinks, useLocation } from './router.ts';
@@ -67,6 +68,8 @@ function pageOf(section: string, rest: readonly string[], query: URLSearchParams
     return <OneFunction key={`${first}/${second}`} namespace={first} name={second} query={query} />;
   if (section === 'invocations')
     return first === undefined ? <Invocations query={query} /> : <OneInvocation key={first} id={first} />;
+  if (section === 'traces' && first !== undefined)
+    return <OneTrace key={first} id={first} invocation={query.get('invocation') ?? undefined} />;
   if (section === 'queues') return <Queues />;
   if (section === 'batches') return <Batches />;
   if (section === 'schedules') return <Schedules />;

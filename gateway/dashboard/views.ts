@@ -6,11 +6,13 @@ import { OffshootError } from '#contract/errors.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { Name } from '#contract/names.ts';
 import { Outcome } from '#contract/outcome.ts';
+import { TRACE_ID } from '#contract/whole-trace.ts';
 import { existing } from '../routes/functions.ts';
-import type { AppDeps } from '../routes/endpoint.ts';
+import { OfInvocation, type AppDeps } from '../routes/endpoint.ts';
 import { FUNCTION_PREFIX } from '../request.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
 import type { StoredFunction } from '../target.ts';
+import { findTrace } from '../whole-trace.ts';
 import { invocationView } from './invocation-view.ts';
 import { bucketsOf, failed, trafficOf } from './traffic.ts';
 
@@ -159,6 +161,16 @@ function fits(sample: Sample, { outcome, trace, slower }: z.infer<typeof Filter>
   return outcome === 'open' ? sample.state !== 'done' : sample.outcome === outcome;
 }
 
+const OneTrace = z.object({
+  trace: z.string().regex(TRACE_ID, 'not the id of a trace'),
+  /** Id of one of its invocations, from whose page it was opened. */
+  invocation: OfInvocation.shape.id.optional(),
+});
+
+const trace = view(OneTrace, 1_000, async ({ deps, holder }, { trace: id, invocation: hint }) => {
+  return await findTrace(deps, holder, id, { hint });
+});
+
 const queues = view(z.object({}), 1_000, async (viewer): Promise<Pages['queues']> => {
   const namespaces = await namespacesOf(viewer);
   const found = await Promise.all(namespaces.map((namespace) => queueOf(viewer, namespace)));
@@ -238,6 +250,7 @@ export const VIEWS = {
   function: oneFunction,
   invocations,
   invocation: invocationView,
+  trace,
   queues,
   batches,
   schedules,
