@@ -86,6 +86,10 @@ export interface FunctionPage {
   readonly traffic: Traffic;
   readonly running: number;
   readonly buckets: readonly Bucket[];
+  /** Unix time in milliseconds from which on the figures are whole, where that is less than the time shown. */
+  readonly since?: number;
+  /** Invocations that the figures are made from, of all times. */
+  readonly kept: number;
   readonly runs: readonly Sample[];
 }
 
@@ -137,6 +141,8 @@ export interface QueueRow {
   /** Calls of the sync lane that no worker has taken yet. */
   readonly lane: number;
   readonly dead: number;
+  /** There may be more dead letters than that, which were not counted. */
+  readonly deadMore: boolean;
 }
 
 export interface QueuesPage {
@@ -163,6 +169,7 @@ export interface NamespacesPage {
     readonly functions: number;
     readonly queued: number;
     readonly dead: number;
+    readonly deadMore: boolean;
     readonly traffic: Traffic;
   }[];
 }

@@ -46,7 +46,7 @@ function App(): JSX.Element {
             <a
               key={key}
               href={key === 'functions' ? '/dashboard' : `/dashboard/${key}`}
-              aria-current={section === key || (key === 'functions' && section === '') ? 'page' : undefined}
+              aria-current={isIn(key, section) ? 'page' : undefined}
             >
               {name}
             </a>
@@ -59,6 +59,11 @@ function App(): JSX.Element {
       </main>
     </>
   );
+}
+
+function isIn(key: string, section: string): boolean {
+  if (section === '') return key === 'functions';
+  return key === (section === 'traces' ? 'invocations' : section);
 }
 
 function pageOf(section: string, rest: readonly string[], query: URLSearchParams): JSX.Element {

@@ -59,7 +59,7 @@ function Whole({ trace }: { trace: WholeTrace }): JSX.Element {
         <div class="trace-axis" aria-hidden="true">
           {TICKS.map((share) => (
             <span key={share} style={{ left: `${share * 100}%` }}>
-              {ms(share * whole)}
+              {share === 0 ? '0' : ms(share * whole)}
             </span>
           ))}
         </div>

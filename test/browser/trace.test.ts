@@ -163,6 +163,8 @@ describe.skipIf(own === undefined)('a whole trace', () => {
     expect(await page.locator('.summary').textContent()).toContain('3 invocations of 3 functions');
     expect(await visitor.findings()).toEqual([]);
     await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
+    // The whole of it in one picture.
+    await page.setViewportSize({ width: 1280, height: 960 });
     await visitor.shoot('trace-light');
   });
 

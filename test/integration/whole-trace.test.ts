@@ -16,7 +16,7 @@ const own = Object.values(networkInterfaces())
   .find((entry) => entry?.family === 'IPv4' && !entry.internal)?.address;
 
 /** Clocks of several processes, and phases of which only the sum is measured. */
-const TOLERANCE_NS = 5_000_000n;
+const TOLERANCE_NS = 10_000_000n;
 
 let platform: Platform;
 let receiver: OtlpReceiver;
