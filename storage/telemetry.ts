@@ -5,22 +5,16 @@
  * What is exported is decided when all of it is known: what has failed or was slow always is, of the rest a share; sampling.ts.
  */
 import { SpanKind, SpanStatusCode, TraceFlags, type HrTime } from '@opentelemetry/api';
-import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http';
-import { OTLPTraceExporter as ProtobufExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { BatchSpanProcessor, type ReadableSpan, type SpanExporter } from '@opentelemetry/sdk-trace';
+import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import type { AnyInvocation, FunctionSpan, InvocationRecord } from '#contract/invocation.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import type { TelemetryOptions } from '#contract/telemetry.ts';
 import { callbackSpanId, ownSpan, spansOf, type Span } from '#contract/trace.ts';
 import { deliveryResult } from './changes.ts';
 import { TraceSampler } from './sampling.ts';
+import { SpanExport } from './span-export.ts';
 
-/** Spans that may wait for the collector; what is over is dropped, for a slow collector must not cost calls. */
-const MAX_QUEUED_SPANS = 16_384;
-/** Spans of one request to it. Putting them into bytes takes about a millisecond, for which every call waits. */
-const BATCH_SPANS = 128;
-const EXPORT_INTERVAL_MS = 1_000;
 const SCOPE = { name: 'offshoot' };
 /** Deliveries under way whose beginning is known; the oldest is forgotten. */
 const MAX_DELIVERIES = 10_000;
@@ -31,36 +25,25 @@ export interface Telemetry {
   changed(before: AnyInvocation, after: AnyInvocation): void;
   /** A function's own spans of a try that has failed. */
   ownSpans(record: AnyInvocation, spans: readonly FunctionSpan[]): void;
+  /** Spans that the collector did not get. */
+  dropped(): number;
   /** Sends what is left. */
   close(): Promise<void>;
 }
 
-/**
- * The exporter reads its address, headers and time-outs from OTEL_EXPORTER_OTLP_*
- * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/); another one may be given in its place.
- */
+/** `exporter`: in the place of the one that the environment names. */
 export function startTelemetry(
   serviceName: string,
   version: string,
   options: Partial<TelemetryOptions> & { readonly exporter?: SpanExporter },
 ): Telemetry {
-  const { protocol, ratio = 1, perSecond, slowMs = Number.POSITIVE_INFINITY } = options;
+  const { protocol, exporter, ratio = 1, perSecond, slowMs = Number.POSITIVE_INFINITY } = options;
   const sampler = new TraceSampler(ratio, perSecond);
   const resource = resourceFromAttributes({ 'service.name': serviceName, 'service.version': version });
-  // At its end a process sends all that waits at once.
-  const settings = { concurrencyLimit: MAX_QUEUED_SPANS / BATCH_SPANS + 1 };
-  const exporter =
-    options.exporter ??
-    (protocol === 'http/json' ? new JsonExporter(settings) : new ProtobufExporter(settings));
-  const processor = new BatchSpanProcessor({
-    exporter,
-    maxQueueSize: MAX_QUEUED_SPANS,
-    maxExportBatchSize: BATCH_SPANS,
-    scheduledDelayMillis: EXPORT_INTERVAL_MS,
-  });
+  const outlet = new SpanExport(protocol, exporter);
   const begun = new Map<string, number>();
   const send = (record: AnyInvocation, span: Span, kind: SpanKind, failed?: string): void =>
-    processor.onEnd(readableSpan(record, span, kind, failed, resource));
+    outlet.add(readableSpan(record, span, kind, failed, resource));
   const exportRecord = (record: InvocationRecord): void => {
     if (!isKept(record, sampler, slowMs)) return;
     for (const span of spansOf(record)) {
@@ -113,7 +96,8 @@ export function startTelemetry(
         send(record, span, ownKind(span), own.error);
       }
     },
-    close: () => processor.shutdown(),
+    dropped: () => outlet.dropped,
+    close: () => outlet.close(),
   };
 }
 
