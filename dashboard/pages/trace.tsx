@@ -37,6 +37,7 @@ function Whole({ trace }: { trace: WholeTrace }): JSX.Element {
   const functions = new Set(invocations.map(({ namespace, name }) => `${namespace}/${name}`)).size;
   const open = spans.some(({ start, duration }) => start !== undefined && duration === undefined);
   const whole = Math.max(trace.duration, open ? now - startedAt : 0, 0.001);
+  const rowKeys = keysOf(spans);
   const byId = new Map(invocations.map((one) => [one.id, one]));
   return (
     <>
@@ -66,8 +67,8 @@ function Whole({ trace }: { trace: WholeTrace }): JSX.Element {
         <ol class="trace" aria-label="Spans, each below the one that made it">
           {spans.map((span, at) => (
             <Row
-              // A function may give two of its spans the same id.
-              key={`${span.spanId} ${at}`}
+              key={rowKeys[at]}
+              id={rowKeys[at] ?? ''}
               span={span}
               invocation={isRoot(span) ? byId.get(span.invocation ?? '') : undefined}
               extent={extentOf(span, at, spans, whole)}
@@ -78,6 +79,16 @@ function Whole({ trace }: { trace: WholeTrace }): JSX.Element {
       </Card>
     </>
   );
+}
+
+/** They stay while others come in between, so that what is open stays open. A function may give two of its spans the same id. */
+function keysOf(spans: readonly TraceSpan[]): string[] {
+  const met = new Map<string, number>();
+  return spans.map(({ spanId }) => {
+    const times = met.get(spanId) ?? 0;
+    met.set(spanId, times + 1);
+    return `span-${spanId}-${times}`;
+  });
 }
 
 function Legend(): JSX.Element {
@@ -98,11 +109,13 @@ interface Extent {
 }
 
 function Row({
+  id,
   span,
   invocation,
   extent,
   trace,
 }: {
+  id: string;
   span: TraceSpan;
   /** Set for the root of an invocation. */
   invocation: TraceInvocation | undefined;
@@ -112,7 +125,6 @@ function Row({
   const [shown, show] = useState(false);
   const { name, process, depth, start, duration, error } = span;
   const runs = start !== undefined && duration === undefined;
-  const id = `span-${span.spanId}-${depth}`;
   return (
     <li class={shown ? 'shown' : ''}>
       <button

@@ -205,8 +205,12 @@ describe.skipIf(own === undefined)('a whole trace', () => {
     await visitor.visit(`/traces/${traceId}`);
     await page.locator('.trace-line', { hasText: 'runs' }).first().waitFor();
     expect(await line('think').count()).toBe(0);
+    await line('shop/checkout').click();
     await line('think').waitFor({ timeout: 20_000 });
     expect(await page.locator('.summary .chip.running').count()).toBe(0);
+    // What was open is so still, though rows have come before and behind it.
+    expect(await line('shop/checkout').getAttribute('aria-expanded')).toBe('true');
+    expect(await page.locator('.trace-facts').textContent()).toContain('faas.invocation_id');
     await answer;
   });
 
