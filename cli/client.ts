@@ -9,6 +9,7 @@ import { CallbackSecrets } from '#contract/callback.ts';
 import { ErrorBody } from '#contract/errors.ts';
 import { AnyInvocation, type InvocationRecord } from '#contract/invocation.ts';
 import { NamespaceLimits } from '#contract/quota.ts';
+import { WholeTrace } from '#contract/whole-trace.ts';
 import { CliError, messageOf } from './errors.ts';
 import { ID_HEADER } from './headers.ts';
 import { DEFAULT_URL, remedyOfRefusal, type Target } from './credentials.ts';
@@ -85,6 +86,11 @@ export class Client {
 
   invocation(id: string): Promise<api.AnyInvocationDetail> {
     return this.#json(api.AnyInvocationDetail, invocationPath(id));
+  }
+
+  /** All invocations of a trace, and their spans. */
+  trace(traceId: string): Promise<WholeTrace> {
+    return this.#json(WholeTrace, `/traces/${encodeURIComponent(traceId)}`);
   }
 
   async invocations(filter: Readonly<Record<string, string>>): Promise<AnyInvocation[]> {

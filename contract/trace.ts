@@ -3,7 +3,7 @@
  * terminal waterfall, the API and the OTLP exporter all show the same ones because all three call spansOf().
  */
 import { OUTCOMES } from './outcome.ts';
-import type { FunctionSpan, InvocationRecord } from './invocation.ts';
+import type { AnyInvocation, FunctionSpan, InvocationRecord } from './invocation.ts';
 
 export interface TraceContext {
   readonly traceId: string;
@@ -93,8 +93,12 @@ export function spansOf(record: InvocationRecord): Span[] {
   return spans;
 }
 
-function earlierTries({ attempts = [], spanId, startedAt }: InvocationRecord): Span[] {
-  return attempts.slice(0, -1).map((attempt, index) => ({
+/** Spans of the first `count` tries: of all but the last one, unless told otherwise. */
+export function earlierTries(
+  { attempts = [], spanId, startedAt }: AnyInvocation,
+  count = Math.max(0, attempts.length - 1),
+): Span[] {
+  return attempts.slice(0, count).map((attempt, index) => ({
     name: 'attempt',
     spanId: runSpanId(spanId, index),
     parentSpanId: spanId,

@@ -37,6 +37,7 @@ import * as metrics from './routes/metrics.ts';
 import * as queued from './routes/queued.ts';
 import * as schedules from './routes/schedules.ts';
 import * as system from './routes/system.ts';
+import * as traces from './routes/traces.ts';
 
 type Method = 'get' | 'head' | 'put' | 'post' | 'delete';
 
@@ -78,6 +79,8 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['get', `${API}/invocations/{id}/events`, 'read', queued.events],
   ['post', `${API}/invocations/{id}/cancel`, 'invoke', queued.cancel],
   ['post', `${API}/invocations/{id}/replay`, 'invoke', queued.replay],
+
+  ['get', `${API}/traces/{traceId}`, 'read', traces.get],
 
   ['post', `${API}/functions/{namespace}/{name}/batches`, 'invoke', batches.create],
   ['get', `${API}/batches`, 'read', batches.list],

@@ -1,12 +1,19 @@
-/** offshoot trace ID: where the time of an invocation went, what it used, how it ended, and what it printed. */
-import type { InvocationDetail, OpenInvocationDetail } from '#contract/api.ts';
+/**
+ * offshoot trace ID: where the time of an invocation went, what it used, how it ended, and what it printed; or, with the id of a
+ * trace, where the time of all that was called within it went.
+ */
+import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
+import { TRACE_ID, type WholeTrace } from '#contract/whole-trace.ts';
+import type { Client } from '../client.ts';
 import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
+import { CliError } from '../errors.ts';
 import { formatLog } from '../log-lines.ts';
 import { bytes, clock, defuse, defuseLines, milliseconds } from '../text.ts';
 import { isolationFacts, isolationText } from '../isolation-text.ts';
 import { callbackText } from '../callback-text.ts';
+import { traceLines } from '../trace-view.ts';
 import { waterfall } from '../waterfall.ts';
 import { DEAD_MEANING } from './dlq.ts';
 
@@ -16,8 +23,10 @@ interface TraceOptions {
 
 export async function trace(context: Context, [id = '']: string[], options: TraceOptions): Promise<void> {
   const { terminal } = context;
-  const detail = await connect(context).invocation(id);
-  terminal.document(detail);
+  const found = await find(connect(context), id);
+  terminal.document(found);
+  if ('spansCut' in found) return traceWhole(context, found);
+  const detail = found;
   if (detail.state !== 'done') return traceOpen(context, detail);
   const good = detail.outcome === 'ok';
   const { meaning, next } = OUTCOMES[detail.outcome];
@@ -58,6 +67,31 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   const remedy =
     place !== undefined && detail.outcome === 'error' ? `correct ${place}, then: offshoot deploy` : next;
   terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${remedy.replace(/\bID\b/, id)}`);
+}
+
+/** The invocation of that id, or else the trace. Both ids look the same. */
+async function find(client: Client, id: string): Promise<AnyInvocationDetail | WholeTrace> {
+  try {
+    return await client.invocation(id);
+  } catch (error) {
+    if (!(error instanceof CliError && error.code === 'invocation_not_found' && TRACE_ID.test(id)))
+      throw error;
+    return await client.trace(id).catch((second: unknown) => {
+      if (!(second instanceof CliError && second.code === 'trace_not_found')) throw second;
+      throw new CliError('failed', `there is neither an invocation nor a trace ${id}`, {
+        code: second.code,
+        next: second.next,
+      });
+    });
+  }
+}
+
+function traceWhole({ terminal }: Context, whole: WholeTrace): void {
+  for (const line of traceLines(whole, terminal.width)) {
+    terminal.print(line.failed === true ? terminal.style('red', line.text) : line.text);
+  }
+  const [first] = whole.invocations;
+  if (first) terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} offshoot trace ${first.id}`);
 }
 
 /** What can be said of one that has not ended. */

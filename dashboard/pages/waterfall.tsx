@@ -4,7 +4,8 @@ import type { JSX } from 'preact';
 import type { InvocationPage } from '#contract/dashboard.ts';
 import { ms } from '../format.ts';
 
-const MEANINGS: Readonly<Record<string, string>> = {
+/** What the platform's own spans are, by their names. */
+export const MEANINGS: Readonly<Record<string, string>> = {
   invoke: 'from the request to the end of the answer',
   gateway: 'access, limits, reading the request',
   queue: 'waiting in Redis, and the way to and fro',
