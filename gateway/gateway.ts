@@ -14,6 +14,7 @@ import { Deliveries } from '#storage/deliveries.ts';
 import type { Log } from '#storage/log.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { Places } from '#storage/places.ts';
+import { isHeld } from '#storage/held-blobs.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectBlocking, connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
@@ -126,7 +127,12 @@ export class Gateway {
     });
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
-    const spool = new Spool({ blobs, maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES, log });
+    const spool = new Spool({
+      blobs,
+      maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES,
+      isHeld: (key) => isHeld(commands, key),
+      log,
+    });
     const queued = new QueuedLane({
       store,
       groups: new Groups({ batches: batchStore, blobs }),

@@ -59,7 +59,17 @@ export type Added =
   | { readonly added: true; readonly group: number; readonly first: number; readonly outstanding: number }
   | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' };
 
-const ADD = new Script(`
+/** Part of scripts: gives a key so many seconds from now, or leaves it what it has when that is more. */
+const LENGTHEN = `
+local function lengthen(key, seconds)
+  local left = redis.call('TTL', key)
+  if left == -1 or (left >= 0 and left < tonumber(seconds)) then redis.call('EXPIRE', key, seconds) end
+end`;
+
+const KEEP = new Script(`${LENGTHEN}
+for _, key in ipairs(KEYS) do lengthen(key, ARGV[1]) end`);
+
+const ADD = new Script(`${LENGTHEN}
 local state = redis.call('HMGET', KEYS[1], 'facts', 'sealed', 'cancelled')
 if not state[1] then return {-1} end
 if state[3] then return {-3} end
@@ -68,8 +78,8 @@ local n = redis.call('HINCRBY', KEYS[1], 'groups', 1) - 1
 local first = redis.call('HINCRBY', KEYS[1], 'items', ARGV[1]) - ARGV[1]
 redis.call('HSET', KEYS[2], n, cjson.encode({first = first, items = tonumber(ARGV[1]), bytes = tonumber(ARGV[2]),
   input = ARGV[3], at = tonumber(ARGV[4]), attempt = 0, ok = 0, failed = 0, done = false}))
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('EXPIRE', KEYS[2], ARGV[5])
+lengthen(KEYS[1], ARGV[5])
+lengthen(KEYS[2], ARGV[5])
 return {n, first, n + 1 - (tonumber(redis.call('HGET', KEYS[1], 'done')) or 0)}`);
 
 /** Part of the scripts below: a batch to which no more comes has ended with its last group. */
@@ -79,7 +89,7 @@ if (now[1] or now[2]) and (tonumber(now[3]) or 0) == (tonumber(now[4]) or 0) the
   redis.call('HSETNX', KEYS[1], 'ended', ARGV[1])
 else redis.call('HDEL', KEYS[1], 'ended') end`;
 
-const REPORT = new Script(`
+const REPORT = new Script(`${LENGTHEN}
 local stored = redis.call('HGET', KEYS[2], ARGV[2])
 if not stored then return 0 end
 local entry = cjson.decode(stored)
@@ -90,7 +100,7 @@ redis.call('HINCRBY', KEYS[1], 'failed', failed - entry.failed)
 if final and not entry.done then
   redis.call('HINCRBY', KEYS[1], 'done', 1)
   redis.call('RPUSH', KEYS[3], ARGV[2])
-  redis.call('EXPIRE', KEYS[3], ARGV[8])
+  lengthen(KEYS[3], ARGV[8])
 elseif entry.done and not final then
   redis.call('HINCRBY', KEYS[1], 'done', -1)
 end
@@ -197,6 +207,11 @@ export class BatchStore {
   async ended(id: string, from: number, limit: number): Promise<number[]> {
     return (await this.#redis.lrange(keys.batchEnded(id), from, from + limit - 1)).map(Number);
   }
+}
+
+/** Keeps all that is known of a batch for so many seconds from now at least. */
+export async function keepBatch(redis: Redis, id: string, seconds: number): Promise<void> {
+  await KEEP.run(redis, [keys.batch(id), keys.batchGroups(id), keys.batchEnded(id)], [seconds]);
 }
 
 /** The id of a group's invocation. Made from the batch's, so that whoever makes it again makes the same. */
