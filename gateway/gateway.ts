@@ -14,6 +14,7 @@ import { Deliveries } from '#storage/deliveries.ts';
 import type { Log } from '#storage/log.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { Places } from '#storage/places.ts';
+import { DeadLetters } from '#storage/dead-letters.ts';
 import { isHeld } from '#storage/held-blobs.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
@@ -136,6 +137,7 @@ export class Gateway {
     const queued = new QueuedLane({
       store,
       groups: new Groups({ batches: batchStore, blobs }),
+      dead: new DeadLetters(commands, store),
       spool,
       queues,
       deliveries,

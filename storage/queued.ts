@@ -1,11 +1,10 @@
 /**
- * Invocations of the queued lane in Redis: what is known of each (AnyInvocation), its input and its result, the dead letters
- * of each namespace. Gateways and workers change a record only by comparing and setting it, so that of two that want to end
+ * Invocations of the queued lane in Redis: what is known of each (AnyInvocation), its input and its result. Gateways and workers change a record only by comparing and setting it, so that of two that want to end
  * the same invocation one gets its way, and the other learns that it has not.
  */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
 import {
   CANCEL_TTL_S,
   IDEMPOTENCY_TTL_S,
@@ -169,26 +168,5 @@ export class QueuedStore {
     if (before === null) return { id, fingerprint };
     const [known = id, print = fingerprint] = before.split(' ');
     return { id: known, fingerprint: print };
-  }
-
-  /** Before the record says so: an entry without such a record is left out where they are listed, the other way it is lost. */
-  async addDead(record: Pick<InvocationRecord, 'id' | 'namespace'>): Promise<void> {
-    const dead = keys.dead(record.namespace);
-    const now = sharedNow();
-    await this.#redis.zadd(dead, now, record.id);
-    await this.#redis.zremrangebyscore(dead, '-inf', now - RECORD_TTL_S * 1000);
-  }
-
-  async removeDead(namespace: string, id: string): Promise<void> {
-    await this.#redis.zrem(keys.dead(namespace), id);
-  }
-
-  /** Newest first. */
-  async dead(namespace: string, limit: number): Promise<Versioned[]> {
-    const ids = await this.#redis.zrevrange(keys.dead(namespace), 0, limit - 1);
-    const found = await Promise.all(ids.map((id) => this.find(id)));
-    return found.filter(
-      (one) => one?.record.state === 'done' && one.record.dead !== undefined,
-    ) as Versioned[];
   }
 }

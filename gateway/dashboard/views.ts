@@ -176,7 +176,7 @@ async function queueOf(
 ): Promise<Omit<QueueRow, 'dead'> & { letters: InvocationRecord[] }> {
   const [counts, letters] = await Promise.all([
     deps.dashboard.queueCounts(namespace),
-    deps.queued.deadLetters(namespace, DEAD_SHOWN),
+    deps.queued.deadLetters(namespace, {}, DEAD_SHOWN),
   ]);
   return { namespace, ...counts, letters };
 }

@@ -1,7 +1,7 @@
 /** What the gateway does with invocations of the queued lane, beside taking them: cancel, replay, and the dead letters. */
 import type { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
-import type { ReplayRequest, VersionRecord } from '#contract/api.ts';
+import type { DeadLettersMoved, ReplayRequest, VersionRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { ItemResult } from '#contract/batch.ts';
 import type { AnyInvocation, GroupOfBatch, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
@@ -10,8 +10,8 @@ import { keys } from '#contract/keys.ts';
 import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { decodePayload, encodePayload, type RequestMeta } from '#contract/payload.ts';
-import type { Versioned } from '#storage/queued.ts';
 import { sharedNow } from '#storage/clock.ts';
+import type { DeadLetter, DeadLetterFilter, DeadLetters } from '#storage/dead-letters.ts';
 import { Invocation } from '../invocation.ts';
 import { FUNCTION_PREFIX } from '../request.ts';
 import type { Spool } from '../spool.ts';
@@ -19,10 +19,15 @@ import type { FunctionStore } from '../store/functions.ts';
 import { targetOf } from '../target.ts';
 import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 
+/** Dead letters that one request moves, and at the same time. */
+const MOVED_AT_ONCE = 1_000;
+const MOVED_TOGETHER = 20;
+
 export interface QueuedLaneOptions extends EnqueuerOptions {
   readonly commands: Redis;
   readonly functions: FunctionStore;
   readonly groups: Groups;
+  readonly dead: DeadLetters;
   readonly spool: Spool;
 }
 
@@ -58,7 +63,7 @@ export class QueuedLane {
    * it is dead. Throws `already_ended`.
    */
   async cancel(id: string): Promise<AnyInvocation> {
-    const { store, commands, deliveries } = this.#options;
+    const { store, commands, dead, deliveries } = this.#options;
     for (;;) {
       const found = await store.find(id);
       if (!found) throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
@@ -81,7 +86,10 @@ export class QueuedLane {
       // Before the record says so, as with a worker's ends.
       if (record.callback) await deliveries.add(record);
       // Its job finds a record that has ended, and does nothing.
-      if (await store.swap(found, ended)) return ended;
+      if (!(await store.swap(found, ended))) continue;
+      // Its gateway may have died when it was taken out of them.
+      if (record.redriven !== undefined) await dead.remove(record);
+      return ended;
     }
   }
 
@@ -140,62 +148,70 @@ export class QueuedLane {
     throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`);
   }
 
-  async deadLetters(namespace: string, limit: number): Promise<InvocationRecord[]> {
-    const found = await this.#options.store.dead(namespace, limit);
-    return found.map(({ record }) => record as InvocationRecord);
+  async deadLetters(namespace: string, filter: DeadLetterFilter, limit: number): Promise<InvocationRecord[]> {
+    const found = await this.#options.dead.list(namespace, filter, limit);
+    return found.map(({ record }) => record);
   }
 
-  /** Queues dead letters again, with all their tries before them. Resolves to the ids of those that were. */
-  async redrive(
+  /** Queues dead letters again, as many as one request moves, with all their tries before them. */
+  async redrive(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
+    const { store, dead } = this.#options;
+    return await this.#move(namespace, filter, async (letter) => {
+      const { record, at } = letter;
+      if (!record.terms) return undefined;
+      const again = redrivenRecord(record);
+      // The job first: without its record it does nothing, and a record without a job would wait for ever.
+      await this.enqueuer.add(again);
+      if (!(await store.swap(letter, again))) return false;
+      await dead.remove(record, at);
+      return true;
+    });
+  }
+
+  /** Takes dead letters off the list, as many as one request moves; their records stay for their time. */
+  async purge(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
+    const { store, dead } = this.#options;
+    return await this.#move(namespace, filter, async (letter) => {
+      const { dead: _, ...record } = letter.record;
+      if (!(await store.swap(letter, record))) return false;
+      await dead.remove(record, letter.at);
+      return true;
+    });
+  }
+
+  /**
+   * Does something to the letters that are chosen. `act` resolves to false where the record has changed meanwhile, as
+   * deliveries of its end do, and to undefined where there is nothing to do.
+   */
+  async #move(
     namespace: string,
-    wanted: (record: InvocationRecord) => boolean,
-    limit: number,
-  ): Promise<string[]> {
-    const { store } = this.#options;
-    const moved: string[] = [];
-    for (const one of await store.dead(namespace, limit)) {
-      await this.#whileDead(one, async (letter, record) => {
-        if (!wanted(record) || !record.terms) return true;
-        const again = redrivenRecord(record);
-        // The job first: without its record it does nothing, and a record without a job would wait for ever.
-        await this.enqueuer.add(again);
-        if (!(await store.swap(letter, again))) return false;
-        moved.push(record.id);
-        return true;
-      });
+    filter: DeadLetterFilter,
+    act: (letter: DeadLetter) => Promise<boolean | undefined>,
+  ): Promise<DeadLettersMoved> {
+    // What fails again meanwhile is not moved again.
+    const { until = sharedNow() } = filter;
+    const found = await this.#options.dead.list(namespace, { ...filter, until }, MOVED_AT_ONCE + 1);
+    const ids: string[] = [];
+    for (let from = 0; from < Math.min(found.length, MOVED_AT_ONCE); from += MOVED_TOGETHER) {
+      const some = found.slice(from, Math.min(from + MOVED_TOGETHER, MOVED_AT_ONCE));
+      const moved = await Promise.all(some.map((letter) => this.#whileDead(letter, act)));
+      ids.push(...some.flatMap(({ record }, at) => (moved[at] === true ? [record.id] : [])));
     }
-    return moved;
+    return { ids, ...(found.length > MOVED_AT_ONCE && { until }) };
   }
 
-  /** Takes dead letters off the list; their records stay for their time. */
-  async purge(
-    namespace: string,
-    wanted: (record: InvocationRecord) => boolean,
-    limit: number,
-  ): Promise<string[]> {
-    const { store } = this.#options;
-    const gone: string[] = [];
-    for (const one of await store.dead(namespace, limit)) {
-      await this.#whileDead(one, async (letter, ended) => {
-        const { dead: _, ...record } = ended;
-        if (!wanted(record)) return true;
-        if (!(await store.swap(letter, record))) return false;
-        await store.removeDead(namespace, record.id);
-        gone.push(record.id);
-        return true;
-      });
-    }
-    return gone;
-  }
-
-  /** Does something to a dead letter, again where its record has changed meanwhile, as deliveries of its end do. */
+  /** Resolves to whether it was done. */
   async #whileDead(
-    first: Versioned,
-    act: (letter: Versioned, record: InvocationRecord) => Promise<boolean>,
-  ): Promise<void> {
-    for (let one: Versioned | undefined = first; one; one = await this.#options.store.find(first.record.id)) {
-      const { record } = one;
-      if (record.state !== 'done' || record.dead === undefined || (await act(one, record))) return;
+    first: DeadLetter,
+    act: (letter: DeadLetter) => Promise<boolean | undefined>,
+  ): Promise<boolean> {
+    let letter = first;
+    for (;;) {
+      const done = await act(letter);
+      if (done !== false) return done === true;
+      const found = await this.#options.store.find(first.record.id);
+      if (found?.record.state !== 'done' || found.record.dead === undefined) return false;
+      letter = { raw: found.raw, record: found.record, at: first.at };
     }
   }
 

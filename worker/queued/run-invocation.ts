@@ -25,6 +25,7 @@ import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
 import { isRetried, type Groups } from '#storage/groups.ts';
+import type { DeadLetters } from '#storage/dead-letters.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Retention } from '#storage/retention.ts';
@@ -50,6 +51,7 @@ export interface QueuedDeps extends GroupDeps {
   readonly store: QueuedStore;
   readonly groups: Groups;
   readonly deliveries: Deliveries;
+  readonly dead: DeadLetters;
   readonly retention: Retention;
   readonly admission: Pick<Admission, 'admit'>;
   /** Gets the function's own spans of a try that has failed and is followed by another. */
@@ -341,11 +343,10 @@ export class QueuedRuns {
     record: InvocationRecord | OpenInvocation,
     payload?: Buffer,
   ): Promise<void> {
-    const { store, deliveries } = this.#deps;
+    const { store, dead, deliveries } = this.#deps;
     await patiently(async () => {
-      if (record.state === 'done' && record.dead) await store.addDead(record);
-      else if (record.state === 'done' && record.redriven)
-        await store.removeDead(record.namespace, record.id);
+      if (record.state === 'done' && record.dead) await dead.add(record);
+      else if (record.state === 'done' && record.redriven) await dead.remove(record);
       // Before the record says so: a delivery that finds no end looks again, an end without a delivery is told nobody.
       if (record.state === 'done' && record.callback) await deliveries.add(record);
       if (await store.swap(before, record, payload)) return this.#keep(record);
