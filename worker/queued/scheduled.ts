@@ -28,8 +28,10 @@ export async function scheduledInvocation(
   namespace: string,
   job: Job<QueuedJob>,
 ): Promise<string | undefined> {
-  const name = job.data.schedule;
+  const { schedule: name, id: known } = job.data;
   if (name === undefined) return undefined;
+  // It waits for its next try, or was begun by a worker that died: it comes to its end, whatever the function is by now.
+  if (known !== undefined && (await store.find(known))) return known;
   const stored = await redis.hget(keys.functions(namespace), name);
   if (stored === null) return undefined;
   const { activeVersion } = FunctionRecord.parse(JSON.parse(stored));
@@ -37,8 +39,6 @@ export async function scheduledInvocation(
   const schedule = version?.manifest.schedule;
   if (!version || !schedule) return undefined;
 
-  // A job that was begun by a worker that died keeps its invocation.
-  const known = job.data.id;
   const plannedFor = plannedTime(job);
   if (known === undefined && schedule.missed === 'skip' && sharedNow() - plannedFor > MISSED_MS) {
     log.info({ namespace, name, plannedFor }, 'a time of a schedule was missed, and is left out');
