@@ -88,7 +88,7 @@ export const keys = {
   heldBlob: (key: string) => `offshoot:held-blob:${key}`,
   /** String with expiry (RESULT_TTL_S): response payload of an invocation of the queued lane. */
   result: (id: string) => `offshoot:result:{${id}}`,
-  /** String with expiry (CANCEL_TTL_S): it is to be cancelled. */
+  /** String with expiry (CANCEL_TTL_S): it is to be cancelled, if it was taken out of the dead letters as often as this says. */
   cancelled: (id: string) => `offshoot:cancelled:{${id}}`,
   /** String with expiry (IDEMPOTENCY_TTL_S): id of the invocation that a caller's own key stands for. */
   idempotency: (namespace: string, name: string, keyHash: string) =>

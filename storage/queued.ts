@@ -131,13 +131,14 @@ export class QueuedStore {
     if (ended.length > 0) await this.#redis.zrem(open, ...ended);
   }
 
-  /** Whoever begins an invocation again after its worker was lost shall end it instead. */
-  async requestCancel(id: string): Promise<void> {
-    await this.#redis.set(keys.cancelled(id), '1', 'EX', CANCEL_TTL_S);
+  /** Whoever begins the invocation, or would have it tried again, shall end it instead. */
+  async requestCancel({ id, redriven = 0 }: AnyInvocation): Promise<void> {
+    await this.#redis.set(keys.cancelled(id), redriven, 'EX', CANCEL_TTL_S);
   }
 
-  async cancelRequested(id: string): Promise<boolean> {
-    return (await this.#redis.exists(keys.cancelled(id))) === 1;
+  /** A wish from before it was queued again as a dead letter counts no more. */
+  async cancelRequested({ id, redriven = 0 }: AnyInvocation): Promise<boolean> {
+    return (await this.#redis.get(keys.cancelled(id))) === String(redriven);
   }
 
   async input(id: string): Promise<Buffer | undefined> {

@@ -71,7 +71,9 @@ export class QueuedLane {
       if (record.state === 'done')
         throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`);
       if (record.state === 'running' && record.worker !== undefined) {
-        await store.requestCancel(id);
+        await store.requestCancel(record);
+        // Its worker looks for the wish after it has written that it runs no more: one of the two sees the other.
+        if ((await store.find(id))?.raw !== found.raw) continue;
         await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id }));
         return record;
       }

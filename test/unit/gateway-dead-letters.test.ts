@@ -8,20 +8,11 @@ import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
-import { BatchStore } from '#storage/batches.ts';
-import { DirectoryBlobStore } from '#storage/blobs.ts';
-import { DeadLetters } from '#storage/dead-letters.ts';
-import { Deliveries } from '#storage/deliveries.ts';
-import { Groups } from '#storage/groups.ts';
-import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
-import { QueuedStore } from '#storage/queued.ts';
-import { Queues } from '#storage/queues.ts';
+import type { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
-import { Drain } from '../../gateway/queued/drain.ts';
-import { QueuedLane } from '../../gateway/queued/lane.ts';
-import { Spool } from '../../gateway/spool.ts';
-import { FunctionStore } from '../../gateway/store/functions.ts';
+import type { QueuedLane } from '../../gateway/queued/lane.ts';
 import { PrivateRedis } from '../support/private-redis.ts';
+import { openQueuedLane } from '../support/queued-lane.ts';
 
 const QUIET = pino({ level: 'silent' });
 const NOW = Date.now();
@@ -38,21 +29,7 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'dead-letters-'));
   redis = connectRedis(server.url, 'commands', QUIET);
   await new Promise((resolve) => redis.once('ready', resolve));
-  store = new QueuedStore(redis);
-  const blobs = new DirectoryBlobStore(root);
-  lane = new QueuedLane({
-    store,
-    queues: new Queues(redis),
-    deliveries: new Deliveries(redis),
-    dead: new DeadLetters(redis, store),
-    maxQueued: 10_000,
-    limits: new NamespaceLimitsStore(redis),
-    drain: new Drain(() => Promise.resolve([])),
-    commands: redis,
-    functions: new FunctionStore(redis),
-    groups: new Groups({ batches: new BatchStore(redis), blobs }),
-    spool: new Spool({ blobs, maxBytes: 1_000, log: QUIET }),
-  });
+  ({ lane, store } = openQueuedLane(redis, root));
 });
 afterEach(async () => {
   redis.disconnect();

@@ -158,6 +158,7 @@ export class QueuedRuns {
     collector.execution = execution;
     const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(id, running);
+    this.#heed(record, execution);
     let blob: BlobRef | undefined;
     try {
       // The answer comes before the sandbox has settled, which the next run need not wait for.
@@ -198,6 +199,7 @@ export class QueuedRuns {
     const execution = new GroupRun(record, callOf(record), this.#deps, this.#places.has(record.id));
     const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(record.id, running);
+    this.#heed(record, execution);
     try {
       const wanted = group.items.filter(({ index }) => {
         const known = items.get(index);
@@ -235,17 +237,18 @@ export class QueuedRuns {
       }
       const { terms, dueAt } = record;
       if (!terms) return undefined;
-      if (record.state === 'queued' && dueAt !== undefined && dueAt > now + EARLY_MS) return dueAt;
       const attempts = closeLost(record.attempts ?? [], now);
+      if (await store.cancelRequested(record)) {
+        const message =
+          record.state === 'running' ? 'it was cancelled; its worker was lost' : 'it was cancelled';
+        return await this.#finish(found, attempts, { outcome: 'cancelled', message }, { next: 'done' });
+      }
+      if (record.state === 'queued' && dueAt !== undefined && dueAt > now + EARLY_MS) return dueAt;
       if (attempts.at(-1)?.outcome === 'worker_lost' && record.state === 'running') {
         log.warn({ id, worker: record.worker }, 'an invocation is begun again: its worker was lost');
         const next = afterAttempt(attempts, terms, now);
         if (next.next === 'dead')
           return await this.#finish(found, attempts, { outcome: 'worker_lost' }, next);
-      }
-      if (record.state === 'running' && (await store.cancelRequested(id))) {
-        const ended: Ended = { outcome: 'cancelled', message: 'it was cancelled; its worker was lost' };
-        return await this.#finish(found, attempts, ended, { next: 'done' });
       }
       if (now > terms.expiresAt) {
         const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
@@ -295,13 +298,27 @@ export class QueuedRuns {
     await this.#persist(begun, { ...rest, state: 'queued', dueAt: next.at, attempts });
     // Its record keeps those of the last try only.
     if (ended.report?.spans) this.#deps.onSpans?.(record, ended.report.spans);
-    return next.at;
+    return await this.#again(record, next.at);
   }
 
   async #giveBack(begun: Versioned): Promise<number> {
     const { worker: _, ...rest } = begun.record as OpenInvocation;
     await this.#persist(begun, { ...rest, state: 'queued', attempts: rest.attempts?.slice(0, -1) ?? [] });
     return sharedNow();
+  }
+
+  /** The frame of a cancel that came after the record said that it runs, and before this worker would have known which run. */
+  #heed(record: OpenInvocation, execution: Running['execution']): void {
+    this.#deps.store
+      .cancelRequested(record)
+      .then((wanted) => wanted && execution.cancel())
+      .catch(() => undefined); // Redis is away, and so is the answer that the canceller had
+  }
+
+  /** When it is looked at again: at once where it was cancelled between the end of its run and its record. */
+  async #again(record: OpenInvocation, at: number): Promise<number> {
+    const wanted = await this.#deps.store.cancelRequested(record).catch(() => false);
+    return wanted ? sharedNow() : at;
   }
 
   async #finish(before: Versioned, attempts: Attempt[], ended: Ended, next: Next): Promise<undefined> {
