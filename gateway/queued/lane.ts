@@ -4,7 +4,13 @@ import type { Redis } from 'ioredis';
 import type { DeadLettersMoved, ReplayRequest, VersionRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
 import type { ItemResult } from '#contract/batch.ts';
-import type { AnyInvocation, GroupOfBatch, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import type {
+  AnyInvocation,
+  GroupOfBatch,
+  InvocationRecord,
+  OpenInvocation,
+  QueuedTerms,
+} from '#contract/invocation.ts';
 import type { Groups } from '#storage/groups.ts';
 import { keys } from '#contract/keys.ts';
 import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
@@ -273,12 +279,7 @@ function redrivenRecord(record: InvocationRecord): OpenInvocation {
     ...rest
   } = record;
   const { report: _r, message: _m, dead: _dead, resultBlob: _blob, ...identity } = rest;
-  const terms = record.terms && {
-    ...record.terms,
-    // As many tries as it had, and as much time.
-    maxAttempts: (record.attempts?.length ?? 0) + Math.max(1, record.terms.maxAttempts),
-    expiresAt: sharedNow() + Math.max(0, record.terms.expiresAt - record.startedAt),
-  };
+  const terms = record.terms && termsAgain(record.terms, record);
   return {
     ...identity,
     state: 'queued',
@@ -287,4 +288,10 @@ function redrivenRecord(record: InvocationRecord): OpenInvocation {
     // It ends once more, which is told once more.
     ...(record.callback && { callback: { url: record.callback.url, state: 'pending', attempts: 0 } }),
   };
+}
+
+/** As many tries as it had at first, and as much time. */
+function termsAgain(terms: QueuedTerms, { startedAt, attempts = [] }: InvocationRecord): QueuedTerms {
+  const lasts = terms.lasts ?? Math.max(0, terms.expiresAt - startedAt);
+  return { ...terms, triedBefore: attempts.length, lasts, expiresAt: sharedNow() + lasts };
 }

@@ -83,6 +83,25 @@ async function fill(): Promise<InvocationRecord[]> {
 const ids = (records: readonly InvocationRecord[]): string[] => records.map(({ id }) => id).toSorted();
 const indexed = (): Promise<number> => redis.zcard(keys.dead('default'));
 
+test('a letter that is queued again and again has each time as many tries and as much time as at first', async () => {
+  const first = letter('fn', NOW - 86_400_000);
+  await redis.set(keys.invocation(first.id), JSON.stringify(first));
+  for (let round = 1; round <= 3; round++) {
+    await redis.zadd(keys.dead('default'), NOW + round, first.id);
+    expect(await lane.redrive('default', { ids: [first.id] })).toEqual({ ids: [first.id] });
+    const found = await store.find(first.id);
+    const { record } = found ?? {};
+    if (!found || record?.state !== 'queued' || !record.terms) throw new Error('it is not queued again');
+    expect(record.terms).toMatchObject({ maxAttempts: 1, triedBefore: round });
+    expect(Math.abs(record.terms.expiresAt - Date.now() - 60_000)).toBeLessThan(1_000);
+    // It fails again.
+    const attempts = [...(record.attempts ?? []), ...(first.attempts ?? [])];
+    const { outcome, status, duration, gateway, queue, responseBytes, dead } = first;
+    const facts = { outcome, status, duration, gateway, queue, responseBytes, dead };
+    expect(await store.swap(found, { ...record, ...facts, attempts, state: 'done' })).toBeDefined();
+  }
+});
+
 describe('of 1,200 dead letters', () => {
   test('those of the function that failed first are listed, newest first', async () => {
     const all = await fill();
