@@ -42,6 +42,9 @@ export const keys = {
   endedCalls: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-calls:${name}`,
   endedJobs: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-jobs:${name}`,
 
+  /** Sorted set with expiry (RECORD_TTL_S): ids of ended jobs that an Idempotency-Key may stand for, by the time until which. */
+  endedKeyed: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-keyed:${name}`,
+
   /** Set of all namespaces. */
   namespaces: () => 'offshoot:namespaces',
   /** Hash: namespace → JSON of its NamespaceLimits. One for all, so that a worker reads the weights of all at once. */

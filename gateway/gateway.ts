@@ -17,6 +17,7 @@ import { Places } from '#storage/places.ts';
 import { DeadLetters } from '#storage/dead-letters.ts';
 import { isHeld } from '#storage/held-blobs.ts';
 import { QueuedStore } from '#storage/queued.ts';
+import { Retention } from '#storage/retention.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectBlocking, connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
 import { Admission } from './admission.ts';
@@ -128,6 +129,7 @@ export class Gateway {
     });
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
+    const retention = new Retention(commands, env.OFFSHOOT_KEPT_JOBS);
     const spool = new Spool({
       blobs,
       maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES,
@@ -138,6 +140,7 @@ export class Gateway {
       store,
       groups: new Groups({ batches: batchStore, blobs }),
       dead: new DeadLetters(commands, store),
+      retention,
       spool,
       queues,
       deliveries,
@@ -225,6 +228,7 @@ export class Gateway {
     });
     this.#deliverer = new Deliverer({
       store,
+      retention,
       secrets,
       deliveries,
       guard: new Guard({

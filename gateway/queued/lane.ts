@@ -16,6 +16,7 @@ import { keys } from '#contract/keys.ts';
 import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { decodePayload, encodePayload, type RequestMeta } from '#contract/payload.ts';
+import type { Retention } from '#storage/retention.ts';
 import { sharedNow } from '#storage/clock.ts';
 import type { DeadLetter, DeadLetterFilter, DeadLetters } from '#storage/dead-letters.ts';
 import { Invocation } from '../invocation.ts';
@@ -34,6 +35,7 @@ export interface QueuedLaneOptions extends EnqueuerOptions {
   readonly functions: FunctionStore;
   readonly groups: Groups;
   readonly dead: DeadLetters;
+  readonly retention: Retention;
   readonly spool: Spool;
 }
 
@@ -69,7 +71,7 @@ export class QueuedLane {
    * it is dead. Throws `already_ended`.
    */
   async cancel(id: string): Promise<AnyInvocation> {
-    const { store, commands, dead, deliveries } = this.#options;
+    const { store, commands, deliveries } = this.#options;
     for (;;) {
       const found = await store.find(id);
       if (!found) throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
@@ -93,12 +95,22 @@ export class QueuedLane {
       if (record.batch) await this.#concludeGroup(record.batch, record);
       // Before the record says so, as with a worker's ends.
       if (record.callback) await deliveries.add(record);
-      // Its job finds a record that has ended, and does nothing.
       if (!(await store.swap(found, ended))) continue;
-      // Its gateway may have died when it was taken out of them.
-      if (record.redriven !== undefined) await dead.remove(record);
+      await this.#clearAway(ended);
       return ended;
     }
+  }
+
+  /** What was cancelled while it waited must not fill Redis until its time would have come. */
+  async #clearAway(ended: InvocationRecord): Promise<void> {
+    const { dead, queues, retention } = this.#options;
+    const { namespace, id, redriven } = ended;
+    await Promise.all([
+      queues.remove(namespace, id, redriven),
+      // Its gateway may have died when it was taken out of them.
+      redriven !== undefined && dead.remove(ended),
+      retention.endedJob(ended),
+    ]).catch(() => undefined); // Redis is away: its job finds a record that has ended, and both go with time
   }
 
   /** Its items have failed: before the record says so, as the worker does it. */
@@ -178,11 +190,12 @@ export class QueuedLane {
 
   /** Takes dead letters off the list, as many as one request moves; their records stay for their time. */
   async purge(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
-    const { store, dead } = this.#options;
+    const { store, dead, retention } = this.#options;
     return await this.#move(namespace, filter, async (letter) => {
       const { dead: _, ...record } = letter.record;
       if (!(await store.swap(letter, record))) return false;
       await dead.remove(record, letter.at);
+      await retention.endedJob(record);
       return true;
     });
   }

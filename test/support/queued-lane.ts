@@ -8,14 +8,19 @@ import { Deliveries } from '#storage/deliveries.ts';
 import { Groups } from '#storage/groups.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { QueuedStore } from '#storage/queued.ts';
+import { Retention } from '#storage/retention.ts';
 import { Queues } from '#storage/queues.ts';
 import { Drain } from '../../gateway/queued/drain.ts';
 import { QueuedLane } from '../../gateway/queued/lane.ts';
 import { Spool } from '../../gateway/spool.ts';
 import { FunctionStore } from '../../gateway/store/functions.ts';
 
-/** `blobs`: directory of the large bodies. */
-export function openQueuedLane(redis: Redis, directory: string): { lane: QueuedLane; store: QueuedStore } {
+/** `directory`: of the large bodies; `kept`: ended jobs of each function. */
+export function openQueuedLane(
+  redis: Redis,
+  directory: string,
+  kept = 1_000,
+): { lane: QueuedLane; store: QueuedStore } {
   const store = new QueuedStore(redis);
   const blobs = new DirectoryBlobStore(directory);
   const lane = new QueuedLane({
@@ -23,6 +28,7 @@ export function openQueuedLane(redis: Redis, directory: string): { lane: QueuedL
     queues: new Queues(redis),
     deliveries: new Deliveries(redis),
     dead: new DeadLetters(redis, store),
+    retention: new Retention(redis, kept),
     maxQueued: 10_000,
     limits: new NamespaceLimitsStore(redis),
     drain: new Drain(() => Promise.resolve([])),

@@ -8,6 +8,7 @@ import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
+import { Queues } from '#storage/queues.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
 import type { QueuedLane } from '../../gateway/queued/lane.ts';
@@ -18,6 +19,8 @@ const QUIET = pino({ level: 'silent' });
 const NOW = Date.now();
 const OLD = 200;
 const ALL = 1_200;
+/** Ended jobs of a function. */
+const KEPT = 300;
 
 let server: PrivateRedis;
 let redis: Redis;
@@ -29,7 +32,7 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'dead-letters-'));
   redis = connectRedis(server.url, 'commands', QUIET);
   await new Promise((resolve) => redis.once('ready', resolve));
-  ({ lane, store } = openQueuedLane(redis, root));
+  ({ lane, store } = openQueuedLane(redis, root, KEPT));
 });
 afterEach(async () => {
   redis.disconnect();
@@ -102,6 +105,29 @@ test('a letter that is queued again and again has each time as many tries and as
   }
 });
 
+test('what is queued for later and cancelled, again and again, leaves no job, and as many records as are kept', async () => {
+  for (let round = 0; round < KEPT + 50; round++) {
+    const { id: letterId, startedAt } = letter('fn', NOW);
+    const dueAt = NOW + 30 * 86_400_000;
+    const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt: dueAt + 1_000 };
+    const identity = {
+      namespace: 'default',
+      name: 'fn',
+      version: 1,
+      lane: 'queued',
+      method: 'POST',
+      path: '/',
+    } as const;
+    const trace = { traceId: letterId, spanId: letterId.slice(16), sampled: true };
+    const record = { id: letterId, ...identity, ...trace, startedAt, requestBytes: 2, terms, dueAt } as const;
+    await lane.enqueuer.queue({ ...record, state: 'queued' });
+    await lane.cancel(letterId);
+  }
+  const records = await redis.keys(keys.invocation('*'));
+  expect(records).toHaveLength(KEPT);
+  expect(await new Queues(redis).of('default').count()).toBe(0);
+});
+
 describe('of 1,200 dead letters', () => {
   test('those of the function that failed first are listed, newest first', async () => {
     const all = await fill();
@@ -147,6 +173,15 @@ describe('of 1,200 dead letters', () => {
     await redis.zadd(keys.dead('default'), NOW, id);
     expect(await lane.cancel(id)).toMatchObject({ outcome: 'cancelled' });
     expect(await indexed()).toBe(ALL - 1);
+  });
+
+  test('those that are purged are as many records as other ends are', async () => {
+    const all = await fill();
+    const purged = [...(await lane.purge('default', {})).ids, ...(await lane.purge('default', {})).ids];
+    expect(purged).toHaveLength(ALL);
+    const left = await redis.exists(...all.map(({ id }) => keys.invocation(id)));
+    // 200 of the one function, and the newest of the other.
+    expect(left).toBe(OLD + KEPT);
   });
 
   test('what is past its time is taken off where it is met', async () => {

@@ -20,7 +20,6 @@ import type {
   RunReport,
 } from '#contract/invocation.ts';
 import type { BlobRef } from '#contract/lane.ts';
-import { keys } from '#contract/keys.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
@@ -373,11 +372,10 @@ export class QueuedRuns {
     });
   }
 
-  /** One that somebody may still ask for by another way than its id is kept for its whole time. */
   #keep(record: InvocationRecord | OpenInvocation): void {
-    if (record.state !== 'done' || record.dead || record.callback || record.deduplicates) return;
+    if (record.state !== 'done') return;
     this.#deps.retention
-      .ended(keys.endedJobs(record.namespace, record.name), [record.id])
+      .endedJob(record)
       .catch((error: unknown) =>
         log.warn({ id: record.id, error: String(error) }, 'old records were not removed'),
       );
