@@ -209,9 +209,9 @@ export class QueuedLane {
     filter: DeadLetterFilter,
     act: (letter: DeadLetter) => Promise<boolean | undefined>,
   ): Promise<DeadLettersMoved> {
-    // What fails again meanwhile is not moved again.
+    // What fails again after this is not moved again; what there was by now and is newer by a worker's clock is found here.
     const { until = sharedNow() } = filter;
-    const found = await this.#options.dead.list(namespace, { ...filter, until }, MOVED_AT_ONCE + 1);
+    const found = await this.#options.dead.list(namespace, filter, MOVED_AT_ONCE + 1);
     const ids: string[] = [];
     for (let from = 0; from < Math.min(found.length, MOVED_AT_ONCE); from += MOVED_TOGETHER) {
       const some = found.slice(from, Math.min(from + MOVED_TOGETHER, MOVED_AT_ONCE));

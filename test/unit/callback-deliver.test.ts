@@ -143,7 +143,7 @@ describe('a turn', () => {
     const letter = await ended();
     await deliver(deps(), turn(letter));
     const [told, refused] = [await ended(), await ended()];
-    for (const id of [told, refused]) await change(id, ({ dead: _, ...record }) => record);
+    for (const id of [told, refused]) await change(id, (record) => ({ ...record, dead: undefined }));
     expect(await kept()).toEqual([]);
     await deliver(deps(), turn(told));
     receiver.answer = (response) => void response.writeHead(500).end();
