@@ -108,7 +108,9 @@ export const keys = {
   batchEnded: (id: string) => `offshoot:batch-ended:{${id}}`,
   /** Sorted set: ids of batches by the time of their making; trimmed to its newest 1,000. */
   batches: (namespace: string) => `offshoot:{${namespace}}:batches`,
-  /** Sorted set: ids of invocations of the queued lane that have not ended, by the time at which they were last seen to. */
+  /** Sorted set: ids of batches that may have groups to come or to end, by the time of their making. */
+  openBatches: (namespace: string) => `offshoot:{${namespace}}:open-batches`,
+  /** Sorted set: ids of invocations that have not ended, by the time at which they were made, or from which on they are looked at again. */
   open: (namespace: string) => `offshoot:{${namespace}}:open`,
   /** Set of the namespaces that have had a callback, whose queues of deliveries gateways therefore read. */
   callbackNamespaces: () => 'offshoot:callback-namespaces',

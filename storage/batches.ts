@@ -133,6 +133,8 @@ export class BatchStore {
     await this.#redis.hset(keys.batch(id), { facts: JSON.stringify(facts), items: 0, groups: 0, done: 0 });
     await Promise.all([
       this.#redis.expire(keys.batch(id), RECORD_TTL_S),
+      // After the batch: what is in there without one has ended.
+      this.#redis.zadd(keys.openBatches(namespace), createdAt, id),
       this.#redis.zadd(list, createdAt, id),
       this.#redis.zremrangebyrank(list, 0, -LISTED - 1),
       this.#redis.expire(list, RECORD_TTL_S),
@@ -188,6 +190,18 @@ export class BatchStore {
     const ids = await this.#redis.zrevrange(keys.batches(namespace), 0, limit - 1);
     const found = await Promise.all(ids.map((id) => this.find(id)));
     return found.flatMap((one) => (one ? [one.batch] : []));
+  }
+
+  /** Those that have not ended, or have lately; oldest first, from place `from` on. */
+  async open(namespace: string, from: number, limit: number): Promise<{ id: string; batch?: Batch }[]> {
+    const ids = await this.#redis.zrange(keys.openBatches(namespace), from, String(from + limit - 1));
+    const found = await Promise.all(ids.map((id) => this.find(id)));
+    return ids.map((id, at) => ({ id, ...(found[at] && { batch: found[at].batch }) }));
+  }
+
+  /** They have ended, or are not there any more, and need not be looked after. */
+  async close(namespace: string, ids: readonly string[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.zrem(keys.openBatches(namespace), ...ids);
   }
 
   async group(id: string, group: number): Promise<GroupEntry | undefined> {

@@ -110,7 +110,7 @@ export class QueuedStore {
     return { raw, record };
   }
 
-  /** Ids of invocations that have not ended and were made before `before`, a Unix time in milliseconds; oldest first. */
+  /** Ids of invocations that have not ended, and were made, or are to be looked at, by a Unix time in milliseconds; oldest first. */
   async open(namespace: string, before: number, limit: number): Promise<string[]> {
     return await this.#redis.zrange(
       keys.open(namespace),
@@ -123,11 +123,10 @@ export class QueuedStore {
     );
   }
 
-  /** They were seen to be in order now, and need not be looked at again soon; or have ended. */
-  async seen(namespace: string, ids: readonly string[], ended: readonly string[]): Promise<void> {
+  /** They were seen to be in order, and are to be looked at again as made at these times; or have ended. */
+  async seen(namespace: string, next: ReadonlyMap<string, number>, ended: readonly string[]): Promise<void> {
     const open = keys.open(namespace);
-    const now = sharedNow();
-    if (ids.length > 0) await this.#redis.zadd(open, 'XX', ...ids.flatMap((id) => [now, id]));
+    if (next.size > 0) await this.#redis.zadd(open, 'XX', ...[...next].flatMap(([id, at]) => [at, id]));
     if (ended.length > 0) await this.#redis.zrem(open, ...ended);
   }
 

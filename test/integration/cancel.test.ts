@@ -1,5 +1,6 @@
 /** A cancel that was accepted holds, at whatever moment of an invocation it comes. */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import pino from 'pino';
@@ -35,6 +36,7 @@ beforeAll(async () => {
   });
   await platform.deploy('retries', { name: 'once', retries: { attempts: 1 } });
   redis = connectRedis(server.url, 'commands', pino({ level: 'silent' }));
+  await once(redis, 'ready');
   ({ lane, store } = openQueuedLane(redis, join(platform.state, 'blobs')));
 }, 60_000);
 afterEach(() => proxy.heal());
