@@ -164,13 +164,22 @@ export class Client {
     return (await this.#json(api.DeadLetters, `${deadLetterPath(namespace)}?${query}`)).deadLetters;
   }
 
+  /** Moves all that are chosen, by as many requests as it takes. */
   async moveDeadLetters(
     namespace: string,
     action: 'redrive' | 'purge',
     choice: z.infer<typeof api.DeadLetterChoice>,
   ): Promise<string[]> {
     const path = `${deadLetterPath(namespace)}/${action}`;
-    return (await this.#json(api.DeadLettersMoved, path, { method: 'POST', json: choice })).ids;
+    const all: string[] = [];
+    for (let { until } = choice; ;) {
+      const json = { ...choice, until };
+      const moved = await this.#json(api.DeadLettersMoved, path, { method: 'POST', json });
+      all.push(...moved.ids);
+      ({ until } = moved);
+      // Those that are left cannot be moved.
+      if (until === undefined || moved.ids.length === 0) return all;
+    }
   }
 
   /** A batch without items yet. */

@@ -148,8 +148,14 @@ export type DeadLetters = z.infer<typeof DeadLetters>;
 export const DeadLetterChoice = z.object({
   ids: z.array(z.string()).max(1_000).optional(),
   name: Name.optional(),
+  /** Unix time in milliseconds: only those that had ended by then. */
+  until: z.number().optional(),
 });
-export const DeadLettersMoved = z.object({ ids: z.array(z.string()) });
+export const DeadLettersMoved = z.object({
+  ids: z.array(z.string()),
+  /** Set when there are more: the `until` with which the next request goes on, and moves none that has failed again since. */
+  until: z.number().optional(),
+});
 export type DeadLettersMoved = z.infer<typeof DeadLettersMoved>;
 
 /** One line of `GET …/logs`, sent as server-sent events when followed. */

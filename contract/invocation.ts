@@ -123,12 +123,17 @@ export type DeadReason = z.infer<typeof DeadReason>;
 
 /** What the queued lane has promised of an invocation when it took it. */
 export const QueuedTerms = z.object({
+  /** Tries at most, since it was queued or queued again. */
   maxAttempts: z.number(),
   /** Milliseconds before the second try at most, doubled for each further one up to `maxDelay`. */
   minDelay: z.number(),
   maxDelay: z.number(),
   /** Unix time in milliseconds after which it does not start any more. */
   expiresAt: z.number(),
+  /** Milliseconds of that, where it cannot be told from the time at which it was made. */
+  lasts: z.number().optional(),
+  /** Tries from before it was last taken out of the dead letters, which count no more. */
+  triedBefore: z.number().optional(),
   /** 1 is first; absent is before all that have one. */
   priority: z.number().optional(),
 });

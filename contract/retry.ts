@@ -53,10 +53,11 @@ export function afterAttempt(
   if (last.outcome !== undefined && last.outcome !== 'ok' && !OUTCOMES[last.outcome].retried) {
     return { next: 'dead', reason: last.outcome === 'expired' ? 'expired' : 'not_retried' };
   }
-  const kills = attempts.filter(({ outcome }) => outcome !== undefined && KILLS.has(outcome)).length;
+  const counted = attempts.slice(terms.triedBefore ?? 0);
+  const kills = counted.filter(({ outcome }) => outcome !== undefined && KILLS.has(outcome)).length;
   if (kills >= POISON_KILLS) return { next: 'dead', reason: 'poison' };
-  if (attempts.length >= terms.maxAttempts) return { next: 'dead', reason: 'attempts_used' };
-  const bound = Math.min(terms.maxDelay, terms.minDelay * 2 ** (attempts.length - 1));
+  if (counted.length >= terms.maxAttempts) return { next: 'dead', reason: 'attempts_used' };
+  const bound = Math.min(terms.maxDelay, terms.minDelay * 2 ** (counted.length - 1));
   const wait = Math.max(random * bound, Math.min(retryAfterMs, MAX_RETRY_AFTER_MS));
   const at = Math.round(now + wait);
   return at > terms.expiresAt ? { next: 'dead', reason: 'expired' } : { next: 'retry', at };

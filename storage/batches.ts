@@ -67,7 +67,17 @@ export type Added =
   | { readonly added: true; readonly group: number; readonly first: number; readonly outstanding: number }
   | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' };
 
-const ADD = new Script(`
+/** Part of scripts: gives a key so many seconds from now, or leaves it what it has when that is more. */
+const LENGTHEN = `
+local function lengthen(key, seconds)
+  local left = redis.call('TTL', key)
+  if left == -1 or (left >= 0 and left < tonumber(seconds)) then redis.call('EXPIRE', key, seconds) end
+end`;
+
+const KEEP = new Script(`${LENGTHEN}
+for _, key in ipairs(KEYS) do lengthen(key, ARGV[1]) end`);
+
+const ADD = new Script(`${LENGTHEN}
 local state = redis.call('HMGET', KEYS[1], 'facts', 'sealed', 'cancelled')
 if not state[1] then return {-1} end
 if state[3] then return {-3} end
@@ -76,8 +86,8 @@ local n = redis.call('HINCRBY', KEYS[1], 'groups', 1) - 1
 local first = redis.call('HINCRBY', KEYS[1], 'items', ARGV[1]) - ARGV[1]
 redis.call('HSET', KEYS[2], n, cjson.encode({first = first, items = tonumber(ARGV[1]), bytes = tonumber(ARGV[2]),
   input = ARGV[3], at = tonumber(ARGV[4]), attempt = 0, ok = 0, failed = 0, done = false}))
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('EXPIRE', KEYS[2], ARGV[5])
+lengthen(KEYS[1], ARGV[5])
+lengthen(KEYS[2], ARGV[5])
 return {n, first, n + 1 - (tonumber(redis.call('HGET', KEYS[1], 'done')) or 0)}`);
 
 /** Part of the scripts below: a batch to which no more comes has ended with its last group. */
@@ -87,7 +97,7 @@ if (now[1] or now[2]) and (tonumber(now[3]) or 0) == (tonumber(now[4]) or 0) the
   redis.call('HSETNX', KEYS[1], 'ended', ARGV[1])
 else redis.call('HDEL', KEYS[1], 'ended') end`;
 
-const REPORT = new Script(`
+const REPORT = new Script(`${LENGTHEN}
 local stored = redis.call('HGET', KEYS[2], ARGV[2])
 if not stored then return 0 end
 local entry = cjson.decode(stored)
@@ -98,7 +108,7 @@ redis.call('HINCRBY', KEYS[1], 'failed', failed - entry.failed)
 if final and not entry.done then
   redis.call('HINCRBY', KEYS[1], 'done', 1)
   redis.call('RPUSH', KEYS[3], ARGV[2])
-  redis.call('EXPIRE', KEYS[3], ARGV[8])
+  lengthen(KEYS[3], ARGV[8])
 elseif entry.done and not final then
   redis.call('HINCRBY', KEYS[1], 'done', -1)
 end
@@ -131,6 +141,8 @@ export class BatchStore {
     await this.#redis.hset(keys.batch(id), { facts: JSON.stringify(facts), items: 0, groups: 0, done: 0 });
     await Promise.all([
       this.#redis.expire(keys.batch(id), RECORD_TTL_S),
+      // After the batch: what is in there without one has ended.
+      this.#redis.zadd(keys.openBatches(namespace), createdAt, id),
       this.#redis.zadd(list, createdAt, id),
       this.#redis.zremrangebyrank(list, 0, -LISTED - 1),
       this.#redis.expire(list, RECORD_TTL_S),
@@ -211,6 +223,18 @@ export class BatchStore {
       }));
   }
 
+  /** Those that have not ended, or have lately; oldest first, from place `from` on. */
+  async open(namespace: string, from: number, limit: number): Promise<{ id: string; batch?: Batch }[]> {
+    const ids = await this.#redis.zrange(keys.openBatches(namespace), from, String(from + limit - 1));
+    const found = await Promise.all(ids.map((id) => this.find(id)));
+    return ids.map((id, at) => ({ id, ...(found[at] && { batch: found[at].batch }) }));
+  }
+
+  /** They have ended, or are not there any more, and need not be looked after. */
+  async close(namespace: string, ids: readonly string[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.zrem(keys.openBatches(namespace), ...ids);
+  }
+
   async group(id: string, group: number): Promise<GroupEntry | undefined> {
     const stored = await this.#redis.hget(keys.batchGroups(id), String(group));
     return stored === null ? undefined : (JSON.parse(stored) as GroupEntry);
@@ -228,6 +252,11 @@ export class BatchStore {
   async ended(id: string, from: number, limit: number): Promise<number[]> {
     return (await this.#redis.lrange(keys.batchEnded(id), from, from + limit - 1)).map(Number);
   }
+}
+
+/** Keeps all that is known of a batch for so many seconds from now at least. */
+export async function keepBatch(redis: Redis, id: string, seconds: number): Promise<void> {
+  await KEEP.run(redis, [keys.batch(id), keys.batchGroups(id), keys.batchEnded(id)], [seconds]);
 }
 
 /** The id of a group's invocation. Made from the batch's, so that whoever makes it again makes the same. */

@@ -6,6 +6,7 @@ import { keys } from '#contract/keys.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { followTime } from '#storage/clock.ts';
 import { Groups } from '#storage/groups.ts';
+import { DeadLetters } from '#storage/dead-letters.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
@@ -134,6 +135,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     groups: new Groups({ batches: new BatchStore(commands), blobs }),
     spare: new SpareSlots(Math.floor(queuedCapacity(env) / 2)),
     deliveries: new Deliveries(bullmq),
+    dead: new DeadLetters(commands, store),
     retention: new Retention(commands, env.OFFSHOOT_KEPT_JOBS),
     commands,
     places,

@@ -235,7 +235,10 @@ function Failure({ data }: { data: InvocationPage }): JSX.Element {
 function Tries({ data }: { data: InvocationPage }): JSX.Element {
   const { attempts = [], terms } = data.record;
   return (
-    <Card title="Tries" note={terms && `${attempts.length} of ${terms.maxAttempts}`}>
+    <Card
+      title="Tries"
+      note={terms && `${attempts.length} of ${(terms.triedBefore ?? 0) + terms.maxAttempts}`}
+    >
       <Table
         label="Tries"
         head={[{ text: '#', number: true }, 'Outcome', 'Began', { text: 'Took', number: true }, 'Message']}

@@ -197,7 +197,7 @@ async function queueOf(
 ): Promise<{ row: QueueRow; letters: InvocationRecord[] }> {
   const [{ deadListed, ...counts }, letters] = await Promise.all([
     deps.dashboard.queueCounts(namespace),
-    deps.queued.deadLetters(namespace, DEAD_SHOWN),
+    deps.queued.deadLetters(namespace, {}, DEAD_SHOWN),
   ]);
   const row = { namespace, ...counts, dead: letters.length, deadMore: deadListed > DEAD_SHOWN };
   return { row, letters };

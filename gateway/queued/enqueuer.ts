@@ -133,7 +133,7 @@ function isUnbegun(record: AnyInvocation): record is OpenInvocation {
 
 function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: BlobRef): OpenInvocation {
   const { retries, queueMs } = invocation.target;
-  const { delayMs, priority, callbackUrl } = options;
+  const { delayMs, priority, callbackUrl, ttlMs: lasts = queueMs } = options;
   const now = sharedNow();
   return {
     ...invocation.open('queued', 'queued'),
@@ -142,7 +142,8 @@ function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: Bl
     ...(delayMs > 0 && { dueAt: now + delayMs }),
     terms: {
       ...retryTerms(retries),
-      expiresAt: now + delayMs + (options.ttlMs ?? queueMs),
+      expiresAt: now + delayMs + lasts,
+      ...(delayMs > 0 && { lasts }),
       ...(priority !== undefined && { priority }),
     },
     ...(callbackUrl !== undefined && { callback: { url: callbackUrl, state: 'pending', attempts: 0 } }),

@@ -64,6 +64,20 @@ describe('after a try', () => {
     });
   });
 
+  test('what was tried before it was taken out of the dead letters counts no more', () => {
+    const before = tries(['worker_lost'], ['crashed'], ['out_of_memory']);
+    const terms = { ...TERMS, triedBefore: 3 };
+    const next = (...since: [Outcome, number?][]): unknown =>
+      afterAttempt([...before, ...tries(...since)], terms, NOW, { random: 1 });
+    expect(next(['error'])).toEqual({ next: 'retry', at: NOW + 1_000 });
+    expect(next(['error'], ['crashed'], ['error'])).toEqual({ next: 'retry', at: NOW + 4_000 });
+    expect(next(['error'], ['error'], ['error'], ['error'])).toEqual({
+      next: 'dead',
+      reason: 'attempts_used',
+    });
+    expect(next(['crashed'], ['exited'], ['worker_lost'])).toEqual({ next: 'dead', reason: 'poison' });
+  });
+
   test('every outcome leads somewhere', () => {
     for (const outcome of Outcome.options) {
       const { next } = afterAttempt(tries([outcome]), TERMS, NOW);
