@@ -30,7 +30,8 @@ afterAll(async () => {
 const CALLER = '00f067aa0ba902b7';
 /** `kept`: within the ratio, or beyond it. */
 function newTrace(kept = true): { traceId: string; headers: Record<string, string> } {
-  const traceId = `${'ab'.repeat(8)}${kept ? '0' : 'f'}${String(++traces).padStart(2, '0')}${kept ? '0' : 'f'}${'0'.repeat(12)}`;
+  // What is random of it, and decides, are its last 14 digits.
+  const traceId = `${'ab'.repeat(8)}${String(++traces).padStart(2, '0')}${kept ? 'f' : '0'}${'0'.repeat(13)}`;
   return { traceId, headers: { traceparent: `00-${traceId}-${CALLER}-01` } };
 }
 
