@@ -15,7 +15,8 @@ import { currentHandle } from './capture-logs.ts';
 import { describeError } from './describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from './invocation.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
-import { beginTracing, endTracing, setTracing } from './tracing.ts';
+import type { SpanChannel } from './otel-span.ts';
+import { beginTracing, endTracing, setTracing, tellOpenSpans } from './tracing.ts';
 
 /** Frames from the worker are trusted; this only bounds a mistake. */
 const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
@@ -125,9 +126,7 @@ export class SandboxRuntime {
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
     // The standard's own switch, for a function that brings an SDK.
     const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
-    setTracing(
-      isOff ? undefined : (handle, span) => void this.#send(ChannelKind.SPAN, handle, Buffer.from(span)),
-    );
+    setTracing(isOff ? undefined : this.#spans());
     try {
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, form: this.#loaded.form };
@@ -135,6 +134,24 @@ export class SandboxRuntime {
     } catch (error) {
       this.#failLoad(describeError(error));
     }
+  }
+
+  #spans(): SpanChannel {
+    // At once, as with a log: what follows may never wait again, and where it was is then what its author wants to know.
+    const tell = (kind: ChannelKind, handle: number, payload: Buffer): void => {
+      this.flush();
+      this.#channel.write(encodeChannelFrame(kind, handle, payload));
+    };
+    return {
+      begun: (handle, payload) => tell(ChannelKind.SPAN_BEGUN, handle, payload),
+      ended: (handle, payload) => tell(ChannelKind.SPAN, handle, payload),
+      unfinished: (handle, payload) => void this.#send(ChannelKind.SPAN, handle, payload),
+      dropped: (handle, count) => {
+        const bytes = Buffer.alloc(4);
+        bytes.writeUInt32LE(count, 0);
+        this.#send(ChannelKind.SPANS_DROPPED, handle, bytes);
+      },
+    };
   }
 
   #take(handle: number, payload: Buffer): void {
@@ -199,6 +216,7 @@ export class SandboxRuntime {
         console.error(described.stack ?? `${described.name}: ${described.message}`);
         this.#send(ChannelKind.FAILED, handle, failure(outcome, described));
       }
+      tellOpenSpans(handle);
       while (pending.size > 0) await Promise.allSettled(pending);
       this.#running.delete(handle);
       endTracing(handle);
