@@ -394,7 +394,8 @@ function closeLost(attempts: readonly Attempt[], now: number): Attempt[] {
 }
 
 function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>[0] {
-  const { id, namespace, name, version, traceId, spanId, sampled, inputBlob, requestBytes } = record;
+  const { id, namespace, name, version, traceId, spanId, tracestate, sampled, inputBlob, requestBytes } =
+    record;
   const attempt = Math.max(0, (record.attempts?.length ?? 1) - 1);
   return {
     id,
@@ -406,6 +407,7 @@ function callOf(record: OpenInvocation): ConstructorParameters<typeof Execution>
     gateway: '',
     ...(inputBlob !== undefined && { input: { key: inputBlob, bytes: requestBytes } }),
     traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId, attempt), sampled }),
+    ...(tracestate !== undefined && { tracestate }),
   };
 }
 
