@@ -2,8 +2,8 @@
 import { FunctionSpan } from '#contract/invocation.ts';
 
 /** What is kept of one run. They travel in the record, which Redis keeps for as long as the invocation is known. */
-const MAX_SPANS = 128;
-const MAX_BYTES = 48 * 1024;
+export const MAX_RUN_SPANS = 128;
+export const MAX_RUN_SPAN_BYTES = 48 * 1024;
 /** Longer ones are not parsed. */
 const MAX_SPAN_BYTES = 8 * 1024;
 const ID_BYTES = 8;
@@ -54,7 +54,7 @@ export class FunctionSpans {
     const begun = this.#known.get(span.spanId);
     const before = Buffer.isBuffer(begun) ? begun.length + END_BYTES : 0;
     if ((begun && before === 0) || (!begun && !this.#fits(payload.length))) return this.drop();
-    if (begun && this.#bytes - before + payload.length > MAX_BYTES) {
+    if (begun && this.#bytes - before + payload.length > MAX_RUN_SPAN_BYTES) {
       this.#known.set(span.spanId, withoutParts(span));
       return true;
     }
@@ -85,7 +85,7 @@ export class FunctionSpans {
   }
 
   #fits(bytes: number): boolean {
-    return this.#known.size + this.#taken.size < MAX_SPANS && this.#bytes + bytes <= MAX_BYTES;
+    return this.#known.size + this.#taken.size < MAX_RUN_SPANS && this.#bytes + bytes <= MAX_RUN_SPAN_BYTES;
   }
 }
 

@@ -169,8 +169,13 @@ describe('traces', () => {
 
   test('T8 a batch has a span, below that of its caller and above those of its groups, whoever ends it', async () => {
     await platform.deploy('orders');
-    const start = async (query: string, { headers }: { headers: Record<string, string> }, body?: string) => {
-      const made = await fetch(`${platform.url}/api/v1/functions/default/orders/batches${query}`, {
+    const start = async (
+      query: string,
+      { headers }: { headers: Record<string, string> },
+      body?: string,
+      name = 'orders',
+    ) => {
+      const made = await fetch(`${platform.url}/api/v1/functions/default/${name}/batches${query}`, {
         method: 'POST',
         headers: {
           ...headers,
@@ -196,6 +201,19 @@ describe('traces', () => {
     const group = pick(spans, 'default/orders');
     expect(group).toMatchObject({ parentSpanId: batch.spanId, kind: 5, tracestate: 'vendor=1' });
     expect(batch.end).toBeGreaterThan(batch.start);
+
+    // A function without queue() runs for each item by itself; the spans of all of them are the group's.
+    const single = newTrace();
+    await start('', single, '[1,2,3]', 'traced');
+    const items = await receiver.of(
+      single.traceId,
+      (found) => found.filter(({ name }) => name === 'work').length >= 3 && named('run')(found),
+    );
+    const runs = new Set(
+      items.filter(({ name }) => ['run', 'attempt'].includes(name)).map(({ spanId }) => spanId),
+    );
+    for (const { parentSpanId } of items.filter(({ name }) => name === 'work'))
+      expect(runs).toContain(parentSpanId);
 
     // One of which something has failed is exported beyond the ratio, once, though it ends again.
     const bad = newTrace(false);

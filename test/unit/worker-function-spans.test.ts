@@ -1,6 +1,8 @@
 /** What a sandbox says of its spans is a stranger's word. */
 import { describe, expect, test } from 'vitest';
+import type { RunReport } from '#contract/invocation.ts';
 import { FunctionSpans } from '../../worker/function-spans.ts';
+import { mergedReport } from '../../worker/queued/group-run.ts';
 
 const begun = { name: 'work', spanId: '1'.repeat(16), parentSpanId: '2'.repeat(16), kind: 0, startedAt: 1 };
 const good = { ...begun, duration: 2 };
@@ -123,4 +125,31 @@ test('one for whose parts there is no room is there without them: others name it
   expect(taken[0]?.attributes).toEqual(attributes);
   expect(taken[99]).toEqual({ ...good, spanId: idOf(99), dropped: { attributes: 7 } });
   expect(JSON.stringify(taken).length).toBeLessThan(64_000);
+});
+
+test('runs of the items of one group have together what one run may have', () => {
+  const report = (item: number): RunReport => ({
+    outcome: item === 3 ? 'timeout' : 'ok',
+    worker: 'w',
+    ranAt: 1_000 - item,
+    timings: { acquire: item, init: 0, run: 10, total: 12 },
+    usage: { cpu: 2, memoryPeak: item },
+    logBytes: 1,
+    logBytesDropped: 0,
+    spans: Array.from({ length: 50 }, (_, at) => ({ ...good, spanId: idOf(item * 50 + at) })),
+    spansDropped: 1,
+  });
+  const merged = mergedReport([0, 1, 2, 3].map(report), 100);
+  expect(merged).toMatchObject({
+    outcome: 'timeout',
+    ranAt: 997,
+    timings: { acquire: 3, init: 0, run: 97, total: 100 },
+    usage: { cpu: 8, memoryPeak: 3 },
+    logBytes: 4,
+    spansDropped: 4 + 200 - 128,
+  });
+  expect(merged?.spans?.map(({ spanId }) => spanId)).toEqual(
+    Array.from({ length: 128 }, (_, at) => idOf(at)),
+  );
+  expect(mergedReport([], 1)).toBeUndefined();
 });
