@@ -148,6 +148,7 @@ describe('spans of a function', () => {
   test.each([
     ['/spin', 'spins', 'timeout', { why: 'a loop' }],
     ['/memory', 'grows', 'out_of_memory', {}],
+    ['/uncaught', 'throws elsewhere', 'error', { later: true }],
   ])(
     'S7 a sandbox that is killed in %s leaves the span in which it was',
     async (path, name, outcome, said) => {

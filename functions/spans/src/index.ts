@@ -158,6 +158,17 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       for (;;);
     }),
 
+  '/uncaught': async () => {
+    const span = tracer.startSpan('throws elsewhere');
+    span.setAttribute('later', true);
+    setTimeout(() => {
+      throw new Error('nobody catches it');
+    });
+    await sleep(1_000);
+    span.end();
+    return {};
+  },
+
   '/memory': () =>
     tracer.startActiveSpan('grows', () => {
       const held: Buffer[] = [];

@@ -4,7 +4,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import { clockOrigin } from '#contract/host-clock.ts';
-import { parseTracestate } from '#contract/trace-context.ts';
 
 export const ERROR = 2;
 const OK = 1;
@@ -123,7 +122,7 @@ export class Scope {
     this.#channel.ended(this.#handle, ended);
   }
 
-  /** The answer is out, or all is over: what has not ended is told as it is, and its end is not told any more. */
+  /** The answer is next, or all is over: what has not ended is told as it is, and its end is not told any more. */
   close(): void {
     for (const span of this.#open) this.#channel.unfinished(this.#handle, encode(span.told(true)));
     this.#open.clear();
@@ -356,45 +355,4 @@ function plainAll(attributes: unknown): Record<string, Attribute> | undefined {
 
 function sizeOf(key: string, value: Attribute): number {
   return key.length + (typeof value === 'string' ? value.length : 8) + 6;
-}
-
-/** The members of a `tracestate`, as the API shows them: immutable, the one that was set last in front. */
-export class TraceState {
-  readonly #members: readonly (readonly [string, string])[];
-
-  constructor(members: readonly (readonly [string, string])[]) {
-    this.#members = members;
-  }
-
-  static parse(header: string | undefined): TraceState | undefined {
-    const known = parseTracestate(header);
-    return known === undefined
-      ? undefined
-      : new TraceState(
-          known.split(',').map((member) => {
-            const at = member.indexOf('=');
-            return [member.slice(0, at), member.slice(at + 1)];
-          }),
-        );
-  }
-
-  get(key: string): string | undefined {
-    return this.#members.find(([known]) => known === key)?.[1];
-  }
-
-  set(key: string, value: string): TraceState {
-    return new TraceState([[key, value], ...this.#without(key)]);
-  }
-
-  unset(key: string): TraceState {
-    return new TraceState(this.#without(key));
-  }
-
-  serialize(): string {
-    return this.#members.map(([key, value]) => `${key}=${value}`).join(',');
-  }
-
-  #without(key: string): (readonly [string, string])[] {
-    return this.#members.filter(([known]) => known !== key);
-  }
 }

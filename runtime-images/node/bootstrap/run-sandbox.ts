@@ -96,7 +96,10 @@ export class SandboxRuntime {
     console.error(described.stack ?? `${described.name}: ${described.message}`);
     if (!this.#loaded) return this.#failLoad(described);
     const report = failure('error', described);
-    for (const handle of this.#running) this.#send(ChannelKind.FAILED, handle, report);
+    for (const handle of this.#running) {
+      tellOpenSpans(handle);
+      this.#send(ChannelKind.FAILED, handle, report);
+    }
     this.#endAfterFlush();
   }
 
@@ -196,7 +199,11 @@ export class SandboxRuntime {
       handle,
       context: told,
       ...(body && { body }),
-      send: (kind, ...parts) => void this.#send(kind, handle, ...parts),
+      send: (kind, ...parts) => {
+        // In front of the answer, at which the worker writes down what it knows.
+        if (kind === ChannelKind.RESULT || kind === ChannelKind.END) tellOpenSpans(handle);
+        this.#send(kind, handle, ...parts);
+      },
       sendAndWait: async (kind, ...parts) => {
         if (this.#send(kind, handle, ...parts)) return;
         await new Promise<void>((resolve) => {
@@ -214,9 +221,9 @@ export class SandboxRuntime {
         const outcome = error instanceof BadResponseError ? 'bad_response' : 'error';
         const described = describeError(error);
         console.error(described.stack ?? `${described.name}: ${described.message}`);
+        tellOpenSpans(handle);
         this.#send(ChannelKind.FAILED, handle, failure(outcome, described));
       }
-      tellOpenSpans(handle);
       while (pending.size > 0) await Promise.allSettled(pending);
       this.#running.delete(handle);
       endTracing(handle);

@@ -8,15 +8,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { formatTraceparent, parseTraceparent } from '#contract/trace-context.ts';
 import { currentHandle, logSpan } from './capture-logs.ts';
-import {
-  isValid,
-  Scope,
-  Span,
-  TraceState,
-  type SpanChannel,
-  type SpanContext,
-  type SpanOptions,
-} from './otel-span.ts';
+import { isValid, Scope, Span, type SpanChannel, type SpanContext, type SpanOptions } from './otel-span.ts';
+import { TraceState } from './trace-state.ts';
 import { tracedFetch } from './traced-fetch.ts';
 
 /** Accepted by each API of 1.x, which asks for a minor version that is at least its own. */
@@ -67,7 +60,7 @@ export function beginTracing(handle: number, traceparent: string, tracestate?: s
   if (parent) scopes.set(handle, new Scope(handle, parent, channel));
 }
 
-/** Its answer is out: the worker is told of the spans that have not ended, which the record has as they are now. */
+/** Its answer is next: the worker is told of the spans that have not ended, which the record has as they are now. */
 export function tellOpenSpans(handle: number): void {
   scopes.get(handle)?.close();
 }
