@@ -2,7 +2,15 @@
  * Bodies of the management API (/api/v1), seen by gateway and CLI. The OpenAPI document is made from these schemas.
  */
 import { z } from 'zod';
-import { AnyInvocation, FunctionError, InvocationRecord, LogLine, OpenInvocation } from './invocation.ts';
+import {
+  AnyInvocation,
+  FunctionError,
+  InvocationRecord,
+  LogLine,
+  OpenInvocation,
+  SpanEvent,
+  SpanLink,
+} from './invocation.ts';
 import { IsolationReceipt } from './isolation.ts';
 import { Manifest } from './manifest.ts';
 import { Name } from './names.ts';
@@ -95,6 +103,9 @@ export const InvocationDetail = InvocationRecord.extend({
       attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
       /** Id of the span of the try before this one. */
       link: z.string().optional(),
+      /** What the function has said to have happened within a span of its own; `start` as that of spans. */
+      events: z.array(SpanEvent.omit({ time: true }).extend({ start: z.number() })).optional(),
+      links: z.array(SpanLink).optional(),
     }),
   ),
 });

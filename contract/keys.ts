@@ -128,6 +128,8 @@ export const keys = {
   isolation: (workerId: string, sandboxId: string) => `offshoot:isolation:${workerId}:${sandboxId}`,
   /** List with expiry (RECORD_TTL_S): JSON of LogLine. */
   logs: (id: string) => `offshoot:logs:${id}`,
+  /** List with expiry (RECORD_TTL_S): JSON of FunctionSpan; those of an invocation that began after its answer. */
+  lateSpans: (id: string) => `offshoot:late-spans:${id}`,
   /** Stream: fields `i` (invocation id) and `l` (JSON of LogLine[]), of the recent past of a function. */
   logStream: (namespace: string, name: string) => `offshoot:{${namespace}}:log-stream:${name}`,
   /** Sorted set: ids of recent invocations of a function by start time; trimmed to its newest RECENT_LENGTH. */

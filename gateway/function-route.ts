@@ -23,7 +23,7 @@ import { queuedOptions } from './queued/options.ts';
 import { failureAnswer } from './failure.ts';
 import { newInvocationId } from './ids.ts';
 import { Invocation } from './invocation.ts';
-import { parseFunctionPath, rawTarget, requestMeta, type FunctionPath } from './request.ts';
+import { parseFunctionPath, rawTarget, requestMeta, single, type FunctionPath } from './request.ts';
 import type { Spool, Spooled } from './spool.ts';
 import { allows } from './store/api-keys.ts';
 import type { Target } from './target.ts';
@@ -332,8 +332,4 @@ function checkJson(body: Buffer): void {
 function withoutQuery(path: string): string {
   const query = path.indexOf('?');
   return query === -1 ? path : path.slice(0, query);
-}
-
-function single(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value[0] : value;
 }

@@ -125,7 +125,7 @@ export class Gateway {
     const bullmq = connect('commands');
     const queues = new Queues(bullmq);
     const schedules = new Schedules(queues);
-    const batchStore = new BatchStore(commands);
+    const batchStore = new BatchStore(commands, (...ended) => telemetry?.batchEnded(...ended));
     const store = new QueuedStore(commands, (before, after) => {
       metrics.changed(before, after, telemetry?.changed(before, after));
     });

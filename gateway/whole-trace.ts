@@ -50,7 +50,12 @@ export async function findTrace(
     .filter((record) => record !== undefined)
     .filter((record) => record.traceId === traceId && (own === EVERY_NAMESPACE || record.namespace === own));
   if (visible.length === 0) throw new OffshootError('trace_not_found', `there is no trace ${traceId}`);
-  return traceOf(traceId, visible, Math.max(0, ids.size - MAX_TRACE_INVOCATIONS));
+  const whole = await Promise.all(
+    visible.map(async (record) =>
+      record.state === 'done' ? await deps.invocations.withLateSpans(record) : record,
+    ),
+  );
+  return traceOf(traceId, whole, Math.max(0, ids.size - MAX_TRACE_INVOCATIONS));
 }
 
 /** The tree of some invocations of one trace. `cut`: how many it has beyond those. */

@@ -23,6 +23,9 @@ export interface BatchFacts {
   readonly terms: Omit<QueuedTerms, 'expiresAt'> & { readonly queueMs: number };
   readonly traceId: string;
   readonly spanId: string;
+  /** Span of who has made it, when the request carried a traceparent; and the tracestate that came with it. */
+  readonly parentSpanId?: string;
+  readonly tracestate?: string;
   readonly sampled: boolean;
 }
 
@@ -90,12 +93,18 @@ lengthen(KEYS[1], ARGV[5])
 lengthen(KEYS[2], ARGV[5])
 return {n, first, n + 1 - (tonumber(redis.call('HGET', KEYS[1], 'done')) or 0)}`);
 
-/** Part of the scripts below: a batch to which no more comes has ended with its last group. */
+/**
+ * Part of the scripts below: a batch to which no more comes has ended with its last group. Returns 2 to the one whose doing was its
+ * end, the first time: a group that is taken out of the dead letters ends it once more.
+ */
 const END_WHEN_DONE = `
 local now = redis.call('HMGET', KEYS[1], 'sealed', 'cancelled', 'groups', 'done')
 if (now[1] or now[2]) and (tonumber(now[3]) or 0) == (tonumber(now[4]) or 0) then
   redis.call('HSETNX', KEYS[1], 'ended', ARGV[1])
-else redis.call('HDEL', KEYS[1], 'ended') end`;
+  return 1 + redis.call('HSETNX', KEYS[1], 'told', 1)
+end
+redis.call('HDEL', KEYS[1], 'ended')
+return 1`;
 
 const REPORT = new Script(`${LENGTHEN}
 local stored = redis.call('HGET', KEYS[2], ARGV[2])
@@ -115,24 +124,28 @@ end
 entry.attempt, entry.ok, entry.failed, entry.done = attempt, ok, failed, final
 if ARGV[7] ~= '' then entry.results = ARGV[7] end
 redis.call('HSET', KEYS[2], ARGV[2], cjson.encode(entry))
-${END_WHEN_DONE}
-return 1`);
+if attempt > 1 then redis.call('HSET', KEYS[1], 'retried', 1) end
+${END_WHEN_DONE}`);
 
 const CLOSE = new Script(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[1])
-${END_WHEN_DONE}
-return 1`);
+${END_WHEN_DONE}`);
 
 /** Batches that the list of a namespace keeps. */
 const LISTED = 1_000;
 
+/** Hears of the end of a batch, once. `wasRetried`: a group of it was. */
+export type BatchEnded = (facts: BatchFacts, batch: Batch, wasRetried: boolean) => void;
+
 export class BatchStore {
   readonly #redis: Redis;
+  readonly #onEnded: BatchEnded | undefined;
 
-  /** `redis`: a connection of the role `commands`. */
-  constructor(redis: Redis) {
+  /** `redis`: a connection of the role `commands`. `onEnded` is told of ends by what is done here, not by other processes. */
+  constructor(redis: Redis, onEnded?: BatchEnded) {
     this.#redis = redis;
+    this.#onEnded = onEnded;
   }
 
   async create(facts: BatchFacts): Promise<void> {
@@ -169,28 +182,41 @@ export class BatchStore {
       [keys.batch(id), keys.batchGroups(id), keys.batchEnded(id)],
       [sharedNow(), group, attempt, ok, failed, final ? 1 : 0, results ?? '', RECORD_TTL_S],
     );
-    return done === 1;
+    return await this.#changed(id, done);
   }
 
   /** No more items come. False when the batch is gone. */
   async seal(id: string): Promise<boolean> {
-    return (await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'sealed'])) === 1;
+    return await this.#changed(id, await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'sealed']));
   }
 
   /** No more items come, and no more groups begin. */
   async cancel(id: string): Promise<boolean> {
-    return (await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'cancelled'])) === 1;
+    return await this.#changed(
+      id,
+      await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'cancelled']),
+    );
   }
 
   async isCancelled(id: string): Promise<boolean> {
     return (await this.#redis.hget(keys.batch(id), 'cancelled')) !== null;
   }
 
-  async find(id: string): Promise<{ facts: BatchFacts; batch: Batch } | undefined> {
+  async find(id: string): Promise<{ facts: BatchFacts; batch: Batch; wasRetried: boolean } | undefined> {
     const stored = await this.#redis.hgetall(keys.batch(id));
     if (stored['facts'] === undefined) return undefined;
     const facts = JSON.parse(stored['facts']) as BatchFacts;
-    return { facts, batch: toBatch(facts, stored) };
+    return { facts, batch: toBatch(facts, stored), wasRetried: stored['retried'] !== undefined };
+  }
+
+  /** `done`: what a script has said, 0 when it has done nothing. */
+  async #changed(id: string, done: unknown): Promise<boolean> {
+    if (done === 2 && this.#onEnded) {
+      // What was done is done, whether this can be read or not.
+      const found = await this.find(id).catch(() => undefined);
+      if (found) this.#onEnded(found.facts, found.batch, found.wasRetried);
+    }
+    return done !== 0;
   }
 
   /** Newest first. */
@@ -285,6 +311,7 @@ export function groupRecord(
     traceId: facts.traceId,
     spanId: randomBytes(8).toString('hex'),
     parentSpanId: facts.spanId,
+    ...(facts.tracestate !== undefined && { tracestate: facts.tracestate }),
     sampled: facts.sampled,
     startedAt: entry.at,
     requestBytes: entry.bytes,

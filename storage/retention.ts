@@ -24,7 +24,7 @@ const TAKE_AND_REMOVE = new Script(`${TAKE}
 for _, id in ipairs(ids) do
   local tag = '{' .. id .. '}'
   redis.call('UNLINK', ARGV[3] .. 'invocation:' .. tag, ARGV[3] .. 'input:' .. tag, ARGV[3] .. 'result:' .. tag,
-    ARGV[3] .. 'logs:' .. id)
+    ARGV[3] .. 'logs:' .. id, ARGV[3] .. 'late-spans:' .. id)
 end
 return {}`);
 
@@ -78,6 +78,7 @@ export class Retention {
       over.flatMap((id) => [
         this.#redis.unlink(keys.invocation(id), keys.input(id), keys.result(id)),
         this.#redis.unlink(keys.logs(id)),
+        this.#redis.unlink(keys.lateSpans(id)),
       ]),
     );
   }

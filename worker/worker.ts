@@ -1,7 +1,7 @@
 /** Puts a worker together. Building it starts nothing; start() does. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import type { LogLine } from '#contract/invocation.ts';
+import type { FunctionSpan, LogLine } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { followTime } from '#storage/clock.ts';
@@ -16,7 +16,7 @@ import { Retention } from '#storage/retention.ts';
 import { connectBlocking, connectRedis } from '#storage/redis.ts';
 import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
-import type { Telemetry } from '#storage/telemetry.ts';
+import type { LateCall, Telemetry } from '#storage/telemetry.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeCollector } from './code-collector.ts';
 import { CodeStore } from './code-store.ts';
@@ -33,6 +33,7 @@ import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
 import { SpareSlots } from './queued/spare-slots.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
+import { storeLateSpans } from './late-spans.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';
 import { Receipts } from './receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
@@ -122,17 +123,22 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     redis: replies,
     logSink,
     onLogLost,
+    onLateSpans: (call: LateCall, spans: readonly FunctionSpan[]) => {
+      telemetry?.lateSpans(call, spans);
+      storeLateSpans(replies, call.id, spans);
+    },
   };
   const store = new QueuedStore(commands, (before, after) => {
     const exported = telemetry?.changed(before, after);
     metrics?.metrics.changed(before, after, exported);
   });
+  const batches = new BatchStore(commands, (...ended) => telemetry?.batchEnded(...ended));
   const places = new Places(commands, log);
   const queued = new QueueConsumer({
     ...execution,
     store,
     onSpans: telemetry && ((record, spans) => telemetry.ownSpans(record, spans)),
-    groups: new Groups({ batches: new BatchStore(commands), blobs }),
+    groups: new Groups({ batches, blobs }),
     spare: new SpareSlots(Math.floor(queuedCapacity(env) / 2)),
     deliveries: new Deliveries(bullmq),
     dead: new DeadLetters(commands, store),

@@ -17,6 +17,9 @@ import { traceLines } from '../trace-view.ts';
 import { waterfall } from '../waterfall.ts';
 import { DEAD_MEANING } from './dlq.ts';
 
+/** Columns of what is said beside a bar. */
+const MAX_OWN_TEXT = 80;
+
 interface TraceOptions {
   readonly isolation?: boolean;
 }
@@ -38,7 +41,8 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   terminal.print();
   const lines = waterfall(detail.spans, terminal.width);
   for (const [index, line] of lines.entries()) {
-    const reason = index === 0 ? '' : acquireText(detail, detail.spans[index]?.name);
+    const span = detail.spans[index];
+    const reason = index === 0 ? '' : acquireText(detail, span?.name) || ownText(span);
     terminal.print(`  ${line}${reason && `  ${terminal.style('dim', reason)}`}`);
   }
   terminal.print();
@@ -144,6 +148,16 @@ function acquireText({ report }: InvocationDetail, span: string | undefined): st
   return because === undefined ? report.acquired : `${report.acquired}: ${because}`;
 }
 
+/** What has to be said of a span of the function's own: that it was left open, and the first exception that it has recorded. */
+function ownText(span: InvocationDetail['spans'][number] | undefined): string {
+  const thrown = span?.events?.find(({ name }) => name === 'exception')?.attributes;
+  const parts = [
+    span?.attributes['offshoot.unfinished'] === true ? 'unfinished' : '',
+    thrown ? `${thrown['exception.type'] ?? 'Error'}: ${thrown['exception.message'] ?? ''}` : '',
+  ];
+  return defuse(parts.filter((part) => part !== '').join('; ')).slice(0, MAX_OWN_TEXT);
+}
+
 function facts(detail: InvocationDetail): [string, string][] {
   const { report } = detail;
   const rows: [string, string][] = [
@@ -174,6 +188,8 @@ function facts(detail: InvocationDetail): [string, string][] {
   if (report?.refusedCalls) rows.push(['refused', report.refusedCalls.map(defuse).join(', ')]);
   for (const { to, count } of report?.denied ?? []) rows.push(['denied', `${defuse(to)}, ${count} time(s)`]);
   if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
+  if (report?.spansDropped !== undefined)
+    rows.push(['spans', `${report.spansDropped} more of its own were not kept`]);
   if (detail.isolation) rows.push(['isolation', isolationText(detail.isolation)]);
   if (report && report.logBytesDropped > 0) {
     const lines = report.logLinesDropped === undefined ? '' : ` (${report.logLinesDropped} whole lines)`;

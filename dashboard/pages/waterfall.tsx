@@ -30,6 +30,7 @@ export function Waterfall({ spans }: { spans: InvocationPage['spans'] }): JSX.El
           span.attributes['offshoot.acquire.kind'],
           span.attributes['offshoot.acquire.cold_reason'],
           span.attributes['offshoot.network.denied'],
+          span.attributes['offshoot.unfinished'] === true ? 'unfinished' : undefined,
         ]
           .filter((part) => part !== undefined)
           .join(', ')

@@ -93,6 +93,7 @@ async function attempt(
         spanId: callbackSpanId(record.spanId, record.callback?.attempts ?? 1),
         sampled: record.sampled,
       }),
+      ...(record.tracestate !== undefined && { tracestate: record.tracestate }),
       ...signatureHeaders(deliveryId(record.id, again), Math.floor(Date.now() / 1000), body, [
         current.secret,
         ...previous.map(({ secret }) => secret),

@@ -8,6 +8,7 @@ import { OffshootError } from '#contract/errors.ts';
 import { DEFAULT_GROUP_ITEMS } from '#contract/limits.ts';
 import { Name } from '#contract/names.ts';
 import { retryTerms } from '#contract/retry.ts';
+import { parseTraceparent, parseTracestate } from '#contract/trace.ts';
 import type { BatchFacts } from '#storage/batches.ts';
 import { sharedNow } from '#storage/clock.ts';
 import { takeItems } from '../batches/intake.ts';
@@ -15,6 +16,7 @@ import { itemForm } from '../batches/items.ts';
 import { resultsOf } from '../batches/results.ts';
 import { lingerOver } from '../body.ts';
 import { newInvocationId, newSpanId, newTraceId } from '../ids.ts';
+import { single } from '../request.ts';
 import { allowLongUpload } from '../server.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
 import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
@@ -44,7 +46,7 @@ export const create = endpoint(
   },
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');
-    const facts = await factsOf(deps, namespace, name, context.var.holder);
+    const facts = await factsOf(deps, namespace, name, context.var.holder, context.env.incoming);
     const isOpen = context.req.valid('query').open === '1';
     // Before the batch is made: of a body that can be none there shall be no batch.
     const form = isOpen ? undefined : itemForm(context.req.header('content-type'));
@@ -186,10 +188,13 @@ async function factsOf(
   namespace: string,
   name: string,
   holder: ApiKeyRecord,
+  { headers }: IncomingMessage,
 ): Promise<BatchFacts> {
   const target = await deps.directory.target(namespace, name);
   if (!target) throw await deps.directory.notFound(namespace, name, holder);
   const { version, retries, queueMs, batchSize = DEFAULT_GROUP_ITEMS } = target;
+  const parent = parseTraceparent(single(headers['traceparent']));
+  const tracestate = parent && parseTracestate(single(headers['tracestate']));
   return {
     id: newInvocationId(),
     namespace,
@@ -201,9 +206,11 @@ async function factsOf(
       ...retryTerms(retries),
       queueMs,
     },
-    traceId: newTraceId(),
+    traceId: parent?.traceId ?? newTraceId(),
     spanId: newSpanId(),
-    sampled: true,
+    ...(parent && { parentSpanId: parent.spanId }),
+    ...(tracestate !== undefined && { tracestate }),
+    sampled: parent?.sampled ?? true,
   };
 }
 

@@ -1,7 +1,7 @@
 /** Records and logs of invocations, and the log of each function, as workers and gateways leave them in Redis. */
 import type { Redis } from 'ioredis';
 import type { FunctionLogLine, WorkerStatus } from '#contract/api.ts';
-import type { AnyInvocation, InvocationRecord, LogLine } from '#contract/invocation.ts';
+import type { AnyInvocation, FunctionSpan, InvocationRecord, LogLine } from '#contract/invocation.ts';
 import type { IsolationReceipt } from '#contract/isolation.ts';
 import { keys } from '#contract/keys.ts';
 import { MAX_LOG_ANSWER_BYTES } from '#contract/limits.ts';
@@ -140,6 +140,16 @@ export class InvocationStore {
       ({ full, last: after } = page);
     }
     return { logs, olderLines };
+  }
+
+  /** The record, with the function's own spans that began after its answer. */
+  async withLateSpans(record: InvocationRecord): Promise<InvocationRecord> {
+    const { report } = record;
+    // Written by a worker, which has checked them.
+    const stored = report ? await this.#redis.lrange(keys.lateSpans(record.id), 0, -1) : [];
+    if (!report || stored.length === 0) return record;
+    const late = stored.map((span) => JSON.parse(span) as FunctionSpan);
+    return { ...record, report: { ...report, spans: [...(report.spans ?? []), ...late] } };
   }
 
   /** Log lines of a function after a place in its stream; `0` is the beginning. */

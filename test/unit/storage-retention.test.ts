@@ -29,7 +29,13 @@ it.each([
   const list = keys.endedJobs('default', `fn-${isCluster}`);
   const ids = Array.from({ length: 30 }, (_none, at) => `${isCluster}-${at}`);
   for (const id of ids)
-    for (const key of [keys.invocation(id), keys.input(id), keys.result(id), keys.logs(id)])
+    for (const key of [
+      keys.invocation(id),
+      keys.input(id),
+      keys.result(id),
+      keys.logs(id),
+      keys.lateSpans(id),
+    ])
       await redis.set(key, 'x');
   const retention = new Retention(
     new Proxy(redis, {
@@ -45,7 +51,7 @@ it.each([
     ids.map((id) => redis.exists(keys.invocation(id)).then((one) => (one === 1 ? id : undefined))),
   );
   expect(left.filter(Boolean)).toEqual(ids.slice(20));
-  for (const of of [keys.input, keys.result, keys.logs]) {
+  for (const of of [keys.input, keys.result, keys.logs, keys.lateSpans]) {
     expect(await redis.exists(of(ids[19] ?? ''))).toBe(0);
     expect(await redis.exists(of(ids[20] ?? ''))).toBe(1);
   }

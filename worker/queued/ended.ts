@@ -39,7 +39,8 @@ export function closeLost(attempts: readonly Attempt[], now: number): Attempt[] 
 
 /** What execute() is told of the try that the record has begun. */
 export function callOf(record: OpenInvocation): CallHeader {
-  const { id, namespace, name, version, traceId, spanId, sampled, inputBlob, requestBytes } = record;
+  const { id, namespace, name, version, traceId, spanId, tracestate, sampled, inputBlob, requestBytes } =
+    record;
   const attempt = Math.max(0, (record.attempts?.length ?? 1) - 1);
   return {
     id,
@@ -51,6 +52,7 @@ export function callOf(record: OpenInvocation): CallHeader {
     gateway: '',
     ...(inputBlob !== undefined && { input: { key: inputBlob, bytes: requestBytes } }),
     traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId, attempt), sampled }),
+    ...(tracestate !== undefined && { tracestate }),
     attempt: attempt + 1,
   };
 }

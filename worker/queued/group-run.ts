@@ -3,13 +3,14 @@
  * function has none. It says what came of each; what follows of that is decided elsewhere (run-invocation.ts).
  */
 import type { ItemResult } from '#contract/batch.ts';
-import type { FunctionError, OpenInvocation, RunReport } from '#contract/invocation.ts';
+import type { FunctionError, FunctionSpan, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
 import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
 import type { Item } from '#storage/groups.ts';
 import { Execution, type ExecuteDeps } from '../execute.ts';
+import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../function-spans.ts';
 import { LogAllowance } from '../log-allowance.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
@@ -27,7 +28,7 @@ export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
 
 export interface GroupEnd {
   readonly results: readonly ItemResult[];
-  /** Of the run, where there was one for all. */
+  /** Of the run, or of the runs of all items together. */
   readonly report?: RunReport | undefined;
   /** The longest wait that was asked for. */
   readonly retryAfterMs: number;
@@ -42,6 +43,8 @@ export class GroupRun {
   readonly #batch: string;
   readonly #executions = new Set<Execution>();
   readonly #settled: Promise<void>[] = [];
+  /** Of items that run by themselves. */
+  readonly #reports: RunReport[] = [];
   readonly #alone: boolean;
   readonly #logAllowance = new LogAllowance();
   #cancelled = false;
@@ -75,7 +78,10 @@ export class GroupRun {
       if (end) return end;
       queueless.add(key);
     }
-    return { results: await this.#oneByOne(items), retryAfterMs: 0 };
+    const begun = performance.now();
+    const results = await this.#oneByOne(items);
+    const report = mergedReport(this.#reports, performance.now() - begun);
+    return { results, report, retryAfterMs: 0 };
   }
 
   /** Undefined when the function has no `queue()`. */
@@ -114,6 +120,7 @@ export class GroupRun {
       MAX_ITEM_RESULT_BYTES + META_BYTES,
       item.index,
     );
+    this.#reports.push(report);
     if (!payload) return failed(item, report.outcome, errorOf(report));
     const answered = readAnswer(payload);
     if (!answered) return failed(item, 'bad_response');
@@ -177,6 +184,46 @@ function requestOf(id: string, items: readonly Item[]): Buffer {
   return encodePayload(meta, Buffer.concat(parts));
 }
 const CLOSE = Buffer.from('}');
+
+/**
+ * What a group has used whose items ran by themselves: as of one run from the first to the last, with the spans of all of them as far
+ * as one run may have them. `total`: milliseconds.
+ */
+export function mergedReport(reports: readonly RunReport[], total: number): RunReport | undefined {
+  const [first] = reports.toSorted((a, b) => (a.ranAt ?? Infinity) - (b.ranAt ?? Infinity));
+  if (!first) return undefined;
+  const { acquire, init } = first.timings;
+  const sum = (of: (report: RunReport) => number): number =>
+    reports.reduce((all, report) => all + of(report), 0);
+  const spans: FunctionSpan[] = [];
+  let dropped = sum(({ spansDropped = 0 }) => spansDropped);
+  let room = MAX_RUN_SPAN_BYTES;
+  for (const span of reports.flatMap((report) => report.spans ?? [])) {
+    room -= JSON.stringify(span).length;
+    // Once one is left out, so are those after it, which may be its children.
+    if (room < 0 || spans.length >= MAX_RUN_SPANS) dropped++;
+    else spans.push(span);
+  }
+  const usages = reports.flatMap(({ usage }) => (usage ? [usage] : []));
+  return {
+    outcome: reports.find(({ outcome }) => outcome !== 'ok')?.outcome ?? 'ok',
+    worker: first.worker,
+    ...(first.acquired && { acquired: first.acquired }),
+    ...(first.coldReason && { coldReason: first.coldReason }),
+    ...(first.ranAt !== undefined && { ranAt: first.ranAt }),
+    timings: { acquire, init, run: Math.max(0, total - acquire - init), total },
+    ...(usages.length > 0 && {
+      usage: {
+        cpu: usages.reduce((all, { cpu }) => all + cpu, 0),
+        memoryPeak: Math.max(...usages.map(({ memoryPeak }) => memoryPeak)),
+      },
+    }),
+    logBytes: sum(({ logBytes }) => logBytes),
+    logBytesDropped: sum(({ logBytesDropped }) => logBytesDropped),
+    ...(spans.length > 0 && { spans }),
+    ...(dropped > 0 && { spansDropped: dropped }),
+  };
+}
 
 function errorOf({ error, exitCause }: RunReport): FunctionError | undefined {
   return error ?? (exitCause === undefined ? undefined : { name: 'Error', message: exitCause });

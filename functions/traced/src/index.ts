@@ -23,6 +23,7 @@ export default {
       if (pathname === '/many')
         for (let index = 0; index < 1_000; index++) tracer.startSpan(`s${index}`).end();
       if (request.method === 'POST' && runs === 1) throw new Error('the first one fails');
+      if (pathname === '/headers') return Response.json(Object.fromEntries(request.headers));
       return Response.json(carrier);
     });
   },
