@@ -81,7 +81,7 @@ export class Pool {
     this.#refill(this.#shelf(runtime, namespace));
   }
 
-  /** The function `namespace/name` is deleted: its idle sandboxes end now, those that run something end after it. */
+  /** The function `namespace/name` is deleted: its idle sandboxes end now, those that load or run something end after it. */
   forget(name: string): void {
     for (const [key, fn] of this.#functions) {
       if (!key.startsWith(`${name}@`)) continue;
