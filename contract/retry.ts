@@ -19,9 +19,12 @@ export type Next =
   | { readonly next: 'retry'; readonly at: number }
   | { readonly next: 'dead'; readonly reason: DeadReason };
 
+/** Ends that somebody wanted. */
+const WANTED: ReadonlySet<Outcome> = new Set(['cancelled', 'function_removed']);
+
 /** Did a try fail in the eyes of the queued lane? A function that answers 5xx, 408 or 429 says so itself. */
 export function hasFailed({ outcome, status }: Pick<Attempt, 'outcome' | 'status'>): boolean {
-  if (outcome !== 'ok') return outcome !== 'cancelled';
+  if (outcome !== 'ok') return outcome === undefined || !WANTED.has(outcome);
   return status !== undefined && (status >= 500 || status === 408 || status === 429);
 }
 

@@ -184,6 +184,8 @@ export class Consumer {
     if (kind === LaneKind.CANCEL) execution?.cancel();
     if (kind === LaneKind.CREDIT) execution?.credit(bytes ?? 0);
     if (kind === LaneKind.REFRESH) void this.refresh();
-    if (kind === LaneKind.FORGET && name !== undefined) this.#options.pool.forget(name);
+    if (kind !== LaneKind.FORGET || name === undefined) return;
+    this.#options.functions.forget(name);
+    this.#options.pool.forget(name);
   }
 }

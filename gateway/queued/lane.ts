@@ -145,17 +145,21 @@ export class QueuedLane {
     return found.map(({ record }) => record as InvocationRecord);
   }
 
-  /** Queues dead letters again, with all their tries before them. Resolves to the ids of those that were. */
+  /**
+   * Queues dead letters again, with all their tries before them. Resolves to the ids of those that were: not those whose
+   * function is gone.
+   */
   async redrive(
     namespace: string,
     wanted: (record: InvocationRecord) => boolean,
     limit: number,
   ): Promise<string[]> {
-    const { store } = this.#options;
+    const { store, functions } = this.#options;
     const moved: string[] = [];
     for (const one of await store.dead(namespace, limit)) {
       await this.#whileDead(one, async (letter, record) => {
         if (!wanted(record) || !record.terms) return true;
+        if (!(await functions.version(namespace, record.name, record.version))) return true;
         const again = redrivenRecord(record);
         // The job first: without its record it does nothing, and a record without a job would wait for ever.
         await this.enqueuer.add(again);

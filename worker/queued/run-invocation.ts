@@ -245,6 +245,8 @@ export class QueuedRuns {
         const ended: Ended = { outcome: 'cancelled', message: 'it was cancelled; its worker was lost' };
         return await this.#finish(found, attempts, ended, { next: 'done' });
       }
+      if (!(await this.#deps.functions.has(record.namespace, record.name, record.version)))
+        return await this.#finish(found, attempts, { outcome: 'function_removed' }, { next: 'done' });
       if (now > terms.expiresAt) {
         const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
         return await this.#finish(found, attempts, ended, { next: 'dead', reason: 'expired' });
@@ -414,8 +416,11 @@ function groupEnd(items: Items, count: number): Ended {
   const bad = [...items.values()].filter(({ ok }) => !ok);
   if (bad.length === 0) return { outcome: 'ok', status: 200 };
   const message = `${bad.length} of ${count} items ${bad.length === 1 ? 'has' : 'have'} failed`;
-  const killed = bad.find(({ outcome }) => outcome === 'cancelled');
-  if (killed) return { outcome: 'cancelled', message };
+  // Ends that somebody wanted: what is left is not tried again.
+  const wanted = (['cancelled', 'function_removed'] as const).find((one) =>
+    bad.some(({ outcome }) => outcome === one),
+  );
+  if (wanted) return { outcome: wanted, message };
   // All of one run, such as a time-out, is that of the group too.
   const [{ outcome } = { outcome: 'error' as const }] = bad;
   const same = outcome !== 'ok' && bad.every((one) => one.outcome === outcome);

@@ -30,15 +30,15 @@ export async function scheduledInvocation(
 ): Promise<string | undefined> {
   const name = job.data.schedule;
   if (name === undefined) return undefined;
+  // A job that has begun keeps its invocation, which has to be brought to its end whatever has become of the schedule.
+  const known = job.data.id;
   const stored = await redis.hget(keys.functions(namespace), name);
-  if (stored === null) return undefined;
+  if (stored === null) return known;
   const { activeVersion } = FunctionRecord.parse(JSON.parse(stored));
   const version = await functions.get(namespace, name, activeVersion);
   const schedule = version?.manifest.schedule;
-  if (!version || !schedule) return undefined;
+  if (!version || !schedule) return known;
 
-  // A job that was begun by a worker that died keeps its invocation.
-  const known = job.data.id;
   const plannedFor = plannedTime(job);
   if (known === undefined && schedule.missed === 'skip' && sharedNow() - plannedFor > MISSED_MS) {
     log.info({ namespace, name, plannedFor }, 'a time of a schedule was missed, and is left out');
