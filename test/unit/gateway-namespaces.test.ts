@@ -1,7 +1,7 @@
 /** What the holder of a key of one namespace, and who holds none, is told of what is not theirs. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keys } from '#contract/keys.ts';
-import { PrivateRedis, send, startGateway, type TestGateway } from './gateway-fixture.ts';
+import { PrivateRedis, send, startGateway, waitFor, type TestGateway } from './gateway-fixture.ts';
 
 let redis: PrivateRedis;
 let gateway: TestGateway;
@@ -51,4 +51,27 @@ test('the list of workers names the namespace of its reader only', async () => {
   expect(await workers(await newKey('constructor'))).toEqual({
     workers: [{ ...status, queuedEnded: {}, pools: [] }],
   });
+});
+
+test('a stranger who asks for what is not there costs a few reads, however many functions there are', async () => {
+  const names = Array.from({ length: 60 }, (_, at) => `private-${at}`);
+  await Promise.all(names.map((name) => gateway.add(name, { access: 'key' }, 'many')));
+  await gateway.add('greeting', {}, 'many');
+  const reads = async (): Promise<number> => {
+    const info = await gateway.commands.info('commandstats');
+    return [...info.matchAll(/^cmdstat_(?:hget|hmget|hgetall|hkeys|smembers|sismember):calls=(\d+)/gm)]
+      .map(([, calls]) => Number(calls))
+      .reduce((sum, calls) => sum + calls, 0);
+  };
+  const before = await reads();
+  const asked = Array.from({ length: 40 }, (_, at) => `privat-${at}`);
+  const answers = await Promise.all(asked.map((name) => send(gateway, `/fn/many/${name}`)));
+  expect(answers.map(({ status }) => status)).toEqual(asked.map(() => 404));
+  expect(answers.map(({ body }) => body.toString()).join('')).not.toContain('private-');
+  expect((await reads()) - before).toBeLessThan(40 * 10);
+  const nearest = async (): Promise<unknown> => (await send(gateway, '/fn/many/greting')).json();
+  expect(await nearest()).toMatchObject({ error: { details: { nearest: 'greeting' } } });
+  // What is public no more is not named any more.
+  await gateway.add('greeting', { access: 'key' }, 'many');
+  await waitFor(async () => !JSON.stringify(await nearest()).includes('greeting'), 900);
 });
