@@ -221,7 +221,7 @@ export const WorkerStatus = z.object({
   /** Invocations taken and not yet answered. */
   running: z.number(),
   capacity: z.number(),
-  /** Invocations of the queued lane that have ended each second lately, by namespace. */
+  /** Invocations of the queued lane that have ended each second lately, by namespace; of those that the reader's key holds for. */
   queuedEnded: z.record(z.string(), z.number()).optional(),
   /** Which sandboxes these are; the largest MAX_POOLS_SHOWN, of the namespaces that the reader's key holds for. */
   pools: z.array(PoolStatus).optional(),

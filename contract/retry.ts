@@ -20,6 +20,9 @@ export type Next =
   | { readonly next: 'retry'; readonly at: number }
   | { readonly next: 'dead'; readonly reason: DeadReason };
 
+/** Ends that somebody wanted. */
+const WANTED: ReadonlySet<Outcome> = new Set(['cancelled', 'function_removed']);
+
 /** What a function says of its retries, as the record of an invocation carries it. */
 export function retryTerms({
   attempts,
@@ -31,7 +34,7 @@ export function retryTerms({
 
 /** Did a try fail in the eyes of the queued lane? A function that answers 5xx, 408 or 429 says so itself. */
 export function hasFailed({ outcome, status }: Pick<Attempt, 'outcome' | 'status'>): boolean {
-  if (outcome !== 'ok') return outcome !== 'cancelled';
+  if (outcome !== 'ok') return outcome === undefined || !WANTED.has(outcome);
   return status !== undefined && (status >= 500 || status === 408 || status === 429);
 }
 

@@ -189,11 +189,6 @@ export class FunctionRoute {
       throw error;
     }
     try {
-      // Who went away meanwhile is not heard of again: an exchange listens from its making on.
-      if (checked.response.destroyed) {
-        this.#discard(checked.body);
-        throw new RequestAborted();
-      }
       this.#call(checked, () => place.leave());
     } catch (error) {
       place.leave();
@@ -206,8 +201,8 @@ export class FunctionRoute {
     const { response, target, trusted, body } = checked;
     const { dispatcher, lasting } = this.#options;
     const input = Buffer.isBuffer(body) ? undefined : body;
-    if (input && response.destroyed) {
-      // The caller went away while the last of its body was written; an exchange would never hear of it.
+    if (response.destroyed) {
+      // The caller went away while Redis or the store was waited for; an exchange listens from its making on.
       this.#discard(body);
       throw new RequestAborted();
     }

@@ -84,8 +84,7 @@ export class Execution {
     const { namespace, name, version: number, operation } = this.#call;
     try {
       const version = await this.#deps.functions.get(namespace, name, number);
-      if (!version)
-        return this.#fail('platform_error', { name: 'Error', message: `version ${number} does not exist` });
+      if (!version) return this.#fail('function_removed');
 
       this.#log.maxBytes = version.manifest.logSize * KB;
       const lease = await this.#acquire(version);

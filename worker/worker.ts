@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { FunctionSpan, LogLine } from '#contract/invocation.ts';
-import { keys } from '#contract/keys.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { followTime } from '#storage/clock.ts';
 import { Groups } from '#storage/groups.ts';
@@ -35,6 +34,7 @@ import { SpareSlots } from './queued/spare-slots.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
 import { storeLateSpans } from './late-spans.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';
+import { Readiness } from './readiness.ts';
 import { Receipts } from './receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
@@ -109,6 +109,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     maxBytes: env.OFFSHOOT_CODE_MB * MB,
   });
   const functions = new Functions(commands);
+  const readiness = new Readiness({ redis: commands, pool });
   const cpuClock = new CpuClock();
   const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
   let logLinesLost = 0;
@@ -152,7 +153,15 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   const consumer = new Consumer({
     ...execution,
     capacity: env.OFFSHOOT_CAPACITY,
-    onNamespaces: (namespaces, limits) => queued.follow(namespaces, limits),
+    onNamespaces: (namespaces, limits) => {
+      queued.follow(namespaces, limits);
+      readiness.known(namespaces);
+    },
+    onRemoved: (name) => {
+      functions.forget(name);
+      pool.forget(name);
+      readiness.look();
+    },
     elsewhere: (invocation) => queued.runs.execution(invocation),
     writer: new LaneWriter(replies),
     lanes: connectBlocking(env.REDIS_URL, log),
@@ -193,15 +202,13 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
       if (place) log.info({ id, address: place.address, port: place.port }, 'metrics are at /metrics');
       cgroups.sweep();
       receipts.start();
+      readiness.start();
       await consumer.start();
       await heartbeat.start();
       log.info(
         { id, capacity: env.OFFSHOOT_CAPACITY, sandboxes: env.OFFSHOOT_MAX_SANDBOXES },
         'worker takes calls',
       );
-      // A zygote takes tenths of a second to start; the first call of a namespace should not be the one to wait.
-      const namespaces = await commands.smembers(keys.namespaces()).catch(() => []);
-      await Promise.allSettled(namespaces.map((namespace) => pool.warm('node26', namespace)));
       codeCollector.start();
     },
     async stop() {
@@ -211,6 +218,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
       await metrics?.close();
       await telemetry?.close();
       await logs?.close();
+      readiness.stop();
       await pool.stop();
       await code.letGo();
       receipts.stop();

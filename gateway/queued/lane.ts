@@ -172,12 +172,16 @@ export class QueuedLane {
     return found.map(({ record }) => record);
   }
 
-  /** Queues dead letters again, as many as one request moves, with all their tries before them. */
+  /**
+   * Queues dead letters again, as many as one request moves, with all their tries before them; not those whose function is
+   * gone.
+   */
   async redrive(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
-    const { store, dead } = this.#options;
+    const { store, dead, functions } = this.#options;
     return await this.#move(namespace, filter, async (letter) => {
       const { record, at } = letter;
       if (!record.terms) return undefined;
+      if (!(await functions.version(namespace, record.name, record.version))) return undefined;
       const again = redrivenRecord(record);
       // The job first: without its record it does nothing, and a record without a job would wait for ever.
       await this.enqueuer.add(again);

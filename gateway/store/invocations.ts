@@ -177,15 +177,17 @@ export class InvocationStore {
     return last[0]?.[0] ?? '0';
   }
 
-  /** Workers that are alive, by id. Of another namespace than the reader's, no pool is told. */
+  /** Workers that are alive, by id. Other namespaces than the reader's are not named. */
   async workers(namespace = EVERY_NAMESPACE): Promise<WorkerStatus[]> {
     const ids = await this.#redis.zrange(keys.workers(), 0, '-1');
     const stored = await Promise.all(ids.map((id) => this.#redis.get(keys.worker(id))));
     const workers = stored.filter((one) => one !== null).map((one) => JSON.parse(one) as WorkerStatus);
     if (namespace === EVERY_NAMESPACE) return workers;
-    return workers.map(({ pools = [], ...worker }) => {
-      return { ...worker, pools: pools.filter((pool) => pool.namespace === namespace) };
-    });
+    return workers.map(({ pools = [], queuedEnded = {}, ...worker }) => ({
+      ...worker,
+      queuedEnded: Object.fromEntries(Object.entries(queuedEnded).filter(([of]) => of === namespace)),
+      pools: pools.filter((pool) => pool.namespace === namespace),
+    }));
   }
 }
 

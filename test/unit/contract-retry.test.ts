@@ -21,6 +21,7 @@ describe('after a try', () => {
     ['an answer', tries(['ok', 200])],
     ['an answer that blames the caller', tries(['ok', 404])],
     ['a cancel', tries(['cancelled'])],
+    ['the removal of its function', tries(['error'], ['function_removed'])],
     ['a success after failures', tries(['error'], ['timeout'], ['ok', 204])],
   ])('%s is the end', (_, attempts) => {
     expect(afterAttempt(attempts, TERMS, NOW)).toEqual({ next: 'done' });

@@ -62,8 +62,11 @@ export function groupEnd(items: Items, count: number): Ended {
   const bad = [...items.values()].filter(({ ok }) => !ok);
   if (bad.length === 0) return { outcome: 'ok', status: 200 };
   const message = `${bad.length} of ${count} items ${bad.length === 1 ? 'has' : 'have'} failed`;
-  const killed = bad.find(({ outcome }) => outcome === 'cancelled');
-  if (killed) return { outcome: 'cancelled', message };
+  // Ends that somebody wanted: what is left is not tried again.
+  const wanted = (['cancelled', 'function_removed'] as const).find((one) =>
+    bad.some(({ outcome }) => outcome === one),
+  );
+  if (wanted) return { outcome: wanted, message };
   // All of one run, such as a time-out, is that of the group too.
   const [{ outcome } = { outcome: 'error' as const }] = bad;
   const same = outcome !== 'ok' && bad.every((one) => one.outcome === outcome);

@@ -228,6 +228,8 @@ export class QueuedRuns {
         if (next.next === 'dead')
           return await this.#finish(found, attempts, { outcome: 'worker_lost' }, next);
       }
+      if (!(await this.#deps.functions.has(record.namespace, record.name, record.version)))
+        return await this.#finish(found, attempts, { outcome: 'function_removed' }, { next: 'done' });
       if (now > terms.expiresAt) {
         const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
         return await this.#finish(found, attempts, ended, { next: 'dead', reason: 'expired' });

@@ -34,11 +34,11 @@ export async function scheduledInvocation(
   // It waits for its next try, or was begun by a worker that died: it comes to its end, whatever the function is by now.
   if (known !== undefined && (await store.find(known))) return known;
   const stored = await redis.hget(keys.functions(namespace), name);
-  if (stored === null) return undefined;
+  if (stored === null) return known;
   const { activeVersion } = FunctionRecord.parse(JSON.parse(stored));
   const version = await functions.get(namespace, name, activeVersion);
   const schedule = version?.manifest.schedule;
-  if (!version || !schedule) return undefined;
+  if (!version || !schedule) return known;
 
   const plannedFor = plannedTime(job);
   if (known === undefined && schedule.missed === 'skip' && sharedNow() - plannedFor > MISSED_MS) {

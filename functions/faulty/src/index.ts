@@ -26,6 +26,8 @@ let calls = 0;
 
 for (let line = 0; line < Number(process.env['PRINT_AT_LOAD'] ?? 0); line++)
   console.log('the module is being loaded');
+const loadMs = Number(process.env['LOAD_MS'] ?? 0);
+if (loadMs > 0) await sleep(loadMs);
 
 /** How often `step` works, and the code of the error that ends it. */
 function fillUntilError(step: (index: number) => unknown): [number, string | undefined] {
