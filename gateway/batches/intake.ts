@@ -122,7 +122,10 @@ async function queueGroups(
     const { group, first } = added;
     outstanding = added.outstanding;
     const record = groupRecord(facts, group, { first, items: items.length, bytes, at: sharedNow() });
-    queueing.push(enqueuer.queue(record));
+    const queued = enqueuer.queue(record);
+    // Its error is thrown below, if no other is before: nobody looks at it then, and it would end the process.
+    queued.catch(() => undefined);
+    queueing.push(queued);
   }
   await Promise.all(queueing);
   return outstanding;
