@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis';
 import type { Batch } from '#contract/batch.ts';
 import type { GroupOfBatch, OpenInvocation, QueuedTerms } from '#contract/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { WINDOW_GROUPS } from '#contract/limits.ts';
 import { sharedNow } from './clock.ts';
 import { Script } from './script.ts';
 
@@ -56,21 +57,24 @@ export interface GroupReport {
 }
 
 export type Added =
-  | { readonly added: true; readonly group: number; readonly first: number; readonly outstanding: number }
-  | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' };
+  | { readonly added: true; readonly group: number; readonly first: number }
+  | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' | 'full' };
 
 const ADD = new Script(`
-local state = redis.call('HMGET', KEYS[1], 'facts', 'sealed', 'cancelled')
+local state = redis.call('HMGET', KEYS[1], 'facts', 'sealed', 'cancelled', 'groups', 'done')
 if not state[1] then return {-1} end
 if state[3] then return {-3} end
 if state[2] then return {-2} end
+if (tonumber(state[4]) or 0) - (tonumber(state[5]) or 0) >= tonumber(ARGV[6]) then return {-4} end
 local n = redis.call('HINCRBY', KEYS[1], 'groups', 1) - 1
 local first = redis.call('HINCRBY', KEYS[1], 'items', ARGV[1]) - ARGV[1]
 redis.call('HSET', KEYS[2], n, cjson.encode({first = first, items = tonumber(ARGV[1]), bytes = tonumber(ARGV[2]),
   input = ARGV[3], at = tonumber(ARGV[4]), attempt = 0, ok = 0, failed = 0, done = false}))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 redis.call('EXPIRE', KEYS[2], ARGV[5])
-return {n, first, n + 1 - (tonumber(redis.call('HGET', KEYS[1], 'done')) or 0)}`);
+return {n, first}`);
+
+const REFUSALS = ['gone', 'sealed', 'cancelled', 'full'] as const;
 
 /** Part of the scripts below: a batch to which no more comes has ended with its last group. */
 const END_WHEN_DONE = `
@@ -129,16 +133,22 @@ export class BatchStore {
     ]);
   }
 
-  /** Gives items, which are in a blob, their place in the batch. */
-  async add(id: string, items: number, bytes: number, input: string): Promise<Added> {
+  /** Gives items, which are in a blob, their place in the batch, unless `most` of its groups have not ended. */
+  async add(
+    id: string,
+    items: number,
+    bytes: number,
+    input: string,
+    most: number = WINDOW_GROUPS,
+  ): Promise<Added> {
     const reply = (await ADD.run(
       this.#redis,
       [keys.batch(id), keys.batchGroups(id)],
-      [items, bytes, input, sharedNow(), RECORD_TTL_S],
+      [items, bytes, input, sharedNow(), RECORD_TTL_S, most],
     )) as number[];
-    const [group = -1, first = 0, outstanding = 0] = reply;
-    if (group >= 0) return { added: true, group, first, outstanding };
-    return { added: false, why: group === -1 ? 'gone' : group === -2 ? 'sealed' : 'cancelled' };
+    const [group = -1, first = 0] = reply;
+    if (group >= 0) return { added: true, group, first };
+    return { added: false, why: REFUSALS[-group - 1] ?? 'gone' };
   }
 
   /** False when a later try has reported already, or the batch is gone. */
