@@ -121,8 +121,11 @@ class Intake {
   async refusal(error: unknown): Promise<OffshootError> {
     let told = redisError(error);
     // What came before the mistake is sound.
-    if (told.code === 'bad_item')
-      await this.flush(true).catch((later: unknown) => (told = redisError(later)));
+    try {
+      if (told.code === 'bad_item') await this.flush(true);
+    } catch (later) {
+      told = redisError(later);
+    }
     return new OffshootError(told.code, told.message, {
       cause: error,
       details: { ...told.details, taken: this.taken, batch: this.#facts.id },

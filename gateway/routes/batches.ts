@@ -176,13 +176,13 @@ async function take(
 ): Promise<number> {
   const form = itemForm(incoming.headers['content-type']);
   allowLongUpload(incoming);
-  const gone = new AbortController();
+  const cutOff = new AbortController();
   // The request itself closes also when it is whole, and its items wait still.
-  outgoing.once('close', () => gone.abort(new RequestAborted()));
+  outgoing.once('close', () => cutOff.abort(new RequestAborted()));
   try {
     // What is left of a body that is refused is read by lingerOver(): its connection may be used again.
     const body = incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
-    return await takeItems(deps.batches, facts, body, form, gone.signal);
+    return await takeItems(deps.batches, facts, body, form, cutOff.signal);
   } catch (error) {
     if (incoming.destroyed && !incoming.complete) throw new RequestAborted();
     lingerOver(incoming);

@@ -179,6 +179,36 @@ describe('who sends a batch', () => {
   });
 });
 
+describe('items', () => {
+  test.each([
+    [
+      'lines',
+      LINES,
+      Buffer.concat([Buffer.from('{"a":1}\n"'), Buffer.from([0xff, 0xfe]), Buffer.from('"\n')]),
+    ],
+    [
+      'an array',
+      'application/json',
+      Buffer.concat([Buffer.from('[1,"'), Buffer.from([0xff]), Buffer.from('"]')]),
+    ],
+  ])('that are no UTF-8 are refused and not made into others: %s', async (_, type, body) => {
+    await start();
+    expect(await post('/functions/default/each/batches', body, type)).toMatchObject({
+      status: 400,
+      error: { code: 'bad_item', details: { taken: 1 } },
+    });
+  });
+
+  test('are not taken in a form whose separators would be read as part of them', async () => {
+    await start();
+    const body = '\u001e{"a":1}\n\u001e{"a":2}\n';
+    expect(await post('/functions/default/each/batches', body, 'application/json-seq')).toMatchObject({
+      status: 400,
+      error: { code: 'bad_request' },
+    });
+  });
+});
+
 async function scriptsRun(): Promise<string | undefined> {
   return /cmdstat_evalsha:calls=(\d+)/.exec(await gateway.commands.info('commandstats'))?.[1];
 }
