@@ -8,7 +8,7 @@ import type { CallHeader } from '#contract/lane.ts';
 import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
 import { encodePayload, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
-import type { Item } from '#storage/groups.ts';
+import { GroupResults, type Item, type KeptResult } from '#storage/groups.ts';
 import { Execution, type ExecuteDeps } from '../execute.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
@@ -25,7 +25,7 @@ export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
 }
 
 export interface GroupEnd {
-  readonly results: readonly ItemResult[];
+  readonly results: readonly KeptResult[];
   /** Of the run, where there was one for all. */
   readonly report?: RunReport | undefined;
   /** The longest wait that was asked for. */
@@ -65,35 +65,39 @@ export class GroupRun {
     await Promise.all(this.#settled);
   }
 
-  async run(items: readonly Item[]): Promise<GroupEnd> {
+  /** `known`: what came of the items of the group before, which is kept beside what comes of these. */
+  async run(items: readonly Item[], known: ReadonlyMap<number, KeptResult>): Promise<GroupEnd> {
     const { namespace, name, version } = this.#call;
     const key = `${namespace}/${name}@${version}`;
+    const now = new Set(items.map(({ index }) => index));
+    const results = new GroupResults([...known.values()].filter(({ index }) => !now.has(index)));
     if (!queueless.has(key)) {
-      const end = await this.#together(items);
+      const end = await this.#together(items, results);
       if (end) return end;
       queueless.add(key);
     }
-    return { results: await this.#oneByOne(items), retryAfterMs: 0 };
+    await this.#oneByOne(items, results);
+    return { results: results.kept, retryAfterMs: 0 };
   }
 
   /** Undefined when the function has no `queue()`. */
-  async #together(items: readonly Item[]): Promise<GroupEnd | undefined> {
+  async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;
     if (!payload) {
-      const results = items.map((item) => failed(item, report.outcome, errorOf(report)));
-      return { results, report, retryAfterMs: 0 };
+      for (const item of items) results.add(failed(item, report.outcome, errorOf(report)));
+      return { results: results.kept, report, retryAfterMs: 0 };
     }
-    return { ...readBatchAnswers(payload, items), report };
+    const { retryAfterMs } = readBatchAnswers(payload, items, results);
+    return { results: results.kept, report, retryAfterMs };
   }
 
-  async #oneByOne(items: readonly Item[]): Promise<ItemResult[]> {
-    const results: ItemResult[] = [];
+  async #oneByOne(items: readonly Item[], results: GroupResults): Promise<void> {
     const left = items.values();
     const runner = async (): Promise<void> => {
       for (const item of left)
-        results.push(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
+        results.add(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
     };
     const { spare } = this.#deps;
     const further = async (): Promise<void> => {
@@ -102,7 +106,6 @@ export class GroupRun {
     };
     const beside = this.#alone ? 0 : Math.min(ITEMS_AT_ONCE, items.length) - 1;
     await Promise.all([runner(), ...Array.from({ length: beside }, further)]);
-    return results.toSorted((a, b) => a.index - b.index);
   }
 
   async #one(item: Item): Promise<ItemResult> {

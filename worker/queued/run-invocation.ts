@@ -9,7 +9,6 @@
  * BullMQ lets one worker at a time have a job, but one that was held up may not know yet that it has lost it. So every step
  * compares the record with what this worker has written, and a result whose record has moved on is thrown away.
  */
-import type { ItemResult } from '#contract/batch.ts';
 import type {
   Attempt,
   DeadReason,
@@ -24,7 +23,7 @@ import { keys } from '#contract/keys.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import { afterAttempt, readRetryAfter, type Next } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
-import { isRetried, type Groups } from '#storage/groups.ts';
+import { isRetried, type Groups, type KeptResult } from '#storage/groups.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Retention } from '#storage/retention.ts';
@@ -57,7 +56,7 @@ export interface QueuedDeps extends GroupDeps {
 }
 
 /** What is known of items of a batch, by index. */
-type Items = ReadonlyMap<number, ItemResult>;
+type Items = ReadonlyMap<number, KeptResult>;
 
 interface Running {
   readonly execution: Pick<Execution, 'cancel' | 'credit'>;
@@ -201,7 +200,7 @@ export class QueuedRuns {
         const known = items.get(index);
         return !known || (!known.ok && (isRetried(known) || record.redriven !== undefined));
       });
-      const { results, report, retryAfterMs } = await execution.run(wanted);
+      const { results, report, retryAfterMs } = await execution.run(wanted, items);
       if (running.abandoned) throw new Error(`the job of invocation ${record.id} was lost to another worker`);
       if (running.handedBack) {
         for (const result of results) if (result.ok) items.set(result.index, result);
