@@ -131,7 +131,10 @@ describe('a batch', () => {
   it('keeps of a group as much as it may, whatever that is as values, and says what was too large', async () => {
     const once = { attempts: 1, minDelay: 0, maxDelay: 0 };
     await platform.deploy('retries', { name: 'wide', retries: once, timeout: 60 });
-    const { id } = await sent('wide', new Array<unknown>(100).fill({ objects: 85_000 }));
+    const { id } = await sent(
+      'wide',
+      Array.from({ length: 100 }, () => ({ objects: 85_000 })),
+    );
     const results = await resultsOf(id);
     const kept = results.filter(({ ok }) => ok);
     expect(Buffer.byteLength(lines(kept))).toBeLessThan(MAX_GROUP_RESULT_BYTES + 100 * 256);
