@@ -39,6 +39,8 @@ export const keys = {
   endedCalls: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-calls:${name}`,
   endedJobs: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-jobs:${name}`,
 
+  /** Hash: the time line of the platform, by the clock of Redis (storage/clock.ts). */
+  clock: () => 'offshoot:clock',
   /** Set of all namespaces. */
   namespaces: () => 'offshoot:namespaces',
   /** Hash: namespace → JSON of its NamespaceLimits. One for all, so that a worker reads the weights of all at once. */

@@ -53,6 +53,7 @@ export class Platform {
   static async start(
     environment: Readonly<Record<string, string>> = {},
     redis: readonly string[] = [],
+    redisEnvironment: Readonly<Record<string, string>> = {},
   ): Promise<Platform> {
     const installed = process.env['OFFSHOOT_STATE'];
     if (!installed) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
@@ -60,7 +61,7 @@ export class Platform {
     await symlink(join(installed, 'images'), join(state, 'images'));
     const platform = new Platform(
       state,
-      await PrivateRedis.start(['--appendonly', 'yes', ...redis]),
+      await PrivateRedis.start(['--appendonly', 'yes', ...redis], redisEnvironment),
       await freePort(),
       environment,
     );

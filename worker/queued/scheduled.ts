@@ -9,7 +9,7 @@ import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Schedule } from '#contract/
 import { encodePayload, type ScheduledEvent } from '#contract/payload.ts';
 import type { QueuedStore } from '#storage/queued.ts';
 import type { QueuedJob } from '#storage/queues.ts';
-import { sharedNow } from '#storage/clock.ts';
+import { sharedNow, wallNow } from '#storage/clock.ts';
 import type { Functions, LoadedVersion } from '../functions.ts';
 import { log } from '../log.ts';
 
@@ -40,7 +40,7 @@ export async function scheduledInvocation(
   // A job that was begun by a worker that died keeps its invocation.
   const known = job.data.id;
   const plannedFor = plannedTime(job);
-  if (known === undefined && schedule.missed === 'skip' && sharedNow() - plannedFor > MISSED_MS) {
+  if (known === undefined && schedule.missed === 'skip' && wallNow() - plannedFor > MISSED_MS) {
     log.info({ namespace, name, plannedFor }, 'a time of a schedule was missed, and is left out');
     return undefined;
   }
