@@ -45,6 +45,8 @@ export const keys = {
   /** Sorted set with expiry (RECORD_TTL_S): ids of ended jobs that an Idempotency-Key may stand for, by the time until which. */
   endedKeyed: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-keyed:${name}`,
 
+  /** Hash: the time line of the platform, by the clock of Redis (storage/clock.ts). */
+  clock: () => 'offshoot:clock',
   /** Set of all namespaces. */
   namespaces: () => 'offshoot:namespaces',
   /** Hash: namespace → JSON of its NamespaceLimits. One for all, so that a worker reads the weights of all at once. */

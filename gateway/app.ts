@@ -13,6 +13,7 @@ import { ERRORS, OffshootError } from '#contract/errors.ts';
 import { manifestProblems } from '#contract/manifest.ts';
 import { terminalJson } from '#contract/text.ts';
 import { redisError } from '#storage/redis.ts';
+import { RequestAborted } from './body.ts';
 import { apiPath } from './dashboard/access.ts';
 import { addDashboard } from './dashboard/routes.ts';
 import { LoadNotDone } from './deploy.ts';
@@ -187,6 +188,8 @@ function invalid(target: string, error: ZodError): OffshootError {
 
 function refusalOf(error: unknown): OffshootError {
   if (error instanceof OffshootError) return error;
+  // Whom nobody can answer any more.
+  if (error instanceof RequestAborted) return new OffshootError('bad_request', 'the request was cut off');
   if (error instanceof HTTPException) {
     const message =
       error.status === 415 ? 'the body must be sent with "content-type: application/json"' : error.message;

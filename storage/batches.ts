@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis';
 import type { Batch, BatchState } from '#contract/batch.ts';
 import type { GroupOfBatch, OpenInvocation, QueuedTerms } from '#contract/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { WINDOW_GROUPS } from '#contract/limits.ts';
 import { sharedNow } from './clock.ts';
 import { Script } from './script.ts';
 
@@ -67,8 +68,8 @@ export interface BatchProgress {
 }
 
 export type Added =
-  | { readonly added: true; readonly group: number; readonly first: number; readonly outstanding: number }
-  | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' };
+  | { readonly added: true; readonly group: number; readonly first: number }
+  | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' | 'full' };
 
 /** Part of scripts: gives a key so many seconds from now, or leaves it what it has when that is more. */
 const LENGTHEN = `
@@ -81,17 +82,20 @@ const KEEP = new Script(`${LENGTHEN}
 for _, key in ipairs(KEYS) do lengthen(key, ARGV[1]) end`);
 
 const ADD = new Script(`${LENGTHEN}
-local state = redis.call('HMGET', KEYS[1], 'facts', 'sealed', 'cancelled')
+local state = redis.call('HMGET', KEYS[1], 'facts', 'sealed', 'cancelled', 'groups', 'done')
 if not state[1] then return {-1} end
 if state[3] then return {-3} end
 if state[2] then return {-2} end
+if (tonumber(state[4]) or 0) - (tonumber(state[5]) or 0) >= tonumber(ARGV[6]) then return {-4} end
 local n = redis.call('HINCRBY', KEYS[1], 'groups', 1) - 1
 local first = redis.call('HINCRBY', KEYS[1], 'items', ARGV[1]) - ARGV[1]
 redis.call('HSET', KEYS[2], n, cjson.encode({first = first, items = tonumber(ARGV[1]), bytes = tonumber(ARGV[2]),
   input = ARGV[3], at = tonumber(ARGV[4]), attempt = 0, ok = 0, failed = 0, done = false}))
 lengthen(KEYS[1], ARGV[5])
 lengthen(KEYS[2], ARGV[5])
-return {n, first, n + 1 - (tonumber(redis.call('HGET', KEYS[1], 'done')) or 0)}`);
+return {n, first}`);
+
+const REFUSALS = ['gone', 'sealed', 'cancelled', 'full'] as const;
 
 /**
  * Part of the scripts below: a batch to which no more comes has ended with its last group. Returns 2 to the one whose doing was its
@@ -162,16 +166,22 @@ export class BatchStore {
     ]);
   }
 
-  /** Gives items, which are in a blob, their place in the batch. */
-  async add(id: string, items: number, bytes: number, input: string): Promise<Added> {
+  /** Gives items, which are in a blob, their place in the batch, unless `most` of its groups have not ended. */
+  async add(
+    id: string,
+    items: number,
+    bytes: number,
+    input: string,
+    most: number = WINDOW_GROUPS,
+  ): Promise<Added> {
     const reply = (await ADD.run(
       this.#redis,
       [keys.batch(id), keys.batchGroups(id)],
-      [items, bytes, input, sharedNow(), RECORD_TTL_S],
+      [items, bytes, input, sharedNow(), RECORD_TTL_S, most],
     )) as number[];
-    const [group = -1, first = 0, outstanding = 0] = reply;
-    if (group >= 0) return { added: true, group, first, outstanding };
-    return { added: false, why: group === -1 ? 'gone' : group === -2 ? 'sealed' : 'cancelled' };
+    const [group = -1, first = 0] = reply;
+    if (group >= 0) return { added: true, group, first };
+    return { added: false, why: REFUSALS[-group - 1] ?? 'gone' };
   }
 
   /** False when a later try has reported already, or the batch is gone. */

@@ -3,7 +3,6 @@ import type { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
 import type { DeadLettersMoved, ReplayRequest, VersionRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
-import type { ItemResult } from '#contract/batch.ts';
 import type {
   AnyInvocation,
   GroupOfBatch,
@@ -11,7 +10,7 @@ import type {
   OpenInvocation,
   QueuedTerms,
 } from '#contract/invocation.ts';
-import type { Groups } from '#storage/groups.ts';
+import type { Groups, KeptResult } from '#storage/groups.ts';
 import { keys } from '#contract/keys.ts';
 import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
@@ -115,7 +114,7 @@ export class QueuedLane {
   /** Its items have failed: before the record says so, as the worker does it. */
   async #concludeGroup(of: GroupOfBatch, { attempts = [] }: OpenInvocation): Promise<void> {
     const { groups } = this.#options;
-    const known = (await groups.open(of))?.known ?? new Map<number, ItemResult>();
+    const known = (await groups.open(of))?.known ?? new Map<number, KeptResult>();
     await groups.conclude(of, known, { attempt: attempts.length, final: true, outcome: 'cancelled' });
   }
 

@@ -1,16 +1,15 @@
 /** How tries of the queued lane have ended, and with what they begin: no I/O, that and its order are run-invocation.ts. */
-import type { ItemResult } from '#contract/batch.ts';
 import type { Attempt, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { BlobRef, CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { readRetryAfter } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
 import { sharedNow } from '#storage/clock.ts';
-import { isRetried } from '#storage/groups.ts';
+import { isRetried, type KeptResult } from '#storage/groups.ts';
 import { readAnswer, type Collected } from './collector.ts';
 
 /** What is known of items of a batch, by index. */
-export type Items = ReadonlyMap<number, ItemResult>;
+export type Items = ReadonlyMap<number, KeptResult>;
 
 /** What is known when a try has ended. */
 export interface Ended {

@@ -8,7 +8,7 @@ import type { CallHeader } from '#contract/lane.ts';
 import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
-import type { Item } from '#storage/groups.ts';
+import { GroupResults, type Item, type KeptResult } from '#storage/groups.ts';
 import { Execution, type ExecuteDeps } from '../execute.ts';
 import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../function-spans.ts';
 import { LogAllowance } from '../log-allowance.ts';
@@ -27,7 +27,7 @@ export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
 }
 
 export interface GroupEnd {
-  readonly results: readonly ItemResult[];
+  readonly results: readonly KeptResult[];
   /** Of the run, or of the runs of all items together. */
   readonly report?: RunReport | undefined;
   /** The longest wait that was asked for. */
@@ -45,6 +45,7 @@ export class GroupRun {
   readonly #settled: Promise<void>[] = [];
   /** Of items that run by themselves. */
   readonly #reports: RunReport[] = [];
+  #spans = 0;
   readonly #alone: boolean;
   readonly #logAllowance = new LogAllowance();
   #cancelled = false;
@@ -70,38 +71,41 @@ export class GroupRun {
     await Promise.all(this.#settled);
   }
 
-  async run(items: readonly Item[]): Promise<GroupEnd> {
+  /** `known`: what came of the items of the group before, which is kept beside what comes of these. */
+  async run(items: readonly Item[], known: ReadonlyMap<number, KeptResult>): Promise<GroupEnd> {
     const { namespace, name, version } = this.#call;
     const key = `${namespace}/${name}@${version}`;
+    const now = new Set(items.map(({ index }) => index));
+    const results = new GroupResults([...known.values()].filter(({ index }) => !now.has(index)));
     if (!queueless.has(key)) {
-      const end = await this.#together(items);
+      const end = await this.#together(items, results);
       if (end) return end;
       queueless.add(key);
     }
     const begun = performance.now();
-    const results = await this.#oneByOne(items);
+    await this.#oneByOne(items, results);
     const report = mergedReport(this.#reports, performance.now() - begun);
-    return { results, report, retryAfterMs: 0 };
+    return { results: results.kept, report, retryAfterMs: 0 };
   }
 
   /** Undefined when the function has no `queue()`. */
-  async #together(items: readonly Item[]): Promise<GroupEnd | undefined> {
+  async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;
     if (!payload) {
-      const results = items.map((item) => failed(item, report.outcome, errorOf(report)));
-      return { results, report, retryAfterMs: 0 };
+      for (const item of items) results.add(failed(item, report.outcome, errorOf(report)));
+      return { results: results.kept, report, retryAfterMs: 0 };
     }
-    return { ...readBatchAnswers(payload, items), report };
+    const { retryAfterMs } = readBatchAnswers(payload, items, results);
+    return { results: results.kept, report, retryAfterMs };
   }
 
-  async #oneByOne(items: readonly Item[]): Promise<ItemResult[]> {
-    const results: ItemResult[] = [];
+  async #oneByOne(items: readonly Item[], results: GroupResults): Promise<void> {
     const left = items.values();
     const runner = async (): Promise<void> => {
       for (const item of left)
-        results.push(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
+        results.add(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
     };
     const { spare } = this.#deps;
     const further = async (): Promise<void> => {
@@ -110,7 +114,14 @@ export class GroupRun {
     };
     const beside = this.#alone ? 0 : Math.min(ITEMS_AT_ONCE, items.length) - 1;
     await Promise.all([runner(), ...Array.from({ length: beside }, further)]);
-    return results.toSorted((a, b) => a.index - b.index);
+  }
+
+  /** Without its spans where there are as many as one record has: those of a thousand items would fill the worker. */
+  #keepReport(report: RunReport): void {
+    const { spans = [], spansDropped = 0, ...rest } = report;
+    const isFull = this.#spans >= MAX_RUN_SPANS;
+    this.#spans += spans.length;
+    this.#reports.push(isFull ? { ...rest, spansDropped: spansDropped + spans.length } : report);
   }
 
   async #one(item: Item): Promise<ItemResult> {
@@ -120,7 +131,7 @@ export class GroupRun {
       MAX_ITEM_RESULT_BYTES + META_BYTES,
       item.index,
     );
-    this.#reports.push(report);
+    this.#keepReport(report);
     if (!payload) return failed(item, report.outcome, errorOf(report));
     const answered = readAnswer(payload);
     if (!answered) return failed(item, 'bad_response');

@@ -183,7 +183,7 @@ export class QueuedRuns {
         const known = items.get(index);
         return !known || (!known.ok && (isRetried(known) || record.redriven !== undefined));
       });
-      const { results, report, retryAfterMs } = await execution.run(wanted);
+      const { results, report, retryAfterMs } = await execution.run(wanted, items);
       if (running.abandoned) throw new Error(`the job of invocation ${record.id} was lost to another worker`);
       if (running.handedBack) {
         for (const result of results) if (result.ok) items.set(result.index, result);

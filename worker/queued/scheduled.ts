@@ -10,7 +10,7 @@ import { encodePayload, jsonMeta, type ScheduledEvent } from '#contract/payload.
 import { retryTerms } from '#contract/retry.ts';
 import { secondsKept, type QueuedStore } from '#storage/queued.ts';
 import type { QueuedJob } from '#storage/queues.ts';
-import { sharedNow } from '#storage/clock.ts';
+import { sharedNow, wallNow } from '#storage/clock.ts';
 import type { Functions, LoadedVersion } from '../functions.ts';
 import { log } from '../log.ts';
 
@@ -41,7 +41,7 @@ export async function scheduledInvocation(
   if (!version || !schedule) return known;
 
   const plannedFor = plannedTime(job);
-  if (known === undefined && schedule.missed === 'skip' && sharedNow() - plannedFor > MISSED_MS) {
+  if (known === undefined && schedule.missed === 'skip' && wallNow() - plannedFor > MISSED_MS) {
     log.info({ namespace, name, plannedFor }, 'a time of a schedule was missed, and is left out');
     return undefined;
   }
