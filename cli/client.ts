@@ -9,6 +9,7 @@ import { CallbackSecrets } from '#contract/callback.ts';
 import { ErrorBody } from '#contract/errors.ts';
 import { AnyInvocation, type InvocationRecord } from '#contract/invocation.ts';
 import { NamespaceLimits } from '#contract/quota.ts';
+import { WholeTrace } from '#contract/whole-trace.ts';
 import { CliError, messageOf } from './errors.ts';
 import { ID_HEADER } from './headers.ts';
 import { DEFAULT_URL, remedyOfRefusal, type Target } from './credentials.ts';
@@ -87,6 +88,11 @@ export class Client {
     return this.#json(api.AnyInvocationDetail, invocationPath(id));
   }
 
+  /** All invocations of a trace, and their spans. */
+  trace(traceId: string): Promise<WholeTrace> {
+    return this.#json(WholeTrace, `/traces/${encodeURIComponent(traceId)}`);
+  }
+
   async invocations(filter: Readonly<Record<string, string>>): Promise<AnyInvocation[]> {
     const answer = await this.#json(
       api.InvocationList,
@@ -158,13 +164,22 @@ export class Client {
     return (await this.#json(api.DeadLetters, `${deadLetterPath(namespace)}?${query}`)).deadLetters;
   }
 
+  /** Moves all that are chosen, by as many requests as it takes. */
   async moveDeadLetters(
     namespace: string,
     action: 'redrive' | 'purge',
     choice: z.infer<typeof api.DeadLetterChoice>,
   ): Promise<string[]> {
     const path = `${deadLetterPath(namespace)}/${action}`;
-    return (await this.#json(api.DeadLettersMoved, path, { method: 'POST', json: choice })).ids;
+    const all: string[] = [];
+    for (let { until } = choice; ;) {
+      const json = { ...choice, until };
+      const moved = await this.#json(api.DeadLettersMoved, path, { method: 'POST', json });
+      all.push(...moved.ids);
+      ({ until } = moved);
+      // Those that are left cannot be moved.
+      if (until === undefined || moved.ids.length === 0) return all;
+    }
   }
 
   /** A batch without items yet. */

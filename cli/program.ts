@@ -124,7 +124,7 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     .option('-l, --level <level>', 'only lines of this level or a graver one: debug, info, warn, error');
   verb(
     'trace <id>',
-    'show where the time of an invocation went, and its logs',
+    'show where the time of an invocation went, and its logs; or, by its id, of a whole trace',
     async () => (await import('./commands/trace.ts')).trace,
   ).option('--isolation', 'also show all that its sandbox was isolated by');
   verb(

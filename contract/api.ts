@@ -2,7 +2,15 @@
  * Bodies of the management API (/api/v1), seen by gateway and CLI. The OpenAPI document is made from these schemas.
  */
 import { z } from 'zod';
-import { AnyInvocation, FunctionError, InvocationRecord, LogLine, OpenInvocation } from './invocation.ts';
+import {
+  AnyInvocation,
+  FunctionError,
+  InvocationRecord,
+  LogLine,
+  OpenInvocation,
+  SpanEvent,
+  SpanLink,
+} from './invocation.ts';
 import { IsolationReceipt } from './isolation.ts';
 import { Manifest, ShownManifest } from './manifest.ts';
 import { Name } from './names.ts';
@@ -99,6 +107,9 @@ export const InvocationDetail = InvocationRecord.extend({
       attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
       /** Id of the span of the try before this one. */
       link: z.string().optional(),
+      /** What the function has said to have happened within a span of its own; `start` as that of spans. */
+      events: z.array(SpanEvent.omit({ time: true }).extend({ start: z.number() })).optional(),
+      links: z.array(SpanLink).optional(),
     }),
   ),
 });
@@ -152,8 +163,14 @@ export type DeadLetters = z.infer<typeof DeadLetters>;
 export const DeadLetterChoice = z.object({
   ids: z.array(z.string()).max(1_000).optional(),
   name: Name.optional(),
+  /** Unix time in milliseconds: only those that had ended by then. */
+  until: z.number().optional(),
 });
-export const DeadLettersMoved = z.object({ ids: z.array(z.string()) });
+export const DeadLettersMoved = z.object({
+  ids: z.array(z.string()),
+  /** Set when there are more: the `until` with which the next request goes on, and moves none that has failed again since. */
+  until: z.number().optional(),
+});
 export type DeadLettersMoved = z.infer<typeof DeadLettersMoved>;
 
 /** One line of `GET …/logs`, sent as server-sent events when followed. */
@@ -208,7 +225,7 @@ export const WorkerStatus = z.object({
   /** Invocations taken and not yet answered. */
   running: z.number(),
   capacity: z.number(),
-  /** Invocations of the queued lane that have ended each second lately, by namespace. */
+  /** Invocations of the queued lane that have ended each second lately, by namespace; of those that the reader's key holds for. */
   queuedEnded: z.record(z.string(), z.number()).optional(),
   /** Which sandboxes these are; the largest MAX_POOLS_SHOWN, of the namespaces that the reader's key holds for. */
   pools: z.array(PoolStatus).optional(),

@@ -51,8 +51,12 @@ export const ChannelKind = {
   SIGNALLED: 28,
   /** sandbox → worker: u32, so many bytes of the request body have been taken by the function. */
   BODY_CREDIT: 29,
-  /** sandbox → worker: JSON FunctionSpan; a span that the function has ended. */
+  /** sandbox → worker: JSON FunctionSpan; a span that has ended, or had not when its run had. */
   SPAN: 30,
+  /** sandbox → worker: 8 bytes with the id of a span, JSON of what is known of it; one of the function's own has begun. */
+  SPAN_BEGUN: 31,
+  /** sandbox → worker: u32, so many more spans there were than are told. */
+  SPANS_DROPPED: 32,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 

@@ -7,6 +7,7 @@ import type { Batch } from './batch.ts';
 import type { AnyInvocation, InvocationRecord, LogLine } from './invocation.ts';
 import type { IsolationReceipt } from './isolation.ts';
 import type { Outcome } from './outcome.ts';
+import type { WholeTrace } from './whole-trace.ts';
 
 /** Header with which a page of the dashboard shows that it is one; see gateway/dashboard/sessions.ts. */
 export const PAGE_HEADER = 'x-offshoot-page';
@@ -85,6 +86,10 @@ export interface FunctionPage {
   readonly traffic: Traffic;
   readonly running: number;
   readonly buckets: readonly Bucket[];
+  /** Unix time in milliseconds from which on the figures are whole, where that is less than the time shown. */
+  readonly since?: number;
+  /** Invocations that the figures are made from, of all times. */
+  readonly kept: number;
   readonly runs: readonly Sample[];
 }
 
@@ -136,6 +141,8 @@ export interface QueueRow {
   /** Calls of the sync lane that no worker has taken yet. */
   readonly lane: number;
   readonly dead: number;
+  /** There may be more dead letters than that, which were not counted. */
+  readonly deadMore: boolean;
 }
 
 export interface QueuesPage {
@@ -162,6 +169,7 @@ export interface NamespacesPage {
     readonly functions: number;
     readonly queued: number;
     readonly dead: number;
+    readonly deadMore: boolean;
     readonly traffic: Traffic;
   }[];
 }
@@ -172,6 +180,7 @@ export interface Pages {
   function: FunctionPage;
   invocations: InvocationsPage;
   invocation: InvocationPage;
+  trace: WholeTrace;
   queues: QueuesPage;
   batches: BatchesPage;
   schedules: SchedulesPage;

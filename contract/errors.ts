@@ -31,6 +31,7 @@ export const ERRORS = {
   namespace_not_found: user(404, LIST),
   function_not_found: user(404, LIST),
   invocation_not_found: user(404, 'records are kept for a limited time; call the function again'),
+  trace_not_found: user(404, 'records are kept for a limited time; see what there is: offshoot invocations'),
   result_not_found: user(404, TRACE),
   input_not_found: user(409, 'send the input along: offshoot replay ID --data JSON'),
   already_ended: user(409, TRACE),

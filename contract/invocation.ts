@@ -57,22 +57,59 @@ export type FunctionError = z.infer<typeof FunctionError>;
 
 const AttributeValue = z.union([z.string().max(MAX_SPAN_TEXT), z.number(), z.boolean()]);
 
+const SpanId = z.string().regex(/^(?!0{16})[0-9a-f]{16}$/);
+const SpanTime = z.number().min(0).max(MAX_TIME);
+const SpanAttributes = z.record(z.string().max(MAX_SPAN_TEXT), AttributeValue);
+/** Events and links of one span. */
+export const MAX_SPAN_PARTS = 32;
+
+/** Something that happened within a span. An exception is one that is named `exception`. */
+export const SpanEvent = z.object({
+  name: z.string().max(MAX_SPAN_TEXT),
+  /** Unix time in milliseconds. */
+  time: SpanTime,
+  attributes: SpanAttributes.optional(),
+});
+export type SpanEvent = z.infer<typeof SpanEvent>;
+
+/** A span of this or another trace that has to do with it, such as that of the message that it handles. */
+export const SpanLink = z.object({
+  traceId: z.string().regex(/^(?!0{32})[0-9a-f]{32}$/),
+  spanId: SpanId,
+  attributes: SpanAttributes.optional(),
+});
+export type SpanLink = z.infer<typeof SpanLink>;
+
+const Dropped = z.object({
+  attributes: z.int().positive().optional(),
+  events: z.int().positive().optional(),
+  links: z.int().positive().optional(),
+});
+
 /**
- * A span that the function itself has ended. A sandbox says it, so nothing of it is believed: its trace is that of the
- * invocation whatever it says, and what is not of this form is left out.
+ * A span of the function's own. A sandbox says it, so nothing of it is believed: its trace is that of the invocation whatever it
+ * says, and what is not of this form is left out.
  */
 export const FunctionSpan = z.object({
   name: z.string().max(MAX_SPAN_TEXT),
-  spanId: z.string().regex(/^(?!0{16})[0-9a-f]{16}$/),
-  parentSpanId: z.string().regex(/^(?!0{16})[0-9a-f]{16}$/),
+  spanId: SpanId,
+  parentSpanId: SpanId,
   /** SpanKind of OpenTelemetry: internal, server, client, producer, consumer. */
   kind: z.int().min(0).max(4),
   /** Unix time in milliseconds, by the sandbox's clock. */
-  startedAt: z.number().min(0).max(MAX_TIME),
-  duration: z.number().min(0).max(MAX_TIME),
+  startedAt: SpanTime,
+  duration: SpanTime,
+  /** It had not ended when its run had: answered, or killed. Its duration is that until then. */
+  unfinished: z.literal(true).optional(),
   /** Set when the function has said that it failed. */
   error: z.string().max(MAX_SPAN_TEXT).optional(),
-  attributes: z.record(z.string().max(MAX_SPAN_TEXT), AttributeValue).optional(),
+  /** Set when the function has said that it went well. */
+  ok: z.literal(true).optional(),
+  attributes: SpanAttributes.optional(),
+  events: z.array(SpanEvent).max(MAX_SPAN_PARTS).optional(),
+  links: z.array(SpanLink).max(MAX_SPAN_PARTS).optional(),
+  /** How many of each there were beyond what is kept. */
+  dropped: Dropped.optional(),
 });
 export type FunctionSpan = z.infer<typeof FunctionSpan>;
 
@@ -87,6 +124,8 @@ export const RunReport = z.object({
   acquired: AcquireKind.optional(),
   coldReason: ColdReason.optional(),
   timings: Timings,
+  /** When the run began: Unix time in milliseconds by the clock of its host, which is that of the spans below. */
+  ranAt: z.number().optional(),
   usage: Usage.optional(),
   /** Processes and threads that the kernel refused the sandbox since its last run, when `pids` was reached. */
   pidsRefused: z.number().optional(),
@@ -98,7 +137,7 @@ export const RunReport = z.object({
   logBytesDropped: z.number(),
   /** Lines of which nothing was kept; they are among those bytes. */
   logLinesDropped: z.number().optional(),
-  /** Spans of the function itself that had ended before its answer, and how many more there were. */
+  /** Spans of the function itself that had begun before its answer, and how many more there were. */
   spans: z.array(FunctionSpan).optional(),
   spansDropped: z.number().optional(),
 });
@@ -123,12 +162,17 @@ export type DeadReason = z.infer<typeof DeadReason>;
 
 /** What the queued lane has promised of an invocation when it took it. */
 export const QueuedTerms = z.object({
+  /** Tries at most, since it was queued or queued again. */
   maxAttempts: z.number(),
   /** Milliseconds before the second try at most, doubled for each further one up to `maxDelay`. */
   minDelay: z.number(),
   maxDelay: z.number(),
   /** Unix time in milliseconds after which it does not start any more. */
   expiresAt: z.number(),
+  /** Milliseconds of that, where it cannot be told from the time at which it was made. */
+  lasts: z.number().optional(),
+  /** Tries from before it was last taken out of the dead letters, which count no more. */
+  triedBefore: z.number().optional(),
   /** 1 is first; absent is before all that have one. */
   priority: z.number().optional(),
 });
@@ -173,6 +217,9 @@ const Identity = z.object({
   spanId: z.string(),
   /** Span of the caller, when the request carried a traceparent. */
   parentSpanId: z.string().optional(),
+  /** The caller's `tracestate`, passed on. */
+  tracestate: z.string().optional(),
+  /** What the caller has said. Passed on; whether it is exported is decided when it has ended. */
   sampled: z.boolean(),
   /** Unix time in milliseconds at which the gateway received the request. */
   startedAt: z.number(),

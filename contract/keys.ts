@@ -3,7 +3,10 @@
  * `{namespace}`, so that they lie in one slot of a Redis Cluster; those that one invocation changes together share `{id}`.
  */
 
-/** Seconds that the record and the logs of an invocation are kept. */
+/**
+ * Seconds that the record and the logs of an invocation are kept: of one that has not ended, from the moment on after which it
+ * does not start any more.
+ */
 export const RECORD_TTL_S = 7 * 24 * 3600;
 
 /** Seconds between two writes of a live sandbox's isolation receipt, and that it is kept after the last: longer than a record. */
@@ -39,6 +42,11 @@ export const keys = {
   endedCalls: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-calls:${name}`,
   endedJobs: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-jobs:${name}`,
 
+  /** Sorted set with expiry (RECORD_TTL_S): ids of ended jobs that an Idempotency-Key may stand for, by the time until which. */
+  endedKeyed: (namespace: string, name: string) => `offshoot:{${namespace}}:ended-keyed:${name}`,
+
+  /** Hash: the time line of the platform, by the clock of Redis (storage/clock.ts). */
+  clock: () => 'offshoot:clock',
   /** Set of all namespaces. */
   namespaces: () => 'offshoot:namespaces',
   /** Hash: namespace → JSON of its NamespaceLimits. One for all, so that a worker reads the weights of all at once. */
@@ -85,28 +93,32 @@ export const keys = {
 
   /** String with expiry (RECORD_TTL_S): JSON of AnyInvocation. */
   invocation: (id: string) => `offshoot:invocation:{${id}}`,
-  /** String with expiry (RECORD_TTL_S): request payload of an invocation of the queued lane. */
+  /** String with the expiry of its record: request payload of an invocation of the queued lane. */
   input: (id: string) => `offshoot:input:{${id}}`,
+  /** String with the expiry of the record: the blob of this key is the input of an invocation, and not to be swept away. */
+  heldBlob: (key: string) => `offshoot:held-blob:${key}`,
   /** String with expiry (RESULT_TTL_S): response payload of an invocation of the queued lane. */
   result: (id: string) => `offshoot:result:{${id}}`,
-  /** String with expiry (CANCEL_TTL_S): it is to be cancelled. */
+  /** String with expiry (CANCEL_TTL_S): it is to be cancelled, if it was taken out of the dead letters as often as this says. */
   cancelled: (id: string) => `offshoot:cancelled:{${id}}`,
   /** String with expiry (IDEMPOTENCY_TTL_S): id of the invocation that a caller's own key stands for. */
   idempotency: (namespace: string, name: string, keyHash: string) =>
     `offshoot:{${namespace}}:idempotency:${name}:${keyHash}`,
   /** Sorted set: ids of dead letters by the time of their end. */
   dead: (namespace: string) => `offshoot:{${namespace}}:dead`,
-  /** String with expiry (RECORD_TTL_S): id of the invocation that a schedule made last. */
+  /** String with the expiry of its record: id of the invocation that a schedule made last. */
   scheduleTurn: (namespace: string, name: string) => `offshoot:{${namespace}}:schedule-turn:${name}`,
-  /** Hash with expiry (RECORD_TTL_S): what a batch is, and its counts. */
+  /** Hash with the expiry of the record of its group that is kept longest: what a batch is, and its counts. */
   batch: (id: string) => `offshoot:batch:{${id}}`,
-  /** Hash with expiry (RECORD_TTL_S): number of a group → JSON of its GroupEntry. */
+  /** Hash with the same expiry: number of a group → JSON of its GroupEntry. */
   batchGroups: (id: string) => `offshoot:batch-groups:{${id}}`,
-  /** List with expiry (RECORD_TTL_S): numbers of the groups that have ended, in that order. */
+  /** List with the same expiry: numbers of the groups that have ended, in that order. */
   batchEnded: (id: string) => `offshoot:batch-ended:{${id}}`,
   /** Sorted set: ids of batches by the time of their making; trimmed to its newest 1,000. */
   batches: (namespace: string) => `offshoot:{${namespace}}:batches`,
-  /** Sorted set: ids of invocations of the queued lane that have not ended, by the time at which they were last seen to. */
+  /** Sorted set: ids of batches that may have groups to come or to end, by the time of their making. */
+  openBatches: (namespace: string) => `offshoot:{${namespace}}:open-batches`,
+  /** Sorted set: ids of invocations that have not ended, by the time at which they were made, or from which on they are looked at again. */
   open: (namespace: string) => `offshoot:{${namespace}}:open`,
   /** Set of the namespaces that have had a callback, whose queues of deliveries gateways therefore read. */
   callbackNamespaces: () => 'offshoot:callback-namespaces',
@@ -118,6 +130,8 @@ export const keys = {
   isolation: (workerId: string, sandboxId: string) => `offshoot:isolation:${workerId}:${sandboxId}`,
   /** List with expiry (RECORD_TTL_S): JSON of LogLine. */
   logs: (id: string) => `offshoot:logs:${id}`,
+  /** List with expiry (RECORD_TTL_S): JSON of FunctionSpan; those of an invocation that began after its answer. */
+  lateSpans: (id: string) => `offshoot:late-spans:${id}`,
   /** Stream: fields `i` (invocation id) and `l` (JSON of LogLine[]), of the recent past of a function. */
   logStream: (namespace: string, name: string) => `offshoot:{${namespace}}:log-stream:${name}`,
   /** List with expiry (RECORD_TTL_S): parts of logs of a function's invocations, oldest first: `cost lines id`. */

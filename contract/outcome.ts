@@ -20,6 +20,7 @@ export const Outcome = z.enum([
   'crashed',
   'response_too_large',
   'cancelled',
+  'function_removed',
   'expired',
   'worker_lost',
   'overloaded',
@@ -181,6 +182,16 @@ export const OUTCOMES = {
     sandboxEnds: true,
     meaning: 'the caller went away before the function had answered',
     next: 'call again',
+  },
+  function_removed: {
+    // As every call that comes later.
+    status: 404,
+    fault: 'user',
+    neverStarted: true,
+    retried: false,
+    sandboxEnds: false,
+    meaning: 'the function, or the version of it that was meant, was removed before this could begin',
+    next: 'deploy the function again, and call it again; what was queued is queued again by offshoot replay ID',
   },
   expired: {
     status: 503,

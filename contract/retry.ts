@@ -20,6 +20,9 @@ export type Next =
   | { readonly next: 'retry'; readonly at: number }
   | { readonly next: 'dead'; readonly reason: DeadReason };
 
+/** Ends that somebody wanted. */
+const WANTED: ReadonlySet<Outcome> = new Set(['cancelled', 'function_removed']);
+
 /** What a function says of its retries, as the record of an invocation carries it. */
 export function retryTerms({
   attempts,
@@ -31,7 +34,7 @@ export function retryTerms({
 
 /** Did a try fail in the eyes of the queued lane? A function that answers 5xx, 408 or 429 says so itself. */
 export function hasFailed({ outcome, status }: Pick<Attempt, 'outcome' | 'status'>): boolean {
-  if (outcome !== 'ok') return outcome !== 'cancelled';
+  if (outcome !== 'ok') return outcome === undefined || !WANTED.has(outcome);
   return status !== undefined && (status >= 500 || status === 408 || status === 429);
 }
 
@@ -53,10 +56,11 @@ export function afterAttempt(
   if (last.outcome !== undefined && last.outcome !== 'ok' && !OUTCOMES[last.outcome].retried) {
     return { next: 'dead', reason: last.outcome === 'expired' ? 'expired' : 'not_retried' };
   }
-  const kills = attempts.filter(({ outcome }) => outcome !== undefined && KILLS.has(outcome)).length;
+  const counted = attempts.slice(terms.triedBefore ?? 0);
+  const kills = counted.filter(({ outcome }) => outcome !== undefined && KILLS.has(outcome)).length;
   if (kills >= POISON_KILLS) return { next: 'dead', reason: 'poison' };
-  if (attempts.length >= terms.maxAttempts) return { next: 'dead', reason: 'attempts_used' };
-  const bound = Math.min(terms.maxDelay, terms.minDelay * 2 ** (attempts.length - 1));
+  if (counted.length >= terms.maxAttempts) return { next: 'dead', reason: 'attempts_used' };
+  const bound = Math.min(terms.maxDelay, terms.minDelay * 2 ** (counted.length - 1));
   const wait = Math.max(random * bound, Math.min(retryAfterMs, MAX_RETRY_AFTER_MS));
   const at = Math.round(now + wait);
   return at > terms.expiresAt ? { next: 'dead', reason: 'expired' } : { next: 'retry', at };

@@ -1,31 +1,11 @@
 /**
- * W3C Trace Context (https://www.w3.org/TR/trace-context/) and the spans of an invocation, derived from its record: the
- * terminal waterfall, the API and the OTLP exporter all show the same ones because all three call spansOf().
+ * The spans of an invocation, derived from its record: the terminal waterfall, the API and the OTLP exporter all show the same
+ * ones because all three call spansOf().
  */
 import { OUTCOMES } from './outcome.ts';
-import type { FunctionSpan, InvocationRecord } from './invocation.ts';
+import type { AnyInvocation, FunctionSpan, InvocationRecord, SpanEvent } from './invocation.ts';
 
-export interface TraceContext {
-  readonly traceId: string;
-  readonly spanId: string;
-  readonly sampled: boolean;
-}
-
-const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
-
-/** The caller's context, or undefined when the header is absent or malformed (the standard then says: start anew). */
-export function parseTraceparent(header: string | undefined | null): TraceContext | undefined {
-  const match = header ? TRACEPARENT.exec(header) : null;
-  if (!match) return undefined;
-  const [, version, traceId = '', spanId = '', flags = '00', rest] = match;
-  if (version === 'ff' || (version === '00' && rest !== undefined)) return undefined;
-  if (/^0+$/.test(traceId) || /^0+$/.test(spanId)) return undefined;
-  return { traceId, spanId, sampled: (Number.parseInt(flags, 16) & 1) === 1 };
-}
-
-export function formatTraceparent(context: TraceContext): string {
-  return `00-${context.traceId}-${context.spanId}-${context.sampled ? '01' : '00'}`;
-}
+export { formatTraceparent, parseTraceparent, parseTracestate, type TraceContext } from './trace-context.ts';
 
 export const SPAN_NAMES = ['invoke', 'gateway', 'queue', 'acquire', 'init', 'run', 'reply'] as const;
 export type SpanName = (typeof SPAN_NAMES)[number];
@@ -42,7 +22,17 @@ export interface Span {
   /** Id of the span of the try before this one. */
   readonly link?: string;
   /** What the function has said of a span of its own. */
-  readonly own?: Pick<FunctionSpan, 'kind' | 'error'>;
+  readonly own?: OwnFacts;
+}
+
+/** What a span of a function's own has beside what all have. */
+export interface OwnFacts extends Pick<FunctionSpan, 'kind' | 'error' | 'ok' | 'links' | 'dropped'> {
+  readonly events?: readonly OwnEvent[];
+}
+
+export interface OwnEvent extends Omit<SpanEvent, 'time'> {
+  /** Milliseconds from the start of the root span. */
+  readonly start: number;
 }
 
 /**
@@ -85,16 +75,23 @@ export function spansOf(record: InvocationRecord): Span[] {
     phase('acquire', report.timings.acquire, acquired);
     if (report.timings.init > 0) phase('init', report.timings.init);
     const denied = report.denied?.map(({ to, count }) => `${to} (${count})`).join(', ');
+    const runStart = at;
     phase('run', report.timings.run, denied === undefined ? {} : { 'offshoot.network.denied': denied });
     const left = record.duration - at;
     if (left > 0) phase('reply', left);
-    for (const own of report.spans ?? []) spans.push(ownSpan(own, record.startedAt));
+    // By the clock of the host that ran it, which need not be that of the gateway.
+    const start = report.ranAt === undefined ? record.startedAt : report.ranAt - runStart;
+    for (const own of report.spans ?? []) spans.push(ownSpan(own, start));
   }
   return spans;
 }
 
-function earlierTries({ attempts = [], spanId, startedAt }: InvocationRecord): Span[] {
-  return attempts.slice(0, -1).map((attempt, index) => ({
+/** Spans of the first `count` tries: of all but the last one, unless told otherwise. */
+export function earlierTries(
+  { attempts = [], spanId, startedAt }: AnyInvocation,
+  count = Math.max(0, attempts.length - 1),
+): Span[] {
+  return attempts.slice(0, count).map((attempt, index) => ({
     name: 'attempt',
     spanId: runSpanId(spanId, index),
     parentSpanId: spanId,
@@ -109,17 +106,24 @@ function earlierTries({ attempts = [], spanId, startedAt }: InvocationRecord): S
   }));
 }
 
-/** A span of the function's own, placed in its invocation. */
+/** A span of the function's own, placed in its invocation, which began at `startedAt` by the same clock. */
 export function ownSpan(span: FunctionSpan, startedAt: number): Span {
-  const { name, spanId, parentSpanId, kind, error } = span;
+  const { name, spanId, parentSpanId, kind, error, ok, events, links, dropped } = span;
   return {
     name,
     spanId,
     parentSpanId,
     start: span.startedAt - startedAt,
     duration: span.duration,
-    attributes: span.attributes ?? {},
-    own: { kind, ...(error !== undefined && { error }) },
+    attributes: { ...span.attributes, ...(span.unfinished && { 'offshoot.unfinished': true }) },
+    own: {
+      kind,
+      ...(error !== undefined && { error }),
+      ...(ok && { ok }),
+      ...(events && { events: events.map(({ time, ...event }) => ({ ...event, start: time - startedAt })) }),
+      ...(links && { links }),
+      ...(dropped && { dropped }),
+    },
   };
 }
 

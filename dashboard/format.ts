@@ -58,6 +58,11 @@ export function count(value: number): string {
   return NUMBERS.format(value);
 }
 
+/** `200+` where there may be more than were counted. */
+export function atLeast(value: number, more: boolean): string {
+  return more ? `${count(value)}+` : count(value);
+}
+
 const TIME = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 export function clock(time: number): string {
   return TIME.format(time);

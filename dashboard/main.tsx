@@ -12,6 +12,7 @@ import { Namespaces } from './pages/namespaces.tsx';
 import { Queues } from './pages/queues.tsx';
 import { Schedules } from './pages/schedules.tsx';
 import { SignIn } from './pages/sign-in.tsx';
+import { OneTrace } from './pages/trace.tsx';
 import { Workers } from './pages/workers.tsx';
 import { Empty } from './parts.tsx';
 import { takeOverLinks, useLocation } from './router.ts';
@@ -45,7 +46,7 @@ function App(): JSX.Element {
             <a
               key={key}
               href={key === 'functions' ? '/dashboard' : `/dashboard/${key}`}
-              aria-current={section === key || (key === 'functions' && section === '') ? 'page' : undefined}
+              aria-current={isIn(key, section) ? 'page' : undefined}
             >
               {name}
             </a>
@@ -60,6 +61,11 @@ function App(): JSX.Element {
   );
 }
 
+function isIn(key: string, section: string): boolean {
+  if (section === '') return key === 'functions';
+  return key === (section === 'traces' ? 'invocations' : section);
+}
+
 function pageOf(section: string, rest: readonly string[], query: URLSearchParams): JSX.Element {
   const [first, second] = rest;
   if ((section === 'functions' || section === '') && first === undefined) return <Functions />;
@@ -67,6 +73,8 @@ function pageOf(section: string, rest: readonly string[], query: URLSearchParams
     return <OneFunction key={`${first}/${second}`} namespace={first} name={second} query={query} />;
   if (section === 'invocations')
     return first === undefined ? <Invocations query={query} /> : <OneInvocation key={first} id={first} />;
+  if (section === 'traces' && first !== undefined)
+    return <OneTrace key={first} id={first} invocation={query.get('invocation') ?? undefined} />;
   if (section === 'queues') return <Queues />;
   if (section === 'batches') return <Batches />;
   if (section === 'schedules') return <Schedules />;

@@ -98,10 +98,13 @@ const WORDS: Readonly<Record<string, string>> = {
   running: 'running',
 };
 
+/** Ends that somebody wanted. */
+const QUIET = new Set(['cancelled', 'function_removed']);
+
 /** State and outcome: by word and by shape, not by colour alone. */
 export function Outcome({ of }: { of: Pick<Sample, 'state' | 'outcome' | 'status'> }): JSX.Element {
   const word = of.state === 'done' ? (of.outcome ?? 'done') : of.state;
-  const kind = of.state !== 'done' ? of.state : word === 'ok' ? 'ok' : word === 'cancelled' ? 'quiet' : 'bad';
+  const kind = of.state !== 'done' ? of.state : word === 'ok' ? 'ok' : QUIET.has(word) ? 'quiet' : 'bad';
   const code = of.outcome === 'ok' && of.status !== undefined && of.status !== 200 ? ` ${of.status}` : '';
   return <span class={`chip ${kind}`}>{(WORDS[word] ?? word.replaceAll('_', ' ')) + code}</span>;
 }

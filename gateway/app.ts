@@ -13,6 +13,7 @@ import { ERRORS, OffshootError } from '#contract/errors.ts';
 import { manifestProblems } from '#contract/manifest.ts';
 import { terminalJson } from '#contract/text.ts';
 import { redisError } from '#storage/redis.ts';
+import { RequestAborted } from './body.ts';
 import { apiPath } from './dashboard/access.ts';
 import { addDashboard } from './dashboard/routes.ts';
 import { LoadNotDone } from './deploy.ts';
@@ -37,6 +38,7 @@ import * as metrics from './routes/metrics.ts';
 import * as queued from './routes/queued.ts';
 import * as schedules from './routes/schedules.ts';
 import * as system from './routes/system.ts';
+import * as traces from './routes/traces.ts';
 
 type Method = 'get' | 'head' | 'put' | 'post' | 'delete';
 
@@ -78,6 +80,8 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['get', `${API}/invocations/{id}/events`, 'read', queued.events],
   ['post', `${API}/invocations/{id}/cancel`, 'invoke', queued.cancel],
   ['post', `${API}/invocations/{id}/replay`, 'invoke', queued.replay],
+
+  ['get', `${API}/traces/{traceId}`, 'read', traces.get],
 
   ['post', `${API}/functions/{namespace}/{name}/batches`, 'invoke', batches.create],
   ['get', `${API}/batches`, 'read', batches.list],
@@ -184,6 +188,8 @@ function invalid(target: string, error: ZodError): OffshootError {
 
 function refusalOf(error: unknown): OffshootError {
   if (error instanceof OffshootError) return error;
+  // Whom nobody can answer any more.
+  if (error instanceof RequestAborted) return new OffshootError('bad_request', 'the request was cut off');
   if (error instanceof HTTPException) {
     const message =
       error.status === 415 ? 'the body must be sent with "content-type: application/json"' : error.message;

@@ -12,9 +12,15 @@ import { targetOf, type Target } from './target.ts';
 
 const CACHED_FUNCTIONS = 10_000;
 const CACHED_KEYS = 2_000;
+const CACHED_NAMESPACES = 1_000;
+/** Names that may have been meant, of which each is asked for, for somebody who is told of public functions only. */
+const PUBLIC_TRIES = 3;
+/** Somebody without a key is pointed to none in a namespace with more names: to compare with each takes its time. */
+const PUBLIC_AMONG = 500;
 
 export class Directory {
   readonly #functions: FunctionStore;
+  readonly #names: FreshCache<string[]>;
   readonly #targets: FreshCache<Target>;
   readonly #keys: FreshCache<ApiKeyRecord>;
 
@@ -28,6 +34,7 @@ export class Directory {
       ]);
       return found && targetOf(namespace, name, found.active, ofNamespace);
     }, CACHED_FUNCTIONS);
+    this.#names = new FreshCache((namespace) => functions.names(namespace), CACHED_NAMESPACES);
     // The keys of this cache are the API keys as they came, so that each is hashed once and not for every request.
     this.#keys = new FreshCache((key) => apiKeys.find(key), CACHED_KEYS);
   }
@@ -42,9 +49,14 @@ export class Directory {
 
   /** `namespace/name`, or `*`. */
   changed(change: string): void {
-    if (change !== EVERY_NAMESPACE) return this.#targets.invalidate(change);
+    if (change !== EVERY_NAMESPACE) {
+      this.#targets.invalidate(change);
+      this.#names.invalidate(change.split('/')[0] ?? '');
+      return;
+    }
     this.#keys.invalidateAll();
     this.#targets.invalidateAll();
+    this.#names.invalidateAll();
   }
 
   /** The function, when that is known without waiting. */
@@ -75,12 +87,8 @@ export class Directory {
     if (!(await this.#functions.hasNamespace(namespace)))
       return await this.namespaceNotFound(namespace, holder);
     const known = holder?.namespace === EVERY_NAMESPACE || holder?.namespace === namespace;
-    const candidates = known
-      ? await this.#functions.names(namespace)
-      : (await this.#functions.list(namespace))
-          .filter((one) => one.active.manifest.access === 'public')
-          .map((one) => one.record.name);
-    const nearest = nearestName(name, candidates);
+    const names = (await this.#names.get(namespace)) ?? [];
+    const nearest = known ? nearestName(name, names) : await this.#nearestPublic(namespace, name, names);
     return new OffshootError(
       'function_not_found',
       `there is no function "${name}" in the namespace "${namespace}"${meant(nearest)}`,
@@ -88,16 +96,32 @@ export class Directory {
     );
   }
 
+  /** Reads few functions, however many there are: anybody may ask, as often as they like. */
+  async #nearestPublic(namespace: string, name: string, names: string[]): Promise<string | undefined> {
+    let left = names.length > PUBLIC_AMONG ? [] : names;
+    for (let attempt = 0; attempt < PUBLIC_TRIES; attempt++) {
+      const nearest = nearestName(name, left);
+      if (nearest === undefined) return undefined;
+      if ((await this.#targets.get(`${namespace}/${nearest}`))?.isPublic) return nearest;
+      left = left.filter((one) => one !== nearest);
+    }
+    return undefined;
+  }
+
   async namespaceNotFound(namespace: string, holder: ApiKeyRecord | undefined): Promise<OffshootError> {
-    const all = await this.#functions.namespaces();
-    const visible = all.filter(
-      (one) =>
-        one === DEFAULT_NAMESPACE || holder?.namespace === EVERY_NAMESPACE || holder?.namespace === one,
-    );
+    const visible =
+      holder?.namespace === EVERY_NAMESPACE
+        ? await this.#functions.namespaces()
+        : await this.#existing([DEFAULT_NAMESPACE, ...(holder ? [holder.namespace] : [])]);
     const nearest = nearestName(namespace, visible);
     return new OffshootError('namespace_not_found', `there is no namespace "${namespace}"${meant(nearest)}`, {
       details: { ...(nearest && { nearest }) },
     });
+  }
+
+  async #existing(namespaces: readonly string[]): Promise<string[]> {
+    const there = await Promise.all(namespaces.map((one) => this.#functions.hasNamespace(one)));
+    return namespaces.filter((_, at) => there[at]);
   }
 }
 

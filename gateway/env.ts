@@ -42,8 +42,10 @@ const Variables = z.object({
     .default(16 * 1024 * 1024 * 1024),
   /** How long a call may wait in Redis for a worker. */
   OFFSHOOT_QUEUE_TIMEOUT_MS: z.coerce.number().int().min(100).max(3_600_000).default(10_000),
-  /** Ended calls of each function whose records are kept; those of the queued lane are bounded by the worker. */
+  /** Ended calls of each function whose records are kept. */
   OFFSHOOT_KEPT_CALLS: z.coerce.number().int().min(100).default(10_000),
+  /** Ended invocations of the queued lane of each function whose records and results are kept; the same as the workers'. */
+  OFFSHOOT_KEPT_JOBS: z.coerce.number().int().min(100).default(100_000),
   /** Invocations that may wait in the queue of a namespace. */
   OFFSHOOT_MAX_QUEUED: z.coerce.number().int().min(1).default(2_000_000),
   /**

@@ -23,7 +23,7 @@ import { queuedOptions } from './queued/options.ts';
 import { failureAnswer } from './failure.ts';
 import { newInvocationId } from './ids.ts';
 import { Invocation } from './invocation.ts';
-import { parseFunctionPath, rawTarget, requestMeta, type FunctionPath } from './request.ts';
+import { parseFunctionPath, rawTarget, requestMeta, single, type FunctionPath } from './request.ts';
 import type { Spool, Spooled } from './spool.ts';
 import { allows } from './store/api-keys.ts';
 import type { Target } from './target.ts';
@@ -189,11 +189,6 @@ export class FunctionRoute {
       throw error;
     }
     try {
-      // Who went away meanwhile is not heard of again: an exchange listens from its making on.
-      if (checked.response.destroyed) {
-        this.#discard(checked.body);
-        throw new RequestAborted();
-      }
       this.#call(checked, () => place.leave());
     } catch (error) {
       place.leave();
@@ -206,8 +201,8 @@ export class FunctionRoute {
     const { response, target, trusted, body } = checked;
     const { dispatcher, lasting } = this.#options;
     const input = Buffer.isBuffer(body) ? undefined : body;
-    if (input && response.destroyed) {
-      // The caller went away while the last of its body was written; an exchange would never hear of it.
+    if (response.destroyed) {
+      // The caller went away while Redis or the store was waited for; an exchange listens from its making on.
       this.#discard(body);
       throw new RequestAborted();
     }
@@ -332,8 +327,4 @@ function checkJson(body: Buffer): void {
 function withoutQuery(path: string): string {
   const query = path.indexOf('?');
   return query === -1 ? path : path.slice(0, query);
-}
-
-function single(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value[0] : value;
 }

@@ -14,7 +14,10 @@ import { Deliveries } from '#storage/deliveries.ts';
 import type { Log } from '#storage/log.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { Places } from '#storage/places.ts';
+import { DeadLetters } from '#storage/dead-letters.ts';
+import { isHeld } from '#storage/held-blobs.ts';
 import { QueuedStore } from '#storage/queued.ts';
+import { Retention } from '#storage/retention.ts';
 import { Queues } from '#storage/queues.ts';
 import { connectBlocking, connectRedis, keepsEverything, type RedisRole } from '#storage/redis.ts';
 import { Admission } from './admission.ts';
@@ -122,16 +125,24 @@ export class Gateway {
     const bullmq = connect('commands');
     const queues = new Queues(bullmq);
     const schedules = new Schedules(queues);
-    const batchStore = new BatchStore(commands);
+    const batchStore = new BatchStore(commands, (...ended) => telemetry?.batchEnded(...ended));
     const store = new QueuedStore(commands, (before, after) => {
       metrics.changed(before, after, telemetry?.changed(before, after));
     });
     const deliveries = new Deliveries(bullmq);
     const secrets = new SecretStore(commands);
-    const spool = new Spool({ blobs, maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES, log });
+    const retention = new Retention(commands, env.OFFSHOOT_KEPT_JOBS);
+    const spool = new Spool({
+      blobs,
+      maxBytes: env.OFFSHOOT_MAX_SPOOL_BYTES,
+      isHeld: (key) => isHeld(commands, key),
+      log,
+    });
     const queued = new QueuedLane({
       store,
       groups: new Groups({ batches: batchStore, blobs }),
+      dead: new DeadLetters(commands, store),
+      retention,
       spool,
       queues,
       deliveries,
@@ -224,6 +235,7 @@ export class Gateway {
     this.#archives = new ArchiveCollector({ commands, artifacts, unnamed: unnamedArchives, log });
     this.#deliverer = new Deliverer({
       store,
+      retention,
       secrets,
       deliveries,
       guard: new Guard({

@@ -1,13 +1,10 @@
 /** Follows one invocation from its request to its record. */
 import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { Outcome } from '#contract/outcome.ts';
-import { formatTraceparent, parseTraceparent, runSpanId } from '#contract/trace.ts';
+import { formatTraceparent, parseTraceparent, parseTracestate, runSpanId } from '#contract/trace.ts';
 import { sharedNow } from '#storage/clock.ts';
 import { newInvocationId, newSpanId, newTraceId } from './ids.ts';
 import type { Target } from './target.ts';
-
-/** Longest tracestate that is passed on; the standard asks for at least 512 characters. */
-const MAX_TRACESTATE = 2_048;
 
 export class Invocation {
   readonly id = newInvocationId();
@@ -48,8 +45,7 @@ export class Invocation {
     this.#parentSpanId = parent?.spanId;
     this.#sampled = parent?.sampled ?? true;
     // Without a valid traceparent, tracestate means nothing: https://www.w3.org/TR/trace-context/#tracestate-header
-    const { tracestate } = request;
-    this.tracestate = parent && tracestate && tracestate.length <= MAX_TRACESTATE ? tracestate : undefined;
+    this.tracestate = parent && parseTracestate(request.tracestate);
   }
 
   /** The context that the function is handed: its spans become children of the run phase. */
@@ -117,6 +113,7 @@ export class Invocation {
       traceId: this.#traceId,
       spanId: this.#spanId,
       ...(this.#parentSpanId !== undefined && { parentSpanId: this.#parentSpanId }),
+      ...(this.tracestate !== undefined && { tracestate: this.tracestate }),
       sampled: this.#sampled,
       startedAt: this.startedAt,
       requestBytes: this.requestBytes,

@@ -86,7 +86,9 @@ export class Recorder {
           pipeline
             .zadd(recent, ...members)
             .zremrangebyrank(recent, 0, -RECENT_LENGTH - 1)
-            .expire(recent, RECORD_TTL_S),
+            // What waits in the queue may be in it for longer.
+            .expire(recent, RECORD_TTL_S, 'NX')
+            .expire(recent, RECORD_TTL_S, 'GT'),
       ]);
     }
     for (const { id, namespace, state } of batch) {

@@ -71,6 +71,11 @@ export function parseFunctionPath(target: string): FunctionPath | undefined {
   };
 }
 
+/** The value of a header that comes once. */
+export function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}
+
 export interface Forwarding {
   /** Believe what the request says of its way so far. */
   readonly trustProxy: boolean;

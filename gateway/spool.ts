@@ -8,7 +8,7 @@ import type { IncomingMessage } from 'node:http';
 import { OffshootError } from '#contract/errors.ts';
 import { RECORD_TTL_S, RESULT_TTL_S } from '#contract/keys.ts';
 import type { BlobRef } from '#contract/lane.ts';
-import type { BlobStore } from '#storage/blobs.ts';
+import type { BlobStore, Spare } from '#storage/blobs.ts';
 import type { Log } from '#storage/log.ts';
 import { RequestAborted, tooLarge, type BodyLimit } from './body.ts';
 
@@ -17,13 +17,14 @@ const STALLED_CLIENT_MS = 60_000;
 const SWEEP_MS = 10 * 60_000;
 const CALL_TTL_S = 2 * 86_400;
 
-/** Where bodies lie, with the seconds after which they are swept away. */
+/** Where bodies lie, with the seconds after which they are swept away, unless something that may wait for longer holds them. */
 const PLACES = {
   calls: CALL_TTL_S,
   inputs: RECORD_TTL_S,
   results: RESULT_TTL_S,
   batches: RECORD_TTL_S,
 } as const;
+const HELD: ReadonlySet<string> = new Set(['inputs', 'batches']);
 
 export interface SpoolOptions {
   readonly blobs: BlobStore;
@@ -31,6 +32,8 @@ export interface SpoolOptions {
   readonly maxBytes: number;
   /** A client that sends nothing for so long in the middle of its body is cut off. */
   readonly stalledMs?: number;
+  /** Does an invocation or a batch need this body still? */
+  readonly isHeld?: Spare;
   readonly log: Log;
 }
 
@@ -43,12 +46,14 @@ export class Spool {
   readonly #blobs: BlobStore;
   readonly #maxBytes: number;
   readonly #stalledMs: number;
+  readonly #isHeld: Spare | undefined;
   readonly #log: Log;
   /** Of calls that somebody waits for. */
   #held = 0;
   #sweeping: NodeJS.Timeout | undefined;
 
-  constructor({ blobs, maxBytes, stalledMs = STALLED_CLIENT_MS, log }: SpoolOptions) {
+  constructor({ blobs, maxBytes, stalledMs = STALLED_CLIENT_MS, isHeld, log }: SpoolOptions) {
+    this.#isHeld = isHeld;
     this.#stalledMs = stalledMs;
     this.#blobs = blobs;
     this.#maxBytes = maxBytes;
@@ -128,7 +133,8 @@ export class Spool {
   /** Removes what is past its time: bodies of processes that were killed, inputs and results whose records are gone. */
   async sweep(): Promise<void> {
     for (const [place, ttl] of Object.entries(PLACES)) {
-      await this.#blobs.sweep(ttl * 1000, place).catch((error: unknown) => {
+      const spare = HELD.has(place) ? this.#isHeld : undefined;
+      await this.#blobs.sweep(ttl * 1000, place, spare).catch((error: unknown) => {
         this.#log.warn({ place, error: String(error) }, 'the artifact store could not be swept');
       });
     }

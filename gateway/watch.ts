@@ -11,6 +11,8 @@
 import type { Redis } from 'ioredis';
 import { OffshootError } from '#contract/errors.ts';
 import { keys } from '#contract/keys.ts';
+import { WORKER_TTL_MS } from '#contract/limits.ts';
+import { sharedNow } from '#storage/clock.ts';
 import { type Log, LogThrottle } from '#storage/log.ts';
 import type { Failure, PendingCall } from './pending.ts';
 
@@ -87,11 +89,18 @@ export class WorkerWatch {
 
   async #look(): Promise<void> {
     const { commands, pending } = this.#options;
-    const ids = new Set(await commands.zrange(keys.workers(), 0, '-1'));
+    const listed = await commands.zrange(keys.workers(), 0, '-1', 'WITHSCORES');
+    const beats = new Map<string, number>();
+    for (let at = 0; at < listed.length; at += 2) beats.set(listed[at] ?? '', Number(listed[at + 1]));
+    const ids = new Set(beats.keys());
     for (const call of pending.values()) if (call.worker !== undefined) ids.add(call.worker);
     const alive = await Promise.all([...ids].map((id) => commands.exists(keys.worker(id))));
 
-    const dead = new Set([...ids].filter((_id, index) => alive[index] === 0));
+    // A key also goes when the clock of Redis is set ahead; a beat is told in the time of the platform.
+    const silent = sharedNow() - WORKER_TTL_MS;
+    const dead = new Set(
+      [...ids].filter((id, index) => alive[index] === 0 && (beats.get(id) ?? -Infinity) < silent),
+    );
     const died = [...dead].filter((id) => !this.#dead.has(id));
     this.#dead = dead;
     const lasting = performance.now() - LASTING_MS;

@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis';
 import type { Batch, BatchState } from '#contract/batch.ts';
 import type { GroupOfBatch, OpenInvocation, QueuedTerms } from '#contract/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { WINDOW_GROUPS } from '#contract/limits.ts';
 import { sharedNow } from './clock.ts';
 import { Script } from './script.ts';
 
@@ -23,6 +24,9 @@ export interface BatchFacts {
   readonly terms: Omit<QueuedTerms, 'expiresAt'> & { readonly queueMs: number };
   readonly traceId: string;
   readonly spanId: string;
+  /** Span of who has made it, when the request carried a traceparent; and the tracestate that came with it. */
+  readonly parentSpanId?: string;
+  readonly tracestate?: string;
   readonly sampled: boolean;
 }
 
@@ -64,30 +68,49 @@ export interface BatchProgress {
 }
 
 export type Added =
-  | { readonly added: true; readonly group: number; readonly first: number; readonly outstanding: number }
-  | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' };
+  | { readonly added: true; readonly group: number; readonly first: number }
+  | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' | 'full' };
 
-const ADD = new Script(`
-local state = redis.call('HMGET', KEYS[1], 'facts', 'sealed', 'cancelled')
+/** Part of scripts: gives a key so many seconds from now, or leaves it what it has when that is more. */
+const LENGTHEN = `
+local function lengthen(key, seconds)
+  local left = redis.call('TTL', key)
+  if left == -1 or (left >= 0 and left < tonumber(seconds)) then redis.call('EXPIRE', key, seconds) end
+end`;
+
+const KEEP = new Script(`${LENGTHEN}
+for _, key in ipairs(KEYS) do lengthen(key, ARGV[1]) end`);
+
+const ADD = new Script(`${LENGTHEN}
+local state = redis.call('HMGET', KEYS[1], 'facts', 'sealed', 'cancelled', 'groups', 'done')
 if not state[1] then return {-1} end
 if state[3] then return {-3} end
 if state[2] then return {-2} end
+if (tonumber(state[4]) or 0) - (tonumber(state[5]) or 0) >= tonumber(ARGV[6]) then return {-4} end
 local n = redis.call('HINCRBY', KEYS[1], 'groups', 1) - 1
 local first = redis.call('HINCRBY', KEYS[1], 'items', ARGV[1]) - ARGV[1]
 redis.call('HSET', KEYS[2], n, cjson.encode({first = first, items = tonumber(ARGV[1]), bytes = tonumber(ARGV[2]),
   input = ARGV[3], at = tonumber(ARGV[4]), attempt = 0, ok = 0, failed = 0, done = false}))
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('EXPIRE', KEYS[2], ARGV[5])
-return {n, first, n + 1 - (tonumber(redis.call('HGET', KEYS[1], 'done')) or 0)}`);
+lengthen(KEYS[1], ARGV[5])
+lengthen(KEYS[2], ARGV[5])
+return {n, first}`);
 
-/** Part of the scripts below: a batch to which no more comes has ended with its last group. */
+const REFUSALS = ['gone', 'sealed', 'cancelled', 'full'] as const;
+
+/**
+ * Part of the scripts below: a batch to which no more comes has ended with its last group. Returns 2 to the one whose doing was its
+ * end, the first time: a group that is taken out of the dead letters ends it once more.
+ */
 const END_WHEN_DONE = `
 local now = redis.call('HMGET', KEYS[1], 'sealed', 'cancelled', 'groups', 'done')
 if (now[1] or now[2]) and (tonumber(now[3]) or 0) == (tonumber(now[4]) or 0) then
   redis.call('HSETNX', KEYS[1], 'ended', ARGV[1])
-else redis.call('HDEL', KEYS[1], 'ended') end`;
+  return 1 + redis.call('HSETNX', KEYS[1], 'told', 1)
+end
+redis.call('HDEL', KEYS[1], 'ended')
+return 1`;
 
-const REPORT = new Script(`
+const REPORT = new Script(`${LENGTHEN}
 local stored = redis.call('HGET', KEYS[2], ARGV[2])
 if not stored then return 0 end
 local entry = cjson.decode(stored)
@@ -98,31 +121,35 @@ redis.call('HINCRBY', KEYS[1], 'failed', failed - entry.failed)
 if final and not entry.done then
   redis.call('HINCRBY', KEYS[1], 'done', 1)
   redis.call('RPUSH', KEYS[3], ARGV[2])
-  redis.call('EXPIRE', KEYS[3], ARGV[8])
+  lengthen(KEYS[3], ARGV[8])
 elseif entry.done and not final then
   redis.call('HINCRBY', KEYS[1], 'done', -1)
 end
 entry.attempt, entry.ok, entry.failed, entry.done = attempt, ok, failed, final
 if ARGV[7] ~= '' then entry.results = ARGV[7] end
 redis.call('HSET', KEYS[2], ARGV[2], cjson.encode(entry))
-${END_WHEN_DONE}
-return 1`);
+if attempt > 1 then redis.call('HSET', KEYS[1], 'retried', 1) end
+${END_WHEN_DONE}`);
 
 const CLOSE = new Script(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[1])
-${END_WHEN_DONE}
-return 1`);
+${END_WHEN_DONE}`);
 
 /** Batches that the list of a namespace keeps. */
 const LISTED = 1_000;
 
+/** Hears of the end of a batch, once. `wasRetried`: a group of it was. */
+export type BatchEnded = (facts: BatchFacts, batch: Batch, wasRetried: boolean) => void;
+
 export class BatchStore {
   readonly #redis: Redis;
+  readonly #onEnded: BatchEnded | undefined;
 
-  /** `redis`: a connection of the role `commands`. */
-  constructor(redis: Redis) {
+  /** `redis`: a connection of the role `commands`. `onEnded` is told of ends by what is done here, not by other processes. */
+  constructor(redis: Redis, onEnded?: BatchEnded) {
     this.#redis = redis;
+    this.#onEnded = onEnded;
   }
 
   async create(facts: BatchFacts): Promise<void> {
@@ -131,22 +158,30 @@ export class BatchStore {
     await this.#redis.hset(keys.batch(id), { facts: JSON.stringify(facts), items: 0, groups: 0, done: 0 });
     await Promise.all([
       this.#redis.expire(keys.batch(id), RECORD_TTL_S),
+      // After the batch: what is in there without one has ended.
+      this.#redis.zadd(keys.openBatches(namespace), createdAt, id),
       this.#redis.zadd(list, createdAt, id),
       this.#redis.zremrangebyrank(list, 0, -LISTED - 1),
       this.#redis.expire(list, RECORD_TTL_S),
     ]);
   }
 
-  /** Gives items, which are in a blob, their place in the batch. */
-  async add(id: string, items: number, bytes: number, input: string): Promise<Added> {
+  /** Gives items, which are in a blob, their place in the batch, unless `most` of its groups have not ended. */
+  async add(
+    id: string,
+    items: number,
+    bytes: number,
+    input: string,
+    most: number = WINDOW_GROUPS,
+  ): Promise<Added> {
     const reply = (await ADD.run(
       this.#redis,
       [keys.batch(id), keys.batchGroups(id)],
-      [items, bytes, input, sharedNow(), RECORD_TTL_S],
+      [items, bytes, input, sharedNow(), RECORD_TTL_S, most],
     )) as number[];
-    const [group = -1, first = 0, outstanding = 0] = reply;
-    if (group >= 0) return { added: true, group, first, outstanding };
-    return { added: false, why: group === -1 ? 'gone' : group === -2 ? 'sealed' : 'cancelled' };
+    const [group = -1, first = 0] = reply;
+    if (group >= 0) return { added: true, group, first };
+    return { added: false, why: REFUSALS[-group - 1] ?? 'gone' };
   }
 
   /** False when a later try has reported already, or the batch is gone. */
@@ -157,28 +192,41 @@ export class BatchStore {
       [keys.batch(id), keys.batchGroups(id), keys.batchEnded(id)],
       [sharedNow(), group, attempt, ok, failed, final ? 1 : 0, results ?? '', RECORD_TTL_S],
     );
-    return done === 1;
+    return await this.#changed(id, done);
   }
 
   /** No more items come. False when the batch is gone. */
   async seal(id: string): Promise<boolean> {
-    return (await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'sealed'])) === 1;
+    return await this.#changed(id, await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'sealed']));
   }
 
   /** No more items come, and no more groups begin. */
   async cancel(id: string): Promise<boolean> {
-    return (await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'cancelled'])) === 1;
+    return await this.#changed(
+      id,
+      await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'cancelled']),
+    );
   }
 
   async isCancelled(id: string): Promise<boolean> {
     return (await this.#redis.hget(keys.batch(id), 'cancelled')) !== null;
   }
 
-  async find(id: string): Promise<{ facts: BatchFacts; batch: Batch } | undefined> {
+  async find(id: string): Promise<{ facts: BatchFacts; batch: Batch; wasRetried: boolean } | undefined> {
     const stored = await this.#redis.hgetall(keys.batch(id));
     if (stored['facts'] === undefined) return undefined;
     const facts = JSON.parse(stored['facts']) as BatchFacts;
-    return { facts, batch: toBatch(facts, stored) };
+    return { facts, batch: toBatch(facts, stored), wasRetried: stored['retried'] !== undefined };
+  }
+
+  /** `done`: what a script has said, 0 when it has done nothing. */
+  async #changed(id: string, done: unknown): Promise<boolean> {
+    if (done === 2 && this.#onEnded) {
+      // What was done is done, whether this can be read or not.
+      const found = await this.find(id).catch(() => undefined);
+      if (found) this.#onEnded(found.facts, found.batch, found.wasRetried);
+    }
+    return done !== 0;
   }
 
   /** Newest first. */
@@ -211,6 +259,18 @@ export class BatchStore {
       }));
   }
 
+  /** Those that have not ended, or have lately; oldest first, from place `from` on. */
+  async open(namespace: string, from: number, limit: number): Promise<{ id: string; batch?: Batch }[]> {
+    const ids = await this.#redis.zrange(keys.openBatches(namespace), from, String(from + limit - 1));
+    const found = await Promise.all(ids.map((id) => this.find(id)));
+    return ids.map((id, at) => ({ id, ...(found[at] && { batch: found[at].batch }) }));
+  }
+
+  /** They have ended, or are not there any more, and need not be looked after. */
+  async close(namespace: string, ids: readonly string[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.zrem(keys.openBatches(namespace), ...ids);
+  }
+
   async group(id: string, group: number): Promise<GroupEntry | undefined> {
     const stored = await this.#redis.hget(keys.batchGroups(id), String(group));
     return stored === null ? undefined : (JSON.parse(stored) as GroupEntry);
@@ -228,6 +288,11 @@ export class BatchStore {
   async ended(id: string, from: number, limit: number): Promise<number[]> {
     return (await this.#redis.lrange(keys.batchEnded(id), from, from + limit - 1)).map(Number);
   }
+}
+
+/** Keeps all that is known of a batch for so many seconds from now at least. */
+export async function keepBatch(redis: Redis, id: string, seconds: number): Promise<void> {
+  await KEEP.run(redis, [keys.batch(id), keys.batchGroups(id), keys.batchEnded(id)], [seconds]);
 }
 
 /** The id of a group's invocation. Made from the batch's, so that whoever makes it again makes the same. */
@@ -256,6 +321,7 @@ export function groupRecord(
     traceId: facts.traceId,
     spanId: randomBytes(8).toString('hex'),
     parentSpanId: facts.spanId,
+    ...(facts.tracestate !== undefined && { tracestate: facts.tracestate }),
     sampled: facts.sampled,
     startedAt: entry.at,
     requestBytes: entry.bytes,

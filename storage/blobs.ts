@@ -4,7 +4,7 @@
  * its writer, such as `invocations/{id}/input`, so that one that was written twice is kept once.
  */
 import { opendir, readFile, rm, rmdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { OffshootError } from '#contract/errors.ts';
 import { missing, openToRead, writeBeside } from './files.ts';
@@ -30,9 +30,15 @@ export interface BlobStore {
   size(key: string): Promise<number | undefined>;
   /** Removes the blob, or all whose keys start with `key/`. What is not there is no error. */
   remove(key: string): Promise<void>;
-  /** Removes what was written more than so many milliseconds ago, of all or of what lies below `under`. Resolves to how many. */
-  sweep(olderThanMs: number, under?: string): Promise<number>;
+  /**
+   * Removes what was written more than so many milliseconds ago, of all or of what lies below `under`, but for what `spare`
+   * says. Resolves to how many.
+   */
+  sweep(olderThanMs: number, under?: string, spare?: Spare): Promise<number>;
 }
+
+/** Is the blob of this key kept, though old? When it cannot tell, nothing more is removed. */
+export type Spare = (key: string) => Promise<boolean>;
 
 const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
 
@@ -68,9 +74,11 @@ export class DirectoryBlobStore implements BlobStore {
     await rm(this.#path(key), { recursive: true, force: true });
   }
 
-  async sweep(olderThanMs: number, under?: string): Promise<number> {
+  async sweep(olderThanMs: number, under?: string, spare?: Spare): Promise<number> {
     const directory = under === undefined ? this.#root : this.#path(under);
-    return await sweepDirectory(directory, Date.now() - olderThanMs);
+    const spared = async (path: string): Promise<boolean> =>
+      spare !== undefined && (await spare(relative(this.#root, path)));
+    return await sweepDirectory(directory, Date.now() - olderThanMs, spared);
   }
 
   #path(key: string): string {
@@ -102,7 +110,11 @@ export async function* limited(
 }
 
 /** Files and empty directories in it that were last changed before `before`, a Unix time in milliseconds. */
-async function sweepDirectory(path: string, before: number): Promise<number> {
+async function sweepDirectory(
+  path: string,
+  before: number,
+  spared: (path: string) => Promise<boolean>,
+): Promise<number> {
   const entries = await opendir(path).catch(missing);
   if (!entries) return 0;
   let removed = 0;
@@ -111,10 +123,10 @@ async function sweepDirectory(path: string, before: number): Promise<number> {
     const seen = await stat(inner).catch(missing);
     if (!seen) continue;
     if (entry.isDirectory()) {
-      removed += await sweepDirectory(inner, before);
+      removed += await sweepDirectory(inner, before, spared);
       // Refused where it is not empty. A put that has just made it and finds it gone fails, hence its age.
       if (seen.mtimeMs < before) await rmdir(inner).catch(() => undefined);
-    } else if (seen.mtimeMs < before) {
+    } else if (seen.mtimeMs < before && !(await spared(inner))) {
       await rm(inner, { force: true });
       removed++;
     }

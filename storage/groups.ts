@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { ItemResult } from '#contract/batch.ts';
 import type { GroupOfBatch } from '#contract/invocation.ts';
+import { MAX_GROUP_RESULT_BYTES } from '#contract/limits.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from './blobs.ts';
@@ -16,16 +17,61 @@ export interface Item {
 }
 
 const NEWLINE = 0x0a;
+const LINE_END = Buffer.from([NEWLINE]);
 
 export interface GroupsDeps {
   readonly batches: BatchStore;
   readonly blobs: BlobStore;
 }
 
+/**
+ * What came of an item, as it is kept: its line, and what is asked of it. What the function returned is in the line only: as
+ * values it may take thirty times its bytes, and a group may have a thousand items.
+ */
+export interface KeptResult extends Pick<ItemResult, 'index' | 'ok' | 'outcome' | 'tries'> {
+  /** JSON, with its line break. */
+  readonly line: Buffer;
+}
+
+/** A line has no more than this beside what the function returned or threw. */
+const PLAIN_LINE_BYTES = 256;
+
+/** Results of one group, which keep to MAX_GROUP_RESULT_BYTES together. */
+export class GroupResults {
+  readonly #kept: KeptResult[] = [];
+  #bytes = 0;
+
+  /** `others`: of items of the group that are not run now. */
+  constructor(others: Iterable<KeptResult> = []) {
+    for (const { line } of others) this.#bytes += weightOf(line);
+  }
+
+  get kept(): readonly KeptResult[] {
+    return this.#kept;
+  }
+
+  /** Keeps it, or what is left of it where the group has no room: that its result was too large, or only that it failed. */
+  add(result: ItemResult): void {
+    const { index, ok, outcome, tries } = result;
+    const line = lineOf(result);
+    if (this.#bytes + weightOf(line) <= MAX_GROUP_RESULT_BYTES) {
+      this.#bytes += weightOf(line);
+      this.#kept.push({ index, ok, outcome, tries, line });
+      return;
+    }
+    const left: ItemResult = { index, ok: false, outcome: ok ? 'response_too_large' : outcome, tries };
+    this.#kept.push({ ...left, line: lineOf(left) });
+  }
+}
+
+function weightOf(line: Buffer): number {
+  return Math.max(0, line.length - PLAIN_LINE_BYTES);
+}
+
 /** A group as it stands before a try. */
 export interface Group {
   /** What is known of items already, by index. */
-  readonly known: ReadonlyMap<number, ItemResult>;
+  readonly known: ReadonlyMap<number, KeptResult>;
   /** All items. */
   readonly items: readonly Item[];
   readonly cancelled: boolean;
@@ -51,11 +97,11 @@ export class Groups {
       entry.results === undefined ? undefined : blobs.read(entry.results),
     ]);
     if (!input) return undefined;
-    const known = new Map<number, ItemResult>();
-    for (const line of linesOf(results ?? Buffer.alloc(0))) {
+    const known = new Map<number, KeptResult>();
+    for (const text of linesOf(results ?? Buffer.alloc(0))) {
       // Written below.
-      const result = JSON.parse(line.toString('utf8')) as ItemResult;
-      known.set(result.index, result);
+      const { index, ok, outcome, tries } = JSON.parse(text.toString('utf8')) as ItemResult;
+      known.set(index, { index, ok, outcome, tries, line: Buffer.concat([text, LINE_END]) });
     }
     const items = linesOf(input).map((body, at): Item => {
       const index = entry.first + at;
@@ -71,21 +117,22 @@ export class Groups {
    */
   async conclude(
     of: GroupOfBatch,
-    known: ReadonlyMap<number, ItemResult>,
+    known: ReadonlyMap<number, KeptResult>,
     end: { attempt: number; final: boolean; outcome: Outcome; message?: string | undefined },
   ): Promise<void> {
     const { batches, blobs } = this.#deps;
     const { attempt, final, outcome, message } = end;
-    const results = Array.from({ length: of.items }, (_, at): ItemResult | undefined => {
+    const results = Array.from({ length: of.items }, (_, at): KeptResult | undefined => {
       const index = of.first + at;
       const result = known.get(index);
       if (result || !final) return result;
       const error = { name: 'Error', message: message ?? OUTCOMES[outcome].meaning };
-      return { index, ok: false, outcome, error, tries: attempt };
+      const missing: ItemResult = { index, ok: false, outcome, error, tries: attempt };
+      return { index, ok: false, outcome, tries: attempt, line: lineOf(missing) };
     }).filter((result) => result !== undefined);
-    const text = results.map(lineOf).join('');
+    const lines = Buffer.concat(results.map(({ line }) => line));
     const key = `batches/${of.id}/out/${of.group}-${attempt}-${randomBytes(4).toString('hex')}`;
-    if (text !== '') await blobs.put(key, Buffer.from(text), { durable: final });
+    if (lines.length > 0) await blobs.put(key, lines, { durable: final });
     const ok = results.filter((result) => result.ok).length;
     const failed = results.filter((result) => !result.ok && (final || !isRetried(result))).length;
     await batches.report(of.id, {
@@ -94,24 +141,24 @@ export class Groups {
       ok,
       failed,
       final,
-      ...(text !== '' && { results: key }),
+      ...(lines.length > 0 && { results: key }),
     });
   }
 }
 
 /** Is an item that has failed tried again, while its group has tries left? */
-export function isRetried({ ok, outcome }: ItemResult): boolean {
+export function isRetried({ ok, outcome }: Pick<ItemResult, 'ok' | 'outcome'>): boolean {
   return !ok && (outcome === 'ok' || OUTCOMES[outcome].retried);
 }
 
-function lineOf(result: ItemResult): string {
+function lineOf(result: ItemResult): Buffer {
   try {
-    return `${JSON.stringify(result)}\n`;
+    return Buffer.from(`${JSON.stringify(result)}\n`);
   } catch {
     // Nested so deeply that it can be read but not written.
     const { result: _, ...rest } = result;
     const error = { name: 'Error', message: 'its result could not be written' };
-    return `${JSON.stringify({ ...rest, error })}\n`;
+    return Buffer.from(`${JSON.stringify({ ...rest, error })}\n`);
   }
 }
 

@@ -36,6 +36,10 @@ for i = 1, 2 do
   local most = tonumber(ARGV[2 + i])
   if most > 0 then
     redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+    -- No lease ends later, unless the clock was set back.
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i], '(' .. (now + ARGV[2] + 1), '+inf')) do
+      redis.call('ZADD', KEYS[i], now + ARGV[2], id)
+    end
     local running = redis.call('ZCARD', KEYS[i])
     if running >= most then
       local pace = redis.call('HMGET', KEYS[4 + i], 'from', 'at', 'sum')
@@ -43,7 +47,7 @@ for i = 1, 2 do
       if pace[1] then
         local mean = tonumber(ARGV[9])
         local seen = 1 - math.exp((pace[1] - math.max(now, pace[1] + 1000)) / mean)
-        perSecond = pace[3] * math.exp((pace[2] - now) / mean) / mean * 1000 / seen
+        perSecond = pace[3] * math.exp(math.min(0, pace[2] - now) / mean) / mean * 1000 / seen
       end
       return { i, running, tostring(perSecond) }
     end
@@ -53,7 +57,14 @@ local recovered = {}
 for i = 1, 2 do
   local each = tonumber(ARGV[4 + i])
   if each > 0 then
-    local after = math.max(tonumber(redis.call('GET', KEYS[2 + i]) or 0), now) + each
+    local begun = tonumber(redis.call('GET', KEYS[2 + i]) or 0)
+    -- No more can have begun than that, unless the clock was set back.
+    local most = now + each * ARGV[6 + i]
+    if begun > most then
+      begun = most
+      redis.call('SET', KEYS[2 + i], string.format('%.3f', begun), 'PX', math.ceil(begun - now) + 1)
+    end
+    local after = math.max(begun, now) + each
     local wait = after - each * ARGV[6 + i] - now
     if wait > 0.001 then return { 2 + i, tostring(wait) } end
     recovered[i] = after
@@ -84,7 +95,7 @@ for i = 1, 2 do
   if redis.call('ZREM', KEYS[i], ARGV[1]) == 1 then
     local pace = redis.call('HMGET', KEYS[2 + i], 'from', 'at', 'sum')
     local sum = 1
-    if pace[1] then sum = sum + pace[3] * math.exp((pace[2] - now) / ARGV[2]) end
+    if pace[1] then sum = sum + pace[3] * math.exp(math.min(0, pace[2] - now) / ARGV[2]) end
     redis.call('HSET', KEYS[2 + i], 'from', pace[1] or now, 'at', now, 'sum', sum)
     redis.call('PEXPIRE', KEYS[2 + i], ARGV[3])
   end

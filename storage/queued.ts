@@ -1,11 +1,10 @@
 /**
- * Invocations of the queued lane in Redis: what is known of each (AnyInvocation), its input and its result, the dead letters
- * of each namespace. Gateways and workers change a record only by comparing and setting it, so that of two that want to end
+ * Invocations of the queued lane in Redis: what is known of each (AnyInvocation), its input and its result. Gateways and workers change a record only by comparing and setting it, so that of two that want to end
  * the same invocation one gets its way, and the other learns that it has not.
  */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
 import {
   CANCEL_TTL_S,
   IDEMPOTENCY_TTL_S,
@@ -14,6 +13,7 @@ import {
   RECORD_TTL_S,
   RESULT_TTL_S,
 } from '#contract/keys.ts';
+import { keepBatch } from './batches.ts';
 import { sharedNow } from './clock.ts';
 import { Script } from './script.ts';
 
@@ -25,24 +25,35 @@ export interface Versioned {
 
 /**
  * Sets a record to a value if it still has the one that was read, and its result with it, so that a worker that has lost an
- * invocation cannot put its own result beside another's record. Returns whether it did.
+ * invocation cannot put its own result beside another's record. Its input is kept as long as the record from then on. Returns
+ * whether it did.
  */
 const SWAP = new Script(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+redis.call('EXPIRE', KEYS[3], ARGV[3])
 if ARGV[4] then redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5]) end
 return 1`);
+
+/** Adds to the list of a function, which is as long as it may be at most, and kept as long as what is in it. */
+const LIST = new Script(`
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+local over = redis.call('ZCARD', KEYS[1]) - ARGV[3]
+if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[1], 0, over - 1) end
+if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('EXPIRE', KEYS[1], ARGV[4]) end`);
 
 /** Is told of each change of a record that this process has made, behind it: what metrics and traces are made from. */
 export type Changed = (before: AnyInvocation, after: AnyInvocation) => void;
 
-/** The list of a function is trimmed by one in so many that add to it. */
-const TIDY_EVERY = 16;
+/** Seconds that a record is kept from now on, and what it needs: what has not ended may wait for weeks before it begins. */
+export function secondsKept(record: AnyInvocation): number {
+  const waits = record.state === 'done' ? 0 : (record.terms?.expiresAt ?? 0) - sharedNow();
+  return RECORD_TTL_S + Math.ceil(Math.max(0, waits) / 1000);
+}
 
 export class QueuedStore {
   readonly #redis: Redis;
   readonly #changed: Changed | undefined;
-  #tidied = 0;
 
   /** `redis`: a connection of the role `commands`. */
   constructor(redis: Redis, changed?: Changed) {
@@ -57,19 +68,21 @@ export class QueuedStore {
   async create(record: OpenInvocation, input?: Buffer): Promise<void> {
     const { id, namespace, name } = record;
     const recent = keys.recent(namespace, name);
+    const seconds = secondsKept(record);
     await Promise.all([
+      this.#keepNeeded(record, seconds),
       // First: what is in the index without a record is left out where it is read, the other way round nobody would miss it.
       this.#redis.zadd(keys.open(namespace), sharedNow(), id),
-      input && this.#redis.set(keys.input(id), input, 'EX', RECORD_TTL_S, 'NX'),
-      this.#redis.set(keys.invocation(id), JSON.stringify(record), 'EX', RECORD_TTL_S, 'NX'),
-      this.#redis.zadd(recent, record.startedAt, id),
-      this.#tidied++ % TIDY_EVERY === 0 && this.#tidy(recent),
+      input && this.#redis.set(keys.input(id), input, 'EX', seconds, 'NX'),
+      this.#redis.set(keys.invocation(id), JSON.stringify(record), 'EX', seconds, 'NX'),
+      LIST.run(this.#redis, [recent], [record.startedAt, id, RECENT_LENGTH, seconds]),
     ]);
   }
 
-  async #tidy(recent: string): Promise<void> {
-    await this.#redis.zremrangebyrank(recent, 0, -RECENT_LENGTH - 1);
-    await this.#redis.expire(recent, RECORD_TTL_S);
+  /** What lies elsewhere and is not to go before the record. */
+  async #keepNeeded({ inputBlob, batch }: AnyInvocation, seconds: number): Promise<void> {
+    if (inputBlob !== undefined) await this.#redis.set(keys.heldBlob(inputBlob), '1', 'EX', seconds);
+    if (batch) await keepBatch(this.#redis, batch.id, seconds);
   }
 
   async find(id: string): Promise<Versioned | undefined> {
@@ -82,9 +95,13 @@ export class QueuedStore {
   async swap(before: Versioned, record: AnyInvocation, result?: Buffer): Promise<Versioned | undefined> {
     const raw = JSON.stringify(record);
     const { id } = record;
-    const values: (string | number | Buffer)[] = [before.raw, raw, RECORD_TTL_S];
+    const seconds = secondsKept(record);
+    const values: (string | number | Buffer)[] = [before.raw, raw, seconds];
     if (result) values.push(result, RESULT_TTL_S);
-    const done = await SWAP.run(this.#redis, [keys.invocation(id), keys.result(id)], values);
+    // Before the record needs it for longer.
+    if (record.state !== 'running') await this.#keepNeeded(record, seconds);
+    const touched = [keys.invocation(id), keys.result(id), keys.input(id)];
+    const done = await SWAP.run(this.#redis, touched, values);
     if (done !== 1) return undefined;
     this.#changed?.(before.record, record);
     // Nobody waits for it: what is left in the index is taken out where that is read.
@@ -93,7 +110,7 @@ export class QueuedStore {
     return { raw, record };
   }
 
-  /** Ids of invocations that have not ended and were made before `before`, a Unix time in milliseconds; oldest first. */
+  /** Ids of invocations that have not ended, and were made, or are to be looked at, by a Unix time in milliseconds; oldest first. */
   async open(namespace: string, before: number, limit: number): Promise<string[]> {
     return await this.#redis.zrange(
       keys.open(namespace),
@@ -106,21 +123,21 @@ export class QueuedStore {
     );
   }
 
-  /** They were seen to be in order now, and need not be looked at again soon; or have ended. */
-  async seen(namespace: string, ids: readonly string[], ended: readonly string[]): Promise<void> {
+  /** They were seen to be in order, and are to be looked at again as made at these times; or have ended. */
+  async seen(namespace: string, next: ReadonlyMap<string, number>, ended: readonly string[]): Promise<void> {
     const open = keys.open(namespace);
-    const now = sharedNow();
-    if (ids.length > 0) await this.#redis.zadd(open, 'XX', ...ids.flatMap((id) => [now, id]));
+    if (next.size > 0) await this.#redis.zadd(open, 'XX', ...[...next].flatMap(([id, at]) => [at, id]));
     if (ended.length > 0) await this.#redis.zrem(open, ...ended);
   }
 
-  /** Whoever begins an invocation again after its worker was lost shall end it instead. */
-  async requestCancel(id: string): Promise<void> {
-    await this.#redis.set(keys.cancelled(id), '1', 'EX', CANCEL_TTL_S);
+  /** Whoever begins the invocation, or would have it tried again, shall end it instead. */
+  async requestCancel({ id, redriven = 0 }: AnyInvocation): Promise<void> {
+    await this.#redis.set(keys.cancelled(id), redriven, 'EX', CANCEL_TTL_S);
   }
 
-  async cancelRequested(id: string): Promise<boolean> {
-    return (await this.#redis.exists(keys.cancelled(id))) === 1;
+  /** A wish from before it was queued again as a dead letter counts no more. */
+  async cancelRequested({ id, redriven = 0 }: AnyInvocation): Promise<boolean> {
+    return (await this.#redis.get(keys.cancelled(id))) === String(redriven);
   }
 
   async input(id: string): Promise<Buffer | undefined> {
@@ -151,26 +168,5 @@ export class QueuedStore {
     if (before === null) return { id, fingerprint };
     const [known = id, print = fingerprint] = before.split(' ');
     return { id: known, fingerprint: print };
-  }
-
-  /** Before the record says so: an entry without such a record is left out where they are listed, the other way it is lost. */
-  async addDead(record: Pick<InvocationRecord, 'id' | 'namespace'>): Promise<void> {
-    const dead = keys.dead(record.namespace);
-    const now = sharedNow();
-    await this.#redis.zadd(dead, now, record.id);
-    await this.#redis.zremrangebyscore(dead, '-inf', now - RECORD_TTL_S * 1000);
-  }
-
-  async removeDead(namespace: string, id: string): Promise<void> {
-    await this.#redis.zrem(keys.dead(namespace), id);
-  }
-
-  /** Newest first. */
-  async dead(namespace: string, limit: number): Promise<Versioned[]> {
-    const ids = await this.#redis.zrevrange(keys.dead(namespace), 0, limit - 1);
-    const found = await Promise.all(ids.map((id) => this.find(id)));
-    return found.filter(
-      (one) => one?.record.state === 'done' && one.record.dead !== undefined,
-    ) as Versioned[];
   }
 }

@@ -65,6 +65,11 @@ export class Queues {
     return (await this.#redis.exists(key)) === 1;
   }
 
+  /** Takes a job out of the queue; nothing where a worker has it. */
+  async remove(namespace: string, id: string, again = 0): Promise<void> {
+    await this.of(namespace).remove(jobId(id, again));
+  }
+
   /** Has a job that waits for its time begin now; nothing where it does not. */
   async promote(namespace: string, id: string, again = 0): Promise<void> {
     const job = await this.of(namespace).getJob(jobId(id, again));

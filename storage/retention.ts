@@ -3,7 +3,9 @@
  * thousands of times a second would fill Redis long before: what is past the newest so many is removed.
  */
 import type { Redis } from 'ioredis';
-import { KEY_PREFIX, keys, RECORD_TTL_S } from '#contract/keys.ts';
+import type { InvocationRecord } from '#contract/invocation.ts';
+import { IDEMPOTENCY_TTL_S, KEY_PREFIX, keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { sharedNow } from './clock.ts';
 import { Script } from './script.ts';
 
 /** Removed by one script: Redis does nothing else meanwhile. */
@@ -22,9 +24,20 @@ const TAKE_AND_REMOVE = new Script(`${TAKE}
 for _, id in ipairs(ids) do
   local tag = '{' .. id .. '}'
   redis.call('UNLINK', ARGV[3] .. 'invocation:' .. tag, ARGV[3] .. 'input:' .. tag, ARGV[3] .. 'result:' .. tag,
-    ARGV[3] .. 'logs:' .. id)
+    ARGV[3] .. 'logs:' .. id, ARGV[3] .. 'late-spans:' .. id)
 end
 return {}`);
+
+/** A key is claimed after its invocation's body has come, which takes less than this. */
+const UPLOAD_MS = 3_600_000;
+
+/** Keeps one until its time, and gives back those whose time has come. */
+const HOLD = new Script(`
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[4], 'BYSCORE', 'LIMIT', 0, ${AT_ONCE})
+if #due > 0 then redis.call('ZREM', KEYS[1], unpack(due)) end
+return due`);
 
 export class Retention {
   readonly #redis: Redis;
@@ -34,6 +47,25 @@ export class Retention {
   constructor(redis: Redis, kept: number) {
     this.#redis = redis;
     this.#kept = kept;
+  }
+
+  /**
+   * An invocation of the queued lane has ended, is no dead letter any more, or its end has been told. It is counted once nothing
+   * but its id leads to it: dead letters are kept for their whole time, and whatever a callback or an Idempotency-Key needs
+   * for as long as that does.
+   */
+  async endedJob(record: InvocationRecord): Promise<void> {
+    const { id, namespace, name, dead, callback, deduplicates, startedAt } = record;
+    if (dead !== undefined || callback?.state === 'pending') return;
+    const now = sharedNow();
+    const heldUntil = deduplicates ? startedAt + UPLOAD_MS + IDEMPOTENCY_TTL_S * 1000 : 0;
+    const free = heldUntil > now ? await this.#hold(record, heldUntil, now) : [id];
+    if (free.length > 0) await this.ended(keys.endedJobs(namespace, name), free);
+  }
+
+  async #hold({ id, namespace, name }: InvocationRecord, until: number, now: number): Promise<string[]> {
+    const list = keys.endedKeyed(namespace, name);
+    return (await HOLD.run(this.#redis, [list], [until, id, RECORD_TTL_S, now])) as string[];
   }
 
   /** These have ended, up to a few hundred of them; `list` is one of keys.ended*(). Removes as many of the oldest as there are too many. */
@@ -46,6 +78,7 @@ export class Retention {
       over.flatMap((id) => [
         this.#redis.unlink(keys.invocation(id), keys.input(id), keys.result(id)),
         this.#redis.unlink(keys.logs(id)),
+        this.#redis.unlink(keys.lateSpans(id)),
       ]),
     );
   }

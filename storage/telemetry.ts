@@ -4,13 +4,15 @@
  *
  * What is exported is decided when all of it is known: what has failed or was slow always is, of the rest a share; sampling.ts.
  */
-import { SpanKind, SpanStatusCode, TraceFlags, type HrTime } from '@opentelemetry/api';
+import { createTraceState, SpanKind, SpanStatusCode, TraceFlags, type HrTime } from '@opentelemetry/api';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import type { AnyInvocation, FunctionSpan, InvocationRecord } from '#contract/invocation.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import type { TelemetryOptions } from '#contract/telemetry.ts';
-import { callbackSpanId, ownSpan, spansOf, type Span } from '#contract/trace.ts';
+import type { Batch } from '#contract/batch.ts';
+import { callbackSpanId, ownSpan, parseTraceparent, spansOf, type Span } from '#contract/trace.ts';
+import type { BatchFacts } from './batches.ts';
 import { deliveryResult } from './changes.ts';
 import { TraceSampler } from './sampling.ts';
 import { SpanExport } from './span-export.ts';
@@ -26,11 +28,29 @@ export interface Telemetry {
   changed(before: AnyInvocation, after: AnyInvocation): boolean;
   /** A function's own spans of a try that has failed. */
   ownSpans(record: AnyInvocation, spans: readonly FunctionSpan[]): void;
+  /** Those that a run has begun after its answer. */
+  lateSpans(call: LateCall, spans: readonly FunctionSpan[]): void;
+  /** A batch has ended: its span, of which those of its groups are children. */
+  batchEnded(facts: BatchFacts, batch: Batch, wasRetried: boolean): void;
   /** Spans that the collector did not get. */
   dropped(): number;
   /** Sends what is left. */
   close(): Promise<void>;
 }
+
+/** Whose run it was; `failed`: its trace is exported for that. */
+export interface LateCall {
+  readonly id: string;
+  readonly traceparent: string;
+  readonly tracestate?: string | undefined;
+  readonly failed: boolean;
+}
+
+/** What all spans of one exported record have in common. */
+type Exported = Pick<AnyInvocation, 'traceId' | 'tracestate' | 'startedAt'> & {
+  /** Its root: name, and the id that tells it. */
+  readonly root?: { readonly spanId: string; readonly name: string };
+};
 
 /** `exporter`: in the place of the one that the environment names. */
 export function startTelemetry(
@@ -43,8 +63,12 @@ export function startTelemetry(
   const resource = resourceFromAttributes({ 'service.name': serviceName, 'service.version': version });
   const outlet = new SpanExport(protocol, exporter);
   const begun = new Map<string, number>();
-  const send = (record: AnyInvocation, span: Span, kind: SpanKind, failed?: string): void =>
-    outlet.add(readableSpan(record, span, kind, failed, resource));
+  const sendOf = (of: Exported, span: Span, kind: SpanKind, failed?: string): void =>
+    outlet.add(readableSpan(of, span, kind, failed, resource));
+  const send = (record: AnyInvocation, span: Span, kind: SpanKind, failed?: string): void => {
+    const { spanId, namespace, name } = record;
+    sendOf({ ...record, root: { spanId, name: `${namespace}/${name}` } }, span, kind, failed);
+  };
   const exportRecord = (record: InvocationRecord): boolean => {
     if (!isKept(record, sampler, slowMs)) return false;
     for (const span of spansOf(record)) {
@@ -94,23 +118,73 @@ export function startTelemetry(
       return exported;
     },
     ownSpans(record, spans) {
-      if (!record.sampled) return;
       for (const own of spans) {
         const span = ownSpan(own, record.startedAt);
         send(record, span, ownKind(span), own.error);
       }
+    },
+    lateSpans({ traceparent, tracestate, failed }, spans) {
+      const run = parseTraceparent(traceparent);
+      if (!run) return;
+      const { traceId, sampled } = run;
+      const isBad = failed || spans.some(({ error, duration }) => error !== undefined || duration >= slowMs);
+      if (!isBad && !(sampled && sampler.keeps(traceId))) return;
+      for (const own of spans) {
+        const span = ownSpan(own, 0);
+        sendOf({ traceId, tracestate, startedAt: 0 }, span, ownKind(span), own.error);
+      }
+    },
+    batchEnded(facts, batch, wasRetried) {
+      const { traceId, tracestate, spanId, sampled, namespace, name, createdAt: startedAt } = facts;
+      const duration = (batch.endedAt ?? startedAt) - startedAt;
+      const failed = batchFailure(batch);
+      const isBad = failed !== undefined || wasRetried || duration >= slowMs;
+      if (!isBad && !(sampled && sampler.keeps(traceId))) return;
+      const span: Span = {
+        name: 'batch',
+        spanId,
+        parentSpanId: facts.parentSpanId,
+        start: 0,
+        duration,
+        attributes: batchAttributes(facts, batch),
+      };
+      const root = { spanId, name: `batch ${namespace}/${name}` };
+      sendOf({ traceId, tracestate, startedAt, root }, span, SpanKind.PRODUCER, failed);
     },
     dropped: () => outlet.dropped,
     close: () => outlet.close(),
   };
 }
 
-/** `failed`: something of it has, whatever its outcome. A caller that has said "not sampled" is heeded. */
+/**
+ * `failed`: something of it has, whatever its outcome. What a caller says of sampling was said before anything was known, so "not
+ * sampled" leaves out only what went well and was quick.
+ */
 function isKept(record: InvocationRecord, sampler: TraceSampler, slowMs: number, failed = false): boolean {
-  if (!record.sampled) return false;
-  const { outcome, status, duration, attempts = [], traceId } = record;
+  const { outcome, status, duration, attempts = [], traceId, sampled } = record;
   const isBad = OUTCOMES[outcome].fault !== 'none' || status >= 500 || attempts.length > 1;
-  return failed || isBad || duration >= slowMs || sampler.keeps(traceId);
+  return failed || isBad || duration >= slowMs || (sampled && sampler.keeps(traceId));
+}
+
+function batchFailure({ state, items, failed }: Batch): string | undefined {
+  if (state === 'cancelled') return OUTCOMES.cancelled.meaning;
+  return failed === 0 ? undefined : `${failed} of ${items} items ${failed === 1 ? 'has' : 'have'} failed`;
+}
+
+function batchAttributes({ namespace, name, version }: BatchFacts, batch: Batch): Span['attributes'] {
+  const { id, state, items, succeeded, failed, groups } = batch;
+  return {
+    'faas.name': `${namespace}/${name}`,
+    'faas.version': String(version),
+    'messaging.system': 'offshoot',
+    'messaging.operation.type': 'send',
+    'messaging.batch.message_count': items,
+    'offshoot.batch': id,
+    'offshoot.batch.groups': groups,
+    'offshoot.batch.succeeded': succeeded,
+    'offshoot.batch.failed': failed,
+    'offshoot.outcome': state === 'cancelled' ? 'cancelled' : failed > 0 ? 'error' : 'ok',
+  };
 }
 
 function rootKind({ lane }: InvocationRecord): SpanKind {
@@ -136,17 +210,23 @@ function withoutSecrets(url: string): string {
 
 /** A span in the form that exporters take. A tracer would give it ids and times of its own. */
 function readableSpan(
-  record: AnyInvocation,
+  { traceId, tracestate, startedAt, root }: Exported,
   span: Span,
   kind: SpanKind,
   failed: string | undefined,
   resource: ReadableSpan['resource'],
 ): ReadableSpan {
-  const isRoot = span.spanId === record.spanId;
-  const context = { traceId: record.traceId, traceFlags: TraceFlags.SAMPLED };
-  const start = record.startedAt + span.start;
+  const isRoot = span.spanId === root?.spanId;
+  const { own = { kind: 0 } } = span;
+  // Sampled by us, whatever the caller has said.
+  const context = {
+    traceId,
+    traceFlags: TraceFlags.SAMPLED,
+    ...(tracestate !== undefined && { traceState: createTraceState(tracestate) }),
+  };
+  const start = startedAt + span.start;
   return {
-    name: isRoot ? `${record.namespace}/${record.name}` : span.name,
+    name: isRoot ? root.name : span.name,
     kind,
     spanContext: () => ({ ...context, spanId: span.spanId }),
     ...(span.parentSpanId !== undefined && {
@@ -161,16 +241,28 @@ function readableSpan(
     endTime: hrTime(start + span.duration),
     duration: hrTime(span.duration),
     status:
-      failed === undefined ? { code: SpanStatusCode.UNSET } : { code: SpanStatusCode.ERROR, message: failed },
+      failed === undefined
+        ? { code: own.ok ? SpanStatusCode.OK : SpanStatusCode.UNSET }
+        : { code: SpanStatusCode.ERROR, message: failed },
     attributes: span.attributes,
-    links: span.link === undefined ? [] : [{ context: { ...context, spanId: span.link } }],
-    events: [],
+    links: [
+      ...(span.link === undefined ? [] : [{ context: { ...context, spanId: span.link } }]),
+      ...(own.links ?? []).map((link) => ({
+        context: { traceId: link.traceId, spanId: link.spanId, traceFlags: TraceFlags.NONE, isRemote: true },
+        ...(link.attributes && { attributes: link.attributes }),
+      })),
+    ],
+    events: (own.events ?? []).map(({ name, start: at, attributes }) => ({
+      name,
+      time: hrTime(startedAt + at),
+      ...(attributes && { attributes }),
+    })),
     ended: true,
     resource,
     instrumentationScope: SCOPE,
-    droppedAttributesCount: 0,
-    droppedEventsCount: 0,
-    droppedLinksCount: 0,
+    droppedAttributesCount: own.dropped?.attributes ?? 0,
+    droppedEventsCount: own.dropped?.events ?? 0,
+    droppedLinksCount: own.dropped?.links ?? 0,
   };
 }
 

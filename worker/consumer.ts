@@ -28,6 +28,8 @@ export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
   readonly lanes: AnyLaneReaderOptions['blocking'];
   readonly control: AnyLaneReaderOptions['blocking'];
   readonly commands: Redis;
+  /** Told of each function that is removed, as `namespace/name`. */
+  readonly onRemoved: (name: string) => void;
   /** Told of all namespaces and their limits, from time to time. */
   readonly onNamespaces: (
     namespaces: readonly string[],
@@ -184,6 +186,6 @@ export class Consumer {
     if (kind === LaneKind.CANCEL) execution?.cancel();
     if (kind === LaneKind.CREDIT) execution?.credit(bytes ?? 0);
     if (kind === LaneKind.REFRESH) void this.refresh();
-    if (kind === LaneKind.FORGET && name !== undefined) this.#options.pool.forget(name);
+    if (kind === LaneKind.FORGET && name !== undefined) this.#options.onRemoved(name);
   }
 }

@@ -1,13 +1,16 @@
 /** One invocation, from the moment at which this worker has taken it to the moment at which it has been answered. */
-import type { FunctionError, RunReport, Usage } from '#contract/invocation.ts';
+import { clockOrigin } from '#contract/host-clock.ts';
+import type { FunctionError, FunctionSpan, RunReport, Usage } from '#contract/invocation.ts';
 import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/lane.ts';
 import type { DeniedEgress } from '#contract/network.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { encodePayload } from '#contract/payload.ts';
 import { DEFAULT_STREAM_IDLE_S } from '#contract/manifest.ts';
 import type { BlobStore } from '#storage/blobs.ts';
+import type { LateCall } from '#storage/telemetry.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { blamePids } from './exit-cause.ts';
+import type { TakenSpans } from './function-spans.ts';
 import type { Functions, LoadedVersion } from './functions.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
 import type { LogAllowance } from './log-allowance.ts';
@@ -38,6 +41,8 @@ export interface ExecuteDeps {
   readonly onLogLost?: ((lines: number) => void) | undefined;
   /** Where several executions share what is kept of their output. */
   readonly logAllowance?: LogAllowance;
+  /** Gets the function's own spans that began after the answer. */
+  readonly onLateSpans: (call: LateCall, spans: readonly FunctionSpan[]) => void;
   /** Pushes a frame to the gateway that waits. */
   readonly reply: (gateway: string, frame: Buffer) => void;
 }
@@ -83,8 +88,7 @@ export class Execution {
     const { namespace, name, version: number, operation } = this.#call;
     try {
       const version = await this.#deps.functions.get(namespace, name, number);
-      if (!version)
-        return this.#fail('platform_error', { name: 'Error', message: `version ${number} does not exist` });
+      if (!version) return this.#fail('function_removed');
 
       this.#log.maxBytes = version.manifest.logSize * KB;
       const lease = await this.#acquire(version);
@@ -116,6 +120,7 @@ export class Execution {
       if (outcome === 'pids_limit') lease.sandbox.spent = true;
       await run.settled;
       this.#log.flush(true);
+      this.#tellLate(run.spans?.take().spans ?? [], outcome !== 'ok');
     } catch (error) {
       this.#failToStart(error);
     } finally {
@@ -152,6 +157,13 @@ export class Execution {
     const run = new Run({ lease, call: this.#call, limits, cpuClock, payload, body, log: this.#log, target });
     this.#run = run;
     return run;
+  }
+
+  /** What work left to waitUntil() has begun is in no report. */
+  #tellLate(spans: readonly FunctionSpan[], failed: boolean): void {
+    if (spans.length === 0) return;
+    const { id, traceparent, tracestate } = this.#call;
+    this.#deps.onLateSpans({ id, traceparent, tracestate, failed }, spans);
   }
 
   #leave(): void {
@@ -194,10 +206,11 @@ export class Execution {
 
   #answer(kind: LaneKind, outcome: Outcome, facts: EndFacts, payload?: Buffer): void {
     this.#log.flush(true);
-    this.#send(kind, this.#report(outcome, facts), payload);
+    this.#send(kind, this.#report(outcome, facts, this.#run?.spans?.take()), payload);
   }
 
-  #report(outcome: Outcome, facts: EndFacts): RunReport {
+  /** `taken`: the function's own spans, when it is the last word of the run. */
+  #report(outcome: Outcome, facts: EndFacts, taken?: TakenSpans): RunReport {
     const now = performance.now();
     const acquired = this.#run?.begunAt ?? (this.#acquiredAt || now);
     // Its sandbox may have been started for another call, and have loaded its module before this one came.
@@ -211,11 +224,12 @@ export class Execution {
         run: now - acquired,
         total: now - this.#takenAt,
       },
+      ...(this.#run?.begunAt !== undefined && { ranAt: clockOrigin() + this.#run.begunAt }),
       logBytes: this.#log.bytes,
       logBytesDropped: this.#log.dropped,
       ...(this.#log.droppedLines > 0 && { logLinesDropped: this.#log.droppedLines }),
-      ...(this.#run?.spans?.kept && { spans: this.#run.spans.kept }),
-      ...(this.#run?.spans?.dropped && { spansDropped: this.#run.spans.dropped }),
+      ...(taken?.spans.length && { spans: taken.spans }),
+      ...(taken?.dropped && { spansDropped: taken.dropped }),
       ...(facts.error && { error: facts.error }),
       ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
       ...(facts.usage && { usage: facts.usage }),

@@ -1,4 +1,4 @@
-/** Versions of functions, as the gateway stored them. A version never changes, so what was read once is kept. */
+/** Versions of functions, as the gateway stored them. A version never changes, so what was read once is kept until it is removed. */
 import type { Redis } from 'ioredis';
 import { VersionRecord } from '#contract/api.ts';
 import { keys } from '#contract/keys.ts';
@@ -15,6 +15,8 @@ export interface LoadedVersion extends VersionRecord {
 export class Functions {
   readonly #redis: Redis;
   readonly #versions = new Map<string, LoadedVersion>();
+  /** How often something was forgotten: what was read meanwhile may be gone, and is not kept. */
+  #forgotten = 0;
 
   constructor(redis: Redis) {
     this.#redis = redis;
@@ -25,11 +27,24 @@ export class Functions {
     const key = `${namespace}/${name}@${version}`;
     const kept = this.#versions.get(key);
     if (kept) return kept;
+    const forgotten = this.#forgotten;
     const json = await this.#redis.hget(keys.versions(namespace, name), String(version));
     if (!json) return undefined;
     const loaded = { ...VersionRecord.parse(JSON.parse(json)), namespace, name, key };
+    if (forgotten !== this.#forgotten) return loaded;
     if (this.#versions.size >= MAX_KEPT) this.#versions.clear();
     this.#versions.set(key, loaded);
     return loaded;
+  }
+
+  /** Whether the version is still there. Asks Redis, because a worker may have missed that it was removed. */
+  async has(namespace: string, name: string, version: number): Promise<boolean> {
+    return (await this.#redis.hexists(keys.versions(namespace, name), String(version))) === 1;
+  }
+
+  /** The function `namespace/name` was removed, with all its versions. */
+  forget(name: string): void {
+    this.#forgotten++;
+    for (const key of this.#versions.keys()) if (key.startsWith(`${name}@`)) this.#versions.delete(key);
   }
 }

@@ -108,7 +108,7 @@ export class Run implements InvocationSink {
   readonly #refused = new Set<string>();
   /** A character may come in two pieces. */
   readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
-  /** Those that the function has ended so far, when there are any. */
+  /** Those of the function's own that it has begun so far, when there are any. */
   spans: FunctionSpans | undefined;
   #streamed = false;
   #uncredited = 0;
@@ -226,10 +226,17 @@ export class Run implements InvocationSink {
         if (text) this.#log.add(text);
         return;
       }
-      case ChannelKind.SPAN:
+      case ChannelKind.SPAN_BEGUN:
+      case ChannelKind.SPAN: {
         this.spans ??= new FunctionSpans();
+        const isKept = kind === ChannelKind.SPAN ? this.spans.end(payload) : this.spans.begin(payload);
         // What comes without end is counted as output is that nobody keeps.
-        if (!this.spans.add(payload)) this.#sandbox.discarded(payload.length);
+        if (!isKept) this.#sandbox.discarded(payload.length);
+        return;
+      }
+      case ChannelKind.SPANS_DROPPED:
+        this.#sandbox.discarded(payload.length);
+        if (payload.length === 4) (this.spans ??= new FunctionSpans()).drop(payload.readUInt32LE(0));
         return;
       case ChannelKind.BODY_CREDIT:
         if (!this.#feed?.credit(payload)) this.#sandbox.kill('misbehaved');

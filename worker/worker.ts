@@ -1,11 +1,11 @@
 /** Puts a worker together. Building it starts nothing; start() does. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import type { LogLine } from '#contract/invocation.ts';
-import { keys } from '#contract/keys.ts';
+import type { FunctionSpan, LogLine } from '#contract/invocation.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { followTime } from '#storage/clock.ts';
 import { Groups } from '#storage/groups.ts';
+import { DeadLetters } from '#storage/dead-letters.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import { LaneWriter } from '#storage/lane.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
@@ -16,7 +16,7 @@ import { Retention } from '#storage/retention.ts';
 import { connectBlocking, connectRedis } from '#storage/redis.ts';
 import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
-import type { Telemetry } from '#storage/telemetry.ts';
+import type { LateCall, Telemetry } from '#storage/telemetry.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeCollector } from './code-collector.ts';
 import { CodeStore } from './code-store.ts';
@@ -33,7 +33,9 @@ import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
 import { SpareSlots } from './queued/spare-slots.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
+import { storeLateSpans } from './late-spans.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';
+import { Readiness } from './readiness.ts';
 import { Receipts } from './receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
@@ -108,6 +110,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     maxBytes: env.OFFSHOOT_CODE_MB * MB,
   });
   const functions = new Functions(commands);
+  const readiness = new Readiness({ redis: commands, pool });
   const cpuClock = new CpuClock();
   const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
   const logBudget = new LogBudget(commands, env.OFFSHOOT_KEPT_LOG_MB * MB, log);
@@ -124,19 +127,25 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     logSink,
     logBudget,
     onLogLost,
+    onLateSpans: (call: LateCall, spans: readonly FunctionSpan[]) => {
+      telemetry?.lateSpans(call, spans);
+      storeLateSpans(replies, call.id, spans);
+    },
   };
   const store = new QueuedStore(commands, (before, after) => {
     const exported = telemetry?.changed(before, after);
     metrics?.metrics.changed(before, after, exported);
   });
+  const batches = new BatchStore(commands, (...ended) => telemetry?.batchEnded(...ended));
   const places = new Places(commands, log);
   const queued = new QueueConsumer({
     ...execution,
     store,
     onSpans: telemetry && ((record, spans) => telemetry.ownSpans(record, spans)),
-    groups: new Groups({ batches: new BatchStore(commands), blobs }),
+    groups: new Groups({ batches, blobs }),
     spare: new SpareSlots(Math.floor(queuedCapacity(env) / 2)),
     deliveries: new Deliveries(bullmq),
+    dead: new DeadLetters(commands, store),
     retention: new Retention(commands, env.OFFSHOOT_KEPT_JOBS),
     commands,
     places,
@@ -147,7 +156,15 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   const consumer = new Consumer({
     ...execution,
     capacity: env.OFFSHOOT_CAPACITY,
-    onNamespaces: (namespaces, limits) => queued.follow(namespaces, limits),
+    onNamespaces: (namespaces, limits) => {
+      queued.follow(namespaces, limits);
+      readiness.known(namespaces);
+    },
+    onRemoved: (name) => {
+      functions.forget(name);
+      pool.forget(name);
+      readiness.look();
+    },
     elsewhere: (invocation) => queued.runs.execution(invocation),
     writer: new LaneWriter(replies),
     lanes: connectBlocking(env.REDIS_URL, log),
@@ -188,15 +205,13 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
       if (place) log.info({ id, address: place.address, port: place.port }, 'metrics are at /metrics');
       cgroups.sweep();
       receipts.start();
+      readiness.start();
       await consumer.start();
       await heartbeat.start();
       log.info(
         { id, capacity: env.OFFSHOOT_CAPACITY, sandboxes: env.OFFSHOOT_MAX_SANDBOXES },
         'worker takes calls',
       );
-      // A zygote takes tenths of a second to start; the first call of a namespace should not be the one to wait.
-      const namespaces = await commands.smembers(keys.namespaces()).catch(() => []);
-      await Promise.allSettled(namespaces.map((namespace) => pool.warm('node26', namespace)));
       codeCollector.start();
     },
     async stop() {
@@ -207,6 +222,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
       await telemetry?.close();
       await logs?.close();
       await logBudget.close();
+      readiness.stop();
       await pool.stop();
       await code.letGo();
       receipts.stop();

@@ -53,6 +53,20 @@ export class Zygotes {
     return this.#current.size + this.#replacing.size + this.#retired.size;
   }
 
+  /** Namespaces that a zygote serves. */
+  get namespaces(): Set<string> {
+    return new Set([...this.#current.keys()].map(namespaceOf));
+  }
+
+  /** Nothing is to be started for the namespace any more: its zygotes end with their last sandbox. */
+  giveUp(namespace: string): void {
+    for (const [key, zygote] of this.#current) {
+      if (namespaceOf(key) !== namespace) continue;
+      this.#current.delete(key);
+      this.#retire(zygote);
+    }
+  }
+
   /** Replaces those that are worn by now, and ends those that were replaced and have no sandbox left. */
   tend(): void {
     for (const key of this.#current.keys()) this.#replaceIfWorn(key);
@@ -88,22 +102,29 @@ export class Zygotes {
     this.#current.set(key, old);
     const takeOver = (): void => {
       this.#replacing.delete(old);
+      const serving = this.#current.get(key);
+      // Its namespace was given up meanwhile.
+      if (serving !== old && serving !== fresh) return this.#retire(fresh);
       if (!fresh.alive) return;
       this.#current.set(key, fresh);
-      if (!old.alive) return;
-      old.retired = true;
-      this.#retired.add(old);
+      this.#retire(old);
     };
     fresh.ready.then(takeOver, () => this.#replacing.delete(old));
   }
 
+  #retire(zygote: Zygote): void {
+    if (!zygote.alive) return;
+    zygote.retired = true;
+    this.#retired.add(zygote);
+  }
+
   #start(key: string, restartMs = FIRST_RESTART_MS): Zygote {
     const { imagesDirectory, codeDirectory, uid, gid } = this.#options;
-    const [runtime = '', namespace = ''] = key.split('/');
+    const [runtime = ''] = key.split('/');
     const crashes = new Burst(this.#options.rotation.crashes);
     const zygote = new Zygote({
       image: join(imagesDirectory, runtime),
-      store: join(codeDirectory, namespace),
+      store: join(codeDirectory, namespaceOf(key)),
       uid,
       gid,
       onExit: (exit) => {
@@ -142,4 +163,8 @@ export class Zygotes {
 /** Neither a runtime's name nor a namespace has a slash. */
 function keyOf(runtime: Runtime, namespace: string): string {
   return `${runtime}/${namespace}`;
+}
+
+function namespaceOf(key: string): string {
+  return key.slice(key.indexOf('/') + 1);
 }

@@ -92,10 +92,16 @@ async function move(
   const ids = await client.moveDeadLetters(namespace, action, choice);
   terminal.document({ ids });
   if (ids.length === 0) {
-    throw new CliError('failed', 'there is no such dead letter', {
-      code: 'not_found',
-      next: 'offshoot dlq list',
-    });
+    throw new CliError(
+      'failed',
+      action === 'redrive'
+        ? 'there is no such dead letter whose function is still there'
+        : 'there is no such dead letter',
+      {
+        code: 'not_found',
+        next: 'offshoot dlq list',
+      },
+    );
   }
   terminal.print(
     `${terminal.style('green', '✓')} ${ids.length} ${action === 'purge' ? 'purged' : 'queued again'}`,

@@ -1,14 +1,24 @@
-/** offshoot trace ID: where the time of an invocation went, what it used, how it ended, and what it printed. */
-import type { InvocationDetail, OpenInvocationDetail } from '#contract/api.ts';
+/**
+ * offshoot trace ID: where the time of an invocation went, what it used, how it ended, and what it printed; or, with the id of a
+ * trace, where the time of all that was called within it went.
+ */
+import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
+import { TRACE_ID, type WholeTrace } from '#contract/whole-trace.ts';
+import type { Client } from '../client.ts';
 import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
+import { CliError } from '../errors.ts';
 import { formatLog } from '../log-lines.ts';
 import { bytes, clock, defuse, defuseLines, milliseconds } from '../text.ts';
 import { isolationFacts, isolationText } from '../isolation-text.ts';
 import { callbackText } from '../callback-text.ts';
+import { traceLines } from '../trace-view.ts';
 import { waterfall } from '../waterfall.ts';
 import { DEAD_MEANING } from './dlq.ts';
+
+/** Columns of what is said beside a bar. */
+const MAX_OWN_TEXT = 80;
 
 interface TraceOptions {
   readonly isolation?: boolean;
@@ -16,8 +26,10 @@ interface TraceOptions {
 
 export async function trace(context: Context, [id = '']: string[], options: TraceOptions): Promise<void> {
   const { terminal } = context;
-  const detail = await connect(context).invocation(id);
-  terminal.document(detail);
+  const found = await find(connect(context), id);
+  terminal.document(found);
+  if ('spansCut' in found) return traceWhole(context, found);
+  const detail = found;
   if (detail.state !== 'done') return traceOpen(context, detail);
   const good = detail.outcome === 'ok';
   const { meaning, next } = OUTCOMES[detail.outcome];
@@ -29,7 +41,8 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   terminal.print();
   const lines = waterfall(detail.spans, terminal.width);
   for (const [index, line] of lines.entries()) {
-    const reason = index === 0 ? '' : acquireText(detail, detail.spans[index]?.name);
+    const span = detail.spans[index];
+    const reason = index === 0 ? '' : acquireText(detail, span?.name) || ownText(span);
     terminal.print(`  ${line}${reason && `  ${terminal.style('dim', reason)}`}`);
   }
   terminal.print();
@@ -58,6 +71,31 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   const remedy =
     place !== undefined && detail.outcome === 'error' ? `correct ${place}, then: offshoot deploy` : next;
   terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${remedy.replace(/\bID\b/, id)}`);
+}
+
+/** The invocation of that id, or else the trace. Both ids look the same. */
+async function find(client: Client, id: string): Promise<AnyInvocationDetail | WholeTrace> {
+  try {
+    return await client.invocation(id);
+  } catch (error) {
+    if (!(error instanceof CliError && error.code === 'invocation_not_found' && TRACE_ID.test(id)))
+      throw error;
+    return await client.trace(id).catch((second: unknown) => {
+      if (!(second instanceof CliError && second.code === 'trace_not_found')) throw second;
+      throw new CliError('failed', `there is neither an invocation nor a trace ${id}`, {
+        code: second.code,
+        next: second.next,
+      });
+    });
+  }
+}
+
+function traceWhole({ terminal }: Context, whole: WholeTrace): void {
+  for (const line of traceLines(whole, terminal.width)) {
+    terminal.print(line.failed === true ? terminal.style('red', line.text) : line.text);
+  }
+  const [first] = whole.invocations;
+  if (first) terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} offshoot trace ${first.id}`);
 }
 
 /** What can be said of one that has not ended. */
@@ -110,6 +148,16 @@ function acquireText({ report }: InvocationDetail, span: string | undefined): st
   return because === undefined ? report.acquired : `${report.acquired}: ${because}`;
 }
 
+/** What has to be said of a span of the function's own: that it was left open, and the first exception that it has recorded. */
+function ownText(span: InvocationDetail['spans'][number] | undefined): string {
+  const thrown = span?.events?.find(({ name }) => name === 'exception')?.attributes;
+  const parts = [
+    span?.attributes['offshoot.unfinished'] === true ? 'unfinished' : '',
+    thrown ? `${thrown['exception.type'] ?? 'Error'}: ${thrown['exception.message'] ?? ''}` : '',
+  ];
+  return defuse(parts.filter((part) => part !== '').join('; ')).slice(0, MAX_OWN_TEXT);
+}
+
 function facts(detail: InvocationDetail): [string, string][] {
   const { report } = detail;
   const rows: [string, string][] = [
@@ -140,6 +188,8 @@ function facts(detail: InvocationDetail): [string, string][] {
   if (report?.refusedCalls) rows.push(['refused', report.refusedCalls.map(defuse).join(', ')]);
   for (const { to, count } of report?.denied ?? []) rows.push(['denied', `${defuse(to)}, ${count} time(s)`]);
   if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
+  if (report?.spansDropped !== undefined)
+    rows.push(['spans', `${report.spansDropped} more of its own were not kept`]);
   if (detail.isolation) rows.push(['isolation', isolationText(detail.isolation)]);
   if (report && report.logBytesDropped > 0) {
     const lines = report.logLinesDropped === undefined ? '' : ` (${report.logLinesDropped} whole lines)`;

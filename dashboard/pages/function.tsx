@@ -69,6 +69,11 @@ export function OneFunction({
     >
       {data && (
         <>
+          {data.since !== undefined && (
+            <p class="muted">
+              Since {moment(data.since)}: the newest {count(data.kept)}. Of earlier ones no more is kept.
+            </p>
+          )}
           <div class="figures">
             <Figure name="Calls" value={count(data.traffic.count)} />
             <Figure name="Per minute" value={rate(data.traffic.perMinute)} />

@@ -108,7 +108,7 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
       )}
       <div class="columns even">
         <div class="stack">
-          <Card title="Where the time went">
+          <Card title="Where the time went" note={<a href={tracePath(record)}>whole trace</a>}>
             {data.spans.length > 0 ? (
               <Waterfall spans={data.spans} />
             ) : (
@@ -162,7 +162,7 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
                 : []),
               [
                 'Trace',
-                <a class="mono" key="trace" href={`/dashboard/invocations?trace=${record.traceId}`}>
+                <a class="mono" key="trace" href={tracePath(record)}>
                   {record.traceId}
                 </a>,
               ],
@@ -199,6 +199,11 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
   );
 }
 
+/** With the id of this one, which the lists may not have any more. */
+function tracePath({ traceId, id }: InvocationPage['record']): string {
+  return `/dashboard/traces/${traceId}?invocation=${encodeURIComponent(id)}`;
+}
+
 function noInput({ record }: InvocationPage): string {
   if (record.batch) return 'It is a group of items of a batch.';
   return record.lane === 'sync'
@@ -230,7 +235,10 @@ function Failure({ data }: { data: InvocationPage }): JSX.Element {
 function Tries({ data }: { data: InvocationPage }): JSX.Element {
   const { attempts = [], terms } = data.record;
   return (
-    <Card title="Tries" note={terms && `${attempts.length} of ${terms.maxAttempts}`}>
+    <Card
+      title="Tries"
+      note={terms && `${attempts.length} of ${(terms.triedBefore ?? 0) + terms.maxAttempts}`}
+    >
       <Table
         label="Tries"
         head={[{ text: '#', number: true }, 'Outcome', 'Began', { text: 'Took', number: true }, 'Message']}

@@ -19,6 +19,7 @@ const OUTCOMES = [
   ['crashed', 'crashed'],
   ['load_error', 'load error'],
   ['cancelled', 'cancelled'],
+  ['function_removed', 'function removed'],
   ['expired', 'expired'],
   ['worker_lost', 'worker lost'],
   ['overloaded', 'overloaded'],

@@ -1,6 +1,6 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import { count, ms, rate, share } from '../format.ts';
+import { atLeast, count, ms, rate, share } from '../format.ts';
 import { useLive } from '../live.ts';
 import { Empty, Page, Table } from '../parts.tsx';
 
@@ -31,7 +31,7 @@ export function Namespaces(): JSX.Element {
               { text: 'Dead letters', number: true },
             ]}
           >
-            {namespaces.map(({ namespace, functions, queued, dead, traffic }) => (
+            {namespaces.map(({ namespace, functions, queued, dead, deadMore, traffic }) => (
               <tr key={namespace}>
                 <td>{namespace}</td>
                 <td class="number">{count(functions)}</td>
@@ -44,7 +44,7 @@ export function Namespaces(): JSX.Element {
                 <td class="number">{ms(traffic.p99)}</td>
                 <td class="number">{share(traffic.cold)}</td>
                 <td class="number">{count(queued)}</td>
-                <td class={dead > 0 ? 'number bad-text' : 'number muted'}>{count(dead)}</td>
+                <td class={dead > 0 ? 'number bad-text' : 'number muted'}>{atLeast(dead, deadMore)}</td>
               </tr>
             ))}
           </Table>

@@ -1,8 +1,9 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
+import type { QueueRow } from '#contract/dashboard.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { api } from '../api.ts';
-import { ago, count, seen } from '../format.ts';
+import { ago, atLeast, count, seen } from '../format.ts';
 import { useLive } from '../live.ts';
 import {
   Card,
@@ -58,20 +59,36 @@ export function Queues(): JSX.Element {
                     <td class={row.active > 0 ? 'number busy-text' : 'number'}>{count(row.active)}</td>
                     <td class="number">{count(row.delayed)}</td>
                     <td class="number">{count(row.lane)}</td>
-                    <td class={row.dead > 0 ? 'number bad-text' : 'number'}>{count(row.dead)}</td>
+                    <td class={row.dead > 0 ? 'number bad-text' : 'number'}>
+                      {atLeast(row.dead, row.deadMore)}
+                    </td>
                   </tr>
                 ))}
               </Table>
             )}
           </Card>
-          <Dead letters={data.dead} />
+          <Dead
+            letters={data.dead}
+            more={data.queues.some(({ deadMore }) => deadMore) || totalOf(data.queues) > data.dead.length}
+          />
         </>
       )}
     </Page>
   );
 }
 
-function Dead({ letters }: { letters: readonly InvocationRecord[] }): JSX.Element {
+function totalOf(queues: readonly QueueRow[]): number {
+  return queues.reduce((total, { dead }) => total + dead, 0);
+}
+
+function Dead({
+  letters,
+  more,
+}: {
+  letters: readonly InvocationRecord[];
+  /** These are the newest, and there may be others. */
+  more: boolean;
+}): JSX.Element {
   const now = useNow();
   const { doing, said, run } = useDoing();
   const byNamespace = Map.groupBy(letters, ({ namespace }) => namespace);
@@ -89,7 +106,10 @@ function Dead({ letters }: { letters: readonly InvocationRecord[] }): JSX.Elemen
     });
   const mayNot = doing || !may('invoke');
   return (
-    <Card title="Dead letters" note={letters.length > 0 && count(letters.length)}>
+    <Card
+      title="Dead letters"
+      note={letters.length > 0 && (more ? `the newest ${count(letters.length)}` : count(letters.length))}
+    >
       {said}
       {letters.length === 0 ? (
         <Empty title="There are none.">

@@ -4,7 +4,8 @@ import type { JSX } from 'preact';
 import type { InvocationPage } from '#contract/dashboard.ts';
 import { ms } from '../format.ts';
 
-const MEANINGS: Readonly<Record<string, string>> = {
+/** What the platform's own spans are, by their names. */
+export const MEANINGS: Readonly<Record<string, string>> = {
   invoke: 'from the request to the end of the answer',
   gateway: 'access, limits, reading the request',
   queue: 'waiting in Redis, and the way to and fro',
@@ -29,6 +30,7 @@ export function Waterfall({ spans }: { spans: InvocationPage['spans'] }): JSX.El
           span.attributes['offshoot.acquire.kind'],
           span.attributes['offshoot.acquire.cold_reason'],
           span.attributes['offshoot.network.denied'],
+          span.attributes['offshoot.unfinished'] === true ? 'unfinished' : undefined,
         ]
           .filter((part) => part !== undefined)
           .join(', ')

@@ -6,10 +6,11 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OffshootError } from '#contract/errors.ts';
 import { MAX_GROUP_BYTES, WINDOW_GROUPS } from '#contract/limits.ts';
-import { groupRecord, type BatchFacts, type BatchStore } from '#storage/batches.ts';
+import { groupRecord, type Added, type BatchFacts, type BatchStore } from '#storage/batches.ts';
 import type { BlobStore } from '#storage/blobs.ts';
 import { sharedNow } from '#storage/clock.ts';
-import type { Enqueuer } from '../queued/enqueuer.ts';
+import { redisError } from '#storage/redis.ts';
+import type { Enqueuer, Room } from '../queued/enqueuer.ts';
 import { itemCutter, type ItemForm } from './items.ts';
 
 export interface IntakeDeps {
@@ -29,114 +30,159 @@ interface Group {
   bytes: number;
 }
 
+interface Place extends Extract<Added, { added: true }> {
+  readonly room: Room;
+}
+
 /**
  * Reads a body to its end. Resolves to how many of its items the batch has; rejects with `bad_item` for one that is none, and
- * with `conflict` when the batch takes no more. `details.taken` of both says how many of this body it has all the same.
+ * with `conflict` when the batch takes no more. `details.taken` of every error says how many of this body it has all the same;
+ * of `redis_unavailable`, how many it has for certain: whether the group that was on its way is there too, the batch says.
+ * `gone`: who sends it is not there any more, and nothing more of it is queued.
  */
 export async function takeItems(
   deps: IntakeDeps,
   facts: BatchFacts,
   body: AsyncIterable<Buffer>,
   form: ItemForm,
+  gone: AbortSignal,
 ): Promise<number> {
-  let full: Group[] = [];
-  let filling: Group = { items: [], bytes: 0 };
-  let taken = 0;
-  let outstanding = 0;
-  const cutter = itemCutter(form, (json) => {
-    const isFull = filling.items.length >= facts.size || filling.bytes + json.length > MAX_GROUP_BYTES;
-    if (isFull && filling.items.length > 0) {
-      full.push(filling);
-      filling = { items: [], bytes: 0 };
-    }
-    filling.items.push(json);
-    filling.bytes += json.length + 1;
-  });
-  const flush = async (all: boolean): Promise<void> => {
-    const ready = full;
-    full = [];
-    if (all && filling.items.length > 0) {
-      ready.push(filling);
-      filling = { items: [], bytes: 0 };
-    }
-    for (let at = 0; at < ready.length; at += GROUPS_AT_ONCE) {
-      const groups = ready.slice(at, at + GROUPS_AT_ONCE);
-      if (outstanding + groups.length > WINDOW_GROUPS) await roomIn(deps, facts);
-      outstanding = await queueGroups(deps, facts, groups);
-      for (const { items } of groups) taken += items.length;
-    }
-  };
-  const read = async (): Promise<void> => {
-    for (let next = pieces.next(); ; next = pieces.next()) {
-      if (filling.items.length > 0) {
-        const quiet = await Promise.race([next.then(() => false), sleep(QUIET_MS, true, { ref: false })]);
-        if (quiet) await flush(true);
-      }
-      const { done, value } = await next;
-      if (done === true) break;
-      cutter.push(value);
-      await flush(false);
-    }
-    cutter.end();
-  };
-  const pieces = body[Symbol.asyncIterator]();
+  const intake = new Intake(deps, facts, gone);
   try {
-    await read();
-    await flush(true);
-    return taken;
+    await intake.read(body, form);
+    await intake.flush(true);
+    return intake.taken;
   } catch (error) {
-    if (!(error instanceof OffshootError)) throw error;
-    // What came before the mistake is sound, and the sender is told how much that is.
-    if (error.code === 'bad_item') await flush(true);
-    throw new OffshootError(error.code, error.message, {
-      details: { ...error.details, taken, batch: facts.id },
-    });
-  } finally {
-    await pieces.return?.();
+    gone.throwIfAborted();
+    throw await intake.refusal(error);
   }
 }
 
-/** Resolves to the number of groups of the batch that have not ended. */
-async function queueGroups(
-  { batches, blobs, enqueuer }: IntakeDeps,
-  facts: BatchFacts,
-  groups: readonly Group[],
-): Promise<number> {
-  const inputs = await Promise.all(
-    groups.map(async ({ items }) => {
-      const input = `batches/${facts.id}/in/${randomUUID()}`;
-      const lines = Buffer.concat(items.flatMap((item) => [item, LINE_END]));
-      await blobs.put(input, lines, { durable: true });
-      return input;
-    }),
-  );
-  // Their places in the batch are those of their items in the body, so these are asked for one after the other.
-  let outstanding = 0;
-  const queueing: Promise<void>[] = [];
-  for (const [at, { items, bytes }] of groups.entries()) {
-    const added = await batches.add(facts.id, items.length, bytes, inputs[at] ?? '');
-    if (!added.added) {
-      await Promise.all([...queueing, ...inputs.slice(at).map((input) => blobs.remove(input))]);
-      throw new OffshootError('conflict', `the batch takes no more items: it is ${WHY[added.why]}`);
-    }
-    const { group, first } = added;
-    outstanding = added.outstanding;
-    const record = groupRecord(facts, group, { first, items: items.length, bytes, at: sharedNow() });
-    queueing.push(enqueuer.queue(record));
+class Intake {
+  readonly #deps: IntakeDeps;
+  readonly #facts: BatchFacts;
+  readonly #gone: AbortSignal;
+  #full: Group[] = [];
+  #filling: Group = { items: [], bytes: 0 };
+  /** Items that have their place in the batch. */
+  taken = 0;
+
+  constructor(deps: IntakeDeps, facts: BatchFacts, gone: AbortSignal) {
+    this.#deps = deps;
+    this.#facts = facts;
+    this.#gone = gone;
   }
-  await Promise.all(queueing);
-  return outstanding;
+
+  async read(body: AsyncIterable<Buffer>, form: ItemForm): Promise<void> {
+    const cutter = itemCutter(form, (json) => this.#take(json));
+    const pieces = body[Symbol.asyncIterator]();
+    try {
+      for (let next = pieces.next(); ; next = pieces.next()) {
+        if (this.#filling.items.length > 0) {
+          const quiet = await Promise.race([next.then(() => false), sleep(QUIET_MS, true, { ref: false })]);
+          if (quiet) await this.flush(true);
+        }
+        const { done, value } = await next;
+        if (done === true) break;
+        cutter.push(value);
+        await this.flush(false);
+      }
+      cutter.end();
+    } finally {
+      // Not waited for: it would wait for the next piece, and whoever sends it waits for an answer.
+      pieces.return?.().catch(() => undefined);
+    }
+  }
+
+  #take(json: Buffer): void {
+    const { items, bytes } = this.#filling;
+    const isFull = items.length >= this.#facts.size || bytes + json.length > MAX_GROUP_BYTES;
+    if (isFull && items.length > 0) {
+      this.#full.push(this.#filling);
+      this.#filling = { items: [], bytes: 0 };
+    }
+    this.#filling.items.push(json);
+    this.#filling.bytes += json.length + 1;
+  }
+
+  /** Queues the groups that are full, or all of them. */
+  async flush(all: boolean): Promise<void> {
+    const ready = this.#full;
+    this.#full = [];
+    if (all && this.#filling.items.length > 0) {
+      ready.push(this.#filling);
+      this.#filling = { items: [], bytes: 0 };
+    }
+    for (let at = 0; at < ready.length; at += GROUPS_AT_ONCE)
+      await this.#queue(ready.slice(at, at + GROUPS_AT_ONCE));
+  }
+
+  /** What the sender is told of an error, and of how much was taken before it. */
+  async refusal(error: unknown): Promise<OffshootError> {
+    let told = redisError(error);
+    // What came before the mistake is sound.
+    try {
+      if (told.code === 'bad_item') await this.flush(true);
+    } catch (later) {
+      told = redisError(later);
+    }
+    return new OffshootError(told.code, told.message, {
+      cause: error,
+      details: { ...told.details, taken: this.taken, batch: this.#facts.id },
+    });
+  }
+
+  async #queue(groups: readonly Group[]): Promise<void> {
+    const { blobs, enqueuer } = this.#deps;
+    const inputs = await Promise.all(groups.map((group) => this.#keep(group)));
+    // Their places in the batch are those of their items in the body, so these are asked for one after the other.
+    const queueing: Promise<void>[] = [];
+    for (const [at, { items, bytes }] of groups.entries()) {
+      const place = await this.#place(items.length, bytes, inputs[at] ?? '').catch(async (error: unknown) => {
+        await Promise.allSettled(queueing);
+        // One that Redis was asked for may have its place though no answer came.
+        const unused = inputs.slice(error instanceof OffshootError || this.#gone.aborted ? at : at + 1);
+        await Promise.all(unused.map((input) => blobs.remove(input)));
+        throw error;
+      });
+      this.taken += items.length;
+      const { group, first, room } = place;
+      const facts = { first, items: items.length, bytes, at: sharedNow() };
+      const queued = enqueuer.queue(groupRecord(this.#facts, group, facts)).finally(() => room.queued());
+      // Its error is thrown below, if no other is before: nobody looks at it then, and it would end the process.
+      queued.catch(() => undefined);
+      queueing.push(queued);
+    }
+    await Promise.all(queueing);
+  }
+
+  async #keep({ items }: Group): Promise<string> {
+    const input = `batches/${this.#facts.id}/in/${randomUUID()}`;
+    const lines = Buffer.concat(items.flatMap((item) => [item, LINE_END]));
+    await this.#deps.blobs.put(input, lines, { durable: true });
+    return input;
+  }
+
+  /** A place in the batch, once there is one in its window and in the queue of its namespace. */
+  async #place(items: number, bytes: number, input: string): Promise<Place> {
+    const { batches, enqueuer } = this.#deps;
+    const { id, namespace } = this.#facts;
+    for (;;) {
+      this.#gone.throwIfAborted();
+      const room = await enqueuer.takeRoom(namespace);
+      // Asked also where there is no room: it says when the batch takes no more anyway.
+      const adding = batches.add(id, items, bytes, input, room ? WINDOW_GROUPS : 0);
+      const added = await adding.catch((error: unknown) => {
+        room?.giveBack();
+        throw error;
+      });
+      if (added.added && room) return { ...added, room };
+      room?.giveBack();
+      if (!added.added && added.why !== 'full')
+        throw new OffshootError('conflict', `the batch takes no more items: it is ${WHY[added.why]}`);
+      await sleep(LOOK_AGAIN_MS, undefined, { signal: this.#gone });
+    }
+  }
 }
 const LINE_END = Buffer.from('\n');
 const WHY = { gone: 'not there any more', sealed: 'sealed', cancelled: 'cancelled' } as const;
-
-/** Waits until the batch has room for another group, or will take no more anyway. */
-async function roomIn({ batches, enqueuer }: IntakeDeps, facts: BatchFacts): Promise<void> {
-  for (;;) {
-    const found = await batches.find(facts.id);
-    if (!found || found.batch.state !== 'open') return;
-    const { groups, groupsDone } = found.batch;
-    if (groups - groupsDone < WINDOW_GROUPS && (await enqueuer.hasRoom(facts.namespace))) return;
-    await sleep(LOOK_AGAIN_MS);
-  }
-}

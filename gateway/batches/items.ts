@@ -2,6 +2,7 @@
  * Cuts a request body into the items of a batch as it arrives: lines of JSON, or one JSON array of any length. Holds one item
  * at a time, so the memory that it takes does not grow with the body.
  */
+import { isUtf8 } from 'node:buffer';
 import { JSONParser } from '@streamparser/json';
 import { OffshootError } from '#contract/errors.ts';
 import { MAX_ITEM_BYTES } from '#contract/limits.ts';
@@ -9,12 +10,13 @@ import { MAX_ITEM_BYTES } from '#contract/limits.ts';
 export type ItemForm = 'lines' | 'array';
 
 const NEWLINE = 0x0a;
-const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|json-seq)\b/i;
+const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines)\s*(;|$)/i;
+const ARRAY = /^application\/json\s*(;|$)/i;
 
 /** Throws `bad_request` for a body that is neither form. */
 export function itemForm(contentType: string | undefined): ItemForm {
   if (contentType !== undefined && LINES.test(contentType)) return 'lines';
-  if (contentType !== undefined && /^application\/json\b/i.test(contentType)) return 'array';
+  if (contentType !== undefined && ARRAY.test(contentType)) return 'array';
   throw new OffshootError(
     'bad_request',
     'a batch is lines of JSON (content-type: application/x-ndjson) or a JSON array (application/json)',
@@ -66,6 +68,8 @@ class LineCutter implements ItemCutter {
 
   #take(line: Buffer): void {
     this.#line++;
+    // What is no text would become another one: each wrong byte a U+FFFD.
+    if (!isUtf8(line)) throw badItem(`line ${this.#line} is not UTF-8`);
     const text = line.toString('utf8').trim();
     if (text === '') return;
     if (line.length > MAX_ITEM_BYTES) throw tooLarge(`line ${this.#line}`);

@@ -18,7 +18,7 @@ const LOOK_AGAIN_MS = 100;
 /** Groups asked for at once. */
 const GROUPS_AT_ONCE = 100;
 
-/** Yields whole lines. What it holds at a time is one group's, whatever the length of the batch. */
+/** Yields lines, in pieces. What it holds does not grow with them. */
 export async function* resultsOf(
   deps: ResultsDeps,
   id: string,
@@ -55,6 +55,6 @@ export async function* resultsOf(
 }
 
 async function* linesOf({ blobs }: ResultsDeps, entry: GroupEntry | undefined): AsyncGenerator<Buffer> {
-  const bytes = entry?.results === undefined ? undefined : await blobs.read(entry.results);
-  if (bytes) yield bytes;
+  const lines = entry?.results === undefined ? undefined : await blobs.open(entry.results);
+  if (lines) yield* lines as AsyncIterable<Buffer>;
 }

@@ -7,6 +7,7 @@
  */
 import { deliveryId, type DeliveryJob } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
+import type { Retention } from '#storage/retention.ts';
 import type { Callback, InvocationRecord } from '#contract/invocation.ts';
 import { callbackSpanId, formatTraceparent } from '#contract/trace.ts';
 import { ALWAYS_LARGE_BYTES, callbackBody } from './body.ts';
@@ -25,6 +26,7 @@ const MAX_ERROR_LENGTH = 300;
 
 export interface DeliveryDeps {
   readonly store: QueuedStore;
+  readonly retention: Retention;
   readonly secrets: SecretStore;
   readonly guard: Guard;
   readonly terms: DeliveryTerms;
@@ -59,7 +61,7 @@ export async function deliver(deps: DeliveryDeps, turn: Turn): Promise<number | 
   if (callback.nextAt !== undefined && callback.nextAt > now + EARLY_MS) return callback.nextAt;
   if (callback.attempts >= terms.attempts) {
     const lost: Callback = { ...callback, state: 'failed', lastError: 'the gateway ended at the last try' };
-    return (await store.swap(found, { ...record, callback: lost })) ? undefined : now;
+    return (await settle(deps, found, { ...record, callback: lost })) ? undefined : now;
   }
   // Counted before it is sent, so that one that takes its gateway with it is not tried for ever.
   const begun: Callback = { url: callback.url, state: 'pending', attempts: callback.attempts + 1 };
@@ -91,6 +93,7 @@ async function attempt(
         spanId: callbackSpanId(record.spanId, record.callback?.attempts ?? 1),
         sampled: record.sampled,
       }),
+      ...(record.tracestate !== undefined && { tracestate: record.tracestate }),
       ...signatureHeaders(deliveryId(record.id, again), Math.floor(Date.now() / 1000), body, [
         current.secret,
         ...previous.map(({ secret }) => secret),
@@ -126,7 +129,18 @@ async function note(deps: DeliveryDeps, held: Versioned, callback: Callback): Pr
     const overtaken = now.attempts !== begun?.attempts;
     if (overtaken && callback.state !== 'delivered') return undefined;
     const noted = overtaken ? { ...callback, attempts: now.attempts } : callback;
-    if (await store.swap(before, { ...record, callback: noted })) return noted.nextAt;
+    if (await settle(deps, before, { ...record, callback: noted })) return noted.nextAt;
   }
   return undefined;
+}
+
+/** Writes a record whose end may have been told for the last time. False when it has changed meanwhile. */
+async function settle(
+  { store, retention }: DeliveryDeps,
+  before: Versioned,
+  record: InvocationRecord,
+): Promise<boolean> {
+  if (!(await store.swap(before, record))) return false;
+  await retention.endedJob(record).catch(() => undefined); // Redis is away: the record goes with time
+  return true;
 }

@@ -13,7 +13,7 @@ export interface DashboardDeps {
   readonly samples: Samples;
   readonly queueCounts: (
     namespace: string,
-  ) => Promise<{ waiting: number; active: number; delayed: number; lane: number }>;
+  ) => Promise<{ waiting: number; active: number; delayed: number; lane: number; deadListed: number }>;
   readonly lastScheduled: (namespace: string, name: string) => Promise<Sample | undefined>;
   /** Is X-Forwarded-Proto of a proxy believed? */
   readonly trustProxy: boolean;

@@ -38,7 +38,8 @@ export const invocationView = {
       ...(memory !== undefined && { memoryLimit: memory * 1024 * 1024 }),
     };
     if (record.state !== 'done') return common;
-    const [isolation, result] = await Promise.all([
+    const [whole, isolation, result] = await Promise.all([
+      deps.invocations.withLateSpans(record),
       deps.invocations.isolation(record),
       resultOf(deps, record),
     ]);
@@ -46,7 +47,7 @@ export const invocationView = {
     return {
       ...common,
       outcome: { meaning, next, fault },
-      spans: spansOf(record).map(({ parentSpanId, ...span }) => {
+      spans: spansOf(whole).map(({ parentSpanId, ...span }) => {
         return { ...span, ...(parentSpanId !== undefined && { parentSpanId }) };
       }),
       ...(result && { result }),

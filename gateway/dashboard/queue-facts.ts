@@ -13,12 +13,13 @@ export function queueFacts(
 ): Pick<DashboardDeps, 'queueCounts' | 'lastScheduled'> {
   return {
     async queueCounts(namespace) {
-      const [counts, lane] = await Promise.all([
+      const [counts, lane, deadListed] = await Promise.all([
         queues.of(namespace).getJobCounts('waiting', 'prioritized', 'active', 'delayed'),
         commands.llen(keys.lane(namespace)),
+        commands.zcard(keys.dead(namespace)),
       ]);
       const { waiting = 0, prioritized = 0, active = 0, delayed = 0 } = counts;
-      return { waiting: waiting + prioritized, active, delayed, lane };
+      return { waiting: waiting + prioritized, active, delayed, lane, deadListed };
     },
     async lastScheduled(namespace, name): Promise<Sample | undefined> {
       const id = await commands.get(keys.scheduleTurn(namespace, name));

@@ -25,6 +25,8 @@ interface Held {
   readAt: number;
   lookedAt: number;
   reading: Promise<readonly Sample[]> | undefined;
+  /** There have been older ones than these. */
+  cut: boolean;
 }
 
 export class Samples {
@@ -42,7 +44,13 @@ export class Samples {
   async of(namespace: string, name: string, fresh = false): Promise<readonly Sample[]> {
     const key = `${namespace}/${name}`;
     const now = performance.now();
-    const held = this.#held.get(key) ?? { samples: [], readAt: -Infinity, lookedAt: now, reading: undefined };
+    const held = this.#held.get(key) ?? {
+      samples: [],
+      readAt: -Infinity,
+      lookedAt: now,
+      reading: undefined,
+      cut: false,
+    };
     held.lookedAt = now;
     this.#held.set(key, held);
     if (fresh) {
@@ -51,6 +59,12 @@ export class Samples {
     } else if (now - held.readAt < FRESH_MS) return held.samples;
     held.reading ??= this.#read(namespace, name, held).finally(() => (held.reading = undefined));
     return await held.reading;
+  }
+
+  /** When the oldest began of what `of` has just given, where there have been older ones; undefined where that is all. */
+  knownFrom(namespace: string, name: string): number | undefined {
+    const held = this.#held.get(`${namespace}/${name}`);
+    return held?.cut === true ? held.samples.at(-1)?.startedAt : undefined;
   }
 
   async #read(namespace: string, name: string, held: Held): Promise<readonly Sample[]> {
@@ -72,6 +86,8 @@ export class Samples {
       else known.delete(id);
     }
     held.samples = [...known.values()].toSorted((a, b) => b.startedAt - a.startedAt).slice(0, depth);
+    // The lists keep so many, and records may be removed before; then the oldest of a list have none.
+    held.cut ||= held.samples.length >= depth || (listed.length > 0 && !known.has(listed.at(-1) ?? ''));
     held.readAt = performance.now();
     return held.samples;
   }

@@ -2,16 +2,23 @@
 import type { Bucket, Sample, Traffic } from '#contract/dashboard.ts';
 
 const MINUTE_MS = 60_000;
+/** A rate is not made from less. */
+const LEAST_MINUTES = 1 / 60;
 
-/** Of those that began in the last `minutes`. Samples come newest first. */
-export function trafficOf(samples: readonly Sample[], minutes: number, now: number): Traffic {
+/** Of those that began in the last `minutes`. Samples come newest first; what began before `knownFrom` is not among them. */
+export function trafficOf(
+  samples: readonly Sample[],
+  minutes: number,
+  now: number,
+  knownFrom = -Infinity,
+): Traffic {
   const inside = since(samples, now - minutes * MINUTE_MS);
   const ended = inside.filter((sample) => sample.state === 'done');
   const durations = ended.map(({ duration = 0 }) => duration).toSorted((a, b) => a - b);
   const count = inside.length;
   return {
     count,
-    perMinute: count / minutes,
+    perMinute: count / Math.min(minutes, Math.max(LEAST_MINUTES, (now - knownFrom) / MINUTE_MS)),
     failed: ended.filter(failed).length,
     ...(ended.length > 0 && {
       p50: percentile(durations, 0.5),

@@ -6,10 +6,12 @@ import { OffshootError } from '#contract/errors.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { Name } from '#contract/names.ts';
 import { Outcome } from '#contract/outcome.ts';
+import { TRACE_ID } from '#contract/whole-trace.ts';
 import { existing, viewOf } from '../routes/functions.ts';
-import type { AppDeps } from '../routes/endpoint.ts';
+import { OfInvocation, type AppDeps } from '../routes/endpoint.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
 import type { StoredFunction } from '../target.ts';
+import { findTrace } from '../whole-trace.ts';
 import { invocationView } from './invocation-view.ts';
 import { bucketsOf, failed, trafficOf } from './traffic.ts';
 
@@ -58,6 +60,7 @@ const functions = view(z.object({}), 1_000, async (viewer): Promise<Pages['funct
     found.map(async ({ record, active }): Promise<FunctionRow> => {
       const { namespace, name, updatedAt } = record;
       const samples = await viewer.deps.dashboard.samples.of(namespace, name);
+      const knownFrom = viewer.deps.dashboard.samples.knownFrom(namespace, name);
       return {
         namespace,
         name,
@@ -66,7 +69,7 @@ const functions = view(z.object({}), 1_000, async (viewer): Promise<Pages['funct
         runtime: active.manifest.runtime,
         access: active.manifest.access,
         running: running(samples),
-        traffic: trafficOf(samples, MINUTES_SHOWN, now),
+        traffic: trafficOf(samples, MINUTES_SHOWN, now, knownFrom),
         spark: bucketsOf(samples, MINUTES_SHOWN, SPARK_PARTS, now).map(
           (bucket) => [bucket.ok + bucket.failed, bucket.failed] as const,
         ),
@@ -96,13 +99,18 @@ const oneFunction = view(
       deps.dashboard.samples.of(namespace, name),
     ]);
     const now = Date.now();
+    // Of a busy function, what is kept does not reach back as far as the page does.
+    const knownFrom = deps.dashboard.samples.knownFrom(namespace, name);
+    const since = knownFrom !== undefined && knownFrom > now - minutes * 60_000 ? knownFrom : undefined;
     return {
       minutes,
       function: viewOf(found),
       versions: versions
         .map(({ version, createdAt, archiveBytes, digest }) => ({ version, createdAt, archiveBytes, digest }))
         .toSorted((a, b) => b.version - a.version),
-      traffic: trafficOf(samples, minutes, now),
+      traffic: trafficOf(samples, minutes, now, since),
+      ...(since !== undefined && { since }),
+      kept: samples.length,
       running: running(samples),
       buckets: bucketsOf(samples, minutes, CHART_PARTS, now),
       runs: samples.slice(0, RUNS_SHOWN),
@@ -158,26 +166,40 @@ function fits(sample: Sample, { outcome, trace, slower }: z.infer<typeof Filter>
   return outcome === 'open' ? sample.state !== 'done' : sample.outcome === outcome;
 }
 
+const OneTrace = z.object({
+  trace: z.string().regex(TRACE_ID, 'not the id of a trace'),
+  /** Id of one of its invocations, from whose page it was opened. */
+  invocation: OfInvocation.shape.id.optional(),
+});
+
+const trace = view(OneTrace, 1_000, async ({ deps, holder }, { trace: id, invocation: hint }) => {
+  return await findTrace(deps, holder, id, { hint });
+});
+
 const queues = view(z.object({}), 1_000, async (viewer): Promise<Pages['queues']> => {
   const namespaces = await namespacesOf(viewer);
   const found = await Promise.all(namespaces.map((namespace) => queueOf(viewer, namespace)));
-  const rows = found.map(({ letters, ...counts }) => ({ ...counts, dead: letters.length }));
+  const rows = found.map(({ row }) => row);
   const newest = found
     .flatMap(({ letters }) => letters)
     .toSorted((a, b) => b.startedAt + b.duration - a.startedAt - a.duration);
   return { queues: rows, dead: newest.slice(0, DEAD_SHOWN) };
 });
 
-/** Dead letters are counted as they are listed: the index may name some that are none any more. */
+/**
+ * Dead letters are counted as they are listed: the index may name some that are none any more. Where it is longer than what is
+ * listed, the number is a least one.
+ */
 async function queueOf(
   { deps }: Viewer,
   namespace: string,
-): Promise<Omit<QueueRow, 'dead'> & { letters: InvocationRecord[] }> {
-  const [counts, letters] = await Promise.all([
+): Promise<{ row: QueueRow; letters: InvocationRecord[] }> {
+  const [{ deadListed, ...counts }, letters] = await Promise.all([
     deps.dashboard.queueCounts(namespace),
-    deps.queued.deadLetters(namespace, DEAD_SHOWN),
+    deps.queued.deadLetters(namespace, {}, DEAD_SHOWN),
   ]);
-  return { namespace, ...counts, letters };
+  const row = { namespace, ...counts, dead: letters.length, deadMore: deadListed > DEAD_SHOWN };
+  return { row, letters };
 }
 
 const batches = view(z.object({}), 1_000, async (viewer): Promise<Pages['batches']> => {
@@ -215,7 +237,7 @@ const workers = view(z.object({}), 500, async ({ deps, holder }): Promise<Pages[
 const namespaces = view(z.object({}), 2_000, async (viewer): Promise<Pages['namespaces']> => {
   const now = Date.now();
   const rows = (await namespacesOf(viewer)).map(async (namespace) => {
-    const [names, queue] = await Promise.all([
+    const [names, { row: queue }] = await Promise.all([
       viewer.deps.functions.names(namespace),
       queueOf(viewer, namespace),
     ]);
@@ -225,7 +247,8 @@ const namespaces = view(z.object({}), 2_000, async (viewer): Promise<Pages['name
       namespace,
       functions: names.length,
       queued: queue.waiting + queue.active + queue.delayed,
-      dead: queue.letters.length,
+      dead: queue.dead,
+      deadMore: queue.deadMore,
       traffic: trafficOf(together, MINUTES_SHOWN, now),
     };
   });
@@ -237,6 +260,7 @@ export const VIEWS = {
   function: oneFunction,
   invocations,
   invocation: invocationView,
+  trace,
   queues,
   batches,
   schedules,

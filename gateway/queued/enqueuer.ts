@@ -16,6 +16,20 @@ import type { QueuedOptions } from './options.ts';
 
 /** The length of a queue is asked for this often at most. */
 const COUNT_AGAIN_MS = 1_000;
+/** And this often by who waits for room in it. */
+const FULL_AGAIN_MS = 100;
+
+/** Jobs of a namespace that wait, how many may, and when that was read. */
+interface Count {
+  waiting: number;
+  readonly most: number;
+  readonly at: number;
+}
+
+export interface Room {
+  queued(): void;
+  giveBack(): void;
+}
 
 export interface EnqueuerOptions {
   readonly store: QueuedStore;
@@ -29,8 +43,11 @@ export interface EnqueuerOptions {
 
 export class Enqueuer {
   readonly #options: EnqueuerOptions;
-  /** By namespace: jobs that wait, how many may, and when that was read. */
-  readonly #counts = new Map<string, { waiting: number; most: number; at: number }>();
+  readonly #counts = new Map<string, Count>();
+  /** Counts that are being read, so that all who wait for one share it. */
+  readonly #counting = new Map<string, Promise<Count>>();
+  /** By namespace: rooms taken, and those of them of which it is known what became of them. */
+  readonly #rooms = new Map<string, { taken: number; settled: number }>();
 
   constructor(options: EnqueuerOptions) {
     this.#options = options;
@@ -82,10 +99,25 @@ export class Enqueuer {
     await this.add(record);
   }
 
-  /** May the namespace have more jobs that wait? */
-  async hasRoom(namespace: string): Promise<boolean> {
-    const { waiting, most } = await this.#count(namespace);
-    return waiting < most;
+  /**
+   * Takes room for one more job that waits; undefined where there is none. Whoever has it says what became of it: queued, or
+   * not. Until then it counts, also where the jobs in Redis are counted anew.
+   */
+  async takeRoom(namespace: string): Promise<Room | undefined> {
+    let count = await this.#count(namespace);
+    if (count.waiting >= count.most) count = await this.#count(namespace, FULL_AGAIN_MS);
+    if (count.waiting >= count.most) return undefined;
+    count.waiting++;
+    const rooms = this.#roomsOf(namespace);
+    rooms.taken++;
+    return {
+      queued: () => void rooms.settled++,
+      giveBack: () => {
+        rooms.settled++;
+        const now = this.#counts.get(namespace);
+        if (now) now.waiting--;
+      },
+    };
   }
 
   /** Adds the job of a record that is in Redis. */
@@ -114,16 +146,34 @@ export class Enqueuer {
     );
   }
 
-  async #count(namespace: string): Promise<{ waiting: number; readonly most: number }> {
-    const { queues, limits, maxQueued } = this.#options;
-    const now = performance.now();
-    let count = this.#counts.get(namespace);
-    if (!count || now - count.at > COUNT_AGAIN_MS) {
-      const [waiting, own] = await Promise.all([queues.of(namespace).count(), limits.find(namespace)]);
-      count = { waiting, most: Math.min(maxQueued, own?.maxQueued ?? maxQueued), at: now };
-      this.#counts.set(namespace, count);
+  async #count(namespace: string, maxAgeMs = COUNT_AGAIN_MS): Promise<Count> {
+    const count = this.#counts.get(namespace);
+    if (count && performance.now() - count.at <= maxAgeMs) return count;
+    let counting = this.#counting.get(namespace);
+    if (!counting) {
+      counting = this.#read(namespace).finally(() => this.#counting.delete(namespace));
+      this.#counting.set(namespace, counting);
     }
+    return await counting;
+  }
+
+  async #read(namespace: string): Promise<Count> {
+    const { queues, limits, maxQueued } = this.#options;
+    const at = performance.now();
+    const rooms = this.#roomsOf(namespace);
+    const { settled } = rooms;
+    const [counted, own] = await Promise.all([queues.of(namespace).count(), limits.find(namespace)]);
+    // What was on its way meanwhile may have come too late to be counted.
+    const waiting = counted + rooms.taken - settled;
+    const count = { waiting, most: Math.min(maxQueued, own?.maxQueued ?? maxQueued), at };
+    this.#counts.set(namespace, count);
     return count;
+  }
+
+  #roomsOf(namespace: string): { taken: number; settled: number } {
+    let rooms = this.#rooms.get(namespace);
+    if (!rooms) this.#rooms.set(namespace, (rooms = { taken: 0, settled: 0 }));
+    return rooms;
   }
 }
 
@@ -133,7 +183,7 @@ function isUnbegun(record: AnyInvocation): record is OpenInvocation {
 
 function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: BlobRef): OpenInvocation {
   const { retries, queueMs } = invocation.target;
-  const { delayMs, priority, callbackUrl } = options;
+  const { delayMs, priority, callbackUrl, ttlMs: lasts = queueMs } = options;
   const now = sharedNow();
   return {
     ...invocation.open('queued', 'queued'),
@@ -142,7 +192,8 @@ function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: Bl
     ...(delayMs > 0 && { dueAt: now + delayMs }),
     terms: {
       ...retryTerms(retries),
-      expiresAt: now + delayMs + (options.ttlMs ?? queueMs),
+      expiresAt: now + delayMs + lasts,
+      ...(delayMs > 0 && { lasts }),
       ...(priority !== undefined && { priority }),
     },
     ...(callbackUrl !== undefined && { callback: { url: callbackUrl, state: 'pending', attempts: 0 } }),

@@ -5,6 +5,7 @@
  * a lock only keeps them from all doing the same.
  */
 import type { Redis } from 'ioredis';
+import type { Batch } from '#contract/batch.ts';
 import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
@@ -30,13 +31,17 @@ const INTERVAL_MS = 5_000;
 const LOCK_MS = 4_000;
 /** What is younger may be on its way: its gateway may just be adding the job. */
 const SETTLED_MS = 10_000;
-/** Invocations of a namespace that are looked at in one round, oldest first; and again as many until all were, after an outage. */
+/** What was seen to be in order is left alone for so long beside: a hundred thousand may wait, for weeks. */
+const REST_MS = 20_000;
+/** Invocations of a namespace that are looked at together, those first that have not been for longest. */
 const AT_ONCE = 500;
+/** For how long a round takes further ones: namespaces take turns, and the gateway has calls to answer. None after an outage. */
+const ROUND_MS = 2_000;
 /** What should have begun so long ago and waits for its time still is begun now. */
 const LATE_MS = 3_000;
 /** A gateway that has been silent for so long is gone. */
 const GATEWAY_LOST_MS = 60_000;
-const BATCHES_LOOKED_AT = 100;
+const BATCHES_AT_ONCE = 100;
 const GROUPS_AT_ONCE = 500;
 
 export class Keeper {
@@ -45,7 +50,8 @@ export class Keeper {
   /** By id: how far a batch had come when it was last looked at. */
   #progress = new Map<string, number>();
   #busy = false;
-  #thorough = false;
+  /** By performance.now(). */
+  #thoroughUntil = 0;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -53,8 +59,10 @@ export class Keeper {
 
   start(): void {
     this.#timer = setInterval(() => void this.#round(), INTERVAL_MS);
-    // Whatever Redis has lost, it has lost by now.
-    this.#options.commands.on('ready', () => (this.#thorough = true));
+    // Whatever Redis has lost, it has lost by now, and all that was seen before is looked at again within this time.
+    this.#options.commands.on('ready', () => {
+      this.#thoroughUntil = performance.now() + SETTLED_MS + REST_MS + INTERVAL_MS;
+    });
   }
 
   stop(): void {
@@ -63,17 +71,19 @@ export class Keeper {
 
   /** Looks once. Also what the timer does, and what tests call. */
   async look(settledMs = SETTLED_MS): Promise<void> {
-    const all = this.#thorough;
-    this.#thorough = false;
+    const now = performance.now();
+    const giveUp = now < this.#thoroughUntil ? Infinity : now + ROUND_MS;
     const progress = new Map<string, number>();
-    for (const namespace of await this.#options.functions.namespaces()) {
-      const before = sharedNow() - settledMs;
-      for (;;) {
-        const found = await this.#lookAt(namespace, before);
-        if (!all || found < AT_ONCE) break;
+    const before = sharedNow() - settledMs;
+    const namespaces = await this.#options.functions.namespaces();
+    for (let left = namespaces; left.length > 0 && performance.now() < giveUp;) {
+      const more: string[] = [];
+      for (const namespace of left) {
+        if ((await this.#lookAt(namespace, before)) === AT_ONCE) more.push(namespace);
       }
-      await this.#lookAtBatches(namespace, before, progress);
+      left = more;
     }
+    for (const namespace of namespaces) await this.#lookAtBatches(namespace, before, progress);
     this.#progress = progress;
   }
 
@@ -98,11 +108,12 @@ export class Keeper {
     const found = await Promise.all(ids.map(async (id) => ({ id, one: await store.find(id) })));
     const open = found.flatMap(({ one }) => (one && one.record.state !== 'done' ? [one] : []));
     await Promise.all(open.map((one) => this.#mend(one)));
-    const alive = new Set(open.map(({ record }) => record.id));
+    const now = sharedNow();
+    const next = new Map(open.map(({ record }) => [record.id, nextLook(record, now)]));
     await store.seen(
       namespace,
-      [...alive],
-      ids.filter((id) => !alive.has(id)),
+      next,
+      ids.filter((id) => !next.has(id)),
     );
     return ids.length;
   }
@@ -143,13 +154,28 @@ export class Keeper {
   /** Groups that have their place in a batch that stands still, and no record. */
   async #lookAtBatches(namespace: string, before: number, progress: Map<string, number>): Promise<void> {
     const { batches } = this.#options;
-    for (const { id, endedAt, groups, groupsDone } of await batches.list(namespace, BATCHES_LOOKED_AT)) {
-      if (endedAt !== undefined || groupsDone === groups) continue;
-      progress.set(id, groupsDone);
-      if (this.#progress.get(id) !== groupsDone) continue;
-      for (let from = 0; from < groups; from += GROUPS_AT_ONCE)
-        await this.#lookAtGroups(id, from, Math.min(groups, from + GROUPS_AT_ONCE), before);
+    const over: string[] = [];
+    for (let from = 0; ; from += BATCHES_AT_ONCE) {
+      const page = await batches.open(namespace, from, BATCHES_AT_ONCE);
+      for (const { id, batch } of page) {
+        if (!batch || batch.endedAt !== undefined) over.push(id);
+        else await this.#lookAtBatch(batch, before, progress);
+      }
+      if (page.length < BATCHES_AT_ONCE) break;
     }
+    await batches.close(namespace, over);
+  }
+
+  async #lookAtBatch(
+    { id, groups, groupsDone }: Batch,
+    before: number,
+    progress: Map<string, number>,
+  ): Promise<void> {
+    if (groupsDone === groups) return;
+    progress.set(id, groupsDone);
+    if (this.#progress.get(id) !== groupsDone) return;
+    for (let from = 0; from < groups; from += GROUPS_AT_ONCE)
+      await this.#lookAtGroups(id, from, Math.min(groups, from + GROUPS_AT_ONCE), before);
   }
 
   async #lookAtGroups(id: string, from: number, to: number, before: number): Promise<void> {
@@ -163,6 +189,12 @@ export class Keeper {
       log.warn({ batch: id, group: from + at }, 'a group without a record was queued again');
     }
   }
+}
+
+/** The next time is when it would be late, if that is sooner. */
+function nextLook(record: AnyInvocation, now: number): number {
+  const late = record.state === 'queued' && record.dueAt !== undefined ? record.dueAt + LATE_MS : 0;
+  return late <= now ? now + REST_MS : Math.min(now + REST_MS, late - SETTLED_MS);
 }
 
 function lostRecord(record: OpenInvocation): InvocationRecord {

@@ -1,27 +1,39 @@
 /** What the gateway does with invocations of the queued lane, beside taking them: cancel, replay, and the dead letters. */
 import type { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
-import type { ReplayRequest, VersionRecord } from '#contract/api.ts';
+import type { DeadLettersMoved, ReplayRequest, VersionRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
-import type { ItemResult } from '#contract/batch.ts';
-import type { AnyInvocation, GroupOfBatch, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
-import type { Groups } from '#storage/groups.ts';
+import type {
+  AnyInvocation,
+  GroupOfBatch,
+  InvocationRecord,
+  OpenInvocation,
+  QueuedTerms,
+} from '#contract/invocation.ts';
+import type { Groups, KeptResult } from '#storage/groups.ts';
 import { keys } from '#contract/keys.ts';
 import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/lane.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { decodePayload, encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
-import type { Versioned } from '#storage/queued.ts';
+import type { Retention } from '#storage/retention.ts';
 import { sharedNow } from '#storage/clock.ts';
+import type { DeadLetter, DeadLetterFilter, DeadLetters } from '#storage/dead-letters.ts';
 import { Invocation } from '../invocation.ts';
 import type { Spool } from '../spool.ts';
 import type { FunctionStore } from '../store/functions.ts';
 import { targetOf } from '../target.ts';
 import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 
+/** Dead letters that one request moves, and at the same time. */
+const MOVED_AT_ONCE = 1_000;
+const MOVED_TOGETHER = 20;
+
 export interface QueuedLaneOptions extends EnqueuerOptions {
   readonly commands: Redis;
   readonly functions: FunctionStore;
   readonly groups: Groups;
+  readonly dead: DeadLetters;
+  readonly retention: Retention;
   readonly spool: Spool;
 }
 
@@ -65,7 +77,9 @@ export class QueuedLane {
       if (record.state === 'done')
         throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`);
       if (record.state === 'running' && record.worker !== undefined) {
-        await store.requestCancel(id);
+        await store.requestCancel(record);
+        // Its worker looks for the wish after it has written that it runs no more: one of the two sees the other.
+        if ((await store.find(id))?.raw !== found.raw) continue;
         await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id }));
         return record;
       }
@@ -79,15 +93,28 @@ export class QueuedLane {
       if (record.batch) await this.#concludeGroup(record.batch, record);
       // Before the record says so, as with a worker's ends.
       if (record.callback) await deliveries.add(record);
-      // Its job finds a record that has ended, and does nothing.
-      if (await store.swap(found, ended)) return ended;
+      if (!(await store.swap(found, ended))) continue;
+      await this.#clearAway(ended);
+      return ended;
     }
+  }
+
+  /** What was cancelled while it waited must not fill Redis until its time would have come. */
+  async #clearAway(ended: InvocationRecord): Promise<void> {
+    const { dead, queues, retention } = this.#options;
+    const { namespace, id, redriven } = ended;
+    await Promise.all([
+      queues.remove(namespace, id, redriven),
+      // Its gateway may have died when it was taken out of them.
+      redriven !== undefined && dead.remove(ended),
+      retention.endedJob(ended),
+    ]).catch(() => undefined); // Redis is away: its job finds a record that has ended, and both go with time
   }
 
   /** Its items have failed: before the record says so, as the worker does it. */
   async #concludeGroup(of: GroupOfBatch, { attempts = [] }: OpenInvocation): Promise<void> {
     const { groups } = this.#options;
-    const known = (await groups.open(of))?.known ?? new Map<number, ItemResult>();
+    const known = (await groups.open(of))?.known ?? new Map<number, KeptResult>();
     await groups.conclude(of, known, { attempt: attempts.length, final: true, outcome: 'cancelled' });
   }
 
@@ -139,65 +166,76 @@ export class QueuedLane {
     throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`);
   }
 
-  async deadLetters(namespace: string, limit: number): Promise<InvocationRecord[]> {
-    const found = await this.#options.store.dead(namespace, limit);
-    return found.map(({ record }) => record as InvocationRecord);
+  async deadLetters(namespace: string, filter: DeadLetterFilter, limit: number): Promise<InvocationRecord[]> {
+    const found = await this.#options.dead.list(namespace, filter, limit);
+    return found.map(({ record }) => record);
   }
 
-  /** Queues dead letters again, with all their tries before them. Resolves to the ids of those that were. */
-  async redrive(
-    namespace: string,
-    wanted: (record: InvocationRecord) => boolean,
-    limit: number,
-  ): Promise<string[]> {
-    const { store } = this.#options;
-    return await this.#ofDead(namespace, limit, async (letter, record) => {
-      if (!wanted(record) || !record.terms) return 'left';
+  /**
+   * Queues dead letters again, as many as one request moves, with all their tries before them; not those whose function is
+   * gone.
+   */
+  async redrive(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
+    const { store, dead, functions } = this.#options;
+    return await this.#move(namespace, filter, async (letter) => {
+      const { record, at } = letter;
+      if (!record.terms) return undefined;
+      if (!(await functions.version(namespace, record.name, record.version))) return undefined;
       const again = redrivenRecord(record);
       // The job first: without its record it does nothing, and a record without a job would wait for ever.
       await this.enqueuer.add(again);
-      return (await store.swap(letter, again)) ? 'done' : 'changed';
+      if (!(await store.swap(letter, again))) return false;
+      await dead.remove(record, at);
+      return true;
     });
   }
 
-  /** Takes dead letters off the list; their records stay for their time. */
-  async purge(
-    namespace: string,
-    wanted: (record: InvocationRecord) => boolean,
-    limit: number,
-  ): Promise<string[]> {
-    const { store } = this.#options;
-    return await this.#ofDead(namespace, limit, async (letter, ended) => {
-      const { dead: _, ...record } = ended;
-      if (!wanted(record)) return 'left';
-      if (!(await store.swap(letter, record))) return 'changed';
-      await store.removeDead(namespace, record.id);
-      return 'done';
+  /** Takes dead letters off the list, as many as one request moves; their records stay for their time. */
+  async purge(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
+    const { store, dead, retention } = this.#options;
+    return await this.#move(namespace, filter, async (letter) => {
+      const { dead: _, ...record } = letter.record;
+      if (!(await store.swap(letter, record))) return false;
+      await dead.remove(record, letter.at);
+      await retention.endedJob(record);
+      return true;
     });
   }
 
   /**
-   * Does something to each dead letter, again where its record has changed meanwhile, as deliveries of its end do. Resolves to
-   * the ids of those to which it is done.
+   * Does something to the letters that are chosen. `act` resolves to false where the record has changed meanwhile, as
+   * deliveries of its end do, and to undefined where there is nothing to do.
    */
-  async #ofDead(
+  async #move(
     namespace: string,
-    limit: number,
-    act: (letter: Versioned, record: InvocationRecord) => Promise<'done' | 'left' | 'changed'>,
-  ): Promise<string[]> {
-    const { store } = this.#options;
-    const done: string[] = [];
-    for (const first of await store.dead(namespace, limit)) {
-      const { id } = first.record;
-      for (let one: Versioned | undefined = first; one; one = await store.find(id)) {
-        const { record } = one;
-        if (record.state !== 'done' || record.dead === undefined) break;
-        const came = await act(one, record);
-        if (came === 'done') done.push(id);
-        if (came !== 'changed') break;
-      }
+    filter: DeadLetterFilter,
+    act: (letter: DeadLetter) => Promise<boolean | undefined>,
+  ): Promise<DeadLettersMoved> {
+    // What fails again after this is not moved again; what there was by now and is newer by a worker's clock is found here.
+    const { until = sharedNow() } = filter;
+    const found = await this.#options.dead.list(namespace, filter, MOVED_AT_ONCE + 1);
+    const ids: string[] = [];
+    for (let from = 0; from < Math.min(found.length, MOVED_AT_ONCE); from += MOVED_TOGETHER) {
+      const some = found.slice(from, Math.min(from + MOVED_TOGETHER, MOVED_AT_ONCE));
+      const moved = await Promise.all(some.map((letter) => this.#whileDead(letter, act)));
+      ids.push(...some.flatMap(({ record }, at) => (moved[at] === true ? [record.id] : [])));
     }
-    return done;
+    return { ids, ...(found.length > MOVED_AT_ONCE && { until }) };
+  }
+
+  /** Resolves to whether it was done. */
+  async #whileDead(
+    first: DeadLetter,
+    act: (letter: DeadLetter) => Promise<boolean | undefined>,
+  ): Promise<boolean> {
+    let letter = first;
+    for (;;) {
+      const done = await act(letter);
+      if (done !== false) return done === true;
+      const found = await this.#options.store.find(first.record.id);
+      if (found?.record.state !== 'done' || found.record.dead === undefined) return false;
+      letter = { raw: found.raw, record: found.record, at: first.at };
+    }
   }
 
   async #version(
@@ -247,12 +285,7 @@ function redrivenRecord(record: InvocationRecord): OpenInvocation {
     ...rest
   } = record;
   const { report: _r, message: _m, dead: _dead, resultBlob: _blob, ...identity } = rest;
-  const terms = record.terms && {
-    ...record.terms,
-    // As many tries as it had, and as much time.
-    maxAttempts: (record.attempts?.length ?? 0) + Math.max(1, record.terms.maxAttempts),
-    expiresAt: sharedNow() + Math.max(0, record.terms.expiresAt - record.startedAt),
-  };
+  const terms = record.terms && termsAgain(record.terms, record);
   return {
     ...identity,
     state: 'queued',
@@ -261,4 +294,10 @@ function redrivenRecord(record: InvocationRecord): OpenInvocation {
     // It ends once more, which is told once more.
     ...(record.callback && { callback: { url: record.callback.url, state: 'pending', attempts: 0 } }),
   };
+}
+
+/** As many tries as it had at first, and as much time. */
+function termsAgain(terms: QueuedTerms, { startedAt, attempts = [] }: InvocationRecord): QueuedTerms {
+  const lasts = terms.lasts ?? Math.max(0, terms.expiresAt - startedAt);
+  return { ...terms, triedBefore: attempts.length, lasts, expiresAt: sharedNow() + lasts };
 }

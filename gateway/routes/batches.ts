@@ -1,6 +1,7 @@
 /** Batches: many items for one function, as lines of JSON or an array of any length. */
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
+import type { HttpBindings } from '@hono/node-server';
 import { z } from '@hono/zod-openapi';
 import type { ApiKeyRecord } from '#contract/api.ts';
 import { Batch, BatchList, ItemsTaken } from '#contract/batch.ts';
@@ -8,13 +9,15 @@ import { OffshootError } from '#contract/errors.ts';
 import { DEFAULT_GROUP_ITEMS } from '#contract/limits.ts';
 import { Name } from '#contract/names.ts';
 import { retryTerms } from '#contract/retry.ts';
+import { parseTraceparent, parseTracestate } from '#contract/trace.ts';
 import type { BatchFacts } from '#storage/batches.ts';
 import { sharedNow } from '#storage/clock.ts';
 import { takeItems } from '../batches/intake.ts';
 import { itemForm } from '../batches/items.ts';
 import { resultsOf } from '../batches/results.ts';
-import { lingerOver } from '../body.ts';
+import { lingerOver, RequestAborted } from '../body.ts';
 import { newInvocationId, newSpanId, newTraceId } from '../ids.ts';
+import { single } from '../request.ts';
 import { allowLongUpload } from '../server.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
 import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
@@ -44,13 +47,14 @@ export const create = endpoint(
   },
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');
-    const facts = await factsOf(deps, namespace, name, context.var.holder);
+    const facts = await factsOf(deps, namespace, name, context.var.holder, context.env.incoming);
     const isOpen = context.req.valid('query').open === '1';
     // Before the batch is made: of a body that can be none there shall be no batch.
     const form = isOpen ? undefined : itemForm(context.req.header('content-type'));
+    await deps.batches.enqueuer.checkRoom(namespace);
     await deps.batches.store.create(facts);
     const { id } = facts;
-    const taken = form ? await take(deps, facts, context.env.incoming) : 0;
+    const taken = form ? await take(deps, facts, context.env) : 0;
     if (form) await deps.batches.store.seal(id);
     return context.json({ taken, batch: await ownBatch(deps, id, context.var.holder) }, 202);
   },
@@ -68,7 +72,7 @@ export const append = endpoint(
     await ownBatch(deps, id, context.var.holder);
     const found = await deps.batches.store.find(id);
     if (!found) throw gone(id);
-    const taken = await take(deps, found.facts, context.env.incoming);
+    const taken = await take(deps, found.facts, context.env);
     return context.json({ taken, batch: await ownBatch(deps, id, context.var.holder) }, 202);
   },
   { readsBody: true },
@@ -169,14 +173,23 @@ export const results = endpoint(
   },
 );
 
-async function take(deps: AppDeps, facts: BatchFacts, request: IncomingMessage): Promise<number> {
-  const form = itemForm(request.headers['content-type']);
-  allowLongUpload(request);
+async function take(
+  deps: AppDeps,
+  facts: BatchFacts,
+  { incoming, outgoing }: Pick<HttpBindings, 'incoming' | 'outgoing'>,
+): Promise<number> {
+  const form = itemForm(incoming.headers['content-type']);
+  allowLongUpload(incoming);
+  const cutOff = new AbortController();
+  // The request itself closes also when it is whole, and its items wait still.
+  outgoing.once('close', () => cutOff.abort(new RequestAborted()));
   try {
     // What is left of a body that is refused is read by lingerOver(): its connection may be used again.
-    return await takeItems(deps.batches, facts, request.iterator({ destroyOnReturn: false }), form);
+    const body = incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+    return await takeItems(deps.batches, facts, body, form, cutOff.signal);
   } catch (error) {
-    lingerOver(request);
+    if (incoming.destroyed && !incoming.complete) throw new RequestAborted();
+    lingerOver(incoming);
     throw error;
   }
 }
@@ -186,10 +199,13 @@ async function factsOf(
   namespace: string,
   name: string,
   holder: ApiKeyRecord,
+  { headers }: IncomingMessage,
 ): Promise<BatchFacts> {
   const target = await deps.directory.target(namespace, name);
   if (!target) throw await deps.directory.notFound(namespace, name, holder);
   const { version, retries, queueMs, batchSize = DEFAULT_GROUP_ITEMS } = target;
+  const parent = parseTraceparent(single(headers['traceparent']));
+  const tracestate = parent && parseTracestate(single(headers['tracestate']));
   return {
     id: newInvocationId(),
     namespace,
@@ -201,9 +217,11 @@ async function factsOf(
       ...retryTerms(retries),
       queueMs,
     },
-    traceId: newTraceId(),
+    traceId: parent?.traceId ?? newTraceId(),
     spanId: newSpanId(),
-    sampled: true,
+    ...(parent && { parentSpanId: parent.spanId }),
+    ...(tracestate !== undefined && { tracestate }),
+    sampled: parent?.sampled ?? true,
   };
 }
 

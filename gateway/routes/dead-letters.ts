@@ -1,11 +1,10 @@
 /** Invocations of the queued lane that have failed for good: look at them, queue them again, or take them off the list. */
 import { z } from '@hono/zod-openapi';
 import { DeadLetterChoice, DeadLetters, DeadLettersMoved } from '#contract/api.ts';
-import type { InvocationRecord } from '#contract/invocation.ts';
 import { Name } from '#contract/names.ts';
 import { answers, endpoint, jsonBody, OfNamespace } from './endpoint.ts';
 
-/** What one request looks through. */
+/** What one request lists. */
 const MAX_LETTERS = 1_000;
 
 export const list = endpoint(
@@ -23,11 +22,7 @@ export const list = endpoint(
   (deps) => async (context) => {
     const { namespace } = context.req.valid('param');
     const { name, limit } = context.req.valid('query');
-    const all = await deps.queued.deadLetters(namespace, name === undefined ? limit : MAX_LETTERS);
-    return context.json(
-      { deadLetters: all.filter((one) => name === undefined || one.name === name).slice(0, limit) },
-      200,
-    );
+    return context.json({ deadLetters: await deps.queued.deadLetters(namespace, { name }, limit) }, 200);
   },
 );
 
@@ -35,12 +30,11 @@ export const redrive = endpoint(
   {
     summary: 'Queue dead letters again, with as many tries as they had',
     request: { params: OfNamespace, body: jsonBody(DeadLetterChoice) },
-    responses: answers(200, DeadLettersMoved, 'those that are queued again'),
+    responses: answers(200, DeadLettersMoved, 'those that are queued again, 1,000 at most'),
   },
   (deps) => async (context) => {
     const { namespace } = context.req.valid('param');
-    const chosen = choose(context.req.valid('json'));
-    return context.json({ ids: await deps.queued.redrive(namespace, chosen, MAX_LETTERS) }, 200);
+    return context.json(await deps.queued.redrive(namespace, context.req.valid('json')), 200);
   },
 );
 
@@ -48,16 +42,10 @@ export const purge = endpoint(
   {
     summary: 'Take dead letters off the list; their records stay for their time',
     request: { params: OfNamespace, body: jsonBody(DeadLetterChoice) },
-    responses: answers(200, DeadLettersMoved, 'those that are no dead letters any more'),
+    responses: answers(200, DeadLettersMoved, 'those that are no dead letters any more, 1,000 at most'),
   },
   (deps) => async (context) => {
     const { namespace } = context.req.valid('param');
-    const chosen = choose(context.req.valid('json'));
-    return context.json({ ids: await deps.queued.purge(namespace, chosen, MAX_LETTERS) }, 200);
+    return context.json(await deps.queued.purge(namespace, context.req.valid('json')), 200);
   },
 );
-
-function choose({ ids, name }: z.infer<typeof DeadLetterChoice>): (record: InvocationRecord) => boolean {
-  const wanted = ids && new Set(ids);
-  return (record) => (!wanted || wanted.has(record.id)) && (name === undefined || record.name === name);
-}

@@ -59,12 +59,13 @@ export const get = endpoint(
   },
   (deps) => async (context) => {
     const { id } = context.req.valid('param');
-    const record = await ownInvocation(deps, id, context.var.holder);
-    if (record.state !== 'done')
-      return context.json({ ...record, logs: await deps.invocations.logsOf(record) }, 200);
-    const [logs, isolation] = await Promise.all([
-      deps.invocations.logsOf(record),
-      deps.invocations.isolation(record),
+    const found = await ownInvocation(deps, id, context.var.holder);
+    if (found.state !== 'done')
+      return context.json({ ...found, logs: await deps.invocations.logsOf(found) }, 200);
+    const [record, logs, isolation] = await Promise.all([
+      deps.invocations.withLateSpans(found),
+      deps.invocations.logsOf(found),
+      deps.invocations.isolation(found),
     ]);
     const spans = spansOf(record).map(({ parentSpanId, name, spanId, start, duration, link, ...span }) => {
       return {
@@ -73,6 +74,8 @@ export const get = endpoint(
         start,
         duration,
         ...(link !== undefined && { link }),
+        ...(span.own?.events && { events: [...span.own.events] }),
+        ...(span.own?.links && { links: span.own.links }),
         attributes: { ...span.attributes },
         ...(parentSpanId !== undefined && { parentSpanId }),
       };

@@ -1,7 +1,7 @@
 /** Records and logs of invocations, and the log of each function, as workers and gateways leave them in Redis. */
 import type { Redis } from 'ioredis';
 import type { FunctionLogLine, WorkerStatus } from '#contract/api.ts';
-import type { AnyInvocation, InvocationRecord, LogLine } from '#contract/invocation.ts';
+import type { AnyInvocation, FunctionSpan, InvocationRecord, LogLine } from '#contract/invocation.ts';
 import type { IsolationReceipt } from '#contract/isolation.ts';
 import { keys } from '#contract/keys.ts';
 import { MAX_LOG_ANSWER_BYTES } from '#contract/limits.ts';
@@ -151,6 +151,16 @@ export class InvocationStore {
     return { logs, olderLines };
   }
 
+  /** The record, with the function's own spans that began after its answer. */
+  async withLateSpans(record: InvocationRecord): Promise<InvocationRecord> {
+    const { report } = record;
+    // Written by a worker, which has checked them.
+    const stored = report ? await this.#redis.lrange(keys.lateSpans(record.id), 0, -1) : [];
+    if (!report || stored.length === 0) return record;
+    const late = stored.map((span) => JSON.parse(span) as FunctionSpan);
+    return { ...record, report: { ...report, spans: [...(report.spans ?? []), ...late] } };
+  }
+
   /** Log lines of a function after a place in its stream; `0` is the beginning. */
   async logPage(namespace: string, name: string, after: string): Promise<LogPage> {
     const entries = await this.#redis.xrange(
@@ -176,15 +186,17 @@ export class InvocationStore {
     return last[0]?.[0] ?? '0';
   }
 
-  /** Workers that are alive, by id. Of another namespace than the reader's, no pool is told. */
+  /** Workers that are alive, by id. Other namespaces than the reader's are not named. */
   async workers(namespace = EVERY_NAMESPACE): Promise<WorkerStatus[]> {
     const ids = await this.#redis.zrange(keys.workers(), 0, '-1');
     const stored = await Promise.all(ids.map((id) => this.#redis.get(keys.worker(id))));
     const workers = stored.filter((one) => one !== null).map((one) => JSON.parse(one) as WorkerStatus);
     if (namespace === EVERY_NAMESPACE) return workers;
-    return workers.map(({ pools = [], ...worker }) => {
-      return { ...worker, pools: pools.filter((pool) => pool.namespace === namespace) };
-    });
+    return workers.map(({ pools = [], queuedEnded = {}, ...worker }) => ({
+      ...worker,
+      queuedEnded: Object.fromEntries(Object.entries(queuedEnded).filter(([of]) => of === namespace)),
+      pools: pools.filter((pool) => pool.namespace === namespace),
+    }));
   }
 }
 

@@ -1,7 +1,7 @@
 /** Blobs as objects `blobs/KEY` of an S3-compatible store. What it has acknowledged is durable in any case. */
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { assertKey, limited, type BlobStore, type PutOptions } from '../blobs.ts';
+import { assertKey, limited, type BlobStore, type PutOptions, type Spare } from '../blobs.ts';
 import type { S3Objects } from './objects.ts';
 
 const PLACE = 'blobs/';
@@ -44,12 +44,12 @@ export class S3BlobStore implements BlobStore {
     await Promise.all([objects.remove(PLACE + key), objects.removeAll(`${PLACE}${key}/`)]);
   }
 
-  async sweep(olderThanMs: number, under?: string): Promise<number> {
+  async sweep(olderThanMs: number, under?: string, spare?: Spare): Promise<number> {
     if (under !== undefined) assertKey(under);
     const place = under === undefined ? PLACE : `${PLACE}${under}/`;
     const before = Date.now() - olderThanMs;
     const objects = await this.#objects;
     await objects.abandonUploads(place, before);
-    return await objects.removeAll(place, before);
+    return await objects.removeAll(place, before, spare && ((key) => spare(key.slice(PLACE.length))));
   }
 }

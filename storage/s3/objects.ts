@@ -160,16 +160,29 @@ export class S3Objects {
     }
   }
 
-  /** Removes what lies below `under`, all of it or what was written before a Unix time in milliseconds. Resolves to how many. */
-  async removeAll(under: string, before = Infinity): Promise<number> {
+  /**
+   * Removes what lies below `under`, all of it or what was written before a Unix time in milliseconds and is not spared.
+   * Resolves to how many.
+   */
+  async removeAll(
+    under: string,
+    before = Infinity,
+    spare?: (key: string) => Promise<boolean>,
+  ): Promise<number> {
     let removed = 0;
     try {
       for await (const { Contents = [] } of this.#pages(under)) {
         const old = Contents.filter(
           ({ LastModified }) => before === Infinity || (LastModified?.getTime() ?? Infinity) < before,
         );
-        await this.#deleteObjects(old);
-        removed += old.length;
+        const spared = await Promise.all(
+          old.map(
+            async ({ Key = '' }) => spare !== undefined && (await spare(Key.slice(this.#prefix.length))),
+          ),
+        );
+        const gone = old.filter((_, at) => !spared[at]);
+        await this.#deleteObjects(gone);
+        removed += gone.length;
       }
     } catch (error) {
       throw s3Error(error);

@@ -3,12 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DeadLetters } from '#contract/api.ts';
 import type { Batch, ItemResult, ItemsTaken } from '#contract/batch.ts';
-import { WINDOW_GROUPS } from '#contract/limits.ts';
+import { MAX_GROUP_RESULT_BYTES, WINDOW_GROUPS } from '#contract/limits.ts';
 import { Platform } from '../support/platform.ts';
 
 let platform: Platform;
 beforeAll(async () => {
-  platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
+  platform = await Platform.start({
+    OFFSHOOT_PREPARED: '1',
+    // Enough for all that they have to hold, and less than a tenth of what results of one group are as values.
+    NODE_OPTIONS: '--max-old-space-size=160',
+  });
   await platform.deploy('orders');
   await platform.deploy('retries');
   await platform.deploy('lambda');
@@ -123,6 +127,28 @@ describe('a batch', () => {
     const { id: other } = await sent('lambda', [{ n: 1 }, { n: 2 }]);
     expect((await resultsOf(other)).map(({ ok }) => ok)).toEqual([true, true]);
   });
+
+  it('keeps of a group as much as it may, whatever that is as values, and says what was too large', async () => {
+    const once = { attempts: 1, minDelay: 0, maxDelay: 0 };
+    await platform.deploy('retries', { name: 'wide', retries: once, timeout: 60 });
+    const { id } = await sent(
+      'wide',
+      Array.from({ length: 100 }, () => ({ objects: 85_000 })),
+    );
+    const results = await resultsOf(id);
+    const kept = results.filter(({ ok }) => ok);
+    expect(Buffer.byteLength(lines(kept))).toBeLessThan(MAX_GROUP_RESULT_BYTES + 100 * 256);
+    expect(Buffer.byteLength(lines(kept))).toBeGreaterThan(MAX_GROUP_RESULT_BYTES - 260_000);
+    expect(kept.map(({ result }) => (result as { answer: unknown[] }).answer.length)).toEqual(
+      kept.map(() => 85_000),
+    );
+    const others = results.filter(({ ok }) => !ok);
+    expect(others).toEqual(
+      others.map(({ index }) => ({ index, ok: false, outcome: 'response_too_large', tries: 1 })),
+    );
+    expect(results).toHaveLength(100);
+    expect(platform.output).not.toContain('begun again');
+  }, 60_000);
 
   it('takes a JSON array', async () => {
     const items = Array.from({ length: 120 }, (_, at) => ({ quantity: at, note: 'a, [b]\n"c"' }));

@@ -3,9 +3,10 @@ import { once } from 'node:events';
 import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { InvocationsPage } from '#contract/dashboard.ts';
+import type { Pages, QueueRow } from '#contract/dashboard.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
+import { MAX_TRACE_INVOCATIONS, WholeTrace } from '#contract/whole-trace.ts';
 import { connectRedis } from '#storage/redis.ts';
 import { Platform } from '../support/platform.ts';
 
@@ -66,12 +67,13 @@ async function session(): Promise<{ cookie: string; 'x-offshoot-page': string }>
 }
 
 /** The first event of a live view, and how long it took. */
-async function look(
-  path: string,
+async function look<K extends keyof Pages>(
+  view: K,
+  query: string,
   headers: Record<string, string>,
-): Promise<{ ms: number; data: InvocationsPage }> {
+): Promise<{ ms: number; data: Pages[K] }> {
   const begun = performance.now();
-  const response = await open(path, { headers });
+  const response = await open(`/dashboard/live/${view}?${query}`, { headers });
   let text = '';
   for await (const piece of response) {
     text += String(piece);
@@ -79,7 +81,7 @@ async function look(
   }
   const ms = performance.now() - begun;
   response.destroy();
-  return { ms, data: JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '') as InvocationsPage };
+  return { ms, data: JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '') as Pages[K] };
 }
 
 describe('who gets in', () => {
@@ -206,6 +208,8 @@ describe('what opens the data', () => {
 
 describe('ten thousand invocations', () => {
   const COUNT = 10_000;
+  let oldest = 0;
+  let traceId = '';
 
   beforeAll(async () => {
     const record = await platform.record(await platform.call('hello-fetch'));
@@ -213,6 +217,9 @@ describe('ten thousand invocations', () => {
     const redis = connectRedis(platform.redis.url, 'background', pino({ level: 'silent' }));
     await once(redis, 'ready');
     const recent = keys.recent('default', 'hello-fetch');
+    // There is one more, which is dropped where it is read.
+    oldest = plain.startedAt - 10 * (COUNT - 1);
+    ({ traceId } = plain);
     for (let from = 0; from < COUNT; from += 1_000) {
       const pipeline = redis.pipeline();
       for (let at = from; at < from + 1_000; at++) {
@@ -232,7 +239,7 @@ describe('ten thousand invocations', () => {
 
   test('are listed and filtered, whole; how long it takes is printed', async () => {
     const headers = await session();
-    const first = await look('/dashboard/live/invocations?outcome=failed', headers);
+    const first = await look('invocations', 'outcome=failed', headers);
     expect(first.data).toMatchObject({ looked: COUNT, matched: COUNT / 100 });
     const times: number[] = [];
     for (const query of [
@@ -242,7 +249,7 @@ describe('ten thousand invocations', () => {
       'trace=nothing',
       '',
     ]) {
-      times.push((await look(`/dashboard/live/invocations?${query}`, headers)).ms);
+      times.push((await look('invocations', query, headers)).ms);
     }
     console.log(
       `10,000 invocations: ${first.ms.toFixed(0)} ms at first, then ${times.map((ms) => ms.toFixed(0)).join(', ')} ms`,
@@ -258,4 +265,43 @@ describe('ten thousand invocations', () => {
     console.log(`by the API: ${ms.toFixed(0)} ms`);
     expect(invocations).toHaveLength(COUNT / 100);
   });
+
+  test('are not all that there have been, and the page of the function says so', async () => {
+    const headers = await session();
+    const { data } = await look('function', 'namespace=default&name=hello-fetch&minutes=60', headers);
+    expect(data).toMatchObject({ since: oldest, kept: COUNT, traffic: { count: COUNT } });
+    // A rate is made from the hundred seconds that they reach back, not from the hour.
+    expect(data.traffic.perMinute).toBeGreaterThan(COUNT / 5);
+  });
+
+  test('of one trace are cut, and the trace says so', async () => {
+    const answer = await platform.api(`/traces/${traceId}`);
+    const whole = WholeTrace.parse(await answer.json());
+    expect(whole.invocations).toHaveLength(MAX_TRACE_INVOCATIONS);
+    expect(whole.invocationsCut).toBe(COUNT - MAX_TRACE_INVOCATIONS);
+  });
+});
+
+test('dead letters that are not listed are not counted, and the number says so', async () => {
+  const headers = await session();
+  const record = await platform.record(await platform.call('hello-fetch'));
+  const { logs: _logs, spans: _spans, isolation: _isolation, ...plain } = record;
+  const redis = connectRedis(platform.redis.url, 'background', pino({ level: 'silent' }));
+  await once(redis, 'ready');
+  const add = async (from: number, to: number): Promise<QueueRow | undefined> => {
+    for (let at = from; at < to; at++) {
+      const one = { ...plain, id: `dead-${at}`, lane: 'queued', outcome: 'error', dead: 'attempts_used' };
+      await redis.set(keys.invocation(one.id), JSON.stringify(one), 'EX', 600);
+      await redis.zadd(keys.dead('default'), plain.startedAt + at, one.id);
+    }
+    return (await look('queues', '', headers)).data.queues[0];
+  };
+  expect(await add(0, 200)).toMatchObject({ dead: 200, deadMore: false });
+  // What was looked at a moment ago is shown again; a session has so many streams at a time.
+  await expect
+    .poll(() => add(200, 205), { interval: 600, timeout: 10_000 })
+    .toMatchObject({ dead: 200, deadMore: true });
+  redis.disconnect();
+  const { data } = await look('namespaces', '', headers);
+  expect(data.namespaces[0]).toMatchObject({ dead: 200, deadMore: true });
 });

@@ -1,12 +1,15 @@
 /** What an untimely death leaves behind is made by hand here, and brought back on its way. */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import pino from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
 import type { OpenInvocation } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
+import { encodePayload, type RequestMeta } from '#contract/payload.ts';
 import { BatchStore, groupInvocationId } from '#storage/batches.ts';
 import { DirectoryBlobStore } from '#storage/blobs.ts';
 import { Deliveries } from '#storage/deliveries.ts';
@@ -30,6 +33,7 @@ beforeAll(async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
   await platform.deploy('retries');
   redis = connectRedis(platform.redis.url, 'commands', log);
+  await once(redis, 'ready');
   queues = new Queues(redis);
   store = new QueuedStore(redis);
   batches = new BatchStore(redis);
@@ -74,6 +78,26 @@ it('queues an invocation again that has lost its job, and leaves one that has it
   expect((await look(waiting)).state).toBe('queued');
 });
 
+it('reaches what has lost its job behind thousands that wait in order', async () => {
+  const dueAt = Date.now() + 3_600_000;
+  const many = Array.from({ length: 2_000 }, () => ({ ...openJob(), dueAt }));
+  await Promise.all(many.map((record) => store.create(record, Buffer.alloc(0))));
+  const jobs = many.map(({ id }) => ({
+    name: 'invocation',
+    data: { id },
+    opts: { jobId: id, delay: 3_600_000 },
+  }));
+  await queues.of('default').addBulk(jobs);
+  const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
+  const lost = openJob();
+  await sleep(2); // behind them in the index, which has milliseconds
+  await store.create(lost, encodePayload(meta, Buffer.from('{}')));
+  await keeper.look(0);
+  await expect.poll(async () => (await look(lost.id)).state, { timeout: 5_000 }).toBe('done');
+  expect(await queues.of('default').getDelayedCount()).toBeGreaterThanOrEqual(2_000);
+  await Promise.all(many.map(({ id }) => queues.remove('default', id)));
+}, 60_000);
+
 it('queues a group of a batch that has its place and no record, when the batch stands still', async () => {
   const id = randomBytes(16).toString('hex');
   const [traceId, spanId] = [randomBytes(16).toString('hex'), randomBytes(8).toString('hex')];
@@ -84,11 +108,26 @@ it('queues a group of a batch that has its place and no record, when the batch s
   await new DirectoryBlobStore(join(platform.state, 'blobs')).put(input, Buffer.from('{"answer":1}\n'));
   await batches.add(id, 1, 13, input);
   await batches.seal(id);
+  // As many newer ones as none of the lists would show.
+  for (let newer = 0; newer < 150; newer++)
+    await batches.create({
+      ...facts,
+      id: randomBytes(16).toString('hex'),
+      createdAt: facts.createdAt + 1 + newer,
+      terms,
+      traceId,
+      spanId,
+      sampled: true,
+    });
   await keeper.look(0);
   expect(await store.find(groupInvocationId(id, 0))).toBeUndefined();
   await keeper.look(0);
   await expect.poll(async () => (await batches.find(id))?.batch.state, { timeout: 5_000 }).toBe('done');
   expect((await batches.find(id))?.batch.succeeded).toBe(1);
+  // And is not looked at any more.
+  await keeper.look(0);
+  expect(await redis.zscore(keys.openBatches('default'), id)).toBeNull();
+  expect(await redis.zcard(keys.openBatches('default'))).toBe(150);
 });
 
 it('ends a call whose gateway is gone, and none whose gateway lives', async () => {
@@ -122,4 +161,25 @@ async function openCall(gatewayId: string): Promise<string> {
   await redis.set(keys.invocation(id), JSON.stringify(record));
   await redis.zadd(keys.open('default'), Date.now() - 1_000, id);
   return id;
+}
+
+function openJob(): OpenInvocation {
+  const id = randomBytes(16).toString('hex');
+  const now = Date.now();
+  return {
+    id,
+    namespace: 'default',
+    name: 'retries',
+    version: 1,
+    lane: 'queued',
+    state: 'queued',
+    method: 'POST',
+    path: '/',
+    traceId: id,
+    spanId: id.slice(16),
+    sampled: true,
+    startedAt: now,
+    requestBytes: 2,
+    terms: { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt: now + 7_200_000 },
+  };
 }

@@ -3,7 +3,6 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { deflateSync, crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { OUTCOMES } from '#contract/outcome.ts';
-import { sandboxCgroups } from '../support/cgroup-paths.ts';
 import { Platform } from '../support/platform.ts';
 
 let platform: Platform;
@@ -253,17 +252,6 @@ test('every outcome tells a user what to do next', () => {
     expect(meaning, name).not.toBe('');
     if (name !== 'ok') expect(next, name).not.toBe('');
   }
-});
-
-test('a function that is removed answers no more, and its sandboxes end', async () => {
-  await platform.deploy('hello-fetch', { name: 'short-lived' });
-  const { report } = await platform.record(await platform.call('short-lived'));
-  const cgroup = (): string | undefined =>
-    readdirSync(sandboxCgroups()).find((name) => name.endsWith(report?.sandbox ?? '?'));
-  expect(cgroup()).toBeDefined();
-  expect((await platform.cli('rm', 'short-lived', '--yes')).code).toBe(0);
-  expect((await platform.call('short-lived')).status).toBe(404);
-  await expect.poll(cgroup, { timeout: 5_000 }).toBeUndefined();
 });
 
 function childrenOf(ancestor: number): number[] {

@@ -3,6 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api.ts';
 import type { AnyInvocation } from '#contract/invocation.ts';
+import { QueuedStore } from '#storage/queued.ts';
+import { Queues } from '#storage/queues.ts';
+import { withRedis } from '../support/backlog.ts';
 import { Platform } from '../support/platform.ts';
 
 const EVERY_SECOND = '* * * * * *';
@@ -20,6 +23,10 @@ afterAll(() => platform.stop());
 async function runs(name: string): Promise<AnyInvocation[]> {
   const response = await platform.api(`/invocations?namespace=default&name=${name}`);
   return ((await response.json()) as { invocations: AnyInvocation[] }).invocations.toReversed();
+}
+
+async function look(id: string | undefined): Promise<AnyInvocation> {
+  return (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocation;
 }
 
 test('a function runs at its times, and is told which', async () => {
@@ -79,6 +86,40 @@ test('ends with the function, and with a version that has none', async () => {
   await sleep(2_500);
   expect(await runs('nightly')).toHaveLength(seen);
 });
+
+test.each([
+  ['the function is removed', 1, () => platform.api('/functions/default/nightly', { method: 'DELETE' })],
+  ['a version without a schedule is active', 2, () => platform.deploy('nightly', { schedule: undefined })],
+])(
+  'a run that waits for its next try comes to its end when %s, and holds up no later one',
+  async (_, tries, act) => {
+    // Its first try takes longer than it may; the next one comes at some time within the hour.
+    const schedule = { cron: EVERY_SECOND, overlap: false, input: { takesMs: 1_500 } };
+    const slow = { timeout: 1, retries: { attempts: 2, minDelay: 3_600, maxDelay: 3_600 } };
+    await platform.deploy('nightly', { schedule, ...slow });
+    const waiting = async (): Promise<AnyInvocation | undefined> =>
+      (await runs('nightly')).find(({ state, attempts }) => state === 'queued' && attempts?.length === 1);
+    await expect.poll(waiting, { timeout: 10_000 }).toBeDefined();
+    const { id, scheduledFor } = (await waiting()) ?? {};
+    await act();
+    // The hour passes.
+    await withRedis(platform.redis.url, async (redis) => {
+      const store = new QueuedStore(redis);
+      const found = await store.find(id ?? '');
+      if (found?.record.state === 'queued') await store.swap(found, { ...found.record, dueAt: Date.now() });
+      const job = (await new Queues(redis).of('default').getDelayed()).find((one) => one.data.id === id);
+      await job?.promote();
+    });
+    await expect.poll(async () => (await look(id)).state, { timeout: 10_000 }).toBe('done');
+    expect((await look(id)).attempts).toHaveLength(tries);
+    await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND, overlap: false } });
+    const later = async (): Promise<boolean> =>
+      (await runs('nightly')).some(
+        (one) => one.state === 'done' && (one.scheduledFor ?? 0) > (scheduledFor ?? 0),
+      );
+    await expect.poll(later, { timeout: 5_000 }).toBe(true);
+  },
+);
 
 test('is listed with its next times, in its own time zone', async () => {
   await platform.deploy('nightly');

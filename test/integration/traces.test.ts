@@ -30,6 +30,7 @@ afterAll(async () => {
 const CALLER = '00f067aa0ba902b7';
 /** `kept`: within the ratio, or beyond it. */
 function newTrace(kept = true): { traceId: string; headers: Record<string, string> } {
+  // What is random of it, and decides, are its last 14 digits.
   const traceId = `${'ab'.repeat(8)}${String(++traces).padStart(2, '0')}${kept ? 'f' : '0'}${'0'.repeat(13)}`;
   return { traceId, headers: { traceparent: `00-${traceId}-${CALLER}-01` } };
 }
@@ -164,6 +165,110 @@ describe('traces', () => {
     expect(line()?.attributes).toMatchObject({ 'faas.name': 'default/traced' });
     const { logs } = await platform.record(response);
     expect(logs).toMatchObject([{ level: 'warn', span: spanId }]);
+  });
+
+  test('T8 a batch has a span, below that of its caller and above those of its groups, whoever ends it', async () => {
+    await platform.deploy('orders');
+    const start = async (
+      query: string,
+      { headers }: { headers: Record<string, string> },
+      body?: string,
+      name = 'orders',
+    ) => {
+      const made = await fetch(`${platform.url}/api/v1/functions/default/${name}/batches${query}`, {
+        method: 'POST',
+        headers: {
+          ...headers,
+          authorization: `Bearer ${platform.key}`,
+          'content-type': 'application/json',
+          tracestate: 'vendor=1',
+        },
+        ...(body !== undefined && { body }),
+      });
+      expect(made.status, await made.clone().text()).toBe(202);
+      return ((await made.json()) as { batch: { id: string } }).batch.id;
+    };
+    const good = newTrace();
+    const id = await start('', good, '[{"quantity":1},{"quantity":2}]');
+    const spans = await receiver.of(good.traceId, named('batch default/orders', 'default/orders', 'run'));
+    const batch = pick(spans, 'batch default/orders');
+    expect(batch).toMatchObject({ parentSpanId: CALLER, kind: 4, status: 0, tracestate: 'vendor=1' });
+    expect(batch.attributes).toMatchObject({
+      'offshoot.batch': id,
+      'offshoot.outcome': 'ok',
+      'messaging.batch.message_count': 2,
+    });
+    const group = pick(spans, 'default/orders');
+    expect(group).toMatchObject({ parentSpanId: batch.spanId, kind: 5, tracestate: 'vendor=1' });
+    expect(batch.end).toBeGreaterThan(batch.start);
+
+    // A function without queue() runs for each item by itself; the spans of all of them are the group's.
+    const single = newTrace();
+    await start('', single, '[1,2,3]', 'traced');
+    const items = await receiver.of(
+      single.traceId,
+      (found) => found.filter(({ name }) => name === 'work').length >= 3 && named('run')(found),
+    );
+    const runs = new Set(
+      items.filter(({ name }) => ['run', 'attempt'].includes(name)).map(({ spanId }) => spanId),
+    );
+    for (const { parentSpanId } of items.filter(({ name }) => name === 'work'))
+      expect(runs).toContain(parentSpanId);
+
+    // One of which something has failed is exported beyond the ratio, once, though it ends again.
+    const bad = newTrace(false);
+    const badId = await start('', bad, '[{"quantity":1},{"quantity":2,"fail":"never"}]');
+    const failed = pick(
+      await receiver.of(bad.traceId, named('batch default/orders')),
+      'batch default/orders',
+    );
+    expect(failed).toMatchObject({ status: 2, message: '1 of 2 items has failed' });
+    const letters = await platform.api('/dead-letters/default');
+    const { deadLetters } = (await letters.json()) as {
+      deadLetters: { id: string; batch?: { id: string } }[];
+    };
+    const ids = deadLetters.filter((one) => one.batch?.id === badId).map((one) => one.id);
+    const again = { method: 'POST', body: JSON.stringify({ ids }) };
+    expect((await platform.api('/dead-letters/default/redrive', again)).status).toBe(200);
+    await receiver.of(
+      bad.traceId,
+      (found) => found.filter(({ name }) => name === 'default/orders').length === 2,
+    );
+
+    const none = newTrace(false);
+    const openId = await start('?open=1', none);
+    expect((await platform.api(`/batches/${openId}/cancel`, { method: 'POST' })).status).toBe(202);
+    const cancelled = await receiver.of(none.traceId, named('batch default/orders'));
+    expect(cancelled).toMatchObject([{ status: 2, attributes: { 'offshoot.outcome': 'cancelled' } }]);
+    // The worker that has exported the group’s span a second time would have exported the batch’s before.
+    const ends = receiver.spans.filter(
+      ({ traceId, name }) => traceId === bad.traceId && name.startsWith('batch'),
+    );
+    expect(ends).toHaveLength(1);
+  });
+
+  test('T9 each try is shown its own context, and the trace’s state goes all the way', async () => {
+    await platform.deploy('traced', { env: { FRESH: '2' } });
+    const { traceId, headers } = newTrace(false);
+    const before = callbacks.received.length;
+    const queued = await platform.call('traced/headers', {
+      method: 'POST',
+      headers: {
+        ...headers,
+        tracestate: 'vendor=1',
+        prefer: 'respond-async',
+        authorization: `Bearer ${platform.key}`,
+        'x-offshoot-callback': callbacks.url,
+      },
+    });
+    expect(queued.status, await queued.clone().text()).toBe(202);
+    const { id } = (await queued.json()) as { id: string };
+    const spans = await receiver.of(traceId, named('attempt', 'run', 'callback'));
+    const run = pick(spans, 'run');
+    const seen = (await (await platform.api(`/invocations/${id}/result`)).json()) as Record<string, string>;
+    expect(seen).toMatchObject({ traceparent: `00-${traceId}-${run.spanId}-01`, tracestate: 'vendor=1' });
+    expect(new Set(spans.map(({ tracestate }) => tracestate))).toEqual(new Set(['vendor=1']));
+    expect(callbacks.received[before]?.headers['tracestate']).toBe('vendor=1');
   });
 
   test('T6 a function that brings an SDK of its own switches the platform’s off', async () => {

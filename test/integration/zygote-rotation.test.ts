@@ -150,6 +150,23 @@ describe('a zygote is replaced', () => {
     expect(await current()).toBe(second);
   });
 
+  test('by none when its namespace is given up, also while one is warming up', async () => {
+    const first = await open({ ageMs: 1 });
+    zygotes.tend();
+    expect(zygotes.live).toBe(2);
+    zygotes.giveUp('other');
+    expect([...zygotes.namespaces]).toEqual(['test']);
+    zygotes.giveUp('test');
+    expect([...zygotes.namespaces]).toEqual([]);
+    const live = (): number => {
+      zygotes.tend();
+      return zygotes.live;
+    };
+    await expect.poll(live, { timeout: 10_000 }).toBe(0);
+    await first.ended;
+    expect((await current()).alive).toBe(true);
+  });
+
   test('and the pool gives up what it has prepared with it', async () => {
     const first = await open({ ageMs: 800 });
     // Never connected: nothing is called here.

@@ -17,6 +17,16 @@ export interface ReceivedSpan {
   readonly end: bigint;
   readonly attributes: Readonly<Record<string, unknown>>;
   readonly links: readonly string[];
+  /** The same ones, with the trace that they lead to. */
+  readonly linked: readonly {
+    traceId: string;
+    spanId: string;
+    attributes: Readonly<Record<string, unknown>>;
+  }[];
+  readonly events: readonly { name: string; time: bigint; attributes: Readonly<Record<string, unknown>> }[];
+  /** Attributes, events and links that the sender says it has left out. */
+  readonly dropped: readonly [attributes: number, events: number, links: number];
+  readonly tracestate: string;
   /** 2 is an error. */
   readonly status: number;
   readonly message: string;
@@ -136,6 +146,24 @@ function readTraces(body: Buffer): ReceivedSpan[] {
           end: first(span, 8).readBigUInt64LE(),
           attributes: attributesOf(span, 9),
           links: all(span, 13).map((link) => first(fields(link), 2).toString('hex')),
+          linked: all(span, 13).map((part) => {
+            const link = fields(part);
+            return {
+              traceId: first(link, 1).toString('hex'),
+              spanId: first(link, 2).toString('hex'),
+              attributes: attributesOf(link, 4),
+            };
+          }),
+          events: all(span, 11).map((part) => {
+            const event = fields(part);
+            return {
+              time: first(event, 1).readBigUInt64LE(),
+              name: first(event, 2).toString(),
+              attributes: attributesOf(event, 3),
+            };
+          }),
+          dropped: [number(span, 10), number(span, 12), number(span, 14)],
+          tracestate: first(span, 3).toString(),
           status: number(status, 3),
           message: first(status, 2).toString(),
           service,

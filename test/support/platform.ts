@@ -27,6 +27,13 @@ export interface CliResult {
 /** One of its processes; a second worker is there when a test runs it. */
 export type Part = 'worker' | 'worker-2' | 'gateway';
 
+export interface PlatformOptions {
+  /** In a network of its own, instead of the machine's. */
+  readonly ownNetwork?: boolean;
+  /** More environment for its Redis. */
+  readonly redisEnvironment?: Readonly<Record<string, string>>;
+}
+
 export class Platform {
   readonly url: string;
   readonly state: string;
@@ -54,11 +61,10 @@ export class Platform {
     this.#environment = environment;
   }
 
-  /** `ownNetwork`: in a network of its own, instead of the machine's. */
   static async start(
     environment: Readonly<Record<string, string>> = {},
     redis: readonly string[] = [],
-    { ownNetwork = false } = {},
+    { ownNetwork = false, redisEnvironment = {} }: PlatformOptions = {},
   ): Promise<Platform> {
     const installed = process.env['OFFSHOOT_STATE'];
     if (!installed) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
@@ -67,7 +73,7 @@ export class Platform {
     const port = await freePort();
     const platform = new Platform(
       state,
-      await PrivateRedis.start(['--appendonly', 'yes', ...redis]),
+      await PrivateRedis.start(['--appendonly', 'yes', ...redis], redisEnvironment),
       port,
       environment,
       ownNetwork ? await OwnNetwork.open(port) : undefined,

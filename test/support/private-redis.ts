@@ -11,16 +11,26 @@ export class PrivateRedis {
   readonly directory: string;
   readonly url: string;
   readonly #arguments: readonly string[];
+  readonly #environment: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
 
-  constructor(directory: string, options: readonly string[]) {
+  constructor(
+    directory: string,
+    options: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ) {
     this.directory = directory;
+    this.#environment = environment;
     this.url = `unix://${join(directory, 'redis.sock')}`;
     this.#arguments = options;
   }
 
-  static async start(options: readonly string[] = []): Promise<PrivateRedis> {
-    const redis = new PrivateRedis(await mkdtemp(join(tmpdir(), 'offshoot-redis-')), options);
+  static async start(
+    options: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<PrivateRedis> {
+    const directory = await mkdtemp(join(tmpdir(), 'offshoot-redis-'));
+    const redis = new PrivateRedis(directory, options, environment);
     await redis.resume();
     return redis;
   }
@@ -47,7 +57,7 @@ export class PrivateRedis {
         'noeviction',
         ...this.#arguments,
       ],
-      { stdio: 'ignore' },
+      { stdio: 'ignore', env: { ...process.env, ...this.#environment } },
     );
     for (let attempt = 0; attempt < 200; attempt++) {
       if (await answers(socket)) return;

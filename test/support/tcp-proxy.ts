@@ -157,7 +157,21 @@ class Pair {
   }
 
   #pass(from: Socket, to: Socket, look: (data: Buffer) => void): void {
-    let last = 0;
+    /** On the way, in the order in which it came: a timer may be late, and what comes after it must not be written before. */
+    const waiting: { readonly data: Buffer; readonly at: number }[] = [];
+    let timer: NodeJS.Timeout | undefined;
+    const deliver = (): void => {
+      timer = undefined;
+      for (let [next] = waiting; next; [next] = waiting) {
+        const early = next.at - performance.now();
+        if (early > 0) {
+          timer = setTimeout(deliver, early);
+          return;
+        }
+        waiting.shift();
+        if (!this.silent && to.writable) to.write(next.data);
+      }
+    };
     from.on('data', (data: Buffer) => {
       if (this.silent) return;
       look(data);
@@ -165,14 +179,8 @@ class Pair {
       const { latencyMs, jitterMs, resetAfterBytes } = this.#proxy.conditions;
       this.#bytes += data.length;
       if (this.#bytes > resetAfterBytes) return this.reset();
-      // Never before what came earlier.
-      const at = Math.max(last, performance.now() + latencyMs + Math.random() * jitterMs);
-      last = at;
-      const deliver = (): void => {
-        if (!this.silent && to.writable) to.write(data);
-      };
-      if (at <= performance.now()) deliver();
-      else setTimeout(deliver, at - performance.now());
+      waiting.push({ data, at: performance.now() + latencyMs + Math.random() * jitterMs });
+      if (!timer) deliver();
     });
     from.on('end', () => {
       if (!this.silent) to.end();

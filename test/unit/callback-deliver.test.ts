@@ -11,6 +11,7 @@ import { keys } from '#contract/keys.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import { QueuedStore, type Versioned } from '#storage/queued.ts';
 import { connectRedis } from '#storage/redis.ts';
+import { Retention } from '#storage/retention.ts';
 import { deliver, type DeliveryDeps } from '../../gateway/callbacks/deliver.ts';
 import { Guard } from '../../gateway/callbacks/guard.ts';
 import { SecretStore } from '../../gateway/callbacks/secrets.ts';
@@ -43,6 +44,7 @@ const never = new AbortController().signal;
 function deps(options: Partial<DeliveryDeps> = {}): DeliveryDeps {
   return {
     store,
+    retention: new Retention(redis, 1_000),
     secrets,
     guard: new Guard({ allow: ['127.0.0.1'], ports: new Set() }),
     terms: { attempts: 3, firstDelayMs: 100, lastDelayMs: 200 },
@@ -134,6 +136,22 @@ describe('a turn', () => {
     }));
     expect(await deliver(deps(), turn(waiting))).toBe(nextAt);
     expect(receiver.received).toHaveLength(1);
+  });
+
+  test('that was the last makes it one of the ended jobs that are kept by number, unless it is a dead letter', async () => {
+    const kept = (): Promise<string[]> => redis.lrange(keys.endedJobs('default', 'f'), 0, -1);
+    const letter = await ended();
+    await deliver(deps(), turn(letter));
+    const [told, refused] = [await ended(), await ended()];
+    for (const id of [told, refused]) await change(id, (record) => ({ ...record, dead: undefined }));
+    expect(await kept()).toEqual([]);
+    await deliver(deps(), turn(told));
+    receiver.answer = (response) => void response.writeHead(500).end();
+    expect(await deliver(deps(), turn(refused))).toBeDefined();
+    expect(await kept()).toEqual([told]);
+    receiver.answer = (response) => void response.writeHead(410).end();
+    await expect.poll(() => deliver(deps(), turn(refused))).toBeUndefined();
+    expect(await kept()).toEqual([told, refused]);
   });
 
   test('that runs beside another sends once: the record lets one of them begin', async () => {

@@ -264,6 +264,82 @@ test('trace draws the spans and says what the outcome means and what to do', asy
   expect(JSON.parse(asJson.stdout)).toEqual(detail);
 });
 
+test('trace takes the id of a trace as well, and draws all that was called within it', async () => {
+  const gateway = await fakeGateway();
+  const traceId = 'e'.repeat(32);
+  const span = { kind: 'internal', attributes: {}, invocation: 'inv-1' };
+  const whole = {
+    traceId,
+    startedAt: 0,
+    duration: 100,
+    invocations: [
+      {
+        id: 'inv-1',
+        namespace: 'shop',
+        name: 'order',
+        version: 1,
+        lane: 'sync',
+        state: 'done',
+        outcome: 'ok',
+        status: 200,
+        start: 0,
+        duration: 100,
+      },
+      {
+        id: 'inv-2',
+        namespace: 'shop',
+        name: 'stock',
+        version: 1,
+        lane: 'queued',
+        state: 'running',
+        start: 50,
+      },
+    ],
+    spans: [
+      { name: 'caller', spanId: 'c', depth: 0, process: 'caller', kind: 'client', attributes: {} },
+      { ...span, name: 'shop/order', spanId: 'r', depth: 1, process: 'gateway', start: 0, duration: 100 },
+      {
+        ...span,
+        name: 'eu\u001b[31mvil',
+        spanId: 'f',
+        depth: 2,
+        process: 'function',
+        start: 8e15,
+        duration: 8e15,
+        error: 'on \u202epurpose',
+      },
+      { ...span, name: 'shop/stock', spanId: 's', depth: 3, process: 'gateway', start: 50 },
+    ],
+    invocationsCut: 7,
+    spansCut: 0,
+  };
+  gateway.routes.set(`GET /api/v1/invocations/${traceId}`, (_request, response) =>
+    json(response, 404, { error: { code: 'invocation_not_found', message: 'there is none', next: 'look' } }),
+  );
+  gateway.routes.set(`GET /api/v1/traces/${traceId}`, (_request, response) => json(response, 200, whole));
+  const ran = await offshoot(['trace', traceId], { env: gateway.env });
+  expect(ran.code).toBe(0);
+  const [head, , caller, order, evil, stock, , cut] = ran.stdout.split('\n');
+  expect(head).toMatch(/^trace e{32} {2}.* {2}100 ms$/);
+  expect(caller).toMatch(/^ {2}caller +caller +its own times are not known here$/);
+  expect(order).toMatch(/^ {4}shop\/order +gateway +100 ms {2}█+$/);
+  expect(evil).toMatch(/^ {6}eu␛\[31mvil +function +\d+\.\d s +▏$/);
+  expect(stock).toMatch(/^ {8}shop\/stock +gateway +runs +█+$/);
+  expect(cut).toBe('  not shown: 7 later invocations');
+  expect(ran.stdout).toMatch(/inv-2 +shop\/stock +queued +running/);
+  expect(ran.stdout).toContain('eu␛[31mvil failed: on \\u202epurpose');
+  expect(ran.stderr).toBe('\nnext: offshoot trace inv-1\n');
+  const asJson = await offshoot(['trace', traceId, '--json'], { env: gateway.env });
+  expect(JSON.parse(asJson.stdout)).toEqual(whole);
+
+  gateway.routes.set(`GET /api/v1/traces/${traceId}`, (_request, response) =>
+    json(response, 404, { error: { code: 'trace_not_found', message: 'there is none', next: 'look' } }),
+  );
+  const absent = await offshoot(['trace', traceId], { env: gateway.env });
+  expect(absent).toMatchObject({ code: 1, stdout: '' });
+  expect(absent.stderr).toContain(`there is neither an invocation nor a trace ${traceId}`);
+});
+
 test('dev deploys at every change within a second, and an error leaves the old version serving', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('GET /healthz', (_request, response) => json(response, 200, {}));

@@ -21,6 +21,7 @@ describe('after a try', () => {
     ['an answer', tries(['ok', 200])],
     ['an answer that blames the caller', tries(['ok', 404])],
     ['a cancel', tries(['cancelled'])],
+    ['the removal of its function', tries(['error'], ['function_removed'])],
     ['a success after failures', tries(['error'], ['timeout'], ['ok', 204])],
   ])('%s is the end', (_, attempts) => {
     expect(afterAttempt(attempts, TERMS, NOW)).toEqual({ next: 'done' });
@@ -62,6 +63,20 @@ describe('after a try', () => {
     expect(afterAttempt(tries(['worker_lost'], ['error'], ['out_of_memory']), TERMS, NOW)).toMatchObject({
       next: 'retry',
     });
+  });
+
+  test('what was tried before it was taken out of the dead letters counts no more', () => {
+    const before = tries(['worker_lost'], ['crashed'], ['out_of_memory']);
+    const terms = { ...TERMS, triedBefore: 3 };
+    const next = (...since: [Outcome, number?][]): unknown =>
+      afterAttempt([...before, ...tries(...since)], terms, NOW, { random: 1 });
+    expect(next(['error'])).toEqual({ next: 'retry', at: NOW + 1_000 });
+    expect(next(['error'], ['crashed'], ['error'])).toEqual({ next: 'retry', at: NOW + 4_000 });
+    expect(next(['error'], ['error'], ['error'], ['error'])).toEqual({
+      next: 'dead',
+      reason: 'attempts_used',
+    });
+    expect(next(['crashed'], ['exited'], ['worker_lost'])).toEqual({ next: 'dead', reason: 'poison' });
   });
 
   test('every outcome leads somewhere', () => {

@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import type { InvocationRecord } from '#contract/invocation.ts';
-import { formatTraceparent, parseTraceparent, runSpanId, serverTiming, spansOf } from '#contract/trace.ts';
+import {
+  formatTraceparent,
+  parseTraceparent,
+  parseTracestate,
+  runSpanId,
+  serverTiming,
+  spansOf,
+} from '#contract/trace.ts';
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 const spanId = '00f067aa0ba902b7';
@@ -25,6 +32,48 @@ describe('traceparent', () => {
     `00-${traceId.toUpperCase()}-${spanId}-01`,
   ])('%s is no context', (header) => {
     expect(parseTraceparent(header)).toBeUndefined();
+  });
+});
+
+describe('tracestate', () => {
+  const members = (count: number, length = 3): string[] =>
+    Array.from({ length: count }, (_, at) => `k${at}=`.padEnd(length, 'v'));
+  test.each([
+    ['vendor=1', 'vendor=1'],
+    ['vendor=1, other=a b ,\t', 'vendor=1,other=a b'],
+    ['tenant1@system=x,1t@s=y', 'tenant1@system=x,1t@s=y'],
+    ['same=1,same=2', 'same=1,same=2'],
+    [members(32, 6).join(','), members(32, 6).join(',')],
+  ])('%s is passed on', (header, kept) => {
+    expect(parseTracestate(header)).toBe(kept);
+  });
+  test.each([
+    undefined,
+    '',
+    ' , ',
+    'vendor',
+    'vendor=',
+    'Vendor=1',
+    'a@b@c=1',
+    '@b=1',
+    'a@=1',
+    'a@1=1',
+    'good=1,b\u00e4d=2',
+    'a=b=c',
+    'a =1',
+    `${'k'.repeat(257)}=1`,
+    `k=${'v'.repeat(257)}`,
+    members(33, 6).join(','),
+    `k=${'v'.repeat(20_000)}`,
+  ])('%s is dropped whole', (header) => {
+    expect(parseTracestate(header)).toBeUndefined();
+  });
+  test('of one that is too long, large members go first, then those at its end', () => {
+    const large = `large=${'v'.repeat(200)}`;
+    expect(parseTracestate([...members(3, 100), large, ...members(1, 100)].join(','))).toBe(
+      [...members(3, 100), ...members(1, 100)].join(','),
+    );
+    expect(parseTracestate(members(10, 100).join(','))).toBe(members(5, 100).join(','));
   });
 });
 
@@ -81,6 +130,17 @@ test('the spans of an invocation lie end to end inside its root', () => {
 
 test('the run span has the id that the function was told', () => {
   expect(spansOf(record).find(({ name }) => name === 'run')?.spanId).toBe(runSpanId(spanId));
+});
+
+test('spans of its own lie within the run that made them, also when another host’s clock is wrong', () => {
+  const own = { name: 'own', spanId: '1'.repeat(16), parentSpanId: runSpanId(spanId), kind: 0, duration: 2 };
+  const events = [{ name: 'event', time: 90_001.5 }];
+  const report = { ...record.report, ranAt: 90_000, spans: [{ ...own, startedAt: 90_001, events }] };
+  const spans = spansOf({ ...record, report } as InvocationRecord);
+  const run = spans.find(({ name }) => name === 'run');
+  const shown = spans.find(({ name }) => name === 'own');
+  expect(shown?.start).toBe((run?.start ?? 0) + 1);
+  expect(shown?.own?.events).toEqual([{ name: 'event', start: (shown?.start ?? 0) + 0.5 }]);
 });
 
 test('an invocation that no worker took has only what the gateway saw', () => {

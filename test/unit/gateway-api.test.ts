@@ -156,7 +156,7 @@ describe('what is refused, and how', () => {
           expect([path, await status({ 'x-api-key': nobody.key })]).toEqual([path, refused]);
       }
     }
-    expect(checked).toBe(38);
+    expect(checked).toBe(39);
   });
 });
 

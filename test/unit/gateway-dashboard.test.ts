@@ -58,6 +58,12 @@ describe('traffic', () => {
     expect(trafficOf([], 15, NOW)).toEqual({ count: 0, perMinute: 0, failed: 0 });
   });
 
+  test('a rate is of the time that the samples reach back, where that is less', () => {
+    expect(trafficOf(samples, 15, NOW).perMinute).toBeCloseTo(100 / 15);
+    expect(trafficOf(samples, 15, NOW, NOW - 99_000).perMinute).toBeCloseTo(100 / 1.65);
+    expect(trafficOf(samples, 1, NOW, NOW - 99_000).perMinute).toBe(61);
+  });
+
   test('what has not ended is a call, and neither failed nor slow', () => {
     const running = [sampleOf(open('r', NOW)), ...samples.slice(0, 1)];
     expect(trafficOf(running, 15, NOW)).toMatchObject({ count: 2, failed: 1, p50: 1 });
@@ -74,6 +80,25 @@ describe('traffic', () => {
 });
 
 describe('samples', () => {
+  test('say from when on they are whole, where older ones have been dropped', async () => {
+    const ids = Array.from({ length: 3 }, (_, index) => `i${index}`);
+    const of = (kept: readonly string[]): Samples =>
+      new Samples({
+        recentIds: () => Promise.resolve(ids),
+        findAll: (wanted) =>
+          Promise.resolve(
+            wanted.map((id) => (kept.includes(id) ? done(id, NOW - ids.indexOf(id) * 1_000) : undefined)),
+          ),
+      });
+    const whole = of(ids);
+    await whole.of('default', 'hello');
+    expect(whole.knownFrom('default', 'hello')).toBeUndefined();
+    // The record of the oldest is gone, and it was not the first one either.
+    const cut = of(ids.slice(0, 2));
+    await cut.of('default', 'hello');
+    expect(cut.knownFrom('default', 'hello')).toBe(NOW - 1_000);
+  });
+
   test('what has ended is read once, what runs is read until it has', async () => {
     vi.useFakeTimers({ toFake: ['performance'] });
     const records = new Map<string, AnyInvocation>([

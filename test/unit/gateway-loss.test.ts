@@ -1,5 +1,7 @@
 /** What callers are told when a worker dies, when there is none, and when Redis goes away: quickly, and the truth. */
-import { request } from 'node:http';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
+import { request, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api.ts';
@@ -221,6 +223,41 @@ describe('a caller goes away', () => {
     // At once, before the worker has even said that it took it.
     socket.destroy();
     await waitFor(() => call?.cancelled === true, 500);
+  });
+
+  test.each([
+    ['a function', '/fn/default/unseen', {}],
+    ['a key', '/fn/default/slow', { 'x-api-key': 'osk_unseen' }],
+    ['a limit', '/fn/default/limited', {}],
+  ])('while Redis is asked about %s: nothing is called', async (_about, path, headers) => {
+    await gateway.add('unseen');
+    await gateway.add('limited', { maxConcurrency: 5 });
+    const idle = await startWorker('idle', silent);
+    const { pid } = redis;
+    if (pid === undefined) throw new Error('no redis');
+    const left = new Promise<void>((resolve) => {
+      const onStart = (message: unknown): void => {
+        unsubscribe('http.server.request.start', onStart);
+        (message as { response: ServerResponse }).response.once('close', resolve);
+      };
+      subscribe('http.server.request.start', onStart);
+    });
+    process.kill(pid, 'SIGSTOP');
+    try {
+      const sent = request({ host: '127.0.0.1', port: gateway.port, path, headers, agent: false });
+      sent.on('error', () => undefined);
+      sent.end();
+      await once(sent, 'finish');
+      sent.destroy();
+      await left;
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+    // What comes after it is asked about after it as well.
+    await gateway.add('later');
+    void send(gateway, '/fn/default/later').catch(() => undefined);
+    await waitFor(() => [...idle.calls.values()].some(({ header }) => header.name === 'later'));
+    expect([...idle.calls.values()].map(({ header }) => header.name)).toEqual(['later']);
   });
 });
 

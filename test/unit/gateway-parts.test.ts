@@ -327,11 +327,45 @@ describe('traces', () => {
     expect(root?.attributes).toContainEqual({ key: 'offshoot.outcome', value: { stringValue: 'crashed' } });
     expect(gateway).toMatchObject({ parentSpanId: record.spanId, kind: 1 });
   });
+
+  test('of what its caller has not sampled, arrive when it failed or was slow', async () => {
+    const telemetry = startTelemetry('my-offshoot', '1.2.3', { exporter: exporter(), slowMs: 500 });
+    const ids = ['good', 'crashed', 'bad', 'slow', 'late'].map(
+      (id, at) => [id, `${at + 1}`.repeat(32)] as const,
+    );
+    const traces = new Map(ids);
+    const unsampled = (id: string, more: Partial<InvocationRecord> = {}): void =>
+      void telemetry.export(recordOf(id, { traceId: traces.get(id) ?? '', sampled: false, ...more }));
+    unsampled('good');
+    unsampled('crashed', { outcome: 'crashed' });
+    unsampled('bad', { status: 500 });
+    unsampled('slow', { duration: 500, tracestate: 'vendor=1' });
+    const span = { name: 'late', spanId: '1'.repeat(16), parentSpanId: '2'.repeat(16), kind: 0 };
+    const late = { ...span, startedAt: 1, duration: 1 };
+    const call = { id: 'late', traceparent: `00-${traces.get('late')}-${'2'.repeat(16)}-00`, failed: false };
+    telemetry.lateSpans(call, [late]);
+    telemetry.lateSpans(call, [{ ...late, error: 'it failed' }]);
+    await telemetry.close();
+    const spans = received.flatMap(({ body }) =>
+      body.resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans)),
+    );
+    const arrived = new Set(spans.map((one) => one.traceId));
+    expect(ids.filter(([, traceId]) => arrived.has(traceId)).map(([id]) => id)).toEqual([
+      'crashed',
+      'bad',
+      'slow',
+      'late',
+    ]);
+    expect(spans.filter(({ name }) => name === 'late')).toHaveLength(1);
+    expect(spans.find((one) => one.traceId === traces.get('slow'))?.traceState).toBe('vendor=1');
+  });
 });
 
 interface OtlpSpan {
   readonly name: string;
+  readonly traceId: string;
   readonly spanId: string;
+  readonly traceState?: string;
   readonly attributes: unknown[];
 }
 

@@ -124,4 +124,29 @@ describe('the spool', () => {
     await spool.sweep();
     expect((await files()).toSorted()).toEqual(['calls/0', 'inputs/0', 'results/0']);
   });
+
+  test('sweeps no input that an invocation holds still, and nothing while nobody can tell', async () => {
+    const held = new Set(['inputs/held', 'batches/b1/in/0']);
+    let away = true;
+    spool = new Spool({
+      blobs,
+      maxBytes: 150 * KB,
+      isHeld: (key) => (away ? Promise.reject(new Error('Redis is away')) : Promise.resolve(held.has(key))),
+      log: QUIET,
+    });
+    const long = new Date(Date.now() - 30 * 86_400_000);
+    for (const key of [...held, 'inputs/free', 'batches/b2/in/0', 'results/old']) {
+      await blobs.put(key, Buffer.from('x'));
+      await utimes(join(root, key), long, long);
+    }
+    await spool.sweep();
+    // A result is for a day, whatever its invocation.
+    const left = async (): Promise<string[]> =>
+      (await files()).filter((name) => /\/(held|free|0)$/.test(name)).toSorted();
+    expect(await left()).toEqual(['batches/b1/in/0', 'batches/b2/in/0', 'inputs/free', 'inputs/held']);
+    expect(await blobs.read('results/old')).toBeUndefined();
+    away = false;
+    await spool.sweep();
+    expect(await left()).toEqual(['batches/b1/in/0', 'inputs/held']);
+  });
 });

@@ -67,6 +67,19 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
     expect(await stores.blobs.read('mixed/old')).toBeUndefined();
   });
 
+  it('spares in a sweep what it is told to, and asks only of what is old', async () => {
+    const [asked, all] = [[] as string[], ['place/a', 'place/b', 'place/in/c', 'place/new']];
+    for (const key of all) await stores.blobs.put(key, Buffer.from('x'));
+    for (const key of all.slice(0, 3)) await stores.age(`blobs/${key}`, 60_000);
+    const spare = (key: string): Promise<boolean> => {
+      asked.push(key);
+      return Promise.resolve(key === 'place/b' || key === 'place/in/c');
+    };
+    expect(await stores.blobs.sweep(30_000, 'place', spare)).toBe(1);
+    expect(asked.toSorted()).toEqual(all.slice(0, 3));
+    expect(await stores.files()).toEqual(['blobs/place/b', 'blobs/place/in/c', 'blobs/place/new']);
+  });
+
   it.each([0, 1, 8 * MB, 8 * MB + 1, 40 * MB])('keeps a body of %d bytes', async (bytes) => {
     const body = Buffer.alloc(bytes, 'every byte in its place');
     expect(await stores.blobs.put('a', pieces(body))).toEqual({ bytes });

@@ -1,10 +1,14 @@
+import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import pino from 'pino';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { InvocationRecord } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { connectRedis } from '#storage/redis.ts';
 import { Retention } from '#storage/retention.ts';
 import { PrivateRedis } from '../support/private-redis.ts';
+
+const HOUR_MS = 3_600_000;
 
 let server: PrivateRedis;
 let redis: Redis;
@@ -25,7 +29,13 @@ it.each([
   const list = keys.endedJobs('default', `fn-${isCluster}`);
   const ids = Array.from({ length: 30 }, (_none, at) => `${isCluster}-${at}`);
   for (const id of ids)
-    for (const key of [keys.invocation(id), keys.input(id), keys.result(id), keys.logs(id)])
+    for (const key of [
+      keys.invocation(id),
+      keys.input(id),
+      keys.result(id),
+      keys.logs(id),
+      keys.lateSpans(id),
+    ])
       await redis.set(key, 'x');
   const retention = new Retention(
     new Proxy(redis, {
@@ -41,8 +51,79 @@ it.each([
     ids.map((id) => redis.exists(keys.invocation(id)).then((one) => (one === 1 ? id : undefined))),
   );
   expect(left.filter(Boolean)).toEqual(ids.slice(20));
-  for (const of of [keys.input, keys.result, keys.logs]) {
+  for (const of of [keys.input, keys.result, keys.logs, keys.lateSpans]) {
     expect(await redis.exists(of(ids[19] ?? ''))).toBe(0);
     expect(await redis.exists(of(ids[20] ?? ''))).toBe(1);
   }
 });
+
+describe('an ended invocation of the queued lane', () => {
+  const KEPT = 10;
+  let name: string;
+  let retention: Retention;
+  beforeEach(() => {
+    name = randomBytes(4).toString('hex');
+    retention = new Retention(redis, KEPT);
+  });
+
+  async function end(count: number, facts: Partial<InvocationRecord> = {}): Promise<string[]> {
+    const records = Array.from({ length: count }, () => recordOf(name, facts));
+    for (const record of records) {
+      await redis.set(keys.invocation(record.id), JSON.stringify(record));
+      await retention.endedJob(record);
+    }
+    return records.map(({ id }) => id);
+  }
+
+  async function left(ids: readonly string[]): Promise<string[]> {
+    const found = await Promise.all(ids.map((id) => redis.exists(keys.invocation(id))));
+    return ids.filter((_, at) => found[at] === 1);
+  }
+
+  it('is kept, however many end after it, while a dead letter or an untold callback needs it', async () => {
+    const dead = await end(3, { dead: 'attempts_used' });
+    const untold = await end(3, { callback: { url: 'http://h/', state: 'pending', attempts: 1 } });
+    const told = await end(3, { callback: { url: 'http://h/', state: 'delivered', attempts: 1 } });
+    await end(2 * KEPT);
+    expect(await left([...dead, ...untold, ...told])).toEqual([...dead, ...untold]);
+  });
+
+  it('is kept for as long as its Idempotency-Key stands for it, and is one of many then', async () => {
+    const old = await end(3, { deduplicates: true, startedAt: Date.now() - 30 * HOUR_MS });
+    const keyed = await end(3 * KEPT, { deduplicates: true, startedAt: Date.now() - 23 * HOUR_MS });
+    await end(2 * KEPT);
+    expect(await left([...old, ...keyed])).toEqual(keyed);
+    // Two hours pass.
+    const list = keys.endedKeyed('default', name);
+    for (const id of keyed) await redis.zincrby(list, -2 * HOUR_MS, id);
+    const [newest = ''] = await end(1, { deduplicates: true });
+    expect(await left(keyed)).toHaveLength(KEPT);
+    expect(await redis.zrange(list, 0, '-1')).toEqual([newest]);
+  });
+});
+
+function recordOf(name: string, facts: Partial<InvocationRecord>): InvocationRecord {
+  const id = randomBytes(16).toString('hex');
+  return {
+    id,
+    namespace: 'default',
+    name,
+    version: 1,
+    lane: 'queued',
+    state: 'done',
+    method: 'POST',
+    path: '/',
+    traceId: id,
+    spanId: id.slice(16),
+    sampled: true,
+    startedAt: Date.now(),
+    requestBytes: 2,
+    outcome: 'ok',
+    status: 200,
+    duration: 1,
+    gateway: 0,
+    queue: 0,
+    responseBytes: 0,
+    ...facts,
+  };
+}

@@ -147,7 +147,7 @@ export class FunctionPool {
     }
   }
 
-  /** Its sandboxes end when what they run has ended. */
+  /** Its sandboxes end when what they run has ended, or when they have started for nobody. */
   retire(): void {
     this.#retired = true;
   }
@@ -166,13 +166,14 @@ export class FunctionPool {
     this.#waiters.shift()?.reject(error);
   }
 
-  /** Gives a member that has room to those who wait. */
+  /** Gives a member that has been started to those who wait. */
   offer(member: Member): void {
     while (member.active < this.version.manifest.concurrency && member.sandbox.usable) {
       const waiter = this.#waiters.shift();
-      if (!waiter) return;
+      if (!waiter) break;
       waiter.resolve(this.#lease(member));
     }
+    if (this.#retired && member.active === 0) member.sandbox.kill('function_removed');
   }
 
   #lease(member: Member): Lease {

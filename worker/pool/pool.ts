@@ -81,7 +81,7 @@ export class Pool {
     this.#refill(this.#shelf(runtime, namespace));
   }
 
-  /** The function `namespace/name` is deleted: its idle sandboxes end now, those that run something end after it. */
+  /** The function `namespace/name` is deleted: its idle sandboxes end now, those that load or run something end after it. */
   forget(name: string): void {
     for (const [key, fn] of this.#functions) {
       if (!key.startsWith(`${name}@`)) continue;
@@ -91,6 +91,25 @@ export class Pool {
       }
       fn.retire();
     }
+  }
+
+  /** Namespaces for which something is kept ready. */
+  get namespaces(): Set<string> {
+    const shelves = [...this.#prepared.values()].map(({ namespace }) => namespace);
+    return this.#options.zygotes.namespaces.union(new Set(shelves));
+  }
+
+  /** Keeps nothing ready any more for a namespace that has no function; but a first deploy may be loading one just now. */
+  giveUp(namespace: string): void {
+    for (const { version, members, starting, view } of this.#functions.values()) {
+      if (version.namespace === namespace && members.size + starting + view.waiting > 0) return;
+    }
+    for (const [key, shelf] of this.#prepared) {
+      if (shelf.namespace !== namespace) continue;
+      this.#prepared.delete(key);
+      for (const sandbox of shelf.sandboxes) sandbox.kill('function_removed');
+    }
+    this.#options.zygotes.giveUp(namespace);
   }
 
   counts(): { prepared: number; idle: number; busy: number } {
@@ -199,7 +218,9 @@ export class Pool {
     } finally {
       fn.starting--;
       this.#pump(fn);
-      this.#refill(this.#shelf(fn.version.manifest.runtime, fn.version.namespace));
+      // Of one that was removed meanwhile, perhaps the last of its namespace, nothing more is made ready.
+      if (this.#functions.get(fn.version.key) === fn)
+        this.#refill(this.#shelf(fn.version.manifest.runtime, fn.version.namespace));
     }
   }
 
@@ -226,7 +247,7 @@ export class Pool {
   }
 
   #shelf(runtime: Runtime, namespace: string): PreparedShelf {
-    const key = `${runtime}/${namespace}`;
+    const key = shelfKey(runtime, namespace);
     let shelf = this.#prepared.get(key);
     if (!shelf) {
       shelf = { runtime, namespace, sandboxes: [], starting: 0 };
@@ -236,9 +257,9 @@ export class Pool {
   }
 
   #takePrepared(version: LoadedVersion): Sandbox | undefined {
-    const { sandboxes } = this.#shelf(version.manifest.runtime, version.namespace);
+    const shelf = this.#prepared.get(shelfKey(version.manifest.runtime, version.namespace));
     for (;;) {
-      const sandbox = sandboxes.shift();
+      const sandbox = shelf?.sandboxes.shift();
       if (!sandbox || (!sandbox.exit && !sandbox.zygote.retired)) return sandbox;
       if (!sandbox.exit) sandbox.kill('zygote_replaced');
     }
@@ -248,30 +269,38 @@ export class Pool {
   #refill(shelf: PreparedShelf): void {
     if (this.#stopping || shelf.starting > 0 || [...this.#functions.values()].some((fn) => fn.starting > 0))
       return;
-    const { preparedFloor, factory, zygotes, networks } = this.#options;
+    const { preparedFloor } = this.#options;
     if (preparedWanted(preparedFloor, shelf.sandboxes.length, shelf.starting, this.#view) === 0) return;
     shelf.starting++;
-    zygotes
-      .get(shelf.runtime, shelf.namespace)
-      .then(async (zygote) => {
-        networks.prepare(zygote, shelf.runtime, shelf.namespace);
-        const sandbox = factory.start(zygote, 'prepared');
-        await sandbox.prepared;
-        return sandbox;
-      })
-      .then((sandbox) => {
-        shelf.sandboxes.push(sandbox);
-        void sandbox.ended.then(() => {
-          const at = shelf.sandboxes.indexOf(sandbox);
-          if (at >= 0) shelf.sandboxes.splice(at, 1);
-        });
+    this.#prepare(shelf)
+      .then(() => {
         shelf.starting--;
-        this.#refill(shelf);
+        if (this.#keeps(shelf)) this.#refill(shelf);
       })
       .catch((error: unknown) => {
         shelf.starting--;
-        log.error({ error }, 'a sandbox could not be prepared');
+        if (this.#keeps(shelf)) log.error({ error }, 'a sandbox could not be prepared');
       });
+  }
+
+  async #prepare(shelf: PreparedShelf): Promise<void> {
+    const { factory, zygotes, networks } = this.#options;
+    const zygote = await zygotes.get(shelf.runtime, shelf.namespace);
+    if (!this.#keeps(shelf)) return;
+    networks.prepare(zygote, shelf.runtime, shelf.namespace);
+    const sandbox = factory.start(zygote, 'prepared');
+    await sandbox.prepared;
+    if (!this.#keeps(shelf)) return sandbox.kill('function_removed');
+    shelf.sandboxes.push(sandbox);
+    void sandbox.ended.then(() => {
+      const at = shelf.sandboxes.indexOf(sandbox);
+      if (at >= 0) shelf.sandboxes.splice(at, 1);
+    });
+  }
+
+  /** False when its namespace was given up. */
+  #keeps(shelf: PreparedShelf): boolean {
+    return this.#prepared.get(shelfKey(shelf.runtime, shelf.namespace)) === shelf;
   }
 
   /** Ends the least recently used idle sandbox, or a prepared one, and waits until it is gone. */
@@ -320,6 +349,10 @@ export class Pool {
       this.#refill(shelf);
     }
   }
+}
+
+function shelfKey(runtime: Runtime, namespace: string): string {
+  return `${runtime}/${namespace}`;
 }
 
 function sizeOf({ prepared, idle, busy }: PoolStatus): number {

@@ -4,7 +4,7 @@ import type { FunctionError } from '#contract/invocation.ts';
 import { MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { decodePayload, NO_QUEUE_HANDLER, type BatchAnswer } from '#contract/payload.ts';
-import { linesOf, type Item } from '#storage/groups.ts';
+import { linesOf, type GroupResults, type Item } from '#storage/groups.ts';
 import { readError } from '../run.ts';
 
 /** Longest wait that a function may ask for. */
@@ -35,34 +35,38 @@ export function isQueueless(payload: Buffer): boolean {
   }
 }
 
-/** One result for each of `items`, in their order. */
+/** Adds one result for each of `items`. Returns the longest wait that was asked for. */
 export function readBatchAnswers(
   payload: Buffer,
   items: readonly Item[],
-): { results: ItemResult[]; retryAfterMs: number } {
-  const answers = new Map<number, BatchAnswer>();
+  results: GroupResults,
+): { retryAfterMs: number } {
+  const unsaid = new Map(items.map((item) => [item.index, item]));
   let retryAfterMs = 0;
   for (const line of linesOf(bodyOf(payload))) {
+    // One at a time: as values they may be many times as large.
     const answer = parse(line);
-    if (!answer || answers.has(answer.index)) continue;
-    answers.set(answer.index, answer);
+    const item = answer && unsaid.get(answer.index);
+    if (!item) continue;
+    unsaid.delete(item.index);
+    results.add(resultOf(answer, item));
     if (!answer.ok && answer.delay !== undefined && answer.delay > 0)
       retryAfterMs = Math.max(retryAfterMs, Math.min(answer.delay, MAX_DELAY_S) * 1000);
   }
-  const results = items.map((item): ItemResult => {
-    const answer = answers.get(item.index);
-    if (!answer)
-      return failed(item, 'bad_response', { name: 'Error', message: 'nothing was said of this item' });
-    if (!answer.ok) return failed(item, 'error', readError(answer.error));
-    return {
-      index: item.index,
-      ok: true,
-      outcome: 'ok',
-      ...(answer.result !== undefined && { result: answer.result }),
-      tries: item.tries + 1,
-    };
-  });
-  return { results, retryAfterMs };
+  for (const item of unsaid.values())
+    results.add(failed(item, 'bad_response', { name: 'Error', message: 'nothing was said of this item' }));
+  return { retryAfterMs };
+}
+
+function resultOf(answer: BatchAnswer, item: Item): ItemResult {
+  if (!answer.ok) return failed(item, 'error', readError(answer.error));
+  return {
+    index: item.index,
+    ok: true,
+    outcome: 'ok',
+    ...(answer.result !== undefined && { result: answer.result }),
+    tries: item.tries + 1,
+  };
 }
 
 function bodyOf(payload: Buffer): Buffer {

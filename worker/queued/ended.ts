@@ -1,16 +1,15 @@
 /** How tries of the queued lane have ended, and with what they begin: no I/O, that and its order are run-invocation.ts. */
-import type { ItemResult } from '#contract/batch.ts';
 import type { Attempt, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { BlobRef, CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { readRetryAfter } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
 import { sharedNow } from '#storage/clock.ts';
-import { isRetried } from '#storage/groups.ts';
+import { isRetried, type KeptResult } from '#storage/groups.ts';
 import { readAnswer, type Collected } from './collector.ts';
 
 /** What is known of items of a batch, by index. */
-export type Items = ReadonlyMap<number, ItemResult>;
+export type Items = ReadonlyMap<number, KeptResult>;
 
 /** What is known when a try has ended. */
 export interface Ended {
@@ -39,7 +38,8 @@ export function closeLost(attempts: readonly Attempt[], now: number): Attempt[] 
 
 /** What execute() is told of the try that the record has begun. */
 export function callOf(record: OpenInvocation): CallHeader {
-  const { id, namespace, name, version, traceId, spanId, sampled, inputBlob, requestBytes } = record;
+  const { id, namespace, name, version, traceId, spanId, tracestate, sampled, inputBlob, requestBytes } =
+    record;
   const attempt = Math.max(0, (record.attempts?.length ?? 1) - 1);
   return {
     id,
@@ -51,6 +51,7 @@ export function callOf(record: OpenInvocation): CallHeader {
     gateway: '',
     ...(inputBlob !== undefined && { input: { key: inputBlob, bytes: requestBytes } }),
     traceparent: formatTraceparent({ traceId, spanId: runSpanId(spanId, attempt), sampled }),
+    ...(tracestate !== undefined && { tracestate }),
     attempt: attempt + 1,
   };
 }
@@ -60,8 +61,11 @@ export function groupEnd(items: Items, count: number): Ended {
   const bad = [...items.values()].filter(({ ok }) => !ok);
   if (bad.length === 0) return { outcome: 'ok', status: 200 };
   const message = `${bad.length} of ${count} items ${bad.length === 1 ? 'has' : 'have'} failed`;
-  const killed = bad.find(({ outcome }) => outcome === 'cancelled');
-  if (killed) return { outcome: 'cancelled', message };
+  // Ends that somebody wanted: what is left is not tried again.
+  const wanted = (['cancelled', 'function_removed'] as const).find((one) =>
+    bad.some(({ outcome }) => outcome === one),
+  );
+  if (wanted) return { outcome: wanted, message };
   // All of one run, such as a time-out, is that of the group too.
   const [{ outcome } = { outcome: 'error' as const }] = bad;
   const same = outcome !== 'ok' && bad.every((one) => one.outcome === outcome);

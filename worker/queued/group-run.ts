@@ -3,13 +3,14 @@
  * function has none. It says what came of each; what follows of that is decided elsewhere (run-invocation.ts).
  */
 import type { ItemResult } from '#contract/batch.ts';
-import type { FunctionError, OpenInvocation, RunReport } from '#contract/invocation.ts';
+import type { FunctionError, FunctionSpan, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
 import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
-import type { Item } from '#storage/groups.ts';
+import { GroupResults, type Item, type KeptResult } from '#storage/groups.ts';
 import { Execution, type ExecuteDeps } from '../execute.ts';
+import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../function-spans.ts';
 import { LogAllowance } from '../log-allowance.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
@@ -26,8 +27,8 @@ export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
 }
 
 export interface GroupEnd {
-  readonly results: readonly ItemResult[];
-  /** Of the run, where there was one for all. */
+  readonly results: readonly KeptResult[];
+  /** Of the run, or of the runs of all items together. */
   readonly report?: RunReport | undefined;
   /** The longest wait that was asked for. */
   readonly retryAfterMs: number;
@@ -42,6 +43,9 @@ export class GroupRun {
   readonly #batch: string;
   readonly #executions = new Set<Execution>();
   readonly #settled: Promise<void>[] = [];
+  /** Of items that run by themselves. */
+  readonly #reports: RunReport[] = [];
+  #spans = 0;
   readonly #alone: boolean;
   readonly #logAllowance = new LogAllowance();
   #cancelled = false;
@@ -67,35 +71,41 @@ export class GroupRun {
     await Promise.all(this.#settled);
   }
 
-  async run(items: readonly Item[]): Promise<GroupEnd> {
+  /** `known`: what came of the items of the group before, which is kept beside what comes of these. */
+  async run(items: readonly Item[], known: ReadonlyMap<number, KeptResult>): Promise<GroupEnd> {
     const { namespace, name, version } = this.#call;
     const key = `${namespace}/${name}@${version}`;
+    const now = new Set(items.map(({ index }) => index));
+    const results = new GroupResults([...known.values()].filter(({ index }) => !now.has(index)));
     if (!queueless.has(key)) {
-      const end = await this.#together(items);
+      const end = await this.#together(items, results);
       if (end) return end;
       queueless.add(key);
     }
-    return { results: await this.#oneByOne(items), retryAfterMs: 0 };
+    const begun = performance.now();
+    await this.#oneByOne(items, results);
+    const report = mergedReport(this.#reports, performance.now() - begun);
+    return { results: results.kept, report, retryAfterMs: 0 };
   }
 
   /** Undefined when the function has no `queue()`. */
-  async #together(items: readonly Item[]): Promise<GroupEnd | undefined> {
+  async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;
     if (!payload) {
-      const results = items.map((item) => failed(item, report.outcome, errorOf(report)));
-      return { results, report, retryAfterMs: 0 };
+      for (const item of items) results.add(failed(item, report.outcome, errorOf(report)));
+      return { results: results.kept, report, retryAfterMs: 0 };
     }
-    return { ...readBatchAnswers(payload, items), report };
+    const { retryAfterMs } = readBatchAnswers(payload, items, results);
+    return { results: results.kept, report, retryAfterMs };
   }
 
-  async #oneByOne(items: readonly Item[]): Promise<ItemResult[]> {
-    const results: ItemResult[] = [];
+  async #oneByOne(items: readonly Item[], results: GroupResults): Promise<void> {
     const left = items.values();
     const runner = async (): Promise<void> => {
       for (const item of left)
-        results.push(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
+        results.add(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
     };
     const { spare } = this.#deps;
     const further = async (): Promise<void> => {
@@ -104,7 +114,14 @@ export class GroupRun {
     };
     const beside = this.#alone ? 0 : Math.min(ITEMS_AT_ONCE, items.length) - 1;
     await Promise.all([runner(), ...Array.from({ length: beside }, further)]);
-    return results.toSorted((a, b) => a.index - b.index);
+  }
+
+  /** Without its spans where there are as many as one record has: those of a thousand items would fill the worker. */
+  #keepReport(report: RunReport): void {
+    const { spans = [], spansDropped = 0, ...rest } = report;
+    const isFull = this.#spans >= MAX_RUN_SPANS;
+    this.#spans += spans.length;
+    this.#reports.push(isFull ? { ...rest, spansDropped: spansDropped + spans.length } : report);
   }
 
   async #one(item: Item): Promise<ItemResult> {
@@ -114,6 +131,7 @@ export class GroupRun {
       MAX_ITEM_RESULT_BYTES + META_BYTES,
       item.index,
     );
+    this.#keepReport(report);
     if (!payload) return failed(item, report.outcome, errorOf(report));
     const answered = readAnswer(payload);
     if (!answered) return failed(item, 'bad_response');
@@ -177,6 +195,46 @@ function requestOf(id: string, items: readonly Item[]): Buffer {
   return encodePayload(meta, Buffer.concat(parts));
 }
 const CLOSE = Buffer.from('}');
+
+/**
+ * What a group has used whose items ran by themselves: as of one run from the first to the last, with the spans of all of them as far
+ * as one run may have them. `total`: milliseconds.
+ */
+export function mergedReport(reports: readonly RunReport[], total: number): RunReport | undefined {
+  const [first] = reports.toSorted((a, b) => (a.ranAt ?? Infinity) - (b.ranAt ?? Infinity));
+  if (!first) return undefined;
+  const { acquire, init } = first.timings;
+  const sum = (of: (report: RunReport) => number): number =>
+    reports.reduce((all, report) => all + of(report), 0);
+  const spans: FunctionSpan[] = [];
+  let dropped = sum(({ spansDropped = 0 }) => spansDropped);
+  let room = MAX_RUN_SPAN_BYTES;
+  for (const span of reports.flatMap((report) => report.spans ?? [])) {
+    room -= JSON.stringify(span).length;
+    // Once one is left out, so are those after it, which may be its children.
+    if (room < 0 || spans.length >= MAX_RUN_SPANS) dropped++;
+    else spans.push(span);
+  }
+  const usages = reports.flatMap(({ usage }) => (usage ? [usage] : []));
+  return {
+    outcome: reports.find(({ outcome }) => outcome !== 'ok')?.outcome ?? 'ok',
+    worker: first.worker,
+    ...(first.acquired && { acquired: first.acquired }),
+    ...(first.coldReason && { coldReason: first.coldReason }),
+    ...(first.ranAt !== undefined && { ranAt: first.ranAt }),
+    timings: { acquire, init, run: Math.max(0, total - acquire - init), total },
+    ...(usages.length > 0 && {
+      usage: {
+        cpu: usages.reduce((all, { cpu }) => all + cpu, 0),
+        memoryPeak: Math.max(...usages.map(({ memoryPeak }) => memoryPeak)),
+      },
+    }),
+    logBytes: sum(({ logBytes }) => logBytes),
+    logBytesDropped: sum(({ logBytesDropped }) => logBytesDropped),
+    ...(spans.length > 0 && { spans }),
+    ...(dropped > 0 && { spansDropped: dropped }),
+  };
+}
 
 function errorOf({ error, exitCause }: RunReport): FunctionError | undefined {
   return error ?? (exitCause === undefined ? undefined : { name: 'Error', message: exitCause });

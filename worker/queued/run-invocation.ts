@@ -18,10 +18,10 @@ import type {
   OpenInvocation,
 } from '#contract/invocation.ts';
 import type { BlobRef } from '#contract/lane.ts';
-import { keys } from '#contract/keys.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import { afterAttempt, type Next } from '#contract/retry.ts';
 import { isRetried, type Groups } from '#storage/groups.ts';
+import type { DeadLetters } from '#storage/dead-letters.ts';
 import type { Deliveries } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Retention } from '#storage/retention.ts';
@@ -48,6 +48,7 @@ export interface QueuedDeps extends GroupDeps {
   readonly store: QueuedStore;
   readonly groups: Groups;
   readonly deliveries: Deliveries;
+  readonly dead: DeadLetters;
   readonly retention: Retention;
   readonly admission: Pick<Admission, 'admit'>;
   /** Gets the function's own spans of a try that has failed and is followed by another. */
@@ -135,6 +136,7 @@ export class QueuedRuns {
     collector.execution = execution;
     const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(id, running);
+    this.#heed(record, execution);
     let blob: BlobRef | undefined;
     try {
       // The answer comes before the sandbox has settled, which the next run need not wait for.
@@ -175,12 +177,13 @@ export class QueuedRuns {
     const execution = new GroupRun(record, callOf(record), this.#deps, this.#places.has(record.id));
     const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(record.id, running);
+    this.#heed(record, execution);
     try {
       const wanted = group.items.filter(({ index }) => {
         const known = items.get(index);
         return !known || (!known.ok && (isRetried(known) || record.redriven !== undefined));
       });
-      const { results, report, retryAfterMs } = await execution.run(wanted);
+      const { results, report, retryAfterMs } = await execution.run(wanted, items);
       if (running.abandoned) throw new Error(`the job of invocation ${record.id} was lost to another worker`);
       if (running.handedBack) {
         for (const result of results) if (result.ok) items.set(result.index, result);
@@ -212,18 +215,21 @@ export class QueuedRuns {
       }
       const { terms, dueAt } = record;
       if (!terms) return undefined;
-      if (record.state === 'queued' && dueAt !== undefined && dueAt > now + EARLY_MS) return dueAt;
       const attempts = closeLost(record.attempts ?? [], now);
+      if (await store.cancelRequested(record)) {
+        const message =
+          record.state === 'running' ? 'it was cancelled; its worker was lost' : 'it was cancelled';
+        return await this.#finish(found, attempts, { outcome: 'cancelled', message }, { next: 'done' });
+      }
+      if (record.state === 'queued' && dueAt !== undefined && dueAt > now + EARLY_MS) return dueAt;
       if (attempts.at(-1)?.outcome === 'worker_lost' && record.state === 'running') {
         log.warn({ id, worker: record.worker }, 'an invocation is begun again: its worker was lost');
         const next = afterAttempt(attempts, terms, now);
         if (next.next === 'dead')
           return await this.#finish(found, attempts, { outcome: 'worker_lost' }, next);
       }
-      if (record.state === 'running' && (await store.cancelRequested(id))) {
-        const ended: Ended = { outcome: 'cancelled', message: 'it was cancelled; its worker was lost' };
-        return await this.#finish(found, attempts, ended, { next: 'done' });
-      }
+      if (!(await this.#deps.functions.has(record.namespace, record.name, record.version)))
+        return await this.#finish(found, attempts, { outcome: 'function_removed' }, { next: 'done' });
       if (now > terms.expiresAt) {
         const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
         return await this.#finish(found, attempts, ended, { next: 'dead', reason: 'expired' });
@@ -272,13 +278,27 @@ export class QueuedRuns {
     await this.#persist(begun, { ...rest, state: 'queued', dueAt: next.at, attempts });
     // Its record keeps those of the last try only.
     if (ended.report?.spans) this.#deps.onSpans?.(record, ended.report.spans);
-    return next.at;
+    return await this.#again(record, next.at);
   }
 
   async #giveBack(begun: Versioned): Promise<number> {
     const { worker: _, ...rest } = begun.record as OpenInvocation;
     await this.#persist(begun, { ...rest, state: 'queued', attempts: rest.attempts?.slice(0, -1) ?? [] });
     return sharedNow();
+  }
+
+  /** The frame of a cancel that came after the record said that it runs, and before this worker would have known which run. */
+  #heed(record: OpenInvocation, execution: Running['execution']): void {
+    this.#deps.store
+      .cancelRequested(record)
+      .then((wanted) => wanted && execution.cancel())
+      .catch(() => undefined); // Redis is away, and so is the answer that the canceller had
+  }
+
+  /** When it is looked at again: at once where it was cancelled between the end of its run and its record. */
+  async #again(record: OpenInvocation, at: number): Promise<number> {
+    const wanted = await this.#deps.store.cancelRequested(record).catch(() => false);
+    return wanted ? sharedNow() : at;
   }
 
   async #finish(before: Versioned, attempts: Attempt[], ended: Ended, next: Next): Promise<undefined> {
@@ -320,11 +340,10 @@ export class QueuedRuns {
     record: InvocationRecord | OpenInvocation,
     payload?: Buffer,
   ): Promise<void> {
-    const { store, deliveries } = this.#deps;
+    const { store, dead, deliveries } = this.#deps;
     await patiently(async () => {
-      if (record.state === 'done' && record.dead) await store.addDead(record);
-      else if (record.state === 'done' && record.redriven)
-        await store.removeDead(record.namespace, record.id);
+      if (record.state === 'done' && record.dead) await dead.add(record);
+      else if (record.state === 'done' && record.redriven) await dead.remove(record);
       // Before the record says so: a delivery that finds no end looks again, an end without a delivery is told nobody.
       if (record.state === 'done' && record.callback) await deliveries.add(record);
       if (await store.swap(before, record, payload)) return this.#keep(record);
@@ -334,11 +353,10 @@ export class QueuedRuns {
     });
   }
 
-  /** One that somebody may still ask for by another way than its id is kept for its whole time. */
   #keep(record: InvocationRecord | OpenInvocation): void {
-    if (record.state !== 'done' || record.dead || record.callback || record.deduplicates) return;
+    if (record.state !== 'done') return;
     this.#deps.retention
-      .ended(keys.endedJobs(record.namespace, record.name), [record.id])
+      .endedJob(record)
       .catch((error: unknown) =>
         log.warn({ id: record.id, error: String(error) }, 'old records were not removed'),
       );

@@ -4,13 +4,13 @@ import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { FunctionRecord } from '#contract/api.ts';
 import type { OpenInvocation } from '#contract/invocation.ts';
-import { keys, RECORD_TTL_S } from '#contract/keys.ts';
+import { keys } from '#contract/keys.ts';
 import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Schedule } from '#contract/manifest.ts';
 import { encodePayload, jsonMeta, type ScheduledEvent } from '#contract/payload.ts';
 import { retryTerms } from '#contract/retry.ts';
-import type { QueuedStore } from '#storage/queued.ts';
+import { secondsKept, type QueuedStore } from '#storage/queued.ts';
 import type { QueuedJob } from '#storage/queues.ts';
-import { sharedNow } from '#storage/clock.ts';
+import { sharedNow, wallNow } from '#storage/clock.ts';
 import type { Functions, LoadedVersion } from '../functions.ts';
 import { log } from '../log.ts';
 
@@ -29,24 +29,25 @@ export async function scheduledInvocation(
   namespace: string,
   job: Job<QueuedJob>,
 ): Promise<string | undefined> {
-  const name = job.data.schedule;
+  const { schedule: name, id: known } = job.data;
   if (name === undefined) return undefined;
+  // It waits for its next try, or was begun by a worker that died: it comes to its end, whatever the function is by now.
+  if (known !== undefined && (await store.find(known))) return known;
   const stored = await redis.hget(keys.functions(namespace), name);
-  if (stored === null) return undefined;
+  if (stored === null) return known;
   const { activeVersion } = FunctionRecord.parse(JSON.parse(stored));
   const version = await functions.get(namespace, name, activeVersion);
   const schedule = version?.manifest.schedule;
-  if (!version || !schedule) return undefined;
+  if (!version || !schedule) return known;
 
-  // A job that was begun by a worker that died keeps its invocation.
-  const known = job.data.id;
   const plannedFor = plannedTime(job);
-  if (known === undefined && schedule.missed === 'skip' && sharedNow() - plannedFor > MISSED_MS) {
+  if (known === undefined && schedule.missed === 'skip' && wallNow() - plannedFor > MISSED_MS) {
     log.info({ namespace, name, plannedFor }, 'a time of a schedule was missed, and is left out');
     return undefined;
   }
   const id = known ?? randomBytes(16).toString('hex');
-  if (!schedule.overlap && !(await takeTurn(redis, store, namespace, name, id))) {
+  const { record, input } = invocationOf(id, version, schedule, plannedFor);
+  if (!schedule.overlap && !(await takeTurn(redis, store, record))) {
     log.info(
       { namespace, name, plannedFor },
       'a time of a schedule is left out: the run before it has not ended',
@@ -54,26 +55,20 @@ export async function scheduledInvocation(
     return undefined;
   }
   if (known === undefined) await job.updateData({ ...job.data, id });
-  const { record, input } = invocationOf(id, version, schedule, plannedFor);
   await store.create(record, input);
   return id;
 }
 
 /** False while the invocation that had the turn before has not ended. */
-async function takeTurn(
-  redis: Redis,
-  store: QueuedStore,
-  namespace: string,
-  name: string,
-  id: string,
-): Promise<boolean> {
+async function takeTurn(redis: Redis, store: QueuedStore, record: OpenInvocation): Promise<boolean> {
+  const { namespace, name, id } = record;
   const turn = keys.scheduleTurn(namespace, name);
   const before = await redis.get(turn);
   if (before !== null && before !== id) {
     const found = await store.find(before);
     if (found && found.record.state !== 'done') return false;
   }
-  await redis.set(turn, id, 'EX', RECORD_TTL_S);
+  await redis.set(turn, id, 'EX', secondsKept(record));
   return true;
 }
 

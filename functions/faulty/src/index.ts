@@ -26,6 +26,8 @@ let calls = 0;
 
 for (let line = 0; line < Number(process.env['PRINT_AT_LOAD'] ?? 0); line++)
   console.log('the module is being loaded');
+const loadMs = Number(process.env['LOAD_MS'] ?? 0);
+if (loadMs > 0) await sleep(loadMs);
 
 // As native code and child processes do, which write bytes, and not lines or characters.
 for (const byte of Buffer.from(process.env['PIECES_AT_LOAD'] ?? '')) {

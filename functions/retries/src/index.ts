@@ -6,6 +6,8 @@ interface Order {
   readonly times?: number;
   readonly sleepMs?: number;
   readonly answer?: unknown;
+  /** Answers with so many empty objects, which are few bytes and much memory. */
+  readonly objects?: number;
 }
 
 const failures = new Map<string, number>();
@@ -23,6 +25,8 @@ export default {
         return new Response('later', { status: 503, headers: { 'retry-after': '1' } });
       throw new Error(`failure ${failed + 1}`);
     }
-    return Response.json({ answer: order.answer ?? null, failed });
+    const answer =
+      order.objects === undefined ? order.answer : Array.from({ length: order.objects }, () => ({}));
+    return Response.json({ answer: answer ?? null, failed });
   },
 };

@@ -2,7 +2,7 @@
  * A request payload becomes a Request, a Response becomes frames. Only standard classes: this is all that a fetch-style
  * function ever sees of the platform.
  */
-import { ChannelKind, MAX_PIECE_BYTES } from '#contract/channel.ts';
+import { ChannelKind, MAX_PIECE_BYTES, type InvokeContext } from '#contract/channel.ts';
 import {
   decodePayload,
   encodePayload,
@@ -24,6 +24,7 @@ export async function answerHttp(
 ): Promise<void> {
   // The payload was made by the gateway from its own schema.
   const { meta, body } = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
+  showOwnContext(meta, invocation.context);
   if (meta.kind === 'scheduled' && scheduled) {
     await scheduled(JSON.parse((await wholeBody(invocation, body)).toString('utf8')) as ScheduledEvent);
     invocation.send(ChannelKind.RESULT, encodePayload({ status: 204, headers: [] }, EMPTY));
@@ -31,6 +32,12 @@ export async function answerHttp(
   }
   const response = await handler(toRequest(meta, invocation.body?.stream() ?? body));
   await sendResponse(invocation, checkResponse(response));
+}
+
+/** The request of a later try is that of the first one, whose headers name the span of that. */
+export function showOwnContext({ headers }: RequestMeta, { traceparent }: InvokeContext): void {
+  const header = headers.findLast(([name]) => name === 'traceparent');
+  if (header && traceparent !== '') header[1] = traceparent;
 }
 
 function toRequest(meta: RequestMeta, body: Buffer<ArrayBuffer> | ReadableStream): Request {

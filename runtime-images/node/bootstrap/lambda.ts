@@ -5,7 +5,7 @@
 import { ChannelKind, MAX_PIECE_BYTES, type SandboxInit } from '#contract/channel.ts';
 import { decodePayload, encodePayload, type RequestMeta, type ResponseMeta } from '#contract/payload.ts';
 import { wholeBody } from './body-stream.ts';
-import { sendResponse } from './http.ts';
+import { sendResponse, showOwnContext } from './http.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from './invocation.ts';
 
 export type LambdaHandler = (event: unknown, context: object) => unknown;
@@ -22,6 +22,7 @@ export async function answerLambda(
 ): Promise<void> {
   const decoded = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
   const { meta } = decoded;
+  showOwnContext(meta, invocation.context);
   const body = invocation.body ? await wholeBody(invocation, decoded.body) : decoded.body;
   const event = meta.kind !== 'http' ? parseEvent(body) : toEvent(meta, body, context);
   const result = await handler(event, toLambdaContext(context, init));

@@ -15,7 +15,8 @@ import { currentHandle } from './capture-logs.ts';
 import { describeError } from './describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from './invocation.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
-import { beginTracing, endTracing, setTracing } from './tracing.ts';
+import type { SpanChannel } from './otel-span.ts';
+import { beginTracing, endTracing, setTracing, tellOpenSpans } from './tracing.ts';
 
 /** Frames from the worker are trusted; this only bounds a mistake. */
 const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
@@ -101,7 +102,10 @@ export class SandboxRuntime {
     console.error(described.stack ?? `${described.name}: ${described.message}`);
     if (!this.#loaded) return this.#failLoad(described);
     const report = failure('error', described);
-    for (const handle of this.#running) this.#send(ChannelKind.FAILED, handle, report);
+    for (const handle of this.#running) {
+      tellOpenSpans(handle);
+      this.#send(ChannelKind.FAILED, handle, report);
+    }
     this.#endAfterFlush();
   }
 
@@ -131,9 +135,7 @@ export class SandboxRuntime {
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
     // The standard's own switch, for a function that brings an SDK.
     const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
-    setTracing(
-      isOff ? undefined : (handle, span) => void this.#send(ChannelKind.SPAN, handle, Buffer.from(span)),
-    );
+    setTracing(isOff ? undefined : this.#spans());
     try {
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, form: this.#loaded.form };
@@ -141,6 +143,24 @@ export class SandboxRuntime {
     } catch (error) {
       this.#failLoad(describeError(error));
     }
+  }
+
+  #spans(): SpanChannel {
+    // At once, as with a log: what follows may never wait again, and where it was is then what its author wants to know.
+    const tell = (kind: ChannelKind, handle: number, payload: Buffer): void => {
+      this.flush();
+      this.#channel.write(encodeChannelFrame(kind, handle, payload));
+    };
+    return {
+      begun: (handle, payload) => tell(ChannelKind.SPAN_BEGUN, handle, payload),
+      ended: (handle, payload) => tell(ChannelKind.SPAN, handle, payload),
+      unfinished: (handle, payload) => void this.#send(ChannelKind.SPAN, handle, payload),
+      dropped: (handle, count) => {
+        const bytes = Buffer.alloc(4);
+        bytes.writeUInt32LE(count, 0);
+        this.#send(ChannelKind.SPANS_DROPPED, handle, bytes);
+      },
+    };
   }
 
   #take(handle: number, payload: Buffer): void {
@@ -185,7 +205,11 @@ export class SandboxRuntime {
       handle,
       context: told,
       ...(body && { body }),
-      send: (kind, ...parts) => void this.#send(kind, handle, ...parts),
+      send: (kind, ...parts) => {
+        // In front of the answer, at which the worker writes down what it knows.
+        if (kind === ChannelKind.RESULT || kind === ChannelKind.END) tellOpenSpans(handle);
+        this.#send(kind, handle, ...parts);
+      },
       sendAndWait: async (kind, ...parts) => {
         if (this.#send(kind, handle, ...parts)) return;
         await new Promise<void>((resolve) => {
@@ -203,6 +227,7 @@ export class SandboxRuntime {
         const outcome = error instanceof BadResponseError ? 'bad_response' : 'error';
         const described = describeError(error);
         console.error(described.stack ?? `${described.name}: ${described.message}`);
+        tellOpenSpans(handle);
         this.#send(ChannelKind.FAILED, handle, failure(outcome, described));
       }
       while (pending.size > 0) await Promise.allSettled(pending);
