@@ -239,9 +239,11 @@ export class Client {
 
   /** A request of the gateway, with the key unless told otherwise; only the failure to get any answer throws. */
   async fetch(path: string, options: RequestOptions = {}): Promise<Response> {
-    const headers = new Headers(options.headers);
-    if (this.target.key !== undefined && !options.withoutKey)
-      headers.set('authorization', `Bearer ${this.target.key}`);
+    const key = options.withoutKey ? undefined : this.target.key;
+    const headers = checkedHeaders({
+      ...options.headers,
+      ...(key !== undefined && { authorization: `Bearer ${key}` }),
+    });
     if (options.json !== undefined) headers.set('content-type', 'application/json');
     const body = options.json === undefined ? options.body : JSON.stringify(options.json);
     try {
@@ -336,6 +338,28 @@ export function parseFunctionName(text: string, namespace: string): { namespace:
   return slash < 0
     ? { namespace, name: text }
     : { namespace: text.slice(0, slash), name: text.slice(slash + 1) };
+}
+
+/** Some come from the command line as they are, and HTTP does not carry every character. */
+function checkedHeaders(given: Readonly<Record<string, string>>): Headers {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(given)) {
+    try {
+      headers.set(name, value);
+    } catch (error) {
+      const shown = name === 'authorization' ? 'the key' : `"${value}"`;
+      throw new CliError(
+        'usage',
+        `${shown} cannot be sent as the header ${name}: no line ends, nothing beyond Latin-1`,
+        {
+          code: 'bad_usage',
+          next: name === 'authorization' ? 'offshoot login' : 'offshoot help',
+          cause: error,
+        },
+      );
+    }
+  }
+  return headers;
 }
 
 function unreachable(url: string, error: unknown): CliError {

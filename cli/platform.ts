@@ -39,11 +39,13 @@ export async function startPlatform(
   signal: AbortSignal,
 ): Promise<Platform> {
   const { hostname, port } = new URL(url);
+  // In a URL an IPv6 address stands in brackets, which are no part of it.
+  const host = hostname.replace(/^\[(.*)\]$/, '$1');
   // A process group of its own: Ctrl-C must reach this process first, which then ends the platform in order.
   const child = spawn('bash', [START], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, OFFSHOOT_HOST: hostname, OFFSHOOT_PORT: port || '80' },
+    env: { ...process.env, OFFSHOOT_HOST: host, OFFSHOOT_PORT: port || '80' },
   });
   const ended = once(child, 'exit');
   // Whatever ends this process, the platform is not left behind; told to, it ends in order by itself.

@@ -12,7 +12,7 @@ import {
   SpanLink,
 } from './invocation.ts';
 import { IsolationReceipt } from './isolation.ts';
-import { Manifest } from './manifest.ts';
+import { Manifest, ShownManifest } from './manifest.ts';
 import { Name } from './names.ts';
 import { Outcome } from './outcome.ts';
 
@@ -34,6 +34,10 @@ export const VersionRecord = z.object({
 });
 export type VersionRecord = z.infer<typeof VersionRecord>;
 
+/** A version as the API shows it. */
+export const VersionView = VersionRecord.extend({ manifest: ShownManifest });
+export type VersionView = z.infer<typeof VersionView>;
+
 export const FunctionRecord = z.object({
   namespace: Name,
   name: Name,
@@ -47,12 +51,12 @@ export type FunctionRecord = z.infer<typeof FunctionRecord>;
 /** A function with its active version; what `list` and `describe` show. */
 export const FunctionView = FunctionRecord.extend({
   url: z.string(),
-  active: VersionRecord,
+  active: VersionView,
 });
 export type FunctionView = z.infer<typeof FunctionView>;
 
 export const FunctionDetail = FunctionView.extend({
-  versions: z.array(VersionRecord),
+  versions: z.array(VersionView),
   recent: z.array(
     z.object({
       id: z.string(),

@@ -134,6 +134,10 @@ export const keys = {
   lateSpans: (id: string) => `offshoot:late-spans:${id}`,
   /** Stream: fields `i` (invocation id) and `l` (JSON of LogLine[]), of the recent past of a function. */
   logStream: (namespace: string, name: string) => `offshoot:{${namespace}}:log-stream:${name}`,
+  /** List with expiry (RECORD_TTL_S): parts of logs of a function's invocations, oldest first: `cost lines id`. */
+  keptLogs: (namespace: string, name: string) => `offshoot:{${namespace}}:kept-logs:${name}`,
+  /** String with expiry (RECORD_TTL_S): what these cost together, in bytes. */
+  keptLogBytes: (namespace: string, name: string) => `offshoot:{${namespace}}:kept-log-bytes:${name}`,
   /** Sorted set: ids of recent invocations of a function by start time; trimmed to its newest RECENT_LENGTH. */
   recent: (namespace: string, name: string) => `offshoot:{${namespace}}:recent:${name}`,
 } as const;

@@ -26,6 +26,11 @@ export const LEAST_LOG_LINE_BYTES = 32;
 /** Bytes of the lines in one entry of a function's log stream, or a single longer line. */
 export const LOG_ENTRY_BYTES = 32 * 1024;
 
+/** Memory of Redis that the log stream of a function takes; somewhat more for the moment between two looks. */
+export const LOG_STREAM_BYTES = 8 * 1024 * 1024;
+/** MB of logs of invocations that are kept of one function; OFFSHOOT_KEPT_LOG_MB overrides it. */
+export const DEFAULT_KEPT_LOG_MB = 64;
+
 /** Bytes of log lines in one answer of the API, the newest: what is older is had by invocation, or while it is followed. */
 export const MAX_LOG_ANSWER_BYTES = 8 * 1024 * 1024;
 

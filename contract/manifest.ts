@@ -224,6 +224,15 @@ export const Manifest = z
   });
 export type Manifest = z.infer<typeof Manifest>;
 
+/** A manifest as the API shows it: of variables the names only, since the values may be secrets. */
+export const ShownManifest = z.strictObject({ ...Manifest.shape, env: z.array(EnvName) });
+export type ShownManifest = z.infer<typeof ShownManifest>;
+
+/** A manifest without the values of its variables. */
+export function shownManifest(manifest: Manifest): ShownManifest {
+  return { ...manifest, env: Object.keys(manifest.env) };
+}
+
 /** Nobody corrects more than this at once; what is wrong with a value may be a hundred thousand things, or a long one. */
 const MAX_PROBLEMS = 20;
 const MAX_PROBLEM_LENGTH = 300;

@@ -9,7 +9,10 @@ import { describeExit, type Exit, type Running, startProcess } from './process.t
 
 /** sun_path of a unix socket holds 108 bytes, the closing zero among them. */
 const MAX_SOCKET_PATH = 107;
-const START_TIMEOUT_MS = 30_000;
+/** Redis looks at its socket between commands also while it loads, so that one which says nothing does not work. */
+const SILENCE_MS = 30_000;
+const SAY_LOADING_MS = 10_000;
+const STOP_MS = 10_000;
 const LOG_LINES = 20;
 /** Exit code of flock when somebody else holds the lock; any that redis-server does not use. */
 const LOCK_TAKEN = 75;
@@ -20,6 +23,12 @@ export interface RedisOptions {
   /** Where the socket goes; `redis.sock` in `dir` unless given. */
   readonly socket?: string;
   readonly onLine?: (line: string) => void;
+  /** Called while it loads its data, at once and every ten seconds, with the part that is loaded, such as `12.50%`. */
+  readonly onLoading?: (part: string) => void;
+  /** How long it may answer nothing at all. */
+  readonly silenceMs?: number;
+  /** Ends a start that goes on. */
+  readonly signal?: AbortSignal;
 }
 
 export interface EmbeddedRedis extends Running {
@@ -28,7 +37,10 @@ export interface EmbeddedRedis extends Running {
   stop(graceMs?: number): Promise<Exit>;
 }
 
-/** Starts a Redis and waits until it answers. Fails with its last words when it does not. */
+/**
+ * Starts a Redis and waits until it answers: as long as it takes to load its data, which may be minutes. Fails with its
+ * last words when it ends.
+ */
 export async function startRedis(options: RedisOptions): Promise<EmbeddedRedis> {
   const dir = resolve(options.dir);
   const socket = resolve(options.socket ?? join(dir, 'redis.sock'));
@@ -47,7 +59,12 @@ export async function startRedis(options: RedisOptions): Promise<EmbeddedRedis> 
       options.onLine?.(line);
     },
   });
-  const failed = await Promise.race([running.exited, untilAnswering(socket)]);
+  const failed = await Promise.race([running.exited, untilAnswering(socket, options)]).catch(
+    async (error: unknown) => {
+      await running.stop(STOP_MS);
+      throw error;
+    },
+  );
   if (failed !== undefined) {
     const why =
       failed.code === LOCK_TAKEN
@@ -58,7 +75,7 @@ export async function startRedis(options: RedisOptions): Promise<EmbeddedRedis> 
   return {
     ...running,
     url: `unix://${socket}`,
-    stop: (graceMs = 10_000) => running.stop(graceMs),
+    stop: (graceMs = STOP_MS) => running.stop(graceMs),
   };
 }
 
@@ -100,19 +117,34 @@ export function redisCommand(dir: string, socket: string): string[] {
   ];
 }
 
-/** Settles when Redis answers PING (while it loads its data it answers with an error). */
-async function untilAnswering(socket: string): Promise<undefined> {
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  while (!(await ping({ path: socket }))) {
-    if (Date.now() > deadline) throw new Error(`the embedded Redis does not answer on ${socket}`);
+/** Settles when Redis has loaded its data; until then it answers PING with an error that says so. */
+async function untilAnswering(
+  socket: string,
+  { onLoading, silenceMs = SILENCE_MS, signal }: RedisOptions,
+): Promise<undefined> {
+  let heard = Date.now();
+  let said = 0;
+  for (;;) {
+    signal?.throwIfAborted();
+    const answer = await ask({ path: socket }, ['PING']);
+    if (answer.startsWith('+PONG')) return undefined;
+    const now = Date.now();
+    if (answer.startsWith('-LOADING')) {
+      heard = now;
+      if (now - said >= SAY_LOADING_MS) {
+        said = now;
+        onLoading?.(await loadedPart(socket));
+      }
+    } else if (now - heard > silenceMs) {
+      throw new Error(`the embedded Redis does not answer on ${socket}`);
+    }
     await sleep(20);
   }
-  return undefined;
 }
 
-/** Whether a Redis answers PONG there. */
-async function ping(target: { path: string }): Promise<boolean> {
-  return (await ask(target, ['PING'])).startsWith('+PONG');
+async function loadedPart(socket: string): Promise<string> {
+  const facts = await ask({ path: socket }, ['INFO', 'persistence']);
+  return `${/^loading_loaded_perc:([\d.]+)/m.exec(facts)?.[1] ?? '0'}%`;
 }
 
 /**

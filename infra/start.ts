@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
+import { reachableHost, urlHost } from './address.ts';
 import { startProcess } from './process.ts';
 import { startRedis } from './redis.ts';
 import { type Service, supervise } from './supervise.ts';
@@ -34,19 +35,21 @@ async function openState(): Promise<string> {
 }
 
 /** The Redis to use, and a service to stop when it is ours. */
-async function openRedis(state: string): Promise<{ url: string; service?: Service }> {
+async function openRedis(state: string, stopping: AbortSignal): Promise<{ url: string; service?: Service }> {
   const given = process.env['REDIS_URL'];
   if (given !== undefined && given !== '') return { url: given };
-  const start = () =>
+  const start = (signal: AbortSignal) =>
     startRedis({
       dir: join(state, 'redis'),
       socket: join(state, 'run/redis.sock'),
       onLine: (line) => {
         if (isWarning(line)) say('redis', line);
       },
+      onLoading: (part) => say('redis', `loads its data, ${part} so far`),
+      signal,
     });
   // Without Redis there is no platform: a first start that fails is the end, a later one is tried again.
-  const first = await start();
+  const first = await start(stopping);
   return {
     url: first.url,
     service: supervise({ name: 'redis', start, first, say: (line) => say('redis', line) }),
@@ -77,16 +80,16 @@ function startPart(name: 'worker' | 'gateway', env: NodeJS.ProcessEnv): Service 
 }
 
 /** Another program on our port would look like a gateway that came up. */
-async function assertPortIsFree(port: string): Promise<void> {
+async function assertPortIsFree(host: string, port: string): Promise<void> {
   const taken = await new Promise<boolean>((resolveTaken) => {
-    const connection = connect({ host: '127.0.0.1', port: Number(port) });
+    const connection = connect({ host, port: Number(port) });
     connection.once('connect', () => resolveTaken(true)).once('error', () => resolveTaken(false));
     connection.once('close', () => resolveTaken(false));
     connection.once('connect', () => connection.destroy());
   });
   if (!taken) return;
   throw new Error(
-    `port ${port} is taken by another program, perhaps an Offshoot that already runs: ` +
+    `port ${port} of ${host} is taken by another program, perhaps an Offshoot that already runs: ` +
       `stop that one, or choose another port: OFFSHOOT_PORT=${Number(port) + 1} npm start`,
   );
 }
@@ -131,20 +134,18 @@ function banner(url: string, state: string): string {
 }
 
 /** Runs until told to stop. Settles when every process that it started is gone. */
-async function main(): Promise<void> {
-  const stopping = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort());
-
+async function main(stopping: AbortSignal): Promise<void> {
   const port = process.env['OFFSHOOT_PORT'] ?? '8787';
-  await assertPortIsFree(port);
+  const host = reachableHost(process.env['OFFSHOOT_HOST']);
+  await assertPortIsFree(host, port);
   const state = await openState();
-  const redis = await openRedis(state);
+  const redis = await openRedis(state, stopping);
   const env = { ...process.env, OFFSHOOT_STATE: state, OFFSHOOT_PORT: port, REDIS_URL: redis.url };
   const worker = startPart('worker', env);
   const gateway = startPart('gateway', env);
-  const url = `http://127.0.0.1:${port}`;
-  if (await untilHealthy(url, stopping.signal)) process.stdout.write(banner(url, state));
-  else if (!stopping.signal.aborted) {
+  const url = `http://${urlHost(host)}:${port}`;
+  if (await untilHealthy(url, stopping)) process.stdout.write(banner(url, state));
+  else if (!stopping.aborted) {
     say(
       'offshoot',
       `${url}/healthz does not answer yet; the lines above say why. Still trying. See also: offshoot doctor`,
@@ -152,17 +153,22 @@ async function main(): Promise<void> {
   }
 
   await new Promise<void>((done) => {
-    if (stopping.signal.aborted) done();
-    else stopping.signal.addEventListener('abort', () => done(), { once: true });
+    if (stopping.aborted) done();
+    else stopping.addEventListener('abort', () => done(), { once: true });
   });
   say('offshoot', 'stopping');
   // From the front to the back: no new calls, then those under way, then what they are kept in.
   for (const service of [gateway, worker, redis.service]) await service?.stop(GRACE_MS);
 }
 
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort());
 try {
-  await main();
+  await main(stopping.signal);
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
+  // Told to stop while Redis loaded its data: nothing that went wrong.
+  if (!stopping.signal.aborted) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = 1;
+  }
 }

@@ -23,7 +23,8 @@ export interface Service {
 
 export interface ServiceOptions {
   readonly name: string;
-  readonly start: () => Promise<Running>;
+  /** The signal ends a start that takes long. */
+  readonly start: (signal: AbortSignal) => Promise<Running>;
   /** A process that is already running, to begin with. */
   readonly first?: Running;
   readonly say: (line: string) => void;
@@ -40,7 +41,7 @@ export function supervise({ name, start, first, say }: ServiceOptions): Service 
       const startedAt = Date.now();
       let ended: string;
       try {
-        current ??= await start();
+        current ??= await start(stopping.signal);
         ended = describeExit(await current.exited);
       } catch (error) {
         ended = error instanceof Error ? error.message : String(error);

@@ -1,6 +1,7 @@
 /** The worker's environment, parsed once. A value that makes no sense stops the start with its name and the reason. */
 import { availableParallelism, totalmem } from 'node:os';
 import { z } from 'zod';
+import { DEFAULT_KEPT_LOG_MB } from '#contract/limits.ts';
 import { parseCidr } from '#contract/network.ts';
 import { checkStore, STORE_VARIABLES } from '#storage/s3/settings.ts';
 import { TelemetryEnvironment } from '#contract/telemetry.ts';
@@ -55,6 +56,8 @@ const Variables = z.object({
     }),
   /** Ended invocations of the queued lane of each function whose records and results are kept. */
   OFFSHOOT_KEPT_JOBS: z.coerce.number().int().min(100).default(100_000),
+  /** MB of logs of invocations that are kept of each function: its newest. */
+  OFFSHOOT_KEPT_LOG_MB: z.coerce.number().min(1).default(DEFAULT_KEPT_LOG_MB),
   /** Seconds that an idle sandbox is kept. */
   OFFSHOOT_KEEP_ALIVE_S: z.coerce.number().min(0).default(300),
   /** Free memory of the host, in MB, below which idle sandboxes are given up. */

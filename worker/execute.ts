@@ -22,6 +22,7 @@ import type { Receipts } from './receipts.ts';
 import { readError, Run } from './run.ts';
 import { describeExit } from './sandbox/zygote.ts';
 import type { Redis } from 'ioredis';
+import type { LogBudget } from '#storage/log-budget.ts';
 
 export interface ExecuteDeps {
   readonly workerId: string;
@@ -34,6 +35,8 @@ export interface ExecuteDeps {
   readonly redis: Redis;
   /** Gets what functions print as well, where anybody wants it. */
   readonly logSink?: LogSink | undefined;
+  /** What is kept of the logs of a function. */
+  readonly logBudget?: LogBudget | undefined;
   /** Told of lines of logs that Redis did not take. */
   readonly onLogLost?: ((lines: number) => void) | undefined;
   /** Where several executions share what is kept of their output. */
@@ -75,6 +78,7 @@ export class Execution {
     this.#log = new InvocationLog(deps.redis, call, {
       sink: deps.logSink,
       allowance: deps.logAllowance,
+      budget: deps.logBudget,
       onLost: deps.onLogLost,
     });
   }

@@ -7,6 +7,7 @@ import { LOG_HAS_SPAN } from '#contract/channel.ts';
 import { LogLevel, type LogLine } from '#contract/invocation.ts';
 import { keys, LOG_STREAM_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { LOG_ENTRY_BYTES, MAX_LOG_LINE_BYTES } from '#contract/limits.ts';
+import type { LogBudget } from '#storage/log-budget.ts';
 import { sendTogether } from '#storage/redis.ts';
 import { LogAllowance } from './log-allowance.ts';
 
@@ -50,6 +51,8 @@ export interface LogOptions {
   readonly sink?: LogSink | undefined;
   /** Where several logs share what is kept of them. */
   readonly allowance?: LogAllowance | undefined;
+  /** Told of what Redis has taken, so that the logs of a function have an end. */
+  readonly budget?: Pick<LogBudget, 'add'> | undefined;
   /** Told of lines that Redis did not take. */
   readonly onLost?: ((lines: number) => void) | undefined;
 }
@@ -58,6 +61,7 @@ export class InvocationLog {
   readonly #redis: Redis;
   readonly #target: LogTarget;
   readonly #sink: LogSink | undefined;
+  readonly #budget: LogOptions['budget'];
   readonly #onLost: LogOptions['onLost'];
   readonly #allowance: LogAllowance;
   #lines: LogLine[] = [];
@@ -72,10 +76,11 @@ export class InvocationLog {
   dropped = 0;
 
   /** `redis`: the connection that replies go out on, so that a log is there before the answer is. */
-  constructor(redis: Redis, target: LogTarget, { sink, allowance, onLost }: LogOptions = {}) {
+  constructor(redis: Redis, target: LogTarget, { sink, allowance, budget, onLost }: LogOptions = {}) {
     this.#redis = redis;
     this.#sink = sink;
     this.#target = target;
+    this.#budget = budget;
     this.#onLost = onLost;
     this.#allowance = allowance ?? new LogAllowance();
   }
@@ -186,9 +191,11 @@ export class InvocationLog {
           return pipeline.expire(stream, RECORD_TTL_S);
         },
       ],
-    ])
+    ]).then(
+      () => this.#budget?.add(this.#target, texts.length, sizeOf(texts)),
       // Redis is away; the caller's answer cannot be delivered either, and that is what gets reported.
-      .catch(() => this.#onLost?.(lines.length));
+      () => this.#onLost?.(lines.length),
+    );
   }
 
   /** The last word of a log that was cut; once more when more is cut after it, by work that was left to waitUntil(). */
@@ -203,6 +210,12 @@ export class InvocationLog {
 }
 
 const NEWLINE = 10;
+/** What an element of a list takes beside its text. */
+const ELEMENT_BYTES = 16;
+
+function sizeOf(texts: readonly string[]): number {
+  return texts.reduce((total, text) => total + Buffer.byteLength(text) + ELEMENT_BYTES, 0);
+}
 
 /** Of a text in UTF-8, so many bytes at most, and no half of a character. */
 function beginning(text: string, bytes: number): string {

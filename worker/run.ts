@@ -255,6 +255,14 @@ export class Run implements InvocationSink {
     this.#log.add({ time: Date.now(), level, text: decoder.write(bytes) });
   }
 
+  /** Half of a character, of which nothing more comes, is shown as what it is. */
+  #endOutput(): void {
+    for (const level of ['stdout', 'stderr'] as const) {
+      const text = this.#decoders[level]?.end() ?? '';
+      if (text !== '') this.#log.add({ time: Date.now(), level, text });
+    }
+  }
+
   /** Told once for each kind of call: whoever tries one tries it again. */
   refused(call: string): void {
     if (this.#refused.has(call) || this.#refused.size >= MAX_REFUSED_CALLS) return;
@@ -343,6 +351,7 @@ export class Run implements InvocationSink {
   }
 
   #close(): void {
+    this.#endOutput();
     this.#unwatch();
     clearTimeout(this.#clock);
     clearTimeout(this.#idleClock);

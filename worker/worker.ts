@@ -11,6 +11,7 @@ import { LaneWriter } from '#storage/lane.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { Places } from '#storage/places.ts';
 import { QueuedStore } from '#storage/queued.ts';
+import { LogBudget } from '#storage/log-budget.ts';
 import { Retention } from '#storage/retention.ts';
 import { connectBlocking, connectRedis } from '#storage/redis.ts';
 import { s3Settings } from '#storage/s3/settings.ts';
@@ -112,6 +113,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   const readiness = new Readiness({ redis: commands, pool });
   const cpuClock = new CpuClock();
   const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
+  const logBudget = new LogBudget(commands, env.OFFSHOOT_KEPT_LOG_MB * MB, log);
   let logLinesLost = 0;
   const onLogLost = (lines: number): void => void (logLinesLost += lines);
   const execution = {
@@ -123,6 +125,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     blobs,
     redis: replies,
     logSink,
+    logBudget,
     onLogLost,
     onLateSpans: (call: LateCall, spans: readonly FunctionSpan[]) => {
       telemetry?.lateSpans(call, spans);
@@ -219,6 +222,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
       await telemetry?.close();
       await logs?.close();
       readiness.stop();
+      await logBudget.close();
       await pool.stop();
       await code.letGo();
       receipts.stop();

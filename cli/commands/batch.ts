@@ -1,21 +1,14 @@
 /** offshoot batch FILE: runs a function for each item of a file, and shows how far it has come. */
-import {
-  createReadStream,
-  createWriteStream,
-  openSync,
-  readSync,
-  closeSync,
-  existsSync,
-  statSync,
-} from 'node:fs';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Batch } from '#contract/batch.ts';
+import { bodyPieces } from '../body.ts';
 import { parseFunctionName, type Client } from '../client.ts';
 import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
-import { CliError, messageOf } from '../errors.ts';
+import { CliError } from '../errors.ts';
+import { openItems, type ItemSource } from '../items.ts';
+import { OutputFile } from '../output-file.ts';
 import { Progress, renderBar } from '../progress.ts';
 import { MANIFEST_FILE, readProject } from '../project.ts';
 import type { Terminal } from '../terminal.ts';
@@ -28,8 +21,6 @@ interface BatchOptions {
 }
 
 const LOOK_MS = 200;
-/** Enough to see whether a file begins with an array. */
-const PEEK_BYTES = 1_024;
 
 export async function batch(
   context: Context,
@@ -40,9 +31,35 @@ export async function batch(
   const client = connect(context);
   const wanted = options.function ?? (await functionHere());
   const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
-  const source = openSource(file);
-  const { id } = await client.openBatch(namespace, name);
-  const watch = new Watch(client, id, terminal, source);
+  const source = await openItems(file);
+  const output =
+    options.output === undefined
+      ? undefined
+      : await OutputFile.open(options.output, 'offshoot batch FILE --output FILE');
+  try {
+    const { id } = await client.openBatch(namespace, name);
+    await send(client, id, new Watch(client, id, terminal, source), source, options);
+    const end = await client.batch(id);
+    if (output) {
+      const response = await client.batchResults(id, { order: 'input', wait: true });
+      await output.write(bodyPieces(response, `offshoot batches results ${id}`));
+    }
+    terminal.document(end);
+    show(terminal, end, options);
+    return end.failed > 0 || end.state === 'cancelled' ? 1 : 0;
+  } finally {
+    await output?.close();
+  }
+}
+
+/** Sends all items, and waits until they have ended unless told not to. */
+async function send(
+  client: Client,
+  id: string,
+  watch: Watch,
+  source: ItemSource,
+  options: BatchOptions,
+): Promise<void> {
   try {
     await client.sendItems(id, source.body(), source.type);
     source.whole = true;
@@ -53,14 +70,6 @@ export async function batch(
   } finally {
     watch.stop();
   }
-  const end = await client.batch(id);
-  if (options.output !== undefined) {
-    const response = await client.batchResults(id, { order: 'input', wait: true });
-    if (response.body) await pipeline(response.body, createWriteStream(options.output));
-  }
-  terminal.document(end);
-  show(terminal, end, options);
-  return end.failed > 0 || end.state === 'cancelled' ? 1 : 0;
 }
 
 function show(terminal: Terminal, end: Batch, options: BatchOptions): void {
@@ -92,74 +101,16 @@ async function functionHere(): Promise<string> {
   });
 }
 
-interface Source {
-  readonly type: string;
-  /** Undefined where it is not known. */
-  readonly size: number | undefined;
-  sent: number;
-  whole: boolean;
-  body(): ReadableStream<Uint8Array>;
-}
-
-function openSource(file: string): Source {
-  if (file === '-') return counted(undefined, 'application/x-ndjson', () => process.stdin);
-  try {
-    const { size } = statSync(file);
-    return counted(size, typeOf(file), () => createReadStream(file));
-  } catch (error) {
-    throw new CliError('usage', `${file} cannot be read: ${messageOf(error)}`, {
-      code: 'bad_usage',
-      next: 'offshoot batch FILE, where FILE has one JSON value a line, or one JSON array',
-    });
-  }
-}
-
-function counted(size: number | undefined, type: string, open: () => Readable): Source {
-  const source: Source = {
-    type,
-    size,
-    sent: 0,
-    whole: false,
-    body: () =>
-      Readable.toWeb(
-        Readable.from(
-          (async function* () {
-            for await (const piece of open() as AsyncIterable<Buffer>) {
-              source.sent += piece.length;
-              yield piece;
-            }
-          })(),
-          { objectMode: false, highWaterMark: PEEK_BYTES * 64 },
-        ),
-      ) as ReadableStream<Uint8Array>,
-  };
-  return source;
-}
-
-function typeOf(file: string): string {
-  const handle = openSync(file, 'r');
-  try {
-    const start = Buffer.alloc(PEEK_BYTES);
-    const read = readSync(handle, start, 0, PEEK_BYTES, 0);
-    // A line may be an array too, so a file that is named for lines is one of lines.
-    const isLines = /\.(ndjson|jsonl)$/i.test(file);
-    const isArray = !isLines && start.toString('utf8', 0, read).trimStart().startsWith('[');
-    return isArray ? 'application/json' : 'application/x-ndjson';
-  } finally {
-    closeSync(handle);
-  }
-}
-
 /** Draws how far a batch has come while it is sent and run. */
 class Watch {
   readonly #client: Client;
   readonly #id: string;
   readonly #progress: Progress;
-  readonly #source: Source;
+  readonly #source: ItemSource;
   readonly #watching: Promise<void>;
   #stopped = false;
 
-  constructor(client: Client, id: string, terminal: Terminal, source: Source) {
+  constructor(client: Client, id: string, terminal: Terminal, source: ItemSource) {
     this.#client = client;
     this.#id = id;
     this.#progress = new Progress(terminal);

@@ -24,10 +24,8 @@ export async function batches(context: Context, args: string[], options: Batches
     case 'results': {
       const order = options.completed === true ? 'completed' : 'input';
       const wait = options.follow === true;
-      return await printBody(
-        await client.batchResults(needed(id, action), { order, wait }),
-        context.terminal,
-      );
+      const response = await client.batchResults(needed(id, action), { order, wait });
+      return await printBody(response, context.terminal, `offshoot batches results ${needed(id, action)}`);
     }
     case 'seal':
       return show(context, await client.sealBatch(needed(id, action)));

@@ -47,7 +47,6 @@ export async function describe(context: Context, [wanted = '']: string[]): Promi
 
 function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
   const { manifest } = detail.active;
-  const env = Object.keys(manifest.env);
   const required = manifest.isolation.require;
   return [
     ['url', functionUrl(detail, gatewayUrl)],
@@ -74,7 +73,7 @@ function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
         ? 'a sandbox for each invocation'
         : `${manifest.concurrency} in a sandbox`,
     ],
-    ['env', env.length > 0 ? env.join(', ') : 'none'],
+    ['env', manifest.env.length > 0 ? manifest.env.join(', ') : 'none'],
     ['created', clock(detail.createdAt)],
   ];
 }

@@ -6,7 +6,7 @@ import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
 import { CliError } from '../errors.ts';
 import { table } from '../terminal.ts';
-import { ago, defuse } from '../text.ts';
+import { ago, defuse, shellWord } from '../text.ts';
 import { trace } from './trace.ts';
 
 /** What a person reads of the reason. */
@@ -74,6 +74,12 @@ async function move(
   const { terminal } = context;
   const { namespace } = client.target;
   const whole = options.all === true || options.function !== undefined;
+  if (whole && id !== undefined) {
+    throw new CliError('usage', `dlq ${action} takes an id, or --all or --function, not both`, {
+      code: 'bad_usage',
+      next: `offshoot dlq ${action} ${shellWord(id)}`,
+    });
+  }
   const choice = {
     ...(!whole && { ids: [needed(id, action)] }),
     ...(options.function !== undefined && { name: options.function }),

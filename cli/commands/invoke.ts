@@ -10,7 +10,7 @@ import { functionPath, parseFunctionName, type Client } from '../client.ts';
 import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT_CODES, messageOf } from '../errors.ts';
-import { printBody } from '../body.ts';
+import { printBody, wholeBody } from '../body.ts';
 import { defuseLines, milliseconds, shellWord } from '../text.ts';
 import { ID_HEADER, OUTCOME_HEADER } from '../headers.ts';
 
@@ -56,7 +56,7 @@ export async function invoke(
   if (await isRefusal(response)) throw await client.failure(response);
   const timings = parseServerTiming(response.headers.get('server-timing') ?? '');
   if (terminal.json) {
-    const body = Buffer.from(await response.arrayBuffer());
+    const body = await wholeBody(response);
     const headers = [...response.headers];
     terminal.document({ id, outcome, status: response.status, headers, ...bodyForJson(body), timings });
     return EXIT_CODES.ok.code;
@@ -142,16 +142,12 @@ async function sendHttp(
 ): Promise<Response> {
   const headers: Record<string, string> = {};
   for (const line of options.header ?? []) {
-    const colon = line.indexOf(':');
-    if (colon < 1) {
-      throw new CliError('usage', `"${line}" is not a header; it must be "Name: value"`, {
-        next: `offshoot invoke ${name} --header 'Accept: application/json'`,
-      });
-    }
-    headers[line.slice(0, colon).trim().toLowerCase()] = line.slice(colon + 1).trim();
+    const [key, value] = parseHeader(line, name);
+    headers[key] = value;
   }
   const path = `/${(options.path ?? '').replace(/^\//, '')}`;
   const method = options.method?.toUpperCase() ?? (data === undefined ? 'GET' : 'POST');
+  checkMethod(method, data, name);
   const url = `/fn/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}${path}`;
   const request = { method, headers, ...(data && { body: new Uint8Array(data) }) };
   // A large body is not sent twice, nor to somebody who may refuse it unread; the gateway keeps the key to itself anyway.
@@ -160,6 +156,39 @@ async function sendHttp(
   if (open.status !== 401 || open.headers.has(ID_HEADER)) return open;
   await open.arrayBuffer();
   return client.fetch(url, request);
+}
+
+/** A line as it stands in a request; what HTTP cannot carry is refused. */
+function parseHeader(line: string, name: string): [key: string, value: string] {
+  const colon = line.indexOf(':');
+  const key = line.slice(0, colon).trim().toLowerCase();
+  const value = line.slice(colon + 1).trim();
+  try {
+    if (colon >= 1 && new Headers([[key, value]]).has(key)) return [key, value];
+  } catch {
+    // Said below.
+  }
+  throw new CliError(
+    'usage',
+    `"${line}" is not a header; it must be "Name: value", without what is beyond Latin-1`,
+    {
+      next: `offshoot invoke ${name} --header 'Accept: application/json'`,
+    },
+  );
+}
+
+/** Methods that fetch refuses. */
+const NEVER_SENT: ReadonlySet<string> = new Set(['CONNECT', 'TRACE', 'TRACK']);
+
+function checkMethod(method: string, data: Buffer | undefined, name: string): void {
+  const shown = data === undefined ? '' : ` --data ${shellWord(data.toString().slice(0, 40))}`;
+  const next = `offshoot invoke ${name} --method POST${shown}`;
+  if (data !== undefined && (method === 'GET' || method === 'HEAD')) {
+    throw new CliError('usage', `${method} sends no body, so there is no place for --data`, { next });
+  }
+  if (!/^[\w!#$%&'*+.^`|~-]+$/.test(method) || NEVER_SENT.has(method)) {
+    throw new CliError('usage', `"${method}" is not a method that a function can be called with`, { next });
+  }
 }
 
 /** The gateway may fail after it has numbered the call, and then answers from its catalogue of errors. */

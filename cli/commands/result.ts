@@ -1,5 +1,5 @@
 /** offshoot result ID: what an invocation of the queued lane answered. */
-import { printBody } from '../body.ts';
+import { printBody, wholeBody } from '../body.ts';
 import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
 import { bodyForJson } from './invoke.ts';
@@ -8,7 +8,7 @@ export async function result(context: Context, [id = '']: string[]): Promise<voi
   const { terminal } = context;
   const response = await connect(context).result(id);
   if (terminal.json) {
-    const body = Buffer.from(await response.arrayBuffer());
+    const body = await wholeBody(response);
     return terminal.document({
       id,
       status: response.status,

@@ -269,7 +269,6 @@ function Config({
   data: NonNullable<ReturnType<typeof useLive<'function'>>['data']>['function'];
 }): JSX.Element {
   const { manifest } = data.active;
-  const environment = Object.keys(manifest.env);
   return (
     <Card title="Configuration" note={`v${data.activeVersion}`}>
       <Facts
@@ -289,8 +288,7 @@ function Config({
           ...(manifest.schedule
             ? ([['Schedule', `${manifest.schedule.cron} (${manifest.schedule.timezone})`]] as const)
             : []),
-          // Their values may be secrets.
-          ['Variables', environment.length === 0 ? 'none' : environment.join(', ')],
+          ['Variables', manifest.env.length === 0 ? 'none' : manifest.env.join(', ')],
         ]}
       />
     </Card>

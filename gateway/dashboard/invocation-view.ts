@@ -24,7 +24,7 @@ export const invocationView = {
   async look({ deps, holder }: Viewer, { id }: { id: string }): Promise<InvocationPage> {
     const record = await ownInvocation(deps, id, holder);
     const [logs, input, version] = await Promise.all([
-      deps.invocations.logs(id),
+      deps.invocations.logsOf(record),
       inputOf(deps, record),
       deps.functions.version(record.namespace, record.name, record.version),
     ]);

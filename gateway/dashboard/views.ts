@@ -7,9 +7,8 @@ import type { InvocationRecord } from '#contract/invocation.ts';
 import { Name } from '#contract/names.ts';
 import { Outcome } from '#contract/outcome.ts';
 import { TRACE_ID } from '#contract/whole-trace.ts';
-import { existing } from '../routes/functions.ts';
+import { existing, viewOf } from '../routes/functions.ts';
 import { OfInvocation, type AppDeps } from '../routes/endpoint.ts';
-import { FUNCTION_PREFIX } from '../request.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
 import type { StoredFunction } from '../target.ts';
 import { findTrace } from '../whole-trace.ts';
@@ -94,7 +93,7 @@ const oneFunction = view(
   1_000,
   async ({ deps, holder }, { namespace, name, minutes }): Promise<Pages['function']> => {
     demandNamespace(holder, namespace);
-    const { record, active } = await existing(deps, namespace, name, holder);
+    const found = await existing(deps, namespace, name, holder);
     const [versions, samples] = await Promise.all([
       deps.functions.versions(namespace, name),
       deps.dashboard.samples.of(namespace, name),
@@ -105,7 +104,7 @@ const oneFunction = view(
     const since = knownFrom !== undefined && knownFrom > now - minutes * 60_000 ? knownFrom : undefined;
     return {
       minutes,
-      function: { ...record, url: `${FUNCTION_PREFIX}${namespace}/${name}`, active },
+      function: viewOf(found),
       versions: versions
         .map(({ version, createdAt, archiveBytes, digest }) => ({ version, createdAt, archiveBytes, digest }))
         .toSorted((a, b) => b.version - a.version),

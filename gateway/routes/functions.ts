@@ -1,7 +1,8 @@
 /** Functions and their versions. */
 import { z } from '@hono/zod-openapi';
 import { DeployRequest, DeployResult, FunctionDetail, FunctionView } from '#contract/api.ts';
-import type { ApiKeyRecord } from '#contract/api.ts';
+import type { ApiKeyRecord, VersionRecord, VersionView } from '#contract/api.ts';
+import { shownManifest } from '#contract/manifest.ts';
 import { FUNCTION_PREFIX } from '../request.ts';
 import { EVERY_NAMESPACE } from '../store/api-keys.ts';
 import type { StoredFunction } from '../target.ts';
@@ -58,7 +59,7 @@ export const describe = endpoint(
       const { id, outcome, status, startedAt, duration } = record;
       return { id, outcome, status, startedAt, duration };
     });
-    return context.json({ ...viewOf(found), versions, recent: shown }, 200);
+    return context.json({ ...viewOf(found), versions: versions.map(versionView), recent: shown }, 200);
   },
 );
 
@@ -124,6 +125,12 @@ export async function existing(
   return found;
 }
 
-function viewOf({ record, active }: StoredFunction): FunctionView {
-  return { ...record, url: `${FUNCTION_PREFIX}${record.namespace}/${record.name}`, active };
+/** What is shown of a function, to whoever may read it. */
+export function viewOf({ record, active }: StoredFunction): FunctionView {
+  const url = `${FUNCTION_PREFIX}${record.namespace}/${record.name}`;
+  return { ...record, url, active: versionView(active) };
+}
+
+function versionView(version: VersionRecord): VersionView {
+  return { ...version, manifest: shownManifest(version.manifest) };
 }

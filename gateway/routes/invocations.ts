@@ -60,10 +60,11 @@ export const get = endpoint(
   (deps) => async (context) => {
     const { id } = context.req.valid('param');
     const found = await ownInvocation(deps, id, context.var.holder);
-    if (found.state !== 'done') return context.json({ ...found, logs: await deps.invocations.logs(id) }, 200);
+    if (found.state !== 'done')
+      return context.json({ ...found, logs: await deps.invocations.logsOf(found) }, 200);
     const [record, logs, isolation] = await Promise.all([
       deps.invocations.withLateSpans(found),
-      deps.invocations.logs(id),
+      deps.invocations.logsOf(found),
       deps.invocations.isolation(found),
     ]);
     const spans = spansOf(record).map(({ parentSpanId, name, spanId, start, duration, link, ...span }) => {

@@ -16,8 +16,8 @@ export interface LogPage {
   readonly full: boolean;
 }
 
-/** Of LOG_ENTRY_BYTES or so at most. */
-const PAGE_ENTRIES = 100;
+/** Of LOG_ENTRY_BYTES or so at most, so that neither Redis nor this process is held up by a page for long. */
+const PAGE_ENTRIES = 32;
 /** Lines that are read with one command. */
 const PIECE_LINES = 1_000;
 /** Records that are read with one command. */
@@ -115,6 +115,15 @@ export class InvocationStore {
     if (from === 0) return lines;
     const text = `${from} older lines are left out here: an answer has ${MAX_LOG_ANSWER_BYTES} bytes of them`;
     return [{ time: lines[0]?.time ?? 0, level: 'platform', text }, ...lines];
+  }
+
+  /** The log of an invocation; where nothing is left of what it has printed, a line that says so. */
+  async logsOf(record: AnyInvocation): Promise<LogLine[]> {
+    const found = await this.logs(record.id);
+    const printed = (record.state === 'done' && record.report?.logBytes) || 0;
+    if (found.length > 0 || printed === 0) return found;
+    const text = `${printed} bytes that it has printed are not kept any more: those of its function have bounds (OFFSHOOT_KEPT_LOG_MB)`;
+    return [{ time: record.startedAt, level: 'platform', text }];
   }
 
   /** What a function has printed after a place in its stream; of very much the newest, and how many lines that leaves out. */

@@ -18,7 +18,7 @@ const AS_STRANGER = { ...AS_SCRIPT, 'sec-fetch-site': 'cross-site' };
 let platform: Platform;
 beforeAll(async () => {
   platform = await Platform.start({ OFFSHOOT_TRUST_PROXY: '1' });
-  await platform.deploy('hello-fetch');
+  await platform.deploy('hello-fetch', { env: { DB_PASSWORD: 'hunter2' } });
 }, 60_000);
 afterAll(() => platform.stop());
 
@@ -131,6 +131,20 @@ describe('what opens the data', () => {
       expect((await ask(path, { headers: { 'x-offshoot-page': both['x-offshoot-page'] } })).status).toBe(401);
     }
     expect((await ask(PATHS[1] ?? '', { headers: both })).status).toBe(200);
+  });
+
+  test('variables of a function are named, their values are not sent', async () => {
+    const response = await open('/dashboard/live/function?namespace=default&name=hello-fetch', {
+      headers: await session(),
+    });
+    let text = '';
+    for await (const piece of response) {
+      text += String(piece);
+      if (text.includes('\n\n')) break;
+    }
+    response.destroy();
+    expect(text).toContain('DB_PASSWORD');
+    expect(text).not.toContain('hunter2');
   });
 
   test('a session is nothing to the API as others call it, and a key nothing to the dashboard', async () => {

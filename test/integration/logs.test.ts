@@ -80,9 +80,28 @@ test('G3 pieces of lines are put together, those of native code too', async () =
   expect(logs.map(({ level, text }) => `${level} ${text}`)).toEqual([
     'stdout by the runtime',
     'stdout next',
+    'stdout as bÿtes',
     'stdout nätive',
     'stdout unended',
   ]);
+});
+
+test('G3 the same while the module is loaded, however many they are', async () => {
+  // More pieces than are kept, some of them half a character.
+  const wanted = ['lädt'.repeat(150), '€ '.repeat(100).trim(), 'unended'];
+  await platform.deploy('faulty', {
+    name: 'pieces',
+    env: { PIECES_AT_LOAD: wanted.join('\n') },
+    initTimeout: 30,
+  });
+  await platform.call('pieces/exit');
+  const { logs } = await platform.record(await platform.call('pieces/ok'));
+  expect(logs.map(({ level, text }) => `${level} ${text}`)).toEqual(wanted.map((text) => `stdout ${text}`));
+});
+
+test('G3 half a character at the end is shown as what it is', async () => {
+  const { logs } = await platform.record(await platform.call('faulty/print-half'));
+  expect(logs.map(({ text }) => text)).toEqual(['half \ufffd']);
 });
 
 test('G4 what was cut is said at the end, of work after the answer too', async () => {

@@ -10,6 +10,8 @@ import path from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
+import { DeployRequest, type DeployResult } from '#contract/api.ts';
+import { shownManifest } from '#contract/manifest.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 export const FUNCTIONS = fileURLToPath(new URL('../../functions/', import.meta.url));
@@ -121,7 +123,7 @@ export async function fakeGateway(): Promise<FakeGateway> {
     const deployed = /^POST \/api\/v1\/functions\/([^/]+)\/([^/]+)\/versions$/.exec(route);
     if (deployed) {
       const [, namespace = '', name = ''] = deployed;
-      const sent = JSON.parse(body.toString()) as object;
+      const sent = DeployRequest.parse(JSON.parse(body.toString()));
       return json(response, 201, deployResult(namespace, name, sent, url));
     }
     if (route === 'GET /api/v1/whoami') {
@@ -135,7 +137,7 @@ export async function fakeGateway(): Promise<FakeGateway> {
   return { url, seen, artifacts, routes, env: { OFFSHOOT_URL: url, OFFSHOOT_API_KEY: KEY } };
 }
 
-function deployResult(namespace: string, name: string, sent: object, url: string): object {
+function deployResult(namespace: string, name: string, sent: DeployRequest, url: string): DeployResult {
   const now = Date.now();
   return {
     function: {
@@ -145,7 +147,13 @@ function deployResult(namespace: string, name: string, sent: object, url: string
       createdAt: now,
       updatedAt: now,
       url: `${url}/fn/${namespace}/${name}`,
-      active: { version: 1, createdAt: now, archiveBytes: 1, ...sent },
+      active: {
+        ...sent,
+        version: 1,
+        createdAt: now,
+        archiveBytes: 1,
+        manifest: shownManifest(sent.manifest),
+      },
     },
     load: { acquire: 2.5, init: 7.5 },
   };

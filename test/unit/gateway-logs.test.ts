@@ -70,6 +70,18 @@ test('of more than an answer may have, the newest lines are in it, and how many 
   expect(JSON.stringify(logs).length).toBeLessThan(MAX_LOG_ANSWER_BYTES * 1.1);
 });
 
+test('it is read in pieces, so that one look at it holds nobody up', async () => {
+  print(4, 60, 16_000);
+  let read = 0;
+  for (let after = '0', full = true; full;) {
+    const page = await store.logPage('shop', 'orders', after);
+    expect(JSON.stringify(page.lines).length).toBeLessThan(1_600_000);
+    read += page.lines.length;
+    ({ full, last: after } = page);
+  }
+  expect(read).toBe(240);
+});
+
 test('empty lines count as well', async () => {
   print(3, 30_000, 1);
   const { logs, olderLines } = await store.functionLog('shop', 'orders', '0');

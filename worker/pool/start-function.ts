@@ -1,4 +1,5 @@
 /** From nothing, or from a prepared sandbox, to one that has its function loaded. */
+import { StringDecoder } from 'node:string_decoder';
 import { ChannelKind } from '#contract/channel.ts';
 import { DEFAULT_LOG_BYTES } from '#contract/limits.ts';
 import { unmetRequirements } from '#contract/isolation.ts';
@@ -82,6 +83,7 @@ export async function startFunction(
   const loadOutput: LogText[] = [];
   let loadBytes = 0;
   let cutBytes = 0;
+  const decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') };
   const collect = (bytes: number, read: () => LogText | undefined): void => {
     if (loadOutput.length >= MAX_LOAD_OUTPUT_LINES || loadBytes >= MAX_LOAD_OUTPUT_BYTES) {
       cutBytes += bytes;
@@ -104,7 +106,13 @@ export async function startFunction(
       if (frameKind === ChannelKind.LOG) collect(payload.length, () => readLogFrame(payload));
     },
     output: (level, bytes) =>
-      collect(bytes.length, () => ({ time: Date.now(), level, text: bytes.toString('utf8') })),
+      collect(bytes.length, () => {
+        const text = decoders[level].write(bytes);
+        const last = loadOutput.at(-1);
+        // What goes on with a line is no piece of its own: their number has a bound.
+        const before = last?.level === level && !last.text.endsWith('\n') ? loadOutput.pop() : undefined;
+        return before ? { ...before, text: before.text + text } : { time: Date.now(), level, text };
+      }),
     refused: (call) =>
       collect(call.length, () => ({ time: Date.now(), level: 'platform', text: refusedLine(call) })),
   };

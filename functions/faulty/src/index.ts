@@ -29,6 +29,12 @@ for (let line = 0; line < Number(process.env['PRINT_AT_LOAD'] ?? 0); line++)
 const loadMs = Number(process.env['LOAD_MS'] ?? 0);
 if (loadMs > 0) await sleep(loadMs);
 
+// As native code and child processes do, which write bytes, and not lines or characters.
+for (const byte of Buffer.from(process.env['PIECES_AT_LOAD'] ?? '')) {
+  writeSync(1, Buffer.of(byte));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+}
+
 /** How often `step` works, and the code of the error that ends it. */
 function fillUntilError(step: (index: number) => unknown): [number, string | undefined] {
   for (let index = 0; ; index++) {
@@ -164,6 +170,11 @@ const faults: Record<string, (call: Call) => unknown> = {
     process.stdout.write('written to stdout\n');
     return Response.json({ lines });
   },
+  'print-long': ({ query }) => {
+    const lines = Number(query.get('lines') ?? 3);
+    for (let line = 0; line < lines; line++) console.log('z'.repeat(16_000));
+    return Response.json({ lines });
+  },
   'print-control': () => {
     console.log('\u001b[31mred\u001b[0m \u0007bell \u202ereversed');
     return Response.json({ printed: true });
@@ -182,10 +193,16 @@ const faults: Record<string, (call: Call) => unknown> = {
   /** Lines that come in pieces, a character among them, by both ways. */
   'print-pieces': async () => {
     for (const piece of ['by the ', 'runtime\nnext', '\n']) process.stdout.write(piece);
+    // What a child process prints is piped on like this.
+    for (const byte of Buffer.from('as bÿtes\n')) process.stdout.write(Buffer.of(byte));
     for (const byte of Buffer.from('nätive\nunended')) {
       writeSync(1, Buffer.of(byte));
       await sleep(1);
     }
+    return Response.json({ printed: true });
+  },
+  'print-half': () => {
+    writeSync(1, Buffer.from('half ä').subarray(0, -1));
     return Response.json({ printed: true });
   },
   /** Prints after its answer what is over its limit. */

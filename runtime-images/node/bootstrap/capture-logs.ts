@@ -5,6 +5,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Writable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
 import { formatWithOptions } from 'node:util';
 import { LOG_HAS_SPAN } from '#contract/channel.ts';
 import { mapPositions } from './describe-error.ts';
@@ -56,12 +57,22 @@ function replaceStream(
   fd: number,
   emit: (level: Level, text: string) => void,
 ): void {
+  // Bytes may end in the middle of a character, when they are those of a child process. They go on in what the same
+  // invocation writes next.
+  let decoder = new StringDecoder('utf8');
+  let writer: number | undefined;
+  const decode = (bytes: Buffer): string => {
+    const handle = currentHandle.getStore();
+    if (handle !== writer) decoder = new StringDecoder('utf8');
+    writer = handle;
+    return decoder.write(bytes);
+  };
   const stream = new Writable({
     decodeStrings: false,
     write(chunk: string | Buffer, _encoding, done): void {
-      const text = typeof chunk === 'string' ? chunk : chunk.toString('utf8');
+      const text = typeof chunk === 'string' ? chunk : decode(chunk);
       // With its end of line: the worker puts pieces of a line together.
-      emit(name, text);
+      if (text !== '') emit(name, text);
       done();
     },
   });
