@@ -221,8 +221,8 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
       await metrics?.close();
       await telemetry?.close();
       await logs?.close();
-      await logBudget.close();
       readiness.stop();
+      await logBudget.close();
       await pool.stop();
       await code.letGo();
       receipts.stop();

@@ -72,7 +72,8 @@ test('goes on after the worker and the gateway have been ended', async () => {
         (await runs('nightly')).filter(
           ({ scheduledFor = 0, state }) => scheduledFor > before && state === 'done',
         ).length,
-      { timeout: 10_000 },
+      // A run that was under way in the worker is found when its lock has lapsed, and until then there is no other.
+      { timeout: 25_000 },
     )
     .toBeGreaterThanOrEqual(2);
 });
