@@ -4,6 +4,7 @@
 #
 #   security  attacks real sandboxes, one line for each scenario
 #   faults    ends, stops and cuts off parts of a running platform, one line for each scenario
+#   slow      what has to wait for limits, schedules and windows of time
 #   s3        the artifact store in a bucket, on an S3 server that is built by Go
 #   seccomp   takes each entry of the system call filter away in turn, to see who needs it. Takes many minutes. The table of what
 #             was found is left in the state directory, seccomp/needed.tsv
@@ -15,6 +16,7 @@ bash "$infra/setup.sh"
 options=(--project "$project")
 case "$project" in
   security | faults) options+=(--reporter ./test/support/scenario-reporter.ts) ;;
+  slow) bash "$infra/test-tools.sh" ;;
   s3) bash "$infra/test-s3-server.sh" ;;
   seccomp) export OFFSHOOT_TEST_SECCOMP=yes ;;
 esac

@@ -4,7 +4,6 @@
 set -euo pipefail
 infra="$(dirname -- "${BASH_SOURCE[0]}")"
 bash "$infra/setup.sh"
-bash "$infra/test-tools.sh"
 cd "$infra/.."
 # Colour is for people at a terminal; not every tool below looks whether there is one.
 [[ -t 1 ]] || export NO_COLOR=1

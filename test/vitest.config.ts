@@ -23,6 +23,15 @@ export default defineConfig({
           fileParallelism: false,
         },
       },
+      // Those of seconds and minutes: they wait for limits, schedules and windows of time to pass.
+      {
+        test: {
+          ...limits,
+          name: 'slow',
+          include: ['test/slow/**/*.test.ts'],
+          fileParallelism: false,
+        },
+      },
       {
         test: {
           ...limits,

@@ -180,7 +180,7 @@ export class QueuedLane {
     return await this.#move(namespace, filter, async (letter) => {
       const { record, at } = letter;
       if (!record.terms) return undefined;
-      if (!(await functions.version(namespace, record.name, record.version))) return undefined;
+      if (!(await functions.hasVersion(namespace, record.name, record.version))) return undefined;
       const again = redrivenRecord(record);
       // The job first: without its record it does nothing, and a record without a job would wait for ever.
       await this.enqueuer.add(again);

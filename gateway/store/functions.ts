@@ -81,6 +81,10 @@ export class FunctionStore {
     return stored === null ? undefined : VersionRecord.parse(JSON.parse(stored));
   }
 
+  async hasVersion(namespace: string, name: string, version: number): Promise<boolean> {
+    return (await this.#redis.hexists(keys.versions(namespace, name), String(version))) === 1;
+  }
+
   /** Newest first. */
   async versions(namespace: string, name: string): Promise<VersionRecord[]> {
     const stored = await this.#redis.hvals(keys.versions(namespace, name));

@@ -32,6 +32,8 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'dead-letters-'));
   redis = connectRedis(server.url, 'commands', QUIET);
   await new Promise((resolve) => redis.once('ready', resolve));
+  // Only what is still there is queued again.
+  for (const name of ['fn', 'old', 'new']) await redis.hset(keys.versions('default', name), '1', '{}');
   ({ lane, store } = openQueuedLane(redis, root, KEPT));
 });
 afterEach(async () => {

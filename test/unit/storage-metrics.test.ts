@@ -186,7 +186,7 @@ describe('metrics', () => {
     for (const [record, kept] of [
       [{ ...sync, outcome: 'ok', traceId: 'a'.repeat(32) }, false],
       [{ ...sync, outcome: 'error', traceId: 'b'.repeat(32), duration: 40 }, true],
-      [{ ...sync, outcome: 'error', traceId: 'c'.repeat(32), sampled: false }, false],
+      [{ ...sync, outcome: 'ok', traceId: 'c'.repeat(32), sampled: false }, false],
     ] as [InvocationRecord, boolean][]) {
       const exported = telemetry.export(record);
       expect(exported).toBe(kept);

@@ -115,7 +115,7 @@ export class QueuedRuns {
       if (!(error instanceof StoreAway)) throw error;
       log.warn({ id, error: String(error.cause) }, 'an invocation waits for the artifact store');
       await this.#giveBack(begun);
-      return Date.now() + StoreAway.LOOK_AGAIN_MS;
+      return sharedNow() + StoreAway.LOOK_AGAIN_MS;
     }
   }
 
@@ -216,7 +216,14 @@ export class QueuedRuns {
       const { terms, dueAt } = record;
       if (!terms) return undefined;
       const attempts = closeLost(record.attempts ?? [], now);
-      if (await store.cancelRequested(record)) {
+      const { namespace, name, version } = record;
+      // Of one that nobody has begun, its canceller has ended the record; the rest #heed() finds.
+      const mayBeWanted = record.state === 'running' || attempts.length > 0;
+      const [isCancelled, isThere] = await Promise.all([
+        mayBeWanted && store.cancelRequested(record),
+        this.#deps.functions.has(namespace, name, version),
+      ]);
+      if (isCancelled) {
         const message =
           record.state === 'running' ? 'it was cancelled; its worker was lost' : 'it was cancelled';
         return await this.#finish(found, attempts, { outcome: 'cancelled', message }, { next: 'done' });
@@ -228,7 +235,7 @@ export class QueuedRuns {
         if (next.next === 'dead')
           return await this.#finish(found, attempts, { outcome: 'worker_lost' }, next);
       }
-      if (!(await this.#deps.functions.has(record.namespace, record.name, record.version)))
+      if (!isThere)
         return await this.#finish(found, attempts, { outcome: 'function_removed' }, { next: 'done' });
       if (now > terms.expiresAt) {
         const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
@@ -244,7 +251,8 @@ export class QueuedRuns {
         ...rest,
         state: 'running',
         worker,
-        attempts: [...attempts, { startedAt: now, worker }],
+        // It may have waited for its place.
+        attempts: [...attempts, { startedAt: sharedNow(), worker }],
       };
       const held = await store.swap(found, taken);
       if (held) return held;
