@@ -1,7 +1,7 @@
 /**
  * What tracing costs: the same calls to platforms that export no traces, those that the default settings keep, and all of them.
- * Each has a Redis of its own, and they take turns. Calls a second drift with the machine; the processor time of a call hardly
- * does, so both are shown.
+ * Each has a Redis of its own, and they take turns, each time in another order: who comes after whom matters more than
+ * tracing does. Calls a second drift with the machine; the processor time of a call hardly does, so both are shown.
  */
 import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { startRedis } from '../infra/redis.ts';
 import { startServing } from './children.ts';
 import { answersOk, freePort, loadHttp, type LoadResult } from './http-load.ts';
-import { figureOf, interleave, type Contestant, type Standing } from './interleave.ts';
+import { figureOf, type Standing } from './interleave.ts';
 import { startOwnPlatform } from './own-platform.ts';
 import type { Run } from './run.ts';
 import { HELLO } from './sandbox-rows.ts';
@@ -19,7 +19,7 @@ import { compared, figure, quantile, type Section } from './stats.ts';
 const AT_ONCE = 64;
 /** Short ones, many of them: neighbours in time are compared. */
 const TURN_SECONDS = 2;
-const TURNS_PER_LOAD_TURN = 3;
+const TURNS_PER_LOAD_TURN = 4;
 const RECEIVER = fileURLToPath(new URL('peers/otlp-receiver.ts', import.meta.url));
 /** Clock ticks of /proc/PID/stat in a second, on every Linux that Node runs on. */
 const TICKS = 100;
@@ -36,7 +36,7 @@ interface Turn extends LoadResult {
 export async function tracingSections(run: Run): Promise<Section[]> {
   const turns = Math.max(2, run.counts.loadTurns * TURNS_PER_LOAD_TURN);
   const stops: (() => Promise<unknown>)[] = [];
-  const contestants: Contestant<Turn>[] = [];
+  const takers: { readonly row: string; readonly turn: () => Promise<Turn> }[] = [];
   try {
     const port = await freePort();
     const collector = `http://127.0.0.1:${port}`;
@@ -45,7 +45,7 @@ export async function tracingSections(run: Run): Promise<Section[]> {
     );
     stops.push(receiver.stop);
     const add = async (row: string, settings: Readonly<Record<string, string>>): Promise<void> => {
-      const temporary = join(run.temporary, `platform-${contestants.length}`);
+      const temporary = join(run.temporary, `platform-${takers.length}`);
       await mkdir(temporary);
       const redis = await startRedis({ dir: join(temporary, 'redis') });
       stops.push(() => redis.stop());
@@ -57,13 +57,13 @@ export async function tracingSections(run: Run): Promise<Section[]> {
         const load = await loadHttp(url, { atOnce: AT_ONCE, seconds: TURN_SECONDS }, run.stopping);
         return { ...load, cpuPerCall: ((cpuOf(platform.pids) - before) / load.calls) * 1e6 };
       };
-      contestants.push({ row, turns, warmUp: 2, turn });
+      takers.push({ row, turn });
     };
     const on = { OTEL_EXPORTER_OTLP_ENDPOINT: collector };
     await add(OFF, {});
     await add(ON, on);
     await add(ALL, { ...on, OFFSHOOT_TRACE_PER_SECOND: '1000000' });
-    const standings = await interleave(contestants, run.stopping);
+    const standings = await inTurns(takers, turns, run.stopping);
     const received = (await (await fetch(collector)).json()) as { requests: number; bytes: number };
     const common = { name: 'tracing' };
     const perSecond = (of: readonly Turn[], row: string) =>
@@ -101,7 +101,24 @@ export async function tracingSections(run: Run): Promise<Section[]> {
   }
 }
 
-/** Each turn with tracing beside that without it right before. */
+/** So many turns of each, forwards and backwards; those of the first round are for warming up. */
+async function inTurns(
+  takers: readonly { readonly row: string; readonly turn: () => Promise<Turn> }[],
+  turns: number,
+  stopping: AbortSignal,
+): Promise<Standing<Turn>[]> {
+  const results = new Map<string, Turn[]>(takers.map(({ row }) => [row, []]));
+  for (let round = 0; round <= turns; round++) {
+    for (const { row, turn } of round % 2 === 0 ? takers : takers.toReversed()) {
+      stopping.throwIfAborted();
+      const result = await turn();
+      if (round > 0) results.get(row)?.push(result);
+    }
+  }
+  return takers.map(({ row }) => ({ row, results: results.get(row) ?? [] }));
+}
+
+/** Each turn with tracing beside that without it of the same round. */
 function costNote(standings: readonly Standing<Turn>[], costOf: (turn: Turn) => number): string {
   const results = (row: string): readonly Turn[] => standings.find((one) => one.row === row)?.results ?? [];
   const off = results(OFF);

@@ -13,7 +13,7 @@ export const TelemetryEnvironment = z.object({
   /** Share of the traces that are exported, from 0 to 1. Those with a failure and slow ones are exported whatever it says. */
   OFFSHOOT_TRACE_RATIO: z.coerce.number().min(0).max(1).default(1),
   /** Traces that a process exports in a second, about; what is more is thinned out. Failures and slow ones are not counted. */
-  OFFSHOOT_TRACE_PER_SECOND: z.coerce.number().min(1).default(500),
+  OFFSHOOT_TRACE_PER_SECOND: z.coerce.number().min(1).default(200),
   /** An invocation that takes this long is slow. */
   OFFSHOOT_TRACE_SLOW_MS: z.coerce.number().min(0).default(1_000),
 });

@@ -3,28 +3,27 @@
  * does it (https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/): a trace is kept when the last 56 bits of its id,
  * which are random, are not below a threshold. Processes with different shares so agree on each trace that the smallest share keeps.
  *
- * The share is halved when it keeps more in a second than an export may cost, and doubled again when there is room: an exported
- * trace takes a quarter of the processor time of a warm call, so exporting all of them would take as much of the throughput.
+ * The share follows from how many there are: an exported trace takes a quarter of the processor time of a warm call, so exporting
+ * all of them would take as much of the throughput. It is a power of two, since one that changed with each count would be
+ * another one in each process.
  */
 
 const WINDOW_MS = 1_000;
+/** Before so much of a window has passed, its rate is not known well enough to be taken for lower than this makes it. */
+const LEAST_ELAPSED_MS = 100;
 /** Of the 56 bits, those that a number holds exactly beside its share. */
-const RANDOM_DIGITS = 13;
-const RANDOM_BITS = 4 * RANDOM_DIGITS;
-/** A share below this is not told apart from none. */
-const LEAST_RATIO = 2 ** -20;
+const RANDOM_BITS = 52;
 
 export class TraceSampler {
   readonly #most: number;
   readonly #perSecond: number;
   readonly #now: () => number;
   #ratio: number;
-  #kept = 0;
-  /** Of the whole window, whatever the share was. */
-  #keptInWindow = 0;
-  #windowEnds: number;
+  /** In this window. */
+  #offered = 0;
+  #windowBegan: number;
 
-  /** `ratio`: the largest share, from 0 to 1. `perSecond`: traces that are kept before the share is halved. */
+  /** `ratio`: the largest share, from 0 to 1. `perSecond`: traces that are kept in a second, about, of however many. */
   constructor(
     ratio: number,
     perSecond = Number.POSITIVE_INFINITY,
@@ -34,7 +33,7 @@ export class TraceSampler {
     this.#ratio = ratio;
     this.#perSecond = perSecond;
     this.#now = now;
-    this.#windowEnds = now() + WINDOW_MS;
+    this.#windowBegan = now();
   }
 
   /** The share of now. */
@@ -43,26 +42,23 @@ export class TraceSampler {
   }
 
   keeps(traceId: string): boolean {
-    this.#turn();
-    if (!isIn(traceId, this.#ratio)) return false;
-    this.#keptInWindow++;
-    if (++this.#kept > this.#perSecond && this.#ratio > LEAST_RATIO) {
-      this.#ratio /= 2;
-      this.#kept = 0;
+    let elapsed = this.#now() - this.#windowBegan;
+    if (elapsed >= WINDOW_MS) {
+      this.#ratio = this.#ratioFor((this.#offered / elapsed) * 1_000);
+      this.#windowBegan += elapsed;
+      this.#offered = 0;
+      elapsed = 0;
     }
-    return true;
+    this.#offered++;
+    const rate = (this.#offered / Math.max(elapsed, LEAST_ELAPSED_MS)) * 1_000;
+    // A burst is not waited out; a share that is a little too large is.
+    if (rate * this.#ratio > 2 * this.#perSecond) this.#ratio = this.#ratioFor(rate);
+    return isIn(traceId, this.#ratio);
   }
 
-  #turn(): void {
-    const now = this.#now();
-    if (now < this.#windowEnds) return;
-    // After a pause of several windows nothing is known of the present one.
-    const idle = now >= this.#windowEnds + WINDOW_MS;
-    if (idle) this.#ratio = this.#most;
-    else if (this.#keptInWindow * 2 <= this.#perSecond) this.#ratio = Math.min(this.#most, this.#ratio * 2);
-    this.#kept = 0;
-    this.#keptInWindow = 0;
-    this.#windowEnds = now + WINDOW_MS;
+  #ratioFor(rate: number): number {
+    const room = this.#perSecond / rate;
+    return room >= this.#most ? this.#most : 2 ** Math.floor(Math.log2(room));
   }
 }
 
