@@ -12,6 +12,7 @@ import {
 } from '#contract/channel.ts';
 import { BodyStream } from './body-stream.ts';
 import { currentHandle } from './capture-logs.ts';
+import { collectGarbage } from './collect-garbage.ts';
 import { describeError } from './describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from './invocation.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
@@ -22,6 +23,12 @@ import { beginTracing, endTracing, setTracing, tellOpenSpans } from './tracing.t
 const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
 /** Output that waits to be read by the worker; more than an invocation keeps anyway. */
 const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
+/**
+ * After so much output it is looked at whether the small buffers in which it went have become too many. The runtime lets 64 MB of them
+ * come together, and a loop that only prints would run out of its memory by them.
+ */
+const LOG_LOOK_CHARACTERS = 4 * 1024 * 1024;
+const MAX_BUFFER_BYTES = 24 * 1024 * 1024;
 
 interface WaitingCall {
   readonly handle: number;
@@ -43,6 +50,8 @@ export class SandboxRuntime {
   #startsSoon = false;
   /** Output that came faster than it was read: by invocation, bytes and the level of the last of it. */
   readonly #dropped = new Map<number, { bytes: number; level: Uint8Array }>();
+  /** Characters since the last look. */
+  #logged = 0;
 
   /** `takeTurn`: see ZygoteAddon. `exit` ends the process; also called when the worker closes the channel. */
   constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void) {
@@ -76,6 +85,10 @@ export class SandboxRuntime {
     this.flush();
     this.#tellDropped(handle);
     this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, Buffer.from(text)));
+    this.#logged += text.length;
+    if (this.#logged < LOG_LOOK_CHARACTERS) return;
+    this.#logged = 0;
+    if (process.memoryUsage().external > MAX_BUFFER_BYTES) collectGarbage();
   }
 
   #tellDropped(handle: number): void {
