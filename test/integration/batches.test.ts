@@ -130,7 +130,8 @@ describe('a batch', () => {
 
   it('keeps of a group as much as it may, whatever that is as values, and says what was too large', async () => {
     const once = { attempts: 1, minDelay: 0, maxDelay: 0 };
-    await platform.deploy('retries', { name: 'wide', retries: once, timeout: 60 });
+    // Room for the garbage of so many objects, whenever the runtime collects it.
+    await platform.deploy('retries', { name: 'wide', retries: once, timeout: 60, memory: 256 });
     const { id } = await sent(
       'wide',
       Array.from({ length: 100 }, () => ({ objects: 85_000 })),

@@ -72,8 +72,6 @@ describe('a function that', () => {
   test('prints without end keeps a bounded log that says what was cut', async () => {
     const record = await platform.record(await platform.call('faulty/print'));
     expect(record.report?.logBytes).toBeLessThanOrEqual(256 * 1024);
-    // Of its 128 MB; nothing of what it prints lives on.
-    expect(record.report?.usage?.memoryPeak).toBeLessThan(110 * 1024 * 1024);
     expect(record.report?.logBytesDropped).toBeGreaterThan(0);
     expect(record.logs.at(-1)?.text).toMatch(/bytes of output were cut/);
   });

@@ -32,15 +32,11 @@ export interface Exit {
   readonly zygoteLost?: true;
 }
 
-/**
- * Without concurrent threads, a zygote has nothing in flight while it waits; the inspector's signal stays off. New objects have
- * three times 8 MB: the runtime would take three times 32, most of what a function has, for objects that nobody needs any more.
- */
+/** Without concurrent threads, a zygote has nothing in flight while it waits; the inspector's signal stays off. */
 const RUNTIME = [
   '/usr/bin/node',
   '--single-threaded',
   '--v8-pool-size=1',
-  '--max-semi-space-size=8',
   '--disable-sigusr1',
   '--no-warnings',
   '/opt/offshoot/bootstrap.cjs',

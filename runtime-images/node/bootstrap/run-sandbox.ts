@@ -28,7 +28,7 @@ const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
  * come together, and a loop that only prints would run out of its memory by them.
  */
 const LOG_LOOK_CHARACTERS = 4 * 1024 * 1024;
-const MAX_BUFFER_BYTES = 24 * 1024 * 1024;
+const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
 
 interface WaitingCall {
   readonly handle: number;
