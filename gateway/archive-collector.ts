@@ -35,8 +35,9 @@ export class ArchiveCollector {
   start(): void {
     this.#timer = setInterval(() => void this.#round(), INTERVAL_MS);
     // A gateway that is started often would never come to its first hour.
-    this.#options.commands.on('ready', () => void this.#round());
-    void this.#round();
+    const { commands } = this.#options;
+    commands.on('ready', () => void this.#round());
+    if (commands.status === 'ready') void this.#round();
   }
 
   stop(): void {

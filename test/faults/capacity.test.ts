@@ -34,8 +34,12 @@ test('Q7 eviction: a Redis that would throw away what it is given is an alarm, a
   // Looked at whenever a connection is made.
   await platform.kill('gateway');
   platform.run('gateway');
+  const alarm = 'its maxmemory-policy is not noeviction';
+  await expect.poll(() => platform.output, { timeout: 10_000 }).toContain(alarm);
+  // Not only until its worker is seen, as of each gateway that has just started.
   await expect.poll(() => health().catch(() => undefined), { timeout: 10_000 }).toBe('degraded');
-  expect(platform.output).toContain('its maxmemory-policy is not noeviction');
+  await sleep(1_000);
+  expect(await health()).toBe('degraded');
   await withRedis((redis) => redis.config('SET', 'maxmemory-policy', 'noeviction'));
   await platform.kill('gateway');
   platform.run('gateway');
