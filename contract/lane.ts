@@ -71,7 +71,13 @@ export type CallHeader = z.infer<typeof CallHeader>;
 export const TakenHeader = z.object({ worker: z.string(), ids: z.array(z.string()) });
 export type TakenHeader = z.infer<typeof TakenHeader>;
 
-export const ReplyHeader = z.object({ id: z.string(), worker: z.string(), report: RunReport.optional() });
+export const ReplyHeader = z.object({
+  id: z.string(),
+  worker: z.string(),
+  report: RunReport.optional(),
+  /** Of a FAILED: something of the answer was lost on its way through Redis. */
+  lost: z.boolean().optional(),
+});
 export type ReplyHeader = z.infer<typeof ReplyHeader>;
 
 export const ControlHeader = z.object({

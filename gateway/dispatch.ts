@@ -192,6 +192,7 @@ export class Dispatcher {
         return call.sink.end(reply.report);
       case LaneKind.FAILED: {
         this.#answered(call);
+        if (reply.lost) return call.sink.failed(lostOnItsWay(reply.worker));
         const outcome = reply.report?.outcome;
         if (outcome === undefined || outcome === 'ok') return call.sink.failed(unreported(reply.worker));
         return call.sink.failed(this.#withBacklog({ outcome, report: reply.report }));
@@ -290,4 +291,9 @@ export class Dispatcher {
 
 function unreported(worker: string): Failure {
   return { outcome: 'platform_error', message: `worker ${worker} answered without a report` };
+}
+
+function lostOnItsWay(worker: string): Failure {
+  const message = `the function has run, but something of its answer was lost between worker ${worker} and Redis`;
+  return { outcome: 'platform_error', message };
 }

@@ -20,6 +20,7 @@ import { sharedNow } from '#storage/clock.ts';
 import { Execution, type ExecuteDeps } from './execute.ts';
 import { LaneOrder } from './lane-order.ts';
 import { log } from './log.ts';
+import { Replies } from './replies.ts';
 
 export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
   readonly capacity: number;
@@ -63,14 +64,8 @@ export class Consumer {
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const reply = (gateway: string, frame: Buffer): void => {
-      options.writer
-        .push(keys.replies(gateway), frame)
-        .catch((error: unknown) =>
-          log.warn({ error: String(error) }, 'an answer could not be handed to Redis'),
-        );
-    };
-    this.#deps = { ...options, reply };
+    const replies = new Replies(options.writer, options.workerId, log);
+    this.#deps = { ...options, reply: (gateway, frame) => replies.send(gateway, frame) };
     this.#lanes = openLaneReader({
       blocking: options.lanes,
       commands: options.commands,
