@@ -36,7 +36,6 @@ export function SignIn(): JSX.Element {
           id="key"
           type="password"
           autoComplete="current-password"
-          placeholder="osk_…"
           required
           spellcheck={false}
           value={key}

@@ -10,7 +10,7 @@ import { Script } from '#storage/script.ts';
 const REMOVAL_MS = 300_000;
 const AT_ONCE = 500;
 
-/** KEYS: the times; the removal of this archive. ARGV: digest. 1: it is not removed for now. */
+/** KEYS: the times; set while this archive is removed. ARGV: digest. 1: it stays; 0: somebody is removing it. */
 const CLAIM = new Script(`
   if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
   redis.call('ZREM', KEYS[1], ARGV[1])
