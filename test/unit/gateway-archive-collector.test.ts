@@ -1,31 +1,30 @@
 /** Archives that no version names go after a day, and no other ones, whoever uploads and deploys meanwhile. */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { keys } from '#contract/keys.ts';
 import { Manifest } from '#contract/manifest.ts';
-import { connectRedis } from '#storage/redis.ts';
 import { ArchiveCollector } from '../../gateway/archive-collector.ts';
 import { FunctionStore } from '../../gateway/store/functions.ts';
 import { UnnamedArchives } from '../../gateway/store/unnamed-archives.ts';
+import type { PrivateRedis } from '../support/private-redis.ts';
+import { redisForTests } from '../support/redis-for-tests.ts';
 import { STORE_KINDS, type TestStores } from '../support/test-stores.ts';
-import { PrivateRedis, QUIET, send, startGateway, waitFor } from './gateway-fixture.ts';
+import { QUIET, send, startGateway, waitFor } from './gateway-fixture.ts';
 
 const HOUR_MS = 3_600_000;
 
 let server: PrivateRedis;
 let redis: Redis;
 let functions: FunctionStore;
-beforeAll(async () => {
-  server = await PrivateRedis.start();
-  redis = connectRedis(server.url, 'commands', QUIET);
-  functions = new FunctionStore(redis);
-});
-afterAll(async () => {
-  redis.disconnect();
-  await server.stop();
-});
-afterEach(() => redis.flushall());
+redisForTests(
+  (ready, its) => {
+    server = its;
+    redis = ready;
+    functions = new FunctionStore(redis);
+  },
+  { flush: true },
+);
 
 function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex');

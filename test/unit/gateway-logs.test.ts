@@ -1,30 +1,21 @@
 /** Logs as the gateway reads them: however much workers have left, an answer has an end, and says what it leaves out. */
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import type { LogLine } from '#contract/invocation.ts';
 import { MAX_LOG_ANSWER_BYTES } from '#contract/limits.ts';
-import { connectRedis } from '#storage/redis.ts';
 import { InvocationStore } from '../../gateway/store/invocations.ts';
 import { InvocationLog } from '../../worker/invocation-log.ts';
-import { PrivateRedis, QUIET } from './gateway-fixture.ts';
+import { redisForTests } from '../support/redis-for-tests.ts';
 
-let server: PrivateRedis;
 let redis: Redis;
 let store: InvocationStore;
-
-beforeAll(async () => {
-  server = await PrivateRedis.start();
-  redis = connectRedis(server.url, 'commands', QUIET);
-  store = new InvocationStore(redis);
-  await vi.waitFor(() => expect(redis.status).toBe('ready'));
-});
-beforeEach(async () => {
-  await redis.flushall();
-});
-afterAll(async () => {
-  redis?.disconnect();
-  await server?.stop();
-});
+redisForTests(
+  (ready) => {
+    redis = ready;
+    store = new InvocationStore(redis);
+  },
+  { flush: true },
+);
 
 /** One try after the other prints so many lines of so many bytes. */
 function print(tries: number, lines: number, bytes: number): void {

@@ -1,31 +1,18 @@
 /** However much a function prints, Redis keeps so many bytes of it, and the newest. */
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import type { LogLine } from '#contract/invocation.ts';
 import { KEY_PREFIX, keys, RECORD_TTL_S } from '#contract/keys.ts';
 import { LOG_STREAM_BYTES } from '#contract/limits.ts';
 import { LogBudget } from '#storage/log-budget.ts';
-import { connectRedis } from '#storage/redis.ts';
 import { InvocationLog } from '../../worker/invocation-log.ts';
-import { PrivateRedis, QUIET } from './gateway-fixture.ts';
+import { redisForTests } from '../support/redis-for-tests.ts';
+import { QUIET } from './gateway-fixture.ts';
 
 const MB = 1024 * 1024;
 const stream = keys.logStream('shop', 'orders');
-let server: PrivateRedis;
 let redis: Redis;
-
-beforeAll(async () => {
-  server = await PrivateRedis.start();
-  redis = connectRedis(server.url, 'background', QUIET);
-  await vi.waitFor(() => expect(redis.status).toBe('ready'));
-});
-beforeEach(async () => {
-  await redis.flushall();
-});
-afterAll(async () => {
-  redis?.disconnect();
-  await server?.stop();
-});
+redisForTests((ready) => void (redis = ready), { role: 'background', flush: true });
 
 /** An invocation prints so many lines of so many bytes, at once. */
 async function print(budget: LogBudget, id: string, lines: number, bytes: number): Promise<void> {

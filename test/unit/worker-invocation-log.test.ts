@@ -1,6 +1,6 @@
 /** What is kept of what an invocation prints, and what its log says of the rest. */
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { LOG_HAS_SPAN } from '#contract/channel.ts';
 import type { LogLevel, LogLine } from '#contract/invocation.ts';
 import { keys, LOG_STREAM_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
@@ -8,25 +8,13 @@ import { LOG_ENTRY_BYTES, MAX_LOG_LINE_BYTES } from '#contract/limits.ts';
 import { connectRedis } from '#storage/redis.ts';
 import { InvocationLog, readLogFrame, type LogTarget } from '../../worker/invocation-log.ts';
 import { LogAllowance } from '../../worker/log-allowance.ts';
-import { PrivateRedis, QUIET } from './gateway-fixture.ts';
+import { redisForTests } from '../support/redis-for-tests.ts';
+import { QUIET } from './gateway-fixture.ts';
 
 const target: LogTarget = { id: 'i1', namespace: 'shop', name: 'orders', traceparent: '' };
 const stream = keys.logStream('shop', 'orders');
-let server: PrivateRedis;
 let redis: Redis;
-
-beforeAll(async () => {
-  server = await PrivateRedis.start();
-  redis = connectRedis(server.url, 'commands', QUIET);
-  await vi.waitFor(() => expect(redis.status).toBe('ready'));
-});
-beforeEach(async () => {
-  await redis.flushall();
-});
-afterAll(async () => {
-  redis?.disconnect();
-  await server?.stop();
-});
+redisForTests((ready) => void (redis = ready), { flush: true });
 
 function print(log: InvocationLog, level: LogLevel, ...texts: string[]): void {
   for (const text of texts) log.add({ time: 1, level, text });
