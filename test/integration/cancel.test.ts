@@ -1,19 +1,17 @@
 /** A cancel that was accepted holds, at whatever moment of an invocation it comes. */
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
-import pino from 'pino';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Accepted } from '#contract/api.ts';
-import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
+import type { AnyInvocation } from '#contract/invocation.ts';
 import { encodePayload, type RequestMeta } from '#contract/payload.ts';
 import type { QueuedStore } from '#storage/queued.ts';
-import { connectRedis } from '#storage/redis.ts';
 import type { QueuedLane } from '../../gateway/queued/lane.ts';
 import { Platform } from '../support/platform.ts';
 import { PrivateRedis } from '../support/private-redis.ts';
 import { openQueuedLane } from '../support/queued-lane.ts';
+import { openRecord } from '../support/records.ts';
+import { readyConnection } from '../support/redis-for-tests.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 
 let server: PrivateRedis;
@@ -35,8 +33,7 @@ beforeAll(async () => {
     retries: { attempts: 3, minDelay: 3_600, maxDelay: 3_600 },
   });
   await platform.deploy('retries', { name: 'once', retries: { attempts: 1 } });
-  redis = connectRedis(server.url, 'commands', pino({ level: 'silent' }));
-  await once(redis, 'ready');
+  redis = await readyConnection(server.url);
   ({ lane, store } = openQueuedLane(redis, join(platform.state, 'blobs')));
 }, 60_000);
 afterEach(() => proxy.heal());
@@ -85,7 +82,7 @@ test('it says that it runs, but its worker has not got its input yet', async () 
 });
 
 test('its worker has given it back: it is not begun again', async () => {
-  const record = openRecord('retries');
+  const record = openRecord({ name: 'retries', attempts: [] });
   await store.requestCancel(record);
   const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
   await store.create(record, encodePayload(meta, Buffer.from('{}')));
@@ -111,25 +108,3 @@ test('it came too late, and the dead letter that it left is queued again: the ol
   expect(record).toMatchObject({ outcome: 'error', redriven: 1 });
   expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error', 'error']);
 });
-
-function openRecord(name: string): OpenInvocation {
-  const id = randomBytes(16).toString('hex');
-  const now = Date.now();
-  return {
-    id,
-    namespace: 'default',
-    name,
-    version: 1,
-    lane: 'queued',
-    state: 'queued',
-    method: 'POST',
-    path: '/',
-    traceId: id,
-    spanId: id.slice(16),
-    sampled: true,
-    startedAt: now,
-    requestBytes: 2,
-    attempts: [],
-    terms: { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt: now + 3_600_000 },
-  };
-}

@@ -1,6 +1,5 @@
 /** What an untimely death leaves behind is made by hand here, and brought back on its way. */
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
@@ -16,11 +15,12 @@ import { Deliveries } from '#storage/deliveries.ts';
 import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
 import { QueuedStore } from '#storage/queued.ts';
 import { Queues } from '#storage/queues.ts';
-import { connectRedis } from '#storage/redis.ts';
 import { Drain } from '../../gateway/queued/drain.ts';
 import { Enqueuer } from '../../gateway/queued/enqueuer.ts';
 import { Keeper } from '../../gateway/queued/keeper.ts';
 import { Platform } from '../support/platform.ts';
+import { oneTryUntil, openRecord } from '../support/records.ts';
+import { readyConnection } from '../support/redis-for-tests.ts';
 
 const log = pino({ level: 'silent' });
 let platform: Platform;
@@ -32,8 +32,7 @@ let keeper: Keeper;
 beforeAll(async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
   await platform.deploy('retries');
-  redis = connectRedis(platform.redis.url, 'commands', log);
-  await once(redis, 'ready');
+  redis = await readyConnection(platform.redis.url);
   queues = new Queues(redis);
   store = new QueuedStore(redis);
   batches = new BatchStore(redis);
@@ -140,46 +139,22 @@ it('ends a call whose gateway is gone, and none whose gateway lives', async () =
 });
 
 async function openCall(gatewayId: string): Promise<string> {
-  const id = randomBytes(16).toString('hex');
-  const record: OpenInvocation = {
-    id,
-    namespace: 'default',
+  const record = openRecord({
     name: 'retries',
-    version: 1,
     lane: 'sync',
     state: 'running',
     method: 'GET',
-    path: '/',
-    traceId: id,
-    spanId: id.slice(16),
-    sampled: true,
     startedAt: Date.now() - 1_000,
     requestBytes: 0,
+    terms: undefined,
     worker: 'w-1',
     gatewayId,
-  };
-  await redis.set(keys.invocation(id), JSON.stringify(record));
-  await redis.zadd(keys.open('default'), Date.now() - 1_000, id);
-  return id;
+  });
+  await redis.set(keys.invocation(record.id), JSON.stringify(record));
+  await redis.zadd(keys.open('default'), record.startedAt, record.id);
+  return record.id;
 }
 
 function openJob(): OpenInvocation {
-  const id = randomBytes(16).toString('hex');
-  const now = Date.now();
-  return {
-    id,
-    namespace: 'default',
-    name: 'retries',
-    version: 1,
-    lane: 'queued',
-    state: 'queued',
-    method: 'POST',
-    path: '/',
-    traceId: id,
-    spanId: id.slice(16),
-    sampled: true,
-    startedAt: now,
-    requestBytes: 2,
-    terms: { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt: now + 7_200_000 },
-  };
+  return openRecord({ name: 'retries', terms: oneTryUntil(Date.now() + 7_200_000) });
 }

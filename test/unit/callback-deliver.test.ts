@@ -1,38 +1,34 @@
 /** Deliveries on a real Redis, turn by turn, where a test decides what dies and what comes twice. */
-import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Callback, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { Deliveries } from '#storage/deliveries.ts';
 import { QueuedStore, type Versioned } from '#storage/queued.ts';
-import { connectRedis } from '#storage/redis.ts';
 import { Retention } from '#storage/retention.ts';
 import { deliver, type DeliveryDeps } from '../../gateway/callbacks/deliver.ts';
 import { Guard } from '../../gateway/callbacks/guard.ts';
 import { SecretStore } from '../../gateway/callbacks/secrets.ts';
+import type { PrivateRedis } from '../support/private-redis.ts';
 import { Receiver, verify } from '../support/receiver.ts';
-import { PrivateRedis, QUIET, startGateway, waitFor } from './gateway-fixture.ts';
+import { DEAD, endedRecord, openRecord } from '../support/records.ts';
+import { redisForTests } from '../support/redis-for-tests.ts';
+import { startGateway, waitFor } from './gateway-fixture.ts';
 
 let server: PrivateRedis;
 let redis: Redis;
 let store: QueuedStore;
 let secrets: SecretStore;
 let receiver: Receiver;
-beforeAll(async () => {
-  server = await PrivateRedis.start();
-  redis = connectRedis(server.url, 'commands', QUIET);
+redisForTests((ready, its) => {
+  server = its;
+  redis = ready;
   store = new QueuedStore(redis);
   secrets = new SecretStore(redis);
-  await waitFor(() => redis.status === 'ready');
-});
-afterAll(async () => {
-  redis.disconnect();
-  await server.stop();
 });
 beforeEach(async () => {
   receiver = await Receiver.start();
@@ -59,42 +55,15 @@ function turn(id: string, again = 0): Parameters<typeof deliver>[1] {
 }
 
 async function opened(): Promise<Versioned & { record: OpenInvocation }> {
-  const id = randomBytes(16).toString('hex');
-  await store.create(
-    {
-      id,
-      namespace: 'default',
-      name: 'f',
-      version: 1,
-      lane: 'queued',
-      state: 'running',
-      method: 'POST',
-      path: '/',
-      traceId: id,
-      spanId: id.slice(16),
-      sampled: true,
-      startedAt: Date.now(),
-      requestBytes: 2,
-      callback: { url: receiver.url, state: 'pending', attempts: 0 },
-    },
-    Buffer.alloc(0),
-  );
-  return (await store.find(id)) as Versioned & { record: OpenInvocation };
+  const callback = { url: receiver.url, state: 'pending', attempts: 0 } as const;
+  const record = openRecord({ name: 'f', state: 'running', callback });
+  await store.create(record, Buffer.alloc(0));
+  return (await store.find(record.id)) as Versioned & { record: OpenInvocation };
 }
 
 async function ended(before?: Versioned & { record: OpenInvocation }): Promise<string> {
   const found = before ?? (await opened());
-  const record: InvocationRecord = {
-    ...found.record,
-    state: 'done',
-    outcome: 'error',
-    status: 500,
-    duration: 5,
-    gateway: 0,
-    queue: 0,
-    responseBytes: 0,
-    dead: 'attempts_used',
-  };
+  const record = endedRecord(found.record, DEAD);
   expect(await store.swap(found, record)).toBeDefined();
   return record.id;
 }

@@ -1,21 +1,19 @@
 /** Dead letters by the thousand, in a real Redis: each can be found, queued again and purged, however many are newer. */
-import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
-import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { Queues } from '#storage/queues.ts';
 import type { QueuedStore } from '#storage/queued.ts';
-import { connectRedis } from '#storage/redis.ts';
 import type { QueuedLane } from '../../gateway/queued/lane.ts';
 import { PrivateRedis } from '../support/private-redis.ts';
 import { openQueuedLane } from '../support/queued-lane.ts';
+import { DEAD, endedRecord, oneTryUntil, openRecord } from '../support/records.ts';
+import { readyConnection } from '../support/redis-for-tests.ts';
 
-const QUIET = pino({ level: 'silent' });
 const NOW = Date.now();
 const OLD = 200;
 const ALL = 1_200;
@@ -30,8 +28,7 @@ let lane: QueuedLane;
 beforeEach(async () => {
   server = await PrivateRedis.start();
   root = await mkdtemp(join(tmpdir(), 'dead-letters-'));
-  redis = connectRedis(server.url, 'commands', QUIET);
-  await new Promise((resolve) => redis.once('ready', resolve));
+  redis = await readyConnection(server.url);
   // Only what is still there is queued again.
   for (const name of ['fn', 'old', 'new']) await redis.hset(keys.versions('default', name), '1', '{}');
   ({ lane, store } = openQueuedLane(redis, root, KEPT));
@@ -43,32 +40,10 @@ afterEach(async () => {
 });
 
 function letter(name: string, at: number): InvocationRecord {
-  const id = randomBytes(16).toString('hex');
   const startedAt = at - 1_000;
-  return {
-    id,
-    namespace: 'default',
-    name,
-    version: 1,
-    lane: 'queued',
-    state: 'done',
-    method: 'POST',
-    path: '/',
-    traceId: id,
-    spanId: id.slice(16),
-    sampled: true,
-    startedAt,
-    requestBytes: 2,
-    outcome: 'error',
-    status: 500,
-    duration: 1_000,
-    gateway: 0,
-    queue: 0,
-    responseBytes: 0,
-    attempts: [{ startedAt, worker: 'w', outcome: 'error', endedAt: at }],
-    terms: { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt: startedAt + 60_000 },
-    dead: 'attempts_used',
-  };
+  const attempts = [{ startedAt, worker: 'w', outcome: 'error', endedAt: at } as const];
+  const open = openRecord({ name, startedAt, attempts, terms: oneTryUntil(startedAt + 60_000) });
+  return endedRecord(open, { ...DEAD, duration: 1_000 });
 }
 
 /** As they are after days: those of `old`, and then many more of `new`, several of which ended in the same millisecond. */
@@ -109,21 +84,10 @@ test('a letter that is queued again and again has each time as many tries and as
 
 test('what is queued for later and cancelled, again and again, leaves no job, and as many records as are kept', async () => {
   for (let round = 0; round < KEPT + 50; round++) {
-    const { id: letterId, startedAt } = letter('fn', NOW);
     const dueAt = NOW + 30 * 86_400_000;
-    const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt: dueAt + 1_000 };
-    const identity = {
-      namespace: 'default',
-      name: 'fn',
-      version: 1,
-      lane: 'queued',
-      method: 'POST',
-      path: '/',
-    } as const;
-    const trace = { traceId: letterId, spanId: letterId.slice(16), sampled: true };
-    const record = { id: letterId, ...identity, ...trace, startedAt, requestBytes: 2, terms, dueAt } as const;
-    await lane.enqueuer.queue({ ...record, state: 'queued' });
-    await lane.cancel(letterId);
+    const record = openRecord({ startedAt: NOW - 1_000, terms: oneTryUntil(dueAt + 1_000), dueAt });
+    await lane.enqueuer.queue(record);
+    await lane.cancel(record.id);
   }
   const records = await redis.keys(keys.invocation('*'));
   expect(records).toHaveLength(KEPT);

@@ -5,44 +5,28 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { OTLPLogExporter } from '@opentelemetry/exporter-logs-otlp-http';
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest';
 import { keys } from '#contract/keys.ts';
 import { BatchStore } from '#storage/batches.ts';
 import { Metrics } from '#storage/metrics.ts';
 import { Queues } from '#storage/queues.ts';
-import { connectRedis } from '#storage/redis.ts';
 import { observeGateway } from '../../gateway/metrics.ts';
 import { startLogExport, type LogExport } from '../../worker/log-export.ts';
 import { WorkerMetrics } from '../../worker/metrics.ts';
-import { PrivateRedis, QUIET } from './gateway-fixture.ts';
+import { endedRecord, openRecord } from '../support/records.ts';
+import { redisForTests } from '../support/redis-for-tests.ts';
 
 const HOUR_MS = 3_600_000;
 const target = { id: 'i', namespace: 'a', name: 'b', traceparent: '' };
-const identity = {
+const queued = openRecord({
   id: 'i1',
   namespace: 'shop',
   name: 'orders',
-  version: 1,
-  lane: 'queued',
-  method: 'POST',
-  path: '/',
-  traceId: '1'.repeat(32),
-  spanId: '2'.repeat(16),
-  sampled: true,
   startedAt: Date.now() - 10 * HOUR_MS,
-  requestBytes: 2,
-} as const;
-const queued: OpenInvocation = { ...identity, state: 'queued' };
-const done: InvocationRecord = {
-  ...identity,
-  state: 'done',
-  outcome: 'ok',
-  status: 200,
+});
+const done = endedRecord(queued, {
   duration: 5,
-  gateway: 0,
   queue: 1,
-  responseBytes: 0,
   batch: { id: 'b', group: 0, first: 0, items: 3 },
   callback: { url: 'https://example.com', state: 'pending', attempts: 1 },
   report: {
@@ -55,17 +39,14 @@ const done: InvocationRecord = {
     logBytes: 1,
     logBytesDropped: 7,
   },
-};
+});
 
-let server: PrivateRedis;
 let redis: Redis;
 let gateway: Metrics;
 let worker: WorkerMetrics;
 
-beforeAll(async () => {
-  server = await PrivateRedis.start();
-  redis = connectRedis(server.url, 'commands', QUIET);
-  await vi.waitFor(() => expect(redis.status).toBe('ready'));
+redisForTests(async (ready) => {
+  redis = ready;
   const queues = new Queues(redis);
   const batches = new BatchStore(redis);
   gateway = new Metrics('offshoot-gateway', '0', 10);
@@ -99,7 +80,8 @@ beforeAll(async () => {
   for (const id of ['i1', 'i2', 'i3']) await queues.add('shop', id);
   await redis.zadd(keys.dead('shop'), Date.now() - 2 * HOUR_MS, 'd1', Date.now(), 'd2');
   // Batches: one open, one to which no more comes, one that has ended, one that was cancelled.
-  const facts = { ...identity, size: 100 };
+  const { namespace, name, version, traceId, spanId, sampled } = queued;
+  const facts = { namespace, name, version, traceId, spanId, sampled, size: 100 };
   const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, queueMs: 1 };
   for (const id of ['open', 'sealed', 'ended', 'cancelled']) {
     await batches.create({ ...facts, id, createdAt: Date.now(), terms });
@@ -122,8 +104,7 @@ beforeAll(async () => {
   }
 });
 afterAll(async () => {
-  redis?.disconnect();
-  await Promise.all([gateway?.close(), worker?.close(), server?.stop()]);
+  await Promise.all([gateway?.close(), worker?.close()]);
 });
 
 async function value(metrics: Metrics, series: string): Promise<number> {

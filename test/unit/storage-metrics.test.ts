@@ -1,37 +1,27 @@
 /** What is counted, and that labels have an end. */
 import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import { describe, expect, test } from 'vitest';
-import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import type { InvocationRecord } from '#contract/invocation.ts';
 import { Exemplars } from '#storage/exemplars.ts';
 import { LabelCap, Metrics } from '#storage/metrics.ts';
 import { wantsOpenMetrics } from '#storage/openmetrics.ts';
 import { startTelemetry } from '#storage/telemetry.ts';
+import { endedRecord, openRecord } from '../support/records.ts';
 
-const identity = {
-  id: 'i1',
+const open = openRecord({
   namespace: 'shop',
   name: 'orders',
-  version: 1,
-  lane: 'queued',
-  method: 'POST',
-  path: '/',
+  state: 'running',
   traceId: '1'.repeat(32),
   spanId: '2'.repeat(16),
-  sampled: true,
   startedAt: 1_000,
-  requestBytes: 2,
-} as const;
-
-const open: OpenInvocation = { ...identity, state: 'running', attempts: [{ startedAt: 1_010, worker: 'w' }] };
-const done: InvocationRecord = {
-  ...identity,
-  state: 'done',
+  attempts: [{ startedAt: 1_010, worker: 'w' }],
+});
+const done = endedRecord(open, {
   outcome: 'timeout',
   status: 504,
   duration: 1_500,
-  gateway: 0,
   queue: 10,
-  responseBytes: 0,
   attempts: [{ startedAt: 1_010, worker: 'w', outcome: 'timeout', endedAt: 2_500 }],
   report: {
     outcome: 'timeout',
@@ -43,7 +33,7 @@ const done: InvocationRecord = {
     logBytes: 0,
     logBytesDropped: 0,
   },
-};
+});
 
 async function series(metrics: Metrics, name: string): Promise<string[]> {
   return (await metrics.expose()).text.split('\n').filter((line) => line.startsWith(name));

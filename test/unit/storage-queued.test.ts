@@ -1,67 +1,29 @@
 /** How long invocations of the queued lane are kept, with what they need. */
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import pino from 'pino';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
+import { describe, expect, it } from 'vitest';
+import type { OpenInvocation } from '#contract/invocation.ts';
 import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/keys.ts';
 import { BatchStore, groupRecord } from '#storage/batches.ts';
 import { isHeld } from '#storage/held-blobs.ts';
 import { QueuedStore } from '#storage/queued.ts';
-import { connectRedis } from '#storage/redis.ts';
-import { PrivateRedis } from '../support/private-redis.ts';
+import { DEAD, endedRecord, oneTryUntil, openRecord } from '../support/records.ts';
+import { redisForTests } from '../support/redis-for-tests.ts';
 
 const DAY_S = 86_400;
 /** Between a write and the look at it. */
 const PATIENCE_S = 30;
 
-let server: PrivateRedis;
 let redis: Redis;
 let store: QueuedStore;
-beforeAll(async () => {
-  server = await PrivateRedis.start();
-  redis = connectRedis(server.url, 'commands', pino({ level: 'silent' }));
-  await new Promise((resolve) => redis.once('ready', resolve));
+redisForTests((ready) => {
+  redis = ready;
   store = new QueuedStore(redis);
-});
-afterAll(async () => {
-  redis.disconnect();
-  await server.stop();
 });
 
 /** One that may start for so many seconds from now. */
 function open(waitsS: number, more: Partial<OpenInvocation> = {}): OpenInvocation {
-  const id = randomBytes(16).toString('hex');
-  const now = Date.now();
-  return {
-    id,
-    namespace: 'default',
-    name: 'fn',
-    version: 1,
-    lane: 'queued',
-    state: 'queued',
-    method: 'POST',
-    path: '/',
-    traceId: id,
-    spanId: id.slice(16),
-    sampled: true,
-    startedAt: now,
-    requestBytes: 2,
-    terms: { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt: now + waitsS * 1000 },
-    ...more,
-  };
-}
-
-function ended(record: OpenInvocation): InvocationRecord {
-  const facts = {
-    outcome: 'error',
-    status: 500,
-    duration: 1,
-    gateway: 0,
-    queue: 0,
-    responseBytes: 0,
-  } as const;
-  return { ...record, ...facts, state: 'done', dead: 'attempts_used' };
+  return openRecord({ terms: oneTryUntil(Date.now() + waitsS * 1000), ...more });
 }
 
 async function expectKept(key: string, seconds: number): Promise<void> {
@@ -91,12 +53,12 @@ describe('what an invocation needs', () => {
     // A try that ends late.
     for (const key of mine) await redis.expire(key, DAY_S);
     const before = await store.find(record.id);
-    const letter = before && (await store.swap(before, ended(record)));
+    const letter = before && (await store.swap(before, endedRecord(record, DEAD)));
     for (const key of mine) await expectKept(key, RECORD_TTL_S);
     // On its last day.
     for (const key of mine) await redis.expire(key, DAY_S);
     const expiresAt = Date.now() + 10 * DAY_S * 1000;
-    const again = { ...record, redriven: 1, terms: { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt } };
+    const again = { ...record, redriven: 1, terms: oneTryUntil(expiresAt) };
     expect(letter && (await store.swap(letter, again))).toBeDefined();
     for (const key of mine) await expectKept(key, 10 * DAY_S + RECORD_TTL_S);
   });
@@ -122,7 +84,7 @@ describe('what an invocation needs', () => {
     const record = groupRecord(whole, 0, entry);
     await batches.report(id, { group: 0, attempt: 1, ok: 2, failed: 0, final: true });
     const before = await store.find(record.id);
-    expect(before && (await store.swap(before, ended(record)))).toBeDefined();
+    expect(before && (await store.swap(before, endedRecord(record, DEAD)))).toBeDefined();
     for (const key of [...mine, keys.batchEnded(id)]) await expectKept(key, RECORD_TTL_S);
     expect(await isHeld(redis, `batches/${id}/in/0`)).toBe(true);
     expect(await isHeld(redis, `batches/${id.replace(/./g, '0')}/in/0`)).toBe(false);

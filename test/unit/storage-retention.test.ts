@@ -1,26 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import pino from 'pino';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
-import { connectRedis } from '#storage/redis.ts';
 import { Retention } from '#storage/retention.ts';
-import { PrivateRedis } from '../support/private-redis.ts';
+import { endedRecord, openRecord } from '../support/records.ts';
+import { redisForTests } from '../support/redis-for-tests.ts';
 
 const HOUR_MS = 3_600_000;
 
-let server: PrivateRedis;
 let redis: Redis;
-beforeAll(async () => {
-  server = await PrivateRedis.start();
-  redis = connectRedis(server.url, 'background', pino({ level: 'silent' }));
-  await new Promise((resolve) => redis.once('ready', resolve));
-});
-afterAll(async () => {
-  redis.disconnect();
-  await server.stop();
-});
+redisForTests((ready) => void (redis = ready), { role: 'background' });
 
 it.each([
   ['one Redis', false],
@@ -67,7 +57,7 @@ describe('an ended invocation of the queued lane', () => {
   });
 
   async function end(count: number, facts: Partial<InvocationRecord> = {}): Promise<string[]> {
-    const records = Array.from({ length: count }, () => recordOf(name, facts));
+    const records = Array.from({ length: count }, () => endedRecord(openRecord({ name }), facts));
     for (const record of records) {
       await redis.set(keys.invocation(record.id), JSON.stringify(record));
       await retention.endedJob(record);
@@ -101,29 +91,3 @@ describe('an ended invocation of the queued lane', () => {
     expect(await redis.zrange(list, 0, '-1')).toEqual([newest]);
   });
 });
-
-function recordOf(name: string, facts: Partial<InvocationRecord>): InvocationRecord {
-  const id = randomBytes(16).toString('hex');
-  return {
-    id,
-    namespace: 'default',
-    name,
-    version: 1,
-    lane: 'queued',
-    state: 'done',
-    method: 'POST',
-    path: '/',
-    traceId: id,
-    spanId: id.slice(16),
-    sampled: true,
-    startedAt: Date.now(),
-    requestBytes: 2,
-    outcome: 'ok',
-    status: 200,
-    duration: 1,
-    gateway: 0,
-    queue: 0,
-    responseBytes: 0,
-    ...facts,
-  };
-}
