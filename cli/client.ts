@@ -173,12 +173,13 @@ export class Client {
     const path = `${deadLetterPath(namespace)}/${action}`;
     const all: string[] = [];
     for (let { until } = choice; ;) {
+      const from = until ?? Infinity;
       const json = { ...choice, until };
       const moved = await this.#json(api.DeadLettersMoved, path, { method: 'POST', json });
       all.push(...moved.ids);
       ({ until } = moved);
-      // Those that are left cannot be moved.
-      if (until === undefined || moved.ids.length === 0) return all;
+      // None was moved, and there is no way past them.
+      if (until === undefined || (moved.ids.length === 0 && until >= from)) return all;
     }
   }
 

@@ -58,7 +58,10 @@ export class DeadLetters {
   /** Newest first, `limit` at most. */
   async list(namespace: string, filter: DeadLetterFilter, limit: number): Promise<DeadLetter[]> {
     const { ids, name, until = Infinity } = filter;
-    const entries = ids === undefined ? this.#pages(namespace, until) : this.#named(namespace, ids, until);
+    // Of those of one function, there may be few among many.
+    const size = name === undefined ? Math.min(PAGE, limit) : PAGE;
+    const entries =
+      ids === undefined ? this.#pages(namespace, until, size) : this.#named(namespace, ids, until);
     const found = new Map<string, DeadLetter>();
     for await (const page of entries) {
       const letters = await Promise.all(page.map((entry) => this.#read(namespace, entry)));
@@ -81,18 +84,18 @@ export class DeadLetters {
   }
 
   /** Goes on from the place of the last one, since others may be taken off meanwhile. */
-  async *#pages(namespace: string, until: number): AsyncGenerator<Entry[]> {
+  async *#pages(namespace: string, until: number, size: number): AsyncGenerator<Entry[]> {
     const dead = keys.dead(namespace);
     let from = until === Infinity ? '+inf' : String(until);
     /** Of those at `from`, so many have been seen. */
     let seen = 0;
     for (;;) {
-      const reply = await this.#redis.zrevrangebyscore(dead, from, '-inf', 'WITHSCORES', 'LIMIT', seen, PAGE);
+      const reply = await this.#redis.zrevrangebyscore(dead, from, '-inf', 'WITHSCORES', 'LIMIT', seen, size);
       const page: Entry[] = [];
       for (let index = 0; index < reply.length; index += 2)
         page.push({ id: reply[index] ?? '', at: reply[index + 1] ?? '' });
       if (page.length > 0) yield page;
-      if (page.length < PAGE) return;
+      if (page.length < size) return;
       const last = page.at(-1)?.at ?? from;
       const same = page.filter(({ at }) => at === last).length;
       seen = last === from ? seen + same : same;
@@ -101,7 +104,8 @@ export class DeadLetters {
   }
 
   async *#named(namespace: string, ids: readonly string[], until: number): AsyncGenerator<Entry[]> {
-    const places = await Promise.all(ids.map((id) => this.#redis.zscore(keys.dead(namespace), id)));
+    if (ids.length === 0) return;
+    const places = await this.#redis.zmscore(keys.dead(namespace), ...ids);
     yield ids.flatMap((id, index) => {
       const at = places[index];
       return typeof at === 'string' && Number(at) <= until ? [{ id, at }] : [];

@@ -220,7 +220,9 @@ export class QueuedLane {
       const moved = await Promise.all(some.map((letter) => this.#whileDead(letter, act)));
       ids.push(...some.flatMap(({ record }, at) => (moved[at] === true ? [record.id] : [])));
     }
-    return { ids, ...(found.length > MOVED_AT_ONCE && { until }) };
+    // On from the first that was not looked at: those before it that could not be moved are not in the way of the older ones.
+    const next = found[MOVED_AT_ONCE];
+    return { ids, ...(next && { until: Math.min(until, Number(next.at)) }) };
   }
 
   /** Resolves to whether it was done. */

@@ -131,6 +131,18 @@ describe('of 1,200 dead letters', () => {
     expect(await indexed()).toBe(1);
   });
 
+  test('those whose function is gone are not in the way of the older ones', async () => {
+    const all = await fill();
+    // The newest thousand of them, but that two of the others may have ended in the same millisecond.
+    await redis.hdel(keys.versions('default', 'new'), '1');
+    const first = await lane.redrive('default', {});
+    expect(first.ids.length).toBeLessThanOrEqual(2);
+    const second = await lane.redrive('default', { until: first.until });
+    expect(second.until).toBeUndefined();
+    expect([...first.ids, ...second.ids].toSorted()).toEqual(ids(all.slice(0, OLD)).toSorted());
+    expect(await indexed()).toBe(ALL - OLD);
+  });
+
   test('one that is queued again and cancelled leaves nothing on the list', async () => {
     const [, one] = await fill();
     const id = one?.id ?? '';
