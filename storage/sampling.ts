@@ -56,6 +56,11 @@ export class TraceSampler {
     return isIn(traceId, this.#ratio);
   }
 
+  /** Would it be kept now? For what belongs to a trace that was asked about before, and is not another one. */
+  keptWith(traceId: string): boolean {
+    return isIn(traceId, this.#ratio);
+  }
+
   #ratioFor(rate: number): number {
     const room = this.#perSecond / rate;
     return room >= this.#most ? this.#most : 2 ** Math.floor(Math.log2(room));

@@ -7,6 +7,7 @@
 import { createTraceState, SpanKind, SpanStatusCode, TraceFlags, type HrTime } from '@opentelemetry/api';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
+import { clockOrigin } from '#contract/host-clock.ts';
 import type { AnyInvocation, FunctionSpan, InvocationRecord } from '#contract/invocation.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
 import type { TelemetryOptions } from '#contract/telemetry.ts';
@@ -14,6 +15,7 @@ import type { Batch } from '#contract/batch.ts';
 import { callbackSpanId, ownSpan, parseTraceparent, spansOf, type Span } from '#contract/trace.ts';
 import type { BatchFacts } from './batches.ts';
 import { deliveryResult } from './changes.ts';
+import { sharedNow } from './clock.ts';
 import { TraceSampler } from './sampling.ts';
 import { SpanExport } from './span-export.ts';
 
@@ -62,6 +64,9 @@ export function startTelemetry(
   const sampler = new TraceSampler(ratio, perSecond);
   const resource = resourceFromAttributes({ 'service.name': serviceName, 'service.version': version });
   const outlet = new SpanExport(protocol, exporter);
+  const first = (traceId: string): boolean => sampler.keeps(traceId);
+  // Of a trace that was asked about when its invocation ended.
+  const again = (traceId: string): boolean => sampler.keptWith(traceId);
   const begun = new Map<string, number>();
   const sendOf = (of: Exported, span: Span, kind: SpanKind, failed?: string): void =>
     outlet.add(readableSpan(of, span, kind, failed, resource));
@@ -70,7 +75,7 @@ export function startTelemetry(
     sendOf({ ...record, root: { spanId, name: `${namespace}/${name}` } }, span, kind, failed);
   };
   const exportRecord = (record: InvocationRecord): boolean => {
-    if (!isKept(record, sampler, slowMs)) return false;
+    if (!isKept(record, first, slowMs)) return false;
     for (const span of spansOf(record)) {
       const isRoot = span.spanId === record.spanId;
       const bad = OUTCOMES[record.outcome].fault !== 'none';
@@ -85,11 +90,11 @@ export function startTelemetry(
     if (!callback) return;
     if (callback.attempts > (before.callback?.attempts ?? 0)) {
       if (begun.size >= MAX_DELIVERIES) begun.delete(begun.keys().next().value ?? '');
-      begun.set(id, Date.now());
+      begun.set(id, sharedNow());
     }
     const result = deliveryResult(before, after);
-    if (!result || after.state !== 'done' || !isKept(after, sampler, slowMs, result !== 'delivered')) return;
-    const now = Date.now();
+    if (!result || after.state !== 'done' || !isKept(after, again, slowMs, result !== 'delivered')) return;
+    const now = sharedNow();
     const startedAt = begun.get(id) ?? now;
     begun.delete(id);
     const span: Span = {
@@ -119,7 +124,7 @@ export function startTelemetry(
     },
     ownSpans(record, spans) {
       for (const own of spans) {
-        const span = ownSpan(own, record.startedAt);
+        const span = ownSpan(own, record.startedAt - hostIsBehind());
         send(record, span, ownKind(span), own.error);
       }
     },
@@ -128,9 +133,9 @@ export function startTelemetry(
       if (!run) return;
       const { traceId, sampled } = run;
       const isBad = failed || spans.some(({ error, duration }) => error !== undefined || duration >= slowMs);
-      if (!isBad && !(sampled && sampler.keeps(traceId))) return;
+      if (!isBad && !(sampled && again(traceId))) return;
       for (const own of spans) {
-        const span = ownSpan(own, 0);
+        const span = ownSpan(own, -hostIsBehind());
         sendOf({ traceId, tracestate, startedAt: 0 }, span, ownKind(span), own.error);
       }
     },
@@ -139,7 +144,7 @@ export function startTelemetry(
       const duration = (batch.endedAt ?? startedAt) - startedAt;
       const failed = batchFailure(batch);
       const isBad = failed !== undefined || wasRetried || duration >= slowMs;
-      if (!isBad && !(sampled && sampler.keeps(traceId))) return;
+      if (!isBad && !(sampled && first(traceId))) return;
       const span: Span = {
         name: 'batch',
         spanId,
@@ -160,10 +165,20 @@ export function startTelemetry(
  * `failed`: something of it has, whatever its outcome. What a caller says of sampling was said before anything was known, so "not
  * sampled" leaves out only what went well and was quick.
  */
-function isKept(record: InvocationRecord, sampler: TraceSampler, slowMs: number, failed = false): boolean {
+function isKept(
+  record: InvocationRecord,
+  keeps: (traceId: string) => boolean,
+  slowMs: number,
+  failed = false,
+): boolean {
   const { outcome, status, duration, attempts = [], traceId, sampled } = record;
   const isBad = OUTCOMES[outcome].fault !== 'none' || status >= 500 || attempts.length > 1;
-  return failed || isBad || duration >= slowMs || (sampled && sampler.keeps(traceId));
+  return failed || isBad || duration >= slowMs || (sampled && keeps(traceId));
+}
+
+/** What a function says is by the clock of its host, which is this one. */
+function hostIsBehind(): number {
+  return sharedNow() - (clockOrigin() + performance.now());
 }
 
 function batchFailure({ state, items, failed }: Batch): string | undefined {

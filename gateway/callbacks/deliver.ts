@@ -5,6 +5,7 @@
  * The record decides, as in the queued lane: its `callback` is pending, delivered or failed, and is changed only by comparing
  * it with what was read. A job that comes twice, too early or too late finds there what is left to do.
  */
+import { sharedNow } from '#storage/clock.ts';
 import { deliveryId, type DeliveryJob } from '#storage/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Retention } from '#storage/retention.ts';
@@ -53,7 +54,7 @@ export async function deliver(deps: DeliveryDeps, turn: Turn): Promise<number | 
   const { callback, redriven = 0 } = record;
   // Taken out of the dead letters since: the end that counts is the next one, which has a delivery of its own.
   if (!callback || again < redriven) return undefined;
-  const now = Date.now();
+  const now = sharedNow();
   // Who announces an end may die before it is written; whoever goes on with the invocation then ends it.
   if (record.state !== 'done' || again > redriven)
     return now + Math.min(LOOK_LAST_MS, Math.max(LOOK_FIRST_MS, now - turn.addedAt));
@@ -70,7 +71,7 @@ export async function deliver(deps: DeliveryDeps, turn: Turn): Promise<number | 
   const tried = await attempt(deps, turn, held.record as InvocationRecord);
   // Not the receiver's fault, so not counted: a gateway that is replaced must not use up tries.
   if (!tried) return await note(deps, held, { ...callback, nextAt: now });
-  return await note(deps, held, afterDelivery(begun, tried, terms, Date.now()));
+  return await note(deps, held, afterDelivery(begun, tried, terms, sharedNow()));
 }
 
 /** Sends it once. Never rejects for a reason that the receiver has a part in. Undefined when the gateway's stop has cut it. */

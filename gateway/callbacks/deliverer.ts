@@ -3,11 +3,12 @@
  * BullMQ worker of its own, with so many deliveries at a time, so none waits for another's receivers.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DelayedError, Worker, type Job } from 'bullmq';
+import { Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/keys.ts';
 import { DELIVERY_QUEUE, type Deliveries, type DeliveryJob } from '#storage/deliveries.ts';
 import { LogThrottle, type Log } from '#storage/log.ts';
+import { moveLater } from '#storage/move-later.ts';
 import { deliver, type DeliveryDeps } from './deliver.ts';
 
 /** A gateway that has not renewed its lock for so long has lost the delivery. */
@@ -104,7 +105,6 @@ export class Deliverer {
     const turn = { ...job.data, addedAt: job.timestamp, stopping: this.#stopping.signal };
     const next = await deliver(this.#options, turn);
     if (next === undefined) return;
-    await job.moveToDelayed(Math.max(next, Date.now()), token);
-    throw new DelayedError();
+    await moveLater(job, next, token);
   }
 }

@@ -36,6 +36,16 @@ describe('a share of the traces', () => {
   });
 });
 
+test('what belongs to a trace that was asked about is not counted as another one', () => {
+  const sampler = new TraceSampler(1, 10, () => 0);
+  const ids = traceIds(500);
+  for (const id of ids) expect(sampler.keptWith(id)).toBe(true);
+  expect(sampler.ratio).toBe(1);
+  for (const id of ids) sampler.keeps(id);
+  expect(sampler.ratio).toBeLessThan(1);
+  expect(ids.some((id) => !sampler.keptWith(id))).toBe(true);
+});
+
 describe('so many a second', () => {
   /** Offers so many traces in each of some seconds; gives how many were kept in each. */
   const offered = (

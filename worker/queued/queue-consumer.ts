@@ -2,13 +2,12 @@
  * Takes jobs from the queues of all namespaces. Each namespace has a BullMQ worker of its own, so none waits for another's
  * jobs to be looked through; what they have at the same time they share by weight (slots.ts).
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { DelayedError, type Job } from 'bullmq';
+import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/keys.ts';
-import { sharedNow } from '#storage/clock.ts';
 import { Pace } from '#contract/pace.ts';
 import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/quota.ts';
+import { moveLater } from '#storage/move-later.ts';
 import type { Places } from '#storage/places.ts';
 import { JOB_RETENTION, QUEUE_NAME, type QueuedJob } from '#storage/queues.ts';
 import { log } from '../log.ts';
@@ -25,8 +24,6 @@ const STALLED_CHECK_MS = 3_000;
 const MAX_STALLED = 1_000_000;
 /** After a drain's grace, how long runs have to be given back. */
 const HAND_BACK_MS = 2_000;
-/** A job that comes before its time, because the clock of this host is ahead, is looked at again after this. */
-const AGAIN_MS = 1_000;
 /** BullMQ waits so long after a lost connection before it asks for jobs again; its own 15 s are an outage of their own. */
 const ASK_AGAIN_MS = 500;
 /** One slot in so many is kept for namespaces that have none. */
@@ -152,10 +149,6 @@ export class QueueConsumer {
       pace.add();
       return;
     }
-    // BullMQ goes by the clock of this host. If that says that the time has come, it would be here again at once.
-    const early = next - sharedNow();
-    if (early > 0 && next <= Date.now()) await sleep(Math.min(early, AGAIN_MS));
-    await job.moveToDelayed(next, token);
-    throw new DelayedError();
+    await moveLater(job, next, token);
   }
 }
