@@ -20,8 +20,8 @@ export type Next =
   | { readonly next: 'retry'; readonly at: number }
   | { readonly next: 'dead'; readonly reason: DeadReason };
 
-/** Ends that somebody wanted. */
-const WANTED: ReadonlySet<Outcome> = new Set(['cancelled', 'function_removed']);
+/** Ends that somebody wanted: nothing of it is tried again. */
+export const WANTED: ReadonlySet<Outcome> = new Set(['cancelled', 'function_removed']);
 
 /** What a function says of its retries, as the record of an invocation carries it. */
 export function retryTerms({

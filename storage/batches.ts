@@ -59,6 +59,15 @@ export interface GroupReport {
   readonly results?: string | undefined;
 }
 
+/** What its keeper asks of a batch. */
+export interface OpenBatch {
+  readonly id: string;
+  /** It has ended, or is not there any more. */
+  readonly isOver: boolean;
+  readonly groups: number;
+  readonly groupsDone: number;
+}
+
 /** How far a batch is. */
 export interface BatchProgress {
   readonly state: BatchState;
@@ -260,10 +269,16 @@ export class BatchStore {
   }
 
   /** Those that have not ended, or have lately; oldest first, from place `from` on. */
-  async open(namespace: string, from: number, limit: number): Promise<{ id: string; batch?: Batch }[]> {
+  async open(namespace: string, from: number, limit: number): Promise<OpenBatch[]> {
     const ids = await this.#redis.zrange(keys.openBatches(namespace), from, String(from + limit - 1));
-    const found = await Promise.all(ids.map((id) => this.find(id)));
-    return ids.map((id, at) => ({ id, ...(found[at] && { batch: found[at].batch }) }));
+    const found = await Promise.all(
+      ids.map((id) => this.#redis.hmget(keys.batch(id), 'facts', 'ended', 'groups', 'done')),
+    );
+    return ids.map((id, at) => {
+      const [facts, ended, groups, done] = found[at] ?? [];
+      const isOver = typeof facts !== 'string' || typeof ended === 'string';
+      return { id, isOver, groups: Number(groups ?? 0), groupsDone: Number(done ?? 0) };
+    });
   }
 
   /** They have ended, or are not there any more, and need not be looked after. */

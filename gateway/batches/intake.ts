@@ -141,9 +141,9 @@ class Intake {
       const place = await this.#place(items.length, bytes, inputs[at] ?? '').catch(async (error: unknown) => {
         await Promise.allSettled(queueing);
         // One that Redis was asked for may have its place though no answer came.
-        const unused = inputs.slice(error instanceof OffshootError || this.#gone.aborted ? at : at + 1);
+        const unused = inputs.slice(error instanceof Unanswered ? at + 1 : at);
         await Promise.all(unused.map((input) => blobs.remove(input)));
-        throw error;
+        throw error instanceof Unanswered ? error.cause : error;
       });
       this.taken += items.length;
       const { group, first, room } = place;
@@ -174,7 +174,7 @@ class Intake {
       const adding = batches.add(id, items, bytes, input, room ? WINDOW_GROUPS : 0);
       const added = await adding.catch((error: unknown) => {
         room?.giveBack();
-        throw error;
+        throw new Unanswered('the batch was asked for a place', { cause: error });
       });
       if (added.added && room) return { ...added, room };
       room?.giveBack();
@@ -184,5 +184,8 @@ class Intake {
     }
   }
 }
+/** Redis was asked for a place, and has not said whether it gave one. */
+class Unanswered extends Error {}
+
 const LINE_END = Buffer.from('\n');
 const WHY = { gone: 'not there any more', sealed: 'sealed', cancelled: 'cancelled' } as const;

@@ -5,11 +5,10 @@
  * a lock only keeps them from all doing the same.
  */
 import type { Redis } from 'ioredis';
-import type { Batch } from '#contract/batch.ts';
 import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { keys } from '#contract/keys.ts';
 import { OUTCOMES } from '#contract/outcome.ts';
-import { groupInvocationId, groupRecord, type BatchStore } from '#storage/batches.ts';
+import { groupInvocationId, groupRecord, type BatchStore, type OpenBatch } from '#storage/batches.ts';
 import type { Log } from '#storage/log.ts';
 import type { QueuedStore, Versioned } from '#storage/queued.ts';
 import type { Queues } from '#storage/queues.ts';
@@ -157,8 +156,8 @@ export class Keeper {
     const over: string[] = [];
     for (let from = 0; ; from += BATCHES_AT_ONCE) {
       const page = await batches.open(namespace, from, BATCHES_AT_ONCE);
-      for (const { id, batch } of page) {
-        if (!batch || batch.endedAt !== undefined) over.push(id);
+      for (const batch of page) {
+        if (batch.isOver) over.push(batch.id);
         else await this.#lookAtBatch(batch, before, progress);
       }
       if (page.length < BATCHES_AT_ONCE) break;
@@ -167,7 +166,7 @@ export class Keeper {
   }
 
   async #lookAtBatch(
-    { id, groups, groupsDone }: Batch,
+    { id, groups, groupsDone }: OpenBatch,
     before: number,
     progress: Map<string, number>,
   ): Promise<void> {

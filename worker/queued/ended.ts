@@ -2,7 +2,7 @@
 import type { Attempt, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { BlobRef, CallHeader } from '#contract/lane.ts';
 import type { Outcome } from '#contract/outcome.ts';
-import { readRetryAfter } from '#contract/retry.ts';
+import { readRetryAfter, WANTED } from '#contract/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/trace.ts';
 import { sharedNow } from '#storage/clock.ts';
 import { isRetried, type KeptResult } from '#storage/groups.ts';
@@ -61,10 +61,7 @@ export function groupEnd(items: Items, count: number): Ended {
   const bad = [...items.values()].filter(({ ok }) => !ok);
   if (bad.length === 0) return { outcome: 'ok', status: 200 };
   const message = `${bad.length} of ${count} items ${bad.length === 1 ? 'has' : 'have'} failed`;
-  // Ends that somebody wanted: what is left is not tried again.
-  const wanted = (['cancelled', 'function_removed'] as const).find((one) =>
-    bad.some(({ outcome }) => outcome === one),
-  );
+  const wanted = bad.find(({ outcome }) => outcome !== undefined && WANTED.has(outcome))?.outcome;
   if (wanted) return { outcome: wanted, message };
   // All of one run, such as a time-out, is that of the group too.
   const [{ outcome } = { outcome: 'error' as const }] = bad;

@@ -17,6 +17,8 @@ import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
 import type { SpareSlots } from './spare-slots.ts';
 
 /** Status and headers of an item's response beside its body. */
+/** Of what items were refused, so many kinds are named. */
+const MAX_LISTED = 64;
 const META_BYTES = 64 * 1024;
 /** Items of one group that run at the same time. */
 const ITEMS_AT_ONCE = 8;
@@ -215,6 +217,10 @@ export function mergedReport(reports: readonly RunReport[], total: number): RunR
     if (room < 0 || spans.length >= MAX_RUN_SPANS) dropped++;
     else spans.push(span);
   }
+  const linesDropped = sum(({ logLinesDropped = 0 }) => logLinesDropped);
+  const pidsRefused = sum(({ pidsRefused: refused = 0 }) => refused);
+  const denied = reports.flatMap((report) => report.denied ?? []);
+  const refusedCalls = [...new Set(reports.flatMap((report) => report.refusedCalls ?? []))];
   const usages = reports.flatMap(({ usage }) => (usage ? [usage] : []));
   return {
     outcome: reports.find(({ outcome }) => outcome !== 'ok')?.outcome ?? 'ok',
@@ -231,6 +237,10 @@ export function mergedReport(reports: readonly RunReport[], total: number): RunR
     }),
     logBytes: sum(({ logBytes }) => logBytes),
     logBytesDropped: sum(({ logBytesDropped }) => logBytesDropped),
+    ...(linesDropped > 0 && { logLinesDropped: linesDropped }),
+    ...(pidsRefused > 0 && { pidsRefused }),
+    ...(denied.length > 0 && { denied: denied.slice(0, MAX_LISTED) }),
+    ...(refusedCalls.length > 0 && { refusedCalls: refusedCalls.slice(0, MAX_LISTED) }),
     ...(spans.length > 0 && { spans }),
     ...(dropped > 0 && { spansDropped: dropped }),
   };

@@ -179,9 +179,13 @@ export class QueuedRuns {
     this.#running.set(record.id, running);
     this.#heed(record, execution);
     try {
+      // Taken out of the dead letters: what is not tried again by itself is tried once more.
+      const isFirstSince =
+        record.redriven !== undefined &&
+        (record.attempts?.length ?? 0) - 1 === (record.terms?.triedBefore ?? 0);
       const wanted = group.items.filter(({ index }) => {
         const known = items.get(index);
-        return !known || (!known.ok && (isRetried(known) || record.redriven !== undefined));
+        return !known || (!known.ok && (isRetried(known) || isFirstSince));
       });
       const { results, report, retryAfterMs } = await execution.run(wanted, items);
       if (running.abandoned) throw new Error(`the job of invocation ${record.id} was lost to another worker`);
@@ -217,10 +221,8 @@ export class QueuedRuns {
       if (!terms) return undefined;
       const attempts = closeLost(record.attempts ?? [], now);
       const { namespace, name, version } = record;
-      // Of one that nobody has begun, its canceller has ended the record; the rest #heed() finds.
-      const mayBeWanted = record.state === 'running' || attempts.length > 0;
       const [isCancelled, isThere] = await Promise.all([
-        mayBeWanted && store.cancelRequested(record),
+        store.cancelRequested(record),
         this.#deps.functions.has(namespace, name, version),
       ]);
       if (isCancelled) {
