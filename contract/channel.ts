@@ -7,9 +7,10 @@
  *   rest        payload, as the kind says
  *
  * A sandbox that runs one invocation at a time may be handed the next ones ahead, and starts each when the one before has
- * settled. Who has the say over an invocation that has not started is decided by an eventfd that both sides hold: it counts
- * those handed ahead, the sandbox takes one off before it starts one, and the worker takes off what it wants back. What is
- * taken can be taken by one side only, so an invocation behind a slow one runs elsewhere at once, and never twice.
+ * settled. A count in a page that both sides map (worker/native/turns.h) decides who has an invocation that has not started:
+ * the sandbox takes one off before it starts one, the worker takes off all that it wants back. Either takes by one atomic
+ * operation, so an invocation behind a slow one runs elsewhere at once, and never twice. The two hold no open file together:
+ * its flags would be the sandbox's to change, and the worker would sleep in it.
  *
  * The numbers are also generated into a C header, because the first frames are read and written before JavaScript runs.
  */

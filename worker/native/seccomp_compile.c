@@ -152,6 +152,7 @@ int main(int argc, char **argv) {
 #define KEPT(rule)                                                                                           \
   kept = true;                                                                                               \
   rule kept = false;
+#define ANSWER(call, error, reason) add(SCMP_ACT_ERRNO(error), #call, 0, NULL);
 #define ASK(call, reason) refuse(#call, #call, 0, NULL);
 #define REFUSE(call, reason) refuse(#call, #call, 0, NULL);
 #define REFUSE_MASKED(call, argument, mask, value, reason)                                                   \

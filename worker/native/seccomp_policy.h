@@ -15,6 +15,7 @@
 //   ALLOW_OPTION(level, option, reason)                 setsockopt(2) of exactly these
 //   KEPT(ALLOW...)                                      the same: nothing that test/seccomp tries needs it
 //                                                       on the machine at hand; the reason says who would
+//   ANSWER(call, error, reason)                         that error, at once: programs go another way
 //   ASK(call, reason)                                   the worker lets it through, or answers EPERM
 //   REFUSE(call, reason)                                EPERM
 //   REFUSE_EQUAL(call, argument, value, reason)         EPERM if the argument equals the value
@@ -126,8 +127,6 @@
   ALLOW(fsync, "databases in /tmp") \
   ALLOW(fdatasync, "databases in /tmp") \
   ALLOW(copy_file_range, "fs.copyFile") \
-  KEPT(ALLOW(sendfile, "fs.copyFile, static files")) \
-  KEPT(ALLOW(splice, "io.Copy of Go, which takes ENOSYS for an error")) \
   /* locks: files of the image have an inode of their own in each overlay; those under /var/task are shared by the sandboxes of one version */ \
   KEPT(ALLOW(flock, "locks on own files")) \
   KEPT(ALLOW(getxattr, "cp and Python's copystat, which takes ENOSYS for an error")) \
@@ -307,6 +306,9 @@
   ALLOW_MASKED(recvmsg, 2, MSG_RISKY, 0, "sockets") \
   ALLOW_MASKED(sendmmsg, 3, MSG_RISKY, 0, "sockets; c-ares") \
   KEPT(ALLOW_MASKED(recvmmsg, 3, MSG_RISKY, 0, "sockets; libuv")) \
+  /* answered as for a file that does not do it, which libuv, Go, Python and coreutils take as "copy by hand": both hold the lock of a pipe while they wait for a socket, and whoever reads the pipe then sleeps as long, deaf to signals; the worker reads two pipes of each sandbox */ \
+  ANSWER(sendfile, EINVAL, "fs.copyFile, static files") \
+  ANSWER(splice, EINVAL, "io.Copy of Go") \
   /* refused by name: programs try them, and should read "not permitted" */ \
   REFUSE_SILENTLY(socket, 0, AF_NETLINK, "interfaces and routes, and the way to nf_tables; name lookups ask, and do without") \
   REFUSE_EQUAL(socket, 0, AF_PACKET, "raw frames") \

@@ -40,7 +40,7 @@
 
 static struct zygote zygote;
 // In a sandbox: what it was made by.
-static struct sandbox_order order = {.channel = -1, .turns = -1};
+static struct sandbox_order order = {.channel = -1};
 
 static int fork_loop(void *loop) {
   return uv_loop_fork(loop);
@@ -89,9 +89,7 @@ static int take_turn(void) {
     int waiting = 0;
     if (ioctl(outputs[i], FIONREAD, &waiting) == 0 && waiting > 0) return -1;
   }
-  // A semaphore (EFD_SEMAPHORE, eventfd(2)): a read takes one, or fails with EAGAIN when there is none.
-  uint64_t one;
-  return read(order.turns, &one, sizeof one) == sizeof one ? 1 : 0;
+  return turns_take(zygote.turns) ? 1 : 0;
 }
 
 static napi_value take_turn_now(napi_env env, napi_callback_info info) {

@@ -18,7 +18,7 @@ import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import { SandboxChannel } from './channel.ts';
 import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
-import { native } from './native.ts';
+import { native, type TurnsPage } from './native.ts';
 import { OutputPipes } from './output-pipes.ts';
 import type { KillReason, SandboxEnd } from './end-reason.ts';
 import { DEFAULT_FILE_LIMITS, SandboxStartError, specialiseFrame } from './start.ts';
@@ -79,7 +79,7 @@ export class Sandbox {
   readonly #endWatch: () => void;
   readonly #sinks = new Map<number, InvocationSink>();
   readonly #turns: Turns;
-  readonly #turnsFd: number;
+  readonly #turnsPage: TurnsPage;
   #finalUsage: SandboxUsage | undefined;
   #pidsRefusedTold = 0;
   #killedFor: KillReason | undefined;
@@ -95,6 +95,9 @@ export class Sandbox {
     this.cgroup = parts.cgroup;
     this.#zygote = parts.zygote;
     const [channel, theirChannel] = native.socketpair();
+    // Whoever reads bytes with descriptors closes those, and a socket may take an hour to close. Older kernels have no such
+    // switch, and their sandboxes no such sockets (worker/native/sandbox.c).
+    native.refuseDescriptors(channel);
     const [refusals, theirRefusals] = native.socketpair();
     this.#endWatch = native.watchRefusals(refusals, (call) => this.#soleSink()?.refused?.(call));
     this.#outputs = new OutputPipes((stream, bytes) => {
@@ -118,21 +121,21 @@ export class Sandbox {
       for (const told of this.#told) told();
       this.#told.clear();
     });
-    const turns = native.semaphore();
-    this.#turnsFd = turns;
+    const [theirTurns, turns] = native.makeTurns();
+    this.#turnsPage = turns;
     this.#turns = new Turns({
-      post: () => this.#postTurn(),
-      takeBack: (max) => native.takeBack(turns, max),
+      post: () => native.postTurn(turns),
+      takeBack: (max) => native.takeTurnsBack(turns, max),
     });
-    const theirs = [theirChannel, ...this.#outputs.theirs];
-    // In the order of contract/control.ts; the turns stay with both sides.
-    const given = [...theirs, turns, theirRefusals, ...parts.cgroup.joinFds];
+    const theirs = [theirChannel, ...this.#outputs.theirs, theirTurns, theirRefusals];
+    // In the order of contract/control.ts.
+    const given = [...theirs, ...parts.cgroup.joinFds];
     try {
       parts.zygote.fork(parts.slot, parts.scratchMb, given, (exit) => {
         this.#end(exit, onEnded);
       });
     } finally {
-      for (const fd of [...theirs, theirRefusals]) closeSync(fd);
+      for (const fd of theirs) closeSync(fd);
       parts.cgroup.closeJoinFds();
     }
   }
@@ -240,16 +243,6 @@ export class Sandbox {
     if (this.#settling === handle) this.#settling = undefined;
     this.#sinks.delete(handle);
     this.#turns.done(handle);
-  }
-
-  #postTurn(): void {
-    // The descriptor is closed at the end, and its number may be somebody else's by now.
-    if (this.exit) return;
-    try {
-      native.post(this.#turnsFd);
-    } catch {
-      this.kill('misbehaved'); // only a sandbox that has counted the semaphore up can have filled it
-    }
   }
 
   /** Invocations that were handed ahead and have not begun; `open` says whether another may be. */
@@ -374,7 +367,7 @@ export class Sandbox {
       if (--open > 0) return;
       this.#channel.rejectAll(new SandboxStartError(`the sandbox ended: ${describeExit(exit)}`));
       this.#turns.end();
-      closeSync(this.#turnsFd);
+      native.closeTurns(this.#turnsPage);
       onEnded(exit);
     };
     for (const socket of sockets) {
