@@ -15,9 +15,9 @@ import { acknowledged, ended, enqueuer, type Enqueue } from './history.ts';
 const RECOVERY_MS = 60_000;
 /**
  * The deadline of a call: its time in the queue, to load and to run, and half a second. One whose answer was lost on its way
- * is told then; another second is for the test.
+ * is told then; another second is for the test. Its time in the queue is longer than a lane's reader waits on a silent connection.
  */
-const QUEUE_TIMEOUT_MS = 6_000;
+const QUEUE_TIMEOUT_MS = 8_000;
 const LOAD_AND_RUN_MS = 4_000;
 const CALL_MS = QUEUE_TIMEOUT_MS + LOAD_AND_RUN_MS + 1_500;
 /** A worker runs half as many jobs at a time. */
@@ -160,6 +160,65 @@ describe('Q5', () => {
     expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(CALL_MS);
     proxy.heal();
     proxy.reset();
+    await allIsWell(ids, pids);
+  }, 180_000);
+});
+
+/** A connection that owes an answer is given up after 5 s, one that may block for 2 s after 6; another second is for the test. */
+const GIVEN_UP_MS = 7_000;
+/** The same of BullMQ's, which may block for 10 s. */
+const QUEUE_GIVEN_UP_MS = 16_000;
+
+describe('Q5 silence', () => {
+  /** What a connection does, by what only its requests have in them, and how a call may end that begins when it is silent. */
+  const BY_ITSELF: [string, RegExp, number[]][] = [
+    ['on which a worker reads its lane', /blmpop[^]*:lane\r/i, [200]],
+    ['on which a gateway reads answers', /blmpop[^]*offshoot:replies:/i, [200]],
+    ['on which a worker waits for jobs', /bzpopmin/i, [200]],
+    ['on which the time is asked for', /offshoot:clock/i, [200, 503]],
+  ];
+  /** The same of those that the call itself makes silent. */
+  const BY_THE_CALL: [string, RegExp, number[]][] = [
+    ['on which a worker answers', /rpush[^]*offshoot:replies:/i, [200]],
+    // Nobody can say whether Redis has the call, so that its caller is told.
+    ['on which a gateway hands calls over', /rpush[^]*:lane\r/i, [503]],
+  ];
+  const LINES = [
+    ...BY_ITSELF.map((line) => [...line, true] as const),
+    ...BY_THE_CALL.map((line) => [...line, false] as const),
+  ];
+
+  test.each(LINES)(
+    'Q5 redis-silent-connection: one %s is silent, and is given up long before any deadline',
+    async (_, request, statuses, byItself) => {
+      await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);
+      const silent = proxy.silenceAt((data) => request.test(data.toString('latin1')));
+      if (byItself) await silent;
+      const { status, ms } = await call();
+      await silent;
+      expect(statuses).toContain(status);
+      expect(ms).toBeLessThan(GIVEN_UP_MS);
+      await expect.poll(async () => (await call()).status, { timeout: GIVEN_UP_MS }).toBe(200);
+      await ended(platform, await acknowledged(enqueue, 1, {}), QUEUE_GIVEN_UP_MS);
+    },
+  );
+
+  test('Q5 redis-hangs: connections made while Redis hangs pass nothing, as with a primary that Sentinel has not given up yet', async () => {
+    const pids = pidsOf();
+    const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
+    proxy.conditions.hanging = true;
+    proxy.silence();
+    const stop = calling();
+    // Every connection is made anew in this time, and hangs again.
+    await sleep(QUEUE_GIVEN_UP_MS);
+    proxy.heal();
+    const healed = performance.now();
+    const before = await stop();
+    expect(before.some(({ status }) => status === 200)).toBe(false);
+    expect(Math.max(...before.map(({ ms }) => ms))).toBeLessThan(CALL_MS);
+    // The last ones were made a moment before, and are given up in turn: the way there, and the way back.
+    await expect.poll(async () => (await call()).status, { timeout: 2 * GIVEN_UP_MS }).toBe(200);
+    expect(performance.now() - healed).toBeLessThan(2 * GIVEN_UP_MS);
     await allIsWell(ids, pids);
   }, 180_000);
 });

@@ -16,7 +16,11 @@ import { PrivateRedis } from './private-redis.ts';
 import { SLOWNESS } from './slowness.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url));
-const START_MS = 15_000 * SLOWNESS;
+/**
+ * Start in which no process ends: how long it takes says how busy the machine is. Less than a hook has, so that what was written
+ * is shown, and the processes are ended.
+ */
+const START_MS = 25_000 * SLOWNESS;
 
 export interface CliResult {
   readonly code: number;
@@ -138,7 +142,7 @@ export class Platform {
     await once(child, 'exit');
   }
 
-  /** Waits until the gateway answers and knows a worker. */
+  /** Waits until the gateway answers and knows a worker. Throws when a process has ended instead. */
   async ready(): Promise<void> {
     const end = Date.now() + START_MS;
     for (;;) {
@@ -146,7 +150,10 @@ export class Platform {
         .then((response) => response.json() as Promise<{ status: string; workers: number }>)
         .catch(() => undefined);
       if (health?.status === 'ok' && health.workers > 0) return;
-      if (Date.now() > end) throw new Error(`the platform did not start:\n${this.output}`);
+      const gone = [...this.#children.values()].some(
+        (child) => child.exitCode !== null || child.signalCode !== null,
+      );
+      if (gone || Date.now() > end) throw new Error(`the platform did not start:\n${this.output}`);
       await sleep(20);
     }
   }

@@ -21,16 +21,31 @@ export interface Conditions {
   resetAfterBytes: number;
   /** New connections are refused (accepted and reset at once). */
   refusing: boolean;
+  /** New connections are accepted and pass nothing, ever: a server that hangs. */
+  hanging: boolean;
 }
 
-const FINE: Conditions = { latencyMs: 0, jitterMs: 0, resetAfterBytes: Infinity, refusing: false };
+const FINE: Conditions = {
+  latencyMs: 0,
+  jitterMs: 0,
+  resetAfterBytes: Infinity,
+  refusing: false,
+  hanging: false,
+};
+
+/** A request that something is to happen at. */
+interface Awaited {
+  readonly match: (request: Buffer) => boolean;
+  readonly done: () => void;
+}
 
 export class TcpProxy {
   readonly conditions: Conditions = { ...FINE };
   readonly #target: NetConnectOpts;
   readonly #server: Server;
   readonly #pairs = new Set<Pair>();
-  #cut: { readonly match: (request: Buffer) => boolean; readonly done: () => void } | undefined;
+  #cut: Awaited | undefined;
+  #silencing: Awaited | undefined;
   /** Connections that were made, and lost by our doing, since the start. */
   connections = 0;
   resets = 0;
@@ -83,6 +98,13 @@ export class TcpProxy {
     });
   }
 
+  /** Waits for the next request that matches; neither it nor anything else passes its connection from then on. */
+  silenceAt(match: (request: Buffer) => boolean): Promise<void> {
+    return new Promise((done) => {
+      this.#silencing = { match, done };
+    });
+  }
+
   async stop(): Promise<void> {
     this.#server.close();
     this.reset();
@@ -95,6 +117,15 @@ export class TcpProxy {
     if (!cut?.match(request)) return undefined;
     this.#cut = undefined;
     return cut.done;
+  }
+
+  /** Is this the request at which its connection falls silent? */
+  takesSilence(request: Buffer): boolean {
+    const silencing = this.#silencing;
+    if (!silencing?.match(request)) return false;
+    this.#silencing = undefined;
+    silencing.done();
+    return true;
   }
 
   #onClient(client: Socket): void {
@@ -114,7 +145,7 @@ class Pair {
   readonly #proxy: TcpProxy;
   readonly #client: Socket;
   readonly #server: Socket;
-  silent = false;
+  silent: boolean;
   #bytes = 0;
   #cut: (() => void) | undefined;
 
@@ -122,12 +153,14 @@ class Pair {
     this.#proxy = proxy;
     this.#client = client;
     this.#server = server;
+    this.silent = proxy.conditions.hanging;
     for (const socket of [client, server]) {
       socket.setNoDelay(true);
       socket.on('error', () => this.#destroy());
       socket.on('close', () => this.#destroy());
     }
     this.#pass(client, server, (data) => {
+      this.silent ||= proxy.takesSilence(data);
       this.#cut ??= proxy.takesCut(data);
     });
     this.#pass(server, client, () => {
@@ -175,7 +208,7 @@ class Pair {
     from.on('data', (data: Buffer) => {
       if (this.silent) return;
       look(data);
-      if (this.#client.destroyed) return;
+      if (this.silent || this.#client.destroyed) return;
       const { latencyMs, jitterMs, resetAfterBytes } = this.#proxy.conditions;
       this.#bytes += data.length;
       if (this.#bytes > resetAfterBytes) return this.reset();

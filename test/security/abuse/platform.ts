@@ -59,12 +59,17 @@ export async function deployAttack(
   manifest: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
   const name = (manifest['name'] as string | undefined) ?? attack;
+  const refused = await deployArchive(platform, name, await attackArchive(attack), manifest);
+  if (refused) throw new Error(`deploy of ${attack}: ${refused.code}: ${refused.message}`);
+}
+
+/** One of attacks/, packed. Twice it is not the same archive, as the time is in it. */
+export async function attackArchive(attack: string): Promise<Buffer> {
   const entries: Entry[] = [
     [{ name: 'index.mjs' }, await readFile(join(here, 'attacks', `${attack}.mjs`))],
     [{ name: 'abuse', mode: 0o755 }, await nativeProgram()],
   ];
-  const refused = await deployArchive(platform, name, await packed(entries), manifest);
-  if (refused) throw new Error(`deploy of ${attack}: ${refused.code}: ${refused.message}`);
+  return await packed(entries);
 }
 
 const programs = new Map<string, Promise<Buffer>>();
