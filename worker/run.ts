@@ -325,8 +325,7 @@ export class Run implements InvocationSink {
     }
     this.#killedFor = reason;
     if (this.#done) {
-      const text = `work left to waitUntil() was ended: ${STOP_TEXTS[reason]}`;
-      this.#log.add({ time: Date.now(), level: 'platform', text });
+      this.#log.add({ time: Date.now(), level: 'platform', text: lateEnd(STOP_TEXTS[reason]) });
     }
     this.#sandbox.kill(reason);
   }
@@ -346,6 +345,8 @@ export class Run implements InvocationSink {
       const outcome = this.#killedFor ?? whyEnded(exit, this.#sandbox.usage().oomKills);
       const error = this.#killedFor === 'platform_error' && this.#stopDetail;
       this.#finish({ outcome, exitCause, streamed: this.#streamed, ...(error && { error }) });
+    } else if (this.#sandbox.end === 'out_of_memory') {
+      this.#log.add({ time: Date.now(), level: 'platform', text: lateEnd('its sandbox ran out of memory') });
     }
     this.#close();
   }
@@ -362,6 +363,10 @@ export class Run implements InvocationSink {
     this.#uncredited = 0;
     this.#settle();
   }
+}
+
+function lateEnd(because: string): string {
+  return `work left to waitUntil() was ended: ${because}`;
 }
 
 /** What the log says of a refused call. */

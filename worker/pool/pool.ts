@@ -338,6 +338,7 @@ export class Pool {
   }
 
   #tidy(): void {
+    this.#options.factory.endOutOfMemory();
     const idle = this.#idle().length;
     const excess = memoryExcess(freemem() / MB, this.#options.memoryReserveMb, idle);
     this.#evict(excess, 'host_memory', this.#options.keepAliveMs);

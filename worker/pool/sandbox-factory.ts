@@ -84,6 +84,11 @@ export class SandboxFactory {
     return sandbox;
   }
 
+  /** Ends those of which the kernel has ended a process for memory, those included that load. */
+  endOutOfMemory(): void {
+    for (const sandbox of this.#live) sandbox.endIfOutOfMemory(0);
+  }
+
   /** Settles when all sandboxes have ended and their cgroups are removed. */
   async emptied(): Promise<void> {
     await Promise.all(this.#leaving);

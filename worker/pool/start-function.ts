@@ -137,6 +137,9 @@ export async function startFunction(
     await isolated;
     const start = performance.now();
     await ready;
+    sandbox.memoryPeak();
+    // The module has outlived the loss of a child; nobody is to be served by what is left.
+    if (sandbox.endIfOutOfMemory()) throw new SandboxStartError('a process of it ran out of memory');
     return { sandbox, kind, initMs: performance.now() - start, loadOutput: output() };
   } catch (error) {
     // What ended before this is known to have ended by itself.
@@ -223,6 +226,6 @@ function classify(facts: {
   const { exit, thrown, pidsRefused } = facts;
   if (facts.timedOut) return 'load_timeout';
   if (exit.code === SETUP_FAILED_STATUS && !thrown) return 'platform_error';
-  const why = thrown ? 'load_error' : whyEnded(exit, facts.oomKills);
+  const why = thrown && facts.oomKills === 0 ? 'load_error' : whyEnded(exit, facts.oomKills);
   return blamePids(why, pidsRefused, thrown?.toString('utf8'));
 }

@@ -11,6 +11,8 @@ export type KillReason =
   | 'platform_error'
   | 'load_error'
   | 'load_timeout'
+  /** The kernel has ended a process of it for memory. */
+  | 'out_of_memory'
   /** It has met `pids`, and holds what the next run would need. */
   | 'spent'
   /** Each of its function's sandboxes serves one invocation. */

@@ -57,6 +57,12 @@ export interface SandboxUsage {
   readonly pidsRefused: number;
 }
 
+/**
+ * Share of its memory that a sandbox has had when the kernel ends a process of it. It is all of it, but for what lies in swap;
+ * and when it is the host that is short of memory, it is less, which the clock of the pool sees.
+ */
+const NEAR_LIMIT = 0.5;
+
 export class Sandbox {
   readonly id: string;
   readonly slot: number;
@@ -81,6 +87,8 @@ export class Sandbox {
   readonly #turns: Turns;
   readonly #turnsPage: TurnsPage;
   #finalUsage: SandboxUsage | undefined;
+  /** Memory at most, when that was read last. */
+  #peak = 0;
   #pidsRefusedTold = 0;
   #killedFor: KillReason | undefined;
   /** A signal that it has sent to itself, which the kernel keeps from a PID 1. */
@@ -309,7 +317,19 @@ export class Sandbox {
   }
 
   memoryPeak(): number {
-    return this.#finalUsage?.memoryPeak ?? this.cgroup.memoryPeak();
+    return this.#finalUsage?.memoryPeak ?? (this.#peak = this.cgroup.memoryPeak());
+  }
+
+  /**
+   * Ends it when the kernel has ended a process of it for memory: on cgroup v1 the others go on, as half of a process tree.
+   * By `least`, its peak as it was read last, it is known without a look at one more file that nothing of the kind has
+   * happened to nearly all sandboxes. Returns whether it is the end of it.
+   */
+  endIfOutOfMemory(least = NEAR_LIMIT): boolean {
+    const { memoryBytes } = this.cgroup.limits;
+    if (this.exit || this.#peak < memoryBytes * least || this.cgroup.oomKills() === 0) return false;
+    this.kill('out_of_memory');
+    return true;
   }
 
   /**
