@@ -10,6 +10,7 @@ import { groupRecord, type Added, type BatchFacts, type BatchStore } from '#stor
 import type { BlobStore } from '#storage/blobs.ts';
 import { sharedNow } from '#storage/clock.ts';
 import { redisError } from '#storage/redis.ts';
+import { nextTurn, SLICE_BYTES } from '#contract/turns.ts';
 import type { Enqueuer, Room } from '../queued/enqueuer.ts';
 import { itemCutter, type ItemForm } from './items.ts';
 
@@ -84,8 +85,12 @@ class Intake {
         }
         const { done, value } = await next;
         if (done === true) break;
-        cutter.push(value);
-        await this.flush(false);
+        for (let at = 0; at < value.length; at += SLICE_BYTES) {
+          // However quickly it comes: others are to be served between.
+          await nextTurn();
+          cutter.push(value.subarray(at, at + SLICE_BYTES));
+          await this.flush(false);
+        }
       }
       cutter.end();
     } finally {
