@@ -4,8 +4,8 @@
  * hold nobody up for longer than one.
  */
 
-/** Bytes of text that are parsed, written or looked through between two turns: a millisecond or so. */
-export const SLICE_BYTES = 16 * 1024;
+/** Bytes of JSON that are made values of, or written, between two turns: a few milliseconds where they were made to be slow. */
+export const SLICE_BYTES = 64 * 1024;
 
 let waiting: (() => void)[] = [];
 let served = 0;
@@ -26,15 +26,21 @@ function serve(): void {
   served = 0;
 }
 
-/** Counts the bytes of work that is done in slices. */
-export class Slices {
-  #bytes = 0;
-
-  /** To be called after so many bytes of work. Resolves at once, or after a turn when a slice is full. */
-  async worked(bytes: number): Promise<void> {
-    this.#bytes += bytes;
-    if (this.#bytes < SLICE_BYTES) return;
-    this.#bytes = 0;
-    await nextTurn();
+/** Does something with each of many texts, so many bytes of them in one turn. Resolves to what came of each, in their order. */
+export async function inSlices<Text extends { readonly length: number } | null | undefined, Made>(
+  texts: readonly Text[],
+  make: (text: Text, at: number) => Made,
+): Promise<Made[]> {
+  const made: Made[] = [];
+  let bytes = 0;
+  for (const [at, text] of texts.entries()) {
+    const length = text?.length ?? 0;
+    if (bytes > 0 && bytes + length > SLICE_BYTES) {
+      await nextTurn();
+      bytes = 0;
+    }
+    made.push(make(text, at));
+    bytes += length;
   }
+  return made;
 }

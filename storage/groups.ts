@@ -4,6 +4,7 @@ import type { ItemResult } from '#contract/batch.ts';
 import type { GroupOfBatch } from '#contract/invocation.ts';
 import { MAX_GROUP_RESULT_BYTES } from '#contract/limits.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
+import { inSlices } from '#contract/turns.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from './blobs.ts';
 
@@ -98,11 +99,11 @@ export class Groups {
     ]);
     if (!input) return undefined;
     const known = new Map<number, KeptResult>();
-    for (const text of linesOf(results ?? Buffer.alloc(0))) {
+    await inSlices(linesOf(results ?? Buffer.alloc(0)), (text) => {
       // Written below.
       const { index, ok, outcome, tries } = JSON.parse(text.toString('utf8')) as ItemResult;
       known.set(index, { index, ok, outcome, tries, line: Buffer.concat([text, LINE_END]) });
-    }
+    });
     const items = linesOf(input).map((body, at): Item => {
       const index = entry.first + at;
       return { index, body, tries: known.get(index)?.tries ?? 0 };

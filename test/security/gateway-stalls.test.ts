@@ -1,5 +1,5 @@
 /** Bytes that a tenant sends as he likes, 10 MB or as many as are taken, never hold up the loop in which all tenants are served. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { packed, type Entry } from './abuse/archives.ts';
 import { deployArchive } from './abuse/platform.ts';
@@ -27,7 +27,7 @@ beforeAll(async () => {
       if (kind === 'objects') { let s = '['; for (let i = 0; s.length < n; i++) s += '{"q' + i + '":1},'; return s + '1]'; }
       return '[' + '1,'.repeat(n / 2) + '1]';
     };
-    export default { queue: (batch) => { for (const m of batch.messages) m.ack?.(); return batch.messages?.map?.((m) => JSON.parse(made(m.body))); } };`,
+    export default { queue: (batch) => { for (const m of batch.messages) m.ack(JSON.parse(made(m.body))); } };`,
     { batch: { size: 64 } },
   );
   await deploy(
@@ -39,6 +39,10 @@ beforeAll(async () => {
       if (kind === 'controls') for (let at = 0; at < size; at += 8192) console.log('\\u0080'.repeat(4000));
       if (kind === 'bells') for (let at = 0; at < size; at += 8192) console.log('\\u0007'.repeat(8000));
       if (kind === 'headers') { const h = new Headers(); for (let i = 0; i < 250; i++) h.append('x' + i, 'y'.repeat(240)); return new Response('', { headers: h }); }
+      if (kind === 'spans') {
+        const tracer = globalThis[Symbol.for('opentelemetry.js.api.1')].trace.getTracer('x');
+        for (let i = 0; i < 120; i++) { const sp = tracer.startSpan('s' + i); for (let j = 0; j < 9; j++) sp.setAttribute('q' + i + '_' + j, j); sp.end(); }
+      }
       if (kind === 'json') return new Response('['.repeat(125000) + ']'.repeat(125000), { headers: { 'content-type': 'application/json' } });
       if (kind === 'error') { const e = new Error('x'.repeat(400000)); throw e; }
       return new Response('ok');
@@ -145,7 +149,7 @@ describe('explore', () => {
         'idempotency-key': randomBytes(8).toString('hex'),
       });
     }
-    for (const kind of ['lines', 'controls', 'bells', 'headers', 'json', 'error']) {
+    for (const kind of ['lines', 'controls', 'bells', 'json', 'error']) {
       await measure(`talker ${kind}`, async () => {
         let said = '';
         for (let i = 0; i < 40; i++)
@@ -156,6 +160,13 @@ describe('explore', () => {
         send('/api/v1/functions/default/talker/logs', ARRAY, '', {}, 'GET'),
       );
     }
+    await measure('talker spans', async () => {
+        const one = async (): Promise<void> => { for (let i = 0; i < 125; i++) await send('/fn/default/talker?kind=spans', ARRAY, '', { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` }, 'GET'); };
+        await Promise.all(Array.from({ length: 8 }, one));
+        return '';
+    });
+    await measure('trace', () => send(`/api/v1/traces/${'a'.repeat(32)}`, ARRAY, '', {}, 'GET'));
+    await measure('list filtered', () => send('/api/v1/invocations?outcome=ok&limit=1000', ARRAY, '', {}, 'GET'));
     await measure('list 1000', () => send('/api/v1/invocations?limit=1000', ARRAY, '', {}, 'GET'));
     await measure('headers 31K', () =>
       send(

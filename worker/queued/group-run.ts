@@ -99,7 +99,7 @@ export class GroupRun {
       for (const item of items) results.add(failed(item, report.outcome, errorOf(report)));
       return { results: results.kept, report, retryAfterMs: 0 };
     }
-    const { retryAfterMs } = readBatchAnswers(payload, items, results);
+    const { retryAfterMs } = await readBatchAnswers(payload, items, results);
     return { results: results.kept, report, retryAfterMs };
   }
 
