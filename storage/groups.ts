@@ -4,7 +4,7 @@ import type { ItemResult } from '#contract/batch.ts';
 import type { GroupOfBatch } from '#contract/invocation.ts';
 import { MAX_GROUP_RESULT_BYTES } from '#contract/limits.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
-import { inSlices } from '#contract/turns.ts';
+import { inSlices, nextTurn } from '#contract/turns.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from './blobs.ts';
 
@@ -98,6 +98,7 @@ export class Groups {
       entry.results === undefined ? undefined : blobs.read(entry.results),
     ]);
     if (!input) return undefined;
+    await nextTurn();
     const known = new Map<number, KeptResult>();
     await inSlices(linesOf(results ?? Buffer.alloc(0)), (text) => {
       // Written below.
@@ -123,6 +124,7 @@ export class Groups {
   ): Promise<void> {
     const { batches, blobs } = this.#deps;
     const { attempt, final, outcome, message } = end;
+    await nextTurn();
     const results = Array.from({ length: of.items }, (_, at): KeptResult | undefined => {
       const index = of.first + at;
       const result = known.get(index);

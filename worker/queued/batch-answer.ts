@@ -4,7 +4,7 @@ import type { FunctionError } from '#contract/invocation.ts';
 import { MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { decodePayload, NO_QUEUE_HANDLER, type BatchAnswer } from '#contract/payload.ts';
-import { inSlices } from '#contract/turns.ts';
+import { inSlices, nextTurn } from '#contract/turns.ts';
 import { linesOf, type GroupResults, type Item } from '#storage/groups.ts';
 import { readError } from '../run.ts';
 
@@ -44,6 +44,7 @@ export async function readBatchAnswers(
 ): Promise<{ retryAfterMs: number }> {
   const unsaid = new Map(items.map((item) => [item.index, item]));
   let retryAfterMs = 0;
+  await nextTurn();
   await inSlices(linesOf(bodyOf(payload)), (line) => {
     // One at a time: as values they may be many times as large.
     const answer = parse(line);

@@ -1,11 +1,11 @@
 /** How long the loop of a process of the platform stands still while something is done, and how another tenant's calls fare. */
-import { mkdtemp, readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Platform, type Part } from '../../support/platform.ts';
-import type { Stall } from './heartbeat.ts';
+import { beat, type Stall } from './heartbeat.ts';
 import { percentile } from './raw.ts';
 
 export interface Watched {
@@ -82,5 +82,16 @@ export class WatchedPlatform {
 
   async stop(): Promise<void> {
     await this.platform.stop();
+    await rm(this.#folder, { recursive: true, force: true });
   }
+}
+
+/** The stall that something makes in this process: whether stalls are seen at all. */
+export async function stallOf(action: () => unknown): Promise<Stall> {
+  const longest = beat();
+  await sleep(50);
+  longest();
+  action();
+  await sleep(50);
+  return longest();
 }
