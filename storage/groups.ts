@@ -4,6 +4,7 @@ import type { ItemResult } from '#contract/batch.ts';
 import type { GroupOfBatch } from '#contract/invocation.ts';
 import { MAX_GROUP_RESULT_BYTES } from '#contract/limits.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
+import { inSlices, nextTurn } from '#contract/turns.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from './blobs.ts';
 
@@ -97,12 +98,13 @@ export class Groups {
       entry.results === undefined ? undefined : blobs.read(entry.results),
     ]);
     if (!input) return undefined;
+    await nextTurn();
     const known = new Map<number, KeptResult>();
-    for (const text of linesOf(results ?? Buffer.alloc(0))) {
+    await inSlices(linesOf(results ?? Buffer.alloc(0)), (text) => {
       // Written below.
       const { index, ok, outcome, tries } = JSON.parse(text.toString('utf8')) as ItemResult;
       known.set(index, { index, ok, outcome, tries, line: Buffer.concat([text, LINE_END]) });
-    }
+    });
     const items = linesOf(input).map((body, at): Item => {
       const index = entry.first + at;
       return { index, body, tries: known.get(index)?.tries ?? 0 };
@@ -122,6 +124,7 @@ export class Groups {
   ): Promise<void> {
     const { batches, blobs } = this.#deps;
     const { attempt, final, outcome, message } = end;
+    await nextTurn();
     const results = Array.from({ length: of.items }, (_, at): KeptResult | undefined => {
       const index = of.first + at;
       const result = known.get(index);

@@ -4,6 +4,7 @@ import type { FunctionError } from '#contract/invocation.ts';
 import { MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
 import type { Outcome } from '#contract/outcome.ts';
 import { decodePayload, NO_QUEUE_HANDLER, type BatchAnswer } from '#contract/payload.ts';
+import { inSlices, nextTurn } from '#contract/turns.ts';
 import { linesOf, type GroupResults, type Item } from '#storage/groups.ts';
 import { readError } from '../run.ts';
 
@@ -36,23 +37,24 @@ export function isQueueless(payload: Buffer): boolean {
 }
 
 /** Adds one result for each of `items`. Returns the longest wait that was asked for. */
-export function readBatchAnswers(
+export async function readBatchAnswers(
   payload: Buffer,
   items: readonly Item[],
   results: GroupResults,
-): { retryAfterMs: number } {
+): Promise<{ retryAfterMs: number }> {
   const unsaid = new Map(items.map((item) => [item.index, item]));
   let retryAfterMs = 0;
-  for (const line of linesOf(bodyOf(payload))) {
+  await nextTurn();
+  await inSlices(linesOf(bodyOf(payload)), (line) => {
     // One at a time: as values they may be many times as large.
     const answer = parse(line);
     const item = answer && unsaid.get(answer.index);
-    if (!item) continue;
+    if (!item) return;
     unsaid.delete(item.index);
     results.add(resultOf(answer, item));
     if (!answer.ok && answer.delay !== undefined && answer.delay > 0)
       retryAfterMs = Math.max(retryAfterMs, Math.min(answer.delay, MAX_DELAY_S) * 1000);
-  }
+  });
   for (const item of unsaid.values())
     results.add(failed(item, 'bad_response', { name: 'Error', message: 'nothing was said of this item' }));
   return { retryAfterMs };

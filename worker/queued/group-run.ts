@@ -6,6 +6,7 @@ import type { ItemResult } from '#contract/batch.ts';
 import type { FunctionError, FunctionSpan, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
 import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
+import { nextTurn } from '#contract/turns.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
 import { GroupResults, type Item, type KeptResult } from '#storage/groups.ts';
@@ -92,6 +93,8 @@ export class GroupRun {
 
   /** Undefined when the function has no `queue()`. */
   async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
+    // A megabyte is put together here, and groups begin together.
+    await nextTurn();
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;
@@ -99,7 +102,7 @@ export class GroupRun {
       for (const item of items) results.add(failed(item, report.outcome, errorOf(report)));
       return { results: results.kept, report, retryAfterMs: 0 };
     }
-    const { retryAfterMs } = readBatchAnswers(payload, items, results);
+    const { retryAfterMs } = await readBatchAnswers(payload, items, results);
     return { results: results.kept, report, retryAfterMs };
   }
 
