@@ -77,7 +77,7 @@ export default { fetch: (request) => {
   return Response.json({ numbers: stdout.toString().trim().split(' ').map(Number), signal, status });
 } };`;
 
-const [OK, EPERM, EBADF, EWOULDBLOCK, ENOSYS] = [0, 1, 9, 11, 38];
+const [OK, EPERM, EBADF, EWOULDBLOCK, EMFILE, ENOSYS] = [0, 1, 9, 11, 24, 38];
 const HIGH = 0x100000000;
 const x = (number: number): string => `0x${number.toString(16)}`;
 
@@ -92,6 +92,11 @@ const EXPECTED: [string, string, number][] = [
   ['msgget', '68,0,0x380', ENOSYS],
   ['mq_open', '240,z,0x42,0x180,0', ENOSYS],
   ['sched_setscheduler', '144,0,1,z', ENOSYS],
+  ['memfd_create', '319,z,1', OK],
+  ['memfd_create(MFD_HUGETLB)', '319,z,5', ENOSYS],
+  ['mmap', '9,0,4096,3,0x22,-1,0', OK],
+  ['mmap(MAP_HUGETLB)', '9,0,0x200000,3,0x40022,-1,0', ENOSYS],
+  ['mmap(MAP_HUGETLB), high bits', `9,0,0x200000,3,${x(HIGH + 0x40022)},-1,0`, ENOSYS],
   ['seccomp', '317,0,0,0', ENOSYS],
   ['process_madvise', '440,99,z,1,21,0', ENOSYS],
   ['mbind', '237,0,4096,0,0,0,0', ENOSYS],
@@ -104,7 +109,9 @@ const EXPECTED: [string, string, number][] = [
   ['keyctl', '250,0,0xfffffffd,0', EPERM],
   ['vmsplice', '278,99,z,0,0', EPERM],
   ['ptrace', '101,0,0,0,0', EPERM],
-  ['inotify_add_watch', '254,99,z,2', EPERM],
+  ['inotify_init', '253', EMFILE],
+  ['inotify_init1', '294,0x80000', EMFILE],
+  ['inotify_add_watch', '254,99,z,2', ENOSYS],
   ['userfaultfd', '323,1', EPERM],
   ['personality(ADDR_NO_RANDOMIZE)', '135,0x0040000', ENOSYS],
   ['personality, asked', '135,0xffffffff', OK],

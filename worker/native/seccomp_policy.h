@@ -21,9 +21,10 @@
 //   REFUSE_MASKED(call, argument, mask, value, reason)  EPERM if the argument, masked, equals the value
 //   REFUSE_SOCKET(family, type, reason)                 EPERM for a type of socket of an allowed family
 //   REFUSE_SILENTLY(call, argument, value, reason)      as REFUSE_EQUAL, of what honest programs do
+//   REFUSE_AS(error, call, reason)                      another error, from which honest programs fall back
 //
-// What is refused, but for the last, is named in the record of the invocation: the worker hears of it from
-// the kernel and gives the answer (refusals.c). ENOSYS is the answer where it does not listen any more.
+// What is refused, but for the last two, is named in the record of the invocation: the worker hears of it
+// from the kernel and gives the answer (refusals.c). ENOSYS is the answer where it does not listen any more.
 //
 // Arguments that the kernel takes as 32 bits are compared on their low 32 bits: a filter that compares 64 can
 // be passed by setting the upper half (CVE-2019-10063).
@@ -43,7 +44,8 @@
 #define SECCOMP_POLICY \
   /* memory */ \
   ALLOW(brk, "heap of C programs") \
-  ALLOW(mmap, "memory, code pages of JIT compilers included") \
+  /* no huge pages of the host's own pool: one for all, and counted by no cgroup of memory */ \
+  ALLOW_MASKED(mmap, 3, MAP_HUGETLB, 0, "memory, code pages of JIT compilers included") \
   ALLOW(munmap, "gives memory back") \
   KEPT(ALLOW(mremap, "realloc of large blocks in C programs")) \
   ALLOW(mprotect, "V8 turns written code pages executable") \
@@ -63,7 +65,7 @@
   KEPT(ALLOW(mlock, "bounded by RLIMIT_MEMLOCK; crypto libraries lock keys")) \
   KEPT(ALLOW(munlock, "the reverse of mlock")) \
   KEPT(ALLOW(membarrier, "V8 and musl use it when code is patched")) \
-  KEPT(ALLOW(memfd_create, "anonymous shared memory; charged to the sandbox's cgroup")) \
+  KEPT(ALLOW_MASKED(memfd_create, 1, MFD_HUGETLB, 0, "anonymous shared memory; charged to the sandbox's cgroup")) \
   KEPT(ALLOW(pkey_alloc, "V8 guards its code pages with protection keys, on processors that have them")) \
   KEPT(ALLOW(pkey_free, "the reverse of pkey_alloc")) \
   KEPT(ALLOW(pkey_mprotect, "mprotect with a protection key")) \
@@ -136,7 +138,6 @@
   KEPT(ALLOW(listxattr, "as getxattr")) \
   KEPT(ALLOW(llistxattr, "as getxattr")) \
   KEPT(ALLOW(flistxattr, "as getxattr")) \
-  ALLOW(inotify_init1, "fs.watch, which then learns that it may not") \
   KEPT(ALLOW(dup, "descriptors of child processes")) \
   ALLOW(dup2, "descriptors of child processes") \
   KEPT(ALLOW(dup3, "descriptors of child processes; Go")) \
@@ -307,6 +308,10 @@
   ALLOW_MASKED(recvmsg, 2, MSG_RISKY, 0, "sockets") \
   ALLOW_MASKED(sendmmsg, 3, MSG_RISKY, 0, "sockets; c-ares") \
   KEPT(ALLOW_MASKED(recvmmsg, 3, MSG_RISKY, 0, "sockets; libuv")) \
+  /* instances count for the service user, whom all tenants share, and a watch of a device would tell of others. This is what */ \
+  /* a host that has none left answers: watchers know it, say it or poll. From ENOSYS and EPERM, watchpack tries for ever. */ \
+  REFUSE_AS(EMFILE, inotify_init1, "fs.watch and its like; fs.watchFile works") \
+  REFUSE_AS(EMFILE, inotify_init, "as inotify_init1") \
   /* refused by name: programs try them, and should read "not permitted" */ \
   REFUSE_SILENTLY(socket, 0, AF_NETLINK, "interfaces and routes, and the way to nf_tables; name lookups ask, and do without") \
   REFUSE_EQUAL(socket, 0, AF_PACKET, "raw frames") \
@@ -390,7 +395,6 @@
   REFUSE(name_to_handle_at, "its counterpart") \
   REFUSE(mknod, "devices; named pipes as well, which no function needs") \
   REFUSE(mknodat, "devices, as mknod") \
-  REFUSE(inotify_add_watch, "device files have the host's inodes: a watch tells whenever anybody opens one; fs.watchFile works") \
   REFUSE(bpf, "kernel programs") \
   REFUSE(perf_event_open, "kernel measurements") \
   REFUSE(userfaultfd, "widens kernel races") \
