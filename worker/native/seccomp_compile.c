@@ -149,6 +149,9 @@ int main(int argc, char **argv) {
 #define ALLOW_OPTION(level, option, reason)                                                                  \
   allow("setsockopt", "setsockopt(" #level ", " #option ")", 2,                                              \
         LIST(COMPARE_32(1, level), COMPARE_32(2, option)));
+#define READ_OPTION(level, option, reason)                                                                   \
+  allow("getsockopt", "getsockopt(" #level ", " #option ")", 2,                                              \
+        LIST(COMPARE_32(1, level), COMPARE_32(2, option)));
 #define KEPT(rule)                                                                                           \
   kept = true;                                                                                               \
   rule kept = false;

@@ -13,6 +13,7 @@
 //   ALLOW_MASKED(call, argument, mask, value, reason)   if the argument, masked, equals the value
 //   ALLOW_SOCKET(family, type, protocol, reason)        socket(2) of exactly these
 //   ALLOW_OPTION(level, option, reason)                 setsockopt(2) of exactly these
+//   READ_OPTION(level, option, reason)                  getsockopt(2) of exactly these
 //   KEPT(ALLOW...)                                      the same: nothing that test/seccomp tries needs it
 //                                                       on the machine at hand; the reason says who would
 //   ASK(call, reason)                                   the worker lets it through, or answers EPERM
@@ -279,8 +280,8 @@
   ALLOW(accept4, "sockets") \
   ALLOW(getsockname, "sockets") \
   KEPT(ALLOW(getpeername, "sockets")) \
-  ALLOW(getsockopt, "sockets") \
-  /* options: no filters on sockets, no upper protocols such as kTLS, none of the levels of other families */ \
+  /* options that are set: no filters on sockets, no upper protocols such as kTLS, no lists of sources (MCAST_*, IP_MSFILTER), no */ \
+  /* extension headers (IPV6_RTHDR, IPV6_HOPOPTS), no change of family (IPV6_ADDRFORM), none of the levels of other families */ \
   ALLOW_OPTION(SOL_SOCKET, SO_REUSEADDR, "servers") \
   KEPT(ALLOW_OPTION(SOL_SOCKET, SO_REUSEPORT, "servers")) \
   ALLOW_OPTION(SOL_SOCKET, SO_KEEPALIVE, "connections") \
@@ -299,8 +300,71 @@
   KEPT(ALLOW_OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, "time limits")) \
   KEPT(ALLOW_OPTION(IPPROTO_UDP, UDP_SEGMENT, "QUIC")) \
   KEPT(ALLOW_OPTION(IPPROTO_UDP, UDP_GRO, "QUIC")) \
-  ALLOW_EQUAL(setsockopt, 1, IPPROTO_IP, "time to live, type of service, multicast, errors") \
-  ALLOW_EQUAL(setsockopt, 1, IPPROTO_IPV6, "the same, and V6ONLY") \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_TTL, "dgram.setTTL")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_TOS, "classes of service; Java, SSH")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVTOS, "QUIC: marks of congestion")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVERR, "name lookups of glibc, which give up without")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_PKTINFO, "UDP servers: the address that was sent to")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, "QUIC: packets are not to be cut")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, "HTTP clients that choose their address")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_IF, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_TTL, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_LOOP, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_ALL, "Java, which gives up without")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_ADD_MEMBERSHIP, "dgram.addMembership")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_DROP_MEMBERSHIP, "dgram.dropMembership")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, "servers")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_UNICAST_HOPS, "as IP_TTL")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_TCLASS, "as IP_TOS")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS, "as IP_RECVTOS")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_RECVERR, "as IP_RECVERR")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO, "as IP_PKTINFO")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER, "as IP_MTU_DISCOVER")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_IF, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_ALL, "as IP_MULTICAST_ALL")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_JOIN_GROUP, "dgram.addMembership")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_LEAVE_GROUP, "dgram.dropMembership")) \
+  /* options that are read: nothing that tells of the host (SO_INCOMING_CPU, SO_COOKIE, SO_NETNS_COOKIE, SO_MEMINFO, SO_PEERSEC, */ \
+  /* TCP_CONGESTION) or of its firewall (SO_ORIGINAL_DST), and no structures that grow with the kernel (TCP_INFO) */ \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_ERROR, "what came of a connect")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_TYPE, "which kind of socket is this; libuv, Python")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_DOMAIN, "the same")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_PROTOCOL, "the same")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_ACCEPTCONN, "does it listen; Java, Rust")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_REUSEADDR, "servers")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_REUSEPORT, "servers")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_KEEPALIVE, "connections")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_LINGER, "connections")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_BROADCAST, "UDP")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_SNDBUF, "sizes; dgram.getSendBufferSize")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_RCVBUF, "sizes; dgram.getRecvBufferSize")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_RCVTIMEO, "time limits of database clients in C; Rust")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_SNDTIMEO, "as SO_RCVTIMEO")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_PEERCRED, "who is at the other end of a unix socket; its own processes")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_NODELAY, "latency")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_CORK, "throughput")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_QUICKACK, "latency; Java")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_KEEPIDLE, "keep-alive")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_KEEPINTVL, "keep-alive")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_KEEPCNT, "keep-alive")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_MAXSEG, "sizes; load tests")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, "time limits; gRPC reads what it has set")) \
+  KEPT(READ_OPTION(IPPROTO_UDP, UDP_SEGMENT, "QUIC asks whether it is there")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_TTL, "dgram")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_TOS, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, "QUIC")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_MULTICAST_IF, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_MULTICAST_TTL, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_MULTICAST_LOOP, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, "servers; Rust, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_UNICAST_HOPS, "as IP_TTL")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_TCLASS, "as IP_TOS")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER, "as IP_MTU_DISCOVER")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_IF, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "Java, Python")) \
   ALLOW(shutdown, "sockets") \
   ALLOW_MASKED(sendto, 3, MSG_RISKY, 0, "sockets") \
   ALLOW_MASKED(recvfrom, 3, MSG_RISKY, 0, "sockets") \
