@@ -82,11 +82,11 @@ export const MAX_SANDBOX_FRAME_BYTES = MAX_PIECE_BYTES + 256 * 1024;
 
 /**
  * SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded), then u32 each: MB of
- * /tmp, inodes of /tmp, open files of a process.
+ * /tmp, inodes of /tmp, open files of a process, pending signals of the sandbox.
  */
 export const SPECIALISE_CODE_BYTES = 80;
 export const SPECIALISE_HOSTNAME_BYTES = 64;
-export const SPECIALISE_LIMITS = 3;
+export const SPECIALISE_LIMITS = 4;
 export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTES + 4 * SPECIALISE_LIMITS;
 
 /**

@@ -113,6 +113,9 @@ umask 022
 command=(chrt --batch 0 "${command[@]}")
 # A worker holds a few descriptors for each sandbox; only root may raise the hard limit. Node raises its own soft one.
 [[ $EUID -ne 0 ]] || ulimit -n 524288 2>/dev/null || true
+# Signals that wait in any sandbox count for the service user, those that kill(2) sends even over the limit. Without a limit
+# of the user's, one tenant's cannot keep timers from another; each sandbox has a limit of its own.
+[[ $EUID -ne 0 ]] || ulimit -i unlimited 2>/dev/null || true
 join_cgroup
 if [[ $EUID -ne 0 ]]; then
   clean_environment "$HOME" "$CHECKOUT"

@@ -39,6 +39,7 @@ import { Readiness } from './readiness.ts';
 import { Receipts } from './receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
+import { pendingSignalsEach, pendingSignalsHere } from './user-limits.ts';
 import { Zygotes } from './zygotes.ts';
 
 const MB = 1024 * 1024;
@@ -89,6 +90,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     cgroups,
     maxPids: env.OFFSHOOT_SANDBOX_PIDS,
     maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
+    pendingSignals: pendingSignalsEach(pendingSignalsHere(), env.OFFSHOOT_MAX_SANDBOXES),
     onForked: metrics && ((ms) => metrics.forked(ms)),
   });
   const code = new CodeStore(codeDirectory, artifacts);

@@ -28,7 +28,7 @@ static void specialise(void) {
   char code[SPECIALISE_CODE_BYTES], hostname[SPECIALISE_HOSTNAME_BYTES];
   char *name = (char *)frame + CHANNEL_PREFIX_BYTES;
   struct failure failure = {0};
-  struct sandbox_limits limits, some = {64, 1000, 100};
+  struct sandbox_limits limits, some = {64, 1000, 100, 32};
   unsigned char *numbers = frame + SPECIALISE_FRAME_BYTES - sizeof some;
   memcpy(numbers, &some, sizeof some);
   holds(message_read_specialise(frame, code, hostname, &limits, &failure) < 0,

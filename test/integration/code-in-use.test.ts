@@ -39,7 +39,7 @@ test('the code of a live sandbox is not collected', async () => {
     preparedFloor: 0,
     keepAliveMs: 3_600_000,
     memoryReserveMb: 0,
-    factory: new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64 }),
+    factory: new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64, pendingSignals: 32 }),
     zygotes,
     code,
     networks: new Networks({ ready: 1 }),

@@ -1,5 +1,7 @@
 /** Each limit of offshoot.json, in real sandboxes: what the function meets, what its caller is told, what is recorded. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseEnv } from '../../worker/env.ts';
+import { pendingSignalsEach, pendingSignalsHere } from '../../worker/user-limits.ts';
 import { Platform } from '../support/platform.ts';
 
 let platform: Platform;
@@ -149,6 +151,13 @@ describe('files', () => {
     const wide = (await (await platform.call('wide/open-files')).json()) as { count: number };
     expect(wide.count).toBeGreaterThan(1_500);
   });
+});
+
+test('pending signals of all sandboxes together stay below those of the worker', async () => {
+  const limits = await (await platform.call('narrow/own-limits')).text();
+  const each = Number(/^Max pending signals\s+(\d+)/m.exec(limits)?.[1]);
+  const { OFFSHOOT_MAX_SANDBOXES: sandboxes } = parseEnv({ ...process.env, OFFSHOOT_STATE: '/nowhere' });
+  expect(each).toBe(pendingSignalsEach(pendingSignalsHere(), sandboxes));
 });
 
 describe('output', () => {

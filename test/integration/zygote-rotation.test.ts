@@ -46,7 +46,7 @@ const CRASH = /^SIG(ABRT|SEGV|ILL|TRAP)$/;
 let codeDirectory: string;
 let zygotes: Zygotes;
 const cgroups = detectCgroups();
-const factory = new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64 });
+const factory = new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64, pendingSignals: 32 });
 
 beforeEach(async () => {
   codeDirectory = await mkdtemp(join(tmpdir(), 'offshoot-rotation-'));

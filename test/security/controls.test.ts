@@ -16,6 +16,7 @@ import type { Scenario } from './scenario.ts';
 import { calls } from './scenarios/calls.ts';
 import { reachSibling } from './scenarios/network.ts';
 import { processes } from './scenarios/processes.ts';
+import { quotas, userQuotas } from './scenarios/quotas.ts';
 import { repeatedValues, runtime } from './scenarios/runtime.ts';
 
 const run = promisify(execFile);
@@ -51,18 +52,23 @@ describe('controls', () => {
     return found;
   };
 
-  test('K1 seccomp off: C1 to C7 turn red', { timeout: CONTROL_MS }, async () => {
+  test('K1 seccomp off: C1 to C7 and U1 turn red', { timeout: CONTROL_MS }, async () => {
     const image = await imageWithout('SECCOMP');
     for (const id of ['C1', 'C2', 'C3', 'C4', 'C5', 'C6', 'C7'])
       expect(await gotFrom(image, scenario(named(calls, id))), id).not.toEqual([]);
+    expect(await gotFrom(image, scenario(named(quotas, 'U1'))), 'U1').not.toEqual([]);
     // The second barrier, the chroot, still keeps nested user namespaces away.
     const nested = await gotFrom(image, scenario(named(processes, 'A5')));
     expect(nested.filter((got) => got.includes('succeeded'))).toEqual([]);
   });
 
-  test('K2 one uid for all: A3 turns red', { timeout: CONTROL_MS }, async () => {
+  test('K2 one uid for all: A3 and U4 turn red', { timeout: CONTROL_MS }, async () => {
     const got = await gotFrom(await imageWithout('DISTINCT_UID'), scenario(named(processes, 'A3')));
     expect(got).toContain('two sandboxes share an id of the host');
+    // With one bench for both tenants: an id of the host is what they must not share.
+    // The listener of the filter cannot even be sent: that needs a descriptor in flight, which are all taken.
+    const shared = gotFrom(await imageWithout('DISTINCT_UID'), userQuotas);
+    await expect(shared).rejects.toThrow(/send the listener of the filter: Too many references/);
   });
 
   test(

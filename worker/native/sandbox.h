@@ -37,7 +37,7 @@ struct sandbox_order {
 
 // What a SPECIALISE frame says of the function's limits, in the order of its numbers.
 struct sandbox_limits {
-  uint32_t tmp_mb, tmp_inodes, open_files;
+  uint32_t tmp_mb, tmp_inodes, open_files, pending_signals;
 };
 
 enum { SANDBOX_PREPARE_PHASES = 4 };

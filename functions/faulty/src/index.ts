@@ -151,6 +151,7 @@ const faults: Record<string, (call: Call) => unknown> = {
     for (const name of readdirSync('/tmp')) unlinkSync(`/tmp/${name}`);
     return Response.json({ bytes: bytes * block.length, stoppedBy, files, filesStoppedBy });
   },
+  'own-limits': () => new Response(readFileSync('/proc/self/limits', 'utf8')),
   'open-files': () => {
     const fds: number[] = [];
     const [count, stoppedBy] = fillUntilError(() => fds.push(openSync('/dev/null', 'r')));
