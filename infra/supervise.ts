@@ -2,7 +2,7 @@
  * Keeps a process running: starts it again when it ends, a little later each time.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeExit, type Running } from './process.ts';
+import { describeEnd, type Running } from './process.ts';
 
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
@@ -42,14 +42,14 @@ export function supervise({ name, start, first, say }: ServiceOptions): Service 
       let ended: string;
       try {
         current ??= await start(stopping.signal);
-        ended = describeExit(await current.exited);
+        ended = describeEnd(await current.exited);
       } catch (error) {
-        ended = error instanceof Error ? error.message : String(error);
+        ended = `ended (${error instanceof Error ? error.message : String(error)})`;
       }
       current = undefined;
       if (stopping.signal.aborted) return;
       delay = nextDelay(delay, Date.now() - startedAt);
-      say(`ended (${ended}); starting it again in ${delay} ms`);
+      say(`${ended}; starting it again in ${delay} ms`);
       await sleep(delay, undefined, { signal: stopping.signal }).catch(() => undefined);
     }
   }
