@@ -154,6 +154,10 @@ open_tun() {
 make_devices() {
   local name number
   local -A minors=([null]=3 [zero]=5 [full]=7 [random]=8 [urandom]=9)
+  mkdir -p "$DEVICE_SETS"
+  # A file system of their own, where that can be: what a sandbox sees of the host's /dev tells how much memory the host has.
+  mountpoint -q "$DEVICE_SETS" ||
+    mount -t tmpfs -o mode=755,nosuid,noexec,size=1m,nr_inodes=4k offshoot-devices "$DEVICE_SETS" || true
   rm -rf "$DEVICE_SETS/new"
   mkdir -p "$DEVICE_SETS/new/0"
   for name in "${!minors[@]}"; do mknod -m 0666 "$DEVICE_SETS/new/0/$name" c 1 "${minors[$name]}" || no_devices; done
@@ -171,7 +175,7 @@ make_devices() {
 # In a container that may make no devices, sandboxes have those of the host; see SECURITY.md.
 no_devices() {
   echo 'note: no device can be made here; tenants share the inodes of the host'\''s'
-  rm -rf "$DEVICE_SETS"
+  rm -rf "${DEVICE_SETS:?}"/*
   mkdir -p "$DEVICE_SETS/refused"
   exit 0
 }

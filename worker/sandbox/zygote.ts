@@ -88,10 +88,14 @@ export class Zygote {
     mkdirSync(options.store, { recursive: true });
     const [own, theirs] = native.socketpair();
     const ids = [options.uid, options.gid].flatMap((range) => [String(range.base), String(range.count)]);
-    this.#process = spawn(LAUNCHER, [image.root, options.store, options.devices ?? DEVICE_SETS, ...ids, '--', ...RUNTIME], {
-      stdio: ['ignore', 'pipe', 'pipe', theirs],
-      env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
-    });
+    this.#process = spawn(
+      LAUNCHER,
+      [image.root, options.store, options.devices ?? DEVICE_SETS, ...ids, '--', ...RUNTIME],
+      {
+        stdio: ['ignore', 'pipe', 'pipe', theirs],
+        env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
+      },
+    );
     closeSync(theirs);
     this.#controlFd = own;
     this.#control = new Socket({ fd: own, readable: true, writable: true });

@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
@@ -115,7 +114,16 @@ static void look_at_devices(const struct attack *attack) {
   }
 }
 
+static void mounts(const struct attack *attack) {
+  tell_file(attack, "/proc/self/mountinfo");
+}
+
 const struct scenario shared_scenarios[] = {
-    {"V1-take", take_locks},     {"V1-see", see_locks},        {"V1-see-own", in_another_process},
-    {"V2-touch", touch_devices}, {"V2-look", look_at_devices}, {NULL, NULL},
+    {"V1-take", take_locks},
+    {"V1-see", see_locks},
+    {"V1-see-own", in_another_process},
+    {"V2-touch", touch_devices},
+    {"V2-look", look_at_devices},
+    {"V3", mounts},
+    {NULL, NULL},
 };

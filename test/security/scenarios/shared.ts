@@ -2,12 +2,16 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { AttackBench, type Attempt, valueOf } from '../attack-bench.ts';
+import { type AttackBench, type Attempt, valueOf } from '../attack-bench.ts';
 import type { Scenario } from '../scenario.ts';
 import { withTenant } from './tenants.ts';
 
 const run = promisify(execFile);
 const DEVICES = ['null', 'zero', 'full', 'random', 'urandom'].map((name) => `/dev/${name}`);
+
+/** What the set-up could not make. */
+const noSets = (): string | undefined =>
+  existsSync('/dev/offshoot/0/0/null') ? undefined : 'the kernel lets nobody make device files here';
 
 const succeeded = (told: readonly Attempt[]): string[] =>
   told.filter((attempt) => attempt.succeeded).map(({ call }) => call);
@@ -40,8 +44,7 @@ export async function locksSeen(bench: AttackBench, tenant: AttackBench): Promis
 export const shared: Readonly<Record<string, Scenario>> = {
   V1: {
     title: 'device-locks: no lock that one tenant takes on a device is seen by another, or by the host',
-    missing: () =>
-      existsSync('/dev/offshoot/0/0/null') ? undefined : 'the kernel lets nobody make device files here',
+    missing: noSets,
     run: (bench) => withTenant(bench, (tenant) => locksSeen(bench, tenant)),
   },
   V2: {
@@ -61,5 +64,21 @@ export const shared: Readonly<Record<string, Scenario>> = {
           ),
         ];
       }),
+  },
+  V3: {
+    title:
+      'mounts-told: the mount table names neither the devices of the host nor a path of another namespace',
+    missing: noSets,
+    async run(bench) {
+      const told = await bench.with((attacker) => attacker.native('V3'));
+      const mounts = valueOf(told, '/proc/self/mountinfo').trim().split('\n');
+      const got = mounts.filter((line) => line.includes('devtmpfs'));
+      // Field 4 is where in its file system a mount begins: of the code, the directory of its own version.
+      const roots = mounts.map((line) => line.split(' ')).filter(([, , , root]) => root !== '/');
+      for (const [, , , root = '', target = ''] of roots)
+        if (!(target === '/var/task' ? /\/code-\d+$/ : /^\/\d+\/\d+\/\w+$/).test(root))
+          got.push(`${target} shows ${root}`);
+      return roots.length === DEVICES.length + 1 ? got : [...got, `${roots.length} mounts of a part`];
+    },
   },
 };
