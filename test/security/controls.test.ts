@@ -1,5 +1,5 @@
 /**
- * K1 to K5, K10: with one layer switched off, the scenarios that stand on it turn red. What they see of the product then
+ * K1 to K5, K10, K11: with one layer switched off, the scenarios that stand on it turn red. What they see of the product then
  * means something. The product cannot be switched like this: these are builds of the tests' own (builds.ts).
  */
 import { execFile } from 'node:child_process';
@@ -17,6 +17,7 @@ import { calls } from './scenarios/calls.ts';
 import { reachSibling } from './scenarios/network.ts';
 import { processes } from './scenarios/processes.ts';
 import { quotas, userQuotas } from './scenarios/quotas.ts';
+import { locksSeen } from './scenarios/shared.ts';
 import { repeatedValues, runtime } from './scenarios/runtime.ts';
 
 const run = promisify(execFile);
@@ -153,6 +154,19 @@ describe('controls', () => {
       expect(mounted).toEqual(expect.arrayContaining(['mount tmpfs', 'bind /', 'fsopen']));
     },
   );
+
+  test('K11 devices of the host: V1 turns red', { timeout: CONTROL_MS }, async () => {
+    const open = (): Promise<AttackBench> => AttackBench.open({ canaries, devices: '/nowhere' });
+    const [one, other] = [await open(), await open()];
+    try {
+      const got = await locksSeen(one, other);
+      expect(got).toEqual(expect.arrayContaining(['flock /dev/null is seen', 'F_GETLK /dev/full is seen']));
+      expect(got).toContain('/dev/zero of the host is locked');
+    } finally {
+      await one.close();
+      await other.close();
+    }
+  });
 
   test('K0 no switch: the product’s build refuses to leave a layer out', async () => {
     const layer: NativeLayer = 'SECCOMP';

@@ -85,12 +85,22 @@ export class SandboxBench {
     this.#ownsStore = ownsStore;
   }
 
-  /** `image`: the root of another image than the runtime's. `codes`: a directory of functions that are there already. */
-  static async open(runtime: Runtime = 'node26', image?: string, codes?: string): Promise<SandboxBench> {
+  /** `image`: the root of another image than the runtime's. `codes`: a directory of functions that are there already. `devices`: where sets of device files are. */
+  static async open(
+    runtime: Runtime = 'node26',
+    image?: string,
+    codes?: string,
+    devices?: string,
+  ): Promise<SandboxBench> {
     const state = process.env['OFFSHOOT_STATE'];
     if (!state) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
     const store = codes ?? (await mkdtemp(join(tmpdir(), 'offshoot-store-')));
-    const zygote = new Zygote({ image: image ?? join(state, 'images', runtime), store, ...ownRanges() });
+    const zygote = new Zygote({
+      image: image ?? join(state, 'images', runtime),
+      store,
+      ...ownRanges(),
+      ...(devices && { devices }),
+    });
     await zygote.ready;
     return new SandboxBench(zygote, store, codes === undefined);
   }

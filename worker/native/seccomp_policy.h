@@ -234,7 +234,8 @@
   KEPT(ALLOW(prlimit64, "asks for limits and lowers them")) \
   ALLOW(getrusage, "process.cpuUsage") \
   KEPT(ALLOW(times, "processor time")) \
-  ALLOW(sysinfo, "os.totalmem") \
+  /* tells of the whole host; but the C library does not look whether it failed, and gives sysconf(_SC_PHYS_PAGES) from its stack */ \
+  ALLOW(sysinfo, "os.totalmem; sizes of buffers in C programs") \
   ALLOW(uname, "os.release") \
   KEPT(ALLOW(getcpu, "which processor")) \
   ALLOW(getpriority, "os.getPriority") \
@@ -298,7 +299,7 @@
   KEPT(ALLOW_OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, "time limits")) \
   KEPT(ALLOW_OPTION(IPPROTO_UDP, UDP_SEGMENT, "QUIC")) \
   KEPT(ALLOW_OPTION(IPPROTO_UDP, UDP_GRO, "QUIC")) \
-  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_TTL, "dgram.setTTL")) \
+  ALLOW_OPTION(IPPROTO_IP, IP_TTL, "dgram.setTTL") \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_TOS, "classes of service; Java, SSH")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVTOS, "QUIC: marks of congestion")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVERR, "name lookups of glibc, which give up without")) \
@@ -311,7 +312,7 @@
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_ALL, "Java, which gives up without")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_ADD_MEMBERSHIP, "dgram.addMembership")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_DROP_MEMBERSHIP, "dgram.dropMembership")) \
-  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, "servers")) \
+  ALLOW_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, "servers") \
   KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_UNICAST_HOPS, "as IP_TTL")) \
   KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_TCLASS, "as IP_TOS")) \
   KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS, "as IP_RECVTOS")) \
@@ -326,8 +327,8 @@
   KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_LEAVE_GROUP, "dgram.dropMembership")) \
   /* options that are read: nothing that tells of the host (SO_INCOMING_CPU, SO_COOKIE, SO_NETNS_COOKIE, SO_MEMINFO, SO_PEERSEC, */ \
   /* TCP_CONGESTION) or of its firewall (SO_ORIGINAL_DST), and no structures that grow with the kernel (TCP_INFO) */ \
-  KEPT(READ_OPTION(SOL_SOCKET, SO_ERROR, "what came of a connect")) \
-  KEPT(READ_OPTION(SOL_SOCKET, SO_TYPE, "which kind of socket is this; libuv, Python")) \
+  READ_OPTION(SOL_SOCKET, SO_ERROR, "what came of a connect") \
+  READ_OPTION(SOL_SOCKET, SO_TYPE, "which kind of socket is this; libuv, Python") \
   KEPT(READ_OPTION(SOL_SOCKET, SO_DOMAIN, "the same")) \
   KEPT(READ_OPTION(SOL_SOCKET, SO_PROTOCOL, "the same")) \
   KEPT(READ_OPTION(SOL_SOCKET, SO_ACCEPTCONN, "does it listen; Java, Rust")) \

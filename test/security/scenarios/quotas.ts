@@ -4,6 +4,7 @@ import { readFileSync, watch } from 'node:fs';
 import { pendingSignalsEach, pendingSignalsHere } from '../../../worker/user-limits.ts';
 import { AttackBench, type Attacker, type Attempt, valueOf } from '../attack-bench.ts';
 import type { Scenario } from '../scenario.ts';
+import { withTenant } from './tenants.ts';
 
 /** A limit for this process and what it starts from here on, in place of the one of the machine. */
 const NARROW_SIGNALS = 2_000;
@@ -18,19 +19,6 @@ function watchesHere(): string[] {
     return [];
   } catch (error) {
     return [`the service user on the host: ${String(error)}`];
-  }
-}
-
-/** Runs `work` with a bench of another namespace. */
-async function withTenant(
-  bench: AttackBench,
-  work: (tenant: AttackBench) => Promise<string[]>,
-): Promise<string[]> {
-  const tenant = await AttackBench.open({ canaries: bench.canaries });
-  try {
-    return await work(tenant);
-  } finally {
-    await tenant.close();
   }
 }
 
