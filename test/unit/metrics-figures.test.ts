@@ -58,6 +58,7 @@ redisForTests(async (ready) => {
     workers: async () => [],
     pending: () => 0,
     recordsDropped: () => 0,
+    restarts: { ended: 3, stood_still: 1 },
   });
   worker = new WorkerMetrics({ host: '127.0.0.1', port: 0 }, '0', 10);
   worker.observe({
@@ -71,6 +72,7 @@ redisForTests(async (ready) => {
     zygotes: () => ({ started: 1, live: 1 }),
     running: () => 0,
     capacity: 1,
+    restarts: { ended: 0, stood_still: 0 },
   });
   worker.forked(4);
   worker.metrics.watchDropped('logs', () => 11);
