@@ -147,6 +147,11 @@ test('a worker shows its sandboxes by state, their memory, forks and ends by why
   expect(await value(metrics, 'offshoot_log_bytes_cut_total{namespace="shop",function="orders"}')).toBe(7);
 });
 
+test('restarts are told by why they were made', async () => {
+  expect(await value(gateway, 'offshoot_restarts_total{reason="stood_still"}')).toBe(1);
+  expect(await value(gateway, 'offshoot_restarts_total{reason="ended"}')).toBe(3);
+});
+
 test('each metric that alerts and dashboard name is in a scrape, in both formats', async () => {
   const monitoring = new URL('../../infra/monitoring/', import.meta.url);
   const files = ['alerts.yml', 'grafana-dashboard.json'].map((name) =>

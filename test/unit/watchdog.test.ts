@@ -4,12 +4,14 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { notify } from '#watchdog/notify.ts';
 import { parseLimit, takeWatchers } from '#watchdog/settings.ts';
 import { Silence } from '#watchdog/silence.ts';
 import { describeStanding, standingOf } from '#watchdog/standing.ts';
+import { type Running, startProcess } from '../../infra/process.ts';
 import { serviceManager } from '../support/service-manager.ts';
 
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
@@ -116,6 +118,32 @@ describe('settings', () => {
   });
 });
 
+test('a process whose loop never turns is ended as one that has not begun, and one that beats is not', async () => {
+  const lines: string[] = [];
+  const options = {
+    stillLimitMs: 1_000,
+    startLimitMs: 2_000,
+    onLine: (line: string) => void lines.push(line),
+  };
+  const run = (program: string): Promise<Running> =>
+    startProcess([process.execPath, '--input-type=module-typescript', '--eval', program], options);
+  const hung = await run('for (;;);');
+  const beating = await run(`
+    import { startBeats } from '${CHECKOUT}watchdog/beat.ts';
+    startBeats(process.env, console);
+    setInterval(() => undefined, 1000);
+    console.log(Object.keys(process.env).filter((name) => name.startsWith('OFFSHOOT_BEAT')).length, 'left');
+  `);
+  expect(await hung.exited).toEqual({
+    code: null,
+    signal: 'SIGKILL',
+    stillness: expect.stringMatching(/^has not begun within 2\.\d s, running$/) as unknown,
+  });
+  await sleep(3_000);
+  expect(await beating.stop(1_000)).toMatchObject({ signal: 'SIGTERM', stillness: undefined });
+  expect(lines).toEqual(['0 left']);
+});
+
 describe('a service manager', () => {
   test.each(['file', 'name without a file'])('is told at a %s', async (kind) => {
     const folder = await mkdtemp(join(tmpdir(), 'offshoot-notify-'));
@@ -153,9 +181,9 @@ describe('a service manager', () => {
     const before = beats();
     await expect.poll(beats, { timeout: 10_000 }).toBeGreaterThan(before + 3);
     child.kill('SIGUSR2');
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await sleep(500);
     const stopped = beats();
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await sleep(1_000);
     expect(beats()).toBe(stopped);
   });
 });
