@@ -37,6 +37,7 @@ const gateway = new Gateway({
   version,
   log,
   telemetry,
+  restarts: beats.restarts,
   // Not through the log, which is kept and shipped: this is for the person at the terminal.
   showKey: (key, file) => console.log(`Admin API key, shown this once and kept in ${file}: ${key}`),
 });

@@ -33,12 +33,14 @@ export interface ProcessOptions {
   readonly onLine: (line: string) => void;
   /** It is one of ours, and is ended when its event loop stands still for longer than this. */
   readonly stillLimitMs?: number | undefined;
+  /** The same for the time until its loop turns first. */
+  readonly startLimitMs?: number;
 }
 
 /** Starts a program. It is killed by the kernel when this process ends, however it ends. */
 export async function startProcess(command: readonly string[], options: ProcessOptions): Promise<Running> {
   // The parent-death signal is sent when the thread that forked ends: that is our main thread, so when we do.
-  const { env = process.env, onLine, stillLimitMs } = options;
+  const { env = process.env, stillLimitMs, onLine } = options;
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...command], {
     env: stillLimitMs === undefined ? env : { ...env, ...beatEnvironment(stillLimitMs) },
     stdio: ['ignore', 'pipe', 'pipe', ...(stillLimitMs === undefined ? [] : (['pipe', 'pipe'] as const))],
@@ -53,7 +55,7 @@ export async function startProcess(command: readonly string[], options: ProcessO
   await once(child, 'spawn');
   const pid = child.pid;
   if (pid === undefined) throw new Error(`${command[0]} has no process id`);
-  const watchdog = stillLimitMs === undefined ? undefined : watch(child, pid, stillLimitMs, onLine);
+  const watchdog = stillLimitMs === undefined ? undefined : watch(child, pid, stillLimitMs, options);
   const lost = watchdog?.lost.then((): Exit => ({ code: null, signal: 'SIGKILL' }));
   const exited = Promise.race(lost ? [ended, lost] : [ended]).then((exit) => {
     watchdog?.stop();
@@ -76,10 +78,14 @@ function beatEnvironment(limitMs: number): NodeJS.ProcessEnv {
   return { OFFSHOOT_BEAT_FD: beat, OFFSHOOT_WITNESS_FD: witness, OFFSHOOT_BEAT_MS: String(beatMs(limitMs)) };
 }
 
-function watch(child: ChildProcess, pid: number, limitMs: number, onLine: (line: string) => void): Watchdog {
+function watch(child: ChildProcess, pid: number, limitMs: number, options: ProcessOptions): Watchdog {
   // Pipes of spawn() are sockets, which go both ways.
   const [beats, witness] = [child.stdio[BEAT_FD], child.stdio[WITNESS_FD]] as [Duplex, Duplex];
-  return new Watchdog({ pid, beats, witness, kill: () => child.kill('SIGKILL'), onLine }, limitMs);
+  return new Watchdog(
+    { pid, beats, witness, kill: () => child.kill('SIGKILL'), onLine: options.onLine },
+    limitMs,
+    options.startLimitMs,
+  );
 }
 
 async function exitOf(child: ChildProcess, output: readonly Promise<void>[]): Promise<Exit> {

@@ -76,9 +76,13 @@ function startPart(
 ): Service {
   return supervise({
     name,
-    start: () =>
+    start: (_signal, restarts) =>
       startProcess([process.execPath, join(CHECKOUT, name, 'main.ts')], {
-        env,
+        env: {
+          ...env,
+          OFFSHOOT_RESTARTS_ENDED: String(restarts.ended),
+          OFFSHOOT_RESTARTS_STILL: String(restarts.stood_still),
+        },
         onLine: (line) => say(name, line),
         stillLimitMs,
       }),

@@ -2,6 +2,7 @@
  * Keeps a process running: starts it again when it ends, a little later each time.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Restarts } from '#watchdog/settings.ts';
 import { describeEnd, type Running } from './process.ts';
 
 const FIRST_DELAY_MS = 100;
@@ -23,8 +24,8 @@ export interface Service {
 
 export interface ServiceOptions {
   readonly name: string;
-  /** The signal ends a start that takes long. */
-  readonly start: (signal: AbortSignal) => Promise<Running>;
+  /** The signal ends a start that takes long. `restarts`: how often it was started again, this time included. */
+  readonly start: (signal: AbortSignal, restarts: Restarts) => Promise<Running>;
   /** A process that is already running, to begin with. */
   readonly first?: Running;
   readonly say: (line: string) => void;
@@ -37,13 +38,17 @@ export function supervise({ name, start, first, say }: ServiceOptions): Service 
 
   async function keep(): Promise<void> {
     let delay: number | undefined;
+    const restarts = { ended: 0, stood_still: 0 };
     while (!stopping.signal.aborted) {
       const startedAt = Date.now();
       let ended: string;
       try {
-        current ??= await start(stopping.signal);
-        ended = describeEnd(await current.exited);
+        current ??= await start(stopping.signal, restarts);
+        const exit = await current.exited;
+        ended = describeEnd(exit);
+        restarts[exit.stillness === undefined ? 'ended' : 'stood_still']++;
       } catch (error) {
+        restarts.ended++;
         ended = `ended (${error instanceof Error ? error.message : String(error)})`;
       }
       current = undefined;

@@ -5,7 +5,7 @@
 import { Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { notify } from './notify.ts';
-import { takeWatchers, type Watchers } from './settings.ts';
+import { type Restarts, takeWatchers, type Watchers } from './settings.ts';
 
 /** A manager is told this many times within the silence that it allows. */
 const TOLD_WITHIN = 4;
@@ -16,6 +16,8 @@ const MORE_TIME = `EXTEND_TIMEOUT_USEC=${3 * MANAGER_MS * 1_000}`;
 const WITNESS_HEAP_MB = 16;
 
 export interface Beats {
+  /** Of this process before now, by the same supervisor. */
+  readonly restarts: Restarts;
   /** The start is over. */
   ready(): void;
   /** It has begun to stop. */
@@ -35,9 +37,16 @@ export function startBeats(environment: NodeJS.ProcessEnv, log: BeatLog): Beats 
   if (watchers.OFFSHOOT_BEAT_FD !== undefined) tellSupervisor(watchers.OFFSHOOT_BEAT_FD, watchers);
   if (watchers.OFFSHOOT_WITNESS_FD !== undefined) startWitness(watchers.OFFSHOOT_WITNESS_FD, log);
   const socket = watchers.NOTIFY_SOCKET;
-  return socket === undefined
-    ? { ready: () => undefined, stopping: () => undefined }
-    : tellManager(socket, watchers, log);
+  const restarts = {
+    ended: watchers.OFFSHOOT_RESTARTS_ENDED,
+    stood_still: watchers.OFFSHOOT_RESTARTS_STILL,
+  };
+  return {
+    restarts,
+    ...(socket === undefined
+      ? { ready: () => undefined, stopping: () => undefined }
+      : tellManager(socket, watchers, log)),
+  };
 }
 
 function tellSupervisor(fd: number, { OFFSHOOT_BEAT_MS: everyMs }: Watchers): void {
@@ -65,7 +74,7 @@ function startWitness(fd: number, log: BeatLog): void {
   witness.unref();
 }
 
-function tellManager(socket: string, watchers: Watchers, log: BeatLog): Beats {
+function tellManager(socket: string, watchers: Watchers, log: BeatLog): Omit<Beats, 'restarts'> {
   const { WATCHDOG_USEC: silence, WATCHDOG_PID: pid } = watchers;
   let complained = false;
   const tell = (text: string): void => {

@@ -14,7 +14,16 @@ const BySupervisor = z.object({
   OFFSHOOT_BEAT_FD: z.coerce.number().int().min(3).optional(),
   OFFSHOOT_BEAT_MS: z.coerce.number().positive().default(250),
   OFFSHOOT_WITNESS_FD: z.coerce.number().int().min(3).optional(),
+  /** How often it had to start this process again, for the metrics: because it had ended, and because it had stood still. */
+  OFFSHOOT_RESTARTS_ENDED: z.coerce.number().int().min(0).default(0),
+  OFFSHOOT_RESTARTS_STILL: z.coerce.number().int().min(0).default(0),
 });
+
+/** How often a process was started again, by why. */
+export interface Restarts {
+  readonly ended: number;
+  readonly stood_still: number;
+}
 
 /** Told by a service manager, sd_notify(3) and sd_watchdog_enabled(3). */
 const ByManager = z.object({

@@ -9,7 +9,7 @@ export interface SilenceTerms {
   /** How often a beat comes, and how often `look` is called. */
   readonly beatMs: number;
   /** As `limitMs`, before the first beat. */
-  readonly startMs?: number;
+  readonly startMs: number;
 }
 
 export class Silence {
@@ -40,7 +40,7 @@ export class Silence {
 
   /** Whether it has lasted too long. What has come until now must have been heard before. */
   look(nowMs: number): boolean {
-    const { limitMs, beatMs, startMs = START_MS } = this.#terms;
+    const { limitMs, beatMs, startMs } = this.#terms;
     const passed = nowMs - this.#lookedAt;
     this.#lookedAt = nowMs;
     // Who comes late has stood still as well: the machine slept, or had no time for anybody. That is nobody's silence.

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { Silence } from './silence.ts';
+import { Silence, START_MS } from './silence.ts';
 import { standingOf } from './standing.ts';
 
 /** Beats within the limit. */
@@ -43,11 +43,14 @@ export class Watchdog {
   readonly #lost = Promise.withResolvers<void>();
   #stillness: string | undefined;
 
-  /** Watches from now on. */
-  constructor(watched: Watched, limitMs: number) {
+  /** Watches from now on. Before its first beat it has `startMs`, or the limit where that is longer. */
+  constructor(watched: Watched, limitMs: number, startMs = START_MS) {
     this.#watched = watched;
     const everyMs = beatMs(limitMs);
-    this.#silence = new Silence({ limitMs, beatMs: everyMs }, performance.now());
+    this.#silence = new Silence(
+      { limitMs, beatMs: everyMs, startMs: Math.max(startMs, limitMs) },
+      performance.now(),
+    );
     watched.beats.on('data', () => this.#silence.heard());
     // It has ended, which its exit says as well.
     for (const pipe of [watched.beats, watched.witness]) pipe.on('error', () => undefined);

@@ -10,7 +10,7 @@ import { createWorker, type Observers } from './worker.ts';
 try {
   const beats = startBeats(process.env, log);
   const env = parseEnv(process.env);
-  const worker = createWorker(env, await observersOf(env));
+  const worker = createWorker(env, { ...(await observersOf(env)), restarts: beats.restarts });
   let stopping = false;
   const stop = (signal: string): void => {
     if (stopping) return;

@@ -17,6 +17,7 @@ import { connectBlocking, connectRedis } from '#storage/redis.ts';
 import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
 import type { LateCall, Telemetry } from '#storage/telemetry.ts';
+import type { Restarts } from '#watchdog/settings.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeCollector } from './code-collector.ts';
 import { CodeStore } from './code-store.ts';
@@ -61,9 +62,11 @@ export interface Observers {
   readonly metrics?: WorkerMetrics | undefined;
   readonly telemetry?: Telemetry | undefined;
   readonly logs?: LogExport | undefined;
+  /** As the supervisor has counted them. */
+  readonly restarts?: Restarts;
 }
 
-export function createWorker(env: Env, { metrics, telemetry, logs }: Observers = {}): Worker {
+export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: Observers = {}): Worker {
   const id = `w-${randomBytes(4).toString('hex')}`;
   const connect = (role: 'commands' | 'lane') => connectRedis(env.REDIS_URL, role, log);
   const commands = connect('commands');
@@ -185,6 +188,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     zygotes: () => ({ started: zygotes.started, live: zygotes.live }),
     running: () => consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
+    restarts: restarts ?? { ended: 0, stood_still: 0 },
   });
   if (logs) metrics?.metrics.watchDropped('logs', () => logs.dropped);
   if (telemetry) metrics?.metrics.watchDropped('spans', () => telemetry.dropped());

@@ -185,6 +185,10 @@ test.each([STOPPED, LOOP])(
     await platform.ready();
     expect(platform.pid('gateway')).not.toBe(still);
     expect((await call(0)).outcome).toBe('ok');
+    const metrics = await fetch(`${platform.url}/metrics`, {
+      headers: { authorization: `Bearer ${platform.key}` },
+    });
+    expect(await metrics.text()).toMatch(/^offshoot_restarts_total\{reason="stood_still"\} 1$/m);
     for (const { outcome } of await ended(platform, jobs, RECOVERY_MS)) expect(outcome).toBe('ok');
   },
 );
