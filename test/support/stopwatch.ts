@@ -21,6 +21,11 @@ export class Stopwatch {
     return new Stopwatch();
   }
 
+  /** Milliseconds so far that this process waited for a processor. */
+  get late(): number {
+    return this.#late;
+  }
+
   /** Milliseconds since the start, less those that this process waited for a processor. May be asked once. */
   stop(): number {
     this.#tick();
