@@ -28,6 +28,8 @@ const MAINS: Readonly<Record<Part, string>> = {
   gateway: 'gateway/main.ts',
   supervisor: 'infra/start.ts',
 };
+/** Wait for a record, of which nothing is promised but that it comes. */
+const RECORD_MS = 20_000 * SLOWNESS;
 
 export interface CliResult {
   readonly code: number;
@@ -244,11 +246,10 @@ export class Platform {
   /** The record of an invocation, which is written just after its answer. */
   async record(response: Response): Promise<InvocationDetail> {
     const id = response.headers.get('x-offshoot-invocation');
-    for (let attempt = 0; attempt < 100; attempt++) {
+    for (const end = Date.now() + RECORD_MS; Date.now() < end; await sleep(20)) {
       const answer = await this.api(`/invocations/${id}`);
       const found = answer.status === 200 ? ((await answer.json()) as AnyInvocationDetail) : undefined;
       if (found?.state === 'done') return found;
-      await sleep(20);
     }
     throw new Error(`no record of invocation ${id}`);
   }

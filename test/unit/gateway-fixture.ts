@@ -97,10 +97,13 @@ async function readWhenThere(path: string): Promise<string> {
   return text.trim();
 }
 
-/** Waits until a condition holds; a command that fails because Redis is away counts as not yet. */
+/**
+ * Waits until a condition holds; a command that fails because Redis is away counts as not yet. How long that takes says how busy
+ * the machine is, so the patience is what a test has: where the time itself is the promise, it is measured.
+ */
 export async function waitFor(
   condition: () => Promise<boolean> | boolean,
-  patienceMs = 5_000,
+  patienceMs = 25_000,
 ): Promise<void> {
   const end = performance.now() + patienceMs;
   while (
