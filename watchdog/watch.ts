@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
+import { killDescendants } from './family.ts';
 import { Silence, START_MS } from './silence.ts';
 import { standingOf } from './standing.ts';
 
@@ -17,6 +18,8 @@ const WITNESS_MS = 1_000;
 /** How long the kernel has to end a process: one that waits for a disk may take some time. */
 const GONE_MS = 10_000;
 const GONE_LOOK_MS = 100;
+/** Time after SIGKILL at which the descendants are ended as well: one of them may hold the lock that the process sleeps for. */
+const FAMILY_MS = 1_000;
 const Frames = z.array(z.string());
 
 export interface Watched {
@@ -103,11 +106,16 @@ export class Watchdog {
   async #untilGone(): Promise<void> {
     const { pid, onLine } = this.#watched;
     const giveUp = performance.now() + GONE_MS;
+    let familyAt = performance.now() + FAMILY_MS;
     while (performance.now() < giveUp) {
       await sleep(GONE_LOOK_MS);
       if (this.#over.signal.aborted) return;
       // All that it had is given back. Its parent hears of it when its debugger has, wait(2), which may be never.
       if ((await standingOf(pid)).ended) return this.#lost.resolve();
+      if (performance.now() < familyAt) continue;
+      familyAt = Infinity;
+      onLine('SIGKILL has not ended it: ending what it has started');
+      await killDescendants(pid);
     }
     const { text } = await standingOf(pid);
     onLine(`SIGKILL has not ended it for ${GONE_MS / 1_000} s: the kernel holds it, ${text}`);

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WORKER_TTL_MS } from '#contract/limits.ts';
+import { nativeProgram } from '../security/abuse/platform.ts';
 import { sandboxCgroups } from '../support/cgroup-paths.ts';
 import { type Part, Platform } from '../support/platform.ts';
 import { acknowledged, ended, enqueuer } from './history.ts';
@@ -99,6 +100,12 @@ function stand(how: string): (pid: number) => Promise<void> {
   };
 }
 
+/** By the attack that does it to a worker where nothing forbids splice(2). */
+async function standForLock(pid: number): Promise<void> {
+  await writeFile(join(folder, 'stand.holder'), await nativeProgram('stall'), { mode: 0o755 });
+  await stand('lock')(pid);
+}
+
 type Way = [name: string, begin: (pid: number) => Promise<void>, said: RegExp];
 const STOPPED: Way = ['stopped by a signal', stopBySignal, /, stopped by a signal;/];
 const LOOP: Way = [
@@ -111,6 +118,11 @@ const WAYS: Way[] = [
   ['stopped by a debugger', stopByTracer, /, stopped by a tracer, process \d+ \(tracer\);/],
   ['paused by an inspector', stand('inspector'), /, in futex\S* \(futex\), JavaScript at \S+ \(/],
   ['in a write that blocks', stand('write'), /, in \S*pipe_write \(write, descriptor \d+, \S+stand\.pipe\);/],
+  [
+    'asleep for a lock that a child holds',
+    standForLock,
+    /, in \S*pipe_read \(read, descriptor \d+, \S+stand\.locked\);/,
+  ],
   LOOP,
 ];
 
