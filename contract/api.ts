@@ -174,7 +174,10 @@ export const DeadLettersMoved = z.object({
 export type DeadLettersMoved = z.infer<typeof DeadLettersMoved>;
 
 /** One line of `GET …/logs`, sent as server-sent events when followed. */
-export const FunctionLogLine = LogLine.extend({ invocation: z.string() });
+export const FunctionLogLine = LogLine.extend({
+  /** Absent for lines that are `unclaimed`. */
+  invocation: z.string().optional(),
+});
 export type FunctionLogLine = z.infer<typeof FunctionLogLine>;
 
 export const FunctionLog = z.object({

@@ -173,9 +173,9 @@ export class InvocationStore {
     const lines: LogPage['lines'] = [];
     for (const [id, fields] of entries) {
       const field = (key: string): string => fields[fields.indexOf(key) + 1] ?? '';
-      for (const line of JSON.parse(field('l')) as LogLine[]) {
-        lines.push({ id, line: { ...line, invocation: field('i') } });
-      }
+      const invocation = field('i');
+      const of = invocation !== '' && { invocation };
+      for (const line of JSON.parse(field('l')) as LogLine[]) lines.push({ id, line: { ...line, ...of } });
     }
     return { lines, last: entries.at(-1)?.[0] ?? after, full: entries.length === PAGE_ENTRIES };
   }

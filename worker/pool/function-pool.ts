@@ -2,6 +2,7 @@
 import type { AcquireKind, ColdReason } from '#contract/invocation.ts';
 import type { LoadedVersion } from '../functions.ts';
 import type { LogText } from '../invocation-log.ts';
+import type { FunctionLog } from '../late-output.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { aheadDepth, mayRun, START_COST_MS, type FunctionHistory, type FunctionView } from './policy.ts';
 
@@ -49,6 +50,8 @@ interface Waiter {
 
 export class FunctionPool {
   readonly version: LoadedVersion;
+  /** What no invocation can claim goes there. */
+  readonly log: FunctionLog | undefined;
   readonly members = new Set<Member>();
   readonly #waiters: Waiter[] = [];
   #holdMs: number | undefined;
@@ -62,8 +65,9 @@ export class FunctionPool {
   lastEnd: 'evicted' | 'died' | undefined;
   readonly #onIdle: () => void;
 
-  constructor(version: LoadedVersion, onIdle: () => void) {
+  constructor(version: LoadedVersion, onIdle: () => void, log?: FunctionLog) {
     this.version = version;
+    this.log = log;
     this.#onIdle = onIdle;
   }
 

@@ -8,6 +8,7 @@ import type { Runtime } from '#contract/manifest.ts';
 import type { CodeStore } from '../code-store.ts';
 import type { LoadedVersion } from '../functions.ts';
 import { log } from '../log.ts';
+import type { FunctionLog } from '../late-output.ts';
 import type { Networks } from '../network/networks.ts';
 import type { Receipts } from '../receipts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
@@ -36,6 +37,8 @@ export interface PoolOptions {
   readonly code: CodeStore;
   readonly networks: Networks;
   readonly receipts: Receipts;
+  /** Makes the log of a function's own; without it, what no invocation can claim is discarded. */
+  readonly functionLog?: (version: LoadedVersion) => FunctionLog;
 }
 
 interface PreparedShelf {
@@ -65,7 +68,7 @@ export class Pool {
   acquire(version: LoadedVersion, since = performance.now()): Lease | Promise<Lease> {
     let fn = this.#functions.get(version.key);
     if (!fn) {
-      fn = new FunctionPool(version, () => this.#pumpAll());
+      fn = new FunctionPool(version, () => this.#pumpAll(), this.#options.functionLog?.(version));
       this.#functions.set(version.key, fn);
     }
     const lease = fn.take();
@@ -209,6 +212,7 @@ export class Pool {
         active: 0,
         usedAt: performance.now(),
       };
+      fn.log?.claim(member.sandbox);
       fn.members.add(member);
       fn.everReady = true;
       void member.sandbox.ended.then(() => this.#ended(member));
@@ -226,6 +230,9 @@ export class Pool {
 
   #ended(member: Member): void {
     const fn = member.owner;
+    // The invocation that it ran has it as its outcome.
+    if (member.sandbox.end === 'out_of_memory' && member.active === 0)
+      fn.log?.tell(member.sandbox, 'the sandbox was ended between invocations: it ran out of memory');
     if (fn.members.delete(member)) fn.lastEnd = 'died';
     this.#pump(fn);
     // Not for one that was never used: a spare that ends by itself would be started over and over.
