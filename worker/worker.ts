@@ -119,6 +119,10 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     receipts,
     code,
     functionLog,
+    idleCpu: env.OFFSHOOT_IDLE_CPU,
+    ...(metrics && {
+      onOutside: ({ namespace, name }, phase, ms) => metrics.metrics.outside({ namespace, name, phase, ms }),
+    }),
   });
   const codeCollector = new CodeCollector({
     root: codeDirectory,

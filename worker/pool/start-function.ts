@@ -26,6 +26,8 @@ export interface Started {
   readonly sandbox: Sandbox;
   readonly kind: AcquireKind;
   readonly initMs: number;
+  /** Milliseconds of processor time until the module was loaded. */
+  readonly startCpuMs: number;
   readonly loadOutput: LogText[];
 }
 
@@ -37,17 +39,25 @@ export class LoadFailedError extends Error {
   /** JSON of the error that the module threw, unchecked. */
   readonly thrown: Buffer | undefined;
   readonly loadOutput: LogText[];
+  /** As of Started. */
+  readonly startCpuMs: number;
 
   constructor(
     reason: LoadFailedError['reason'],
     message: string,
-    facts: { exit?: Exit | undefined; thrown?: Buffer | undefined; loadOutput?: LogText[] } = {},
+    facts: {
+      exit?: Exit | undefined;
+      thrown?: Buffer | undefined;
+      loadOutput?: LogText[];
+      startCpuMs?: number;
+    } = {},
   ) {
     super(message);
     this.reason = reason;
     this.exit = facts.exit;
     this.thrown = facts.thrown;
     this.loadOutput = facts.loadOutput ?? [];
+    this.startCpuMs = facts.startCpuMs ?? 0;
   }
 }
 
@@ -145,19 +155,22 @@ export async function startFunction(
     sandbox.memoryPeak();
     // The module has outlived the loss of a child; nobody is to be served by what is left.
     if (sandbox.endIfOutOfMemory()) throw new SandboxStartError('a process of it ran out of memory');
-    return { sandbox, kind, initMs: performance.now() - start, loadOutput: output() };
+    sandbox.rest();
+    const initMs = performance.now() - start;
+    return { sandbox, kind, initMs, startCpuMs: sandbox.cpuMs(), loadOutput: output() };
   } catch (error) {
     // What ended before this is known to have ended by itself.
     sandbox.kill('load_error');
     const exit = await sandbox.ended;
     if (error instanceof LoadFailedError) throw error;
-    const { oomKills, pidsRefused } = sandbox.usage();
+    const { oomKills, pidsRefused, cpuMs } = sandbox.usage();
     const thrown = error instanceof SandboxStartError ? error.payload : undefined;
     const message = error instanceof Error ? error.message : String(error);
     throw new LoadFailedError(classify({ timedOut, oomKills, pidsRefused, thrown, exit }), message, {
       exit,
       thrown,
       loadOutput: output(),
+      startCpuMs: cpuMs,
     });
   } finally {
     clearTimeout(clock);

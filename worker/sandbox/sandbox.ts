@@ -26,6 +26,7 @@ import type { KillReason, SandboxEnd } from './end-reason.ts';
 import { DEFAULT_FILE_LIMITS, SandboxStartError, specialiseFrame } from './start.ts';
 import { Turns } from './turns.ts';
 import { whyEnded } from '../exit-cause.ts';
+import { IdleMeter } from '../idle-cpu.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
@@ -98,6 +99,7 @@ export class Sandbox {
   #finalUsage: SandboxUsage | undefined;
   /** Memory at most, when that was read last. */
   #peak = 0;
+  readonly #idle = new IdleMeter();
   #pidsRefusedTold = 0;
   #killedFor: KillReason | undefined;
   /** A signal that it has sent to itself, which the kernel keeps from a PID 1. */
@@ -239,6 +241,7 @@ export class Sandbox {
       this.#begun++;
       this.#sinks.set(handle, sink);
       sink.begun();
+      this.#idle.begins();
     };
     const turn = { handle, begin, withdrawn: () => sink.withdrawn() };
     const ahead = !shared && this.#turns.add(turn);
@@ -271,6 +274,7 @@ export class Sandbox {
     const [oldest = 0] = this.#late.keys();
     if (this.#late.size > MAX_LATE) this.#late.delete(oldest);
     this.#sinks.delete(handle);
+    if (this.#sinks.size === 0) this.rest();
     this.#turns.done(handle);
   }
 
@@ -345,7 +349,19 @@ export class Sandbox {
   }
 
   cpuMs(): number {
-    return this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
+    const ms = this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
+    this.#idle.saw(ms);
+    return ms;
+  }
+
+  /** From now on, until an invocation begins, what it uses is of none. */
+  rest(): void {
+    this.#idle.rests(() => this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs());
+  }
+
+  /** Milliseconds of processor time while none ran, as far as that was looked at. */
+  get idleCpuMs(): number {
+    return this.#idle.ms;
   }
 
   memoryPeak(): number {
@@ -428,6 +444,7 @@ export class Sandbox {
     const exit = { ...reaped, signal };
     // Before anybody hears of the end, because then the cgroup is removed.
     this.#finalUsage = this.usage();
+    this.#idle.saw(this.#finalUsage.cpuMs);
     this.exit = exit;
     this.#channel.ended = true;
     this.#endWatch();
