@@ -58,6 +58,11 @@ export const ChannelKind = {
   SPAN_BEGUN: 31,
   /** sandbox → worker: u32, so many more spans there were than are told. */
   SPANS_DROPPED: 32,
+  /**
+   * sandbox → worker: byte of OTHERS_ bits, what is left in it that can print past the runtime; in front of READY, SETTLED or the
+   * first frame of an invocation, when it is not what was told last.
+   */
+  OTHERS: 33,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 
@@ -65,6 +70,11 @@ export const CHANNEL_PREFIX_BYTES = 9;
 
 /** Bit of the level of a LOG: it was written within a span of the function's own. */
 export const LOG_HAS_SPAN = 0x80;
+
+/** Bit of OTHERS: other processes, or worker threads. */
+export const OTHERS_RUN = 1;
+/** Bit of OTHERS: native code has been loaded, of which nobody knows what it does for whom. */
+export const OTHERS_NATIVE = 2;
 
 /**
  * A response body up to this size goes in one RESULT; a larger one goes as HEAD and CHUNKs of at most this size. So a

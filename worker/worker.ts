@@ -24,9 +24,10 @@ import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
 import { CpuClock } from './cpu-clock.ts';
 import { queuedCapacity, type Env } from './env.ts';
-import { Functions } from './functions.ts';
+import { Functions, type LoadedVersion } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
-import type { LogTarget } from './invocation-log.ts';
+import { InvocationLog, type LogTarget } from './invocation-log.ts';
+import { FunctionLog } from './late-output.ts';
 import { log } from './log.ts';
 import type { LogExport } from './log-export.ts';
 import type { WorkerMetrics } from './metrics.ts';
@@ -43,7 +44,8 @@ import { ownRanges } from './sandbox/subids.ts';
 import { pendingSignalsEach, pendingSignalsHere } from './user-limits.ts';
 import { Zygotes } from './zygotes.ts';
 
-const MB = 1024 * 1024;
+const KB = 1024;
+const MB = 1024 * KB;
 const MINUTE_MS = 60_000;
 /** Warming a zygote takes some tenths of a second of a processor; so often at most for crashes. */
 const ZYGOTE_MIN_AGE_MS = 10_000;
@@ -97,6 +99,20 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     onForked: metrics && ((ms) => metrics.forked(ms)),
   });
   const code = new CodeStore(codeDirectory, artifacts);
+  const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
+  const logBudget = new LogBudget(commands, env.OFFSHOOT_KEPT_LOG_MB * MB, log);
+  let logLinesLost = 0;
+  const onLogLost = (lines: number): void => void (logLinesLost += lines);
+  const functionLog = ({ namespace, name, manifest }: LoadedVersion): FunctionLog =>
+    new FunctionLog((sandbox, allowance) => {
+      const target = { id: '', namespace, name, traceparent: '', sandbox };
+      return new InvocationLog(replies, target, {
+        sink: logSink,
+        allowance,
+        budget: logBudget,
+        onLost: onLogLost,
+      });
+    }, manifest.logSize * KB);
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
     preparedFloor: env.OFFSHOOT_PREPARED,
@@ -107,6 +123,11 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS, never: env.OFFSHOOT_EGRESS_NEVER }),
     receipts,
     code,
+    functionLog,
+    idleCpu: env.OFFSHOOT_IDLE_CPU,
+    ...(metrics && {
+      onOutside: ({ namespace, name }, phase, ms) => metrics.metrics.outside({ namespace, name, phase, ms }),
+    }),
   });
   const codeCollector = new CodeCollector({
     root: codeDirectory,
@@ -117,10 +138,6 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
   const functions = new Functions(commands);
   const readiness = new Readiness({ redis: commands, pool });
   const cpuClock = new CpuClock();
-  const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
-  const logBudget = new LogBudget(commands, env.OFFSHOOT_KEPT_LOG_MB * MB, log);
-  let logLinesLost = 0;
-  const onLogLost = (lines: number): void => void (logLinesLost += lines);
   const execution = {
     workerId: id,
     functions,

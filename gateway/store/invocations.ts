@@ -180,7 +180,8 @@ export class InvocationStore {
       return { id, invocation: field('i'), text: field('l'), length: field('l').length };
     });
     await inSlices(read, ({ id, invocation, text }) => {
-      for (const line of JSON.parse(text) as LogLine[]) lines.push({ id, line: { ...line, invocation } });
+      const of = invocation !== '' && { invocation };
+      for (const line of JSON.parse(text) as LogLine[]) lines.push({ id, line: { ...line, ...of } });
     });
     return { lines, last: entries.at(-1)?.[0] ?? after, full: entries.length === PAGE_ENTRIES };
   }

@@ -35,6 +35,7 @@ test('the code of a live sandbox is not collected', async () => {
   const artifacts = new DirectoryArtifactStore(join(root, 'artifacts'));
   const code = new CodeStore(codeDirectory, artifacts);
   const pool = new Pool({
+    idleCpu: 0.25,
     ceiling: 10,
     preparedFloor: 0,
     keepAliveMs: 3_600_000,

@@ -173,6 +173,7 @@ describe('a zygote is replaced', () => {
     const redis = new Redis({ lazyConnect: true });
     const receipts = new Receipts({ redis, workerId: 'test', cgroups, uid: ownRanges().uid });
     const pool = new Pool({
+      idleCpu: 0.25,
       ceiling: 10,
       preparedFloor: 2,
       keepAliveMs: 3_600_000,

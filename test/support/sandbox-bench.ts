@@ -157,6 +157,8 @@ export class SandboxBench {
       withdrawn: () => undefined,
       frame: (_, payload) => hear(payload),
       output: (_, bytes) => hear(bytes),
+      // Of a process that an earlier call has left.
+      refused: (name) => refused.push(name),
     };
     const refused: string[] = [];
     const end = async (): Promise<void> => {

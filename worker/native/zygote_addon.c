@@ -20,6 +20,8 @@
 //   _exit(2): Node's own exit joins threads that a forked process does not have.
 // reapOrphans() -> number
 //   Ended children that one more look is due for, see orphans.h.
+// hasChildren() -> boolean
+//   Is there any process beside this one?
 // halt()
 //   Never comes back; the worker is about to end the sandbox.
 #include "orphans.h"
@@ -141,6 +143,13 @@ static napi_value reap_orphans(napi_env env, napi_callback_info info) {
   return result;
 }
 
+static napi_value has_children(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value result;
+  napi_get_boolean(env, orphans_any(), &result);
+  return result;
+}
+
 // Drops the page table entries of files that nothing private is in, which is all code and constants: they
 // stay in the page cache, and what is not touched again before the first fork is then nothing that each fork
 // copies and each end of a sandbox takes apart.
@@ -187,6 +196,7 @@ NAPI_MODULE_INIT() {
       {"randomSeed", random_seed},
       {"exit", exit_now},
       {"reapOrphans", reap_orphans},
+      {"hasChildren", has_children},
       {"forgetFiles", forget_files},
       {"halt", halt},
   };

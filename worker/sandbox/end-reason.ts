@@ -19,6 +19,8 @@ export type KillReason =
   | 'single_use'
   /** Nothing has run in it for OFFSHOOT_KEEP_ALIVE_S. */
   | 'idle'
+  /** It has used too much processor time while nothing ran in it. */
+  | 'idle_cpu'
   /** The host is short of memory. */
   | 'host_memory'
   /** Another function needs its place. */

@@ -196,10 +196,15 @@ const faults: Record<string, (call: Call) => unknown> = {
     for (const piece of ['by the ', 'runtime\nnext', '\n']) process.stdout.write(piece);
     // What a child process prints is piped on like this.
     for (const byte of Buffer.from('as bÿtes\n')) process.stdout.write(Buffer.of(byte));
+    for (const byte of Buffer.from('déscriptor\n')) writeSync(1, Buffer.of(byte));
+    // By the descriptor itself, past the runtime.
+    const cat = spawn('/bin/cat', [], { stdio: ['pipe', 'inherit', 'inherit'] });
     for (const byte of Buffer.from('nätive\nunended')) {
-      writeSync(1, Buffer.of(byte));
+      cat.stdin.write(Buffer.of(byte));
       await sleep(1);
     }
+    cat.stdin.end();
+    await once(cat, 'exit');
     return Response.json({ printed: true });
   },
   'print-half': () => {
