@@ -211,12 +211,12 @@ class ArrayCutter extends Cutter {
         throw this.#notJson('more comes behind its end');
       case 'first':
       case 'behind-comma':
-        if (byte !== CLOSE_ARRAY && byte !== COMMA) return true;
-        if (byte === COMMA || this.#place === 'behind-comma')
-          throw this.#notJson(`there is no item before a ${byte === COMMA ? 'comma' : 'bracket'}`);
-        this.#place = 'behind';
-        return false;
     }
+    if (byte !== CLOSE_ARRAY && byte !== COMMA) return true;
+    if (byte === COMMA || this.#place === 'behind-comma')
+      throw this.#notJson(`there is no item before a ${byte === COMMA ? 'comma' : 'bracket'}`);
+    this.#place = 'behind';
+    return false;
   }
 
   protected ended(byte: number): void {
