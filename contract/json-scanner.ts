@@ -161,7 +161,9 @@ export class JsonScanner {
           if (this.#next === Next.KEY) throw unexpected(byte);
           this.#close(byte);
           break;
-        default:
+        case Next.VALUE:
+        case Next.VALUE_OR_END:
+        case Next.NOTHING:
           if (byte === CLOSE_ARRAY && this.#next === Next.VALUE_OR_END) this.#close(byte);
           else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) this.#enter(byte);
           else {
@@ -282,6 +284,37 @@ export function whyNotJson(bytes: Buffer): string | undefined {
   } catch (error) {
     if (error instanceof NotJson) return error.message;
     throw error;
+  }
+}
+
+/** Is it in no value? To be asked only of what is known to be JSON, between two of its values. */
+const isBetween = (byte: number): boolean => byte <= SPACE || byte === COMMA || byte === COLON;
+
+/** Members of an object of which they are asked one by one: those of the platform have a handful. */
+const MAX_MEMBERS = 32;
+
+/**
+ * The members of a JSON object by name, each as the JSON that it was written as; of two of one name the last. Undefined when the bytes
+ * are no such object with nothing around it, or one of very many members.
+ */
+export function membersOf(bytes: Buffer): Map<string, Buffer> | undefined {
+  if (bytes[0] !== OPEN_OBJECT || whyNotJson(bytes) !== undefined) return undefined;
+  const members = new Map<string, Buffer>();
+  const scanner = new JsonScanner({ maxDepth: Infinity });
+  const next = (from: number): [text: Buffer, end: number] => {
+    let begin = from;
+    while (isBetween(bytes[begin] ?? CLOSE_OBJECT)) begin++;
+    scanner.begin();
+    const end = bytes[begin] === CLOSE_OBJECT ? begin : scanner.scan(bytes, begin);
+    return [bytes.subarray(begin, end), end];
+  };
+  for (let at = 1; ;) {
+    const [name, nameEnd] = next(at);
+    if (name.length === 0) return members;
+    if (members.size >= MAX_MEMBERS) return undefined;
+    const [value, valueEnd] = next(nameEnd);
+    members.set(JSON.parse(name.toString('utf8')) as string, value);
+    at = valueEnd;
   }
 }
 

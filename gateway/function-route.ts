@@ -14,7 +14,7 @@ import type { Log } from '#storage/log.ts';
 import type { Place } from '#storage/places.ts';
 import { redisError } from '#storage/redis.ts';
 import { demand, presentedKey } from './access.ts';
-import { answerEarly, bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
+import { bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
 import type { Admission } from './admission.ts';
 import type { Directory } from './directory.ts';
 import type { Dispatcher } from './dispatch.ts';
@@ -280,7 +280,7 @@ export class FunctionRoute {
       'content-length': bytes.length,
       'cache-control': 'no-store',
     });
-    answerEarly(request, response, request.method === 'HEAD' ? undefined : bytes);
+    response.end(request.method === 'HEAD' ? undefined : bytes);
   }
 }
 

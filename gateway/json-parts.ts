@@ -9,7 +9,10 @@ type Write = (value: unknown) => string;
 
 /** The same text as `write(value)`. The arrays that an object holds are written element by element, all else at once. */
 export function* jsonParts(value: unknown, write: Write): Generator<string, void> {
-  if (!isPlain(value)) return yield write(value);
+  if (!isPlain(value)) {
+    yield write(value);
+    return;
+  }
   let before = '{';
   for (const [key, member] of Object.entries(value)) {
     if (member === undefined) continue;

@@ -209,13 +209,14 @@ class ArrayCutter extends Cutter {
         return this.#behindItem(byte);
       case 'behind':
         throw this.#notJson('more comes behind its end');
-      default:
-        if (byte !== CLOSE_ARRAY && byte !== COMMA) return true;
-        if (byte === COMMA || this.#place === 'behind-comma')
-          throw this.#notJson(`there is no item before a ${byte === COMMA ? 'comma' : 'bracket'}`);
-        this.#place = 'behind';
-        return false;
+      case 'first':
+      case 'behind-comma':
     }
+    if (byte !== CLOSE_ARRAY && byte !== COMMA) return true;
+    if (byte === COMMA || this.#place === 'behind-comma')
+      throw this.#notJson(`there is no item before a ${byte === COMMA ? 'comma' : 'bracket'}`);
+    this.#place = 'behind';
+    return false;
   }
 
   protected ended(byte: number): void {

@@ -1,7 +1,19 @@
 /** How a body is cut into items: their bytes stay as sent, and what is no item is refused by name, however the body comes in pieces. */
-import fc from 'fast-check';
+import {
+  array,
+  assert,
+  constantFrom,
+  dictionary,
+  integer,
+  json as anyJson,
+  jsonValue,
+  nat,
+  property,
+  string,
+  tuple,
+} from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { JsonScanner, NotJson } from '#contract/json-scanner.ts';
+import { JsonScanner, membersOf, NotJson } from '#contract/json-scanner.ts';
 import { MAX_ITEM_BYTES, MAX_ITEM_DEPTH } from '#contract/limits.ts';
 import { itemCutter, type ItemForm } from '../../gateway/batches/items.ts';
 
@@ -149,13 +161,13 @@ describe('the scanner', () => {
       return false;
     }
   };
-  const size = fc.integer({ min: 1, max: 12 });
+  const size = integer({ min: 1, max: 12 });
 
   test('takes what JSON.parse() takes, whatever the value', () => {
-    fc.assert(
-      fc.property(
-        fc.json({ maxDepth: 6 }),
-        fc.constantFrom(undefined, 1, '\t'),
+    assert(
+      property(
+        anyJson({ maxDepth: 6 }),
+        constantFrom(undefined, 1, '\t'),
         size,
         (json, indent, pieceBytes) => {
           const text = JSON.stringify(JSON.parse(json), undefined, indent);
@@ -203,9 +215,9 @@ describe('the scanner', () => {
       '{"a":1}',
       '[1]',
     ];
-    const soup = fc.array(fc.constantFrom(...pieces, ...words), { maxLength: 9 });
-    fc.assert(
-      fc.property(soup, size, (parts, pieceBytes) => {
+    const soup = array(constantFrom(...pieces, ...words), { maxLength: 9 });
+    assert(
+      property(soup, size, (parts, pieceBytes) => {
         const text = parts.join('');
         expect([text, isJson(Buffer.from(text), pieceBytes)]).toEqual([text, parses(text)]);
       }),
@@ -214,14 +226,36 @@ describe('the scanner', () => {
   });
 
   test('and what a change of one byte makes of it', () => {
-    const change = fc.tuple(fc.nat(), fc.constantFrom(...'[]{},:"\\0-+.eEtrufalsn 1x'));
-    fc.assert(
-      fc.property(fc.json({ maxDepth: 4 }), change, size, (json, [at, character], pieceBytes) => {
+    const change = tuple(nat(), constantFrom(...'[]{},:"\\0-+.eEtrufalsn 1x'.split('')));
+    assert(
+      property(anyJson({ maxDepth: 4 }), change, size, (json, [at, character], pieceBytes) => {
         const place = at % json.length;
         const text = json.slice(0, place) + character + json.slice(place + 1);
         expect([text, isJson(Buffer.from(text), pieceBytes)]).toEqual([text, parses(text)]);
       }),
       { numRuns: 5_000 },
+    );
+  });
+
+  test('cuts an object into its members, as they were written', () => {
+    const object = '{ "a" : 1.0 ,"b\\u0063":[ {"a":2}, "}" ],"c":{},"a":null\t}';
+    const found = membersOf(Buffer.from(object)) ?? new Map<string, Buffer>();
+    expect([...found].map(([name, json]) => [name, json.toString()])).toEqual([
+      ['a', 'null'],
+      ['bc', '[ {"a":2}, "}" ]'],
+      ['c', '{}'],
+    ]);
+    expect(membersOf(Buffer.from('{}'))?.size).toBe(0);
+    for (const other of ['', '[]', '{"a":1', '{"a":1}}', ' {}', '1', '{"a":1},']) {
+      expect(membersOf(Buffer.from(other)), other).toBeUndefined();
+    }
+    assert(
+      property(dictionary(string(), jsonValue(), { maxKeys: 9 }), (value) => {
+        const members = [...(membersOf(Buffer.from(JSON.stringify(value))) ?? [])];
+        expect(members.map(([name, json]) => [name, JSON.parse(json.toString()) as unknown])).toEqual(
+          Object.entries(JSON.parse(JSON.stringify(value)) as object),
+        );
+      }),
     );
   });
 });

@@ -42,10 +42,10 @@ export class WatchedPlatform {
   /** Does something while another tenant calls its function, one call after the other. Throws when one of those fails. */
   async during(action: () => Promise<unknown>): Promise<Watched> {
     const times: number[] = [];
-    let over = false;
+    const over = new AbortController();
     await this.#stalls();
     const calling = (async () => {
-      while (!over) {
+      while (!over.signal.aborted) {
         const start = performance.now();
         const response = await fetch(`${this.platform.url}/fn/other/honest`);
         await response.text();
@@ -56,7 +56,7 @@ export class WatchedPlatform {
     try {
       await action();
     } finally {
-      over = true;
+      over.abort();
       await calling;
     }
     const [gateway, worker] = await this.#stalls();
