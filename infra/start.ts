@@ -175,6 +175,8 @@ async function main(stopping: AbortSignal): Promise<void> {
   });
   say('offshoot', 'stopping');
   beats.stopping();
+  // One that ends or is ended while others are waited for would come up for nothing.
+  worker.retire();
   // From the front to the back: no new calls, then those under way, then what they are kept in.
   for (const service of [gateway, worker, redis.service]) await service?.stop(GRACE_MS);
 }

@@ -18,6 +18,8 @@ export function nextDelay(previousDelayMs: number | undefined, ranForMs: number)
 
 export interface Service {
   readonly name: string;
+  /** No more restarts: it may go on, and when it ends it is not started again. */
+  retire(): void;
   /** No more restarts; stops the process, with SIGKILL after `graceMs`. */
   stop(graceMs: number): Promise<void>;
 }
@@ -42,17 +44,22 @@ export function supervise({ name, start, first, say }: ServiceOptions): Service 
     while (!stopping.signal.aborted) {
       const startedAt = Date.now();
       let ended: string;
+      let stoodStill = false;
       try {
         current ??= await start(stopping.signal, restarts);
         const exit = await current.exited;
         ended = describeEnd(exit);
-        restarts[exit.stillness === undefined ? 'ended' : 'stood_still']++;
+        stoodStill = exit.stillness !== undefined;
+        restarts[stoodStill ? 'stood_still' : 'ended']++;
       } catch (error) {
         restarts.ended++;
         ended = `ended (${error instanceof Error ? error.message : String(error)})`;
       }
       current = undefined;
-      if (stopping.signal.aborted) return;
+      if (stopping.signal.aborted) {
+        if (stoodStill) say(ended);
+        return;
+      }
       delay = nextDelay(delay, Date.now() - startedAt);
       say(`${ended}; starting it again in ${delay} ms`);
       await sleep(delay, undefined, { signal: stopping.signal }).catch(() => undefined);
@@ -62,6 +69,7 @@ export function supervise({ name, start, first, say }: ServiceOptions): Service 
   const kept = keep();
   return {
     name,
+    retire: () => stopping.abort(),
     async stop(graceMs) {
       stopping.abort();
       await current?.stop(graceMs);

@@ -257,10 +257,12 @@ test('Q21 suspended: a machine that stands still as a whole is not taken for a s
 test('Q22 stop-still: a supervisor that is asked to stop ends what stands still, and starts nothing', async () => {
   await open();
   const pids = PARTS.map((part) => platform.pid(part));
-  await stopBySignal(platform.pid('worker'));
+  // The gateway is waited for first, for longer than a worker may stand still.
+  for (const pid of pids) await stopBySignal(pid);
   const before = performance.now();
   await platform.kill('supervisor', 'SIGTERM');
   expect(performance.now() - before).toBeLessThan(25_000);
+  expect(platform.output).toMatch(/^worker +stood still for .*; ended it$/m);
   expect(platform.output).not.toContain('starting it again');
   for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow('ESRCH');
 });
