@@ -47,7 +47,7 @@ function isIsolated(pid: number): boolean {
   }
 }
 
-test('Y5 no sandbox has an open file together with worker, gateway, zygote, init or another sandbox', async () => {
+test('X5 no sandbox has an open file together with worker, gateway, zygote, init or another sandbox', async () => {
   const platform = await Platform.start();
   try {
     await platform.deploy('hello-fetch', { name: 'reused' });
@@ -78,7 +78,7 @@ test('Y5 no sandbox has an open file together with worker, gateway, zygote, init
   }
 }, 60_000);
 
-test('K12 descriptors not renewed: the self-audit refuses; without it, Y5 turns red', async () => {
+test('K12 descriptors not renewed: the self-audit refuses; without it, X5 turns red', async () => {
   const without = async (...layers: ('CLOSE_RANGE' | 'AUDIT')[]): Promise<string[]> => {
     const bench = await SandboxBench.open('node26', await imageWithout(...layers));
     try {

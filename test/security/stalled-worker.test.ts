@@ -66,7 +66,7 @@ async function longestWait(): Promise<number> {
   return longest;
 }
 
-test('Y1 the counter of calls handed ahead, filled and made to block, holds up nobody', async () => {
+test('X1 the counter of calls handed ahead, filled and made to block, holds up nobody', async () => {
   await deploy('counter');
   await callAll(quick('counter', 2_000));
   await call('attacker/counter/counter');
@@ -76,9 +76,9 @@ test('Y1 the counter of calls handed ahead, filled and made to block, holds up n
 }, 60_000);
 
 test.each([
-  ['Y2', 'splice'],
-  ['Y3', 'sendfile'],
-  ['Y4', 'rights'],
+  ['X2', 'splice'],
+  ['X3', 'sendfile'],
+  ['X4', 'rights'],
 ])(
   '%s %s of a native program holds up nobody',
   async (id, attack) => {
@@ -90,7 +90,7 @@ test.each([
   60_000,
 );
 
-test('Y6 native code that takes the turns of its other calls is stopped at its timeout, and every call is answered', async () => {
+test('X6 native code that takes the turns of its other calls is stopped at its timeout, and every call is answered', async () => {
   const TIMEOUT_S = 1;
   await deploy('greedy', TIMEOUT_S);
   await callAll(quick('greedy', 500));
@@ -103,7 +103,7 @@ test('Y6 native code that takes the turns of its other calls is stopped at its t
   expect(await callAll(quick('greedy', 3))).toEqual(['200 ok', '200 ok', '200 ok']);
 }, 60_000);
 
-test('Y7 native code that counts its turns up loses no call of its own and none of a neighbour', async () => {
+test('X7 native code that counts its turns up loses no call of its own and none of a neighbour', async () => {
   await deploy('inflated');
   await callAll(quick('inflated', 500));
   const paths = quick('inflated', 400);
