@@ -4,19 +4,19 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { batchSection } from './batch-rows.ts';
-import { forkSection } from './fork-rows.ts';
-import { listSection } from './list-rows.ts';
-import { messageOf } from './interleave.ts';
-import { makeTemporary, sweepCgroups } from './leftovers.ts';
-import { describeMachine, machineLine } from './machine.ts';
-import { memorySection } from './memory-rows.ts';
-import { queuedSection } from './queued-rows.ts';
-import { FULL, QUICK, type Run } from './run.ts';
-import { coldSection, preparedSection } from './sandbox-rows.ts';
-import { render, type Section } from './stats.ts';
-import { tracingSections } from './tracing-rows.ts';
-import { loadSections, warmSection } from './warm-rows.ts';
+import { batchSection } from './rows/batch-rows.ts';
+import { forkSection } from './rows/fork-rows.ts';
+import { listSection } from './rows/list-rows.ts';
+import { messageOf } from './measure/interleave.ts';
+import { makeTemporary, sweepCgroups } from './measure/leftovers.ts';
+import { describeMachine, machineLine } from './measure/machine.ts';
+import { memorySection } from './rows/memory-rows.ts';
+import { queuedSection } from './rows/queued-rows.ts';
+import { FULL, QUICK, type Run } from './measure/run.ts';
+import { coldSection, preparedSection } from './rows/sandbox-rows.ts';
+import { render, type Section } from './measure/stats.ts';
+import { tracingSections } from './rows/tracing-rows.ts';
+import { loadSections, warmSection } from './rows/warm-rows.ts';
 
 const ROWS: Readonly<Record<string, (run: Run) => Promise<Section | Section[]>>> = {
   cold: coldSection,

@@ -4,9 +4,9 @@
  */
 import { Command, CommanderError, Option } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
-import { makeContext, type Context, type GlobalFlags } from './context.ts';
-import { CliError, EXIT_CODES, messageOf } from './errors.ts';
-import { Terminal } from './terminal.ts';
+import { makeContext, type Context, type GlobalFlags } from './terminal/context.ts';
+import { CliError, EXIT_CODES, messageOf } from './terminal/errors.ts';
+import { Terminal } from './terminal/terminal.ts';
 
 /** Runs the command line and answers the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -76,7 +76,7 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   verb(
     'init <name>',
     'make a folder with a new function',
-    async () => (await import('./commands/init.ts')).init,
+    async () => (await import('./commands/functions/init.ts')).init,
   )
     .addOption(
       new Option('-t, --template <template>', 'what to start from')
@@ -87,14 +87,18 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   verb(
     'dev [dir]',
     'deploy at every change and follow the logs; starts the platform when none runs',
-    async () => (await import('./commands/dev.ts')).dev,
+    async () => (await import('./commands/functions/dev.ts')).dev,
   );
   verb(
     'deploy [dir]',
     'bundle the function in a folder, upload it, and wait until it has loaded',
-    async () => (await import('./commands/deploy.ts')).deploy,
+    async () => (await import('./commands/functions/deploy.ts')).deploy,
   );
-  verb('invoke <name>', 'call a function', async () => (await import('./commands/invoke.ts')).invoke)
+  verb(
+    'invoke <name>',
+    'call a function',
+    async () => (await import('./commands/functions/invoke.ts')).invoke,
+  )
     .option('-d, --data <data>', 'the event or body: text, @file, or - for stdin')
     .option('-p, --path <path>', 'call over HTTP with this path and query')
     .option('-X, --method <method>', 'call over HTTP with this method')
@@ -105,16 +109,20 @@ More help: offshoot help VERB, offshoot help exit-codes`,
     .option('--priority <number>', 'with --async: 1 is first')
     .option('--idempotency-key <key>', 'with --async: the same key is the same invocation for 24 hours')
     .option('--callback <url>', 'with --async: tell this URL, by a signed POST, how it has ended');
-  verb('list', 'list the functions of a namespace', async () => (await import('./commands/list.ts')).list);
+  verb(
+    'list',
+    'list the functions of a namespace',
+    async () => (await import('./commands/functions/list.ts')).list,
+  );
   verb(
     'describe <name>',
     'show a function, its versions and its latest invocations',
-    async () => (await import('./commands/describe.ts')).describe,
+    async () => (await import('./commands/functions/describe.ts')).describe,
   );
   verb(
     'logs <name>',
     'show what a function has printed',
-    async () => (await import('./commands/logs.ts')).logs,
+    async () => (await import('./commands/functions/logs.ts')).logs,
   )
     .option('-f, --follow', 'wait for more, until Ctrl-C')
     .option('-i, --invocation <id>', 'only the lines of this invocation')
@@ -125,20 +133,24 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   verb(
     'trace <id>',
     'show where the time of an invocation went, and its logs; or, by its id, of a whole trace',
-    async () => (await import('./commands/trace.ts')).trace,
+    async () => (await import('./commands/invocations/trace.ts')).trace,
   ).option('--isolation', 'also show all that its sandbox was isolated by');
   verb(
     'why <id>',
     'say in words where the time of an invocation went, and what would change it',
-    async () => (await import('./commands/why.ts')).why,
+    async () => (await import('./commands/invocations/why.ts')).why,
   );
-  verb('top', 'functions and sandboxes, live; q quits', async () => (await import('./commands/top.ts')).top)
+  verb(
+    'top',
+    'functions and sandboxes, live; q quits',
+    async () => (await import('./commands/functions/top.ts')).top,
+  )
     .option('--interval <seconds>', 'look so often; 2')
     .option('--once', 'print one table and end');
   verb(
     'invocations [name]',
     'list the latest invocations',
-    async () => (await import('./commands/invocations.ts')).invocations,
+    async () => (await import('./commands/invocations/invocations.ts')).invocations,
   )
     .option('--state <state>', 'queued, running or done')
     .option('--outcome <outcome>', 'only those that ended so')
@@ -147,24 +159,24 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   verb(
     'result <id>',
     'print what an invocation of the queued lane answered',
-    async () => (await import('./commands/result.ts')).result,
+    async () => (await import('./commands/invocations/result.ts')).result,
   );
   verb(
     'cancel <id>',
     'end an invocation: one that waits is not run, one that runs is killed',
-    async () => (await import('./commands/cancel.ts')).cancel,
+    async () => (await import('./commands/invocations/cancel.ts')).cancel,
   );
   verb(
     'replay <id>',
     'queue the input of an invocation again',
-    async () => (await import('./commands/replay.ts')).replay,
+    async () => (await import('./commands/invocations/replay.ts')).replay,
   )
     .option('-d, --data <data>', 'another event: text, @file, or - for stdin')
     .option('--version-number <number>', 'another version of the function');
   verb(
     'batch <file>',
     'run a function for each item of a file: one JSON value a line, or one array; - is stdin',
-    async () => (await import('./commands/batch.ts')).batch,
+    async () => (await import('./commands/invocations/batch.ts')).batch,
   )
     .option('-f, --function <name>', 'which; without it, the one of this folder')
     .option('-o, --output <file>', 'write what came of each item here, in order')
@@ -172,24 +184,24 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   verb(
     'batches [action] [id]',
     'batches: list, show ID, results ID, cancel ID, seal ID',
-    async () => (await import('./commands/batches.ts')).batches,
+    async () => (await import('./commands/invocations/batches.ts')).batches,
   )
     .option('--completed', 'results: as they are completed, not in order')
     .option('--follow', 'results: go on until the batch has ended');
   verb(
     'schedule',
     'show which functions run by themselves, and when next',
-    async () => (await import('./commands/schedule.ts')).schedule,
+    async () => (await import('./commands/functions/schedule.ts')).schedule,
   );
   verb(
     'callbacks [action]',
     'the secret that callbacks are signed with: callbacks secret',
-    async () => (await import('./commands/callbacks.ts')).callbacks,
+    async () => (await import('./commands/invocations/callbacks.ts')).callbacks,
   ).option('--rotate', 'make a new one; the old one holds for another day');
   verb(
     'dlq [action] [id]',
     'invocations that failed for good: dlq list, dlq show ID, dlq redrive ID, dlq purge ID',
-    async () => (await import('./commands/dlq.ts')).dlq,
+    async () => (await import('./commands/invocations/dlq.ts')).dlq,
   )
     .option('-f, --function <name>', 'only those of this function')
     .option('--all', 'redrive, purge: all of them')
@@ -197,7 +209,7 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   verb(
     'limits',
     'show or set what a namespace may take; "none" takes a limit away',
-    async () => (await import('./commands/limits.ts')).limits,
+    async () => (await import('./commands/platform/limits.ts')).limits,
   )
     .option('--concurrency <count>', 'invocations at the same time')
     .option('--rate <number>', 'invocations per second that may begin')
@@ -207,17 +219,17 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   verb(
     'rm <name>',
     'remove a function and all its versions',
-    async () => (await import('./commands/rm.ts')).rm,
+    async () => (await import('./commands/functions/rm.ts')).rm,
   ).option('-y, --yes', 'do not ask');
   verb(
     'login [url]',
     'check an API key and keep it for the other verbs',
-    async () => (await import('./commands/login.ts')).login,
+    async () => (await import('./commands/platform/login.ts')).login,
   );
   verb(
     'keys [action] [id]',
     'API keys: keys list, keys create, keys rm ID',
-    async () => (await import('./commands/keys.ts')).keys,
+    async () => (await import('./commands/platform/keys.ts')).keys,
   )
     .option(
       '-s, --scope <scope>',
@@ -228,12 +240,12 @@ More help: offshoot help VERB, offshoot help exit-codes`,
   verb(
     'doctor',
     'check what this host lacks to run the platform',
-    async () => (await import('./commands/doctor.ts')).doctor,
+    async () => (await import('./commands/platform/doctor.ts')).doctor,
   );
   program
     .command('help [topic]', { hidden: true })
     .action(async (topic: string | undefined) =>
-      (await import('./commands/help.ts')).help(program, topic, terminal),
+      (await import('./commands/platform/help.ts')).help(program, topic, terminal),
     );
   return program;
 }

@@ -2,7 +2,7 @@
 /** The dashboard: frame, navigation, and which page is where. */
 import { render, type JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { ask } from './api.ts';
+import { ask } from './client/api.ts';
 import { Batches } from './pages/batches.tsx';
 import { OneFunction } from './pages/function.tsx';
 import { Functions } from './pages/functions.tsx';
@@ -14,9 +14,9 @@ import { Schedules } from './pages/schedules.tsx';
 import { SignIn } from './pages/sign-in.tsx';
 import { OneTrace } from './pages/trace.tsx';
 import { Workers } from './pages/workers.tsx';
-import { Empty } from './parts.tsx';
-import { takeOverLinks, useLocation } from './router.ts';
-import { state } from './session.ts';
+import { Empty } from './parts/parts.tsx';
+import { takeOverLinks, useLocation } from './client/router.ts';
+import { state } from './client/session.ts';
 
 const SECTIONS = [
   ['functions', 'Functions'],

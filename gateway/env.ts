@@ -1,10 +1,10 @@
 /** The environment of the gateway, read once. It refuses to start when a value makes no sense, and says which and why. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { DEFAULT_INLINE_BODY_BYTES, DEFAULT_MAX_BODY_BYTES } from '#contract/limits.ts';
-import { parseRedisAddress } from '#storage/redis.ts';
+import { DEFAULT_INLINE_BODY_BYTES, DEFAULT_MAX_BODY_BYTES } from '#contract/functions/limits.ts';
+import { parseRedisAddress } from '#storage/redis/redis.ts';
 import { checkStore, STORE_VARIABLES } from '#storage/s3/settings.ts';
-import { TelemetryEnvironment } from '#contract/telemetry.ts';
+import { TelemetryEnvironment } from '#contract/platform/telemetry.ts';
 import { listOf } from './callbacks/guard.ts';
 
 const Variables = z.object({
@@ -12,7 +12,7 @@ const Variables = z.object({
   OFFSHOOT_HOST: z.string().min(1).default('127.0.0.1'),
   /** Port to listen on; 0 takes a free one. */
   OFFSHOOT_PORT: z.coerce.number().int().min(0).max(65_535).default(8787),
-  /** One Redis, Sentinels or a Cluster: the forms are in storage/redis-address.ts. */
+  /** One Redis, Sentinels or a Cluster: the forms are in storage/redis/address.ts. */
   REDIS_URL: z.string().default('redis://127.0.0.1:6379').superRefine(readable(parseRedisAddress)),
   /** Directory for the first key and, without OFFSHOOT_ARTIFACTS, the artifact store. Workers on this host share it. */
   OFFSHOOT_STATE: z

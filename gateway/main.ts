@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { startBeats } from '#watchdog/beat.ts';
-import { exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
+import { exportsTraces, telemetryOptions } from '#contract/platform/telemetry.ts';
 import { parseEnvironment, type Environment } from './env.ts';
 import { Gateway } from './gateway.ts';
 
@@ -26,7 +26,7 @@ const exports = exportsTraces(env);
 // Loaded only when it is wanted: the SDK costs time and memory at start.
 const telemetry = !exports
   ? undefined
-  : (await import('#storage/telemetry.ts')).startTelemetry(
+  : (await import('#telemetry/spans.ts')).startTelemetry(
       env.OTEL_SERVICE_NAME,
       version,
       telemetryOptions(env),

@@ -5,10 +5,10 @@
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-# shellcheck source=cgroup.sh
-source "$CHECKOUT/infra/cgroup.sh"
+# shellcheck source=host/cgroup.sh
+source "$CHECKOUT/infra/host/cgroup.sh"
 
-[[ $# -gt 0 ]] || fail "no command" "as-service-user.sh runs the command that it is given" "as-service-user.sh node infra/start.ts"
+[[ $# -gt 0 ]] || fail "no command" "as-service-user.sh runs the command that it is given" "as-service-user.sh node infra/platform/start.ts"
 command=("$@")
 if ! id -u "$SERVICE_USER" >/dev/null 2>&1; then
   fail "there is no user $SERVICE_USER" "the platform does not run as root, and the set-up has not run yet" "run: npm run setup"

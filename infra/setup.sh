@@ -4,10 +4,10 @@
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-# shellcheck source=cgroup.sh
-source "$CHECKOUT/infra/cgroup.sh"
-# shellcheck source=checks.sh
-source "$CHECKOUT/infra/checks.sh"
+# shellcheck source=host/cgroup.sh
+source "$CHECKOUT/infra/host/cgroup.sh"
+# shellcheck source=host/checks.sh
+source "$CHECKOUT/infra/host/checks.sh"
 cd "$CHECKOUT"
 
 # What is written must be readable by the service user, whatever the umask of the caller.
@@ -53,7 +53,7 @@ run_privileged() {
     [link]="linking /usr/local/bin/offshoot to this checkout"
   )
   local command=(env "OFFSHOOT_STATE=$OFFSHOOT_STATE" "OFFSHOOT_CGROUP=$OFFSHOOT_CGROUP"
-    bash "$CHECKOUT/infra/privileged.sh" "$1" "$SERVICE_USER")
+    bash "$CHECKOUT/infra/host/privileged.sh" "$1" "$SERVICE_USER")
   if [[ $EUID -eq 0 ]]; then
     step "${means[$1]}" "${command[@]}"
   else
@@ -78,7 +78,7 @@ without_root() {
   say "${RED}set-up needs an administrator${PLAIN} for ${#steps[@]} step(s), and sudo is not there or not allowed to $SERVICE_USER."
   say "Ask for these commands to be run as root, then run the same command again:"
   for name in "${steps[@]}"; do
-    say "  OFFSHOOT_STATE=$OFFSHOOT_STATE OFFSHOOT_CGROUP=$OFFSHOOT_CGROUP bash $CHECKOUT/infra/privileged.sh $name $SERVICE_USER"
+    say "  OFFSHOOT_STATE=$OFFSHOOT_STATE OFFSHOOT_CGROUP=$OFFSHOOT_CGROUP bash $CHECKOUT/infra/host/privileged.sh $name $SERVICE_USER"
   done
   exit 1
 }
@@ -113,9 +113,9 @@ install_dependencies() {
   wanted="$(sha256sum package-lock.json)"
   [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]] || return 0
   # Somebody who ran `npm install` already has what the lock asks for.
-  if ! node infra/is-installed.mjs; then
+  if ! node infra/host/is-installed.mjs; then
     step "npm dependencies" as_owner npm install --no-save --no-audit --no-fund
-    node infra/is-installed.mjs || fail "node_modules is not what package-lock.json asks for" \
+    node infra/host/is-installed.mjs || fail "node_modules is not what package-lock.json asks for" \
       "package.json and package-lock.json do not agree" "run: npm install"
   fi
   as_owner tee "$stamp" <<<"$wanted" >/dev/null

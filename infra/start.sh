@@ -3,4 +3,4 @@
 set -euo pipefail
 infra="$(dirname -- "${BASH_SOURCE[0]}")"
 bash "$infra/setup.sh"
-exec bash "$infra/as-service-user.sh" node infra/start.ts "$@"
+exec bash "$infra/as-service-user.sh" node infra/platform/start.ts "$@"

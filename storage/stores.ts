@@ -1,7 +1,7 @@
 /** The artifact store of a process: the directory that all processes of a host share, or a bucket that all hosts share. */
 import { join } from 'node:path';
-import { DirectoryArtifactStore, type ArtifactStore } from './artifacts.ts';
-import { DirectoryBlobStore, type BlobStore } from './blobs.ts';
+import { DirectoryArtifactStore, type ArtifactStore } from './artifacts/artifacts.ts';
+import { DirectoryBlobStore, type BlobStore } from './artifacts/blobs.ts';
 import type { Log } from './log.ts';
 import { S3ArtifactStore } from './s3/artifacts.ts';
 import { S3BlobStore } from './s3/blobs.ts';

@@ -39,8 +39,8 @@ export default defineConfig({
           // Those of the stores hold for both kinds; where the server is, both are tested.
           include: [
             'test/s3/**/*.test.ts',
-            'test/unit/storage-artifacts*.test.ts',
-            'test/unit/storage-blobs.test.ts',
+            'test/unit/storage/artifacts/artifacts*.test.ts',
+            'test/unit/storage/artifacts/blobs.test.ts',
           ],
           fileParallelism: false,
         },

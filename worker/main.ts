@@ -2,9 +2,9 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { startBeats } from '#watchdog/beat.ts';
-import { exportsLogs, exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
-import { parseEnv, type Env } from './env.ts';
-import { log } from './log.ts';
+import { exportsLogs, exportsTraces, telemetryOptions } from '#contract/platform/telemetry.ts';
+import { parseEnv, type Env } from './process/env.ts';
+import { log } from './process/log.ts';
 import { createWorker, type Observers } from './worker.ts';
 
 try {
@@ -38,9 +38,9 @@ async function observersOf(env: Env): Promise<Observers> {
   const { OFFSHOOT_METRICS_HOST: host, OFFSHOOT_METRICS_PORT: port } = env;
   const manifest = await readFile(new URL('../package.json', import.meta.url), 'utf8');
   const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
-  const metrics = port === 0 ? undefined : await import('./metrics.ts');
-  const telemetry = exportsTraces(env) ? await import('#storage/telemetry.ts') : undefined;
-  const logs = exportsLogs(env) ? await import('./log-export.ts') : undefined;
+  const metrics = port === 0 ? undefined : await import('./process/metrics.ts');
+  const telemetry = exportsTraces(env) ? await import('#telemetry/spans.ts') : undefined;
+  const logs = exportsLogs(env) ? await import('./run/log-export.ts') : undefined;
   return {
     metrics: metrics && new metrics.WorkerMetrics({ host, port }, version, env.OFFSHOOT_METRICS_FUNCTIONS),
     logs: logs?.startLogExport(env.OTEL_SERVICE_NAME, version, env.OTEL_EXPORTER_OTLP_PROTOCOL),

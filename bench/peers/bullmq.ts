@@ -4,10 +4,10 @@
  */
 import { Queue, QueueEvents, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
-import { parseRedisUrl } from '#storage/redis.ts';
-import { report } from '../children.ts';
-import type { Effort, LoadResult } from '../http-load.ts';
-import { loadResult } from '../load-result.ts';
+import { parseRedisUrl } from '#storage/redis/redis.ts';
+import { report } from '../measure/children.ts';
+import type { Effort, LoadResult } from '../measure/http-load.ts';
+import { loadResult } from '../measure/load-result.ts';
 
 const [url = '', text = '{}'] = process.argv.slice(2);
 const NAME = 'bench';

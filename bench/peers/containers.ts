@@ -8,7 +8,7 @@ import { mkdir, realpath, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import type { Contestant } from '../interleave.ts';
+import type { Contestant } from '../measure/interleave.ts';
 import { firstOutput, scriptInImage } from './processes.ts';
 
 const run = promisify(execFile);

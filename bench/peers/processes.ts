@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Contestant } from '../interleave.ts';
+import type { Contestant } from '../measure/interleave.ts';
 
 /** As `scriptInImage` in an image, and `join(directory, HELLO_FILE)` outside. */
 const HELLO_FILE = 'hello.mjs';

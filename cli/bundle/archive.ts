@@ -8,9 +8,9 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { pack } from 'tar-stream';
-import { MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_UNPACKED_BYTES } from '#contract/limits.ts';
-import { CliError } from '../errors.ts';
-import { bytes } from '../text.ts';
+import { MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_UNPACKED_BYTES } from '#contract/functions/limits.ts';
+import { CliError } from '../terminal/errors.ts';
+import { bytes } from '../terminal/text.ts';
 import type { Bundle } from './bundle.ts';
 import { packageFiles } from './packages.ts';
 

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { BuildFailure, Message } from 'esbuild';
-import { CliError } from '../errors.ts';
-import { excerpt } from '../excerpt.ts';
+import { CliError } from '../terminal/errors.ts';
+import { excerpt } from '../terminal/excerpt.ts';
 import { packageNameOf } from './packages.ts';
 
 /** More than this is seldom read, and the first error is often the cause of the others. */

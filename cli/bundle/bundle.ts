@@ -3,7 +3,7 @@
  */
 import path from 'node:path';
 import type * as esbuild from 'esbuild';
-import type { Project } from '../project.ts';
+import type { Project } from './project.ts';
 import { Assets, BINARY_FILES } from './assets.ts';
 import { buildError, isBuildFailure } from './build-error.ts';
 import { closure, type Placement } from './closure.ts';

@@ -1,11 +1,11 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import type { Batch } from '#contract/batch.ts';
-import { api } from '../api.ts';
-import { ago, count, ms } from '../format.ts';
-import { useLive } from '../live.ts';
-import { Confirm, Empty, FunctionLink, Page, Table, useDoing, useNow } from '../parts.tsx';
-import { may } from '../session.ts';
+import type { Batch } from '#contract/invocations/batch.ts';
+import { api } from '../client/api.ts';
+import { ago, count, ms } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
+import { Confirm, Empty, FunctionLink, Page, Table, useDoing, useNow } from '../parts/parts.tsx';
+import { may } from '../client/session.ts';
 
 export function Batches(): JSX.Element {
   const live = useLive('batches', {});

@@ -1,11 +1,11 @@
 /** @jsxImportSource preact */
 import type { JSX, TargetedEvent } from 'preact';
 import { useState } from 'preact/hooks';
-import type { Bucket } from '#contract/dashboard.ts';
-import { api, Refused, refusalOf, send } from '../api.ts';
-import { Calls, Colds, Durations } from '../charts.tsx';
-import { ago, bytes, count, moment, ms, rate, seen, share } from '../format.ts';
-import { useLive } from '../live.ts';
+import type { Bucket } from '#contract/api/dashboard.ts';
+import { api, Refused, refusalOf, send } from '../client/api.ts';
+import { Calls, Colds, Durations } from '../parts/charts.tsx';
+import { ago, bytes, count, moment, ms, rate, seen, share } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
 import {
   Card,
   Empty,
@@ -17,10 +17,10 @@ import {
   Table,
   useDoing,
   useNow,
-} from '../parts.tsx';
-import { go } from '../router.ts';
-import { may } from '../session.ts';
-import { Runs } from './runs.tsx';
+} from '../parts/parts.tsx';
+import { go } from '../client/router.ts';
+import { may } from '../client/session.ts';
+import { Runs } from '../parts/runs.tsx';
 
 const WINDOWS = [
   ['15', '15 min'],

@@ -1,9 +1,9 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import { ago, count, ms, rate, share } from '../format.ts';
-import { Spark } from '../charts.tsx';
-import { useLive } from '../live.ts';
-import { Empty, FunctionLink, Page, Table, useNow } from '../parts.tsx';
+import { ago, count, ms, rate, share } from '../parts/format.ts';
+import { Spark } from '../parts/charts.tsx';
+import { useLive } from '../client/live.ts';
+import { Empty, FunctionLink, Page, Table, useNow } from '../parts/parts.tsx';
 
 export function Functions(): JSX.Element {
   const live = useLive('functions', {});

@@ -1,9 +1,9 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import type { InvocationPage, Preview } from '#contract/dashboard.ts';
-import { api } from '../api.ts';
-import { bytes, count, exact, lasting, moment, ms, seen } from '../format.ts';
-import { useLive } from '../live.ts';
+import type { InvocationPage, Preview } from '#contract/api/dashboard.ts';
+import { api } from '../client/api.ts';
+import { bytes, count, exact, lasting, moment, ms, seen } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
 import {
   Card,
   Confirm,
@@ -16,11 +16,11 @@ import {
   Table,
   useDoing,
   useNow,
-} from '../parts.tsx';
-import { go } from '../router.ts';
-import { may } from '../session.ts';
-import { Receipt } from './receipt.tsx';
-import { Waterfall } from './waterfall.tsx';
+} from '../parts/parts.tsx';
+import { go } from '../client/router.ts';
+import { may } from '../client/session.ts';
+import { Receipt } from '../parts/receipt.tsx';
+import { Waterfall } from '../parts/waterfall.tsx';
 
 export function OneInvocation({ id }: { id: string }): JSX.Element {
   const live = useLive('invocation', { id });

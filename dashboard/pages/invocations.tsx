@@ -1,10 +1,10 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import { count } from '../format.ts';
-import { useLive } from '../live.ts';
-import { Empty, Page, useNow } from '../parts.tsx';
-import { go } from '../router.ts';
-import { Runs } from './runs.tsx';
+import { count } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
+import { Empty, Page, useNow } from '../parts/parts.tsx';
+import { go } from '../client/router.ts';
+import { Runs } from '../parts/runs.tsx';
 
 const OUTCOMES = [
   ['', 'any outcome'],

@@ -1,8 +1,8 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import { atLeast, count, ms, rate, share } from '../format.ts';
-import { useLive } from '../live.ts';
-import { Empty, Page, Table } from '../parts.tsx';
+import { atLeast, count, ms, rate, share } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
+import { Empty, Page, Table } from '../parts/parts.tsx';
 
 export function Namespaces(): JSX.Element {
   const live = useLive('namespaces', {});

@@ -1,10 +1,10 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import type { QueueRow } from '#contract/dashboard.ts';
-import type { InvocationRecord } from '#contract/invocation.ts';
-import { api } from '../api.ts';
-import { ago, atLeast, count, seen } from '../format.ts';
-import { useLive } from '../live.ts';
+import type { QueueRow } from '#contract/api/dashboard.ts';
+import type { InvocationRecord } from '#contract/invocations/invocation.ts';
+import { api } from '../client/api.ts';
+import { ago, atLeast, count, seen } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
 import {
   Card,
   Confirm,
@@ -16,8 +16,8 @@ import {
   Table,
   useDoing,
   useNow,
-} from '../parts.tsx';
-import { may } from '../session.ts';
+} from '../parts/parts.tsx';
+import { may } from '../client/session.ts';
 
 const REASONS: Readonly<Record<string, string>> = {
   not_retried: 'not of a kind that is tried again',

@@ -1,8 +1,8 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import { ahead, moment } from '../format.ts';
-import { useLive } from '../live.ts';
-import { Empty, FunctionLink, InvocationLink, Outcome, Page, Table, useNow } from '../parts.tsx';
+import { ahead, moment } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
+import { Empty, FunctionLink, InvocationLink, Outcome, Page, Table, useNow } from '../parts/parts.tsx';
 
 export function Schedules(): JSX.Element {
   const live = useLive('schedules', {});

@@ -2,9 +2,9 @@
 /** Before anything else: an API key for a session. */
 import type { JSX, TargetedEvent } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { ask, Refused, type Refusal } from '../api.ts';
-import { Problem } from '../parts.tsx';
-import { state } from '../session.ts';
+import { ask, Refused, type Refusal } from '../client/api.ts';
+import { Problem } from '../parts/parts.tsx';
+import { state } from '../client/session.ts';
 
 export function SignIn(): JSX.Element {
   const [key, setKey] = useState('');

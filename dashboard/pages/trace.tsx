@@ -2,11 +2,16 @@
 /** A whole trace: what was called within it, by whom, and where the time went. */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { TraceInvocation, TraceProcess, TraceSpan, WholeTrace } from '#contract/whole-trace.ts';
-import { count, exact, moment, ms, seen } from '../format.ts';
-import { useLive } from '../live.ts';
-import { Card, Facts, InvocationLink, Outcome, Page, useNow } from '../parts.tsx';
-import { MEANINGS } from './waterfall.tsx';
+import type {
+  TraceInvocation,
+  TraceProcess,
+  TraceSpan,
+  WholeTrace,
+} from '#contract/invocations/whole-trace.ts';
+import { count, exact, moment, ms, seen } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
+import { Card, Facts, InvocationLink, Outcome, Page, useNow } from '../parts/parts.tsx';
+import { MEANINGS } from '../parts/waterfall.tsx';
 
 const PROCESSES: readonly TraceProcess[] = ['caller', 'gateway', 'queue', 'worker', 'function'];
 const MAX_DEPTH = 14;

@@ -1,9 +1,9 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import type { PoolStatus, WorkerStatus } from '#contract/api.ts';
-import { count, lasting } from '../format.ts';
-import { useLive } from '../live.ts';
-import { Card, Empty, Figure, Page, useNow } from '../parts.tsx';
+import type { PoolStatus, WorkerStatus } from '#contract/api/api.ts';
+import { count, lasting } from '../parts/format.ts';
+import { useLive } from '../client/live.ts';
+import { Card, Empty, Figure, Page, useNow } from '../parts/parts.tsx';
 
 /** Cells that are drawn of one pool; more are told as a number. */
 const MAX_CELLS = 400;

@@ -1,9 +1,9 @@
 /** What the gateway does with batches. */
-import type { BatchStore } from '#storage/batches.ts';
-import { groupInvocationId } from '#storage/batches.ts';
-import type { BlobStore } from '#storage/blobs.ts';
-import { OffshootError } from '#contract/errors.ts';
-import type { QueuedLane } from '../queued/lane.ts';
+import type { BatchStore } from '#storage/queued/batches.ts';
+import { groupInvocationId } from '#storage/queued/batches.ts';
+import type { BlobStore } from '#storage/artifacts/blobs.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import type { QueuedLane } from '../queued/control.ts';
 import type { IntakeDeps } from './intake.ts';
 
 /** Groups whose state is asked for at once. */

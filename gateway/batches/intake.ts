@@ -4,13 +4,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { OffshootError } from '#contract/errors.ts';
-import { MAX_GROUP_BYTES, WINDOW_GROUPS } from '#contract/limits.ts';
-import { groupRecord, type Added, type BatchFacts, type BatchStore } from '#storage/batches.ts';
-import type { BlobStore } from '#storage/blobs.ts';
-import { sharedNow } from '#storage/clock.ts';
-import { redisError } from '#storage/redis.ts';
-import { nextTurn } from '#contract/turns.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import { MAX_GROUP_BYTES, WINDOW_GROUPS } from '#contract/functions/limits.ts';
+import { groupRecord, type Added, type BatchFacts, type BatchStore } from '#storage/queued/batches.ts';
+import type { BlobStore } from '#storage/artifacts/blobs.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+import { redisError } from '#storage/redis/redis.ts';
+import { nextTurn } from '#contract/platform/turns.ts';
 import type { Enqueuer, Room } from '../queued/enqueuer.ts';
 import { itemCutter, type ItemForm } from './items.ts';
 

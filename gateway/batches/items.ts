@@ -4,9 +4,9 @@
  * that it takes does not grow with the body.
  */
 import { isUtf8 } from 'node:buffer';
-import { OffshootError } from '#contract/errors.ts';
-import { JsonScanner, NotJson, TooDeep } from '#contract/json-scanner.ts';
-import { MAX_ITEM_BYTES, MAX_ITEM_DEPTH } from '#contract/limits.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import { JsonScanner, NotJson, TooDeep } from '#contract/api/json-scanner.ts';
+import { MAX_ITEM_BYTES, MAX_ITEM_DEPTH } from '#contract/functions/limits.ts';
 
 export type ItemForm = 'lines' | 'array';
 

@@ -1,7 +1,7 @@
 /** The results of a batch as lines of JSON, in the order of its items or in that of their end. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BatchStore, GroupEntry } from '#storage/batches.ts';
-import type { BlobStore } from '#storage/blobs.ts';
+import type { BatchStore, GroupEntry } from '#storage/queued/batches.ts';
+import type { BlobStore } from '#storage/artifacts/blobs.ts';
 
 export interface ResultsDeps {
   readonly batches: BatchStore;

@@ -1,9 +1,9 @@
-/** Writes the body of a delivery (contract/callback.ts). */
+/** Writes the body of a delivery (contract/invocations/callback.ts). */
 import { isUtf8 } from 'node:buffer';
-import { MAX_INLINE_RESULT_BYTES, type CallbackBody } from '#contract/callback.ts';
-import { whyNotJson } from '#contract/json-scanner.ts';
-import type { InvocationRecord } from '#contract/invocation.ts';
-import { checkResponse } from '../response-meta.ts';
+import { MAX_INLINE_RESULT_BYTES, type CallbackBody } from '#contract/invocations/callback.ts';
+import { whyNotJson } from '#contract/api/json-scanner.ts';
+import type { InvocationRecord } from '#contract/invocations/invocation.ts';
+import { checkResponse } from '../call/response-meta.ts';
 
 /** A payload of more bytes has a body that is not sent along, whatever its headers take. */
 export const ALWAYS_LARGE_BYTES = MAX_INLINE_RESULT_BYTES + 512 * 1024;

@@ -5,15 +5,15 @@
  * The record decides, as in the queued lane: its `callback` is pending, delivered or failed, and is changed only by comparing
  * it with what was read. A job that comes twice, too early or too late finds there what is left to do.
  */
-import { sharedNow } from '#storage/clock.ts';
-import { deliveryId, type DeliveryJob } from '#storage/deliveries.ts';
-import type { QueuedStore, Versioned } from '#storage/queued.ts';
-import type { Retention } from '#storage/retention.ts';
-import type { Callback, InvocationRecord } from '#contract/invocation.ts';
-import { callbackSpanId, formatTraceparent } from '#contract/trace.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+import { deliveryId, type DeliveryJob } from '#storage/queued/deliveries.ts';
+import type { QueuedStore, Versioned } from '#storage/queued/records.ts';
+import type { Retention } from '#storage/queued/retention.ts';
+import type { Callback, InvocationRecord } from '#contract/invocations/invocation.ts';
+import { callbackSpanId, formatTraceparent } from '#contract/invocations/trace.ts';
 import { ALWAYS_LARGE_BYTES, callbackBody } from './body.ts';
 import { ReceiverRefused, type Guard } from './guard.ts';
-import { afterDelivery, type DeliveryTerms, type Tried } from './schedule.ts';
+import { afterDelivery, type DeliveryTerms, type Tried } from './delivery-retry.ts';
 import type { SecretStore } from './secrets.ts';
 import { send } from './send.ts';
 import { signatureHeaders } from './signature.ts';

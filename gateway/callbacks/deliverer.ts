@@ -5,10 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { keys } from '#contract/keys.ts';
-import { DELIVERY_QUEUE, type Deliveries, type DeliveryJob } from '#storage/deliveries.ts';
+import { keys } from '#contract/platform/keys.ts';
+import { DELIVERY_QUEUE, type Deliveries, type DeliveryJob } from '#storage/queued/deliveries.ts';
 import { LogThrottle, type Log } from '#storage/log.ts';
-import { moveLater } from '#storage/move-later.ts';
+import { moveLater } from '#storage/queued/move-later.ts';
 import { deliver, type DeliveryDeps } from './deliver.ts';
 
 /** A gateway that has not renewed its lock for so long has lost the delivery. */

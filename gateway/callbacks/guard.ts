@@ -6,7 +6,7 @@
 import type { LookupAddress } from 'node:dns';
 import { Resolver } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
-import { PROTECTED_RANGES } from '#contract/network.ts';
+import { PROTECTED_RANGES } from '#contract/functions/network.ts';
 
 /** What no sandbox reaches unnamed, and what is nobody's receiver: documentation, 6to4 relays, the metadata service of Azure. */
 const NEVER_V4 = [

@@ -1,7 +1,7 @@
 /** The secrets of namespaces that deliveries are signed with, in Redis. */
 import type { Redis } from 'ioredis';
-import { CallbackSecret, type CallbackSecrets } from '#contract/callback.ts';
-import { keys } from '#contract/keys.ts';
+import { CallbackSecret, type CallbackSecrets } from '#contract/invocations/callback.ts';
+import { keys } from '#contract/platform/keys.ts';
 import { newSecret } from './signature.ts';
 
 /** So long after a rotation deliveries are signed with the old secret too: time to give receivers the new one. */

@@ -1,10 +1,10 @@
 /** How requests of the dashboard's pages come through the management API, with the session in the place of a key. */
 import type { Context } from 'hono';
 import { getCookie } from 'hono/cookie';
-import type { ApiKeyRecord } from '#contract/api.ts';
-import { PAGE_HEADER, type Sample } from '#contract/dashboard.ts';
+import type { ApiKeyRecord } from '#contract/api/api.ts';
+import { PAGE_HEADER, type Sample } from '#contract/api/dashboard.ts';
 import type { AppEnv } from '../routes/endpoint.ts';
-import type { Samples } from './samples.ts';
+import type { Samples } from '../records/samples.ts';
 import { SESSION_COOKIE, type Session, type Sessions } from './sessions.ts';
 
 /** What the app needs for the dashboard, beside what it has for the API. */

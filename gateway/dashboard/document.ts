@@ -1,6 +1,6 @@
 /** The one HTML document of the dashboard, which its script fills, and the headers that guard it. */
 import { html } from 'hono/html';
-import type { SignedIn } from '#contract/dashboard.ts';
+import type { SignedIn } from '#contract/api/dashboard.ts';
 
 /**
  * No script or style but our own files, and no string ever becomes markup or script (Trusted Types): what functions print,

@@ -2,12 +2,12 @@
 import type { Readable } from 'node:stream';
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
-import type { InvocationPage, Preview } from '#contract/dashboard.ts';
-import type { AnyInvocation, InvocationRecord } from '#contract/invocation.ts';
-import { OUTCOMES } from '#contract/outcome.ts';
-import { decodePayload } from '#contract/payload.ts';
-import { spansOf } from '#contract/trace.ts';
-import { checkResponse } from '../response-meta.ts';
+import type { InvocationPage, Preview } from '#contract/api/dashboard.ts';
+import type { AnyInvocation, InvocationRecord } from '#contract/invocations/invocation.ts';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { decodePayload } from '#contract/wire/payload.ts';
+import { spansOf } from '#contract/invocations/trace.ts';
+import { checkResponse } from '../call/response-meta.ts';
 import type { AppDeps } from '../routes/endpoint.ts';
 import { ownInvocation } from '../routes/invocations.ts';
 import type { Viewer } from './views.ts';

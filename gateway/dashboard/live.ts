@@ -4,12 +4,12 @@
  */
 import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
-import type { ApiKeyRecord } from '#contract/api.ts';
-import { OffshootError } from '#contract/errors.ts';
+import type { ApiKeyRecord } from '#contract/api/api.ts';
+import { OffshootError } from '#contract/api/errors.ts';
 import type { AppDeps, AppEnv } from '../routes/endpoint.ts';
-import { redisError } from '#storage/redis.ts';
+import { redisError } from '#storage/redis/redis.ts';
 import type { Session } from './sessions.ts';
-import { jsonText } from '../json-parts.ts';
+import { jsonText } from '../call/json-parts.ts';
 import { VIEWS } from './views.ts';
 
 const MAX_STREAMS = 200;

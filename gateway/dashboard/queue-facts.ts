@@ -1,11 +1,11 @@
 /** What Redis knows of queues and schedules, and no route of the API tells. */
 import type { Redis } from 'ioredis';
-import type { Sample } from '#contract/dashboard.ts';
-import type { AnyInvocation } from '#contract/invocation.ts';
-import { keys } from '#contract/keys.ts';
-import type { Queues } from '#storage/queues.ts';
+import type { Sample } from '#contract/api/dashboard.ts';
+import type { AnyInvocation } from '#contract/invocations/invocation.ts';
+import { keys } from '#contract/platform/keys.ts';
+import type { Queues } from '#storage/queued/jobs.ts';
 import type { DashboardDeps } from './access.ts';
-import { sampleOf } from './samples.ts';
+import { sampleOf } from '../records/samples.ts';
 
 export function queueFacts(
   commands: Redis,

@@ -13,10 +13,10 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import type { ApiKeyRecord } from '#contract/api.ts';
-import { keys, SESSION_TTL_S } from '#contract/keys.ts';
-import { OffshootError } from '#contract/errors.ts';
-import { hashOfKey, type ApiKeyStore } from '../store/api-keys.ts';
+import type { ApiKeyRecord } from '#contract/api/api.ts';
+import { keys, SESSION_TTL_S } from '#contract/platform/keys.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import { hashOfKey, type ApiKeyStore } from '../functions/api-keys.ts';
 
 export const SESSION_COOKIE = 'offshoot_session';
 /** Where the browser sends the cookie: not to functions, and not to the API as others call it. */

@@ -1,5 +1,5 @@
 /** Rates and percentiles of invocations. Pure. */
-import type { Bucket, Sample, Traffic } from '#contract/dashboard.ts';
+import type { Bucket, Sample, Traffic } from '#contract/api/dashboard.ts';
 
 const MINUTE_MS = 60_000;
 /** A rate is not made from less. */

@@ -1,17 +1,17 @@
 /** What the pages of the dashboard show. Each view is asked for again and again while its page is open; see live.ts. */
 import { z } from 'zod';
-import type { ApiKeyRecord } from '#contract/api.ts';
-import type { FunctionRow, Pages, QueueRow, Sample } from '#contract/dashboard.ts';
-import { OffshootError } from '#contract/errors.ts';
-import type { InvocationRecord } from '#contract/invocation.ts';
-import { Name } from '#contract/names.ts';
-import { Outcome } from '#contract/outcome.ts';
-import { TRACE_ID } from '#contract/whole-trace.ts';
+import type { ApiKeyRecord } from '#contract/api/api.ts';
+import type { FunctionRow, Pages, QueueRow, Sample } from '#contract/api/dashboard.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import type { InvocationRecord } from '#contract/invocations/invocation.ts';
+import { Name } from '#contract/functions/names.ts';
+import { Outcome } from '#contract/invocations/outcome.ts';
+import { TRACE_ID } from '#contract/invocations/whole-trace.ts';
 import { existing, viewOf } from '../routes/functions.ts';
 import { OfInvocation, type AppDeps } from '../routes/endpoint.ts';
-import { EVERY_NAMESPACE } from '../store/api-keys.ts';
-import type { StoredFunction } from '../target.ts';
-import { findTrace } from '../whole-trace.ts';
+import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
+import type { StoredFunction } from '../dispatch/target.ts';
+import { findTrace } from '../records/whole-trace.ts';
 import { invocationView } from './invocation-view.ts';
 import { bucketsOf, failed, trafficOf } from './traffic.ts';
 

@@ -1,17 +1,17 @@
 /** Puts invocations into the queued lane. What it has answered is in Redis: record and input first, then the job. */
 import { createHash } from 'node:crypto';
-import { OffshootError } from '#contract/errors.ts';
-import type { AnyInvocation, OpenInvocation } from '#contract/invocation.ts';
-import type { Deliveries } from '#storage/deliveries.ts';
-import type { BlobRef } from '#contract/lane.ts';
-import { drainSeconds } from '#contract/pace.ts';
-import { retryTerms } from '#contract/retry.ts';
-import type { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
-import type { QueuedStore } from '#storage/queued.ts';
-import type { Queues } from '#storage/queues.ts';
-import { sharedNow } from '#storage/clock.ts';
-import type { Invocation } from '../invocation.ts';
-import type { Drain } from './drain.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import type { AnyInvocation, OpenInvocation } from '#contract/invocations/invocation.ts';
+import type { Deliveries } from '#storage/queued/deliveries.ts';
+import type { BlobRef } from '#contract/platform/lane.ts';
+import { drainSeconds } from '#contract/platform/pace.ts';
+import { retryTerms } from '#contract/invocations/retry.ts';
+import type { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
+import type { QueuedStore } from '#storage/queued/records.ts';
+import type { Queues } from '#storage/queued/jobs.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+import type { Invocation } from '../dispatch/invocation.ts';
+import type { Drain } from './queue-rate.ts';
 import type { QueuedOptions } from './options.ts';
 
 /** The length of a queue is asked for this often at most. */

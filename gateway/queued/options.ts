@@ -1,8 +1,8 @@
 /** What a caller may say of an invocation that it does not wait for, in headers, for both ways to queue one. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { CALLBACK_HEADER, MAX_CALLBACK_URL } from '#contract/callback.ts';
-import { OffshootError } from '#contract/errors.ts';
+import { CALLBACK_HEADER, MAX_CALLBACK_URL } from '#contract/invocations/callback.ts';
+import { OffshootError } from '#contract/api/errors.ts';
 
 const DAY_S = 86_400;
 

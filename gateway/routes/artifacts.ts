@@ -1,6 +1,6 @@
 /** Archives of functions: uploaded under their sha256 before the deploy that names it. */
-import { OffshootError } from '#contract/errors.ts';
-import { MAX_ARCHIVE_BYTES } from '#contract/limits.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import { MAX_ARCHIVE_BYTES } from '#contract/functions/limits.ts';
 import { endpoint, OfArtifact } from './endpoint.ts';
 
 export const has = endpoint(

@@ -1,6 +1,6 @@
 /** The secret that receivers of callbacks know us by. */
-import { CallbackSecrets } from '#contract/callback.ts';
-import type { ApiKeyRecord } from '#contract/api.ts';
+import { CallbackSecrets } from '#contract/invocations/callback.ts';
+import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { answers, endpoint, OfNamespace, type AppDeps } from './endpoint.ts';
 
 export const secret = endpoint(

@@ -1,7 +1,7 @@
 /** Invocations of the queued lane that have failed for good: look at them, queue them again, or take them off the list. */
 import { z } from '@hono/zod-openapi';
-import { DeadLetterChoice, DeadLetters, DeadLettersMoved } from '#contract/api.ts';
-import { Name } from '#contract/names.ts';
+import { DeadLetterChoice, DeadLetters, DeadLettersMoved } from '#contract/api/api.ts';
+import { Name } from '#contract/functions/names.ts';
 import { answers, endpoint, jsonBody, OfNamespace } from './endpoint.ts';
 
 /** What one request lists. */

@@ -1,11 +1,11 @@
 /** Functions and their versions. */
 import { z } from '@hono/zod-openapi';
-import { DeployRequest, DeployResult, FunctionDetail, FunctionView } from '#contract/api.ts';
-import type { ApiKeyRecord, VersionRecord, VersionView } from '#contract/api.ts';
-import { shownManifest } from '#contract/manifest.ts';
-import { FUNCTION_PREFIX } from '../request.ts';
-import { EVERY_NAMESPACE } from '../store/api-keys.ts';
-import type { StoredFunction } from '../target.ts';
+import { DeployRequest, DeployResult, FunctionDetail, FunctionView } from '#contract/api/api.ts';
+import type { ApiKeyRecord, VersionRecord, VersionView } from '#contract/api/api.ts';
+import { shownManifest } from '#contract/functions/manifest.ts';
+import { FUNCTION_PREFIX } from '../call/request.ts';
+import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
+import type { StoredFunction } from '../dispatch/target.ts';
 import { answers, endpoint, jsonBody, OfFunction, OfNamespace, type AppDeps } from './endpoint.ts';
 
 const RECENT_SHOWN = 20;

@@ -2,15 +2,15 @@
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
-import { AnyInvocationDetail, FunctionLog, InvocationList } from '#contract/api.ts';
-import { OffshootError } from '#contract/errors.ts';
-import type { AnyInvocation } from '#contract/invocation.ts';
-import { Outcome } from '#contract/outcome.ts';
-import { Name } from '#contract/names.ts';
-import { terminalJson } from '#contract/text.ts';
-import { spansOf } from '#contract/trace.ts';
-import type { ApiKeyRecord } from '#contract/api.ts';
-import { EVERY_NAMESPACE } from '../store/api-keys.ts';
+import { AnyInvocationDetail, FunctionLog, InvocationList } from '#contract/api/api.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import type { AnyInvocation } from '#contract/invocations/invocation.ts';
+import { Outcome } from '#contract/invocations/outcome.ts';
+import { Name } from '#contract/functions/names.ts';
+import { terminalJson } from '#contract/api/text.ts';
+import { spansOf } from '#contract/invocations/trace.ts';
+import type { ApiKeyRecord } from '#contract/api/api.ts';
+import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
 import { existing } from './functions.ts';
 

@@ -1,6 +1,6 @@
 /** What a namespace may take of the platform. */
-import { NamespaceLimits } from '#contract/quota.ts';
-import { EVERY_NAMESPACE } from '../store/api-keys.ts';
+import { NamespaceLimits } from '#contract/functions/quota.ts';
+import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, jsonBody, OfNamespace } from './endpoint.ts';
 
 export const get = endpoint(

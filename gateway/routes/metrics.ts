@@ -1,7 +1,7 @@
 /** What Prometheus reads. It names the functions of all namespaces, so it takes a key that holds for all of them. */
 import { z } from '@hono/zod-openapi';
-import { OffshootError } from '#contract/errors.ts';
-import { EVERY_NAMESPACE } from '../store/api-keys.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { endpoint } from './endpoint.ts';
 
 export const metrics = endpoint(

@@ -1,5 +1,5 @@
 /** When functions run by themselves. */
-import { Schedules } from '#contract/api.ts';
+import { Schedules } from '#contract/api/api.ts';
 import { answers, endpoint, OfNamespace } from './endpoint.ts';
 
 export const list = endpoint(

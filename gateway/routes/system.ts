@@ -1,8 +1,15 @@
 /** The platform itself: keys, workers, who is asking, health. */
 import { z } from '@hono/zod-openapi';
-import { ApiKeyRecord, CreatedKey, CreateKeyRequest, Health, WhoAmI, WorkerStatus } from '#contract/api.ts';
-import { OffshootError } from '#contract/errors.ts';
-import { EVERY_NAMESPACE } from '../store/api-keys.ts';
+import {
+  ApiKeyRecord,
+  CreatedKey,
+  CreateKeyRequest,
+  Health,
+  WhoAmI,
+  WorkerStatus,
+} from '#contract/api/api.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, jsonBody } from './endpoint.ts';
 
 export const whoAmI = endpoint(

@@ -1,7 +1,12 @@
 /** A whole trace: what was called within it, as one tree. */
 import { z } from '@hono/zod-openapi';
-import { MAX_TRACE_INVOCATIONS, MAX_TRACE_SPANS, TRACE_ID, WholeTrace } from '#contract/whole-trace.ts';
-import { findTrace } from '../whole-trace.ts';
+import {
+  MAX_TRACE_INVOCATIONS,
+  MAX_TRACE_SPANS,
+  TRACE_ID,
+  WholeTrace,
+} from '#contract/invocations/whole-trace.ts';
+import { findTrace } from '../records/whole-trace.ts';
 import { answers, endpoint, OfInvocation } from './endpoint.ts';
 
 export const get = endpoint(

@@ -3,7 +3,7 @@ import { access } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ask } from '../redis.ts';
+import { ask } from '../platform/redis.ts';
 import { type Check, miss, pass, probe, readSysctl, SETUP, type Subject } from './check.ts';
 import { parseConfigValue, parseRedisUrl, type RedisTarget } from './parse.ts';
 import { checkByClient, needsClient } from './redis-client.ts';

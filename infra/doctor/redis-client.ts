@@ -10,7 +10,7 @@ export function needsClient(url: string): boolean {
 
 export async function checkByClient(subject: Subject, url: string): Promise<Check> {
   // Only now: doctor has something to say also where nothing is installed yet.
-  const { connectRedis, keepsEverything } = await import('#storage/redis.ts');
+  const { connectRedis, keepsEverything } = await import('#storage/redis/redis.ts');
   let last = 'no answer within three seconds';
   const onError = (facts: object): void => {
     if ('error' in facts) last = String(facts.error);

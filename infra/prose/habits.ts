@@ -17,7 +17,8 @@ export const HABITS: readonly Habit[] = [
   {
     name: 'says "so many" in place of the number',
     matches: (sentence) =>
-      /\bso (long|many|much|often|few|far)\b(?! (as|that)\b)/i.test(sentence) && !/\bso far as\b/i.test(sentence),
+      /\bso (long|many|much|often|few|far)\b(?! (as|that)\b)/i.test(sentence) &&
+      !/\bso far as\b/i.test(sentence),
   },
   {
     name: 'says nobody, somebody, whoever or whom in place of the caller',

@@ -61,7 +61,9 @@ if (option === '--list') {
   }
 }
 const share = ((100 * hard) / sentences).toFixed(1);
-console.log(`prose: ${hard} of ${sentences} sentences are hard to read (${share} %), ${long} have over ${MAX_WORDS} words`);
+console.log(
+  `prose: ${hard} of ${sentences} sentences are hard to read (${share} %), ${long} have over ${MAX_WORDS} words`,
+);
 if (option === '--lower') {
   writeFileSync(limitsFile, `${JSON.stringify({ hard, long }, undefined, 2)}\n`);
 } else {

@@ -76,8 +76,7 @@ function scan(source: string): Piece[] {
     const line = source.slice(0, match.index).split('\n').length;
     if (found.startsWith('//')) comments.push({ line, text: found.slice(2).trim() });
     else if (found.startsWith('/*')) comments.push(...blockOf(found, line));
-    else if (isText(found))
-      strings.push({ line, text: found.slice(1, -1).replaceAll(/\$\{[^}]*\}/g, 'X') });
+    else if (isText(found)) strings.push({ line, text: found.slice(1, -1).replaceAll(/\$\{[^}]*\}/g, 'X') });
   }
   return [...joined(comments), ...strings];
 }
@@ -88,7 +87,10 @@ function isText(string: string): boolean {
 }
 
 function blockOf(comment: string, line: number): Piece[] {
-  const lines = comment.replace(/^\/\*+/, '').replace(/\*\/$/, '').split('\n');
+  const lines = comment
+    .replace(/^\/\*+/, '')
+    .replace(/\*\/$/, '')
+    .split('\n');
   return lines.map((text, index) => ({ line: line + index, text: text.replace(/^\s*\* ?/, '').trimEnd() }));
 }
 
@@ -97,7 +99,8 @@ function joined(pieces: readonly Piece[]): Piece[] {
   const paragraphs: { line: number; last: number; text: string }[] = [];
   for (const { line, text } of pieces) {
     const before = paragraphs.at(-1);
-    const follows = before && before.last === line - 1 && text.trim() !== '' && !/^(\s{2,}|@|[-*] )/.test(text);
+    const follows =
+      before && before.last === line - 1 && text.trim() !== '' && !/^(\s{2,}|@|[-*] )/.test(text);
     if (follows) {
       before.text += ` ${text.trim()}`;
       before.last = line;

@@ -1,8 +1,8 @@
 /** Archives as objects `artifacts/ab/abcdef….tar.gz` of an S3-compatible store. */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { OffshootError } from '#contract/errors.ts';
-import { archiveName, checked, digestOf, type ArtifactStore } from '../artifacts.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import { archiveName, checked, digestOf, type ArtifactStore } from '../artifacts/artifacts.ts';
 import type { S3Objects } from './objects.ts';
 
 const PLACE = 'artifacts/';

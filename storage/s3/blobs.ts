@@ -1,7 +1,7 @@
 /** Blobs as objects `blobs/KEY` of an S3-compatible store. What it has acknowledged is durable in any case. */
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { assertKey, limited, type BlobStore, type PutOptions, type Spare } from '../blobs.ts';
+import { assertKey, limited, type BlobStore, type PutOptions, type Spare } from '../artifacts/blobs.ts';
 import type { S3Objects } from './objects.ts';
 
 const PLACE = 'blobs/';

@@ -1,5 +1,5 @@
 /** What the client throws, as errors of the catalogue. */
-import { OffshootError } from '#contract/errors.ts';
+import { OffshootError } from '#contract/api/errors.ts';
 
 /** Of servers that have no room, by the name that they give it: not every one answers 507. */
 const FULL = /^(XMinioStorageFull|QuotaExceeded|InsufficientStorage)$/;

@@ -22,7 +22,7 @@ import { isMissing, s3Error } from './errors.ts';
 import { resumable, type Opened } from './reader.ts';
 import { withScratch } from './scratch.ts';
 import type { S3Settings } from './settings.ts';
-import { Turns } from './turns.ts';
+import { Turns } from './semaphore.ts';
 
 const MB = 1024 * 1024;
 /** S3 takes 10,000 parts of an object: 78 GB, which is more than the largest body that a gateway can be set to take. */

@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { storageError, writeAll } from '../files.ts';
+import { storageError, writeAll } from '../artifacts/files.ts';
 
 export interface Scratch {
   readonly file: FileHandle;

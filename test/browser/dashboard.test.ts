@@ -1,8 +1,8 @@
 /** The dashboard in a real browser, against a running platform with real functions. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openBrowser, Visitor } from '../support/browser.ts';
-import { Platform } from '../support/platform.ts';
+import { openBrowser, Visitor } from '../support/servers/browser.ts';
+import { Platform } from '../support/platform/platform.ts';
 
 const SEEN_MS = 20_000;
 

@@ -1,9 +1,9 @@
 /** What functions say is text in the dashboard, and a page that a function serves has no way into it, same origin or not. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
-import { openBrowser, Visitor } from '../support/browser.ts';
-import { Platform } from '../support/platform.ts';
+import type { Accepted, AnyInvocationDetail } from '#contract/api/api.ts';
+import { openBrowser, Visitor } from '../support/servers/browser.ts';
+import { Platform } from '../support/platform/platform.ts';
 
 const MARKUP = '<img src=x onerror="alert(1)" class="injected">';
 

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { InvocationRecord } from '#contract/invocation.ts';
-import { keys } from '#contract/keys.ts';
-import { connectRedis } from '#storage/redis.ts';
-import { openBrowser, Visitor, type Scheme } from '../support/browser.ts';
-import { Platform } from '../support/platform.ts';
+import type { InvocationRecord } from '#contract/invocations/invocation.ts';
+import { keys } from '#contract/platform/keys.ts';
+import { connectRedis } from '#storage/redis/redis.ts';
+import { openBrowser, Visitor, type Scheme } from '../support/servers/browser.ts';
+import { Platform } from '../support/platform/platform.ts';
 
 let platform: Platform;
 let browser: Browser;

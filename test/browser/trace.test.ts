@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openBrowser, Visitor } from '../support/browser.ts';
-import { Platform } from '../support/platform.ts';
+import { openBrowser, Visitor } from '../support/servers/browser.ts';
+import { Platform } from '../support/platform/platform.ts';
 
 const own = Object.values(networkInterfaces())
   .flat()

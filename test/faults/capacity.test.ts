@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, expect, test } from 'vitest';
-import { parseRedisUrl } from '#storage/redis.ts';
-import { Platform } from '../support/platform.ts';
+import { parseRedisUrl } from '#storage/redis/redis.ts';
+import { Platform } from '../support/platform/platform.ts';
 import { acknowledged, ended, enqueuer } from './history.ts';
 
 const MB = 1024 * 1024;
@@ -94,7 +94,7 @@ test('Q13 plateau: what is held after 4,000 jobs and 4,000 calls is held after 1
     OFFSHOOT_PREPARED: '1',
     OFFSHOOT_KEPT_JOBS: '500',
     OFFSHOOT_KEPT_CALLS: '500',
-    NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/collect-on-signal.mjs')}`,
+    NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/faults/collect-on-signal.mjs')}`,
   });
   await platform.deploy('retries', { concurrency: 20, retries: { attempts: 1, minDelay: 0, maxDelay: 0 } });
   const enqueue = enqueuer(platform, 'retries');

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Accepted } from '#contract/api.ts';
-import { Platform } from '../support/platform.ts';
-import { SteppedClock } from '../support/stepped-clock.ts';
+import type { Accepted } from '#contract/api/api.ts';
+import { Platform } from '../support/platform/platform.ts';
+import { SteppedClock } from '../support/faults/stepped-clock.ts';
 import { ended, enqueuer, type Enqueue } from './history.ts';
 
 const HOUR_MS = 3_600_000;
@@ -21,7 +21,7 @@ beforeEach(async () => {
   const environment = {
     OFFSHOOT_PREPARED: '1',
     OFFSHOOT_TEST_CLOCK: join(folder, 'clock'),
-    NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/shifted-clock.mjs')}`,
+    NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/faults/shifted-clock.mjs')}`,
   };
   platform = await Platform.start(environment, [], { redisEnvironment: redisClock.environment });
   await platform.deploy('retries');

@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Accepted, InvocationDetail, AnyInvocationDetail } from '#contract/api.ts';
-import { hasFailed } from '#contract/retry.ts';
-import type { Platform } from '../support/platform.ts';
+import type { Accepted, InvocationDetail, AnyInvocationDetail } from '#contract/api/api.ts';
+import { hasFailed } from '#contract/invocations/retry.ts';
+import type { Platform } from '../support/platform/platform.ts';
 
 export type Enqueue = (event: unknown, headers?: Record<string, string>) => Promise<Response>;
 

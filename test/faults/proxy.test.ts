@@ -5,10 +5,10 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Accepted } from '#contract/api.ts';
-import { Platform } from '../support/platform.ts';
-import { PrivateRedis } from '../support/private-redis.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
+import type { Accepted } from '#contract/api/api.ts';
+import { Platform } from '../support/platform/platform.ts';
+import { PrivateRedis } from '../support/redis/private-redis.ts';
+import { TcpProxy } from '../support/faults/tcp-proxy.ts';
 import { acknowledged, ended, enqueuer, type Enqueue } from './history.ts';
 
 /** Lost jobs begin again after their lock and two looks, some 16 s; a silent connection is noticed after 15. */

@@ -6,11 +6,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Accepted, DeadLetters } from '#contract/api.ts';
-import { parseRedisUrl } from '#storage/redis.ts';
-import { fillQueue, queueLength } from '../support/backlog.ts';
-import { sandboxCgroups } from '../support/cgroup-paths.ts';
-import { Platform } from '../support/platform.ts';
+import type { Accepted, DeadLetters } from '#contract/api/api.ts';
+import { parseRedisUrl } from '#storage/redis/redis.ts';
+import { fillQueue, queueLength } from '../support/platform/backlog.ts';
+import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
+import { Platform } from '../support/platform/platform.ts';
 import { acknowledged, ended, enqueuer, look, type Enqueue } from './history.ts';
 
 /** A lost worker's jobs begin again after the lock and two looks, some 16 s; then they run. */

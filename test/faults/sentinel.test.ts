@@ -1,8 +1,8 @@
 /** A primary with a replica and three Sentinels: the primary is ended, and the platform goes on by itself. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Platform } from '../support/platform.ts';
-import { RedisSentinels, until } from '../support/redis-server.ts';
+import { Platform } from '../support/platform/platform.ts';
+import { RedisSentinels, until } from '../support/redis/redis-server.ts';
 import { acknowledged, ended, enqueuer, type Enqueue } from './history.ts';
 
 const RECOVERY_MS = 60_000;

@@ -8,10 +8,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { WORKER_TTL_MS } from '#contract/limits.ts';
+import { WORKER_TTL_MS } from '#contract/functions/limits.ts';
 import { nativeProgram } from '../security/abuse/platform.ts';
-import { sandboxCgroups } from '../support/cgroup-paths.ts';
-import { type Part, Platform } from '../support/platform.ts';
+import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
+import { type Part, Platform } from '../support/platform/platform.ts';
 import { acknowledged, ended, enqueuer } from './history.ts';
 
 /** A caller of a silent worker is told: its heartbeat's time, a look of the gateway and an announcement, on a busy machine. */

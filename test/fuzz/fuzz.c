@@ -1,8 +1,8 @@
 // The target of libFuzzer: all native code that reads what another process has written. The first byte of an
 // input says which reader gets the rest. Beside the sanitizers, each reader is held to what its callers rely
 // on.
-#include "messages.h"
-#include "refusals.h"
+#include "worker/refusals.h"
+#include "zygote/messages.h"
 
 #include <stdint.h>
 #include <stdlib.h>

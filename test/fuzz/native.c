@@ -1,9 +1,9 @@
 // The native code that can run outside of a sandbox, under AddressSanitizer and UndefinedBehaviorSanitizer.
 // Prints a line for each thing that does not hold, and how many were looked at; ends with 1 if there was one.
-#include "messages.h"
-#include "refusals.h"
-#include "sandbox.h"
-#include "turns.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/turns.h"
+#include "worker/refusals.h"
+#include "zygote/messages.h"
 
 #include <fcntl.h>
 #include <stdio.h>

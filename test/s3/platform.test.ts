@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
-import type { ItemResult, ItemsTaken } from '#contract/batch.ts';
-import { Platform } from '../support/platform.ts';
-import { S3Server } from '../support/s3-server.ts';
+import type { Accepted, AnyInvocationDetail } from '#contract/api/api.ts';
+import type { ItemResult, ItemsTaken } from '#contract/invocations/batch.ts';
+import { Platform } from '../support/platform/platform.ts';
+import { S3Server } from '../support/servers/s3-server.ts';
 
 const MB = 1024 * 1024;
 const LARGE = 200 * MB;

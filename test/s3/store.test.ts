@@ -11,11 +11,11 @@ import { S3BlobStore } from '#storage/s3/blobs.ts';
 import { S3Objects } from '#storage/s3/objects.ts';
 import { resumable } from '#storage/s3/reader.ts';
 import { s3Settings, type S3Settings } from '#storage/s3/settings.ts';
-import { Turns } from '#storage/s3/turns.ts';
+import { Turns } from '#storage/s3/semaphore.ts';
 import { parseEnvironment } from '../../gateway/env.ts';
-import { parseEnv } from '../../worker/env.ts';
-import { FaultProxy } from '../support/fault-proxy.ts';
-import { S3Server } from '../support/s3-server.ts';
+import { parseEnv } from '../../worker/process/env.ts';
+import { FaultProxy } from '../support/faults/fault-proxy.ts';
+import { S3Server } from '../support/servers/s3-server.ts';
 
 const MB = 1024 * 1024;
 

@@ -1,7 +1,7 @@
 /** Images and functions for the trials, in a directory of their own in the state directory. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SandboxBench } from '../support/sandbox-bench.ts';
+import { SandboxBench } from '../support/sandbox/sandbox-bench.ts';
 import { Image } from './image.ts';
 import { type Lane, learn } from './trial.ts';
 import { BASKET, storeFunctions, workload } from './workload.ts';

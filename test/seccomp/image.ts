@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Runtime } from '#contract/manifest.ts';
+import type { Runtime } from '#contract/functions/manifest.ts';
 import { filterWithout } from './policy.ts';
 
 const run = promisify(execFile);

@@ -1,6 +1,6 @@
 /**
  * Each thing that the filter allows is taken away in turn, to see who needs it. What nobody needs is attack surface for
- * nothing: it goes, or is marked KEPT in worker/native/seccomp_policy.h, where its reason says who else would.
+ * nothing: it goes, or is marked KEPT in worker/native/seccomp/policy.h, where its reason says who else would.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** The system call filter by its entries (worker/native/seccomp_policy.h), and filters that lack some of them. */
+/** The system call filter by its entries (worker/native/seccomp/policy.h), and filters that lack some of them. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';

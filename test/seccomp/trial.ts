@@ -1,6 +1,6 @@
 /** Tries the whole workload under a filter, on each runtime at once, and says what was the first to come out differently. */
-import type { Runtime } from '#contract/manifest.ts';
-import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
+import type { Runtime } from '#contract/functions/manifest.ts';
+import { type BenchSandbox, SandboxBench } from '../support/sandbox/sandbox-bench.ts';
 import type { Image } from './image.ts';
 import { type Entry, filterWithout } from './policy.ts';
 import type { Step } from './workload.ts';

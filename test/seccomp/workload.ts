@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { extract } from 'tar';
 import { archiveOf } from '../../cli/bundle/archive.ts';
 import { Bundler } from '../../cli/bundle/bundle.ts';
-import { readProject } from '../../cli/project.ts';
-import type { BenchSandbox, CallOptions, StartOptions } from '../support/sandbox-bench.ts';
+import { readProject } from '../../cli/bundle/project.ts';
+import type { BenchSandbox, CallOptions, StartOptions } from '../support/sandbox/sandbox-bench.ts';
 
 const FUNCTIONS = fileURLToPath(new URL('../../functions/', import.meta.url));
 

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Runtime } from '#contract/manifest.ts';
-import { type BenchSandbox, SandboxBench, type StartOptions } from '../support/sandbox-bench.ts';
+import type { Runtime } from '#contract/functions/manifest.ts';
+import { type BenchSandbox, SandboxBench, type StartOptions } from '../support/sandbox/sandbox-bench.ts';
 import { buildAttacks } from './builds.ts';
 import { Canaries } from './canaries.ts';
 

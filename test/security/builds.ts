@@ -27,7 +27,7 @@ export async function buildAttacks(): Promise<string> {
   return directory;
 }
 
-/** Layers that a build of the native parts can leave out (worker/native/layers.h). */
+/** Layers that a build of the native parts can leave out (worker/native/sandbox/layers.h). */
 export type NativeLayer =
   | 'SECCOMP'
   | 'DISTINCT_UID'

@@ -2,12 +2,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Accepted, AnyInvocationDetail } from '#contract/api.ts';
-import type { CallbackSecrets } from '#contract/callback.ts';
-import type { Callback } from '#contract/invocation.ts';
-import { parseRedisUrl } from '#storage/redis.ts';
-import { Platform } from '../support/platform.ts';
-import { Receiver, verify } from '../support/receiver.ts';
+import type { Accepted, AnyInvocationDetail } from '#contract/api/api.ts';
+import type { CallbackSecrets } from '#contract/invocations/callback.ts';
+import type { Callback } from '#contract/invocations/invocation.ts';
+import { parseRedisUrl } from '#storage/redis/redis.ts';
+import { Platform } from '../support/platform/platform.ts';
+import { Receiver, verify } from '../support/servers/receiver.ts';
 
 /** A lost gateway's deliveries begin again after the lock and two looks, some 16 s. */
 const RECOVERY_MS = 40_000;

@@ -1,11 +1,11 @@
 /** Namespaces share a worker by weight, in both lanes, on real processes. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { WorkerStatus } from '#contract/api.ts';
-import { NamespaceLimitsStore } from '#storage/namespace-limits.ts';
+import type { WorkerStatus } from '#contract/api/api.ts';
+import { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import { acknowledged, ended, enqueuer } from '../faults/history.ts';
-import { fillQueue, queueLength, withRedis } from '../support/backlog.ts';
-import { Platform } from '../support/platform.ts';
+import { fillQueue, queueLength, withRedis } from '../support/platform/backlog.ts';
+import { Platform } from '../support/platform/platform.ts';
 
 /** A worker reads the weights again every two seconds. */
 const WEIGHTS_KNOWN_MS = 2_500;

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { InvocationRecord } from '#contract/invocation.ts';
-import { freePort, Platform } from '../support/platform.ts';
-import { Prometheus, promtool } from '../support/prometheus.ts';
-import { SLOWNESS } from '../support/slowness.ts';
+import type { InvocationRecord } from '#contract/invocations/invocation.ts';
+import { freePort, Platform } from '../support/platform/platform.ts';
+import { Prometheus, promtool } from '../support/servers/prometheus.ts';
+import { SLOWNESS } from '../support/faults/slowness.ts';
 
 const monitoring = fileURLToPath(new URL('../../infra/monitoring/', import.meta.url));
 let platform: Platform;

@@ -1,12 +1,12 @@
 /** Limits of functions and namespaces, on real processes: what is over them, in both lanes, and who gives places back. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Accepted, InvocationDetail } from '#contract/api.ts';
-import type { ErrorBody } from '#contract/errors.ts';
-import { LEASE_MS } from '#storage/places.ts';
+import type { Accepted, InvocationDetail } from '#contract/api/api.ts';
+import type { ErrorBody } from '#contract/api/errors.ts';
+import { LEASE_MS } from '#storage/limits/quota-leases.ts';
 import { acknowledged, ended, enqueuer, look } from '../faults/history.ts';
-import { withRedis } from '../support/backlog.ts';
-import { Platform } from '../support/platform.ts';
+import { withRedis } from '../support/platform/backlog.ts';
+import { Platform } from '../support/platform/platform.ts';
 
 /** Workers read the limits of namespaces again every two seconds. */
 const WORKER_KNOWS_MS = 2_500;

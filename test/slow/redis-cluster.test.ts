@@ -1,11 +1,11 @@
 /** A whole platform on a Cluster of three primaries: everything that it does to Redis keeps to the slots, and outlives one. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { DeadLetters, InvocationDetail } from '#contract/api.ts';
-import { keys } from '#contract/keys.ts';
+import type { DeadLetters, InvocationDetail } from '#contract/api/api.ts';
+import { keys } from '#contract/platform/keys.ts';
 import { acknowledged, ended, enqueuer, look } from '../faults/history.ts';
-import { Platform } from '../support/platform.ts';
-import { RedisCluster, until } from '../support/redis-server.ts';
+import { Platform } from '../support/platform/platform.ts';
+import { RedisCluster, until } from '../support/redis/redis-server.ts';
 
 /** Each with a primary of its own: which the first test checks. */
 const NAMESPACES = ['default', 'second', 'red'];

@@ -1,9 +1,9 @@
 /** Many sandboxes, one after another and at once: all of them work, all differ, and nothing of them is left. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { sandboxCgroups, sandboxMemoryBytes } from '../support/cgroup-paths.ts';
-import { distinctValues, RANDOM_SOURCES } from '../support/random-sources.ts';
-import { type BenchSandbox, SandboxBench } from '../support/sandbox-bench.ts';
+import { sandboxCgroups, sandboxMemoryBytes } from '../support/sandbox/cgroup-paths.ts';
+import { distinctValues, RANDOM_SOURCES } from '../support/sandbox/random-sources.ts';
+import { type BenchSandbox, SandboxBench } from '../support/sandbox/sandbox-bench.ts';
 
 /** A function that does nothing. */
 const CODE = `export default { fetch: () => new Response('ok') };`;

@@ -1,12 +1,12 @@
 /** Functions that run by themselves: at their times, one at a time, through restarts, until they are removed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import type { InvocationDetail } from '#contract/api.ts';
-import type { AnyInvocation } from '#contract/invocation.ts';
-import { QueuedStore } from '#storage/queued.ts';
-import { Queues } from '#storage/queues.ts';
-import { withRedis } from '../support/backlog.ts';
-import { Platform } from '../support/platform.ts';
+import type { InvocationDetail } from '#contract/api/api.ts';
+import type { AnyInvocation } from '#contract/invocations/invocation.ts';
+import { QueuedStore } from '#storage/queued/records.ts';
+import { Queues } from '#storage/queued/jobs.ts';
+import { withRedis } from '../support/platform/backlog.ts';
+import { Platform } from '../support/platform/platform.ts';
 
 const EVERY_SECOND = '* * * * * *';
 

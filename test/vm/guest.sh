@@ -23,7 +23,7 @@ uid="$(stat -c %u /payload/state/images)"
 groupadd --system --gid "$(stat -c %g /payload/state/images)" offshoot
 useradd --system --uid "$uid" --gid offshoot --home-dir /payload/state --no-create-home --shell /bin/bash offshoot
 export OFFSHOOT_STATE=/payload/state OFFSHOOT_CACHE=/var/cache/offshoot NO_COLOR=1
-for step in subids delegate tun; do bash infra/privileged.sh "$step" offshoot; done
+for step in subids delegate tun; do bash infra/host/privileged.sh "$step" offshoot; done
 loginctl enable-linger offshoot
 until [[ -S "/run/user/$uid/systemd/private" ]]; do sleep 0.2; done
 printf 'started in %.0f s: Linux %s, systemd %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$(uname -r)" \
@@ -57,7 +57,7 @@ run 'a service with Delegate=' systemd-run --quiet --wait --pipe --uid=offshoot 
   -p WorkingDirectory=/payload/checkout -E OFFSHOOT_STATE=/payload/state -E NO_COLOR=1 \
   bash infra/as-service-user.sh "${vitest[@]}" "${shorter[@]}"
 
-bash infra/privileged.sh cgroups offshoot
+bash infra/host/privileged.sh cgroups offshoot
 run 'root hands over a cgroup' env OFFSHOOT_CGROUP=offshoot bash infra/as-service-user.sh "${vitest[@]}" "${shorter[@]}"
 trap - ERR
 ended $status

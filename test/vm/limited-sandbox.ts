@@ -1,8 +1,8 @@
 /** A sandbox of the bench beside the files of its cgroup, as the kernel of version 2 shows them. */
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sandboxCgroups } from '../support/cgroup-paths.ts';
-import type { BenchSandbox } from '../support/sandbox-bench.ts';
+import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
+import type { BenchSandbox } from '../support/sandbox/sandbox-bench.ts';
 
 const POLL_MS = 50;
 const UNTIL_MS = 240_000;

@@ -7,9 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { detectCgroups } from '../../worker/cgroup/detect.ts';
 import type { Cgroup } from '../../worker/cgroup/driver.ts';
-import { sandboxCgroups } from '../support/cgroup-paths.ts';
-import { SandboxBench } from '../support/sandbox-bench.ts';
-import { SLOWNESS } from '../support/slowness.ts';
+import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
+import { SandboxBench } from '../support/sandbox/sandbox-bench.ts';
+import { SLOWNESS } from '../support/faults/slowness.ts';
 import { HOSTILE } from './hostile-function.ts';
 import { highest, LimitedSandbox, until } from './limited-sandbox.ts';
 

@@ -1,13 +1,13 @@
 /**
  * A whole platform on cgroup v2: each limit has its outcome, the caller is answered when the processes are gone, and the
- * next call is served. How soon is asked on real machines, by test/integration/platform-faults.test.ts.
+ * next call is served. How soon is asked on real machines, by test/integration/platform/faults.test.ts.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { sandboxCgroups } from '../support/cgroup-paths.ts';
-import { freePort, Platform } from '../support/platform.ts';
+import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
+import { freePort, Platform } from '../support/platform/platform.ts';
 
 /** Seconds. Enough to answer, for a function that does. */
 const TIMEOUT_S = 8;

@@ -1,4 +1,4 @@
-/** One line a test, for infra/test-vm.sh, which counts them: `D3 mem-bomb-js: held`. */
+/** One line a test, for infra/test/vm.sh, which counts them: `D3 mem-bomb-js: held`. */
 import type { Reporter, SerializedError, TestCase, TestModule } from 'vitest/node';
 
 export default class LineReporter implements Reporter {

@@ -1,4 +1,4 @@
-/** The tests that a virtual machine with cgroup v2 runs; see infra/test-vm.sh. */
+/** The tests that a virtual machine with cgroup v2 runs; see infra/test/vm.sh. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
@@ -18,7 +18,7 @@ export default defineConfig({
   cacheDir: cache,
   test: {
     fsModuleCachePath: join(cache, 'modules'),
-    include: ['test/integration/{sandbox-isolation,isolation-receipt}.test.ts', 'test/vm/**/*.test.ts'],
+    include: ['test/integration/sandbox/{isolation,isolation-receipt}.test.ts', 'test/vm/**/*.test.ts'],
     testTimeout: PATIENCE_MS,
     hookTimeout: PATIENCE_MS,
     env: { OFFSHOOT_TEST_SLOWNESS: String(SLOWNESS) },

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { processesHere } from '../user-limits.ts';
+import { processesHere } from './user-limits.ts';
 
 const MB = 1024 * 1024;
 /** Memory that is left to Redis, gateways, workers and the host: a sixteenth, but not less than this. */

@@ -1,6 +1,6 @@
 /** cgroup v1: a directory in each of cpu, cpuacct, memory and pids. See cgroups(7) and the kernel's cgroup-v1 documents. */
 import { existsSync, mkdirSync, openSync, realpathSync } from 'node:fs';
-import { native } from '../sandbox/native.ts';
+import { native } from '../native/addon.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
 import {
   closeAll,

@@ -1,6 +1,6 @@
 /** cgroup v2: one directory for all controllers. See the kernel's Documentation/admin-guide/cgroup-v2.rst. */
 import { existsSync, mkdirSync, openSync } from 'node:fs';
-import { native } from '../sandbox/native.ts';
+import { native } from '../native/addon.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
 import {
   closeAll,

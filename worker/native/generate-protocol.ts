@@ -2,9 +2,9 @@
  * Writes the C header of the numbers that worker and zygote share, from the contract, so that they exist once.
  * Usage: node generate-protocol.ts > build/protocol.gen.h
  */
-import * as channel from '#contract/channel.ts';
-import * as control from '#contract/control.ts';
-import { RESOLVER_ADDRESS } from '#contract/network.ts';
+import * as channel from '#contract/wire/channel.ts';
+import * as control from '#contract/wire/control.ts';
+import { RESOLVER_ADDRESS } from '#contract/functions/network.ts';
 
 function enumeration(prefix: string, members: Readonly<Record<string, number>>): string {
   const lines = Object.entries(members).map(([name, value]) => `  ${prefix}_${name} = ${value},`);
@@ -20,7 +20,7 @@ function constants(module: Readonly<Record<string, unknown>>): string {
 
 process.stdout.write(
   [
-    '// Generated from contract/channel.ts, control.ts and network.ts; do not edit.\n#pragma once\n',
+    '// Generated from contract/wire/channel.ts, control.ts and network.ts; do not edit.\n#pragma once\n',
     constants(channel),
     enumeration('CHANNEL', channel.ChannelKind),
     constants(control),

@@ -3,7 +3,7 @@
  * another one. A socket belongs to the namespace in which it was made, whoever holds it.
  */
 import { createSocket } from 'node:dgram';
-import { RESOLVER_ADDRESS } from '#contract/network.ts';
+import { RESOLVER_ADDRESS } from '#contract/functions/network.ts';
 
 const DNS_PORT = 53;
 

@@ -1,6 +1,6 @@
 /** Pairs of interfaces that wait for a sandbox: one end in an egress namespace, the other in a namespace of its own. */
 import { closeSync } from 'node:fs';
-import { formatAddress, parseCidr } from '#contract/network.ts';
+import { formatAddress, parseCidr } from '#contract/functions/network.ts';
 import type { NetworkOwner } from './owner.ts';
 import { interfaceName } from './ruleset.ts';
 

@@ -1,8 +1,8 @@
 /** The egress namespaces of this worker: one for each launcher whose functions use the network. */
-import type { Runtime } from '#contract/manifest.ts';
-import { parseCidr, parseEgressRule, within } from '#contract/network.ts';
-import type { LoadedVersion } from '../functions.ts';
-import { log } from '../log.ts';
+import type { Runtime } from '#contract/functions/manifest.ts';
+import { parseCidr, parseEgressRule, within } from '#contract/functions/network.ts';
+import type { LoadedVersion } from '../code/version-cache.ts';
+import { log } from '../process/log.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 import { EgressNetwork, type EgressOptions, type Inspection, type SandboxNetwork } from './egress.ts';
 import { NetworkOwner } from './owner.ts';

@@ -6,8 +6,8 @@
 import type { Socket } from 'node:dgram';
 import type { RecordWithTtl } from 'node:dns';
 import { Resolver as Upstream } from 'node:dns/promises';
-import { parseAddress, parseCidr, PROTECTED_RANGES, type EgressRule } from '#contract/network.ts';
-import { log } from '../log.ts';
+import { parseAddress, parseCidr, PROTECTED_RANGES, type EgressRule } from '#contract/functions/network.ts';
+import { log } from '../process/log.ts';
 import { encodeAnswer, parseQuery, RCODE, type Answer, type Query } from './dns-wire.ts';
 import { namesProtected } from './ruleset.ts';
 

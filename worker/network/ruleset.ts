@@ -15,7 +15,7 @@ import {
   RESOLVER_ADDRESS,
   within,
   type EgressRule,
-} from '#contract/network.ts';
+} from '#contract/functions/network.ts';
 
 /** The interface that slirp4netns makes. */
 export const UPLINK = 'tap0';

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { log } from '../log.ts';
+import { log } from '../process/log.ts';
 import type { NetworkOwner } from './owner.ts';
 import { UPLINK, UPLINK_RANGE } from './ruleset.ts';
 

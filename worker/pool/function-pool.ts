@@ -1,9 +1,9 @@
 /** What the pool holds of one version of a function: its sandboxes, and the calls that wait for one. */
-import type { AcquireKind, ColdReason } from '#contract/invocation.ts';
-import type { LoadedVersion } from '../functions.ts';
-import { OutsideTime, type IdleBudget } from '../idle-cpu.ts';
-import type { LogText } from '../invocation-log.ts';
-import type { FunctionLog } from '../late-output.ts';
+import type { AcquireKind, ColdReason } from '#contract/invocations/invocation.ts';
+import type { LoadedVersion } from '../code/version-cache.ts';
+import { OutsideTime, type IdleBudget } from '../sandbox/idle-cpu.ts';
+import type { LogText } from '../run/invocation-log.ts';
+import type { FunctionLog } from '../run/late-output.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { aheadDepth, mayRun, START_COST_MS, type FunctionHistory, type FunctionView } from './policy.ts';
 

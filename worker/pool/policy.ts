@@ -1,7 +1,7 @@
 /**
  * The decisions of the pool, as functions of what it sees: no clock, no I/O, no state.
  */
-import type { AcquireKind, ColdReason } from '#contract/invocation.ts';
+import type { AcquireKind, ColdReason } from '#contract/invocations/invocation.ts';
 
 /** What the pool has for one version of a function. */
 export interface FunctionView {

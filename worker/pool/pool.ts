@@ -2,18 +2,18 @@
  * The sandboxes of this worker. Decisions are in policy.ts; this is the state they are made on, and the doing.
  */
 import { freemem } from 'node:os';
-import type { PoolStatus } from '#contract/api.ts';
-import { MAX_POOLS_SHOWN } from '#contract/limits.ts';
-import type { Runtime } from '#contract/manifest.ts';
-import type { CodeStore } from '../code-store.ts';
-import type { LoadedVersion } from '../functions.ts';
-import { log } from '../log.ts';
-import { IdleBudget, WINDOW_MS } from '../idle-cpu.ts';
-import type { FunctionLog } from '../late-output.ts';
+import type { PoolStatus } from '#contract/api/api.ts';
+import { MAX_POOLS_SHOWN } from '#contract/functions/limits.ts';
+import type { Runtime } from '#contract/functions/manifest.ts';
+import type { CodeStore } from '../code/code-store.ts';
+import type { LoadedVersion } from '../code/version-cache.ts';
+import { log } from '../process/log.ts';
+import { IdleBudget, WINDOW_MS } from '../sandbox/idle-cpu.ts';
+import type { FunctionLog } from '../run/late-output.ts';
 import type { Networks } from '../network/networks.ts';
-import type { Receipts } from '../receipts.ts';
+import type { Receipts } from './receipts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
-import type { Zygotes } from '../zygotes.ts';
+import type { Zygotes } from './zygotes.ts';
 import { FunctionPool, type Lease, type Member } from './function-pool.ts';
 import {
   chooseEvictions,

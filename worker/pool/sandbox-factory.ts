@@ -1,13 +1,13 @@
 /** Makes sandboxes: a slot, a cgroup and a fork each; and takes the three back when the sandbox has ended. */
 import { randomBytes } from 'node:crypto';
-import type { Manifest } from '#contract/manifest.ts';
+import type { Manifest } from '#contract/functions/manifest.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
-import { log } from '../log.ts';
+import { log } from '../process/log.ts';
 import type { SandboxEnd } from '../sandbox/end-reason.ts';
 import { Sandbox } from '../sandbox/sandbox.ts';
-import type { FileLimits } from '../sandbox/start.ts';
-import { Slots } from '../sandbox/slots.ts';
+import type { FileLimits } from '../sandbox/specialise.ts';
+import { Slots } from '../sandbox/slot-numbers.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 
 const MB = 1024 * 1024;

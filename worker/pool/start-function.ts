@@ -1,21 +1,21 @@
 /** From nothing, or from a prepared sandbox, to one that has its function loaded. */
 import { StringDecoder } from 'node:string_decoder';
-import { ChannelKind } from '#contract/channel.ts';
-import { DEFAULT_LOG_BYTES } from '#contract/limits.ts';
-import { unmetRequirements } from '#contract/isolation.ts';
-import type { AcquireKind } from '#contract/invocation.ts';
-import type { CodeStore } from '../code-store.ts';
-import { blamePids, whyEnded, type ExitOutcome } from '../exit-cause.ts';
-import type { LoadedVersion } from '../functions.ts';
-import { readLogFrame, refusedLine, type LogText } from '../invocation-log.ts';
+import { ChannelKind } from '#contract/wire/channel.ts';
+import { DEFAULT_LOG_BYTES } from '#contract/functions/limits.ts';
+import { unmetRequirements } from '#contract/functions/isolation.ts';
+import type { AcquireKind } from '#contract/invocations/invocation.ts';
+import type { CodeStore } from '../code/code-store.ts';
+import { blamePids, whyEnded, type ExitOutcome } from '../sandbox/exit-cause.ts';
+import type { LoadedVersion } from '../code/version-cache.ts';
+import { readLogFrame, refusedLine, type LogText } from '../run/invocation-log.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { Networks } from '../network/networks.ts';
 import type { IsolationFacts } from '../sandbox/isolation-facts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
-import { SandboxStartError, type FileLimits } from '../sandbox/start.ts';
+import { SandboxStartError, type FileLimits } from '../sandbox/specialise.ts';
 import type { Exit } from '../sandbox/zygote.ts';
-import type { Receipts } from '../receipts.ts';
-import type { Zygotes } from '../zygotes.ts';
+import type { Receipts } from './receipts.ts';
+import type { Zygotes } from './zygotes.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
 
 /** What a module may write while it loads before the rest is dropped: pieces, and bytes of them all. */

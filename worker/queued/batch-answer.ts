@@ -1,14 +1,14 @@
 /** Reads what a sandbox says of the items of a batch. It is a tenant's word: each line is checked, and none is believed missing. */
 import { isUtf8 } from 'node:buffer';
-import type { ItemResult } from '#contract/batch.ts';
-import type { FunctionError } from '#contract/invocation.ts';
-import { membersOf } from '#contract/json-scanner.ts';
-import { MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
-import type { Outcome } from '#contract/outcome.ts';
-import { decodePayload, NO_QUEUE_HANDLER, type BatchAnswer } from '#contract/payload.ts';
-import { inSlices, nextTurn } from '#contract/turns.ts';
-import { linesOf, type GroupResults, type Item } from '#storage/groups.ts';
-import { readError } from '../run.ts';
+import type { ItemResult } from '#contract/invocations/batch.ts';
+import type { FunctionError } from '#contract/invocations/invocation.ts';
+import { membersOf } from '#contract/api/json-scanner.ts';
+import { MAX_ITEM_RESULT_BYTES } from '#contract/functions/limits.ts';
+import type { Outcome } from '#contract/invocations/outcome.ts';
+import { decodePayload, NO_QUEUE_HANDLER, type BatchAnswer } from '#contract/wire/payload.ts';
+import { inSlices, nextTurn } from '#contract/platform/turns.ts';
+import { linesOf, type GroupResults, type Item } from '#storage/queued/groups.ts';
+import { readError } from '../run/run.ts';
 
 /** Longest wait that a function may ask for. */
 const MAX_DELAY_S = 86_400;

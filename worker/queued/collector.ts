@@ -1,13 +1,13 @@
 /** Gathers the frames in which an execution answers, where no gateway waits for them. */
 import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
-import type { RunReport } from '#contract/invocation.ts';
-import { decodeLaneFrame, LaneKind, type BlobRef, type ReplyHeader } from '#contract/lane.ts';
-import { DEFAULT_INLINE_BODY_BYTES } from '#contract/limits.ts';
-import { decodePayload } from '#contract/payload.ts';
-import type { BlobStore } from '#storage/blobs.ts';
-import type { Execution } from '../execute.ts';
-import { log } from '../log.ts';
+import type { RunReport } from '#contract/invocations/invocation.ts';
+import { decodeLaneFrame, LaneKind, type BlobRef, type ReplyHeader } from '#contract/platform/lane.ts';
+import { DEFAULT_INLINE_BODY_BYTES } from '#contract/functions/limits.ts';
+import { decodePayload } from '#contract/wire/payload.ts';
+import type { BlobStore } from '#storage/artifacts/blobs.ts';
+import type { Execution } from '../run/execute.ts';
+import { log } from '../process/log.ts';
 
 export interface Collected {
   readonly report: RunReport;

@@ -1,11 +1,11 @@
 /** How tries of the queued lane have ended, and with what they begin: no I/O, that and its order are run-invocation.ts. */
-import type { Attempt, OpenInvocation, RunReport } from '#contract/invocation.ts';
-import type { BlobRef, CallHeader } from '#contract/lane.ts';
-import type { Outcome } from '#contract/outcome.ts';
-import { readRetryAfter, WANTED } from '#contract/retry.ts';
-import { formatTraceparent, runSpanId } from '#contract/trace.ts';
-import { sharedNow } from '#storage/clock.ts';
-import { isRetried, type KeptResult } from '#storage/groups.ts';
+import type { Attempt, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
+import type { BlobRef, CallHeader } from '#contract/platform/lane.ts';
+import type { Outcome } from '#contract/invocations/outcome.ts';
+import { readRetryAfter, WANTED } from '#contract/invocations/retry.ts';
+import { formatTraceparent, runSpanId } from '#contract/invocations/trace.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+import { isRetried, type KeptResult } from '#storage/queued/groups.ts';
 import { readAnswer, type Collected } from './collector.ts';
 
 /** What is known of items of a batch, by index. */

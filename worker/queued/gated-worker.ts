@@ -1,9 +1,9 @@
 /**
- * A BullMQ worker that fetches a job only when its namespace has a slot (slots.ts). Locks, looks for stalled jobs and
+ * A BullMQ worker that fetches a job only when its namespace has a slot (fair-slots.ts). Locks, looks for stalled jobs and
  * reconnects are BullMQ's own; only the way to the next job leads through the gate.
  */
 import { Worker, type Job, type Processor, type WorkerOptions } from 'bullmq';
-import { type FairSlots, type Slot } from './slots.ts';
+import { type FairSlots, type Slot } from './fair-slots.ts';
 
 /** While this worker has no slot for a namespace with jobs, others are told of them this often at most. */
 const OFFER_MS = 250;

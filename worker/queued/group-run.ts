@@ -3,18 +3,23 @@
  * function has none. It says what came of each; what follows of that is decided elsewhere (run-invocation.ts).
  */
 import { isUtf8 } from 'node:buffer';
-import type { ItemResult } from '#contract/batch.ts';
-import type { FunctionError, FunctionSpan, OpenInvocation, RunReport } from '#contract/invocation.ts';
-import type { CallHeader } from '#contract/lane.ts';
-import { whyNotJson } from '#contract/json-scanner.ts';
-import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
-import { nextTurn } from '#contract/turns.ts';
-import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
-import { hasFailed } from '#contract/retry.ts';
-import { GroupResults, type Item, type KeptResult } from '#storage/groups.ts';
-import { Execution, type ExecuteDeps } from '../execute.ts';
-import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../function-spans.ts';
-import { LogAllowance } from '../log-allowance.ts';
+import type { ItemResult } from '#contract/invocations/batch.ts';
+import type {
+  FunctionError,
+  FunctionSpan,
+  OpenInvocation,
+  RunReport,
+} from '#contract/invocations/invocation.ts';
+import type { CallHeader } from '#contract/platform/lane.ts';
+import { whyNotJson } from '#contract/api/json-scanner.ts';
+import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/functions/limits.ts';
+import { nextTurn } from '#contract/platform/turns.ts';
+import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
+import { hasFailed } from '#contract/invocations/retry.ts';
+import { GroupResults, type Item, type KeptResult } from '#storage/queued/groups.ts';
+import { Execution, type ExecuteDeps } from '../run/execute.ts';
+import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../run/function-spans.ts';
+import { LogAllowance } from '../run/log-allowance.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
 import type { SpareSlots } from './spare-slots.ts';

@@ -1,26 +1,26 @@
 /**
  * Takes jobs from the queues of all namespaces. Each namespace has a BullMQ worker of its own, so none waits for another's
- * jobs to be looked through; what they have at the same time they share by weight (slots.ts).
+ * jobs to be looked through; what they have at the same time they share by weight (fair-slots.ts).
  */
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { keys } from '#contract/keys.ts';
-import { Pace } from '#contract/pace.ts';
-import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/quota.ts';
-import { moveLater } from '#storage/move-later.ts';
-import type { Places } from '#storage/places.ts';
-import { JOB_RETENTION, QUEUE_NAME, type QueuedJob } from '#storage/queues.ts';
-import { log } from '../log.ts';
-import { Admission } from './admission.ts';
+import { keys } from '#contract/platform/keys.ts';
+import { Pace } from '#contract/platform/pace.ts';
+import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/functions/quota.ts';
+import { moveLater } from '#storage/queued/move-later.ts';
+import type { Places } from '#storage/limits/quota-leases.ts';
+import { JOB_RETENTION, QUEUE_NAME, type QueuedJob } from '#storage/queued/jobs.ts';
+import { log } from '../process/log.ts';
+import { Admission } from './job-admission.ts';
 import { GatedWorker } from './gated-worker.ts';
 import { QueuedRuns, type QueuedDeps } from './run-invocation.ts';
-import { FairSlots } from './slots.ts';
+import { FairSlots } from './fair-slots.ts';
 
 /** A worker that has not renewed its lock for so long has lost the job. */
 const LOCK_MS = 10_000;
 /** How often jobs of lost workers are looked for. One is begun again after LOCK_MS and two of these at the latest. */
 const STALLED_CHECK_MS = 3_000;
-/** The record counts what was lost, and decides (contract/retry.ts); BullMQ would only hide it. */
+/** The record counts what was lost, and decides (contract/invocations/retry.ts); BullMQ would only hide it. */
 const MAX_STALLED = 1_000_000;
 /** After a drain's grace, how long runs have to be given back. */
 const HAND_BACK_MS = 2_000;

@@ -16,23 +16,23 @@ import type {
   GroupOfBatch,
   InvocationRecord,
   OpenInvocation,
-} from '#contract/invocation.ts';
-import type { BlobRef } from '#contract/lane.ts';
-import { OUTCOMES } from '#contract/outcome.ts';
-import { afterAttempt, type Next } from '#contract/retry.ts';
-import { isRetried, type Groups } from '#storage/groups.ts';
-import type { DeadLetters } from '#storage/dead-letters.ts';
-import type { Deliveries } from '#storage/deliveries.ts';
-import type { QueuedStore, Versioned } from '#storage/queued.ts';
-import type { Retention } from '#storage/retention.ts';
-import type { Place } from '#storage/places.ts';
-import { sharedNow } from '#storage/clock.ts';
-import { Execution } from '../execute.ts';
-import { log } from '../log.ts';
-import type { Admission } from './admission.ts';
+} from '#contract/invocations/invocation.ts';
+import type { BlobRef } from '#contract/platform/lane.ts';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { afterAttempt, type Next } from '#contract/invocations/retry.ts';
+import { isRetried, type Groups } from '#storage/queued/groups.ts';
+import type { DeadLetters } from '#storage/queued/dead-letters.ts';
+import type { Deliveries } from '#storage/queued/deliveries.ts';
+import type { QueuedStore, Versioned } from '#storage/queued/records.ts';
+import type { Retention } from '#storage/queued/retention.ts';
+import type { Place } from '#storage/limits/quota-leases.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+import { Execution } from '../run/execute.ts';
+import { log } from '../process/log.ts';
+import type { Admission } from './job-admission.ts';
 import { Collector } from './collector.ts';
 import { callOf, closeLost, groupEnd, readEnd, type Ended, type Items } from './ended.ts';
-import { beforeStart, StoreAway } from './store-away.ts';
+import { beforeStart, StoreAway } from './store-unavailable.ts';
 import { GroupRun, type GroupDeps } from './group-run.ts';
 
 /** How long writing the end of a run is tried while Redis is away, and how often. */

@@ -2,17 +2,17 @@
 import { randomBytes } from 'node:crypto';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { FunctionRecord } from '#contract/api.ts';
-import type { OpenInvocation } from '#contract/invocation.ts';
-import { keys } from '#contract/keys.ts';
-import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Schedule } from '#contract/manifest.ts';
-import { encodePayload, jsonMeta, type ScheduledEvent } from '#contract/payload.ts';
-import { retryTerms } from '#contract/retry.ts';
-import { secondsKept, type QueuedStore } from '#storage/queued.ts';
-import type { QueuedJob } from '#storage/queues.ts';
-import { sharedNow, wallNow } from '#storage/clock.ts';
-import type { Functions, LoadedVersion } from '../functions.ts';
-import { log } from '../log.ts';
+import { FunctionRecord } from '#contract/api/api.ts';
+import type { OpenInvocation } from '#contract/invocations/invocation.ts';
+import { keys } from '#contract/platform/keys.ts';
+import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Schedule } from '#contract/functions/manifest.ts';
+import { encodePayload, jsonMeta, type ScheduledEvent } from '#contract/wire/payload.ts';
+import { retryTerms } from '#contract/invocations/retry.ts';
+import { secondsKept, type QueuedStore } from '#storage/queued/records.ts';
+import type { QueuedJob } from '#storage/queued/jobs.ts';
+import { sharedNow, wallNow } from '#storage/redis/clock.ts';
+import type { Functions, LoadedVersion } from '../code/version-cache.ts';
+import { log } from '../process/log.ts';
 
 /** A time that is later than this has been missed, and not only waited for its turn. */
 const MISSED_MS = 60_000;

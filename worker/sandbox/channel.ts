@@ -5,10 +5,10 @@ import {
   encodeChannelFrame,
   MAX_SANDBOX_FRAME_BYTES,
   type ChannelKind,
-} from '#contract/channel.ts';
-import { STREAM_WINDOW_BYTES } from '#contract/limits.ts';
-import { native } from './native.ts';
-import { SandboxStartError } from './start.ts';
+} from '#contract/wire/channel.ts';
+import { STREAM_WINDOW_BYTES } from '#contract/functions/limits.ts';
+import { native } from '../native/addon.ts';
+import { SandboxStartError } from './specialise.ts';
 
 /**
  * After so much output that nobody keeps, nothing is read of the sandbox for a moment. Otherwise a function that prints as

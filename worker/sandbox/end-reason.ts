@@ -1,5 +1,5 @@
 /** Why sandboxes end, as the worker's metrics count them. */
-import type { ExitOutcome } from '../exit-cause.ts';
+import type { ExitOutcome } from './exit-cause.ts';
 
 /** Why a sandbox is ended on purpose. */
 export type KillReason =

@@ -1,6 +1,6 @@
 /** What a sandbox says of itself when it is prepared and isolated: how long each step took, and what holds it. */
-import { LINUX_NAMESPACES, type LinuxNamespace } from '#contract/isolation.ts';
-import { SECCOMP_FILTER } from './native.ts';
+import { LINUX_NAMESPACES, type LinuxNamespace } from '#contract/functions/isolation.ts';
+import { SECCOMP_FILTER } from '../native/addon.ts';
 
 /** What holds a sandbox besides its namespaces, as it said itself when it was isolated, before any code of a tenant ran. */
 export interface IsolationFacts {

@@ -3,7 +3,7 @@
  * frames of the channel.)
  */
 import { Socket } from 'node:net';
-import { native } from './native.ts';
+import { native } from '../native/addon.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
 

@@ -15,18 +15,18 @@ import {
   OTHERS_RUN,
   type InvokeContext,
   type SandboxInit,
-} from '#contract/channel.ts';
+} from '#contract/wire/channel.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import { SandboxChannel } from './channel.ts';
 import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
-import { native, type TurnsPage } from './native.ts';
+import { native, type TurnsPage } from '../native/addon.ts';
 import { OutputPipes } from './output-pipes.ts';
 import type { KillReason, SandboxEnd } from './end-reason.ts';
-import { DEFAULT_FILE_LIMITS, SandboxStartError, specialiseFrame } from './start.ts';
-import { Turns } from './turns.ts';
-import { whyEnded } from '../exit-cause.ts';
-import { IdleMeter } from '../idle-cpu.ts';
+import { DEFAULT_FILE_LIMITS, SandboxStartError, specialiseFrame } from './specialise.ts';
+import { Turns } from './call-queue.ts';
+import { whyEnded } from './exit-cause.ts';
+import { IdleMeter } from './idle-cpu.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
@@ -122,7 +122,7 @@ export class Sandbox {
     this.#zygote = parts.zygote;
     const [channel, theirChannel] = native.socketpair();
     // Whoever reads bytes with descriptors closes those, and a socket may take an hour to close. Older kernels have no such
-    // switch, and their sandboxes no such sockets (worker/native/sandbox.c).
+    // switch, and their sandboxes no such sockets (worker/native/sandbox/sandbox.c).
     native.refuseDescriptors(channel);
     const [refusals, theirRefusals] = native.socketpair();
     this.#endWatch = native.watchRefusals(refusals, (call) => this.#sinkOf(this.#hasOlder)?.refused?.(call));
@@ -156,7 +156,7 @@ export class Sandbox {
       takeBack: (max) => native.takeTurnsBack(turns, max),
     });
     const theirs = [theirChannel, ...this.#outputs.theirs, theirTurns, theirRefusals];
-    // In the order of contract/control.ts.
+    // In the order of contract/wire/control.ts.
     const given = [...theirs, ...parts.cgroup.joinFds];
     try {
       parts.zygote.fork(parts.slot, parts.scratchMb, given, (exit) => {

@@ -1,7 +1,7 @@
 /** The ranges of subordinate ids that this user was granted: /etc/subuid and /etc/subgid, subuid(5). */
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { FIRST_SANDBOX_UID, MAX_SLOTS } from '#contract/control.ts';
+import { FIRST_SANDBOX_UID, MAX_SLOTS } from '#contract/wire/control.ts';
 
 export interface IdRange {
   readonly base: number;

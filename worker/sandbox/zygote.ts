@@ -1,14 +1,14 @@
 /**
- * One launcher and the zygote in it, as the worker sees them: a child process and a control socket (contract/control.ts).
+ * One launcher and the zygote in it, as the worker sees them: a child process and a control socket (contract/wire/control.ts).
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, readFileSync, realpathSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { z } from 'zod';
-import { CONTROL_BYTES, CONTROL_VERSION, ControlKind, FIRST_SANDBOX_UID } from '#contract/control.ts';
-import { log } from '../log.ts';
-import { LAUNCHER, native } from './native.ts';
+import { CONTROL_BYTES, CONTROL_VERSION, ControlKind, FIRST_SANDBOX_UID } from '#contract/wire/control.ts';
+import { log } from '../process/log.ts';
+import { LAUNCHER, native } from '../native/addon.ts';
 import type { IdRange } from './subids.ts';
 
 export interface ZygoteOptions {
@@ -34,7 +34,7 @@ export interface Exit {
   readonly zygoteLost?: true;
 }
 
-/** What infra/privileged.sh has made for launchers, one set for each at a time. */
+/** What infra/host/privileged.sh has made for launchers, one set for each at a time. */
 const DEVICE_SETS = '/dev/offshoot';
 
 /** Without concurrent threads, a zygote has nothing in flight while it waits; the inspector's signal stays off. */

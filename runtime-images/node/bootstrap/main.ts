@@ -2,14 +2,14 @@
  * What the zygote of a Node image runs: it warms the runtime up, then blocks in C. From there it comes back once in each
  * sandbox, and goes on as that sandbox. See ARCHITECTURE.md, "Fork, don't boot".
  */
-import { actAsInit } from './act-as-init.ts';
-import { becomeSandbox } from './become-sandbox.ts';
-import { captureLogs } from './capture-logs.ts';
-import { watchOthers } from './others.ts';
-import { rehearse } from './rehearse.ts';
-import { SandboxRuntime } from './run-sandbox.ts';
-import { installShims } from './shims.ts';
-import { warmUp } from './warm-up.ts';
+import { actAsInit } from './sandbox/act-as-init.ts';
+import { becomeSandbox } from './sandbox/become-sandbox.ts';
+import { captureLogs } from './runtime/capture-logs.ts';
+import { watchOthers } from './sandbox/others.ts';
+import { rehearse } from './zygote/rehearse.ts';
+import { SandboxRuntime } from './sandbox/run-sandbox.ts';
+import { installShims } from './runtime/shims.ts';
+import { warmUp } from './zygote/warm-up.ts';
 
 export interface ZygoteAddon {
   /** Blocks. Returns the descriptor of the channel in a prepared sandbox, or -1 in the zygote when its worker has gone. */

@@ -1,8 +1,8 @@
 /** All that a worker holds of the host, by name: what a leak would add to. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import type { WorkerStatus } from '#contract/api.ts';
-import { sandboxCgroups } from '../../support/cgroup-paths.ts';
-import type { Platform } from '../../support/platform.ts';
+import type { WorkerStatus } from '#contract/api/api.ts';
+import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
+import type { Platform } from '../../support/platform/platform.ts';
 import { sandboxesOf } from './platform.ts';
 
 /** How many there are of each. */

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { sandboxCgroups } from '../../support/cgroup-paths.ts';
-import type { Platform } from '../../support/platform.ts';
+import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
+import type { Platform } from '../../support/platform/platform.ts';
 import { packed, sha256, type Entry } from './archives.ts';
 
 const here = fileURLToPath(new URL('.', import.meta.url));

@@ -152,7 +152,7 @@ export const F10 = async ([how]) => {
   await sleep(20_000);
 };
 
-/** Writes frames of its own making to the channel (contract/channel.ts): kind, handle, declared length, payload in base64. */
+/** Writes frames of its own making to the channel (contract/wire/channel.ts): kind, handle, declared length, payload in base64. */
 export const F12 = async ([kind, handle, declared, text, times = '1']) => {
   const channel = Number(
     descriptors()

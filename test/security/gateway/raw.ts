@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Platform } from '../../support/platform.ts';
+import type { Platform } from '../../support/platform/platform.ts';
 
 export interface RawAnswer {
   /** 0 when the connection was closed without an answer. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Platform, type Part } from '../../support/platform.ts';
+import { Platform, type Part } from '../../support/platform/platform.ts';
 import { beat, type Stall } from './heartbeat.ts';
 import { percentile } from './raw.ts';
 

@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { type AttackBench, type Attempt, notRefused, valueOf } from '../attack-bench.ts';
-import type { Scenario } from '../scenario.ts';
+import type { Scenario } from './scenario.ts';
 
-/** Calls that are answered EPERM, because programs try them and should read why (worker/native/seccomp_policy.h). */
+/** Calls that are answered EPERM, because programs try them and should read why (worker/native/seccomp/policy.h). */
 const NAMED = new Set([
   'prctl PR_SET_MM',
   'prctl PR_SET_DUMPABLE',

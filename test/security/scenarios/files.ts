@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AttackBench, type Attempt, notRefused, valueOf, valuesOf } from '../attack-bench.ts';
-import type { Scenario } from '../scenario.ts';
+import type { Scenario } from './scenario.ts';
 
 const READ_ONLY = ['EROFS', 'EACCES', 'EPERM'];
 const NOT_THERE = ['ENOENT', 'EACCES', 'ENOTDIR', 'EPERM'];

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sandboxCgroups } from '../../support/cgroup-paths.ts';
+import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
 import {
   type AttackBench,
   type Attacker,
@@ -12,7 +12,7 @@ import {
   valueOf,
   valuesOf,
 } from '../attack-bench.ts';
-import type { Scenario } from '../scenario.ts';
+import type { Scenario } from './scenario.ts';
 
 const NAMESPACES = ['user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'] as const;
 /** EPERM where the filter names the call, ENOSYS where it does not, the rest by the kernel. */

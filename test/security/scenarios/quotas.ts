@@ -1,9 +1,9 @@
 /** U: quotas that the kernel keeps for a user, and for whoever stands above that user. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, watch } from 'node:fs';
-import { pendingSignalsEach, pendingSignalsHere } from '../../../worker/user-limits.ts';
+import { pendingSignalsEach, pendingSignalsHere } from '../../../worker/cgroup/user-limits.ts';
 import { AttackBench, type Attacker, type Attempt, valueOf } from '../attack-bench.ts';
-import type { Scenario } from '../scenario.ts';
+import type { Scenario } from './scenario.ts';
 import { withTenant } from './tenants.ts';
 
 /** A limit for this process and what it starts from here on, in place of the one of the machine. */

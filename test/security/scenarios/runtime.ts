@@ -4,13 +4,13 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ChannelKind } from '#contract/channel.ts';
-import { encodePayload } from '#contract/payload.ts';
+import { ChannelKind } from '#contract/wire/channel.ts';
+import { encodePayload } from '#contract/wire/payload.ts';
 import { ownRanges } from '../../../worker/sandbox/subids.ts';
-import { Zygotes } from '../../../worker/zygotes.ts';
-import { distinctValues, RANDOM_SOURCES } from '../../support/random-sources.ts';
+import { Zygotes } from '../../../worker/pool/zygotes.ts';
+import { distinctValues, RANDOM_SOURCES } from '../../support/sandbox/random-sources.ts';
 import { AttackBench, type Attempt, descendants, notRefused, valueOf, valuesOf } from '../attack-bench.ts';
-import type { Scenario } from '../scenario.ts';
+import type { Scenario } from './scenario.ts';
 import { judgeDenyTable } from './calls.ts';
 
 /** What the descriptors of an event loop are; pipes are judged by whose they are. */

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { type AttackBench, type Attempt, valueOf } from '../attack-bench.ts';
-import type { Scenario } from '../scenario.ts';
+import type { Scenario } from './scenario.ts';
 import { withTenant } from './tenants.ts';
 
 const run = promisify(execFile);

@@ -1,0 +1,66 @@
+/** offshoot deploy: bundle, upload, wait until the new version has loaded. */
+import { Bundler } from '../../bundle/bundle.ts';
+import { describe } from '../../bundle/build-error.ts';
+import { functionUrl } from '../../api/client.ts';
+import { connect } from '../../api/connect.ts';
+import type { Context } from '../../terminal/context.ts';
+import { curlLine, deployOnce, type Deployment } from '../../deploy/deploy.ts';
+import { Progress } from '../../terminal/progress.ts';
+import { readProject, type Project } from '../../bundle/project.ts';
+import { bytes, milliseconds } from '../../terminal/text.ts';
+
+export async function deploy(context: Context, [folder = '.']: string[]): Promise<void> {
+  const { terminal } = context;
+  const project = await readProject(folder);
+  const client = connect(context);
+  const progress = new Progress(terminal);
+  const bundler = await Bundler.create(project);
+  let deployment: Deployment;
+  try {
+    deployment = await deployOnce(client, project, bundler, progress);
+  } finally {
+    progress.clear();
+    await bundler.dispose();
+  }
+  const { result, archive, bundle, uploaded } = deployment;
+  for (const warning of bundle.warnings) {
+    terminal.note(
+      `${terminal.noteStyle('yellow', 'warning:')} ${describe(warning, project.directory).join('\n  ')}`,
+    );
+  }
+  const { active, namespace, name } = result.function;
+  const { acquire, init } = result.load;
+  const curl = curlLine(result, client.target.url);
+  terminal.document({
+    ...result,
+    digest: archive.digest,
+    archiveBytes: archive.data.length,
+    files: archive.entries,
+    uploaded,
+    packages: bundle.packages.map(({ package: found }) => ({ name: found.name, version: found.version })),
+    curl,
+  });
+  const size = `${bytes(archive.data.length)} in ${archive.entries} files${uploaded ? '' : ', uploaded before'}`;
+  terminal.print(
+    `${terminal.style('green', '✓')} ${terminal.style('bold', `${namespace}/${name}`)} version ${active.version} is live`,
+  );
+  terminal.print(`  size     ${size}`);
+  if (bundle.externals.length > 0) {
+    const names = bundle.externals.map((found) => found.name).toSorted();
+    const needed = bundle.packages.length - names.length;
+    terminal.print(`  as files ${names.join(', ')}${needed > 0 ? ` and ${needed} that they need` : ''}`);
+  }
+  terminal.print(
+    `  loaded   in ${milliseconds(acquire + init)}: sandbox ${milliseconds(acquire)}, module ${milliseconds(init)}`,
+  );
+  terminal.print(`  access   ${accessText(project)}`);
+  terminal.print(`  url      ${functionUrl(result.function, client.target.url)}`);
+  terminal.print();
+  terminal.print(`  ${curl}`);
+}
+
+function accessText({ manifest }: Project): string {
+  return manifest.access === 'public'
+    ? 'public: whoever reaches the gateway may call it ("access" in offshoot.json)'
+    : 'by key ("access" in offshoot.json); to make one: offshoot keys create --scope invoke';
+}

@@ -1,0 +1,116 @@
+/** offshoot describe NAME: a function, its versions and its latest invocations. */
+import type { FunctionDetail, WorkerStatus } from '#contract/api/api.ts';
+import { functionUrl, parseFunctionName } from '../../api/client.ts';
+import { connect } from '../../api/connect.ts';
+import type { Context } from '../../terminal/context.ts';
+import { table } from '../../terminal/terminal.ts';
+import { ago, bytes, clock, milliseconds } from '../../terminal/text.ts';
+
+const SHOWN_VERSIONS = 10;
+
+export async function describe(context: Context, [wanted = '']: string[]): Promise<void> {
+  const { terminal } = context;
+  const client = connect(context);
+  const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
+  const [detail, workers] = await Promise.all([client.describe(namespace, name), client.workers()]);
+  const outside = outsideOf(workers, namespace, name);
+  terminal.document({ ...detail, ...(outside && { outside }) });
+  terminal.print(terminal.style('bold', `${detail.namespace}/${detail.name}`));
+  for (const [label, value] of [...facts(detail, client.target.url), ...outsideFacts(outside)]) {
+    terminal.print(`  ${label.padEnd(13)} ${value}`);
+  }
+  const versions = detail.versions.toSorted((a, b) => b.version - a.version).slice(0, SHOWN_VERSIONS);
+  section(
+    context,
+    ['VERSION', 'DEPLOYED', 'SIZE', 'SHA256'],
+    versions.map((version) => [
+      `${version.version}${version.version === detail.activeVersion ? ' (active)' : ''}`,
+      clock(version.createdAt),
+      bytes(version.archiveBytes),
+      version.digest.slice(0, 12),
+    ]),
+  );
+  section(
+    context,
+    ['INVOCATION', 'OUTCOME', 'STATUS', 'TIME', 'WHEN'],
+    detail.recent.map((recent) => [
+      recent.id,
+      recent.outcome,
+      String(recent.status),
+      milliseconds(recent.duration),
+      ago(recent.startedAt),
+    ]),
+  );
+  const latest = detail.recent[0];
+  const next = latest ? `offshoot trace ${latest.id}` : `offshoot invoke ${wanted}`;
+  terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${next}`);
+}
+
+function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
+  const { manifest } = detail.active;
+  const required = manifest.isolation.require;
+  return [
+    ['url', functionUrl(detail, gatewayUrl)],
+    ['access', manifest.access],
+    ['runtime', manifest.runtime],
+    ['version', String(detail.activeVersion)],
+    ['memory', `${manifest.memory} MB`],
+    [
+      'cpu',
+      manifest.cpuTime === undefined ? `${manifest.cpu}` : `${manifest.cpu}, ${manifest.cpuTime} s in a run`,
+    ],
+    [
+      'timeout',
+      `${manifest.timeout} s, ${manifest.initTimeout} s to load, ${manifest.streamIdleTimeout} s without a byte of a stream`,
+    ],
+    ['limits', `${manifest.pids} processes and threads, ${manifest.openFiles} open files`],
+    ['/tmp', `${manifest.tmpSize} MB, ${manifest.tmpFiles} files`],
+    ['input', `${manifest.requestSize} MB in a request`],
+    ['output', `${manifest.responseSize} MB in a response, ${manifest.logSize} KB of logs`],
+    ...(required.length > 0 ? [['requires', required.join(', ')] satisfies [string, string]] : []),
+    [
+      'concurrency',
+      manifest.isolation.mode === 'request'
+        ? 'a sandbox for each invocation'
+        : `${manifest.concurrency} in a sandbox`,
+    ],
+    ['env', manifest.env.length > 0 ? manifest.env.join(', ') : 'none'],
+    ['created', clock(detail.createdAt)],
+  ];
+}
+
+/** Processor time that is of no invocation, in milliseconds since the workers' starts. */
+interface Outside {
+  readonly startCpu: number;
+  readonly idleCpu: number;
+  readonly endedIdle: number;
+}
+
+/** Undefined when no worker has a sandbox of the function. */
+function outsideOf(workers: readonly WorkerStatus[], namespace: string, name: string): Outside | undefined {
+  const pools = workers
+    .flatMap((worker) => worker.pools ?? [])
+    .filter((pool) => pool.namespace === namespace && pool.name === name);
+  const sum = (key: keyof Outside): number => pools.reduce((total, pool) => total + (pool[key] ?? 0), 0);
+  if (pools.length === 0) return undefined;
+  return { startCpu: sum('startCpu'), idleCpu: sum('idleCpu'), endedIdle: sum('endedIdle') };
+}
+
+const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
+
+function outsideFacts(outside: Outside | undefined): [string, string][] {
+  if (!outside) return [];
+  const { startCpu, idleCpu, endedIdle } = outside;
+  const ended = endedIdle > 0 ? `; ${endedIdle} sandboxes were ended for it: offshoot logs NAME` : '';
+  return [
+    ['outside calls', `${seconds(startCpu)} of processor time to start, ${seconds(idleCpu)} idle${ended}`],
+  ];
+}
+
+function section({ terminal }: Context, head: readonly string[], rows: readonly string[][]): void {
+  if (rows.length === 0) return;
+  const [first = '', ...lines] = table(head, rows);
+  terminal.print();
+  terminal.print(`  ${terminal.style('bold', first)}`);
+  for (const line of lines) terminal.print(`  ${line}`);
+}

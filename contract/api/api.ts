@@ -1,0 +1,252 @@
+/**
+ * Bodies of the management API (/api/v1), seen by gateway and CLI. The OpenAPI document is made from these schemas.
+ */
+import { z } from 'zod';
+import {
+  AnyInvocation,
+  FunctionError,
+  InvocationRecord,
+  LogLine,
+  OpenInvocation,
+  SpanEvent,
+  SpanLink,
+} from '../invocations/invocation.ts';
+import { IsolationReceipt } from '../functions/isolation.ts';
+import { Manifest, ShownManifest } from '../functions/manifest.ts';
+import { Name } from '../functions/names.ts';
+import { Outcome } from '../invocations/outcome.ts';
+
+/** `admin` manages keys and namespaces everywhere; the others hold within the key's namespace. */
+export const Scope = z.enum(['admin', 'deploy', 'read', 'invoke']);
+export type Scope = z.infer<typeof Scope>;
+
+export const Digest = z.string().regex(/^[0-9a-f]{64}$/, 'a sha256 in lower-case hexadecimal');
+
+export const VersionRecord = z.object({
+  version: z.int().min(1),
+  /** sha256 of the archive. */
+  digest: Digest,
+  manifest: Manifest,
+  /** File in the archive that is loaded. */
+  entryFile: z.string(),
+  createdAt: z.number(),
+  archiveBytes: z.number(),
+});
+export type VersionRecord = z.infer<typeof VersionRecord>;
+
+/** A version as the API shows it. */
+export const VersionView = VersionRecord.extend({ manifest: ShownManifest });
+export type VersionView = z.infer<typeof VersionView>;
+
+export const FunctionRecord = z.object({
+  namespace: Name,
+  name: Name,
+  /** The version that calls go to. */
+  activeVersion: z.int().min(1),
+  createdAt: z.number(),
+  updatedAt: z.number(),
+});
+export type FunctionRecord = z.infer<typeof FunctionRecord>;
+
+/** A function with its active version; what `list` and `describe` show. */
+export const FunctionView = FunctionRecord.extend({
+  url: z.string(),
+  active: VersionView,
+});
+export type FunctionView = z.infer<typeof FunctionView>;
+
+export const FunctionDetail = FunctionView.extend({
+  versions: z.array(VersionView),
+  recent: z.array(
+    z.object({
+      id: z.string(),
+      outcome: Outcome,
+      status: z.number(),
+      startedAt: z.number(),
+      duration: z.number(),
+    }),
+  ),
+});
+export type FunctionDetail = z.infer<typeof FunctionDetail>;
+
+export const DeployRequest = z.object({
+  digest: Digest,
+  /** File in the archive that is loaded, such as `index.mjs`. */
+  entryFile: z.string().min(1).max(256),
+  manifest: Manifest,
+});
+export type DeployRequest = z.infer<typeof DeployRequest>;
+
+/** Answer to a deploy: the new version has been loaded by a worker, and calls now go to it. */
+export const DeployResult = z.object({
+  function: FunctionView,
+  /** Milliseconds that making a sandbox and loading the function took in the check. */
+  load: z.object({ acquire: z.number(), init: z.number() }),
+});
+export type DeployResult = z.infer<typeof DeployResult>;
+
+/** `details` of the error `load_failed`. */
+export const LoadFailure = z.object({
+  outcome: Outcome,
+  error: FunctionError.optional(),
+  logs: z.array(LogLine),
+});
+export type LoadFailure = z.infer<typeof LoadFailure>;
+
+export const InvocationDetail = InvocationRecord.extend({
+  logs: z.array(LogLine),
+  /** What its sandbox was isolated by. */
+  isolation: IsolationReceipt.optional(),
+  spans: z.array(
+    z.object({
+      name: z.string(),
+      spanId: z.string(),
+      parentSpanId: z.string().optional(),
+      start: z.number(),
+      duration: z.number(),
+      attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+      /** Id of the span of the try before this one. */
+      link: z.string().optional(),
+      /** What the function has said to have happened within a span of its own; `start` as that of spans. */
+      events: z.array(SpanEvent.omit({ time: true }).extend({ start: z.number() })).optional(),
+      links: z.array(SpanLink).optional(),
+    }),
+  ),
+});
+export type InvocationDetail = z.infer<typeof InvocationDetail>;
+
+export const OpenInvocationDetail = OpenInvocation.extend({ logs: z.array(LogLine) });
+export type OpenInvocationDetail = z.infer<typeof OpenInvocationDetail>;
+
+/** What `GET /invocations/{id}` answers from an invocation's first moment on. */
+export const AnyInvocationDetail = z.discriminatedUnion('state', [InvocationDetail, OpenInvocationDetail]);
+export type AnyInvocationDetail = z.infer<typeof AnyInvocationDetail>;
+
+/** Answer to an invocation that is queued: it is in Redis, and will be tried. */
+export const Accepted = z.object({
+  id: z.string(),
+  state: z.enum(['queued', 'running', 'done']),
+  /** Path of the invocation in the API. */
+  url: z.string(),
+});
+export type Accepted = z.infer<typeof Accepted>;
+
+/** What may differ from the invocation that is replayed. */
+export const ReplayRequest = z.object({
+  /** Version of the function; the active one without it. */
+  version: z.int().min(1).optional(),
+  /** Another event, as JSON. */
+  input: z.unknown().optional(),
+});
+export type ReplayRequest = z.infer<typeof ReplayRequest>;
+
+export const InvocationList = z.object({ invocations: z.array(AnyInvocation) });
+export type InvocationList = z.infer<typeof InvocationList>;
+
+export const ScheduleView = z.object({
+  namespace: z.string(),
+  name: z.string(),
+  cron: z.string(),
+  timezone: z.string(),
+  overlap: z.boolean(),
+  missed: z.enum(['run', 'skip']),
+  /** Unix times in milliseconds. */
+  next: z.array(z.number()),
+});
+export type ScheduleView = z.infer<typeof ScheduleView>;
+export const Schedules = z.object({ schedules: z.array(ScheduleView) });
+
+export const DeadLetters = z.object({ deadLetters: z.array(InvocationRecord) });
+export type DeadLetters = z.infer<typeof DeadLetters>;
+
+/** Which dead letters: those named, or all of a function, or all of the namespace. */
+export const DeadLetterChoice = z.object({
+  ids: z.array(z.string()).max(1_000).optional(),
+  name: Name.optional(),
+  /** Unix time in milliseconds: only those that had ended by then. */
+  until: z.number().optional(),
+});
+export const DeadLettersMoved = z.object({
+  ids: z.array(z.string()),
+  /** Set when there are more: the `until` with which the next request goes on, and moves none that has failed again since. */
+  until: z.number().optional(),
+});
+export type DeadLettersMoved = z.infer<typeof DeadLettersMoved>;
+
+/** One line of `GET …/logs`, sent as server-sent events when followed. */
+export const FunctionLogLine = LogLine.extend({
+  /** Absent for lines that are `unclaimed`. */
+  invocation: z.string().optional(),
+});
+export type FunctionLogLine = z.infer<typeof FunctionLogLine>;
+
+export const FunctionLog = z.object({
+  /** Oldest first. */
+  logs: z.array(FunctionLogLine),
+  /** How many lines before these are left out, because an answer has only so many bytes. */
+  olderLines: z.number().optional(),
+});
+export type FunctionLog = z.infer<typeof FunctionLog>;
+
+export const ApiKeyRecord = z.object({
+  id: z.string(),
+  /** `*` for a key that holds everywhere. */
+  namespace: z.string(),
+  scopes: z.array(Scope),
+  /** Last four characters, so that a person recognises a key in a list. */
+  last4: z.string(),
+  createdAt: z.number(),
+});
+export type ApiKeyRecord = z.infer<typeof ApiKeyRecord>;
+
+export const CreateKeyRequest = z.object({
+  namespace: z.union([Name, z.literal('*')]),
+  scopes: z.array(Scope).min(1),
+});
+/** The only answer that ever holds the key itself. */
+export const CreatedKey = ApiKeyRecord.extend({ key: z.string() });
+
+/** Sandboxes of one worker that are alike: of a version of a function, or prepared ones of a namespace, which have none yet. */
+export const PoolStatus = z.object({
+  namespace: z.string(),
+  runtime: z.string(),
+  name: z.string().optional(),
+  version: z.number().optional(),
+  prepared: z.number(),
+  idle: z.number(),
+  busy: z.number(),
+  /**
+   * Of a function: milliseconds of processor time since the worker's start that are of no invocation, until its modules were loaded and
+   * while nothing ran in its sandboxes, and how many of these were ended for that.
+   */
+  startCpu: z.number().optional(),
+  idleCpu: z.number().optional(),
+  endedIdle: z.number().optional(),
+});
+export type PoolStatus = z.infer<typeof PoolStatus>;
+
+export const WorkerStatus = z.object({
+  id: z.string(),
+  startedAt: z.number(),
+  /** Sandboxes by state, of all functions together. */
+  prepared: z.number(),
+  idle: z.number(),
+  busy: z.number(),
+  /** Invocations taken and not yet answered. */
+  running: z.number(),
+  capacity: z.number(),
+  /** Invocations of the queued lane that have ended each second lately, by namespace; of those that the reader's key holds for. */
+  queuedEnded: z.record(z.string(), z.number()).optional(),
+  /** Which sandboxes these are; the largest MAX_POOLS_SHOWN, of the namespaces that the reader's key holds for. */
+  pools: z.array(PoolStatus).optional(),
+});
+export type WorkerStatus = z.infer<typeof WorkerStatus>;
+
+export const Health = z.object({
+  status: z.enum(['ok', 'degraded']),
+  redis: z.boolean(),
+  workers: z.number(),
+});
+
+/** Identity of the caller's key: what `offshoot login` shows. */
+export const WhoAmI = z.object({ namespace: z.string(), scopes: z.array(Scope), version: z.string() });

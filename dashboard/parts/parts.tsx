@@ -1,0 +1,293 @@
+/** @jsxImportSource preact */
+/** Pieces that pages are made of. Whatever comes from functions is only ever a text child. */
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Sample } from '#contract/api/dashboard.ts';
+import { Refused, type Refusal } from '../client/api.ts';
+import type { LiveView } from '../client/live.ts';
+
+/** Ticks, so that "3 s ago" stays true. */
+export function useNow(): number {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}
+
+let isFirst = true;
+
+export function Page({
+  title,
+  live,
+  actions,
+  above,
+  children,
+}: {
+  title: string;
+  live: Pick<LiveView<unknown>, 'data' | 'refusal' | 'link'>;
+  actions?: ComponentChildren;
+  above?: ComponentChildren;
+  children: ComponentChildren;
+}): JSX.Element {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    document.title = `${title} · Offshoot`;
+    // A screen reader is told of a new page; when the document has just come, it begins at the top by itself.
+    if (!isFirst) heading.current?.focus({ preventScroll: true });
+    isFirst = false;
+  }, [title]);
+  return (
+    <>
+      {above}
+      <div class="page-head">
+        <h1 ref={heading} tabIndex={-1}>
+          {title}
+        </h1>
+        <LinkMark link={live.link} />
+        <div class="actions">{actions}</div>
+      </div>
+      {live.refusal && <Problem refusal={live.refusal} />}
+      {live.data !== undefined ? children : !live.refusal && <p class="muted">Loading…</p>}
+    </>
+  );
+}
+
+function LinkMark({ link }: { link: LiveView<unknown>['link'] }): JSX.Element {
+  const words = { connecting: 'connecting', live: 'live', lost: 'not connected' };
+  return <span class={`link-mark ${link}`}>{words[link]}</span>;
+}
+
+export function Problem({ refusal }: { refusal: Refusal }): JSX.Element {
+  return (
+    <div class="problem" role="alert">
+      <strong>{sentence(refusal.message)}</strong>
+      <span>{sentence(refusal.next)}</span>
+    </div>
+  );
+}
+
+export function sentence(text: string): string {
+  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}
+
+/** What to do where there is nothing yet. */
+export function Empty({
+  title,
+  children,
+  command,
+}: {
+  title: string;
+  children?: ComponentChildren;
+  command?: string;
+}): JSX.Element {
+  return (
+    <div class="empty">
+      <p class="empty-title">{title}</p>
+      {children && <p>{children}</p>}
+      {command && <pre class="command">{command}</pre>}
+    </div>
+  );
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  ok: 'ok',
+  queued: 'queued',
+  running: 'running',
+};
+
+/** Ends that somebody wanted. */
+const QUIET = new Set(['cancelled', 'function_removed']);
+
+/** State and outcome: by word and by shape, not by colour alone. */
+export function Outcome({ of }: { of: Pick<Sample, 'state' | 'outcome' | 'status'> }): JSX.Element {
+  const word = of.state === 'done' ? (of.outcome ?? 'done') : of.state;
+  const kind = of.state !== 'done' ? of.state : word === 'ok' ? 'ok' : QUIET.has(word) ? 'quiet' : 'bad';
+  const code = of.outcome === 'ok' && of.status !== undefined && of.status !== 200 ? ` ${of.status}` : '';
+  return <span class={`chip ${kind}`}>{(WORDS[word] ?? word.replaceAll('_', ' ')) + code}</span>;
+}
+
+export function FunctionLink({ namespace, name }: { namespace: string; name: string }): JSX.Element {
+  return (
+    <a href={`/dashboard/functions/${namespace}/${name}`} class="function-link">
+      <span class="muted">{namespace}/</span>
+      {name}
+    </a>
+  );
+}
+
+export function InvocationLink({ id }: { id: string }): JSX.Element {
+  return (
+    <a href={`/dashboard/invocations/${encodeURIComponent(id)}`} class="mono" title={id}>
+      {id.length > 13 ? `${id.slice(0, 4)}…${id.slice(-6)}` : id}
+    </a>
+  );
+}
+
+/** A region that scrolls sideways must be reachable by keyboard. */
+export function Table({
+  label,
+  head,
+  children,
+}: {
+  label: string;
+  head: readonly (string | { text: string; number: true; title?: string })[];
+  children: ComponentChildren;
+}): JSX.Element {
+  return (
+    <div class="table-wrap" tabIndex={0} role="region" aria-label={label}>
+      <table>
+        <thead>
+          <tr>
+            {head.map((cell) =>
+              typeof cell === 'string' ? (
+                <th key={cell} scope="col">
+                  {cell}
+                </th>
+              ) : (
+                <th key={cell.text} scope="col" class="number" title={cell.title}>
+                  {cell.text}
+                </th>
+              ),
+            )}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </div>
+  );
+}
+
+export function Card({
+  title,
+  note,
+  children,
+  wide = false,
+}: {
+  title: string;
+  note?: ComponentChildren;
+  children: ComponentChildren;
+  wide?: boolean;
+}): JSX.Element {
+  return (
+    <section class={wide ? 'card wide' : 'card'}>
+      <h2>
+        {title}
+        {note !== undefined && <span class="note">{note}</span>}
+      </h2>
+      {children}
+    </section>
+  );
+}
+
+export function Facts({ of }: { of: readonly (readonly [string, ComponentChildren])[] }): JSX.Element {
+  return (
+    <dl class="facts">
+      {of.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+export function Figure({ name, value, tone }: { name: string; value: string; tone?: string }): JSX.Element {
+  return (
+    <div class={`figure ${tone ?? ''}`}>
+      <span class="figure-name">{name}</span>
+      <span class="figure-value">{value}</span>
+    </div>
+  );
+}
+
+/** Says, to eyes and to screen readers, what came of the last thing that was done. */
+export function useDoing(): {
+  doing: boolean;
+  said: JSX.Element;
+  run: (act: () => Promise<string>) => void;
+} {
+  const [doing, setDoing] = useState(false);
+  const [text, setText] = useState('');
+  const [refusal, setRefusal] = useState<Refusal>();
+  const run = (act: () => Promise<string>): void => {
+    setDoing(true);
+    setText('');
+    setRefusal(undefined);
+    act()
+      .then(setText)
+      .catch((error: unknown) => {
+        setRefusal(
+          error instanceof Refused
+            ? error.refusal
+            : { code: 'error', message: String(error), next: 'reload the page and try again' },
+        );
+      })
+      .finally(() => setDoing(false));
+  };
+  const said = (
+    <div class="said" role="status" aria-live="polite">
+      {text && <p class="done">{text}</p>}
+      {refusal && (
+        <p class="failed">
+          <strong>{sentence(refusal.message)}</strong> {sentence(refusal.next)}
+        </p>
+      )}
+    </div>
+  );
+  return { doing, said, run };
+}
+
+/** Asks before it does what cannot be taken back. */
+export function Confirm({
+  label,
+  question,
+  yes,
+  disabled,
+  act,
+}: {
+  label: string;
+  question: string;
+  yes: string;
+  disabled: boolean;
+  act: () => void;
+}): JSX.Element {
+  const dialog = useRef<HTMLDialogElement>(null);
+  return (
+    <>
+      <button type="button" class="danger" disabled={disabled} onClick={() => dialog.current?.showModal()}>
+        {label}
+      </button>
+      <dialog ref={dialog} aria-label={label}>
+        <p>{question}</p>
+        <div class="row end">
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Keep
+          </button>
+          <button
+            type="button"
+            class="danger"
+            onClick={() => {
+              dialog.current?.close();
+              act();
+            }}
+          >
+            {yes}
+          </button>
+        </div>
+      </dialog>
+    </>
+  );
+}
+
+/** JSON with indents where it is JSON, otherwise as it came. */
+export function pretty(text: string): string {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Takes places for calls whose function or namespace is limited. A call that finds none is refused at once: to wait here
+ * would hold memory and connections for those who are over their limit, while who would rather wait has the queued lane, and
+ * is told after how long it is worth coming back.
+ */
+import { OffshootError } from '#contract/api/errors.ts';
+import { drainSeconds, retrySeconds } from '#contract/platform/pace.ts';
+import type { Quota } from '#contract/functions/quota.ts';
+import type { Place, Places, Refusal } from '#storage/limits/quota-leases.ts';
+import type { Target } from '../dispatch/target.ts';
+
+export class Admission {
+  readonly #places: Places;
+
+  constructor(places: Places) {
+    this.#places = places;
+  }
+
+  /** Throws `concurrency_limited` or `rate_limited`, or what Redis does when it is away. */
+  async enter({ namespace, name }: Target, quota: Quota, id: string): Promise<Place> {
+    const taken = await this.#places.take(namespace, name, quota, id);
+    if ('refused' in taken) throw refusalError(namespace, name, quota, taken.refused);
+    return taken;
+  }
+}
+
+function refusalError(namespace: string, name: string, quota: Quota, refusal: Refusal): OffshootError {
+  const allowance = quota[refusal.of];
+  const ofFunction = refusal.of === 'function';
+  const whose = ofFunction ? `the function "${namespace}/${name}"` : `the namespace "${namespace}"`;
+  if (refusal.limit === 'rateLimit') {
+    const { rate } = allowance.rateLimit ?? { rate: 0 };
+    const waitMs = refusal.waitMs ?? 0;
+    const setting = ofFunction ? '"rateLimit" in offshoot.json' : 'offshoot limits --rate';
+    return new OffshootError(
+      'rate_limited',
+      `${whose} may begin ${rate} invocations a second (${setting}); the next one may in ${Math.ceil(waitMs)} ms`,
+      {
+        retryAfterS: retrySeconds(waitMs / 1000),
+        details: { of: refusal.of, rate, waitMs: Math.ceil(waitMs) },
+      },
+    );
+  }
+  const { running = 0, endedPerSecond = 0 } = refusal;
+  const limit = allowance.concurrency ?? running;
+  const setting = ofFunction ? '"maxConcurrency" in offshoot.json' : 'offshoot limits --concurrency';
+  return new OffshootError(
+    'concurrency_limited',
+    `${whose} has ${running} invocations running, and may have ${limit} (${setting})`,
+    {
+      retryAfterS: drainSeconds({ waiting: running, endedPerSecond }),
+      details: { of: refusal.of, limit, running, endedPerSecond },
+    },
+  );
+}

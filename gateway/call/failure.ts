@@ -1,0 +1,43 @@
+/** How a call that has no response is answered over HTTP: one body for every front door. */
+import type { ErrorBody } from '#contract/api/errors.ts';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { drainSeconds } from '#contract/platform/pace.ts';
+import type { Failure } from '../dispatch/pending.ts';
+
+export interface FailureAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: ErrorBody;
+}
+
+/**
+ * `trusted`: the caller holds a key of the namespace and may see where in the code it failed. Anybody may call a public
+ * function; such a caller gets the error's name and message, as the function's author wrote them, but no stack.
+ */
+export function failureAnswer(id: string, failure: Failure, trusted: boolean): FailureAnswer {
+  if (failure.error) {
+    const { status, retryAfterS } = failure.error;
+    const retry = retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) };
+    return { status, headers: retry, body: failure.error.toBody() };
+  }
+  const { outcome, report, backlog } = failure;
+  const facts = OUTCOMES[outcome];
+  const error =
+    report?.error && (trusted ? report.error : { name: report.error.name, message: report.error.message });
+  const cause = failure.message ?? report?.exitCause;
+  return {
+    status: facts.status,
+    headers: {
+      'x-offshoot-outcome': outcome,
+      ...(facts.status === 503 && { 'retry-after': String(backlog ? drainSeconds(backlog) : 1) }),
+    },
+    body: {
+      error: {
+        code: outcome,
+        message: cause ? `${facts.meaning} (${cause})` : facts.meaning,
+        next: facts.next.replace('trace ID', `trace ${id}`),
+        details: { invocation: id, ...(error && { error }), ...backlog },
+      },
+    },
+  };
+}

@@ -1,0 +1,327 @@
+/**
+ * ANY /fn/{namespace}/{name}/{path}: the front door of functions. It works on node:http directly and not through hono:
+ * a function gets the path byte for byte as it was sent (the URL class would have resolved `..` and `//`), headers keep
+ * their order and repetitions, streams keep their back-pressure, and a call costs less.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ApiKeyRecord } from '#contract/api/api.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import { whyNotJson } from '#contract/api/json-scanner.ts';
+import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocations/invocation.ts';
+import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
+import type { Quota } from '#contract/functions/quota.ts';
+import type { Log } from '#storage/log.ts';
+import type { Place } from '#storage/limits/quota-leases.ts';
+import { redisError } from '#storage/redis/redis.ts';
+import { demand, presentedKey } from '../functions/access.ts';
+import { bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
+import type { Admission } from './admission.ts';
+import type { Directory } from '../functions/function-cache.ts';
+import type { Dispatcher } from '../dispatch/dispatch.ts';
+import { Exchange } from './exchange.ts';
+import type { Enqueuer } from '../queued/enqueuer.ts';
+import { queuedOptions } from '../queued/options.ts';
+import { failureAnswer } from './failure.ts';
+import { newInvocationId } from '../dispatch/ids.ts';
+import { Invocation } from '../dispatch/invocation.ts';
+import { parseFunctionPath, rawTarget, requestMeta, single, type FunctionPath } from './request.ts';
+import type { Spool, Spooled } from './spool.ts';
+import { allows } from '../functions/api-keys.ts';
+import type { Target } from '../dispatch/target.ts';
+
+const NOTHING = Buffer.alloc(0);
+/** Events up to this size are checked to be JSON, for a clear error; larger ones would hold everybody else up meanwhile. */
+const MAX_CHECKED_EVENT_BYTES = 128 * 1024;
+
+/** A call that may be made: the caller is allowed to, and the request is whole. */
+interface CheckedCall {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: Target;
+  readonly meta: RequestMeta;
+  /** For the record: without the query, which may hold secrets. */
+  readonly path: string;
+  readonly body: Buffer | Spooled;
+  readonly trusted: boolean;
+  readonly arrived: number;
+}
+
+export interface FunctionRouteOptions {
+  readonly directory: Directory;
+  readonly dispatcher: Dispatcher;
+  readonly maxBodyBytes: number;
+  /** Larger bodies go through the artifact store. */
+  readonly inlineBytes: number;
+  readonly spool: Spool;
+  readonly trustProxy: boolean;
+  readonly finished: (record: InvocationRecord) => void;
+  readonly lasting: (record: OpenInvocation) => void;
+  readonly enqueuer: Enqueuer;
+  readonly admission: Admission;
+  readonly log: Log;
+}
+
+export class FunctionRoute {
+  readonly #options: FunctionRouteOptions;
+
+  constructor(options: FunctionRouteOptions) {
+    this.#options = options;
+  }
+
+  /** Handles one request; whatever happens, it is answered. `asksFirst`: the client waits for a 100 before it sends the body. */
+  handle(request: IncomingMessage, response: ServerResponse, asksFirst = false): void {
+    this.#serve(request, response, asksFirst).catch((error: unknown) =>
+      this.#refuse(request, response, error),
+    );
+  }
+
+  /**
+   * Calls a function with the body of the request, one JSON value, as its event, or queues that. The caller has checked the
+   * key.
+   */
+  async event(
+    request: IncomingMessage,
+    response: ServerResponse,
+    target: Target,
+    { queued = false } = {},
+  ): Promise<void> {
+    const arrived = performance.now();
+    try {
+      if (queued) await this.#checkQueued(request, target);
+      const body = await this.#read(request, target, queued);
+      if (Buffer.isBuffer(body) && body.length <= MAX_CHECKED_EVENT_BYTES) checkJson(body);
+      const meta = jsonMeta('event', target.namespace, target.name);
+      const checked = { request, response, target, meta, path: '/', body, trusted: true, arrived };
+      if (queued) await this.#enqueue(checked);
+      else if (target.quota === undefined) this.#call(checked);
+      else await this.#callLimited(checked, target.quota);
+    } catch (error) {
+      this.#refuse(request, response, error);
+    }
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse, asksFirst: boolean): Promise<void> {
+    const arrived = performance.now();
+    const { directory, trustProxy } = this.#options;
+    const path = parseFunctionPath(rawTarget(request.url ?? ''));
+    if (!path) throw new OffshootError('not_found', 'the path of a function is /fn/NAMESPACE/NAME');
+    // A function gets its request as the Request of the fetch standard, which there cannot be for this method.
+    if (request.method === 'TRACE')
+      throw new OffshootError('bad_request', 'functions cannot be called by TRACE');
+
+    const presented = presentedKey(request.headers);
+    const holder = presented && (directory.peekKey(presented.key) ?? (await directory.key(presented.key)));
+    const target = directory.peekTarget(path.namespace, path.name) ?? (await this.#find(path, holder));
+    if (!target.isPublic) demand(holder, presented, 'invoke', target.namespace);
+
+    const trusted = holder !== undefined && allows(holder, 'invoke', target.namespace);
+    // A preference may be ignored (RFC 7240), and is where nobody is known: what strangers queue would fill Redis.
+    const queued = trusted && asksForAsync(request.headers.prefer);
+    if (queued) await this.#checkQueued(request, target);
+    const reading = this.#read(request, target, queued, asksFirst ? response : undefined);
+    const body = reading instanceof Promise ? await reading : reading;
+
+    // A key of ours is not shown to the function; a header that only looks like one may be the function's own.
+    const keyHeader = target.isPublic && holder === undefined ? undefined : presented?.header;
+    const meta = requestMeta(request, path, { trustProxy, keyHeader }, sizeOf(body));
+    if (!meta) {
+      this.#discard(body);
+      throw new OffshootError('bad_request', 'the Host header is not a host and perhaps a port');
+    }
+    const checked = {
+      request,
+      response,
+      target,
+      meta,
+      path: withoutQuery(path.rest),
+      body,
+      trusted,
+      arrived,
+    };
+    if (queued) await this.#enqueue(checked);
+    else if (target.quota === undefined) this.#call(checked);
+    else await this.#callLimited(checked, target.quota);
+  }
+
+  /** What can be refused is refused before a large body has been taken in. */
+  async #checkQueued(request: IncomingMessage, target: Target): Promise<void> {
+    queuedOptions(request.headers);
+    await this.#options.enqueuer.checkRoom(target.namespace);
+  }
+
+  /** Throws `body_too_large`. `mayGoOn`: where a client that waits is told to send. */
+  #read(
+    request: IncomingMessage,
+    target: Target,
+    queued: boolean,
+    mayGoOn?: ServerResponse,
+  ): Buffer | Promise<Buffer | Spooled> {
+    const { maxBodyBytes, inlineBytes, spool } = this.#options;
+    const limit = bodyLimit(target.requestMb, maxBodyBytes);
+    checkAnnouncedLength(request, limit);
+    mayGoOn?.writeContinue();
+    // Whatever the operator says of what goes through Redis, no more than the limit is taken in.
+    return readBody(request, Math.min(inlineBytes, limit.bytes), (begun) => {
+      const digest = queued && request.headers['idempotency-key'] !== undefined;
+      return spool.keep(request, begun, limit, { queued, digest });
+    });
+  }
+
+  /** Nothing reads the body of a call that has ended, and its place is another's. */
+  #finishing(input: Spooled | undefined, left: (() => void) | undefined): (record: InvocationRecord) => void {
+    return (record) => {
+      left?.();
+      this.#options.finished(record);
+      if (input) this.#discard(input);
+    };
+  }
+
+  #discard(body: Buffer | Spooled): void {
+    if (!Buffer.isBuffer(body)) void this.#options.spool.remove(body);
+  }
+
+  async #callLimited(checked: CheckedCall, quota: Quota): Promise<void> {
+    const { admission } = this.#options;
+    let place: Place;
+    try {
+      place = await admission.enter(checked.target, quota, newInvocationId());
+    } catch (error) {
+      this.#discard(checked.body);
+      throw error;
+    }
+    try {
+      this.#call(checked, () => place.leave());
+    } catch (error) {
+      place.leave();
+      throw error;
+    }
+  }
+
+  /** `left`: told when the call has ended. */
+  #call(checked: CheckedCall, left?: () => void): void {
+    const { response, target, trusted, body } = checked;
+    const { dispatcher, lasting } = this.#options;
+    const input = Buffer.isBuffer(body) ? undefined : body;
+    if (response.destroyed) {
+      // The caller went away while Redis or the store was waited for; an exchange listens from its making on.
+      this.#discard(body);
+      throw new RequestAborted();
+    }
+    const { invocation, payload } = invocationOf(checked);
+    const { id, traceparent, tracestate } = invocation;
+    const finished = input || left ? this.#finishing(input, left) : this.#options.finished;
+    const exchange = new Exchange({ invocation, response, trusted, finished, lasting });
+    invocation.sent();
+    exchange.attach(
+      dispatcher.invoke(
+        { id, target, operation: 'fetch', traceparent, tracestate, payload, input },
+        exchange,
+      ),
+    );
+  }
+
+  /** Answers 202 when Redis has it, https://www.rfc-editor.org/rfc/rfc7240#section-4.1. */
+  async #enqueue(checked: CheckedCall): Promise<void> {
+    const { request, response, body } = checked;
+    const input = Buffer.isBuffer(body) ? undefined : body;
+    let record: AnyInvocation;
+    try {
+      const options = queuedOptions(request.headers);
+      const { invocation, payload } = invocationOf(checked);
+      const print = Buffer.isBuffer(body) ? body : Buffer.from(body.digest ?? '');
+      record = await this.#options.enqueuer.enqueue(
+        invocation,
+        Buffer.concat(payload),
+        print,
+        options,
+        input,
+      );
+      // The caller's key stands for an invocation that has this body already.
+      if (input && record.inputBlob !== input.key) this.#discard(input);
+    } catch (error) {
+      // Refused for certain. After any other error Redis may have it all the same, and the body is left to the sweep.
+      if (error instanceof OffshootError) this.#discard(body);
+      throw error;
+    }
+    const location = `/api/v1/invocations/${record.id}`;
+    const bytes = Buffer.from(JSON.stringify({ id: record.id, state: record.state, url: location }));
+    response.writeHead(202, {
+      'content-type': 'application/json',
+      'content-length': bytes.length,
+      'cache-control': 'no-store',
+      location,
+      'preference-applied': 'respond-async',
+      'x-offshoot-invocation': record.id,
+    });
+    response.end(bytes);
+  }
+
+  async #find(path: FunctionPath, holder: ApiKeyRecord | undefined): Promise<Target> {
+    const { directory } = this.#options;
+    const target = await directory.target(path.namespace, path.name);
+    if (!target) throw await directory.notFound(path.namespace, path.name, holder);
+    return target;
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+    if (error instanceof RequestAborted) return;
+    const refusal = error instanceof OffshootError ? error : redisError(error);
+    if (refusal.code === 'internal') this.#options.log.error({ err: error }, 'a call could not be handled');
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const { status, headers, body } = failureAnswer('', { outcome: 'platform_error', error: refusal }, false);
+    const bytes = Buffer.from(JSON.stringify(body));
+    response.writeHead(status, {
+      ...headers,
+      ...(status === 401 && { 'www-authenticate': 'Bearer realm="offshoot"' }),
+      'content-type': 'application/json',
+      'content-length': bytes.length,
+      'cache-control': 'no-store',
+    });
+    response.end(request.method === 'HEAD' ? undefined : bytes);
+  }
+}
+
+/** The invocation of a call, and its request payload. */
+function invocationOf({ request, target, meta, path, body, arrived }: CheckedCall): {
+  invocation: Invocation;
+  payload: Buffer[];
+} {
+  const invocation = new Invocation(
+    target,
+    {
+      method: meta.method,
+      path,
+      traceparent: single(request.headers.traceparent),
+      tracestate: single(request.headers.tracestate),
+    },
+    arrived,
+  );
+  const { traceparent, tracestate } = invocation;
+  meta.headers.push(['traceparent', traceparent]);
+  if (tracestate !== undefined) meta.headers.push(['tracestate', tracestate]);
+  invocation.requestBytes = sizeOf(body);
+  const head = encodePayload(meta, NOTHING);
+  return { invocation, payload: Buffer.isBuffer(body) ? [head, body] : [head] };
+}
+
+function sizeOf(body: Buffer | Spooled): number {
+  return Buffer.isBuffer(body) ? body.length : body.bytes;
+}
+
+/** https://www.rfc-editor.org/rfc/rfc7240#section-4.1 */
+function asksForAsync(prefer: string | string[] | undefined): boolean {
+  return prefer !== undefined && /(?:^|,)\s*respond-async\s*(?:[,;]|$)/i.test(String(prefer));
+}
+
+function checkJson(body: Buffer): void {
+  const reason = whyNotJson(body);
+  if (reason !== undefined) throw new OffshootError('bad_request', `the event is not JSON: ${reason}`);
+}
+
+function withoutQuery(path: string): string {
+  const query = path.indexOf('?');
+  return query === -1 ? path : path.slice(0, query);
+}

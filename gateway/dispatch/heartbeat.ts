@@ -1,0 +1,57 @@
+/**
+ * Gateways tell each other that they live, and clear away what the dead leave in Redis: a worker that finishes a call after
+ * its gateway has died pushes to a list that nobody would ever empty, and so does a gateway that cancels a call after its
+ * worker has.
+ */
+import type { Redis } from 'ioredis';
+import { keys } from '#contract/platform/keys.ts';
+import type { Log } from '#storage/log.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+
+const INTERVAL_MS = 10_000;
+/** A gateway or worker that has been silent for so long is dead. */
+const DEAD_AFTER_MS = 60_000;
+/** And after so long nothing is pushed to its list any more: longer than a function may run. It is then forgotten. */
+const FORGET_AFTER_MS = 25 * 3_600_000;
+
+export class Presence {
+  readonly #redis: Redis;
+  readonly #id: string;
+  readonly #log: Log;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(redis: Redis, id: string, log: Log) {
+    this.#redis = redis;
+    this.#id = id;
+    this.#log = log;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.#beat(), INTERVAL_MS);
+    this.#redis.on('ready', () => void this.#beat());
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#redis.del(keys.replies(this.#id)).catch(() => undefined);
+    await this.#redis.zrem(keys.gateways(), this.#id).catch(() => undefined);
+  }
+
+  async #beat(): Promise<void> {
+    const now = sharedNow();
+    try {
+      await this.#redis.zadd(keys.gateways(), now, this.#id);
+      await this.#clear(keys.gateways(), keys.replies, now);
+      await this.#clear(keys.workers(), keys.control, now);
+    } catch (error) {
+      // Redis is away; what was missed is done in the next round.
+      this.#log.info({ error: String(error) }, 'the presence of this gateway was not noted');
+    }
+  }
+
+  async #clear(register: string, listOf: (id: string) => string, now: number): Promise<void> {
+    const dead = await this.#redis.zrangebyscore(register, '-inf', now - DEAD_AFTER_MS);
+    await Promise.all(dead.map((id) => this.#redis.del(listOf(id))));
+    await this.#redis.zremrangebyscore(register, '-inf', now - FORGET_AFTER_MS);
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * API keys. A key is 32 random bytes; Redis has its sha256 and never the key, so who reads Redis cannot call the API. A
+ * slow hash would add nothing: there is no guessing 256 random bits.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import { ApiKeyRecord, type Scope } from '#contract/api/api.ts';
+import { keys } from '#contract/platform/keys.ts';
+
+export const KEY_PREFIX = 'osk_';
+export const EVERY_NAMESPACE = '*';
+
+export class ApiKeyStore {
+  readonly #redis: Redis;
+
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  async find(key: string): Promise<ApiKeyRecord | undefined> {
+    return await this.findByHash(hashOfKey(key));
+  }
+
+  async findByHash(hash: string): Promise<ApiKeyRecord | undefined> {
+    const stored = await this.#redis.hget(keys.apiKeys(), hash);
+    return stored === null ? undefined : ApiKeyRecord.parse(JSON.parse(stored));
+  }
+
+  /** Registers a key, a new one unless it is given. The answer is the only place that ever has the key itself. */
+  async add(
+    namespace: string,
+    scopes: readonly Scope[],
+    key = KEY_PREFIX + randomBytes(32).toString('base64url'),
+  ): Promise<{ key: string; record: ApiKeyRecord }> {
+    const record: ApiKeyRecord = {
+      id: randomBytes(8).toString('hex'),
+      namespace,
+      scopes: [...scopes],
+      last4: key.slice(-4),
+      createdAt: Date.now(),
+    };
+    await this.#redis.hset(keys.apiKeys(), hashOfKey(key), JSON.stringify(record));
+    return { key, record };
+  }
+
+  async list(): Promise<ApiKeyRecord[]> {
+    const stored = await this.#redis.hvals(keys.apiKeys());
+    return stored
+      .map((one) => ApiKeyRecord.parse(JSON.parse(one)))
+      .toSorted((a, b) => a.createdAt - b.createdAt);
+  }
+
+  async isEmpty(): Promise<boolean> {
+    return (await this.#redis.hlen(keys.apiKeys())) === 0;
+  }
+
+  /** False when there is no key of that id. */
+  async remove(id: string): Promise<boolean> {
+    const all = await this.#redis.hgetall(keys.apiKeys());
+    for (const [hash, stored] of Object.entries(all)) {
+      if (ApiKeyRecord.parse(JSON.parse(stored)).id !== id) continue;
+      return (await this.#redis.hdel(keys.apiKeys(), hash)) === 1;
+    }
+    return false;
+  }
+}
+
+/** What Redis has of a key. */
+export function hashOfKey(key: string): string {
+  return createHash('sha256').update(key).digest('hex');
+}
+
+/** Does the key carry this scope in this namespace? */
+export function allows(record: ApiKeyRecord, scope: Scope, namespace: string): boolean {
+  return (
+    (record.namespace === EVERY_NAMESPACE || record.namespace === namespace) && record.scopes.includes(scope)
+  );
+}

@@ -1,0 +1,305 @@
+/** What the gateway does with invocations of the queued lane, beside taking them: cancel, replay, and the dead letters. */
+import type { Readable } from 'node:stream';
+import type { Redis } from 'ioredis';
+import type { DeadLettersMoved, ReplayRequest, VersionRecord } from '#contract/api/api.ts';
+import { OffshootError } from '#contract/api/errors.ts';
+import type {
+  AnyInvocation,
+  GroupOfBatch,
+  InvocationRecord,
+  OpenInvocation,
+  QueuedTerms,
+} from '#contract/invocations/invocation.ts';
+import type { Groups, KeptResult } from '#storage/queued/groups.ts';
+import { keys } from '#contract/platform/keys.ts';
+import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/platform/lane.ts';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { decodePayload, encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
+import type { Retention } from '#storage/queued/retention.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+import type { DeadLetter, DeadLetterFilter, DeadLetters } from '#storage/queued/dead-letters.ts';
+import { Invocation } from '../dispatch/invocation.ts';
+import type { Spool } from '../call/spool.ts';
+import type { FunctionStore } from '../functions/function-repository.ts';
+import { targetOf } from '../dispatch/target.ts';
+import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
+
+/** Dead letters that one request moves, and at the same time. */
+const MOVED_AT_ONCE = 1_000;
+const MOVED_TOGETHER = 20;
+
+export interface QueuedLaneOptions extends EnqueuerOptions {
+  readonly commands: Redis;
+  readonly functions: FunctionStore;
+  readonly groups: Groups;
+  readonly dead: DeadLetters;
+  readonly retention: Retention;
+  readonly spool: Spool;
+}
+
+export class QueuedLane {
+  readonly enqueuer: Enqueuer;
+  readonly #options: QueuedLaneOptions;
+
+  constructor(options: QueuedLaneOptions) {
+    this.#options = options;
+    this.enqueuer = new Enqueuer(options);
+  }
+
+  /** The response of an invocation: its payload, and the body beside it when that is too large for Redis. */
+  async result({
+    id,
+    resultBlob,
+    responseBytes,
+  }: InvocationRecord): Promise<{ payload: Buffer; body?: Readable } | undefined> {
+    const { store, spool } = this.#options;
+    const payload = await store.result(id);
+    if (!payload || resultBlob === undefined) return payload && { payload };
+    const body = await spool.open({ key: resultBlob, bytes: responseBytes });
+    return body && { payload, body };
+  }
+
+  /** The request payload of an invocation, where it was kept: that of the queued lane is. A large body is not in it. */
+  async input(id: string): Promise<Buffer | undefined> {
+    return await this.#options.store.input(id);
+  }
+
+  /**
+   * Ends an invocation of either lane. One that waits is done at once; one that runs is killed, and its record says so when
+   * it is dead. Throws `already_ended`.
+   */
+  async cancel(id: string): Promise<AnyInvocation> {
+    const { store, commands, deliveries } = this.#options;
+    for (;;) {
+      const found = await store.find(id);
+      if (!found) throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
+      const { record } = found;
+      if (record.state === 'done')
+        throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`);
+      if (record.state === 'running' && record.worker !== undefined) {
+        await store.requestCancel(record);
+        // Its worker looks for the wish after it has written that it runs no more: one of the two sees the other.
+        if ((await store.find(id))?.raw !== found.raw) continue;
+        await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id }));
+        return record;
+      }
+      if (record.lane === 'sync') {
+        throw new OffshootError(
+          'conflict',
+          'no worker has the call yet; who made it can end it by going away',
+        );
+      }
+      const ended = cancelledRecord(record);
+      if (record.batch) await this.#concludeGroup(record.batch, record);
+      // Before the record says so, as with a worker's ends.
+      if (record.callback) await deliveries.add(record);
+      if (!(await store.swap(found, ended))) continue;
+      await this.#clearAway(ended);
+      return ended;
+    }
+  }
+
+  /** What was cancelled while it waited must not fill Redis until its time would have come. */
+  async #clearAway(ended: InvocationRecord): Promise<void> {
+    const { dead, queues, retention } = this.#options;
+    const { namespace, id, redriven } = ended;
+    await Promise.all([
+      queues.remove(namespace, id, redriven),
+      // Its gateway may have died when it was taken out of them.
+      redriven !== undefined && dead.remove(ended),
+      retention.endedJob(ended),
+    ]).catch(() => undefined); // Redis is away: its job finds a record that has ended, and both go with time
+  }
+
+  /** Its items have failed: before the record says so, as the worker does it. */
+  async #concludeGroup(of: GroupOfBatch, { attempts = [] }: OpenInvocation): Promise<void> {
+    const { groups } = this.#options;
+    const known = (await groups.open(of))?.known ?? new Map<number, KeptResult>();
+    await groups.conclude(of, known, { attempt: attempts.length, final: true, outcome: 'cancelled' });
+  }
+
+  /** Queues the same input again, or an edited one, as an invocation of its own. Throws `input_not_found`. */
+  async replay(before: AnyInvocation, { version, input }: ReplayRequest): Promise<AnyInvocation> {
+    const { functions, store } = this.#options;
+    const { namespace, name } = before;
+    const chosen = await this.#version(functions, namespace, name, version);
+    const kept = input === undefined ? await store.input(before.id) : undefined;
+    if (input === undefined && !kept) {
+      throw new OffshootError(
+        'input_not_found',
+        'the input of that invocation was not kept: only that of the queued lane is',
+      );
+    }
+    const { meta, body }: { meta: RequestMeta; body: Buffer } = kept
+      ? (decodePayload(kept) as { meta: RequestMeta; body: Buffer })
+      : { meta: jsonMeta('event', namespace, name), body: Buffer.from(JSON.stringify(input)) };
+    const invocation = new Invocation(
+      targetOf(namespace, name, chosen),
+      { method: meta.method, path: kept ? before.path : '/', traceparent: undefined, tracestate: undefined },
+      performance.now(),
+    );
+    const copied =
+      kept && before.inputBlob !== undefined ? await this.#copyInput(before, before.inputBlob) : undefined;
+    invocation.requestBytes = copied?.bytes ?? body.length;
+    invocation.replayOf = before.id;
+    const headers = meta.headers.filter(([header]) => header !== 'traceparent' && header !== 'tracestate');
+    headers.push(['traceparent', invocation.traceparent]);
+    const payload = encodePayload({ ...meta, headers }, body);
+    const options = {
+      idempotencyKey: undefined,
+      delayMs: 0,
+      priority: undefined,
+      ttlMs: undefined,
+    };
+    try {
+      return await this.enqueuer.enqueue(invocation, payload, body, options, copied);
+    } catch (error) {
+      if (copied && error instanceof OffshootError) await this.#options.spool.remove(copied);
+      throw error;
+    }
+  }
+
+  /** A copy, because each invocation's input is kept for its own time. */
+  async #copyInput({ id, requestBytes }: AnyInvocation, key: string): Promise<BlobRef> {
+    const copied = await this.#options.spool.copy({ key, bytes: requestBytes });
+    if (copied) return copied;
+    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`);
+  }
+
+  async deadLetters(namespace: string, filter: DeadLetterFilter, limit: number): Promise<InvocationRecord[]> {
+    const found = await this.#options.dead.list(namespace, filter, limit);
+    return found.map(({ record }) => record);
+  }
+
+  /**
+   * Queues dead letters again, as many as one request moves, with all their tries before them; not those whose function is
+   * gone.
+   */
+  async redrive(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
+    const { store, dead, functions } = this.#options;
+    return await this.#move(namespace, filter, async (letter) => {
+      const { record, at } = letter;
+      if (!record.terms) return undefined;
+      if (!(await functions.hasVersion(namespace, record.name, record.version))) return undefined;
+      const again = redrivenRecord(record);
+      // The job first: without its record it does nothing, and a record without a job would wait for ever.
+      await this.enqueuer.add(again);
+      if (!(await store.swap(letter, again))) return false;
+      await dead.remove(record, at);
+      return true;
+    });
+  }
+
+  /** Takes dead letters off the list, as many as one request moves; their records stay for their time. */
+  async purge(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
+    const { store, dead, retention } = this.#options;
+    return await this.#move(namespace, filter, async (letter) => {
+      const { dead: _, ...record } = letter.record;
+      if (!(await store.swap(letter, record))) return false;
+      await dead.remove(record, letter.at);
+      await retention.endedJob(record);
+      return true;
+    });
+  }
+
+  /**
+   * Does something to the letters that are chosen. `act` resolves to false where the record has changed meanwhile, as
+   * deliveries of its end do, and to undefined where there is nothing to do.
+   */
+  async #move(
+    namespace: string,
+    filter: DeadLetterFilter,
+    act: (letter: DeadLetter) => Promise<boolean | undefined>,
+  ): Promise<DeadLettersMoved> {
+    // What fails again after this is not moved again; what there was by now and is newer by a worker's clock is found here.
+    const { until = sharedNow() } = filter;
+    const found = await this.#options.dead.list(namespace, filter, MOVED_AT_ONCE + 1);
+    const ids: string[] = [];
+    for (let from = 0; from < Math.min(found.length, MOVED_AT_ONCE); from += MOVED_TOGETHER) {
+      const some = found.slice(from, Math.min(from + MOVED_TOGETHER, MOVED_AT_ONCE));
+      const moved = await Promise.all(some.map((letter) => this.#whileDead(letter, act)));
+      ids.push(...some.flatMap(({ record }, at) => (moved[at] === true ? [record.id] : [])));
+    }
+    // On from the first that was not looked at: those before it that could not be moved are not in the way of the older ones.
+    const next = found[MOVED_AT_ONCE];
+    return { ids, ...(next && { until: Math.min(until, Number(next.at)) }) };
+  }
+
+  /** Resolves to whether it was done. */
+  async #whileDead(
+    first: DeadLetter,
+    act: (letter: DeadLetter) => Promise<boolean | undefined>,
+  ): Promise<boolean> {
+    let letter = first;
+    for (;;) {
+      const done = await act(letter);
+      if (done !== false) return done === true;
+      const found = await this.#options.store.find(first.record.id);
+      if (found?.record.state !== 'done' || found.record.dead === undefined) return false;
+      letter = { raw: found.raw, record: found.record, at: first.at };
+    }
+  }
+
+  async #version(
+    functions: FunctionStore,
+    namespace: string,
+    name: string,
+    version?: number,
+  ): Promise<VersionRecord> {
+    const found =
+      version === undefined
+        ? (await functions.find(namespace, name))?.active
+        : await functions.version(namespace, name, version);
+    if (found) return found;
+    throw new OffshootError(
+      'function_not_found',
+      version === undefined
+        ? `the function "${name}" is not there any more`
+        : `"${name}" has no version ${version}`,
+    );
+  }
+}
+
+function cancelledRecord(record: OpenInvocation): InvocationRecord {
+  const { worker: _worker, dueAt: _dueAt, ...identity } = record;
+  const waited = sharedNow() - record.startedAt;
+  return {
+    ...identity,
+    state: 'done',
+    outcome: 'cancelled',
+    status: OUTCOMES.cancelled.status,
+    duration: waited,
+    gateway: 0,
+    queue: waited,
+    responseBytes: 0,
+    message: 'it was cancelled before it ran',
+  };
+}
+
+function redrivenRecord(record: InvocationRecord): OpenInvocation {
+  const {
+    outcome: _o,
+    status: _s,
+    duration: _d,
+    gateway: _g,
+    queue: _q,
+    responseBytes: _b,
+    ...rest
+  } = record;
+  const { report: _r, message: _m, dead: _dead, resultBlob: _blob, ...identity } = rest;
+  const terms = record.terms && termsAgain(record.terms, record);
+  return {
+    ...identity,
+    state: 'queued',
+    ...(terms && { terms }),
+    redriven: (record.redriven ?? 0) + 1,
+    // It ends once more, which is told once more.
+    ...(record.callback && { callback: { url: record.callback.url, state: 'pending', attempts: 0 } }),
+  };
+}
+
+/** As many tries as it had at first, and as much time. */
+function termsAgain(terms: QueuedTerms, { startedAt, attempts = [] }: InvocationRecord): QueuedTerms {
+  const lasts = terms.lasts ?? Math.max(0, terms.expiresAt - startedAt);
+  return { ...terms, triedBefore: attempts.length, lasts, expiresAt: sharedNow() + lasts };
+}

@@ -1,0 +1,213 @@
+/**
+ * Looks after invocations that have not ended, and brings back on their way those that an untimely death has left behind:
+ * a record whose job is missing (its gateway died between the two, or Redis lost the end of its file), a group of a batch
+ * without a record, a call whose gateway is gone. All that it does may be done twice, so gateways need not agree on who does it;
+ * a lock only keeps them from all doing the same.
+ */
+import type { Redis } from 'ioredis';
+import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocations/invocation.ts';
+import { keys } from '#contract/platform/keys.ts';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { groupInvocationId, groupRecord, type BatchStore, type OpenBatch } from '#storage/queued/batches.ts';
+import type { Log } from '#storage/log.ts';
+import type { QueuedStore, Versioned } from '#storage/queued/records.ts';
+import type { Queues } from '#storage/queued/jobs.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+import type { FunctionStore } from '../functions/function-repository.ts';
+import type { Enqueuer } from './enqueuer.ts';
+
+export interface KeeperOptions {
+  readonly commands: Redis;
+  readonly functions: Pick<FunctionStore, 'namespaces'>;
+  readonly store: QueuedStore;
+  readonly batches: BatchStore;
+  readonly queues: Queues;
+  readonly enqueuer: Enqueuer;
+  readonly log: Log;
+}
+
+const INTERVAL_MS = 5_000;
+const LOCK_MS = 4_000;
+/** What is younger may be on its way: its gateway may just be adding the job. */
+const SETTLED_MS = 10_000;
+/** What was seen to be in order is left alone for so long beside: a hundred thousand may wait, for weeks. */
+const REST_MS = 20_000;
+/** Invocations of a namespace that are looked at together, those first that have not been for longest. */
+const AT_ONCE = 500;
+/** For how long a round takes further ones: namespaces take turns, and the gateway has calls to answer. None after an outage. */
+const ROUND_MS = 2_000;
+/** What should have begun so long ago and waits for its time still is begun now. */
+const LATE_MS = 3_000;
+/** A gateway that has been silent for so long is gone. */
+const GATEWAY_LOST_MS = 60_000;
+const BATCHES_AT_ONCE = 100;
+const GROUPS_AT_ONCE = 500;
+
+export class Keeper {
+  readonly #options: KeeperOptions;
+  #timer: NodeJS.Timeout | undefined;
+  /** By id: how far a batch had come when it was last looked at. */
+  #progress = new Map<string, number>();
+  #busy = false;
+  /** By performance.now(). */
+  #thoroughUntil = 0;
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.#round(), INTERVAL_MS);
+    // Whatever Redis has lost, it has lost by now, and all that was seen before is looked at again within this time.
+    this.#options.commands.on('ready', () => {
+      this.#thoroughUntil = performance.now() + SETTLED_MS + REST_MS + INTERVAL_MS;
+    });
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Looks once. Also what the timer does, and what tests call. */
+  async look(settledMs = SETTLED_MS): Promise<void> {
+    const now = performance.now();
+    const giveUp = now < this.#thoroughUntil ? Infinity : now + ROUND_MS;
+    const progress = new Map<string, number>();
+    const before = sharedNow() - settledMs;
+    const namespaces = await this.#options.functions.namespaces();
+    for (let left = namespaces; left.length > 0 && performance.now() < giveUp;) {
+      const more: string[] = [];
+      for (const namespace of left) {
+        if ((await this.#lookAt(namespace, before)) === AT_ONCE) more.push(namespace);
+      }
+      left = more;
+    }
+    for (const namespace of namespaces) await this.#lookAtBatches(namespace, before, progress);
+    this.#progress = progress;
+  }
+
+  async #round(): Promise<void> {
+    const { commands, log } = this.#options;
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      const ours = await commands.set(keys.keeper(), '1', 'PX', LOCK_MS, 'NX');
+      if (ours !== null) await this.look();
+    } catch (error) {
+      // Redis is away; the next round does it.
+      log.info({ error: String(error) }, 'open invocations were not looked after');
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #lookAt(namespace: string, before: number): Promise<number> {
+    const { store } = this.#options;
+    const ids = await store.open(namespace, before, AT_ONCE);
+    const found = await Promise.all(ids.map(async (id) => ({ id, one: await store.find(id) })));
+    const open = found.flatMap(({ one }) => (one && one.record.state !== 'done' ? [one] : []));
+    await Promise.all(open.map((one) => this.#mend(one)));
+    const now = sharedNow();
+    const next = new Map(open.map(({ record }) => [record.id, nextLook(record, now)]));
+    await store.seen(
+      namespace,
+      next,
+      ids.filter((id) => !next.has(id)),
+    );
+    return ids.length;
+  }
+
+  async #mend(one: Versioned): Promise<void> {
+    const record = one.record as OpenInvocation;
+    if (record.lane === 'sync') return await this.#endLost(one, record);
+    // The job of a schedule has an id of its own, and is made again by BullMQ.
+    if (record.scheduledFor !== undefined) return;
+    const { queues, enqueuer, log } = this.#options;
+    const { namespace, id, redriven, dueAt } = record;
+    if (await queues.has(namespace, id, redriven)) {
+      // Its time has come long ago: BullMQ goes by the clock of a host, which was set back.
+      const late = record.state === 'queued' && dueAt !== undefined && dueAt < sharedNow() - LATE_MS;
+      if (late) await queues.promote(namespace, id, redriven);
+      return;
+    }
+    // It runs, and will end without its job.
+    if (record.state === 'running' && (await this.#lives(record.worker))) return;
+    await enqueuer.add(record);
+    log.warn({ id: record.id, namespace: record.namespace }, 'an invocation without a job was queued again');
+  }
+
+  async #lives(worker: string | undefined): Promise<boolean> {
+    return worker !== undefined && (await this.#options.commands.exists(keys.worker(worker))) === 1;
+  }
+
+  /** Nobody waits for the call any more, and nobody will say how it went. */
+  async #endLost(one: Versioned, record: OpenInvocation): Promise<void> {
+    const { commands, store, log } = this.#options;
+    if (record.gatewayId === undefined) return;
+    const seen = await commands.zscore(keys.gateways(), record.gatewayId);
+    if (seen !== null && Number(seen) > sharedNow() - GATEWAY_LOST_MS) return;
+    if (await store.swap(one, lostRecord(record)))
+      log.warn({ id: record.id, gateway: record.gatewayId }, 'a call ended with its gateway');
+  }
+
+  /** Groups that have their place in a batch that stands still, and no record. */
+  async #lookAtBatches(namespace: string, before: number, progress: Map<string, number>): Promise<void> {
+    const { batches } = this.#options;
+    const over: string[] = [];
+    for (let from = 0; ; from += BATCHES_AT_ONCE) {
+      const page = await batches.open(namespace, from, BATCHES_AT_ONCE);
+      for (const batch of page) {
+        if (batch.isOver) over.push(batch.id);
+        else await this.#lookAtBatch(batch, before, progress);
+      }
+      if (page.length < BATCHES_AT_ONCE) break;
+    }
+    await batches.close(namespace, over);
+  }
+
+  async #lookAtBatch(
+    { id, groups, groupsDone }: OpenBatch,
+    before: number,
+    progress: Map<string, number>,
+  ): Promise<void> {
+    if (groupsDone === groups) return;
+    progress.set(id, groupsDone);
+    if (this.#progress.get(id) !== groupsDone) return;
+    for (let from = 0; from < groups; from += GROUPS_AT_ONCE)
+      await this.#lookAtGroups(id, from, Math.min(groups, from + GROUPS_AT_ONCE), before);
+  }
+
+  async #lookAtGroups(id: string, from: number, to: number, before: number): Promise<void> {
+    const { batches, store, enqueuer, log } = this.#options;
+    const facts = (await batches.find(id))?.facts;
+    if (!facts) return;
+    for (const [at, entry] of (await batches.groups(id, from, to)).entries()) {
+      if (!entry || entry.done || entry.at > before) continue;
+      if (await store.find(groupInvocationId(id, from + at))) continue;
+      await enqueuer.queue(groupRecord(facts, from + at, entry));
+      log.warn({ batch: id, group: from + at }, 'a group without a record was queued again');
+    }
+  }
+}
+
+/** The next time is when it would be late, if that is sooner. */
+function nextLook(record: AnyInvocation, now: number): number {
+  const late = record.state === 'queued' && record.dueAt !== undefined ? record.dueAt + LATE_MS : 0;
+  return late <= now ? now + REST_MS : Math.min(now + REST_MS, late - SETTLED_MS);
+}
+
+function lostRecord(record: OpenInvocation): InvocationRecord {
+  const { worker: _worker, dueAt: _dueAt, gatewayId: _gateway, ...identity } = record;
+  const lasted = sharedNow() - record.startedAt;
+  return {
+    ...identity,
+    state: 'done',
+    outcome: 'platform_error',
+    status: OUTCOMES.platform_error.status,
+    duration: lasted,
+    gateway: 0,
+    queue: 0,
+    responseBytes: 0,
+    message: 'the gateway that waited for it was lost; whether the function finished is not known',
+  } satisfies AnyInvocation;
+}

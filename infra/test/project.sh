@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# `npm run test:PROJECT [FILTER...]` is project.sh PROJECT [FILTER...]: sets up what is missing, then runs one project of
+# test/vitest.config.ts. Ends with an exit code other than 0 if something did not hold.
+#
+#   security  attacks real sandboxes, one line for each scenario
+#   faults    ends, stops and cuts off parts of a running platform, one line for each scenario
+#   slow      what has to wait for limits, schedules and windows of time
+#   s3        the artifact store in a bucket, on an S3 server that is built by Go
+#   seccomp   takes each entry of the system call filter away in turn, to see who needs it. Takes many minutes. The table of what
+#             was found is left in the state directory, seccomp/needed.tsv
+set -euo pipefail
+infra="$(dirname -- "${BASH_SOURCE[0]}")/.."
+project="$1"
+shift
+bash "$infra/setup.sh"
+options=(--project "$project")
+case "$project" in
+  security | faults) options+=(--reporter ./test/support/scenario-reporter.ts) ;;
+  slow) bash "$infra/test/tools.sh" ;;
+  s3) bash "$infra/test/s3-server.sh" ;;
+  seccomp) export OFFSHOOT_TEST_SECCOMP=yes ;;
+esac
+cd "$infra/.."
+[[ -t 1 ]] || export NO_COLOR=1
+# The tests deploy these; the service user may not write here.
+PATH="$PWD/node_modules/.bin:$PATH" sh functions/install.sh
+exec bash infra/as-service-user.sh node node_modules/vitest/vitest.mjs run --configLoader native \
+  --config test/vitest.config.ts "${options[@]}" "$@"

@@ -1,0 +1,358 @@
+/**
+ * Spans as `@opentelemetry/api` wants them, and what an invocation has of them. Each is told to the worker twice: when it begins,
+ * so that it is known of a sandbox that is killed, and when it ends.
+ */
+import { randomBytes } from 'node:crypto';
+import { clockOrigin } from '#contract/wire/host-clock.ts';
+
+export const ERROR = 2;
+const OK = 1;
+const MAX_TEXT = 1_024;
+const MAX_ATTRIBUTES = 64;
+/** Events, and links; the contract has no more of one span. */
+const MAX_PARTS = 32;
+/** Characters of attributes, events and links of one span. */
+const MAX_CHARACTERS = 6_000;
+/** The worker parses no longer ones. */
+const MAX_SPAN_BYTES = 8 * 1024;
+/** Spans of one invocation, and their bytes after which none begins any more; the worker keeps a little more of these. */
+const MAX_SPANS = 128;
+const MAX_BYTES = 40 * 1024;
+const INVALID: SpanContext = { traceId: '0'.repeat(32), spanId: '0'.repeat(16), traceFlags: 0 };
+
+type Attribute = string | number | boolean;
+
+export interface SpanContext {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly traceFlags: number;
+  readonly isRemote?: boolean;
+  readonly traceState?: { serialize(): string };
+}
+
+interface Link {
+  readonly context: SpanContext;
+  readonly attributes?: Record<string, unknown>;
+}
+
+export interface SpanOptions {
+  readonly kind?: number;
+  readonly attributes?: Record<string, unknown>;
+  readonly links?: readonly Link[];
+  readonly startTime?: unknown;
+  readonly root?: boolean;
+}
+
+/** What is told of a span, a `FunctionSpan` of the contract when it has a duration. */
+interface Told {
+  readonly name: string;
+  readonly spanId: string;
+  readonly parentSpanId: string;
+  readonly kind: number;
+  readonly startedAt: number;
+  readonly duration?: number;
+  readonly unfinished?: true;
+  readonly error?: string;
+  readonly ok?: true;
+  readonly attributes?: Record<string, Attribute>;
+  readonly events?: readonly object[];
+  readonly links?: readonly object[];
+  readonly dropped?: Record<string, number>;
+}
+
+/** How the worker is told: that a span has begun (8 bytes of its id, JSON), that one has ended (JSON), how many are left out. */
+export interface SpanChannel {
+  begun(handle: number, payload: Buffer): void;
+  ended(handle: number, payload: Buffer): void;
+  /** As `ended`, with the answer: in no hurry. */
+  unfinished(handle: number, payload: Buffer): void;
+  dropped(handle: number, count: number): void;
+}
+
+/** The spans of one invocation. */
+export class Scope {
+  /** What the worker has told: the span of the run. */
+  readonly parent: SpanContext;
+  /** Of its times: a clock that is set meanwhile shall not make a span longer. */
+  readonly origin = clockOrigin();
+  readonly #handle: number;
+  readonly #channel: SpanChannel;
+  readonly #open = new Set<Span>();
+  #begun = 0;
+  #bytes = 0;
+  #dropped = 0;
+
+  constructor(handle: number, parent: SpanContext, channel: SpanChannel) {
+    this.#handle = handle;
+    this.parent = parent;
+    this.#channel = channel;
+  }
+
+  /** A new span; one too many only passes the context of its parent on, so that nothing names a span that nobody knows. */
+  start(name: string, options: SpanOptions, given: SpanContext | undefined): Span {
+    // The trace of an invocation is its own: a parent of another one, such as that of a message, is a link.
+    const isForeign = given !== undefined && given.traceId !== this.parent.traceId;
+    const parent = given && !isForeign ? given : this.parent;
+    if (this.#begun >= MAX_SPANS || this.#bytes > MAX_BYTES) {
+      this.#dropped++;
+      return new Span(parent);
+    }
+    this.#begun++;
+    const { traceId, traceFlags } = this.parent;
+    const { traceState } = parent;
+    const context = {
+      traceId,
+      spanId: randomBytes(8).toString('hex'),
+      traceFlags,
+      ...(traceState && { traceState }),
+    };
+    const span = new Span(context, { scope: this, name, parentSpanId: parent.spanId, options });
+    if (isForeign) span.addLink({ context: given });
+    this.#open.add(span);
+    const begun = encode(span.told());
+    this.#bytes += begun.length;
+    this.#channel.begun(this.#handle, Buffer.concat([Buffer.from(context.spanId, 'hex'), begun]));
+    return span;
+  }
+
+  ended(span: Span): void {
+    if (!this.#open.delete(span)) return;
+    const ended = encode(span.told());
+    this.#bytes += ended.length;
+    this.#channel.ended(this.#handle, ended);
+  }
+
+  /** The answer is next, or all is over: what has not ended is told as it is, and its end is not told any more. */
+  close(): void {
+    for (const span of this.#open) this.#channel.unfinished(this.#handle, encode(span.told(true)));
+    this.#open.clear();
+    if (this.#dropped > 0) this.#channel.dropped(this.#handle, this.#dropped);
+    this.#dropped = 0;
+  }
+}
+
+interface Recorded {
+  readonly scope: Scope;
+  readonly name: string;
+  readonly parentSpanId: string;
+  readonly options: SpanOptions;
+}
+
+export class Span {
+  readonly #context: SpanContext;
+  /** Without one it records nothing, and only passes its context on. */
+  readonly #scope: Scope | undefined;
+  readonly #parentSpanId: string;
+  readonly #kind: number;
+  readonly #startedAt: number;
+  readonly #attributes = new Map<string, Attribute>();
+  readonly #events: object[] = [];
+  readonly #links: object[] = [];
+  readonly #dropped = { attributes: 0, events: 0, links: 0 };
+  #room = MAX_CHARACTERS;
+  #name: string;
+  #error: string | undefined;
+  #isOk = false;
+  #endedAt: number | undefined;
+
+  constructor(context: SpanContext, recorded?: Recorded) {
+    const { scope, name, parentSpanId, options = {} }: Partial<Recorded> = recorded ?? {};
+    this.#context = context;
+    this.#scope = scope;
+    this.#name = textOf(name ?? '');
+    this.#parentSpanId = parentSpanId ?? '';
+    this.#kind = options.kind ?? 0;
+    this.#startedAt = this.#toUnix(options.startTime);
+    if (options.attributes) this.setAttributes(options.attributes);
+    if (options.links) this.addLinks(options.links);
+  }
+
+  static readonly invalid = new Span(INVALID);
+
+  spanContext(): SpanContext {
+    return this.#context;
+  }
+
+  isRecording(): boolean {
+    return this.#scope !== undefined && this.#endedAt === undefined;
+  }
+
+  setAttribute(key: string, value: unknown): this {
+    const known = plain(value);
+    if (!this.isRecording() || known === undefined) return this;
+    const isKnown = this.#attributes.has(key);
+    if ((!isKnown && this.#attributes.size >= MAX_ATTRIBUTES) || !this.#take(sizeOf(key, known)))
+      this.#dropped.attributes++;
+    else this.#attributes.set(textOf(key), known);
+    return this;
+  }
+
+  setAttributes(attributes: Record<string, unknown>): this {
+    for (const [key, value] of Object.entries(attributes)) this.setAttribute(key, value);
+    return this;
+  }
+
+  addEvent(name: string, attributesOrTime?: unknown, time?: unknown): this {
+    if (!this.isRecording()) return this;
+    const isTime = isTimeInput(attributesOrTime);
+    const attributes = plainAll(isTime ? undefined : attributesOrTime);
+    const event = {
+      name: textOf(name),
+      time: this.#toUnix(isTime ? attributesOrTime : time),
+      ...(attributes && { attributes }),
+    };
+    this.#add(this.#events, 'events', event);
+    return this;
+  }
+
+  addLink({ context, attributes }: Link): this {
+    if (!this.isRecording() || !isValid(context)) return this;
+    const { traceId, spanId } = context;
+    const known = plainAll(attributes);
+    this.#add(this.#links, 'links', { traceId, spanId, ...(known && { attributes: known }) });
+    return this;
+  }
+
+  addLinks(links: readonly Link[]): this {
+    for (const link of links) this.addLink(link);
+    return this;
+  }
+
+  updateName(name: string): this {
+    if (this.isRecording()) this.#name = textOf(name);
+    return this;
+  }
+
+  /** That it went well is the function's last word. */
+  setStatus({ code, message }: { code: number; message?: string }): this {
+    if (!this.isRecording() || this.#isOk) return this;
+    if (code === OK) this.#isOk = true;
+    if (code === ERROR) this.#error = textOf(message ?? '');
+    return this;
+  }
+
+  /** https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/ */
+  recordException(thrown: unknown, time?: unknown): void {
+    const { name, message, stack } =
+      typeof thrown === 'object' && thrown !== null
+        ? (thrown as Partial<Error>)
+        : { message: String(thrown) };
+    this.addEvent(
+      'exception',
+      {
+        'exception.type': name ?? 'Error',
+        'exception.message': message ?? '',
+        'exception.stacktrace': stack,
+      },
+      time,
+    );
+  }
+
+  end(endTime?: unknown): void {
+    if (this.#endedAt !== undefined || !this.#scope) return;
+    this.#endedAt = this.#toUnix(endTime);
+    this.#scope.ended(this);
+  }
+
+  /** What is known of it now. `closing`: as of one that has not ended and shall. */
+  told(closing = false): Told {
+    const until = this.#endedAt ?? (closing ? this.#toUnix(undefined) : undefined);
+    const dropped = Object.entries(this.#dropped).filter(([, count]) => count > 0);
+    return {
+      name: this.#name,
+      spanId: this.#context.spanId,
+      parentSpanId: this.#parentSpanId,
+      kind: this.#kind,
+      startedAt: this.#startedAt,
+      ...(until !== undefined && { duration: Math.max(0, until - this.#startedAt) }),
+      ...(closing && { unfinished: true }),
+      ...(this.#isOk ? { ok: true } : this.#error !== undefined && { error: this.#error }),
+      ...(this.#attributes.size > 0 && { attributes: Object.fromEntries(this.#attributes) }),
+      ...(this.#events.length > 0 && { events: this.#events }),
+      ...(this.#links.length > 0 && { links: this.#links }),
+      ...(dropped.length > 0 && { dropped: Object.fromEntries(dropped) }),
+    };
+  }
+
+  /** Unix time in milliseconds of what the API takes for a time: that, of performance.now(), a Date, or seconds and nanoseconds. */
+  #toUnix(time: unknown): number {
+    const origin = this.#scope?.origin ?? 0;
+    let unix = Number.NaN;
+    if (typeof time === 'number') unix = time > origin / 2 ? time : origin + time;
+    if (time instanceof Date) unix = time.getTime();
+    if (Array.isArray(time)) unix = Number(time[0]) * 1_000 + Number(time[1]) / 1e6;
+    return Number.isFinite(unix) && unix >= 0 ? unix : origin + performance.now();
+  }
+
+  #add(to: object[], what: 'events' | 'links', part: object): void {
+    if (to.length >= MAX_PARTS || !this.#take(JSON.stringify(part).length)) this.#dropped[what]++;
+    else to.push(part);
+  }
+
+  #take(characters: number): boolean {
+    if (characters > this.#room) return false;
+    this.#room -= characters;
+    return true;
+  }
+}
+
+/** What does not fit, as of many characters that take six bytes each, goes without its parts. */
+function encode(told: Told): Buffer {
+  const whole = Buffer.from(JSON.stringify(told));
+  if (whole.length <= MAX_SPAN_BYTES) return whole;
+  const { attributes = {}, events = [], links = [], dropped = {}, ...bare } = told;
+  const counts = {
+    attributes: (dropped['attributes'] ?? 0) + Object.keys(attributes).length,
+    events: (dropped['events'] ?? 0) + events.length,
+    links: (dropped['links'] ?? 0) + links.length,
+  };
+  const left = Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
+  const { name, error } = bare;
+  return Buffer.from(
+    JSON.stringify({
+      ...bare,
+      name: name.slice(0, MAX_TEXT / 4),
+      ...(error !== undefined && { error: error.slice(0, MAX_TEXT / 4) }),
+      ...(Object.keys(left).length > 0 && { dropped: left }),
+    }),
+  );
+}
+
+export function isValid(context: SpanContext | undefined): context is SpanContext {
+  return (
+    context !== undefined &&
+    /^(?!0{32})[0-9a-f]{32}$/.test(context.traceId) &&
+    /^(?!0{16})[0-9a-f]{16}$/.test(context.spanId)
+  );
+}
+
+function isTimeInput(value: unknown): boolean {
+  return typeof value === 'number' || value instanceof Date || Array.isArray(value);
+}
+
+function textOf(value: unknown): string {
+  return String(value).slice(0, MAX_TEXT);
+}
+
+function plain(value: unknown): Attribute | undefined {
+  if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
+  if (typeof value === 'boolean') return value;
+  if (typeof value === 'string') return value.slice(0, MAX_TEXT);
+  if (Array.isArray(value)) return value.slice(0, MAX_ATTRIBUTES).join(', ').slice(0, MAX_TEXT);
+  return undefined;
+}
+
+function plainAll(attributes: unknown): Record<string, Attribute> | undefined {
+  if (typeof attributes !== 'object' || attributes === null) return undefined;
+  const known = Object.entries(attributes)
+    .slice(0, MAX_ATTRIBUTES)
+    .flatMap(([key, value]): [string, Attribute][] => {
+      const one = plain(value);
+      return one === undefined ? [] : [[textOf(key), one]];
+    });
+  return known.length > 0 ? Object.fromEntries(known) : undefined;
+}
+
+function sizeOf(key: string, value: Attribute): number {
+  return key.length + (typeof value === 'string' ? value.length : 8) + 6;
+}

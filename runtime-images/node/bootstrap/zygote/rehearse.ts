@@ -1,0 +1,79 @@
+/**
+ * Everything that a function's first call would otherwise pay for, done in the zygote: a whole life of a sandbox is played
+ * through, with a worker that is played as well, so that built-in modules are loaded and the code of an invocation is
+ * compiled. It must end with nothing in flight and no descriptor left open, and must draw no randomness: each fork
+ * inherits what is left here.
+ */
+import '../runtime/builtins.ts';
+import { Socket } from 'node:net';
+import { ChannelKind, ChannelReader, encodeChannelFrame } from '#contract/wire/channel.ts';
+import { encodePayload } from '#contract/wire/payload.ts';
+import { collectGarbage } from '../runtime/collect-garbage.ts';
+import { describeError } from '../runtime/describe-error.ts';
+import type { ZygoteAddon } from '../main.ts';
+import { SandboxRuntime } from '../sandbox/run-sandbox.ts';
+
+/** Enough for the interpreter's caches; more is not worth a longer start. */
+const INVOCATIONS = 20;
+
+/** The function that is rehearsed with, beside the bootstrap in the image. */
+const SAMPLE = '../../opt/offshoot/sample.mjs';
+
+export async function rehearse(
+  addon: ZygoteAddon,
+  onRuntime: (runtime: SandboxRuntime) => void,
+): Promise<void> {
+  // Most of what the start of the runtime has touched is never touched again, and each fork would copy it.
+  addon.forgetFiles();
+  const [workerFd, sandboxFd] = addon.socketpair();
+  const worker = new Socket({ fd: workerFd, readable: true, writable: true });
+  const ended = Promise.withResolvers<void>();
+  onRuntime(new SandboxRuntime(sandboxFd, alwaysMyTurn, () => ended.resolve(), nobodyElse));
+
+  let left = INVOCATIONS;
+  const reader = new ChannelReader(1024 * 1024, (kind) => {
+    if (kind === ChannelKind.READY || (kind === ChannelKind.SETTLED && --left > 0))
+      worker.write(sampleCall(left));
+    if (kind === ChannelKind.LOAD_FAILED || left === 0) worker.end();
+  });
+  worker.on('data', (chunk: Buffer) => reader.push(chunk));
+  const init = {
+    namespace: '',
+    name: '',
+    version: 1,
+    entry: SAMPLE,
+    env: {},
+    memory: 128,
+    timeout: 1,
+    concurrency: 1,
+  };
+  worker.write(encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init))));
+  await ended.promise;
+  await new Promise((resolve) => {
+    if (worker.closed) resolve(undefined);
+    else worker.once('close', resolve);
+  });
+  describeError(new Error('rehearsal'));
+  collectGarbage();
+}
+
+/** There is nobody to take turns with. */
+function alwaysMyTurn(): number {
+  return 1;
+}
+
+/** No function is there to start anything. */
+function nobodyElse(): number {
+  return 0;
+}
+
+function sampleCall(handle: number): Buffer {
+  const context = Buffer.from(JSON.stringify({ id: '', remainingMs: 1, traceparent: '' }));
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(context.length, 0);
+  const headers: [string, string][] = [['content-type', 'application/json']];
+  const [method, body] =
+    handle % 2 === 0 ? ['POST', Buffer.from('{"sample":true}')] : ['GET', Buffer.alloc(0)];
+  const request = encodePayload({ kind: 'http', method, url: 'http://localhost/sample?a=1', headers }, body);
+  return encodeChannelFrame(ChannelKind.INVOKE, handle, length, context, request);
+}

@@ -1,0 +1,85 @@
+/**
+ * How many ended invocations of a function are kept. Their records expire by time as well, but a function that is called
+ * thousands of times a second would fill Redis long before: what is past the newest so many is removed.
+ */
+import type { Redis } from 'ioredis';
+import type { InvocationRecord } from '#contract/invocations/invocation.ts';
+import { IDEMPOTENCY_TTL_S, KEY_PREFIX, keys, RECORD_TTL_S } from '#contract/platform/keys.ts';
+import { sharedNow } from '../redis/clock.ts';
+import { Script } from '../redis/script.ts';
+
+/** Removed by one script: Redis does nothing else meanwhile. */
+const AT_ONCE = 500;
+
+/** Takes what is over off the list, and gives it back. */
+const TAKE = `
+redis.call('RPUSH', KEYS[1], unpack(ARGV, 4))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+local over = redis.call('LLEN', KEYS[1]) - ARGV[1]
+if over <= 0 then return {} end
+local ids = redis.call('LPOP', KEYS[1], math.min(over, ${AT_ONCE}))`;
+const TAKE_ONLY = new Script(`${TAKE}\nreturn ids`);
+/** On one Redis the script removes the keys as well, which costs a tenth of a command for each. */
+const TAKE_AND_REMOVE = new Script(`${TAKE}
+for _, id in ipairs(ids) do
+  local tag = '{' .. id .. '}'
+  redis.call('UNLINK', ARGV[3] .. 'invocation:' .. tag, ARGV[3] .. 'input:' .. tag, ARGV[3] .. 'result:' .. tag,
+    ARGV[3] .. 'logs:' .. id, ARGV[3] .. 'late-spans:' .. id)
+end
+return {}`);
+
+/** A key is claimed after its invocation's body has come, which takes less than this. */
+const UPLOAD_MS = 3_600_000;
+
+/** Keeps one until its time, and gives back those whose time has come. */
+const HOLD = new Script(`
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[4], 'BYSCORE', 'LIMIT', 0, ${AT_ONCE})
+if #due > 0 then redis.call('ZREM', KEYS[1], unpack(due)) end
+return due`);
+
+export class Retention {
+  readonly #redis: Redis;
+  readonly #kept: number;
+
+  /** `kept`: of each function. */
+  constructor(redis: Redis, kept: number) {
+    this.#redis = redis;
+    this.#kept = kept;
+  }
+
+  /**
+   * An invocation of the queued lane has ended, is no dead letter any more, or its end has been told. It is counted once nothing
+   * but its id leads to it: dead letters are kept for their whole time, and whatever a callback or an Idempotency-Key needs
+   * for as long as that does.
+   */
+  async endedJob(record: InvocationRecord): Promise<void> {
+    const { id, namespace, name, dead, callback, deduplicates, startedAt } = record;
+    if (dead !== undefined || callback?.state === 'pending') return;
+    const now = sharedNow();
+    const heldUntil = deduplicates ? startedAt + UPLOAD_MS + IDEMPOTENCY_TTL_S * 1000 : 0;
+    const free = heldUntil > now ? await this.#hold(record, heldUntil, now) : [id];
+    if (free.length > 0) await this.ended(keys.endedJobs(namespace, name), free);
+  }
+
+  async #hold({ id, namespace, name }: InvocationRecord, until: number, now: number): Promise<string[]> {
+    const list = keys.endedKeyed(namespace, name);
+    return (await HOLD.run(this.#redis, [list], [until, id, RECORD_TTL_S, now])) as string[];
+  }
+
+  /** These have ended, up to a few hundred of them; `list` is one of keys.ended*(). Removes as many of the oldest as there are too many. */
+  async ended(list: string, ids: readonly string[]): Promise<void> {
+    const values = [this.#kept, RECORD_TTL_S, KEY_PREFIX, ...ids];
+    if (!this.#redis.isCluster) return void (await TAKE_AND_REMOVE.run(this.#redis, [list], values));
+    // There, the keys of an invocation lie in another slot than the list.
+    const over = (await TAKE_ONLY.run(this.#redis, [list], values)) as string[];
+    await Promise.all(
+      over.flatMap((id) => [
+        this.#redis.unlink(keys.invocation(id), keys.input(id), keys.result(id)),
+        this.#redis.unlink(keys.logs(id)),
+        this.#redis.unlink(keys.lateSpans(id)),
+      ]),
+    );
+  }
+}

@@ -1,0 +1,49 @@
+/** Lets so many do something at the same time; the others wait, the first come first, but not for ever. */
+import { OffshootError } from '#contract/api/errors.ts';
+
+export class Turns {
+  #free: number;
+  readonly #patienceMs: number;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(count: number, patienceMs: number) {
+    this.#free = count;
+    this.#patienceMs = patienceMs;
+  }
+
+  /** Throws `storage_unavailable` to who has waited for too long: behind a store that hangs, the queue would only grow. */
+  async within<T>(work: () => Promise<T>): Promise<T> {
+    await this.#take();
+    try {
+      return await work();
+    } finally {
+      const [next] = this.#waiting;
+      if (next) next();
+      else this.#free++;
+    }
+  }
+
+  async #take(): Promise<void> {
+    if (this.#free > 0) {
+      this.#free--;
+      return;
+    }
+    await new Promise<void>((resolve, reject) => {
+      const begin = (): void => {
+        clearTimeout(late);
+        this.#waiting.delete(begin);
+        resolve();
+      };
+      const late = setTimeout(() => {
+        this.#waiting.delete(begin);
+        reject(
+          new OffshootError(
+            'storage_unavailable',
+            'the artifact store does not keep up with what is to be stored',
+          ),
+        );
+      }, this.#patienceMs);
+      this.#waiting.add(begin);
+    });
+  }
+}

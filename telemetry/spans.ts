@@ -1,0 +1,293 @@
+/**
+ * Sends the spans of invocations to an OpenTelemetry collector, with the ids and times of their records. Who writes the end of
+ * an invocation exports it: a gateway the calls that somebody waits for, whoever ends it those of the queued lane.
+ *
+ * What is exported is decided when all of it is known: what has failed or was slow always is, of the rest a share; sampling.ts.
+ */
+import { createTraceState, SpanKind, SpanStatusCode, TraceFlags, type HrTime } from '@opentelemetry/api';
+import { resourceFromAttributes } from '@opentelemetry/resources';
+import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
+import { clockOrigin } from '#contract/wire/host-clock.ts';
+import type { AnyInvocation, FunctionSpan, InvocationRecord } from '#contract/invocations/invocation.ts';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import type { TelemetryOptions } from '#contract/platform/telemetry.ts';
+import type { Batch } from '#contract/invocations/batch.ts';
+import {
+  callbackSpanId,
+  ownSpan,
+  parseTraceparent,
+  spansOf,
+  type Span,
+} from '#contract/invocations/trace.ts';
+import type { BatchFacts } from '#storage/queued/batches.ts';
+import { deliveryResult } from './changes.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
+import { TraceSampler } from './sampling.ts';
+import { SpanExport } from './span-export.ts';
+
+const SCOPE = { name: 'offshoot' };
+/** Deliveries under way whose beginning is known; the oldest is forgotten. */
+const MAX_DELIVERIES = 10_000;
+
+export interface Telemetry {
+  /** True when it is exported, and not left out. */
+  export(record: InvocationRecord): boolean;
+  /** A record of the queued lane has changed: whatever has ended by that is exported. True when that is the invocation itself. */
+  changed(before: AnyInvocation, after: AnyInvocation): boolean;
+  /** A function's own spans of a try that has failed. */
+  ownSpans(record: AnyInvocation, spans: readonly FunctionSpan[]): void;
+  /** Those that a run has begun after its answer. */
+  lateSpans(call: LateCall, spans: readonly FunctionSpan[]): void;
+  /** A batch has ended: its span, of which those of its groups are children. */
+  batchEnded(facts: BatchFacts, batch: Batch, wasRetried: boolean): void;
+  /** Spans that the collector did not get. */
+  dropped(): number;
+  /** Sends what is left. */
+  close(): Promise<void>;
+}
+
+/** Whose run it was; `failed`: its trace is exported for that. */
+export interface LateCall {
+  readonly id: string;
+  readonly traceparent: string;
+  readonly tracestate?: string | undefined;
+  readonly failed: boolean;
+}
+
+/** What all spans of one exported record have in common. */
+type Exported = Pick<AnyInvocation, 'traceId' | 'tracestate' | 'startedAt'> & {
+  /** Its root: name, and the id that tells it. */
+  readonly root?: { readonly spanId: string; readonly name: string };
+};
+
+/** `exporter`: in the place of the one that the environment names. */
+export function startTelemetry(
+  serviceName: string,
+  version: string,
+  options: Partial<TelemetryOptions> & { readonly exporter?: SpanExporter },
+): Telemetry {
+  const { protocol, exporter, ratio = 1, perSecond, slowMs = Number.POSITIVE_INFINITY } = options;
+  const sampler = new TraceSampler(ratio, perSecond);
+  const resource = resourceFromAttributes({ 'service.name': serviceName, 'service.version': version });
+  const outlet = new SpanExport(protocol, exporter);
+  const first = (traceId: string): boolean => sampler.keeps(traceId);
+  // Of a trace that was asked about when its invocation ended.
+  const again = (traceId: string): boolean => sampler.keptWith(traceId);
+  const begun = new Map<string, number>();
+  const sendOf = (of: Exported, span: Span, kind: SpanKind, failed?: string): void =>
+    outlet.add(readableSpan(of, span, kind, failed, resource));
+  const send = (record: AnyInvocation, span: Span, kind: SpanKind, failed?: string): void => {
+    const { spanId, namespace, name } = record;
+    sendOf({ ...record, root: { spanId, name: `${namespace}/${name}` } }, span, kind, failed);
+  };
+  const exportRecord = (record: InvocationRecord): boolean => {
+    if (!isKept(record, first, slowMs)) return false;
+    for (const span of spansOf(record)) {
+      const isRoot = span.spanId === record.spanId;
+      const bad = OUTCOMES[record.outcome].fault !== 'none';
+      const failed =
+        isRoot && bad ? OUTCOMES[record.outcome].meaning : (span.own?.error ?? triedInVain(span));
+      send(record, span, isRoot ? rootKind(record) : ownKind(span), failed);
+    }
+    return true;
+  };
+  const exportDelivery = (before: AnyInvocation, after: AnyInvocation): void => {
+    const { callback, id } = after;
+    if (!callback) return;
+    if (callback.attempts > (before.callback?.attempts ?? 0)) {
+      if (begun.size >= MAX_DELIVERIES) begun.delete(begun.keys().next().value ?? '');
+      begun.set(id, sharedNow());
+    }
+    const result = deliveryResult(before, after);
+    if (!result || after.state !== 'done' || !isKept(after, again, slowMs, result !== 'delivered')) return;
+    const now = sharedNow();
+    const startedAt = begun.get(id) ?? now;
+    begun.delete(id);
+    const span: Span = {
+      name: 'callback',
+      spanId: callbackSpanId(after.spanId, callback.attempts),
+      parentSpanId: after.spanId,
+      start: startedAt - after.startedAt,
+      duration: now - startedAt,
+      attributes: {
+        'http.request.method': 'POST',
+        'url.full': withoutSecrets(callback.url),
+        'offshoot.callback.attempt': callback.attempts,
+        ...(callback.lastStatus !== undefined && { 'http.response.status_code': callback.lastStatus }),
+      },
+      ...(callback.attempts > 1 && { link: callbackSpanId(after.spanId, callback.attempts - 1) }),
+    };
+    const failed = result === 'delivered' ? undefined : (callback.lastError ?? `it was ${result}`);
+    send(after, span, SpanKind.CLIENT, failed);
+  };
+  return {
+    export: exportRecord,
+    changed(before, after) {
+      const ends = before.state !== 'done' && after.state === 'done';
+      const exported = ends && exportRecord(after);
+      exportDelivery(before, after);
+      return exported;
+    },
+    ownSpans(record, spans) {
+      for (const own of spans) {
+        const span = ownSpan(own, record.startedAt - hostIsBehind());
+        send(record, span, ownKind(span), own.error);
+      }
+    },
+    lateSpans({ traceparent, tracestate, failed }, spans) {
+      const run = parseTraceparent(traceparent);
+      if (!run) return;
+      const { traceId, sampled } = run;
+      const isBad = failed || spans.some(({ error, duration }) => error !== undefined || duration >= slowMs);
+      if (!isBad && !(sampled && again(traceId))) return;
+      for (const own of spans) {
+        const span = ownSpan(own, -hostIsBehind());
+        sendOf({ traceId, tracestate, startedAt: 0 }, span, ownKind(span), own.error);
+      }
+    },
+    batchEnded(facts, batch, wasRetried) {
+      const { traceId, tracestate, spanId, sampled, namespace, name, createdAt: startedAt } = facts;
+      const duration = (batch.endedAt ?? startedAt) - startedAt;
+      const failed = batchFailure(batch);
+      const isBad = failed !== undefined || wasRetried || duration >= slowMs;
+      if (!isBad && !(sampled && first(traceId))) return;
+      const span: Span = {
+        name: 'batch',
+        spanId,
+        parentSpanId: facts.parentSpanId,
+        start: 0,
+        duration,
+        attributes: batchAttributes(facts, batch),
+      };
+      const root = { spanId, name: `batch ${namespace}/${name}` };
+      sendOf({ traceId, tracestate, startedAt, root }, span, SpanKind.PRODUCER, failed);
+    },
+    dropped: () => outlet.dropped,
+    close: () => outlet.close(),
+  };
+}
+
+/**
+ * `failed`: something of it has, whatever its outcome. What a caller says of sampling was said before anything was known, so "not
+ * sampled" leaves out only what went well and was quick.
+ */
+function isKept(
+  record: InvocationRecord,
+  keeps: (traceId: string) => boolean,
+  slowMs: number,
+  failed = false,
+): boolean {
+  const { outcome, status, duration, attempts = [], traceId, sampled } = record;
+  const isBad = OUTCOMES[outcome].fault !== 'none' || status >= 500 || attempts.length > 1;
+  return failed || isBad || duration >= slowMs || (sampled && keeps(traceId));
+}
+
+/** What a function says is by the clock of its host, which is this one. */
+function hostIsBehind(): number {
+  return sharedNow() - (clockOrigin() + performance.now());
+}
+
+function batchFailure({ state, items, failed }: Batch): string | undefined {
+  if (state === 'cancelled') return OUTCOMES.cancelled.meaning;
+  return failed === 0 ? undefined : `${failed} of ${items} items ${failed === 1 ? 'has' : 'have'} failed`;
+}
+
+function batchAttributes({ namespace, name, version }: BatchFacts, batch: Batch): Span['attributes'] {
+  const { id, state, items, succeeded, failed, groups } = batch;
+  return {
+    'faas.name': `${namespace}/${name}`,
+    'faas.version': String(version),
+    'messaging.system': 'offshoot',
+    'messaging.operation.type': 'send',
+    'messaging.batch.message_count': items,
+    'offshoot.batch': id,
+    'offshoot.batch.groups': groups,
+    'offshoot.batch.succeeded': succeeded,
+    'offshoot.batch.failed': failed,
+    'offshoot.outcome': state === 'cancelled' ? 'cancelled' : failed > 0 ? 'error' : 'ok',
+  };
+}
+
+function rootKind({ lane }: InvocationRecord): SpanKind {
+  return lane === 'sync' ? SpanKind.SERVER : SpanKind.CONSUMER;
+}
+
+const KINDS = [SpanKind.INTERNAL, SpanKind.SERVER, SpanKind.CLIENT, SpanKind.PRODUCER, SpanKind.CONSUMER];
+
+function ownKind({ own }: Span): SpanKind {
+  return KINDS[own?.kind ?? 0] ?? SpanKind.INTERNAL;
+}
+
+function triedInVain({ name, attributes }: Span): string | undefined {
+  return name === 'attempt' ? String(attributes['offshoot.outcome']) : undefined;
+}
+
+/** A URL may carry a token in its user info or query. */
+function withoutSecrets(url: string): string {
+  if (!URL.canParse(url)) return '';
+  const { origin, pathname } = new URL(url);
+  return `${origin}${pathname}`;
+}
+
+/** A span in the form that exporters take. A tracer would give it ids and times of its own. */
+function readableSpan(
+  { traceId, tracestate, startedAt, root }: Exported,
+  span: Span,
+  kind: SpanKind,
+  failed: string | undefined,
+  resource: ReadableSpan['resource'],
+): ReadableSpan {
+  const isRoot = span.spanId === root?.spanId;
+  const { own = { kind: 0 } } = span;
+  // Sampled by us, whatever the caller has said.
+  const context = {
+    traceId,
+    traceFlags: TraceFlags.SAMPLED,
+    ...(tracestate !== undefined && { traceState: createTraceState(tracestate) }),
+  };
+  const start = startedAt + span.start;
+  return {
+    name: isRoot ? root.name : span.name,
+    kind,
+    spanContext: () => ({ ...context, spanId: span.spanId }),
+    ...(span.parentSpanId !== undefined && {
+      parentSpanContext: {
+        ...context,
+        spanId: span.parentSpanId,
+        // The parent of the root lives in the caller's process.
+        isRemote: isRoot,
+      },
+    }),
+    startTime: hrTime(start),
+    endTime: hrTime(start + span.duration),
+    duration: hrTime(span.duration),
+    status:
+      failed === undefined
+        ? { code: own.ok ? SpanStatusCode.OK : SpanStatusCode.UNSET }
+        : { code: SpanStatusCode.ERROR, message: failed },
+    attributes: span.attributes,
+    links: [
+      ...(span.link === undefined ? [] : [{ context: { ...context, spanId: span.link } }]),
+      ...(own.links ?? []).map((link) => ({
+        context: { traceId: link.traceId, spanId: link.spanId, traceFlags: TraceFlags.NONE, isRemote: true },
+        ...(link.attributes && { attributes: link.attributes }),
+      })),
+    ],
+    events: (own.events ?? []).map(({ name, start: at, attributes }) => ({
+      name,
+      time: hrTime(startedAt + at),
+      ...(attributes && { attributes }),
+    })),
+    ended: true,
+    resource,
+    instrumentationScope: SCOPE,
+    droppedAttributesCount: own.dropped?.attributes ?? 0,
+    droppedEventsCount: own.dropped?.events ?? 0,
+    droppedLinksCount: own.dropped?.links ?? 0,
+  };
+}
+
+function hrTime(milliseconds: number): HrTime {
+  const seconds = Math.floor(milliseconds / 1000);
+  return [seconds, Math.round((milliseconds - seconds * 1000) * 1e6)];
+}

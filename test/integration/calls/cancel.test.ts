@@ -1,0 +1,110 @@
+/** A cancel that was accepted holds, at whatever moment of an invocation it comes. */
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { Accepted } from '#contract/api/api.ts';
+import type { AnyInvocation } from '#contract/invocations/invocation.ts';
+import { encodePayload, type RequestMeta } from '#contract/wire/payload.ts';
+import type { QueuedStore } from '#storage/queued/records.ts';
+import type { QueuedLane } from '../../../gateway/queued/control.ts';
+import { Platform } from '../../support/platform/platform.ts';
+import { PrivateRedis } from '../../support/redis/private-redis.ts';
+import { openQueuedLane } from '../../support/platform/queued-lane.ts';
+import { openRecord } from '../../support/platform/records.ts';
+import { readyConnection } from '../../support/redis/redis-for-tests.ts';
+import { TcpProxy } from '../../support/faults/tcp-proxy.ts';
+
+let server: PrivateRedis;
+/** Between Redis and the platform, but not the test. */
+let proxy: TcpProxy;
+let platform: Platform;
+let redis: Redis;
+let lane: QueuedLane;
+let store: QueuedStore;
+beforeAll(async () => {
+  server = await PrivateRedis.start();
+  proxy = await TcpProxy.start({ path: join(server.directory, 'redis.sock') });
+  platform = await Platform.start({
+    REDIS_URL: `redis://127.0.0.1:${proxy.port}`,
+    OFFSHOOT_PREPARED: '1',
+  });
+  await platform.deploy('retries', {
+    timeout: 30,
+    retries: { attempts: 3, minDelay: 3_600, maxDelay: 3_600 },
+  });
+  await platform.deploy('retries', { name: 'once', retries: { attempts: 1 } });
+  redis = await readyConnection(server.url);
+  ({ lane, store } = openQueuedLane(redis, join(platform.state, 'blobs')));
+}, 60_000);
+afterEach(() => proxy.heal());
+afterAll(async () => {
+  redis.disconnect();
+  await platform.stop();
+  await proxy.stop();
+  await server.stop();
+});
+
+async function queued(name: string, event: unknown): Promise<string> {
+  const path = `/functions/default/${name}/invocations`;
+  const response = await platform.api(path, { method: 'POST', body: JSON.stringify(event) });
+  expect(response.status).toBe(202);
+  return ((await response.json()) as Accepted).id;
+}
+
+async function look(id: string): Promise<AnyInvocation | undefined> {
+  return (await store.find(id))?.record;
+}
+
+async function reaches(id: string, state: AnyInvocation['state'], timeout = 10_000): Promise<AnyInvocation> {
+  await expect.poll(async () => (await look(id))?.state, { timeout, interval: 2 }).toBe(state);
+  return (await look(id)) as AnyInvocation;
+}
+
+/** What a try has printed. */
+async function printed(id: string): Promise<string[]> {
+  const response = await platform.api(`/invocations/${id}`);
+  return ((await response.json()) as { logs: { text: string }[] }).logs.map(({ text }) => text);
+}
+
+/** Its function has begun, so its worker looks for no cancel until it ends: that would come as a frame. */
+async function runs(id: string): Promise<AnyInvocation> {
+  await expect.poll(() => printed(id), { timeout: 5_000, interval: 20 }).toEqual([`runs ${id}`]);
+  return (await look(id)) as AnyInvocation;
+}
+
+test('it says that it runs, but its worker has not got its input yet', async () => {
+  proxy.conditions.latencyMs = 150;
+  const id = await queued('retries', { sleepMs: 20_000 });
+  await reaches(id, 'running');
+  // In a few milliseconds. The worker hears of it while it waits for Redis.
+  expect(await lane.cancel(id)).toMatchObject({ state: 'running' });
+  expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled' });
+});
+
+test('its worker has given it back: it is not begun again', async () => {
+  const record = openRecord({ name: 'retries', attempts: [] });
+  await store.requestCancel(record);
+  const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
+  await store.create(record, encodePayload(meta, Buffer.from('{}')));
+  await lane.enqueuer.add(record);
+  expect(await reaches(record.id, 'done')).toMatchObject({ outcome: 'cancelled' });
+  expect(await printed(record.id)).toEqual([]);
+});
+
+test('its try fails just then: there is no other', async () => {
+  const id = await queued('retries', { fail: 'throw', sleepMs: 1_000 });
+  await store.requestCancel(await runs(id));
+  const record = await reaches(id, 'done');
+  expect(record).toMatchObject({ outcome: 'cancelled' });
+  expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error']);
+});
+
+test('it came too late, and the dead letter that it left is queued again: the old cancel counts no more', async () => {
+  const id = await queued('once', { fail: 'throw', sleepMs: 1_000 });
+  await store.requestCancel(await runs(id));
+  expect(await reaches(id, 'done')).toMatchObject({ outcome: 'error', dead: 'attempts_used' });
+  expect(await lane.redrive('default', { ids: [id] })).toEqual({ ids: [id] });
+  const record = await reaches(id, 'done');
+  expect(record).toMatchObject({ outcome: 'error', redriven: 1 });
+  expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error', 'error']);
+});

@@ -1,0 +1,397 @@
+/** Bodies that are too large for Redis and for memory, through real processes, in both lanes. */
+import { createHash } from 'node:crypto';
+import { readFile, readdir, readlink, rm } from 'node:fs/promises';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Accepted } from '#contract/api/api.ts';
+import { Platform } from '../../support/platform/platform.ts';
+
+const MB = 1024 * 1024;
+const LARGE = 200 * MB;
+/** What a process may have grown by while a body of 200 MB went through it: buffers, and garbage that is not collected yet. */
+const FLAT = 100 * MB;
+const FLAT_REDIS = 16 * MB;
+
+let platform: Platform;
+beforeAll(async () => {
+  platform = await Platform.start();
+  await platform.deploy('upload', { timeout: 60 });
+  await platform.deploy('upload', { name: 'narrow', timeout: 60, memory: 48 });
+  await platform.deploy('upload', { name: 'small', requestSize: 2 });
+  await platform.deploy('upload', { name: 'stall', streamIdleTimeout: 1, timeout: 60 });
+  await platform.deploy('lambda', { name: 'event', requestSize: 8 });
+  // So that what is measured later is a warm process.
+  await upload('upload/hash', pieces(20 * MB));
+}, 90_000);
+afterAll(() => platform.stop());
+
+/** So many bytes, in pieces that are made one at a time; no two of them alike. */
+async function* pieces(bytes: number, piece = 256 * 1024, pauseMs = 0): AsyncGenerator<Buffer> {
+  for (let at = 0, number = 0; at < bytes; at += piece, number++) {
+    const chunk = Buffer.alloc(Math.min(piece, bytes - at), number % 253);
+    if (chunk.length >= 4) chunk.writeUInt32LE(number);
+    yield chunk;
+    if (pauseMs > 0) await sleep(pauseMs);
+  }
+}
+
+async function digest(bytes: number): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of pieces(bytes)) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingMessage['headers'];
+  readonly body: Buffer;
+}
+
+/** By node:http, which sends as fast as the other side reads and keeps nothing. */
+async function upload(
+  path: string,
+  body: AsyncIterable<Buffer>,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  const sent = httpRequest(`${platform.url}/fn/default/${path}`, { method: 'POST', headers });
+  const answered = new Promise<IncomingMessage>((resolve, reject) => {
+    sent.on('response', resolve).on('error', reject);
+  });
+  const source = Readable.from(body, { objectMode: false });
+  source.on('error', () => undefined).pipe(sent);
+  const response = await answered;
+  const chunks: Buffer[] = [];
+  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  source.destroy();
+  return { status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) };
+}
+
+function json(answer: Answer): unknown {
+  return JSON.parse(answer.body.toString());
+}
+
+async function memoryOf(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
+}
+
+/** By how much gateway, worker and Redis grew at most while `work` was done. */
+async function growth(work: () => Promise<void>): Promise<Record<string, number>> {
+  const pids = {
+    gateway: platform.pid('gateway'),
+    worker: platform.pid('worker'),
+    redis: platform.redis.pid ?? 0,
+  };
+  const before = new Map<string, number>();
+  const most: Record<string, number> = {};
+  const look = async (): Promise<void> => {
+    for (const [name, pid] of Object.entries(pids)) {
+      const now = await memoryOf(pid);
+      if (!before.has(name)) before.set(name, now);
+      most[name] = Math.max(most[name] ?? 0, now - (before.get(name) ?? 0));
+    }
+  };
+  await look();
+  const timer = setInterval(() => void look(), 20);
+  await work();
+  clearInterval(timer);
+  await look();
+  if (process.env['SHOW_GROWTH']) console.log(most);
+  return most;
+}
+
+/** Files of blobs in the artifact store, half-written ones included. */
+async function blobs(place: 'calls' | 'inputs' | 'results'): Promise<string[]> {
+  return await readdir(join(platform.state, 'blobs', place)).catch(() => []);
+}
+
+async function noBlobs(place: 'calls' | 'inputs'): Promise<void> {
+  await expect.poll(() => blobs(place), { timeout: 5_000 }).toEqual([]);
+}
+
+/** Files of the blob store that a process has open. */
+async function openBlobs(name: 'worker' | 'gateway'): Promise<string[]> {
+  const folder = `/proc/${platform.pid(name)}/fd`;
+  const open = await Promise.all(
+    (await readdir(folder)).map((fd) => readlink(join(folder, fd)).catch(() => '')),
+  );
+  return open.filter((path) => path.includes('/blobs/'));
+}
+
+async function queue(path: string, body: AsyncIterable<Buffer>, headers = {}): Promise<string> {
+  const answer = await upload(path, body, {
+    prefer: 'respond-async',
+    authorization: `Bearer ${platform.key}`,
+    ...headers,
+  });
+  expect(answer.status).toBe(202);
+  return (json(answer) as Accepted).id;
+}
+
+describe('a large request body of a caller who waits', () => {
+  test('reaches the function whole, and no process grows by it', async () => {
+    let invocation = '';
+    const most = await growth(async () => {
+      const answer = await upload('narrow/hash', pieces(LARGE));
+      expect(json(answer)).toEqual({ bytes: LARGE, sha256: await digest(LARGE) });
+      invocation = String(answer.headers['x-offshoot-invocation']);
+    });
+    expect((await platform.ended(invocation)).report?.usage?.memoryPeak).toBeLessThan(40 * MB);
+    expect(most['redis']).toBeLessThan(FLAT_REDIS);
+    for (const [name, bytes] of Object.entries(most)) expect(bytes, name).toBeLessThan(FLAT);
+    await noBlobs('calls');
+  }, 60_000);
+
+  test('comes in one piece to who asks for one: arrayBuffer(), json() and Lambda-style handlers', async () => {
+    expect(json(await upload('upload/whole', pieces(12 * MB)))).toEqual({ bytes: 12 * MB });
+    const text = JSON.stringify({ a: 'x'.repeat(3 * MB), b: 1 });
+    expect(json(await upload('upload/json', only(text)))).toEqual({ keys: ['a', 'b'] });
+    const event = { numbers: Array.from({ length: 400_000 }, () => 1_000) };
+    const response = await platform.api('/functions/default/event/invoke', {
+      method: 'POST',
+      body: JSON.stringify(event),
+    });
+    expect(await response.json()).toMatchObject({ sum: 400_000_000 });
+  }, 30_000);
+
+  test('is echoed while it is read, byte for byte, also with a length announced', async () => {
+    for (const headers of [{}, { 'content-length': String(30 * MB) }]) {
+      const answer = await upload('upload/echo', pieces(30 * MB), headers);
+      expect(answer.status).toBe(200);
+      expect(createHash('sha256').update(answer.body).digest('hex')).toBe(await digest(30 * MB));
+    }
+  }, 30_000);
+
+  test('of one byte over what goes through Redis is whole, as is one at the limit', async () => {
+    for (const bytes of [MB - 1, MB, MB + 1, MB + 65_537]) {
+      const answer = await upload('upload/hash', pieces(bytes), { 'content-length': String(bytes) });
+      expect(json(answer)).toEqual({ bytes, sha256: await digest(bytes) });
+    }
+  });
+
+  test('is whole for each of several at once, in line in a sandbox or beside each other in one', async () => {
+    await platform.deploy('upload', { name: 'shared', concurrency: 8, timeout: 60 });
+    for (const name of ['upload', 'shared']) {
+      const sizes = [2, 3, 4, 5, 6, 7].map((mb) => mb * MB + mb);
+      const answers = await Promise.all(sizes.map((bytes) => upload(`${name}/hash`, pieces(bytes))));
+      const expected = await Promise.all(
+        sizes.map(async (bytes) => ({ bytes, sha256: await digest(bytes) })),
+      );
+      expect(answers.map(json)).toEqual(expected);
+    }
+    await noBlobs('calls');
+  }, 30_000);
+
+  test('is held back by a function that reads slowly', async () => {
+    const most = await growth(async () => {
+      // 640 pieces of 64 KB, a few milliseconds each.
+      expect(json(await upload('upload/slow?ms=5', pieces(40 * MB)))).toEqual({ bytes: 40 * MB });
+    });
+    expect(most['worker']).toBeLessThan(FLAT / 2);
+  }, 60_000);
+
+  test('that is not read, or in part, is let go when the call has ended', async () => {
+    expect(json(await upload('upload/none', pieces(20 * MB)))).toEqual({ bytes: 0 });
+    const { bytes } = json(await upload('upload/part?bytes=100000', pieces(20 * MB))) as { bytes: number };
+    expect(bytes).toBeLessThan(MB);
+    // While it runs and reads nothing, the worker has the file open; not afterwards.
+    const waiting = upload('upload/none?ms=1500', pieces(20 * MB));
+    await expect.poll(() => openBlobs('worker'), { timeout: 5_000 }).toHaveLength(1);
+    await waiting;
+    await expect.poll(() => openBlobs('worker'), { timeout: 5_000 }).toEqual([]);
+    await noBlobs('calls');
+    // The sandbox is as good as new.
+    expect(json(await upload('upload/hash', pieces(3 * MB)))).toMatchObject({ bytes: 3 * MB });
+  }, 30_000);
+
+  test('of a sandbox that dies in the middle of it leaves nothing behind', async () => {
+    const answer = await upload('upload/exit', pieces(20 * MB));
+    expect(answer.headers['x-offshoot-outcome']).toBe('exited');
+    await expect.poll(() => openBlobs('worker'), { timeout: 5_000 }).toEqual([]);
+    await noBlobs('calls');
+  });
+
+  test('of a client that goes away in the middle calls nothing and leaves nothing', async () => {
+    // The records of the calls before are written just after their answers.
+    await sleep(300);
+    const before = await recent();
+    const sent = httpRequest(`${platform.url}/fn/default/upload/hash`, { method: 'POST' });
+    sent.on('error', () => undefined);
+    const source = Readable.from(pieces(50 * MB, 64 * 1024, 5), { objectMode: false });
+    source.on('error', () => undefined).pipe(sent);
+    await expect.poll(() => blobs('calls'), { timeout: 5_000 }).toHaveLength(1);
+    source.destroy();
+    sent.destroy();
+    await noBlobs('calls');
+    expect(await openBlobs('gateway')).toEqual([]);
+    await sleep(300);
+    expect(await recent()).toEqual(before);
+  });
+});
+
+test('a large body whose worker dies while the function reads it leaves nothing, and the caller is told', async () => {
+  const answer = upload('upload/slow?ms=20', pieces(40 * MB));
+  await expect.poll(() => openBlobs('worker'), { timeout: 10_000 }).toHaveLength(1);
+  await platform.kill('worker');
+  platform.run('worker');
+  expect((await answer).headers['x-offshoot-outcome']).toBe('worker_lost');
+  await noBlobs('calls');
+  await platform.ready();
+  expect(json(await upload('upload/hash', pieces(2 * MB)))).toMatchObject({ bytes: 2 * MB });
+}, 30_000);
+
+async function* only(text: string): AsyncGenerator<Buffer> {
+  yield Buffer.from(text);
+}
+
+async function recent(): Promise<string[]> {
+  const response = await platform.api('/invocations?namespace=default&name=upload');
+  const { invocations } = (await response.json()) as { invocations: { id: string }[] };
+  // Some have been called before; a list that is always empty would prove nothing.
+  expect(invocations).not.toEqual([]);
+  return invocations.map(({ id }) => id);
+}
+
+describe('a request body over the limit', () => {
+  test('is refused by its announced length, with the limit, the size and the setting', async () => {
+    const answer = await upload('small/hash', pieces(3 * MB), { 'content-length': String(3 * MB) });
+    expect(answer.status).toBe(413);
+    const { error } = json(answer) as { error: { message: string } };
+    expect(error.message).toContain(`the body has ${3 * MB} bytes; at most ${2 * MB}`);
+    expect(error.message).toContain('"requestSize" in offshoot.json, 2 MB');
+  });
+
+  test('is refused in chunks when it is passed, and nothing of it is kept', async () => {
+    const answer = await upload('small/hash', pieces(30 * MB, 64 * 1024, 1));
+    expect(answer.status).toBe(413);
+    expect(answer.body.toString()).toContain('bytes or more; at most');
+    await noBlobs('calls');
+    expect(json(await upload('small/hash', pieces(2 * MB)))).toMatchObject({ bytes: 2 * MB });
+  });
+
+  test('is refused to those who queue it as well', async () => {
+    const answer = await upload('small/hash', pieces(3 * MB), {
+      prefer: 'respond-async',
+      authorization: `Bearer ${platform.key}`,
+    });
+    expect(answer.status).toBe(413);
+    await noBlobs('inputs');
+  });
+});
+
+describe('a large body that nobody waits for', () => {
+  test('lies in the artifact store and not in Redis, is run with it, and can be run again', async () => {
+    let id = '';
+    const most = await growth(async () => {
+      id = await queue('upload/hash', pieces(LARGE));
+      expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', requestBytes: LARGE });
+    });
+    for (const [name, bytes] of Object.entries(most)) expect(bytes, name).toBeLessThan(FLAT);
+    expect(most['redis']).toBeLessThan(FLAT_REDIS);
+    const expected = { bytes: LARGE, sha256: await digest(LARGE) };
+    expect(await (await platform.api(`/invocations/${id}/result`)).json()).toEqual(expected);
+
+    const again = await platform.api(`/invocations/${id}/replay`, { method: 'POST', body: '{}' });
+    const replayed = ((await again.json()) as Accepted).id;
+    expect(await platform.ended(replayed)).toMatchObject({
+      outcome: 'ok',
+      replayOf: id,
+      requestBytes: LARGE,
+    });
+    expect(await (await platform.api(`/invocations/${replayed}/result`)).json()).toEqual(expected);
+    // Each has an input of its own.
+    expect(await blobs('inputs')).toHaveLength(2);
+  }, 90_000);
+
+  test('has its large result streamed out, with status and headers', async () => {
+    const id = await queue('upload/produce?mb=50&status=201', only('go'));
+    expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', status: 201, responseBytes: 50 * MB });
+    const most = await growth(async () => {
+      const response = await platform.api(`/invocations/${id}/result`);
+      expect(response.status).toBe(201);
+      expect(response.headers.get('x-made-by')).toBe('upload');
+      expect(response.headers.get('content-length')).toBe(String(50 * MB));
+      let bytes = 0;
+      for await (const chunk of response.body ?? []) bytes += chunk.length;
+      expect(bytes).toBe(50 * MB);
+    });
+    expect(most['gateway']).toBeLessThan(FLAT);
+  }, 60_000);
+
+  test('keeps nothing of a result that breaks off', async () => {
+    const before = await blobs('results');
+    const id = await queue('upload/produce?mb=8&rest=20000', only('go'));
+    await expect.poll(async () => (await blobs('results')).length).toBe(before.length + 1);
+    const response = await platform.api(`/invocations/${id}/cancel`, { method: 'POST' });
+    expect(response.status).toBe(202);
+    expect(await platform.ended(id)).toMatchObject({ outcome: 'cancelled' });
+    await expect.poll(() => blobs('results'), { timeout: 5_000 }).toEqual(before);
+  }, 60_000);
+
+  test('under the same Idempotency-Key is the same invocation, and its body is kept once', async () => {
+    const before = (await blobs('inputs')).length;
+    const key = { 'idempotency-key': 'large-1' };
+    const id = await queue('upload/hash', pieces(5 * MB), key);
+    expect(await queue('upload/hash', pieces(5 * MB), key)).toBe(id);
+    const other = await upload('upload/hash', pieces(6 * MB), {
+      prefer: 'respond-async',
+      authorization: `Bearer ${platform.key}`,
+      ...key,
+    });
+    expect(other.status).toBe(422);
+    expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', requestBytes: 5 * MB });
+    await expect.poll(async () => (await blobs('inputs')).length).toBe(before + 1);
+  }, 30_000);
+
+  test('is refused before it is taken in where its headers make no sense', async () => {
+    const before = await blobs('inputs');
+    const answer = await upload('upload/hash', pieces(20 * MB), {
+      prefer: 'respond-async',
+      authorization: `Bearer ${platform.key}`,
+      'x-offshoot-delay': 'soon',
+    });
+    expect(answer.status).toBe(400);
+    expect(await blobs('inputs')).toEqual(before);
+  });
+
+  test('whose input is gone ends as such, and says so', async () => {
+    const id = await queue('upload/hash', pieces(2 * MB), { 'x-offshoot-delay': '1' });
+    for (const name of await blobs('inputs'))
+      await rm(join(platform.state, 'blobs/inputs', name), { force: true });
+    const record = await platform.ended(id);
+    expect(record).toMatchObject({ message: expect.stringContaining('input is not there') });
+  }, 30_000);
+});
+
+describe('a streamed response that stands still', () => {
+  test('is ended as stream_idle, which names the setting', async () => {
+    const response = await platform.call('stall/produce?mb=1&rest=8000');
+    expect(response.status).toBe(200);
+    await expect(response.arrayBuffer()).rejects.toThrow();
+    const record = await platform.record(response);
+    expect(record.outcome).toBe('stream_idle');
+    expect(record.report?.exitCause).toContain('SIGKILL');
+    expect(record.duration).toBeGreaterThan(1_000);
+    expect(record.duration).toBeLessThan(6_000);
+  });
+
+  test('but not while it is its reader who holds it up, whose slowness no process grows by', async () => {
+    const most = await growth(async () => {
+      // More than all buffers on the way hold.
+      const response = await platform.call('stall/produce?mb=60');
+      const reader = response.body?.getReader();
+      await reader?.read();
+      // Three times what the function may be silent for.
+      await sleep(3_000);
+      let bytes = 0;
+      for (let next = await reader?.read(); next && !next.done; next = await reader?.read())
+        bytes += next.value.length;
+      expect(bytes).toBeGreaterThan(58 * MB);
+      expect((await platform.record(response)).outcome).toBe('ok');
+    });
+    for (const [name, bytes] of Object.entries(most)) expect(bytes, name).toBeLessThan(FLAT);
+  }, 30_000);
+});

@@ -1,0 +1,191 @@
+/** Functions, processes and Redis that fail: each has its outcome, nobody else notices, and the platform goes on. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
+import { Platform } from '../../support/platform/platform.ts';
+import { Stopwatch } from '../../support/stopwatch.ts';
+
+let platform: Platform;
+beforeAll(async () => {
+  platform = await Platform.start();
+  await platform.deploy('faulty');
+  await platform.deploy('hello-fetch', { name: 'honest' });
+  await platform.deploy('faulty', { name: 'patient', timeout: 30 });
+}, 60_000);
+afterAll(() => platform.stop());
+
+/** After each fault, another function is called, and so is the faulty one. */
+afterEach(async () => {
+  await platform.ready();
+  expect((await platform.call('honest')).status).toBe(200);
+  expect((await platform.call('faulty/ok')).status).toBe(200);
+});
+
+describe('a function that', () => {
+  test.each([
+    ['throws', 'throw', 'error', 500, /thrown on purpose/],
+    ['throws what is not an error', 'throw-value', 'error', 500, /not an Error/],
+    ['rejects', 'reject', 'error', 500, /rejected on purpose/],
+    ['throws outside of any promise', 'late-throw', 'error', 500, /outside of any promise/],
+    ['returns nothing', 'nothing', 'bad_response', 502, /returned nothing/],
+    ['returns no response', 'no-response', 'bad_response', 502, /must return a Response/],
+    ['exits its process', 'exit?code=3', 'exited', 502, undefined],
+    ['aborts', 'abort', 'crashed', 502, undefined],
+    ['sends itself a signal', 'signal?name=SIGTERM', 'crashed', 502, undefined],
+    ['never answers', 'never', 'timeout', 504, undefined],
+    ['spins for ever', 'busy', 'timeout', 504, undefined],
+    // Their memory ends before their time does, however slow the machine is.
+    ['allocates buffers without end', 'allocate', 'out_of_memory', 502, undefined, 'patient'],
+    ['fills its heap', 'heap', 'out_of_memory', 502, undefined, 'patient'],
+    ['prints without end', 'print', 'timeout', 504, undefined],
+  ] as const)('%s', async (_, path, outcome, status, message, name: string = 'faulty') => {
+    const response = await platform.call(`${name}/${path}`);
+    expect(response.headers.get('x-offshoot-outcome')).toBe(outcome);
+    expect(response.status).toBe(status);
+    const text = await response.text();
+    if (message) expect(text).toMatch(message);
+    const record = await platform.record(response);
+    expect(record.outcome).toBe(outcome);
+    expect(record.report?.usage?.cpu ?? 0).toBeGreaterThanOrEqual(0);
+    if (outcome === 'exited') expect(record.report?.exitCause).toBe('exit code 3');
+    if (outcome === 'crashed') expect(record.report?.exitCause).toMatch(/^signal SIG/);
+  });
+
+  test('makes a system call that is refused reads so, and its record names the call', async () => {
+    const response = await platform.call('faulty/refused');
+    expect(await response.json()).toEqual({ code: 'EPERM' });
+    const { report, logs } = await platform.record(response);
+    expect(report?.refusedCalls).toEqual(['setuid']);
+    expect(logs).toContainEqual(
+      expect.objectContaining({ level: 'platform', text: 'seccomp: setuid was refused' }),
+    );
+    const honest = await platform.record(await platform.call('faulty/ok'));
+    expect(honest.report?.refusedCalls).toBeUndefined();
+  });
+
+  test('throws is told in the lines of its source', async () => {
+    const response = await platform.call('faulty/throw');
+    const { report } = await platform.record(response);
+    expect(report?.error?.name).toBe('TypeError');
+    expect(report?.error?.stack).toMatch(/src\/index\.ts:\d+/);
+    expect(report?.error?.stack).not.toContain('/opt/offshoot');
+  });
+
+  test('prints without end keeps a bounded log that says what was cut', async () => {
+    const record = await platform.record(await platform.call('faulty/print'));
+    expect(record.report?.logBytes).toBeLessThanOrEqual(256 * 1024);
+    expect(record.report?.logBytesDropped).toBeGreaterThan(0);
+    expect(record.logs.at(-1)?.text).toMatch(/bytes of output were cut/);
+  });
+
+  test('breaks off in the middle of its response does not look complete', async () => {
+    const response = await platform.call('faulty/broken-stream');
+    await expect(response.text()).rejects.toThrow();
+  });
+
+  test('ran out of time is gone before its caller is told', async () => {
+    const before = processesBySandbox();
+    const call = platform.call('faulty/busy');
+    await sleep(500);
+    const response = await call;
+    const after = processesBySandbox();
+    const { report } = await platform.record(response);
+    expect(after.get(report?.sandbox ?? '') ?? 0).toBe(0);
+    // The idle sandbox of the other function is there in both looks: the look itself works.
+    expect([...before.values()].filter((count) => count > 0).length).toBeGreaterThan(0);
+    expect([...after.values()].filter((count) => count > 0).length).toBeGreaterThan(0);
+  });
+});
+
+test('a caller that goes away ends the run', async () => {
+  const abort = new AbortController();
+  const call = platform.call('patient/sleep?ms=25000', { signal: abort.signal });
+  await expect.poll(running, { timeout: 10_000 }).toBe(1);
+  abort.abort();
+  await expect(call).rejects.toThrow();
+  // It would go on for 25 s.
+  await expect.poll(running, { timeout: 10_000 }).toBe(0);
+});
+
+test('a zygote that dies is replaced in under a second, and its calls are told', async () => {
+  await platform.call('faulty/ok');
+  const slow = platform.call('patient/sleep?ms=25000');
+  await expect.poll(running, { timeout: 10_000 }).toBe(1);
+  for (const pid of launchers()) process.kill(pid, 'SIGKILL');
+  const killed = Stopwatch.start();
+  const response = await slow;
+  expect(response.headers.get('x-offshoot-outcome')).toBe('platform_error');
+  expect((await platform.call('honest')).status).toBe(200);
+  expect(killed.stop()).toBeLessThan(1_000);
+});
+
+test('a worker that dies: its calls are told in under two seconds, and a new one takes over', async () => {
+  const slow = platform.call('patient/sleep?ms=25000');
+  await expect.poll(running, { timeout: 10_000 }).toBe(1);
+  await platform.kill('worker');
+  const killed = Stopwatch.start();
+  const response = await slow;
+  expect(response.headers.get('x-offshoot-outcome')).toBe('worker_lost');
+  expect(killed.stop()).toBeLessThan(2_000);
+  platform.run('worker');
+  await platform.ready();
+});
+
+test('Redis that goes away: 503 soon, and everything works when it is back', async () => {
+  await platform.redis.kill();
+  const started = Stopwatch.start();
+  const response = await platform.call('honest');
+  expect(response.status).toBe(503);
+  expect(started.stop()).toBeLessThan(2_000);
+  await platform.redis.resume();
+});
+
+test('a worker that is asked to stop finishes what it has', async () => {
+  const slow = platform.call('patient/sleep?ms=3000');
+  // One that it has not taken yet is not its own to finish.
+  await expect.poll(running, { timeout: 2_500 }).toBe(1);
+  await platform.kill('worker', 'SIGTERM');
+  expect((await slow).status).toBe(200);
+  expect(launchers()).toEqual([]);
+  platform.run('worker');
+  await platform.ready();
+});
+
+/** What the worker runs, by its own word, which is some tenths of a second old. */
+async function running(): Promise<number | undefined> {
+  const { workers } = (await (await platform.api('/workers')).json()) as { workers: { running: number }[] };
+  return workers[0]?.running;
+}
+
+/** Number of processes in the cgroup of each sandbox of this platform, by the sandbox's id. */
+function processesBySandbox(): Map<string, number> {
+  const root = sandboxCgroups();
+  const prefix = `${platform.pid('worker')}-`;
+  const counts = new Map<string, number>();
+  for (const name of readdirSync(root).filter((entry) => entry.startsWith(prefix))) {
+    try {
+      const pids = readFileSync(`${root}/${name}/cgroup.procs`, 'utf8').split('\n').filter(Boolean);
+      counts.set(name.slice(prefix.length), pids.length);
+    } catch {
+      // Removed since.
+    }
+  }
+  return counts;
+}
+
+/** Launchers that this platform's worker has started. */
+function launchers(): number[] {
+  const worker = platform.pid('worker');
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+        return status.startsWith('Name:\tlauncher') && status.includes(`\nPPid:\t${worker}\n`);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}

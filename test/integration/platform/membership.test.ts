@@ -1,0 +1,112 @@
+/** Which workers there are: how one joins, leaves, dies and hangs, and what becomes of calls meanwhile. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { WorkerStatus } from '#contract/api/api.ts';
+import { Platform } from '../../support/platform/platform.ts';
+import { Stopwatch } from '../../support/stopwatch.ts';
+
+/** Less than a worker that is asked to stop waits for. */
+const SLOW_MS = 8_000;
+
+let platform: Platform;
+beforeAll(async () => {
+  platform = await Platform.start({ OFFSHOOT_CAPACITY: '12', OFFSHOOT_PREPARED: '1' });
+  await platform.deploy('retries', { timeout: 60 });
+}, 60_000);
+afterAll(() => platform.stop());
+
+async function workers(): Promise<WorkerStatus[]> {
+  return ((await (await platform.api('/workers')).json()) as { workers: WorkerStatus[] }).workers;
+}
+
+function call(sleepMs: number): Promise<Response> {
+  return platform.call('retries', { method: 'POST', body: JSON.stringify({ sleepMs }) });
+}
+
+async function workerOf(response: Response): Promise<string | undefined> {
+  expect(response.status).toBe(200);
+  return (await platform.record(response)).report?.worker;
+}
+
+/** Starts a second worker; resolves to the process and the name of the first, which is this function's caller's to end. */
+async function join(): Promise<{ pid: number; id: string }> {
+  const [first] = await workers();
+  const pid = platform.pid('worker');
+  platform.run('worker');
+  await expect.poll(async () => (await workers()).length, { timeout: 10_000 }).toBe(2);
+  return { pid, id: first?.id ?? '' };
+}
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test('a worker is listed with what it may take, what it runs, and its sandboxes', async () => {
+  await expect
+    .poll(async () => (await workers())[0], { timeout: 10_000 })
+    .toMatchObject({
+      capacity: 12,
+      running: 0,
+    });
+  const running = [call(4_000), call(4_000), call(4_000)];
+  await expect.poll(async () => (await workers())[0]?.running, { timeout: 3_900 }).toBe(3);
+  await Promise.all(running);
+  await expect.poll(async () => (await workers())[0]?.running, { timeout: 10_000 }).toBe(0);
+});
+
+test('one that is asked to stop finishes what it has, takes nothing more, and is gone at once', async () => {
+  await workerOf(await call(0));
+  const first = await join();
+  const slow: Promise<Response>[] = [];
+  // Which of the two takes one is chance; to start a worker in the meantime takes as long as it takes.
+  for (let taken = 0; taken === 0;) {
+    slow.push(call(SLOW_MS));
+    await expect
+      .poll(async () => (await workers()).reduce((sum, { running }) => sum + running, 0), { timeout: 5_000 })
+      .toBe(slow.length);
+    taken = (await workers()).find(({ id }) => id === first.id)?.running ?? 0;
+  }
+  process.kill(first.pid, 'SIGTERM');
+  await sleep(200);
+  const others = await Promise.all(Array.from({ length: 20 }, () => call(20)));
+  for (const answer of others) expect(await workerOf(answer)).not.toBe(first.id);
+  expect(lives(first.pid)).toBe(true);
+  expect(await Promise.all((await Promise.all(slow)).map(workerOf))).toContain(first.id);
+  await expect.poll(() => lives(first.pid), { timeout: 10_000 }).toBe(false);
+  // It has said so itself: nobody has to wait for its silence.
+  expect((await workers()).map(({ id }) => id)).not.toContain(first.id);
+}, 60_000);
+
+test('one that is ended without a word is gone in under two seconds, and calls go on', async () => {
+  const first = await join();
+  process.kill(first.pid, 'SIGKILL');
+  const ended = Stopwatch.start();
+  await expect.poll(async () => (await workers()).length, { timeout: 20_000, interval: 20 }).toBe(1);
+  expect(ended.stop()).toBeLessThan(2_000);
+  for (let one = 0; one < 5; one++) expect(await workerOf(await call(0))).not.toBe(first.id);
+}, 30_000);
+
+test('one that hangs loses its calls in under two seconds, and what comes then goes to others', async () => {
+  const slow = call(30_000);
+  await expect.poll(async () => (await workers())[0]?.running, { timeout: 10_000 }).toBe(1);
+  const first = await join();
+  process.kill(first.pid, 'SIGSTOP');
+  const stopped = Stopwatch.start();
+  const told = await slow;
+  expect(told.headers.get('x-offshoot-outcome')).toBe('worker_lost');
+  expect(stopped.stop()).toBeLessThan(2_000);
+  expect((await workers()).map(({ id }) => id)).not.toContain(first.id);
+  for (let one = 0; one < 5; one++) {
+    const sent = Stopwatch.start();
+    const answer = await call(0);
+    // What Redis hands to a connection that nobody reads is lost with it, and its caller is told.
+    if (answer.status !== 200) expect(answer.headers.get('x-offshoot-outcome')).toBe('worker_lost');
+    expect(sent.stop()).toBeLessThan(2_000);
+  }
+  process.kill(first.pid, 'SIGKILL');
+}, 30_000);

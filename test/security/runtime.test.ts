@@ -1,5 +1,0 @@
-/** F1 to F12: the runtime, and what a sandbox inherited from its zygote. */
-import { scenarioTests } from './scenario.ts';
-import { runtime } from './scenarios/runtime.ts';
-
-scenarioTests('runtime', runtime);

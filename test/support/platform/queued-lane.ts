@@ -1,0 +1,41 @@
+/** The gateway's side of the queued lane without a gateway: a test then decides what happens between two of its steps. */
+import type { Redis } from 'ioredis';
+import pino from 'pino';
+import { BatchStore } from '#storage/queued/batches.ts';
+import { DirectoryBlobStore } from '#storage/artifacts/blobs.ts';
+import { DeadLetters } from '#storage/queued/dead-letters.ts';
+import { Deliveries } from '#storage/queued/deliveries.ts';
+import { Groups } from '#storage/queued/groups.ts';
+import { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
+import { QueuedStore } from '#storage/queued/records.ts';
+import { Retention } from '#storage/queued/retention.ts';
+import { Queues } from '#storage/queued/jobs.ts';
+import { Drain } from '../../../gateway/queued/queue-rate.ts';
+import { QueuedLane } from '../../../gateway/queued/control.ts';
+import { Spool } from '../../../gateway/call/spool.ts';
+import { FunctionStore } from '../../../gateway/functions/function-repository.ts';
+
+/** `directory`: of the large bodies; `kept`: ended jobs of each function. */
+export function openQueuedLane(
+  redis: Redis,
+  directory: string,
+  kept = 1_000,
+): { lane: QueuedLane; store: QueuedStore } {
+  const store = new QueuedStore(redis);
+  const blobs = new DirectoryBlobStore(directory);
+  const lane = new QueuedLane({
+    store,
+    queues: new Queues(redis),
+    deliveries: new Deliveries(redis),
+    dead: new DeadLetters(redis, store),
+    retention: new Retention(redis, kept),
+    maxQueued: 10_000,
+    limits: new NamespaceLimitsStore(redis),
+    drain: new Drain(() => Promise.resolve([])),
+    commands: redis,
+    functions: new FunctionStore(redis),
+    groups: new Groups({ batches: new BatchStore(redis), blobs }),
+    spool: new Spool({ blobs, maxBytes: 1_000, log: pino({ level: 'silent' }) }),
+  });
+  return { lane, store };
+}

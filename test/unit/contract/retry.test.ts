@@ -1,0 +1,101 @@
+/** What follows a try of the queued lane. */
+import { describe, expect, test } from 'vitest';
+import type { Attempt, QueuedTerms } from '#contract/invocations/invocation.ts';
+import { Outcome } from '#contract/invocations/outcome.ts';
+import { afterAttempt, hasFailed, readRetryAfter } from '#contract/invocations/retry.ts';
+
+const NOW = 1_700_000_000_000;
+const TERMS: QueuedTerms = { maxAttempts: 4, minDelay: 1_000, maxDelay: 5_000, expiresAt: NOW + 3_600_000 };
+
+function tries(...outcomes: [Outcome, number?][]): Attempt[] {
+  return outcomes.map(([outcome, status]) => ({
+    startedAt: NOW,
+    worker: 'w',
+    outcome,
+    ...(status !== undefined && { status }),
+  }));
+}
+
+describe('after a try', () => {
+  test.each([
+    ['an answer', tries(['ok', 200])],
+    ['an answer that blames the caller', tries(['ok', 404])],
+    ['a cancel', tries(['cancelled'])],
+    ['the removal of its function', tries(['error'], ['function_removed'])],
+    ['a success after failures', tries(['error'], ['timeout'], ['ok', 204])],
+  ])('%s is the end', (_, attempts) => {
+    expect(afterAttempt(attempts, TERMS, NOW)).toEqual({ next: 'done' });
+  });
+
+  test.each([1, 2, 3])(
+    'the wait before try %i + 1 is drawn from 0 to a bound that doubles up to its limit',
+    (count) => {
+      const attempts = tries(...Array.from({ length: count }, (): [Outcome] => ['error']));
+      const bound = Math.min(5_000, 1_000 * 2 ** (count - 1));
+      expect(afterAttempt(attempts, TERMS, NOW, { random: 0 })).toEqual({ next: 'retry', at: NOW });
+      expect(afterAttempt(attempts, TERMS, NOW, { random: 0.5 })).toEqual({
+        next: 'retry',
+        at: NOW + bound / 2,
+      });
+    },
+  );
+
+  test('the function may ask for a longer wait, up to a day', () => {
+    const attempts = tries(['ok', 503]);
+    const ask = (retryAfterMs: number, expiresAt = Infinity): unknown =>
+      afterAttempt(attempts, { ...TERMS, expiresAt }, NOW, { retryAfterMs, random: 0.1 });
+    expect(ask(30_000)).toEqual({ next: 'retry', at: NOW + 30_000 });
+    expect(ask(1e12)).toEqual({ next: 'retry', at: NOW + 86_400_000 });
+    expect(ask(30_000, NOW + 20_000)).toEqual({ next: 'dead', reason: 'expired' });
+  });
+
+  test('it is a dead letter when all tries are used, when another would end the same, or when it kills', () => {
+    expect(afterAttempt(tries(['error'], ['error'], ['error'], ['error']), TERMS, NOW)).toEqual({
+      next: 'dead',
+      reason: 'attempts_used',
+    });
+    expect(afterAttempt(tries(['load_error']), TERMS, NOW)).toEqual({ next: 'dead', reason: 'not_retried' });
+    expect(afterAttempt(tries(['expired']), TERMS, NOW)).toEqual({ next: 'dead', reason: 'expired' });
+    expect(afterAttempt(tries(['worker_lost'], ['crashed'], ['out_of_memory']), TERMS, NOW)).toEqual({
+      next: 'dead',
+      reason: 'poison',
+    });
+    expect(afterAttempt(tries(['worker_lost'], ['error'], ['out_of_memory']), TERMS, NOW)).toMatchObject({
+      next: 'retry',
+    });
+  });
+
+  test('what was tried before it was taken out of the dead letters counts no more', () => {
+    const before = tries(['worker_lost'], ['crashed'], ['out_of_memory']);
+    const terms = { ...TERMS, triedBefore: 3 };
+    const next = (...since: [Outcome, number?][]): unknown =>
+      afterAttempt([...before, ...tries(...since)], terms, NOW, { random: 1 });
+    expect(next(['error'])).toEqual({ next: 'retry', at: NOW + 1_000 });
+    expect(next(['error'], ['crashed'], ['error'])).toEqual({ next: 'retry', at: NOW + 4_000 });
+    expect(next(['error'], ['error'], ['error'], ['error'])).toEqual({
+      next: 'dead',
+      reason: 'attempts_used',
+    });
+    expect(next(['crashed'], ['exited'], ['worker_lost'])).toEqual({ next: 'dead', reason: 'poison' });
+  });
+
+  test('every outcome leads somewhere', () => {
+    for (const outcome of Outcome.options) {
+      const { next } = afterAttempt(tries([outcome]), TERMS, NOW);
+      expect([outcome, next === 'done']).toEqual([outcome, !hasFailed({ outcome })]);
+    }
+  });
+});
+
+test.each([
+  ['120', 120_000],
+  [new Date(NOW + 5_000).toUTCString(), 5_000],
+  [new Date(NOW - 5_000).toUTCString(), 0],
+  ['soon', undefined],
+  ['-1', undefined],
+  [undefined, undefined],
+])('Retry-After: %s', (value, expected) => {
+  const read = readRetryAfter(value, NOW);
+  if (expected === undefined || expected === 0) expect(read ?? 0).toBe(0);
+  else expect(read).toBe(expected);
+});

@@ -1,0 +1,34 @@
+/** What the API shows of a function's configuration: the names of its variables, to no key their values. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Manifest, ShownManifest } from '#contract/functions/manifest.ts';
+import { PrivateRedis, send, startGateway, type TestGateway } from '../../../support/gateway/fixture.ts';
+
+let redis: PrivateRedis;
+let gateway: TestGateway;
+beforeAll(async () => {
+  redis = await PrivateRedis.start();
+  gateway = await startGateway(redis);
+});
+afterAll(async () => {
+  await gateway.close();
+  await redis.stop();
+});
+
+test.each(['/functions', '/functions/default', '/functions/default/secretive'])(
+  '%s names variables and keeps their values, of earlier versions too',
+  async (path) => {
+    await gateway.add('secretive', { env: { DB_PASSWORD: 'hunter1' } });
+    await gateway.add('secretive', { env: { DB_PASSWORD: 'hunter2', MODE: 'quick' } });
+    const headers = { authorization: `Bearer ${gateway.key}` };
+    const response = await send(gateway, `/api/v1${path}`, { headers });
+    expect(response.status).toBe(200);
+    const text = response.body.toString();
+    expect(text).toContain('"env":["DB_PASSWORD","MODE"]');
+    for (const value of ['hunter1', 'hunter2', 'quick']) expect(text).not.toContain(value);
+  },
+);
+
+test('all else of a manifest is shown as it is', () => {
+  const { env, ...rest } = Manifest.parse({ name: 'one', memory: 64, env: { A: '1' } });
+  expect(ShownManifest.parse({ ...rest, env: Object.keys(env) })).toEqual({ ...rest, env: ['A'] });
+});

@@ -1,0 +1,55 @@
+/** What a worker remembers of versions, and that it forgets those that are removed. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { keys } from '#contract/platform/keys.ts';
+import { Manifest } from '#contract/functions/manifest.ts';
+import { connectRedis } from '#storage/redis/redis.ts';
+import { Functions } from '../../../../worker/code/version-cache.ts';
+import { PrivateRedis, QUIET, waitFor } from '../../../support/gateway/fixture.ts';
+
+const VERSION = JSON.stringify({
+  version: 1,
+  digest: '0'.repeat(64),
+  manifest: Manifest.parse({ name: 'fn' }),
+  entryFile: 'index.mjs',
+  createdAt: 0,
+  archiveBytes: 1,
+});
+
+let server: PrivateRedis;
+let redis: ReturnType<typeof connectRedis>;
+beforeAll(async () => {
+  server = await PrivateRedis.start();
+  redis = connectRedis(server.url, 'commands', QUIET);
+  await waitFor(async () => (await redis.ping()) === 'PONG');
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server.stop();
+});
+
+async function store(name: string): Promise<void> {
+  await redis.hset(keys.versions('default', name), '1', VERSION);
+}
+
+test('a version that was read is had without Redis until its function is removed', async () => {
+  for (const name of ['fn', 'fn-2']) await store(name);
+  const functions = new Functions(redis);
+  const read = (name: string): Promise<string | undefined> =>
+    functions.get('default', name, 1).then((found) => found?.key);
+  expect([await read('fn'), await read('fn-2')]).toEqual(['default/fn@1', 'default/fn-2@1']);
+  await redis.del(keys.versions('default', 'fn'), keys.versions('default', 'fn-2'));
+  expect(await read('fn')).toBe('default/fn@1');
+  expect(await functions.has('default', 'fn', 1)).toBe(false);
+  functions.forget('default/fn');
+  expect([await read('fn'), await read('fn-2')]).toEqual([undefined, 'default/fn-2@1']);
+});
+
+test('one that is read while its function is removed is not kept', async () => {
+  await store('fleeting');
+  const functions = new Functions(redis);
+  const reading = functions.get('default', 'fleeting', 1);
+  functions.forget('default/fleeting');
+  expect((await reading)?.key).toBe('default/fleeting@1');
+  await redis.del(keys.versions('default', 'fleeting'));
+  expect(await functions.get('default', 'fleeting', 1)).toBeUndefined();
+});

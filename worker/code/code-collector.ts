@@ -1,0 +1,123 @@
+/**
+ * Bounds what unpacked code takes on this host's disk. Over the limit goes what no version of a function names, in the order of
+ * its last use; what a version names stays, so that going back to it needs no artifact store.
+ */
+import type { Stats } from 'node:fs';
+import { lstat, opendir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { missing } from '#storage/artifacts/files.ts';
+import { namedDigests } from '#storage/artifacts/named-digests.ts';
+import type { CodeStore } from './code-store.ts';
+import { log } from '../process/log.ts';
+
+export interface CodeCollectorOptions {
+  /** The directory of the code store. */
+  readonly root: string;
+  readonly store: CodeStore;
+  readonly commands: Redis;
+  readonly maxBytes: number;
+}
+
+interface Code {
+  readonly namespace: string;
+  readonly digest: string;
+  readonly bytes: number;
+  readonly usedAt: number;
+}
+
+const INTERVAL_MS = 300_000;
+/** What is half unpacked or half removed after so long was left by a worker that was killed. */
+const ABANDONED_MS = 24 * 3_600_000;
+/** A block of st_blocks, whatever the file system has: stat(3type). */
+const BLOCK_BYTES = 512;
+
+export class CodeCollector {
+  readonly #options: CodeCollectorOptions;
+  /** By namespace and digest. Code does not change, and to add up an archive is up to 20,000 calls. */
+  #sizes = new Map<string, number>();
+  #timer: NodeJS.Timeout | undefined;
+  #busy = false;
+
+  constructor(options: CodeCollectorOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.#round(), INTERVAL_MS);
+    void this.#round();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Looks once. Also what the timer does, and what tests call. Resolves to the bytes that all code takes afterwards. */
+  async look(): Promise<number> {
+    const { store, commands, maxBytes } = this.#options;
+    await store.letGo();
+    const all = await this.#scan();
+    let bytes = all.reduce((sum, code) => sum + code.bytes, 0);
+    if (bytes <= maxBytes) return bytes;
+    const named = await namedDigests(commands);
+    const unnamed = all.filter(({ digest }) => !named.has(digest)).toSorted((a, b) => a.usedAt - b.usedAt);
+    for (const code of unnamed) {
+      if (bytes <= maxBytes) break;
+      if (await store.discard(code.namespace, code.digest)) bytes -= code.bytes;
+    }
+    return bytes;
+  }
+
+  async #round(): Promise<void> {
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      const { maxBytes } = this.#options;
+      const bytes = await this.look();
+      if (bytes > maxBytes)
+        log.warn({ bytes, maxBytes }, 'the code that versions of functions name is over OFFSHOOT_CODE_MB');
+    } catch (error) {
+      // Redis is away; the next round does it.
+      log.warn({ error }, 'code that no version names was not looked for');
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #scan(): Promise<Code[]> {
+    const { root } = this.#options;
+    const found: Code[] = [];
+    const sizes = new Map<string, number>();
+    for (const namespace of (await readdir(root).catch(missing)) ?? []) {
+      for (const name of (await readdir(join(root, namespace)).catch(missing)) ?? []) {
+        const path = join(root, namespace, name);
+        const seen = await lstat(path).catch(missing);
+        if (!seen) continue;
+        if (name.startsWith('.')) await removeAbandoned(path, seen);
+        if (!/^[0-9a-f]{64}$/.test(name)) continue;
+        const key = `${namespace}/${name}`;
+        const bytes = this.#sizes.get(key) ?? (await bytesOf(path, seen));
+        sizes.set(key, bytes);
+        found.push({ namespace, digest: name, bytes, usedAt: seen.mtimeMs });
+      }
+    }
+    this.#sizes = sizes;
+    return found;
+  }
+}
+
+async function removeAbandoned(path: string, { mtimeMs }: Stats): Promise<void> {
+  if (mtimeMs < Date.now() - ABANDONED_MS) await rm(path, { recursive: true, force: true });
+}
+
+/** On the disk, with what is below it. */
+async function bytesOf(path: string, seen: Stats): Promise<number> {
+  let bytes = seen.blocks * BLOCK_BYTES;
+  if (!seen.isDirectory()) return bytes;
+  for await (const { name } of (await opendir(path).catch(missing)) ?? []) {
+    const inner = join(path, name);
+    const found = await lstat(inner).catch(missing);
+    if (found) bytes += await bytesOf(inner, found);
+  }
+  return bytes;
+}

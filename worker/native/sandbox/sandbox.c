@@ -1,0 +1,333 @@
+// Builds a sandbox out of a fresh fork of the zygote. The order is the security:
+//
+//   prepare   cgroup first, so that nothing of the sandbox is ever unlimited; the cgroup namespace only then,
+//   so that its
+//             root is the sandbox's own cgroup; the other namespaces together; then the file system, while
+//             this process is still root of the launcher's user namespace, which will own them all.
+//   (wait)    a prepared sandbox rests here, in C, without a byte of a tenant.
+//   isolate   code, new root, then another identity and a user namespace of its own, made last: so the
+//   sandbox has no
+//             power over the namespaces around it. Then every privilege goes, the process looks at itself,
+//             and the system call filter closes the door.
+//
+// Where this differs from "the parent writes the id maps": a single-line map of its own id may be written by
+// the process itself (user_namespaces(7)), which saves a round trip through the zygote for each sandbox.
+#include "sandbox.h"
+
+#include "layers.h"
+#include "network.h"
+#include "protocol.gen.h"
+#include "seccomp_filter.gen.h"
+#include "zygote/messages.h"
+
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
+// Of Linux 6.16.
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+#define SCRATCH "/run/offshoot/scratch"
+#define STORE "/run/offshoot/store"
+// The overlay lies one level below the root of the mount namespace; see enter_root().
+#define ROOT SCRATCH "/root"
+
+// The id that a function sees itself under; every sandbox maps it to another id of the host.
+#define INNER_ID 1000
+#define SCRATCH_INODES "16384"
+
+int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure) {
+  unsigned char prefix[CHANNEL_PREFIX_BYTES] = {0};
+  uint32_t rest = (uint32_t)(length + CHANNEL_PREFIX_BYTES - 4);
+  memcpy(prefix, &rest, sizeof rest);
+  prefix[4] = kind;
+  if (write_all(channel, prefix, sizeof prefix, failure) < 0) return -1;
+  return write_all(channel, payload, length, failure);
+}
+
+static int join_cgroups(const struct sandbox_order *order, struct failure *failure) {
+  for (int i = 0; i < order->cgroup_count; i++) {
+    // "0" is the writer itself. The file was opened by the worker, whose right to it travelled with the
+    // descriptor.
+    if (write(order->cgroup_fds[i], "0", 1) != 1)
+      return fail(failure, "join cgroup %d of %d", i + 1, order->cgroup_count);
+    close(order->cgroup_fds[i]);
+  }
+  // If the host runs out of memory, a sandbox goes first. Raising is always allowed, lowering is not.
+  return write_file("/proc/self/oom_score_adj", "1000", failure);
+}
+
+static int make_directories(const char *const *paths, size_t count, struct failure *failure) {
+  for (size_t i = 0; i < count; i++) {
+    if (mkdir(paths[i], 0755) < 0) return fail(failure, "make directory %s", paths[i]);
+  }
+  return 0;
+}
+
+static int build_file_system(const struct sandbox_order *order, struct failure *failure) {
+  char options[160];
+  snprintf(options, sizeof options, "mode=755,size=%dm,nr_inodes=" SCRATCH_INODES, order->scratch_mb);
+  // All that the sandbox may write lands in this file system and in /tmp: both bounded in bytes and in
+  // inodes, in memory that counts for the sandbox's own cgroup, and gone with its mount namespace.
+  if (mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+    return fail(failure, "mount tmpfs on " SCRATCH);
+  static const char *const directories[] = {SCRATCH "/upper", SCRATCH "/work", ROOT};
+  if (make_directories(directories, sizeof directories / sizeof *directories, failure) < 0) return -1;
+  // "/" is the image, read-only; its mounts (proc, dev, store) do not show through an overlay. userxattr is
+  // what an overlay inside a user namespace needs, and keeps trusted.* attributes out of play.
+  if (mount("overlay", ROOT, "overlay", MS_NOSUID | MS_NODEV,
+            "lowerdir=/,upperdir=" SCRATCH "/upper,workdir=" SCRATCH "/work,userxattr") < 0)
+    return fail(failure, "mount overlay on " ROOT);
+  // Only processes, nothing of the kernel's own; and of those only the sandbox's.
+  if (mount("proc", ROOT "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid,hidepid=ptraceable") <
+      0)
+    return fail(failure, "mount proc");
+  // The launcher's five devices and their read-only seal, as a whole.
+  if (mount("/dev", ROOT "/dev", NULL, MS_BIND | MS_REC, NULL) < 0) return fail(failure, "bind /dev");
+  snprintf(options, sizeof options, "mode=1777,size=%dm,nr_inodes=" SCRATCH_INODES, order->scratch_mb);
+  if (mount("tmpfs", ROOT "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+    return fail(failure, "mount tmpfs on /tmp");
+  return 0;
+}
+
+int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_PREPARE_PHASES],
+                    struct failure *failure) {
+  uint64_t start = now_us();
+  // The stdio that it was born with is the zygote's; output is attributed by these pipes.
+  if (dup2(order->stdout_fd, STDOUT_FILENO) < 0 || dup2(order->stderr_fd, STDERR_FILENO) < 0)
+    return fail(failure, "take over stdout and stderr");
+  close(order->stdout_fd);
+  close(order->stderr_fd);
+  if (join_cgroups(order, failure) < 0) return -1;
+  uint64_t joined = now_us();
+  // After joining: the root of a cgroup namespace is the cgroup at the moment of its creation,
+  // cgroup_namespaces(7).
+  if (unshare(CLONE_NEWCGROUP | CLONE_NEWNS | (WITH_NETNS ? CLONE_NEWNET : 0) | CLONE_NEWIPC | CLONE_NEWUTS) <
+      0)
+    return fail(failure, "unshare namespaces");
+  uint64_t unshared = now_us();
+  if (build_file_system(order, failure) < 0) return -1;
+  uint64_t mounted = now_us();
+  if (network_raise_loopback(failure) < 0) return -1;
+  if (network_limit_pending(NETWORK_LOOPBACK, failure) < 0) return -1;
+  const uint32_t took[SANDBOX_PREPARE_PHASES] = {(uint32_t)(joined - start), (uint32_t)(unshared - joined),
+                                                 (uint32_t)(mounted - unshared),
+                                                 (uint32_t)(now_us() - mounted)};
+  memcpy(phases, took, sizeof took);
+  return 0;
+}
+
+int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
+                           struct sandbox_limits *limits, struct failure *failure) {
+  unsigned char frame[SPECIALISE_FRAME_BYTES];
+  FD_CLEANUP int network = -1;
+  int got = network_read_order(order->channel, frame, sizeof frame, &network, failure);
+  if (got <= 0) return got;
+  if (message_read_specialise(frame, code, hostname, limits, failure) < 0) return -1;
+  // While this process still has power over the launcher's namespaces, and before a byte of the tenant's
+  // code.
+  if (network < 0) return 1;
+  if (network_join(network, ROOT, failure) < 0) return -1;
+  // Another network namespace, with the kernel's own idea of buffers.
+  if (network_limit_pending(NETWORK_OUTSIDE, failure) < 0) return -1;
+  return 1;
+}
+
+static int mount_code(const char *code, struct failure *failure) {
+  char source[sizeof STORE + SPECIALISE_CODE_BYTES + 1];
+  snprintf(source, sizeof source, STORE "/%s", code);
+  if (mount(source, ROOT "/var/task", NULL, MS_BIND, NULL) < 0) return fail(failure, "bind code %s", source);
+  // A bind takes its flags only by a remount.
+  if (mount(NULL, ROOT "/var/task", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
+    return fail(failure, "seal code %s", source);
+  return 0;
+}
+
+// A sandbox is prepared before anybody knows how much its function may write; a tmpfs that is as good as
+// empty takes another size at any time. Both are limited: beside /tmp an image may have other directories
+// that everybody may write to, such as /var/tmp.
+static int resize_writable(const struct sandbox_limits *limits, struct failure *failure) {
+  char options[64];
+  snprintf(options, sizeof options, "size=%um,nr_inodes=%u", limits->tmp_mb, limits->tmp_inodes);
+  // A remount sets all flags anew, so those of the first mount are said again.
+  if (mount(NULL, SCRATCH, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, options) < 0)
+    return fail(failure, "limit " SCRATCH " to %s", options);
+  if (mount(NULL, ROOT "/tmp", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+    return fail(failure, "limit /tmp to %s", options);
+  return 0;
+}
+
+// The root of the mount namespace becomes the scratch file system, in which the overlay is a sub-directory:
+// after the chroot below, this process's root is not its namespace's root, and the kernel refuses such a
+// process any further user namespace (user_namespaces(7), EPERM). That is the second barrier beside the
+// system call filter.
+static int enter_root(struct failure *failure) {
+  if (chdir(SCRATCH) < 0) return fail(failure, "enter " SCRATCH);
+  if (syscall(SYS_pivot_root, ".", ".") < 0) return fail(failure, "pivot_root to " SCRATCH);
+  // The launcher's root is stacked on top now; without it, no path leads to the store or to the image's own
+  // mounts.
+  if (umount2(".", MNT_DETACH) < 0) return fail(failure, "detach the launcher's root");
+  if (chdir("/") < 0) return fail(failure, "enter the new root");
+  return 0;
+}
+
+static int change_identity(const struct sandbox_order *order, struct failure *failure) {
+  // Groups first: after the change of uid there is no right to drop them.
+  if (setgroups(0, NULL) < 0) return fail(failure, "drop groups");
+  if (setresgid(order->uid, order->uid, order->uid) < 0) return fail(failure, "become group %u", order->uid);
+  if (setresuid(order->uid, order->uid, order->uid) < 0) return fail(failure, "become user %u", order->uid);
+  // A user namespace of its own, made by an id that is nobody in the launcher's: it owns nothing around it.
+  if (unshare(CLONE_NEWUSER) < 0) return fail(failure, "unshare the user namespace");
+  // Every change of identity made this process non-dumpable, and then its /proc files belong to root.
+  if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) return fail(failure, "become dumpable");
+  char map[48];
+  snprintf(map, sizeof map, "%d %u 1", INNER_ID, order->uid);
+  // "deny" must come before an unprivileged gid map, user_namespaces(7).
+  if (write_file("/root/proc/self/setgroups", "deny", failure) < 0) return -1;
+  if (write_file("/root/proc/self/gid_map", map, failure) < 0) return -1;
+  if (write_file("/root/proc/self/uid_map", map, failure) < 0) return -1;
+  // Only now: a process in a chroot may not make a user namespace, not even the one above.
+  if (chroot("/root") < 0) return fail(failure, "chroot into the overlay");
+  if (chdir("/var/task") < 0) return fail(failure, "enter /var/task");
+  return 0;
+}
+
+// The kernel tells the holder of the filter's listener what is refused, and lets it answer. It could also
+// answer "go on", so it must leave this process before any code of a tenant runs.
+static int send_listener(int socket, int listener, struct failure *failure) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof listener)];
+  } ancillary = {0};
+  struct iovec part = {"l", 1};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary};
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof listener);
+  memcpy(CMSG_DATA(header), &listener, sizeof listener);
+  if (sendmsg(socket, &message, MSG_NOSIGNAL) != 1) return fail(failure, "send the listener of the filter");
+  return 0;
+}
+
+// A socket that is sent down the channel would be closed by the worker, in as long as SO_LINGER says. Since
+// Linux 6.16 the worker's end takes no descriptors (SO_PASSRIGHTS); before, a socket may not linger, and
+// programs are told that there is no such option. A filter of its own, beside the other one: the stricter
+// answer of the two counts, seccomp(2).
+static int forbid_linger(struct failure *failure) {
+  int any = 0;
+  socklen_t length = sizeof any;
+  FD_CLEANUP int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) return fail(failure, "make a socket to ask for SO_PASSRIGHTS");
+  if (getsockopt(probe, SOL_SOCKET, SO_PASSRIGHTS, &any, &length) == 0) return 0;
+  // The low halves of the arguments: level and option are 32 bits to the kernel.
+  static struct sock_filter instructions[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_setsockopt, 0, 5),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SO_LINGER, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const struct sock_fprog program = {sizeof instructions / sizeof *instructions, instructions};
+  if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+    return fail(failure, "forbid sockets to linger");
+  return 0;
+}
+
+static int install_filter(const struct sandbox_order *order, struct failure *failure) {
+  const struct sock_fprog program = {sizeof seccomp_filter / sizeof *seccomp_filter, seccomp_filter};
+  // A call that the worker is answering is not begun anew for every signal (Linux 5.19).
+  FD_CLEANUP int listener =
+      (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                   SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
+  if (listener < 0 && errno == EINVAL)
+    listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+  // There is one listener at most, and a container around the whole platform may have it (EBUSY). Without
+  // one, what would be told of is refused with ENOSYS.
+  if (listener < 0 && errno == EBUSY) {
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+      return fail(failure, "install the system call filter");
+  } else if (listener < 0) {
+    return fail(failure, "install the system call filter with a listener");
+  } else if (send_listener(order->refusals, listener, failure) < 0) {
+    return -1;
+  }
+  close(order->refusals);
+  return 0;
+}
+
+// Microseconds since `*since`, which is set to now: what one layer of the isolation costs.
+static uint32_t lap(uint64_t *since) {
+  uint64_t before = *since;
+  *since = now_us();
+  return (uint32_t)(*since - before);
+}
+
+int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
+                    const char *code, const char *hostname, const struct sandbox_limits *limits,
+                    int (*loop_fork)(void *), void *loop, struct failure *failure) {
+  uint32_t report[ISOLATED_PHASES + ISOLATED_FACTS + ISOLATED_NAMESPACES];
+  uint64_t since = now_us();
+  if (mount_code(code, failure) < 0) return -1;
+  // While this process is still root of the namespace that owns the mounts.
+  if (resize_writable(limits, failure) < 0) return -1;
+  // Needs power over the uts namespace, which ends with the change of identity.
+  if (sethostname(hostname, strlen(hostname)) < 0) return fail(failure, "set host name");
+  if (enter_root(failure) < 0) return -1;
+  report[0] = lap(&since);
+  if (change_identity(order, failure) < 0) return -1;
+  report[1] = lap(&since);
+
+  uint32_t keyring = sandbox_leave_session_keyring();
+  // Its own session: no controlling terminal can reach it.
+  if (setsid() < 0) return fail(failure, "start a session");
+  umask(022);
+  if (WITH_CLOSE_RANGE && sandbox_renew_descriptors(order, inherited, failure) < 0) return -1;
+  errno = 0;
+  if (loop_fork(loop) != 0) return fail(failure, "renew the event loop");
+  report[2] = lap(&since);
+  if (sandbox_limit_resources(limits, failure) < 0) return -1;
+  if (WITH_PRIVILEGE_DROP && sandbox_drop_privileges(failure) < 0) return -1;
+  // Changes of identity cleared it: the sandbox ends with its zygote.
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
+  // Before the filter, which knows no such request; children inherit it.
+  uint32_t branch_speculation = sandbox_restrict_speculation();
+  report[3] = lap(&since);
+  // After all that opens files for writing; needs no privilege, but no_new_privs, which the launcher has set.
+  int landlock_abi = WITH_LANDLOCK ? landlock_restrict(failure) : 0;
+  if (landlock_abi < 0) return -1;
+  report[4] = lap(&since);
+  if (WITH_AUDIT && sandbox_audit(order, inherited, landlock_abi, failure) < 0) return -1;
+  // For the receipt; with the audit, because later nobody but itself may read them.
+  uint32_t namespaces[ISOLATED_NAMESPACES];
+  if (sandbox_namespaces(namespaces, ISOLATED_NAMESPACES, failure) < 0) return -1;
+  // After the audit, which reads /proc/self: from now on no other process of the sandbox can read this one's
+  // memory.
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
+  report[5] = lap(&since);
+  // Last, because the filter refuses what the lines above do.
+  if (WITH_SECCOMP && forbid_linger(failure) < 0) return -1;
+  if (WITH_SECCOMP && install_filter(order, failure) < 0) return -1;
+  report[6] = lap(&since);
+  const uint32_t facts[ISOLATED_FACTS] = {(uint32_t)landlock_abi, keyring, branch_speculation};
+  memcpy(report + ISOLATED_PHASES, facts, sizeof facts);
+  memcpy(report + ISOLATED_PHASES + ISOLATED_FACTS, namespaces, sizeof namespaces);
+  return sandbox_send(order->channel, CHANNEL_ISOLATED, report, sizeof report, failure);
+}

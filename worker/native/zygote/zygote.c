@@ -1,0 +1,283 @@
+#include "zygote.h"
+
+#include "messages.h"
+#include "sandbox/layers.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// Exit status of a sandbox that could not be built (EX_SOFTWARE, sysexits.h).
+enum { SETUP_FAILED_STATUS = 70 };
+
+// Write end of the pipe that the SIGCHLD handler writes to. A handler instead of a signalfd, because a
+// runtime resets the signal mask of its threads; and instead of a pidfd for each child, because every fork
+// would inherit them all.
+static int child_event_out = -1;
+
+static void on_child_event(int signal_number) {
+  (void)signal_number;
+  int saved = errno;
+  // A full pipe is as good as a written one: one byte wakes the loop, which then reaps all there are.
+  (void)!write(child_event_out, "c", 1);
+  errno = saved;
+}
+
+// Decides what a sandbox does with each descriptor that the runtime has open now.
+static int plan_inherited(struct zygote *zygote, struct failure *failure) {
+  DIR *directory = opendir("/proc/self/fd");
+  if (!directory) return fail(failure, "list own descriptors");
+  struct inherited_fds *plan = &zygote->inherited;
+  if (sandbox_note_stdio(plan, failure) < 0) {
+    closedir(directory);
+    return -1;
+  }
+  const struct dirent *entry;
+  while ((entry = readdir(directory))) {
+    int fd = atoi(entry->d_name);
+    if (entry->d_name[0] == '.' || fd <= STDERR_FILENO || fd == dirfd(directory)) continue;
+    char target[128];
+    ssize_t length = readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
+    if (length < 0) continue;
+    target[length] = '\0';
+    struct inherited_fd planned = {.fd = fd, .action = FD_CLOSE};
+    bool own = fd == zygote->control || fd == zygote->child_events || fd == child_event_out ||
+               fd == zygote->pid_namespace;
+    if (!own && strcmp(target, "anon_inode:[eventpoll]") == 0) planned.action = FD_FRESH_EPOLL;
+    if (!own && strcmp(target, "anon_inode:[eventfd]") == 0) planned.action = FD_FRESH_EVENT;
+    // libuv's signal pipes, one for each loop. What is written to one is taken for a pointer by whoever reads
+    // it, and a thread of the zygote does read: a pipe that stayed shared would let a sandbox run code in the
+    // zygote.
+    struct stat facts;
+    if (!own && strncmp(target, "pipe:[", 6) == 0 && fstat(fd, &facts) == 0) {
+      planned.action = FD_FRESH_PIPE;
+      planned.pipe = facts.st_ino;
+      planned.writes = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
+    }
+    errno = 0;
+    if (plan->count == (int)(sizeof plan->entries / sizeof *plan->entries)) {
+      closedir(directory);
+      return fail(failure, "the runtime has more than %d descriptors open", plan->count);
+    }
+    plan->entries[plan->count++] = planned;
+  }
+  closedir(directory);
+  return 0;
+}
+
+// Makes fork() copy the page table entries of the runtime's code as well. By itself the kernel leaves them
+// out for mappings that have no private page, to be faulted in again one by one, and a sandbox would spend
+// more time on those faults than on anything else in its start. One private page in a mapping is enough for
+// it to be copied whole (vma_needs_copy() in mm/memory.c): a byte of each is written over itself, by way of
+// /proc/self/mem, which may write to a read-only private mapping. It costs a page for each mapping. Where the
+// kernel forbids it, sandboxes only start slower.
+static void carry_code_over_forks(void) {
+  FD_CLEANUP int memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+  FILE *maps = fopen("/proc/self/maps", "re");
+  if (memory < 0 || !maps) {
+    if (maps) fclose(maps);
+    return;
+  }
+  char line[512], permissions[5], path[256];
+  unsigned long start;
+  while (fgets(line, sizeof line, maps)) {
+    // start-end permissions offset device inode path
+    if (sscanf(line, "%lx-%*x %4s %*s %*s %*s %255s", &start, permissions, path) != 3) continue;
+    if (path[0] != '/' || permissions[1] == 'w' || permissions[3] != 'p') continue;
+    char byte;
+    if (pread(memory, &byte, 1, (off_t)start) == 1) (void)!pwrite(memory, &byte, 1, (off_t)start);
+  }
+  fclose(maps);
+}
+
+int zygote_open(struct zygote *zygote, int control, struct failure *failure) {
+  int events[2];
+  zygote->control = control;
+  if (fcntl(control, F_SETFD, FD_CLOEXEC) < 0)
+    return fail(failure, "take over the control socket %d", control);
+  if (pipe2(events, O_CLOEXEC | O_NONBLOCK) < 0) return fail(failure, "make the pipe for child events");
+  zygote->child_events = events[0];
+  child_event_out = events[1];
+  zygote->pid_namespace = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+  if (zygote->pid_namespace < 0) return fail(failure, "open own pid namespace");
+  zygote->slots = MAX_SLOTS;
+  zygote->pids = calloc(MAX_SLOTS, sizeof *zygote->pids);
+  if (!zygote->pids) return fail(failure, "allocate the table of sandboxes");
+  const struct sigaction action = {.sa_handler = on_child_event, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
+  if (sigaction(SIGCHLD, &action, NULL) < 0) return fail(failure, "watch for ended sandboxes");
+  carry_code_over_forks();
+  return plan_inherited(zygote, failure);
+}
+
+static int report(const struct zygote *zygote, struct control_message message, struct failure *failure) {
+  return write_all(zygote->control, &message, sizeof message, failure);
+}
+
+static int reap(struct zygote *zygote, struct failure *failure) {
+  char drained[64];
+  while (read(zygote->child_events, drained, sizeof drained) > 0) {
+  }
+  for (;;) {
+    int status;
+    struct rusage usage;
+    pid_t pid = wait4(-1, &status, WNOHANG, &usage);
+    if (pid <= 0) return 0;
+    uint32_t slot = 0;
+    while (slot < zygote->slots && zygote->pids[slot] != pid)
+      slot++;
+    if (slot == zygote->slots) continue;
+    zygote->pids[slot] = 0;
+    uint64_t cpu = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
+                   (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    const struct control_message message = {CONTROL_EXITED, slot, status, 0, cpu, (uint64_t)usage.ru_maxrss};
+    if (report(zygote, message, failure) < 0) return -1;
+  }
+}
+
+// The first steps of a sandbox, right after the fork.
+static int become_sandbox(struct zygote *zygote, const struct sandbox_order *order, struct failure *failure) {
+  // The handler would write into the zygote's pipe; the other signals keep the runtime's handlers, which
+  // belong to it (SIGSEGV is how WebAssembly traps).
+  signal(SIGCHLD, SIG_DFL);
+  // At once, so that a sandbox never holds what could order forks or see its siblings end.
+  close(zygote->control);
+  close(zygote->child_events);
+  close(child_event_out);
+  close(zygote->pid_namespace);
+  if (sandbox_prepare(order, zygote->phases, failure) < 0) return -1;
+  // After it has joined its cgroup, which the page is to count for. The mapping needs no descriptor.
+  zygote->turns = turns_map(order->turns, failure);
+  close(order->turns);
+  return zygote->turns ? 0 : -1;
+}
+
+static _Noreturn void give_up(const struct sandbox_order *order, const struct failure *failure) {
+  struct failure ignored = {0};
+  sandbox_send(order->channel, CHANNEL_SETUP_FAILED, failure->message, strlen(failure->message), &ignored);
+  _exit(SETUP_FAILED_STATUS);
+}
+
+bool zygote_is_told(const struct sandbox_order *order) {
+  struct pollfd channel = {order->channel, POLLIN, 0};
+  return poll(&channel, 1, 0) > 0;
+}
+
+void zygote_isolate(struct zygote *zygote, const struct sandbox_order *order) {
+  char code[SPECIALISE_CODE_BYTES], hostname[SPECIALISE_HOSTNAME_BYTES];
+  struct sandbox_limits limits;
+  struct failure failure = {0};
+  // Not before the runtime has warmed up: who prefers prepared sandboxes counts on one that can start at
+  // once.
+  if (sandbox_send(order->channel, CHANNEL_PREPARED, zygote->phases, sizeof zygote->phases, &failure) < 0)
+    give_up(order, &failure);
+  int told = sandbox_await_function(order, code, hostname, &limits, &failure);
+  if (told == 0) _exit(0);
+  if (told < 0 || sandbox_isolate(order, &zygote->inherited, code, hostname, &limits, zygote->loop_fork,
+                                  zygote->loop, &failure) < 0)
+    give_up(order, &failure);
+}
+
+// Returns 1 in the sandbox, 0 in the zygote, -1 when the zygote cannot fork any more.
+static int fork_sandbox(struct zygote *zygote, const struct sandbox_order *order, struct failure *failure) {
+  uint64_t start = now_us();
+  // The children of the last fork are in a namespace that may be dead by now; go back to the own one, then
+  // ask for a new one for the next child. A process itself never changes its pid namespace,
+  // pid_namespaces(7).
+  if (setns(zygote->pid_namespace, CLONE_NEWPID) < 0) return fail(failure, "return to own pid namespace");
+  int error = 0;
+  pid_t pid = -1;
+  if (unshare(CLONE_NEWPID) < 0) {
+    error = errno;
+  } else {
+    // glibc's fork, not a raw clone: its handlers put malloc and the event loop's locks in order in the
+    // child.
+    pid = fork();
+    if (pid < 0) error = errno;
+  }
+  if (pid == 0) {
+    if (become_sandbox(zygote, order, failure) == 0) return 1;
+    give_up(order, failure);
+  }
+  if (pid < 0)
+    return report(zygote, (struct control_message){CONTROL_FORK_FAILED, order->slot, error, 0, 0, 0},
+                  failure);
+  zygote->pids[order->slot] = pid;
+  return report(zygote, (struct control_message){CONTROL_FORKED, order->slot, pid, 0, now_us() - start, 0},
+                failure);
+}
+
+static void close_order(const struct sandbox_order *order) {
+  close(order->channel);
+  close(order->stdout_fd);
+  close(order->stderr_fd);
+  close(order->turns);
+  close(order->refusals);
+  for (int i = 0; i < order->cgroup_count; i++)
+    close(order->cgroup_fds[i]);
+}
+
+// Receives one message with its descriptors. Returns 1, or 0 when the worker has closed the socket.
+static int receive(const struct zygote *zygote, struct control_message *message, int *fds, int *fd_count,
+                   struct failure *failure) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int) * FORK_MAX_FDS)];
+  } ancillary;
+  struct iovec part = {message, sizeof *message};
+  struct msghdr request = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary};
+  ssize_t got;
+  do {
+    // Close-on-exec from the first moment: a sandbox may be forked before the next line.
+    got = recvmsg(zygote->control, &request, MSG_CMSG_CLOEXEC | MSG_WAITALL);
+  } while (got < 0 && errno == EINTR);
+  if (got == 0) return 0;
+  if (got < 0) return fail(failure, "receive from the worker");
+  errno = 0;
+  if (got != (ssize_t)sizeof *message || (request.msg_flags & MSG_CTRUNC))
+    return fail(failure, "message of %zd bytes from the worker", got);
+  *fd_count = message_descriptors(&request, fds);
+  return 1;
+}
+
+static int handle_order(struct zygote *zygote, struct sandbox_order *order, struct failure *failure) {
+  struct control_message message;
+  int fds[FORK_MAX_FDS], fd_count = 0;
+  int got = receive(zygote, &message, fds, &fd_count, failure);
+  if (got <= 0) return got == 0 ? -2 : -1;
+  if (message_read_order(&message, zygote->slots, fds, fd_count, order, failure) < 0) return -1;
+  if (message.kind == CONTROL_KILL) {
+    // Not reaped yet, so the number cannot have become another process's. PID 1 takes its whole namespace
+    // along.
+    if (zygote->pids[message.slot] > 0) kill(zygote->pids[message.slot], SIGKILL);
+    return 0;
+  }
+  if (!WITH_DISTINCT_UID) order->uid = FIRST_SANDBOX_UID;
+  int result = fork_sandbox(zygote, order, failure);
+  if (result != 1) close_order(order);
+  return result;
+}
+
+int zygote_serve(struct zygote *zygote, struct sandbox_order *order, struct failure *failure) {
+  if (report(zygote, (struct control_message){CONTROL_HELLO, 0, CONTROL_VERSION, 0, 0, 0}, failure) < 0)
+    return -1;
+  for (;;) {
+    struct pollfd wanted[] = {{zygote->child_events, POLLIN, 0}, {zygote->control, POLLIN, 0}};
+    if (poll(wanted, 2, -1) < 0 && errno != EINTR) return fail(failure, "wait for orders");
+    if ((wanted[0].revents & POLLIN) && reap(zygote, failure) < 0) return -1;
+    if (!(wanted[1].revents & (POLLIN | POLLHUP | POLLERR))) continue;
+    int result = handle_order(zygote, order, failure);
+    if (result == -2) return 0;
+    if (result != 0) return result;
+  }
+}

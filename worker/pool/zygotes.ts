@@ -1,0 +1,170 @@
+/**
+ * The zygotes of this worker: one for each runtime image and namespace in use, so that no two tenants' sandboxes are
+ * forks of the same process. A zygote that dies is replaced at once; one that is worn (zygote-wear.ts) goes on until the
+ * next one is warm, and then ends with its last sandbox.
+ */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Runtime } from '#contract/functions/manifest.ts';
+import { log } from '../process/log.ts';
+import type { IdRange } from '../sandbox/subids.ts';
+import { Zygote } from '../sandbox/zygote.ts';
+import { Burst, isCrash, wornBy, type WearLimits } from './zygote-wear.ts';
+
+export interface ZygotesOptions {
+  readonly imagesDirectory: string;
+  /** Code of a namespace lies in a sub-directory of this. */
+  readonly codeDirectory: string;
+  readonly uid: IdRange;
+  readonly gid: IdRange;
+  readonly rotation: WearLimits;
+}
+
+/** A zygote that dies while it starts is tried again after this, doubling up to the second. */
+const FIRST_RESTART_MS = 50;
+const LAST_RESTART_MS = 2_000;
+
+export class Zygotes {
+  readonly #options: ZygotesOptions;
+  readonly #current = new Map<string, Zygote>();
+  readonly #retired = new Set<Zygote>();
+  /** Those that are worn, and serve until the next one, beside them here, is warm. */
+  readonly #replacing = new Map<Zygote, Zygote>();
+  readonly #crashes = new WeakMap<Zygote, Burst>();
+  #stopping = false;
+  /** Zygotes since the start. */
+  started = 0;
+
+  constructor(options: ZygotesOptions) {
+    this.#options = options;
+  }
+
+  /** A warm zygote. The first call for an image and a namespace takes as long as the runtime's start. */
+  async get(runtime: Runtime, namespace: string): Promise<Zygote> {
+    const key = keyOf(runtime, namespace);
+    this.#replaceIfWorn(key);
+    const zygote = this.#current.get(key) ?? this.#start(key);
+    await zygote.ready;
+    return zygote;
+  }
+
+  /** Zygotes that serve, that warm up, or that end with their last sandbox. */
+  get live(): number {
+    return this.#current.size + this.#replacing.size + this.#retired.size;
+  }
+
+  /** Namespaces that a zygote serves. */
+  get namespaces(): Set<string> {
+    return new Set([...this.#current.keys()].map(namespaceOf));
+  }
+
+  /** Nothing is to be started for the namespace any more: its zygotes end with their last sandbox. */
+  giveUp(namespace: string): void {
+    for (const [key, zygote] of this.#current) {
+      if (namespaceOf(key) !== namespace) continue;
+      this.#current.delete(key);
+      this.#retire(zygote);
+    }
+  }
+
+  /** Replaces those that are worn by now, and ends those that were replaced and have no sandbox left. */
+  tend(): void {
+    for (const key of this.#current.keys()) this.#replaceIfWorn(key);
+    for (const zygote of this.#retired) {
+      if (zygote.live > 0) continue;
+      this.#retired.delete(zygote);
+      void zygote.stop();
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    const all = new Set([...this.#current.values(), ...this.#retired, ...this.#replacing.values()]);
+    await Promise.all([...all].map((zygote) => zygote.stop()));
+  }
+
+  #replaceIfWorn(key: string): void {
+    const { rotation } = this.#options;
+    const old = this.#current.get(key);
+    if (this.#stopping || !old?.alive || this.#replacing.has(old)) return;
+    const now = Date.now();
+    const crashes = this.#crashes.get(old)?.within(rotation.crashWindowMs, now) ?? 0;
+    const wear = { forks: old.forks, ageMs: now - old.startedAt, crashes };
+    const reason = wornBy(wear, rotation);
+    if (reason) this.#replace(key, old, reason);
+  }
+
+  /** The new one warms up while the old one still serves. */
+  #replace(key: string, old: Zygote, reason: string): void {
+    log.info({ key, reason, forks: old.forks }, 'zygote is being replaced');
+    const fresh = this.#start(key);
+    this.#replacing.set(old, fresh);
+    this.#current.set(key, old);
+    const takeOver = (): void => {
+      this.#replacing.delete(old);
+      const serving = this.#current.get(key);
+      // Its namespace was given up meanwhile.
+      if (serving !== old && serving !== fresh) return this.#retire(fresh);
+      if (!fresh.alive) return;
+      this.#current.set(key, fresh);
+      this.#retire(old);
+    };
+    fresh.ready.then(takeOver, () => this.#replacing.delete(old));
+  }
+
+  #retire(zygote: Zygote): void {
+    if (!zygote.alive) return;
+    zygote.retired = true;
+    this.#retired.add(zygote);
+  }
+
+  #start(key: string, restartMs = FIRST_RESTART_MS): Zygote {
+    const { imagesDirectory, codeDirectory, uid, gid } = this.#options;
+    const [runtime = ''] = key.split('/');
+    const crashes = new Burst(this.#options.rotation.crashes);
+    const zygote = new Zygote({
+      image: join(imagesDirectory, runtime),
+      store: join(codeDirectory, namespaceOf(key)),
+      uid,
+      gid,
+      onExit: (exit) => {
+        if (isCrash(exit)) crashes.add(Date.now());
+      },
+    });
+    this.started++;
+    this.#crashes.set(zygote, crashes);
+    this.#current.set(key, zygote);
+    let warm = false;
+    zygote.ready.then(
+      () => {
+        warm = true;
+      },
+      () => undefined,
+    );
+    void zygote.ended.then(async () => {
+      if (this.#stopping || this.#current.get(key) !== zygote) return;
+      const next = this.#replacing.get(zygote);
+      if (next?.alive) {
+        this.#current.set(key, next);
+        return;
+      }
+      this.#current.delete(key);
+      log.error({ key, forks: zygote.forks }, 'zygote ended; starting another');
+      const pause = warm ? 0 : restartMs;
+      if (pause > 0) await sleep(pause);
+      if (!this.#stopping && !this.#current.has(key)) {
+        this.#start(key, Math.min(pause * 2 || FIRST_RESTART_MS, LAST_RESTART_MS));
+      }
+    });
+    return zygote;
+  }
+}
+
+/** Neither a runtime's name nor a namespace has a slash. */
+function keyOf(runtime: Runtime, namespace: string): string {
+  return `${runtime}/${namespace}`;
+}
+
+function namespaceOf(key: string): string {
+  return key.slice(key.indexOf('/') + 1);
+}

@@ -1,0 +1,96 @@
+/**
+ * Passes a request body out of the artifact store on to a sandbox, piece by piece. Two things hold it back: the window, which
+ * opens when the function takes what it has, and the socket. The window is the sandbox's word and may be a lie; the socket is
+ * the kernel's, so a sandbox that gives credit and does not read costs the worker one piece of memory and no more.
+ */
+import type { Readable } from 'node:stream';
+import { BODY_PIECE_BYTES, BODY_WINDOW_BYTES } from '#contract/wire/channel.ts';
+
+export interface RequestBody {
+  readonly bytes: number;
+  /** Undefined when it is not there any more. */
+  open(): Promise<Readable | undefined>;
+}
+
+export interface BodyFeedOptions {
+  readonly body: RequestBody;
+  /** Resolves when there is room for another piece. */
+  readonly send: (piece: Buffer) => Promise<void>;
+  /** The body is not what was announced, or cannot be read. */
+  readonly failed: (reason: string) => void;
+}
+
+export class BodyFeed {
+  readonly #options: BodyFeedOptions;
+  /** Sent and not taken by the function. */
+  #inFlight = 0;
+  #started = false;
+  #stopped = false;
+  #stream: Readable | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(options: BodyFeedOptions) {
+    this.#options = options;
+  }
+
+  /** Nothing is sent before the caller has returned to the event loop. */
+  start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    this.#run().catch((error: unknown) => {
+      if (!this.#stopped) this.#options.failed(`its request body could not be read: ${String(error)}`);
+    });
+  }
+
+  /** The sandbox says that it has taken so much; false when that cannot be. */
+  credit(payload: Buffer): boolean {
+    const bytes = payload.length === 4 ? payload.readUInt32LE(0) : 0;
+    if (bytes === 0 || bytes > this.#inFlight) return false;
+    this.#inFlight -= bytes;
+    this.#wake?.();
+    return true;
+  }
+
+  /** Sends no more, and lets go of the blob. */
+  stop(): void {
+    this.#stopped = true;
+    this.#stream?.destroy();
+    this.#wake?.();
+  }
+
+  async #run(): Promise<void> {
+    const { body, failed } = this.#options;
+    const stream = await body.open();
+    if (!stream) return failed('its request body is not in the artifact store any more');
+    // Without a listener, an error while nobody reads would be nobody's, and end the worker.
+    stream.on('error', () => undefined);
+    if (this.#stopped) {
+      stream.destroy();
+      return;
+    }
+    this.#stream = stream;
+    let left = body.bytes;
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      left -= chunk.length;
+      if (left < 0) break;
+      for (let at = 0; at < chunk.length; at += BODY_PIECE_BYTES) {
+        await this.#send(chunk.subarray(at, at + BODY_PIECE_BYTES));
+        if (this.#stopped) return;
+      }
+    }
+    // The sandbox counts on what it was told: neither less nor more may come.
+    if (left !== 0) failed('its request body has another length than was announced');
+  }
+
+  async #send(piece: Buffer): Promise<void> {
+    while (this.#inFlight + piece.length > BODY_WINDOW_BYTES && !this.#stopped) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    if (this.#stopped) return;
+    this.#inFlight += piece.length;
+    await this.#options.send(piece);
+  }
+}

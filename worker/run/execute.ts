@@ -1,0 +1,268 @@
+/** One invocation, from the moment at which this worker has taken it to the moment at which it has been answered. */
+import { clockOrigin } from '#contract/wire/host-clock.ts';
+import type { FunctionError, FunctionSpan, RunReport, Usage } from '#contract/invocations/invocation.ts';
+import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/platform/lane.ts';
+import type { DeniedEgress } from '#contract/functions/network.ts';
+import type { Outcome } from '#contract/invocations/outcome.ts';
+import { encodePayload } from '#contract/wire/payload.ts';
+import { DEFAULT_STREAM_IDLE_S } from '#contract/functions/manifest.ts';
+import type { BlobStore } from '#storage/artifacts/blobs.ts';
+import type { LateCall } from '#telemetry/spans.ts';
+import type { CpuClock } from './cpu-clock.ts';
+import { blamePids } from '../sandbox/exit-cause.ts';
+import type { TakenSpans } from './function-spans.ts';
+import type { Functions, LoadedVersion } from '../code/version-cache.ts';
+import { InvocationLog, type LogSink } from './invocation-log.ts';
+import type { LogAllowance } from './log-allowance.ts';
+import { log } from '../process/log.ts';
+import type { Lease } from '../pool/function-pool.ts';
+import type { Pool } from '../pool/pool.ts';
+import { LoadFailedError } from '../pool/start-function.ts';
+import type { Receipts } from '../pool/receipts.ts';
+import { readError, Run } from './run.ts';
+import { describeExit } from '../sandbox/zygote.ts';
+import type { Redis } from 'ioredis';
+import type { LogBudget } from '#storage/limits/log-budget.ts';
+
+export interface ExecuteDeps {
+  readonly workerId: string;
+  readonly functions: Functions;
+  readonly pool: Pool;
+  readonly cpuClock: CpuClock;
+  readonly receipts: Receipts;
+  readonly blobs: BlobStore;
+  /** Connection of the replies; logs go the same way, ahead of them. */
+  readonly redis: Redis;
+  /** Gets what functions print as well, where anybody wants it. */
+  readonly logSink?: LogSink | undefined;
+  /** What is kept of the logs of a function. */
+  readonly logBudget?: LogBudget | undefined;
+  /** Told of lines of logs that Redis did not take. */
+  readonly onLogLost?: ((lines: number) => void) | undefined;
+  /** Where several executions share what is kept of their output. */
+  readonly logAllowance?: LogAllowance;
+  /** Gets the function's own spans that began after the answer. */
+  readonly onLateSpans: (call: LateCall, spans: readonly FunctionSpan[]) => void;
+  /** Pushes a frame to the gateway that waits. */
+  readonly reply: (gateway: string, frame: Buffer) => void;
+}
+
+const KB = 1024;
+const MB = 1024 * KB;
+
+/** What is known at the end beside the outcome. */
+interface EndFacts {
+  readonly error?: FunctionError | undefined;
+  readonly exitCause?: string | undefined;
+  readonly usage?: Usage;
+  readonly pidsRefused?: number;
+  readonly denied?: DeniedEgress[] | undefined;
+  readonly refusedCalls?: readonly string[];
+}
+
+const LOADED = encodePayload({ status: 204, headers: [] }, new Uint8Array(0));
+
+export class Execution {
+  readonly #deps: ExecuteDeps;
+  readonly #call: CallHeader;
+  readonly #log: InvocationLog;
+  readonly #takenAt = performance.now();
+  #acquiredAt = 0;
+  #lease: Lease | undefined;
+  #run: Run | undefined;
+  #cancelled = false;
+
+  constructor(call: CallHeader, deps: ExecuteDeps) {
+    this.#call = call;
+    this.#deps = deps;
+    this.#log = new InvocationLog(deps.redis, call, {
+      sink: deps.logSink,
+      allowance: deps.logAllowance,
+      budget: deps.logBudget,
+      onLost: deps.onLogLost,
+    });
+  }
+
+  /** Never rejects: whatever happens, the gateway is told, and the sandbox is given back or gone. */
+  async execute(payload: Buffer): Promise<void> {
+    const { namespace, name, version: number, operation } = this.#call;
+    try {
+      const version = await this.#deps.functions.get(namespace, name, number);
+      if (!version) return this.#fail('function_removed');
+
+      this.#log.maxBytes = version.manifest.logSize * KB;
+      const lease = await this.#acquire(version);
+      if (this.#cancelled) return this.#fail('cancelled');
+      if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
+
+      // A child that an earlier invocation has left, since that was looked at last.
+      if (lease.sandbox.endIfOutOfMemory()) return await this.#again(payload);
+      const run = this.#start(lease, version, payload);
+      let end = await run.ended;
+      if (end.withdrawn) {
+        // It lay behind a slow one and has not run; now it is the first in line.
+        return await this.#again(payload);
+      }
+      const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.memoryPeak() };
+      if (lease.sandbox.endIfOutOfMemory()) {
+        const exitCause = describeExit(await lease.sandbox.ended);
+        // The error that the function has made of it may say more.
+        end = { ...end, outcome: 'out_of_memory', exitCause };
+      }
+      if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
+      const denied = await lease.sandbox.network?.denied().catch((error: unknown) => {
+        log.warn({ error, call: this.#call }, 'what the network refused could not be read');
+        return undefined;
+      });
+      const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
+      const pidsRefused = lease.sandbox.takePidsRefused();
+      const outcome = blamePids(
+        end.outcome,
+        pidsRefused,
+        end.error && `${end.error.name} ${end.error.message}`,
+      );
+      this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
+      // What it has left behind holds the processes that the next run would need.
+      if (outcome === 'pids_limit') lease.sandbox.spent = true;
+      await run.settled;
+      this.#log.flush(true);
+      this.#tellLate(run.spans?.take().spans ?? [], outcome !== 'ok');
+    } catch (error) {
+      this.#failToStart(error);
+    } finally {
+      this.#leave();
+    }
+  }
+
+  async #acquire(version: LoadedVersion): Promise<Lease> {
+    const lease = await this.#deps.pool.acquire(version, this.#takenAt);
+    this.#lease = lease;
+    this.#acquiredAt = performance.now();
+    for (const text of lease.member.loadOutput.splice(0)) this.#log.add(text);
+    if (lease.firstUse) this.#deps.receipts.store(lease.sandbox, version);
+    return lease;
+  }
+
+  #start(lease: Lease, version: LoadedVersion, payload: Buffer): Run {
+    const target = {
+      // With what is known so far, for the Server-Timing of a streamed response.
+      head: (head: Buffer) => this.#send(LaneKind.HEAD, this.#report('ok', {}), head),
+      chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
+    };
+    const { timeout, responseSize, cpuTime, cpu, streamIdleTimeout } = version.manifest;
+    const limits = {
+      timeoutMs: timeout * 1000,
+      responseBytes: responseSize * MB,
+      // Versions that were deployed before there was this setting have none.
+      streamIdleMs: (streamIdleTimeout ?? DEFAULT_STREAM_IDLE_S) * 1000,
+      ...(cpuTime !== undefined && { cpu: { limitMs: cpuTime * 1000, cores: cpu } }),
+    };
+    const { cpuClock, blobs } = this.#deps;
+    const { input } = this.#call;
+    const body = input && { bytes: input.bytes, open: () => blobs.open(input.key) };
+    const run = new Run({ lease, call: this.#call, limits, cpuClock, payload, body, log: this.#log, target });
+    this.#run = run;
+    return run;
+  }
+
+  /** What work left to waitUntil() has begun is in no report. */
+  #tellLate(spans: readonly FunctionSpan[], failed: boolean): void {
+    if (spans.length === 0) return;
+    const { id, traceparent, tracestate } = this.#call;
+    this.#deps.onLateSpans({ id, traceparent, tracestate, failed }, spans);
+  }
+
+  /** Its sandbox has not run it. */
+  async #again(payload: Buffer): Promise<void> {
+    this.#leave();
+    await this.execute(payload);
+  }
+
+  #leave(): void {
+    this.#lease?.release();
+    this.#lease = undefined;
+    this.#run = undefined;
+  }
+
+  cancel(): void {
+    this.#cancelled = true;
+    this.#run?.cancel();
+  }
+
+  credit(bytes: number): void {
+    this.#run?.credit(bytes);
+  }
+
+  #failToStart(error: unknown): void {
+    if (!(error instanceof LoadFailedError)) {
+      log.error({ error, call: this.#call }, 'an invocation failed in the worker');
+      return this.#fail('platform_error', readError(error));
+    }
+    for (const text of error.loadOutput) this.#log.add(text);
+    if (error.reason === 'platform_error')
+      log.error({ error, call: this.#call }, 'a sandbox could not be started');
+    const thrown = error.thrown ? parseError(error.thrown) : { name: 'Error', message: error.message };
+    if (error.thrown) {
+      this.#log.add({
+        time: Date.now(),
+        level: 'error',
+        text: thrown.stack ?? `${thrown.name}: ${thrown.message}`,
+      });
+    }
+    this.#fail(error.reason, thrown, error.exit && describeExit(error.exit));
+  }
+
+  #fail(outcome: Outcome, error?: FunctionError, exitCause?: string): void {
+    this.#answer(LaneKind.FAILED, outcome, { error, exitCause });
+  }
+
+  #answer(kind: LaneKind, outcome: Outcome, facts: EndFacts, payload?: Buffer): void {
+    this.#log.flush(true);
+    this.#send(kind, this.#report(outcome, facts, this.#run?.spans?.take()), payload);
+  }
+
+  /** `taken`: the function's own spans, when it is the last word of the run. */
+  #report(outcome: Outcome, facts: EndFacts, taken?: TakenSpans): RunReport {
+    const now = performance.now();
+    const acquired = this.#run?.begunAt ?? (this.#acquiredAt || now);
+    // Its sandbox may have been started for another call, and have loaded its module before this one came.
+    const init = Math.min(this.#lease?.initMs ?? 0, acquired - this.#takenAt);
+    return {
+      outcome,
+      worker: this.#deps.workerId,
+      timings: {
+        acquire: acquired - this.#takenAt - init,
+        init,
+        run: now - acquired,
+        total: now - this.#takenAt,
+      },
+      ...(this.#run?.begunAt !== undefined && { ranAt: clockOrigin() + this.#run.begunAt }),
+      logBytes: this.#log.bytes,
+      logBytesDropped: this.#log.dropped,
+      ...(this.#log.droppedLines > 0 && { logLinesDropped: this.#log.droppedLines }),
+      ...(taken?.spans.length && { spans: taken.spans }),
+      ...(taken?.dropped && { spansDropped: taken.dropped }),
+      ...(facts.error && { error: facts.error }),
+      ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
+      ...(facts.usage && { usage: facts.usage }),
+      ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
+      ...(facts.denied?.length && { denied: facts.denied }),
+      ...(facts.refusedCalls && { refusedCalls: [...facts.refusedCalls] }),
+      ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
+      ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
+    };
+  }
+
+  #send(kind: LaneKind, report: RunReport | undefined, payload?: Buffer): void {
+    const header = { id: this.#call.id, worker: this.#deps.workerId, ...(report && { report }) };
+    this.#deps.reply(this.#call.gateway, encodeLaneFrame(kind, header, ...(payload ? [payload] : [])));
+  }
+}
+
+function parseError(json: Buffer): FunctionError {
+  try {
+    return readError(JSON.parse(json.toString('utf8')));
+  } catch {
+    return readError(undefined);
+  }
+}

@@ -1,0 +1,49 @@
+/** What a prepared sandbox is told of its function while it is still C, and the error where it does not come to run it. */
+import {
+  ChannelKind,
+  encodeChannelFrame,
+  SPECIALISE_BYTES,
+  SPECIALISE_CODE_BYTES,
+  SPECIALISE_HOSTNAME_BYTES,
+  SPECIALISE_LIMITS,
+} from '#contract/wire/channel.ts';
+
+/** Why a sandbox could not be made or could not load its function; `payload` is what it said, unchecked. */
+export class SandboxStartError extends Error {
+  override readonly name = 'SandboxStartError';
+  readonly payload: Buffer | undefined;
+  constructor(message: string, payload?: Buffer) {
+    super(message);
+    this.payload = payload;
+  }
+}
+
+/** What a sandbox puts into force itself, because no cgroup does. */
+export interface FileLimits {
+  /** MB and inodes of /tmp. */
+  readonly tmpSize: number;
+  readonly tmpFiles: number;
+  /** Descriptors of a process. */
+  readonly openFiles: number;
+  /** Queued signals and POSIX timers of the sandbox. */
+  readonly pendingSignals: number;
+}
+
+export const DEFAULT_FILE_LIMITS: FileLimits = {
+  tmpSize: 64,
+  tmpFiles: 16_384,
+  openFiles: 1_024,
+  pendingSignals: 32,
+};
+
+/** The SPECIALISE frame of contract/wire/channel.ts. `code`: name of its directory below the namespace's store. */
+export function specialiseFrame(code: string, hostname: string, limits: FileLimits): Buffer {
+  const fixed = Buffer.alloc(SPECIALISE_BYTES);
+  fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
+  fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
+  const wanted = [limits.tmpSize, limits.tmpFiles, limits.openFiles, limits.pendingSignals];
+  for (const [index, value] of wanted.entries()) {
+    fixed.writeUInt32LE(value, SPECIALISE_BYTES - 4 * (SPECIALISE_LIMITS - index));
+  }
+  return encodeChannelFrame(ChannelKind.SPECIALISE, 0, fixed);
+}
