@@ -14,7 +14,7 @@ const Variables = z.object({
   OFFSHOOT_PORT: z.coerce.number().int().min(0).max(65_535).default(8787),
   /** One Redis, Sentinels or a Cluster: the forms are in storage/redis/address.ts. */
   REDIS_URL: z.string().default('redis://127.0.0.1:6379').superRefine(readable(parseRedisAddress)),
-  /** Directory for the first key and, without OFFSHOOT_ARTIFACTS, the artifact store. Workers on this host share it. */
+  /** FunctionCache for the first key and, without OFFSHOOT_ARTIFACTS, the artifact store. Workers on this host share it. */
   OFFSHOOT_STATE: z
     .string()
     .min(1)

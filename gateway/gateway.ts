@@ -13,7 +13,7 @@ import { Groups } from '#storage/queued/groups.ts';
 import { Deliveries } from '#storage/queued/deliveries.ts';
 import type { Log } from '#storage/log.ts';
 import { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
-import { Places } from '#storage/limits/quota-leases.ts';
+import { QuotaLeases } from '#storage/limits/quota-leases.ts';
 import { DeadLetters } from '#storage/queued/dead-letters.ts';
 import { isHeld } from '#storage/artifacts/held-blobs.ts';
 import { QueuedStore } from '#storage/queued/records.ts';
@@ -36,15 +36,15 @@ import { queueFacts } from './dashboard/queue-facts.ts';
 import { Samples } from './records/samples.ts';
 import { Sessions } from './dashboard/sessions.ts';
 import { Deployer } from './functions/deploy.ts';
-import { Directory } from './functions/function-cache.ts';
+import { FunctionCache } from './functions/function-cache.ts';
 import { Dispatcher } from './dispatch/dispatch.ts';
 import type { Environment } from './env.ts';
 import { ensureFirstKey } from './functions/first-key.ts';
 import { FunctionRoute } from './call/function-route.ts';
 import { observeGateway } from './records/metrics.ts';
-import { Presence } from './dispatch/heartbeat.ts';
-import { Keeper } from './queued/repair.ts';
-import { Drain } from './queued/queue-rate.ts';
+import { Heartbeat } from './dispatch/heartbeat.ts';
+import { QueueRepair } from './queued/queue-repair.ts';
+import { QueueRate } from './queued/queue-rate.ts';
 import { QueuedLane } from './queued/control.ts';
 import { Schedules } from './functions/schedules.ts';
 import { Recorder } from './dispatch/recorder.ts';
@@ -79,12 +79,12 @@ export class Gateway {
   readonly #subscriber: Redis;
   readonly #apiKeys: ApiKeyStore;
   readonly #invocations: InvocationStore;
-  readonly #directory: Directory;
+  readonly #directory: FunctionCache;
   readonly #dispatcher: Dispatcher;
   readonly #recorder: Recorder;
-  readonly #places: Places;
-  readonly #presence: Presence;
-  readonly #keeper: Keeper;
+  readonly #places: QuotaLeases;
+  readonly #heartbeat: Heartbeat;
+  readonly #keeper: QueueRepair;
   readonly #archives: ArchiveCollector;
   readonly #deliverer: Deliverer;
   readonly #spool: Spool;
@@ -109,7 +109,7 @@ export class Gateway {
     const invocations = new InvocationStore(commands);
     const { artifacts, blobs } = openStores(env.OFFSHOOT_STATE, s3Settings(env), log);
     const namespaceLimits = new NamespaceLimitsStore(commands);
-    const directory = new Directory(functions, apiKeys, namespaceLimits);
+    const directory = new FunctionCache(functions, apiKeys, namespaceLimits);
     const dispatcher = new Dispatcher({
       gatewayId,
       lane: connect('lane'),
@@ -151,11 +151,11 @@ export class Gateway {
       deliveries,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
       limits: namespaceLimits,
-      drain: new Drain(() => invocations.workers()),
+      drain: new QueueRate(() => invocations.workers()),
       commands,
       functions,
     });
-    const places = new Places(commands, log);
+    const places = new QuotaLeases(commands, log);
     const functionRoute = new FunctionRoute({
       directory,
       dispatcher,
@@ -226,8 +226,8 @@ export class Gateway {
     this.#dispatcher = dispatcher;
     this.#recorder = recorder;
     this.#places = places;
-    this.#presence = new Presence(commands, gatewayId, log);
-    this.#keeper = new Keeper({
+    this.#heartbeat = new Heartbeat(commands, gatewayId, log);
+    this.#keeper = new QueueRepair({
       commands,
       functions,
       store,
@@ -270,7 +270,7 @@ export class Gateway {
     });
     this.#stopTime = followTime(this.#commands);
     this.#dispatcher.start();
-    this.#presence.start();
+    this.#heartbeat.start();
     this.#keeper.start();
     this.#archives.start();
     this.#deliverer.start();
@@ -308,7 +308,7 @@ export class Gateway {
     await this.#recorder.close();
     await this.#options.telemetry?.close();
     this.#places.stop();
-    await this.#presence.stop();
+    await this.#heartbeat.stop();
     this.#spool.stop();
     for (const redis of this.#connections) redis.disconnect();
   }

@@ -9,7 +9,7 @@ import { DeadLetters } from '#storage/queued/dead-letters.ts';
 import { Deliveries } from '#storage/queued/deliveries.ts';
 import { LaneWriter } from '#storage/lane/lane.ts';
 import { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
-import { Places } from '#storage/limits/quota-leases.ts';
+import { QuotaLeases } from '#storage/limits/quota-leases.ts';
 import { QueuedStore } from '#storage/queued/records.ts';
 import { LogBudget } from '#storage/limits/log-budget.ts';
 import { Retention } from '#storage/queued/retention.ts';
@@ -33,11 +33,11 @@ import type { LogExport } from './run/log-export.ts';
 import type { WorkerMetrics } from './process/metrics.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
-import { SpareSlots } from './queued/spare-slots.ts';
+import { SparePermits } from './queued/spare-permits.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
 import { storeLateSpans } from './run/late-spans.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';
-import { Readiness } from './pool/warm-namespaces.ts';
+import { WarmNamespaces } from './pool/warm-namespaces.ts';
 import { Receipts } from './pool/receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
@@ -136,7 +136,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     maxBytes: env.OFFSHOOT_CODE_MB * MB,
   });
   const functions = new Functions(commands);
-  const readiness = new Readiness({ redis: commands, pool });
+  const readiness = new WarmNamespaces({ redis: commands, pool });
   const cpuClock = new CpuClock();
   const execution = {
     workerId: id,
@@ -159,13 +159,13 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     metrics?.metrics.changed(before, after, exported);
   });
   const batches = new BatchStore(commands, (...ended) => telemetry?.batchEnded(...ended));
-  const places = new Places(commands, log);
+  const places = new QuotaLeases(commands, log);
   const queued = new QueueConsumer({
     ...execution,
     store,
     onSpans: telemetry && ((record, spans) => telemetry.ownSpans(record, spans)),
     groups: new Groups({ batches, blobs }),
-    spare: new SpareSlots(Math.floor(queuedCapacity(env) / 2)),
+    spare: new SparePermits(Math.floor(queuedCapacity(env) / 2)),
     deliveries: new Deliveries(bullmq),
     dead: new DeadLetters(commands, store),
     retention: new Retention(commands, env.OFFSHOOT_KEPT_JOBS),

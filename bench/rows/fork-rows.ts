@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { SandboxBench } from '../../test/support/sandbox/sandbox-bench.ts';
 import { detectCgroups } from '../../worker/cgroup/detect.ts';
 import { Sandbox } from '../../worker/sandbox/sandbox.ts';
-import { Slots } from '../../worker/sandbox/slot-numbers.ts';
+import { SandboxNumbers } from '../../worker/sandbox/sandbox-numbers.ts';
 import { interleave } from '../measure/interleave.ts';
 import type { Run } from '../measure/run.ts';
 import { HELLO } from './sandbox-rows.ts';
@@ -57,7 +57,7 @@ export async function forkSection({ counts, stopping }: Run): Promise<Section> {
 /** Makes sandboxes of the bench's zygote without its start(), to read their phases. */
 function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
   const driver = detectCgroups();
-  const slots = new Slots();
+  const slots = new SandboxNumbers();
   const init = {
     namespace: 'bench',
     name: 'bench',

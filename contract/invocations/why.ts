@@ -75,10 +75,10 @@ const DEAD: Readonly<Record<DeadReason, { because: string; change: string }>> = 
 
 /** `now`: Unix time in milliseconds, for one that has not ended. */
 export function why(record: AnyInvocation, now: number): Why {
-  return record.state === 'done' ? whyEnded(record) : whyOpen(record, now);
+  return record.state === 'done' ? explainEnd(record) : whyOpen(record, now);
 }
 
-function whyEnded(record: InvocationRecord): Why {
+function explainEnd(record: InvocationRecord): Why {
   const { outcome, report, attempts = [], dead, duration } = record;
   const facts = OUTCOMES[outcome];
   const parts = attempts.length > 1 ? triesOf(attempts, record.startedAt) : phasesOf(record);

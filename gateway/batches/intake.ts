@@ -33,7 +33,7 @@ interface Group {
   bytes: number;
 }
 
-interface Place extends Extract<Added, { added: true }> {
+interface QuotaLease extends Extract<Added, { added: true }> {
   readonly room: Room;
 }
 
@@ -171,7 +171,7 @@ class Intake {
   }
 
   /** A place in the batch, once there is one in its window and in the queue of its namespace. */
-  async #place(items: number, bytes: number, input: string): Promise<Place> {
+  async #place(items: number, bytes: number, input: string): Promise<QuotaLease> {
     const { batches, enqueuer } = this.#deps;
     const { id, namespace } = this.#facts;
     for (;;) {

@@ -182,11 +182,11 @@ class LineCutter extends Cutter {
 }
 
 /** Where a byte between two items is. */
-type Place = 'before' | 'first' | 'behind-item' | 'behind-comma' | 'behind';
+type QuotaLease = 'before' | 'first' | 'behind-item' | 'behind-comma' | 'behind';
 
 class ArrayCutter extends Cutter {
   #items = 0;
-  #place: Place = 'before';
+  #place: QuotaLease = 'before';
 
   constructor(onItem: (json: Buffer) => void) {
     super(onItem, false);

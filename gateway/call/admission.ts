@@ -6,18 +6,18 @@
 import { OffshootError } from '#contract/api/errors.ts';
 import { drainSeconds, retrySeconds } from '#contract/platform/pace.ts';
 import type { Quota } from '#contract/functions/quota.ts';
-import type { Place, Places, Refusal } from '#storage/limits/quota-leases.ts';
+import type { QuotaLease, QuotaLeases, Refusal } from '#storage/limits/quota-leases.ts';
 import type { Target } from '../dispatch/target.ts';
 
 export class Admission {
-  readonly #places: Places;
+  readonly #places: QuotaLeases;
 
-  constructor(places: Places) {
+  constructor(places: QuotaLeases) {
     this.#places = places;
   }
 
   /** Throws `concurrency_limited` or `rate_limited`, or what Redis does when it is away. */
-  async enter({ namespace, name }: Target, quota: Quota, id: string): Promise<Place> {
+  async enter({ namespace, name }: Target, quota: Quota, id: string): Promise<QuotaLease> {
     const taken = await this.#places.take(namespace, name, quota, id);
     if ('refused' in taken) throw refusalError(namespace, name, quota, taken.refused);
     return taken;

@@ -11,12 +11,12 @@ import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
 import type { Quota } from '#contract/functions/quota.ts';
 import type { Log } from '#storage/log.ts';
-import type { Place } from '#storage/limits/quota-leases.ts';
+import type { QuotaLease } from '#storage/limits/quota-leases.ts';
 import { redisError } from '#storage/redis/redis.ts';
 import { demand, presentedKey } from '../functions/access.ts';
 import { bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
 import type { Admission } from './admission.ts';
-import type { Directory } from '../functions/function-cache.ts';
+import type { FunctionCache } from '../functions/function-cache.ts';
 import type { Dispatcher } from '../dispatch/dispatch.ts';
 import { Exchange } from './exchange.ts';
 import type { Enqueuer } from '../queued/enqueuer.ts';
@@ -47,7 +47,7 @@ interface CheckedCall {
 }
 
 export interface FunctionRouteOptions {
-  readonly directory: Directory;
+  readonly directory: FunctionCache;
   readonly dispatcher: Dispatcher;
   readonly maxBodyBytes: number;
   /** Larger bodies go through the artifact store. */
@@ -182,7 +182,7 @@ export class FunctionRoute {
 
   async #callLimited(checked: CheckedCall, quota: Quota): Promise<void> {
     const { admission } = this.#options;
-    let place: Place;
+    let place: QuotaLease;
     try {
       place = await admission.enter(checked.target, quota, newInvocationId());
     } catch (error) {

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { CALLBACK_HEADER } from '#contract/invocations/callback.ts';
 import type { RequestMeta } from '#contract/wire/payload.ts';
-import { KEY_PREFIX } from '../functions/api-keys.ts';
+import { API_KEY_PREFIX } from '../functions/api-keys.ts';
 
 /** https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1: these speak of one connection, not of the request. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
@@ -83,7 +83,7 @@ export interface Forwarding {
   readonly keyHeader: 'authorization' | 'x-api-key' | undefined;
 }
 
-const PLATFORM_KEY = new RegExp(`^(?:bearer\\s+)?${KEY_PREFIX}`, 'i');
+const PLATFORM_KEY = new RegExp(`^(?:bearer\\s+)?${API_KEY_PREFIX}`, 'i');
 
 /** What the function is told of the request. Undefined when the Host header cannot be part of a URL. */
 export function requestMeta(

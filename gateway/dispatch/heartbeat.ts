@@ -14,7 +14,7 @@ const DEAD_AFTER_MS = 60_000;
 /** And after so long nothing is pushed to its list any more: longer than a function may run. It is then forgotten. */
 const FORGET_AFTER_MS = 25 * 3_600_000;
 
-export class Presence {
+export class Heartbeat {
   readonly #redis: Redis;
   readonly #id: string;
   readonly #log: Log;
@@ -45,7 +45,7 @@ export class Presence {
       await this.#clear(keys.workers(), keys.control, now);
     } catch (error) {
       // Redis is away; what was missed is done in the next round.
-      this.#log.info({ error: String(error) }, 'the presence of this gateway was not noted');
+      this.#log.info({ error: String(error) }, 'the heartbeat of this gateway was not noted');
     }
   }
 

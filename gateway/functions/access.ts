@@ -1,7 +1,7 @@
 /** Who is calling: the API key of a request, and what it may do. */
 import type { ApiKeyRecord, Scope } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
-import { allows, KEY_PREFIX } from './api-keys.ts';
+import { allows, API_KEY_PREFIX } from './api-keys.ts';
 
 const BEARER = /^Bearer +(\S+) *$/i;
 
@@ -29,7 +29,7 @@ export function presentedKey(headers: {
 const MAX_KEY_LENGTH = 128;
 
 function looksLikeKey(text: string): boolean {
-  return text.startsWith(KEY_PREFIX) && text.length <= MAX_KEY_LENGTH;
+  return text.startsWith(API_KEY_PREFIX) && text.length <= MAX_KEY_LENGTH;
 }
 
 /** Throws `unauthorized` without a valid key, `forbidden` when it does not carry the scope in the namespace. */

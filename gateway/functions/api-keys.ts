@@ -7,7 +7,7 @@ import type { Redis } from 'ioredis';
 import { ApiKeyRecord, type Scope } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
 
-export const KEY_PREFIX = 'osk_';
+export const API_KEY_PREFIX = 'osk_';
 export const EVERY_NAMESPACE = '*';
 
 export class ApiKeyStore {
@@ -30,7 +30,7 @@ export class ApiKeyStore {
   async add(
     namespace: string,
     scopes: readonly Scope[],
-    key = KEY_PREFIX + randomBytes(32).toString('base64url'),
+    key = API_KEY_PREFIX + randomBytes(32).toString('base64url'),
   ): Promise<{ key: string; record: ApiKeyRecord }> {
     const record: ApiKeyRecord = {
       id: randomBytes(8).toString('hex'),

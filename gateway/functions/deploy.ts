@@ -13,7 +13,7 @@ import { encodePayload } from '#contract/wire/payload.ts';
 import { inspectArchive } from '#storage/artifacts/archive.ts';
 import type { ArtifactStore } from '#storage/artifacts/artifacts.ts';
 import type { Log } from '#storage/log.ts';
-import type { Directory } from './function-cache.ts';
+import type { FunctionCache } from './function-cache.ts';
 import type { Dispatcher } from '../dispatch/dispatch.ts';
 import { Invocation } from '../dispatch/invocation.ts';
 import type { Schedules } from './schedules.ts';
@@ -37,7 +37,7 @@ export interface DeployerOptions {
   readonly invocations: InvocationStore;
   readonly artifacts: ArtifactStore;
   readonly unnamedArchives: UnnamedArchives;
-  readonly directory: Directory;
+  readonly directory: FunctionCache;
   readonly dispatcher: Dispatcher;
   readonly schedules: Schedules;
   readonly commands: Redis;

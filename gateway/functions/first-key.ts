@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Scope } from '#contract/api/api.ts';
-import { EVERY_NAMESPACE, KEY_PREFIX, type ApiKeyStore } from './api-keys.ts';
+import { EVERY_NAMESPACE, API_KEY_PREFIX, type ApiKeyStore } from './api-keys.ts';
 
 /**
  * Sees to it that there is an admin key. Returns it when it has just been made, so that it can be shown this once.
@@ -14,10 +14,10 @@ import { EVERY_NAMESPACE, KEY_PREFIX, type ApiKeyStore } from './api-keys.ts';
 export async function ensureFirstKey(store: ApiKeyStore, file: string): Promise<string | undefined> {
   if (!(await store.isEmpty())) return undefined;
   await mkdir(dirname(file), { recursive: true });
-  const key = KEY_PREFIX + randomBytes(32).toString('base64url');
+  const key = API_KEY_PREFIX + randomBytes(32).toString('base64url');
   const isNew = await writeNew(file, `${key}\n`);
   const kept = isNew ? key : (await readFile(file, 'utf8')).trim();
-  if (!kept.startsWith(KEY_PREFIX))
+  if (!kept.startsWith(API_KEY_PREFIX))
     throw new Error(`${file} does not hold an API key; remove it and start again`);
   await store.add(EVERY_NAMESPACE, Scope.options, kept);
   return isNew ? key : undefined;

@@ -18,7 +18,7 @@ const PUBLIC_TRIES = 3;
 /** Somebody without a key is pointed to none in a namespace with more names: to compare with each takes its time. */
 const PUBLIC_AMONG = 500;
 
-export class Directory {
+export class FunctionCache {
   readonly #functions: FunctionStore;
   readonly #names: FreshCache<string[]>;
   readonly #targets: FreshCache<Target>;

@@ -11,7 +11,7 @@ import type { QueuedStore } from '#storage/queued/records.ts';
 import type { Queues } from '#storage/queued/jobs.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { Invocation } from '../dispatch/invocation.ts';
-import type { Drain } from './queue-rate.ts';
+import type { QueueRate } from './queue-rate.ts';
 import type { QueuedOptions } from './options.ts';
 
 /** The length of a queue is asked for this often at most. */
@@ -38,7 +38,7 @@ export interface EnqueuerOptions {
   /** Jobs that a namespace may have waiting, where its own limit is not lower. */
   readonly maxQueued: number;
   readonly limits: NamespaceLimitsStore;
-  readonly drain: Drain;
+  readonly drain: QueueRate;
 }
 
 export class Enqueuer {

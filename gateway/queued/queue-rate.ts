@@ -4,7 +4,7 @@ import type { WorkerStatus } from '#contract/api/api.ts';
 /** Many may be sent away at once; the workers are asked this often at most. */
 const ASK_AGAIN_MS = 1_000;
 
-export class Drain {
+export class QueueRate {
   readonly #workers: () => Promise<WorkerStatus[]>;
   #asked: Promise<WorkerStatus[]> = Promise.resolve([]);
   #askedAt = -Infinity;

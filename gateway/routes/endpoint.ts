@@ -15,7 +15,7 @@ import { demand, presentedKey } from '../functions/access.ts';
 import { dashboardHolder, type DashboardDeps } from '../dashboard/access.ts';
 import type { Batches } from '../batches/batches.ts';
 import type { Deployer } from '../functions/deploy.ts';
-import type { Directory } from '../functions/function-cache.ts';
+import type { FunctionCache } from '../functions/function-cache.ts';
 import type { FunctionRoute } from '../call/function-route.ts';
 import type { SecretStore } from '../callbacks/secrets.ts';
 import type { QueuedLane } from '../queued/control.ts';
@@ -33,7 +33,7 @@ export interface AppDeps {
   readonly listing: Listing;
   readonly artifacts: ArtifactStore;
   readonly unnamedArchives: UnnamedArchives;
-  readonly directory: Directory;
+  readonly directory: FunctionCache;
   readonly deployer: Deployer;
   readonly functionRoute: FunctionRoute;
   readonly queued: QueuedLane;

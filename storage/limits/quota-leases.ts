@@ -1,5 +1,5 @@
 /**
- * Places of invocations that are limited, shared by all gateways and workers: how many run at the same time, and how often
+ * QuotaLeases of invocations that are limited, shared by all gateways and workers: how many run at the same time, and how often
  * they begin. Whoever runs one holds its place as a lease and renews it, so that a process that dies gives its places back.
  */
 import type { Redis } from 'ioredis';
@@ -123,14 +123,14 @@ export interface Refusal {
   readonly endedPerSecond?: number;
 }
 
-export interface Place {
+export interface QuotaLease {
   /** To be called once, when the invocation has ended. */
   leave(): void;
 }
 
-export type Taken = Place | { readonly refused: Refusal };
+export type Taken = QuotaLease | { readonly refused: Refusal };
 
-export class Places {
+export class QuotaLeases {
   readonly #redis: Redis;
   readonly #log: Log;
   /** Invocations that hold a place, by its key. */

@@ -22,7 +22,7 @@ import { isMissing, s3Error } from './errors.ts';
 import { resumable, type Opened } from './reader.ts';
 import { withScratch } from './scratch.ts';
 import type { S3Settings } from './settings.ts';
-import { Turns } from './semaphore.ts';
+import { Semaphore } from './semaphore.ts';
 
 const MB = 1024 * 1024;
 /** S3 takes 10,000 parts of an object: 78 GB, which is more than the largest body that a gateway can be set to take. */
@@ -48,7 +48,7 @@ export class S3Objects {
   readonly #bucket: string;
   readonly #prefix: string;
   readonly #scratch: string;
-  readonly #uploads = new Turns(UPLOADS_AT_ONCE, PATIENCE_MS);
+  readonly #uploads = new Semaphore(UPLOADS_AT_ONCE, PATIENCE_MS);
 
   /** `scratch`: a directory for bodies on their way. */
   constructor(settings: S3Settings, scratch: string) {

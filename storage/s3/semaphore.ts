@@ -1,7 +1,7 @@
 /** Lets so many do something at the same time; the others wait, the first come first, but not for ever. */
 import { OffshootError } from '#contract/api/errors.ts';
 
-export class Turns {
+export class Semaphore {
   #free: number;
   readonly #patienceMs: number;
   readonly #waiting = new Set<() => void>();

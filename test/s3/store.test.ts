@@ -11,7 +11,7 @@ import { S3BlobStore } from '#storage/s3/blobs.ts';
 import { S3Objects } from '#storage/s3/objects.ts';
 import { resumable } from '#storage/s3/reader.ts';
 import { s3Settings, type S3Settings } from '#storage/s3/settings.ts';
-import { Turns } from '#storage/s3/semaphore.ts';
+import { Semaphore } from '#storage/s3/semaphore.ts';
 import { parseEnvironment } from '../../gateway/env.ts';
 import { parseEnv } from '../../worker/process/env.ts';
 import { FaultProxy } from '../support/faults/fault-proxy.ts';
@@ -240,7 +240,7 @@ describe('a stream that is read on', () => {
 });
 
 test('turns are given to so many at a time, in order, and refused to who has waited too long', async () => {
-  const turns = new Turns(2, 100);
+  const turns = new Semaphore(2, 100);
   const order: number[] = [];
   let atOnce = 0;
   const take = (number: number, ms: number): Promise<void> =>

@@ -64,7 +64,7 @@ describe('concurrency of a function', () => {
       details: { of: 'function', limit: 2, running: 2 },
     });
     expect((await calls('free')).map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
-    // Places are given back just after the answer.
+    // QuotaLeases are given back just after the answer.
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 3_000 }).toBe(200);
   });
 

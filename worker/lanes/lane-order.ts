@@ -11,7 +11,7 @@
 /** Two lists that were both served within this time compete. */
 const COMPETING_MS = 200;
 
-interface Place {
+interface LanePosition {
   readonly list: string;
   weight: number;
   /** Frames taken per weight. */
@@ -21,7 +21,7 @@ interface Place {
 export class LaneOrder {
   readonly #now: () => number;
   /** By virtual time, furthest behind first. */
-  #order: Place[] = [];
+  #order: LanePosition[] = [];
   #keys: readonly string[] = [];
   #last: string | undefined;
   #lastAt = -Infinity;

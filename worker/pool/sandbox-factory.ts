@@ -7,7 +7,7 @@ import { log } from '../process/log.ts';
 import type { SandboxEnd } from '../sandbox/end-reason.ts';
 import { Sandbox } from '../sandbox/sandbox.ts';
 import type { FileLimits } from '../sandbox/specialise.ts';
-import { Slots } from '../sandbox/slot-numbers.ts';
+import { SandboxNumbers } from '../sandbox/sandbox-numbers.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 
 const MB = 1024 * 1024;
@@ -31,7 +31,7 @@ export interface SandboxFactoryOptions {
 
 export class SandboxFactory {
   readonly #options: SandboxFactoryOptions;
-  readonly #slots = new Slots();
+  readonly #slots = new SandboxNumbers();
   readonly #live = new Set<Sandbox>();
   /** One for each sandbox of which something is left: settles when nothing is. */
   readonly #leaving = new Set<Promise<void>>();

@@ -15,7 +15,7 @@ export interface ReadinessOptions {
   readonly pool: Pick<Pool, 'namespaces' | 'warm' | 'giveUp'>;
 }
 
-export class Readiness {
+export class WarmNamespaces {
   readonly #options: ReadinessOptions;
   #timer: NodeJS.Timeout | undefined;
   #begun = false;

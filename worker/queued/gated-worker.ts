@@ -1,23 +1,23 @@
 /**
- * A BullMQ worker that fetches a job only when its namespace has a slot (fair-slots.ts). Locks, looks for stalled jobs and
+ * A BullMQ worker that fetches a job only when its namespace has a slot (job-permits.ts). Locks, looks for stalled jobs and
  * reconnects are BullMQ's own; only the way to the next job leads through the gate.
  */
 import { Worker, type Job, type Processor, type WorkerOptions } from 'bullmq';
-import { type FairSlots, type Slot } from './fair-slots.ts';
+import { type JobPermits, type JobPermit } from './job-permits.ts';
 
 /** While this worker has no slot for a namespace with jobs, others are told of them this often at most. */
 const OFFER_MS = 250;
 
 export interface Gate {
   readonly namespace: string;
-  readonly slots: FairSlots;
+  readonly slots: JobPermits;
   /** Wakes the workers that wait for jobs of this queue. */
   readonly offer: (markerKey: string) => void;
 }
 
 export class GatedWorker<D> extends Worker<D, void> {
   readonly #gate: Gate;
-  readonly #held = new Map<string, Slot>();
+  readonly #held = new Map<string, JobPermit>();
   /** Jobs that were fetched and have not begun. */
   #unbegun = 0;
   /** The last look found nothing, so that the next one comes after a wait, whose end only this worker has heard of. */
@@ -86,7 +86,7 @@ export class GatedWorker<D> extends Worker<D, void> {
   }
 
   /** The slot is that of the job, or nobody's when there is none. */
-  #use(slot: Slot, job: Job<D, void> | undefined): void {
+  #use(slot: JobPermit, job: Job<D, void> | undefined): void {
     this.#emptied = job === undefined;
     if (job?.id === undefined) return this.#gate.slots.leave(slot, { idle: true });
     this.#held.set(job.id, slot);
@@ -94,7 +94,7 @@ export class GatedWorker<D> extends Worker<D, void> {
   }
 
   /** Undefined the second time, after Redis has not answered. */
-  #take(job: Job<D, void>): Slot | undefined {
+  #take(job: Job<D, void>): JobPermit | undefined {
     const slot = this.#held.get(job.id ?? '');
     this.#held.delete(job.id ?? '');
     return slot;

@@ -22,7 +22,7 @@ import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../run/function-spans.ts';
 import { LogAllowance } from '../run/log-allowance.ts';
 import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
-import type { SpareSlots } from './spare-slots.ts';
+import type { SparePermits } from './spare-permits.ts';
 
 /** Status and headers of an item's response beside its body. */
 /** Of what items were refused, so many kinds are named. */
@@ -33,7 +33,7 @@ const ITEMS_AT_ONCE = 8;
 
 export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
   /** For items that run beside the first of their group, which has a slot by its job. */
-  readonly spare: SpareSlots;
+  readonly spare: SparePermits;
 }
 
 export interface GroupEnd {

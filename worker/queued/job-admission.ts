@@ -4,7 +4,7 @@
  */
 import type { OpenInvocation } from '#contract/invocations/invocation.ts';
 import { quotaOf, type NamespaceLimits } from '#contract/functions/quota.ts';
-import type { Place, Places, Refusal } from '#storage/limits/quota-leases.ts';
+import type { QuotaLease, QuotaLeases, Refusal } from '#storage/limits/quota-leases.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { Functions } from '../code/version-cache.ts';
 
@@ -17,18 +17,18 @@ const BACK_LAST_MS = 10_000;
 
 export interface AdmissionOptions {
   readonly functions: Functions;
-  readonly places: Places;
+  readonly places: QuotaLeases;
   readonly limitsOf: (namespace: string) => NamespaceLimits | undefined;
   /** Nothing of the namespace is to be fetched for so long; 0 is from now on again. */
   readonly pause: (namespace: string, milliseconds: number) => void;
 }
 
 /** `at`: Unix time at which to look at it again. Without a place it is not limited. */
-export type Admitted = { readonly at: number } | { readonly place: Place | undefined };
+export type Admitted = { readonly at: number } | { readonly place: QuotaLease | undefined };
 
 const UNLIMITED: Admitted = { place: undefined };
 
-export class Admission {
+export class JobAdmission {
   readonly #options: AdmissionOptions;
   /** By namespace: how many found no place, one after the other. */
   readonly #inVain = new Map<string, number>();

@@ -1,6 +1,6 @@
 /**
  * Takes jobs from the queues of all namespaces. Each namespace has a BullMQ worker of its own, so none waits for another's
- * jobs to be looked through; what they have at the same time they share by weight (fair-slots.ts).
+ * jobs to be looked through; what they have at the same time they share by weight (job-permits.ts).
  */
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -8,13 +8,13 @@ import { keys } from '#contract/platform/keys.ts';
 import { Pace } from '#contract/platform/pace.ts';
 import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/functions/quota.ts';
 import { moveLater } from '#storage/queued/move-later.ts';
-import type { Places } from '#storage/limits/quota-leases.ts';
+import type { QuotaLeases } from '#storage/limits/quota-leases.ts';
 import { JOB_RETENTION, QUEUE_NAME, type QueuedJob } from '#storage/queued/jobs.ts';
 import { log } from '../process/log.ts';
-import { Admission } from './job-admission.ts';
+import { JobAdmission } from './job-admission.ts';
 import { GatedWorker } from './gated-worker.ts';
 import { QueuedRuns, type QueuedDeps } from './run-invocation.ts';
-import { FairSlots } from './fair-slots.ts';
+import { JobPermits } from './job-permits.ts';
 
 /** A worker that has not renewed its lock for so long has lost the job. */
 const LOCK_MS = 10_000;
@@ -34,7 +34,7 @@ export interface QueueConsumerOptions extends Omit<QueuedDeps, 'admission'> {
   readonly capacity: number;
   /** A connection of the role `commands`. */
   readonly commands: Redis;
-  readonly places: Places;
+  readonly places: QuotaLeases;
   /** Opens a connection that waits for Redis as long as it takes. */
   readonly connect: () => Redis;
   /** The invocation that a job of a schedule stands for, or undefined when this time is left out. */
@@ -44,7 +44,7 @@ export interface QueueConsumerOptions extends Omit<QueuedDeps, 'admission'> {
 export class QueueConsumer {
   readonly #options: QueueConsumerOptions;
   readonly #runs: QueuedRuns;
-  readonly #slots: FairSlots;
+  readonly #slots: JobPermits;
   readonly #workers = new Map<string, GatedWorker<QueuedJob>>();
   /** Invocations of the jobs that run, whose ids say nothing of them where a schedule has made them. */
   readonly #ids = new Map<string, string>();
@@ -56,8 +56,8 @@ export class QueueConsumer {
   constructor(options: QueueConsumerOptions) {
     this.#options = options;
     const first = options.capacity < 2 ? 0 : Math.max(1, Math.floor(options.capacity / FIRST_SHARE));
-    this.#slots = new FairSlots({ shared: options.capacity - first, first });
-    const admission = new Admission({
+    this.#slots = new JobPermits({ shared: options.capacity - first, first });
+    const admission = new JobAdmission({
       ...options,
       limitsOf: (namespace) => this.#limits.get(namespace),
       pause: (namespace, milliseconds) => this.#slots.pause(namespace, milliseconds),

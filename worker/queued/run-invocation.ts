@@ -25,11 +25,11 @@ import type { DeadLetters } from '#storage/queued/dead-letters.ts';
 import type { Deliveries } from '#storage/queued/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued/records.ts';
 import type { Retention } from '#storage/queued/retention.ts';
-import type { Place } from '#storage/limits/quota-leases.ts';
+import type { QuotaLease } from '#storage/limits/quota-leases.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import { Execution } from '../run/execute.ts';
 import { log } from '../process/log.ts';
-import type { Admission } from './job-admission.ts';
+import type { JobAdmission } from './job-admission.ts';
 import { Collector } from './collector.ts';
 import { callOf, closeLost, groupEnd, readEnd, type Ended, type Items } from './ended.ts';
 import { beforeStart, StoreAway } from './store-unavailable.ts';
@@ -50,7 +50,7 @@ export interface QueuedDeps extends GroupDeps {
   readonly deliveries: Deliveries;
   readonly dead: DeadLetters;
   readonly retention: Retention;
-  readonly admission: Pick<Admission, 'admit'>;
+  readonly admission: Pick<JobAdmission, 'admit'>;
   /** Gets the function's own spans of a try that has failed and is followed by another. */
   readonly onSpans?: ((record: OpenInvocation, spans: readonly FunctionSpan[]) => void) | undefined;
 }
@@ -65,7 +65,7 @@ export class QueuedRuns {
   readonly #deps: QueuedDeps;
   readonly #running = new Map<string, Running>();
   /** Of those whose function or namespace is limited, from before they begin. */
-  readonly #places = new Map<string, Place>();
+  readonly #places = new Map<string, QuotaLease>();
 
   constructor(deps: QueuedDeps) {
     this.#deps = deps;

@@ -1,4 +1,4 @@
-/** Turns a job of a schedule into an invocation, or leaves its time out. */
+/** CallQueue a job of a schedule into an invocation, or leaves its time out. */
 import { randomBytes } from 'node:crypto';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';

@@ -18,7 +18,7 @@ export interface Tokens {
   takeBack(max: number): number;
 }
 
-export class Turns {
+export class CallQueue {
   readonly #tokens: Tokens;
   readonly #now: () => number;
   #line: Turn[] = [];

@@ -24,7 +24,7 @@ import { native, type TurnsPage } from '../native/addon.ts';
 import { OutputPipes } from './output-pipes.ts';
 import type { KillReason, SandboxEnd } from './end-reason.ts';
 import { DEFAULT_FILE_LIMITS, SandboxStartError, specialiseFrame } from './specialise.ts';
-import { Turns } from './call-queue.ts';
+import { CallQueue } from './call-queue.ts';
 import { whyEnded } from './exit-cause.ts';
 import { IdleMeter } from './idle-cpu.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
@@ -94,7 +94,7 @@ export class Sandbox {
   readonly #outputs: OutputPipes;
   readonly #endWatch: () => void;
   readonly #sinks = new Map<number, InvocationSink>();
-  readonly #turns: Turns;
+  readonly #turns: CallQueue;
   readonly #turnsPage: TurnsPage;
   #finalUsage: SandboxUsage | undefined;
   /** Memory at most, when that was read last. */
@@ -151,7 +151,7 @@ export class Sandbox {
     });
     const [theirTurns, turns] = native.makeTurns();
     this.#turnsPage = turns;
-    this.#turns = new Turns({
+    this.#turns = new CallQueue({
       post: () => native.postTurn(turns),
       takeBack: (max) => native.takeTurnsBack(turns, max),
     });
@@ -282,7 +282,7 @@ export class Sandbox {
   }
 
   /** Invocations that were handed ahead and have not begun; `open` says whether another may be. */
-  get turns(): Pick<Turns, 'ahead' | 'open' | 'withdraw' | 'withdrawStuck'> {
+  get turns(): Pick<CallQueue, 'ahead' | 'open' | 'withdraw' | 'withdrawStuck'> {
     return this.#turns;
   }
 

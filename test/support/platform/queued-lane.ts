@@ -10,7 +10,7 @@ import { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import { QueuedStore } from '#storage/queued/records.ts';
 import { Retention } from '#storage/queued/retention.ts';
 import { Queues } from '#storage/queued/jobs.ts';
-import { Drain } from '../../../gateway/queued/queue-rate.ts';
+import { QueueRate } from '../../../gateway/queued/queue-rate.ts';
 import { QueuedLane } from '../../../gateway/queued/control.ts';
 import { Spool } from '../../../gateway/call/spool.ts';
 import { FunctionStore } from '../../../gateway/functions/function-repository.ts';
@@ -31,7 +31,7 @@ export function openQueuedLane(
     retention: new Retention(redis, kept),
     maxQueued: 10_000,
     limits: new NamespaceLimitsStore(redis),
-    drain: new Drain(() => Promise.resolve([])),
+    drain: new QueueRate(() => Promise.resolve([])),
     commands: redis,
     functions: new FunctionStore(redis),
     groups: new Groups({ batches: new BatchStore(redis), blobs }),

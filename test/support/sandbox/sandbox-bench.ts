@@ -14,13 +14,13 @@ import type { Cgroup } from '../../../worker/cgroup/driver.ts';
 import type { SandboxNetwork } from '../../../worker/network/egress.ts';
 import { Sandbox } from '../../../worker/sandbox/sandbox.ts';
 import { DEFAULT_FILE_LIMITS } from '../../../worker/sandbox/specialise.ts';
-import { Slots } from '../../../worker/sandbox/slot-numbers.ts';
+import { SandboxNumbers } from '../../../worker/sandbox/sandbox-numbers.ts';
 import { ownRanges } from '../../../worker/sandbox/subids.ts';
 import { Zygote } from '../../../worker/sandbox/zygote.ts';
 
 const MB = 1024 * 1024;
 /** Of all benches, as a worker has them for all of its zygotes: no two live sandboxes are the same user. */
-const slots = new Slots();
+const slots = new SandboxNumbers();
 
 /** Milliseconds that each part of a start took, as the worker sees it. */
 export interface StartTimings {

@@ -1,4 +1,4 @@
-/** Parts of the gateway by themselves: environment, cache, records, presence, traces, and what is refused for want of room. */
+/** Parts of the gateway by themselves: environment, cache, records, heartbeat, traces, and what is refused for want of room. */
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -14,7 +14,7 @@ import { Dispatcher } from '../../../gateway/dispatch/dispatch.ts';
 import { parseEnvironment } from '../../../gateway/env.ts';
 import { FreshCache } from '../../../gateway/functions/fresh-cache.ts';
 import type { CallSink, Failure } from '../../../gateway/dispatch/pending.ts';
-import { Presence } from '../../../gateway/dispatch/heartbeat.ts';
+import { Heartbeat } from '../../../gateway/dispatch/heartbeat.ts';
 import { Recorder } from '../../../gateway/dispatch/recorder.ts';
 import { parseFunctionPath, rawTarget } from '../../../gateway/call/request.ts';
 import { startTelemetry } from '#telemetry/spans.ts';
@@ -214,8 +214,8 @@ describe('in Redis', () => {
     await commands.zadd(keys.gateways(), now - 120_000, 'dead', now - 5_000, 'alive', 1, 'forgotten');
     for (const id of ['dead', 'alive']) await commands.rpush(keys.replies(id), 'frame');
     const own = connectRedis(server.url, 'commands', QUIET);
-    const presence = new Presence(own, 'me', QUIET);
-    presence.start();
+    const heartbeat = new Heartbeat(own, 'me', QUIET);
+    heartbeat.start();
     await waitFor(async () => (await commands.exists(keys.replies('dead'))) === 0);
     expect(await commands.exists(keys.replies('alive'))).toBe(1);
     await waitFor(async () => (await commands.zscore(keys.gateways(), 'forgotten')) === null);
@@ -223,7 +223,7 @@ describe('in Redis', () => {
     await waitFor(async () => (await commands.zrange(keys.workers(), 0, '-1')).join() === 'dead,alive');
     expect(await commands.exists(keys.control('dead'))).toBe(0);
     expect(await commands.exists(keys.control('alive'))).toBe(1);
-    await presence.stop();
+    await heartbeat.stop();
     expect(await commands.zscore(keys.gateways(), 'me')).toBeNull();
     own.disconnect();
   });

@@ -1,17 +1,17 @@
-/** Places over a real Redis: two processes that share them are two connections here. */
+/** QuotaLeases over a real Redis: two processes that share them are two connections here. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { keys } from '#contract/platform/keys.ts';
 import type { Quota } from '#contract/functions/quota.ts';
-import { LEASE_MS, Places, type Place, type Taken } from '#storage/limits/quota-leases.ts';
+import { LEASE_MS, QuotaLeases, type QuotaLease, type Taken } from '#storage/limits/quota-leases.ts';
 import { connectRedis } from '#storage/redis/redis.ts';
 import { PrivateRedis, QUIET } from '../../../support/gateway/fixture.ts';
 
 let server: PrivateRedis;
 let redis: Redis;
-let places: Places;
-let others: Places;
+let places: QuotaLeases;
+let others: QuotaLeases;
 const open: Redis[] = [];
 
 async function connect(): Promise<Redis> {
@@ -27,8 +27,8 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   await redis.flushall();
-  places = new Places(await connect(), QUIET);
-  others = new Places(await connect(), QUIET);
+  places = new QuotaLeases(await connect(), QUIET);
+  others = new QuotaLeases(await connect(), QUIET);
 });
 afterEach(() => {
   places.stop();
@@ -40,10 +40,10 @@ afterAll(async () => {
 });
 
 let serial = 0;
-const take = (from: Places, quota: Quota, name = 'fn'): Promise<Taken> =>
+const take = (from: QuotaLeases, quota: Quota, name = 'fn'): Promise<Taken> =>
   from.take('ns', name, quota, `i${serial++}`);
 
-function taken(result: Taken): Place {
+function taken(result: Taken): QuotaLease {
   if ('refused' in result) throw new Error(JSON.stringify(result.refused));
   return result;
 }

@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { keys } from '#contract/platform/keys.ts';
 import { SharedClock } from '#storage/redis/clock.ts';
-import { Places } from '#storage/limits/quota-leases.ts';
+import { QuotaLeases } from '#storage/limits/quota-leases.ts';
 import { connectRedis } from '#storage/redis/redis.ts';
 import { SteppedClock } from '../../../support/faults/stepped-clock.ts';
 import { PrivateRedis, QUIET, waitFor } from '../../../support/gateway/fixture.ts';
@@ -90,7 +90,7 @@ describe.each([
   });
 
   test('a rate goes on as it was', async () => {
-    const places = new Places(redis, QUIET);
+    const places = new QuotaLeases(redis, QUIET);
     const quota = { namespace: {}, function: { rateLimit: { rate: 10, burst: 2 } } };
     const taken = async (): Promise<boolean> => !('refused' in (await places.take('ns', 'fn', quota, 'i')));
     expect([await taken(), await taken(), await taken()]).toEqual([true, true, false]);
@@ -99,7 +99,7 @@ describe.each([
   });
 
   test('places that are held stay held, and those that nobody renews become free', async () => {
-    const places = new Places(redis, QUIET);
+    const places = new QuotaLeases(redis, QUIET);
     const quota = { namespace: {}, function: { concurrency: 1 } };
     await places.take('ns', 'fn', quota, 'lost');
     places.stop();

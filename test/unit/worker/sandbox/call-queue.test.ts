@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Turns, type Turn } from '../../../../worker/sandbox/call-queue.ts';
+import { CallQueue, type Turn } from '../../../../worker/sandbox/call-queue.ts';
 
 /** Plays the sandbox's side of the count as well. */
 class Count {
@@ -21,7 +21,7 @@ class Count {
 function setUp() {
   let now = 0;
   const tokens = new Count();
-  const turns = new Turns(tokens, () => now);
+  const turns = new CallQueue(tokens, () => now);
   const events: string[] = [];
   const turn = (handle: number): Turn => ({
     handle,

@@ -1,5 +1,5 @@
 /** Further runs that a worker may have for the items of groups, each of which has one by itself. */
-export class SpareSlots {
+export class SparePermits {
   #free: number;
 
   constructor(count: number) {

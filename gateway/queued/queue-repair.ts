@@ -43,7 +43,7 @@ const GATEWAY_LOST_MS = 60_000;
 const BATCHES_AT_ONCE = 100;
 const GROUPS_AT_ONCE = 500;
 
-export class Keeper {
+export class QueueRepair {
   readonly #options: KeeperOptions;
   #timer: NodeJS.Timeout | undefined;
   /** By id: how far a batch had come when it was last looked at. */

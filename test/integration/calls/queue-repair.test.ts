@@ -15,9 +15,9 @@ import { Deliveries } from '#storage/queued/deliveries.ts';
 import { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import { QueuedStore } from '#storage/queued/records.ts';
 import { Queues } from '#storage/queued/jobs.ts';
-import { Drain } from '../../../gateway/queued/queue-rate.ts';
+import { QueueRate } from '../../../gateway/queued/queue-rate.ts';
 import { Enqueuer } from '../../../gateway/queued/enqueuer.ts';
-import { Keeper } from '../../../gateway/queued/repair.ts';
+import { QueueRepair } from '../../../gateway/queued/queue-repair.ts';
 import { Platform } from '../../support/platform/platform.ts';
 import { oneTryUntil, openRecord } from '../../support/platform/records.ts';
 import { readyConnection } from '../../support/redis/redis-for-tests.ts';
@@ -28,7 +28,7 @@ let redis: Redis;
 let queues: Queues;
 let store: QueuedStore;
 let batches: BatchStore;
-let keeper: Keeper;
+let keeper: QueueRepair;
 beforeAll(async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
   await platform.deploy('retries');
@@ -42,10 +42,10 @@ beforeAll(async () => {
     deliveries: new Deliveries(redis),
     maxQueued: 1_000,
     limits: new NamespaceLimitsStore(redis),
-    drain: new Drain(() => Promise.resolve([])),
+    drain: new QueueRate(() => Promise.resolve([])),
   });
   const functions = { namespaces: () => Promise.resolve(['default']) };
-  keeper = new Keeper({ commands: redis, functions, store, batches, queues, enqueuer, log });
+  keeper = new QueueRepair({ commands: redis, functions, store, batches, queues, enqueuer, log });
 }, 60_000);
 afterAll(async () => {
   redis.disconnect();

@@ -33,16 +33,16 @@ interface Tenant {
   idle: boolean;
   /** When it was given a slot, asked for one, or gave one back. */
   seenAt: number;
-  readonly waiting: ((slot: Slot | undefined) => void)[];
+  readonly waiting: ((slot: JobPermit | undefined) => void)[];
 }
 
 /** The right to one run; to be given back exactly once. */
-export interface Slot {
+export interface JobPermit {
   readonly namespace: string;
   readonly since: number;
 }
 
-export interface FairSlotsOptions {
+export interface JobPermitsOptions {
   /** Slots for whoever is next. */
   readonly shared: number;
   /** Further ones, for namespaces that have none. */
@@ -50,8 +50,8 @@ export interface FairSlotsOptions {
   readonly now?: () => number;
 }
 
-export class FairSlots {
-  readonly #options: FairSlotsOptions;
+export class JobPermits {
+  readonly #options: JobPermitsOptions;
   readonly #now: () => number;
   readonly #tenants = new Map<string, Tenant>();
   #taken = 0;
@@ -59,7 +59,7 @@ export class FairSlots {
   #timer: NodeJS.Timeout | undefined;
   #lookAt = Infinity;
 
-  constructor(options: FairSlotsOptions) {
+  constructor(options: JobPermitsOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
   }
@@ -76,7 +76,7 @@ export class FairSlots {
   }
 
   /** A slot at once, or undefined when others are to have it, or there is none. */
-  tryEnter(namespace: string): Slot | undefined {
+  tryEnter(namespace: string): JobPermit | undefined {
     const tenant = this.#tenant(namespace);
     const now = this.#now();
     tenant.seenAt = now;
@@ -87,12 +87,12 @@ export class FairSlots {
   }
 
   /** A slot when it is this namespace's turn; undefined when there will be none any more. */
-  enter(namespace: string): Promise<Slot | undefined> {
+  enter(namespace: string): Promise<JobPermit | undefined> {
     const now = this.tryEnter(namespace);
     if (now || this.#closed) return Promise.resolve(now);
     const tenant = this.#tenant(namespace);
     this.#catchUp(tenant, this.#now());
-    const { promise, resolve } = Promise.withResolvers<Slot | undefined>();
+    const { promise, resolve } = Promise.withResolvers<JobPermit | undefined>();
     tenant.waiting.push(resolve);
     this.#watchPauses(this.#now());
     // One that is waited for may not come.
@@ -106,20 +106,20 @@ export class FairSlots {
   }
 
   /** `idle`: there was nothing to run, so it has cost nothing and says nothing of what a run takes. */
-  leave(slot: Slot, { idle = false } = {}): void {
+  leave(slot: JobPermit, { idle = false } = {}): void {
     this.#giveBack(slot, idle);
     this.#serve();
   }
 
   /** Gives a slot back for a next one, which there is unless it is another's turn. */
-  exchange(slot: Slot): Slot | undefined {
+  exchange(slot: JobPermit): JobPermit | undefined {
     this.#giveBack(slot, false);
     const next = this.tryEnter(slot.namespace);
     this.#serve();
     return next;
   }
 
-  #giveBack({ namespace, since }: Slot, idle: boolean): void {
+  #giveBack({ namespace, since }: JobPermit, idle: boolean): void {
     const tenant = this.#tenant(namespace);
     const took = this.#now() - since;
     tenant.running--;
@@ -175,7 +175,7 @@ export class FairSlots {
     return this.#taken < shared || (running === 0 && this.#taken < shared + first);
   }
 
-  #give(namespace: string, tenant: Tenant, now: number): Slot {
+  #give(namespace: string, tenant: Tenant, now: number): JobPermit {
     tenant.running++;
     tenant.seenAt = now;
     tenant.begun += now;

@@ -4,7 +4,7 @@ import { MAX_SLOTS } from '#contract/wire/control.ts';
  * Numbers of live sandboxes. A slot decides the uid, so it is not given out again before its sandbox is reaped, and the
  * one that has been free for longest goes first: a uid's traces in the kernel have had the most time to go.
  */
-export class Slots {
+export class SandboxNumbers {
   readonly #freed: number[] = [];
   #next = 0;
 

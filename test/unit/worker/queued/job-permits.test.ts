@@ -1,6 +1,6 @@
 /** Slots of the queued lane: who is given the next one. Time is the test's own. */
 import { describe, expect, test } from 'vitest';
-import { FairSlots, type Slot } from '../../../../worker/queued/fair-slots.ts';
+import { JobPermits, type JobPermit } from '../../../../worker/queued/job-permits.ts';
 
 /** Namespaces that always have work; each of its runs takes so long. Resolves to how many runs each has had. */
 async function play(
@@ -8,8 +8,8 @@ async function play(
   { shared, first = 0, until }: { shared: number; first?: number; until: number },
 ): Promise<Record<string, number>> {
   let now = 0;
-  const slots = new FairSlots({ shared, first, now: () => now });
-  const running: { slot: Slot; ends: number }[] = [];
+  const slots = new JobPermits({ shared, first, now: () => now });
+  const running: { slot: JobPermit; ends: number }[] = [];
   const runs: Record<string, number> = {};
   const want = (namespace: string): void => {
     void slots.enter(namespace).then((slot) => {
@@ -60,7 +60,7 @@ describe('shares', () => {
 
 describe('one slot after the other', () => {
   test('the last ones are for namespaces that have none', () => {
-    const slots = new FairSlots({ shared: 2, first: 1 });
+    const slots = new JobPermits({ shared: 2, first: 1 });
     expect([slots.tryEnter('a'), slots.tryEnter('a')]).not.toContain(undefined);
     expect(slots.tryEnter('a')).toBeUndefined();
     expect(slots.tryEnter('b')).toBeDefined();
@@ -69,7 +69,7 @@ describe('one slot after the other', () => {
 
   test('one that had no work has saved nothing up', async () => {
     let now = 0;
-    const slots = new FairSlots({ shared: 1, first: 0, now: () => now });
+    const slots = new JobPermits({ shared: 1, first: 0, now: () => now });
     const turns: string[] = [];
     let held = await slots.enter('busy');
     now = 10_000; // the other one has used nothing meanwhile
@@ -87,7 +87,7 @@ describe('one slot after the other', () => {
   });
 
   test('one that is paused is left out until its pause ends, by itself or by word', async () => {
-    const slots = new FairSlots({ shared: 1, first: 0 });
+    const slots = new JobPermits({ shared: 1, first: 0 });
     slots.pause('a', 30);
     expect(slots.tryEnter('a')).toBeUndefined();
     const slot = await slots.enter('a');
@@ -101,7 +101,7 @@ describe('one slot after the other', () => {
 
   test('a slot is exchanged for a next one, unless it is the turn of another', async () => {
     let now = 0;
-    const slots = new FairSlots({ shared: 1, first: 0, now: () => now });
+    const slots = new JobPermits({ shared: 1, first: 0, now: () => now });
     let held = slots.tryEnter('a');
     for (let run = 0; run < 3; run++) {
       now += 10;
@@ -119,9 +119,9 @@ describe('one slot after the other', () => {
 
   test('one that is owed a slot and fetches a job just now is waited for, but not for long', async () => {
     let now = 0;
-    const slots = new FairSlots({ shared: 2, first: 0, now: () => now });
+    const slots = new JobPermits({ shared: 2, first: 0, now: () => now });
     slots.setWeight('heavy', 100);
-    const [first, second] = [slots.tryEnter('heavy'), slots.tryEnter('light')] as [Slot, Slot];
+    const [first, second] = [slots.tryEnter('heavy'), slots.tryEnter('light')] as [JobPermit, JobPermit];
     now = 50;
     slots.leave(second);
     slots.leave(first);
@@ -133,8 +133,8 @@ describe('one slot after the other', () => {
   });
 
   test('who need not wait any more is told so, and others are not', async () => {
-    const slots = new FairSlots({ shared: 1, first: 0 });
-    const held = slots.tryEnter('a') as Slot;
+    const slots = new JobPermits({ shared: 1, first: 0 });
+    const held = slots.tryEnter('a') as JobPermit;
     const [mine, other] = [slots.enter('a'), slots.enter('b')];
     slots.withdraw('a');
     expect(await mine).toBeUndefined();
@@ -143,7 +143,7 @@ describe('one slot after the other', () => {
   });
 
   test('those that wait are told when there will be none any more', async () => {
-    const slots = new FairSlots({ shared: 1, first: 0 });
+    const slots = new JobPermits({ shared: 1, first: 0 });
     slots.tryEnter('a');
     const waiting = slots.enter('a');
     slots.close();
