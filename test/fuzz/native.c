@@ -134,7 +134,8 @@ static void turns(void) {
   holds(!turns_take(theirs), "and then there is none");
   turns_post(ours);
   turns_post(ours);
-  holds(turns_take_back(ours, 1) == 1, "no more is given back than was asked for");
+  holds(turns_take_back(ours, 1) == 1, "no more is taken back than was asked for");
+  holds(turns_take(theirs) && !turns_take(theirs), "and the rest is the sandbox's to take");
   holds(ftruncate(fd, 0) < 0 && errno == EPERM, "nobody cuts the page off");
   close(fd);
   turns_post(ours);

@@ -20,7 +20,7 @@ export interface NativeAddon {
   makeTurns(): [theirs: number, turns: TurnsPage];
   /** Adds one to the count. */
   postTurn(turns: TurnsPage): void;
-  /** Takes all off the count. Gives their number, `max` at most. */
+  /** Takes up to `max` off the count, and gives how many. */
   takeTurnsBack(turns: TurnsPage, max: number): number;
   /** Unmaps the page; a later call with it does nothing. */
   closeTurns(turns: TurnsPage): void;

@@ -103,12 +103,12 @@ test('X6 native code that takes the turns of its other calls is stopped at its t
   expect(await callAll(quick('greedy', 3))).toEqual(['200 ok', '200 ok', '200 ok']);
 }, 60_000);
 
-test('X7 native code that counts its turns up loses no call of its own and none of a neighbour', async () => {
-  await deploy('inflated');
+test('X7 native code that counts its turns up harms its own calls only, and each of those ends', async () => {
+  await deploy('inflated', 1);
   await callAll(quick('inflated', 500));
   const paths = quick('inflated', 400);
   for (const index of [100, 200, 300]) paths[index] = 'attacker/inflated/inflate';
-  const answers = await callAll(paths);
-  expect(answers.filter((answer) => !answer.startsWith('200'))).toEqual([]);
-  expect(await longestWait()).toBeLessThan(STALL_MS);
+  const [answers, longest] = await Promise.all([callAll(paths), longestWait()]);
+  expect(answers.filter((answer) => !/^(200|502|504) /.test(answer))).toEqual([]);
+  expect(longest).toBeLessThan(STALL_MS);
 }, 60_000);

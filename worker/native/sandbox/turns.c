@@ -11,7 +11,7 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-enum { PAGE_BYTES = 4096 };
+enum { PAGE_BYTES = 4096, MAX_TRIES = 1000 };
 
 struct turns {
   _Atomic uint32_t count;
@@ -60,9 +60,13 @@ void turns_post(struct turns *turns) {
 }
 
 uint32_t turns_take_back(struct turns *turns, uint32_t max) {
-  // No loop of compare and swap: a sandbox that writes without end could keep one from ever ending.
-  uint32_t taken = atomic_exchange(&turns->count, 0);
-  return taken < max ? taken : max;
+  uint32_t count = atomic_load(&turns->count);
+  // Bounded, because a sandbox that writes without end could keep every try from succeeding.
+  for (int tries = 0; tries < MAX_TRIES && count > 0 && max > 0; tries++) {
+    uint32_t taken = count < max ? count : max;
+    if (atomic_compare_exchange_weak(&turns->count, &count, count - taken)) return taken;
+  }
+  return 0;
 }
 
 bool turns_take(struct turns *turns) {

@@ -21,7 +21,8 @@ void turns_unmap(struct turns *turns);
 // Adds one. A count that the sandbox has written over is the sandbox's own loss.
 void turns_post(struct turns *turns);
 
-// Takes all off. Gives their number, and at most `max`, because the sandbox may have counted them up.
+// Takes up to `max` off, and gives how many. The others stay: the sandbox is about to take them. Gives 0 as well
+// when a sandbox writes so often that no try succeeds.
 uint32_t turns_take_back(struct turns *turns, uint32_t max);
 
 // Takes one off, in the sandbox. False where none is left.

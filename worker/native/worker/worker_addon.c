@@ -6,7 +6,7 @@
 //   refuseDescriptors(fd) -> boolean    nobody can send descriptors to this socket; false where the kernel
 //   cannot makeTurns() -> [fd, turns]          a count that is shared by a page, see turns.h; the descriptor
 //   is for the sandbox postTurn(turns)                     adds one to it takeTurnsBack(turns, max) -> number
-//   takes all off it, and says how many there were, `max` at most closeTurns(turns)                   gives
+//   takes up to `max` off it, and says how many closeTurns(turns)                   gives
 //   the page up; the others do nothing then lock(fd, alone) -> boolean          flock without waiting; false
 //   when others have it readCounter(fd) -> number           the decimal number at the start of a kernel file,
 //   read anew; -1 on failure bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
