@@ -6,6 +6,7 @@ import { createConnection } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api.ts';
 import { keys } from '#contract/keys.ts';
+import { WORKER_HEARTBEAT_MS, WORKER_TTL_MS } from '#contract/limits.ts';
 import { Stopwatch } from '../support/stopwatch.ts';
 import { FakeWorker, type FakeCall, type FakeHandler } from './gateway-fake-worker.ts';
 import {
@@ -317,6 +318,24 @@ describe('Redis', () => {
     const { response } = await calling;
     expect([response.status, response.body.toString()]).toEqual([200, 'done']);
   });
+
+  test('back after longer than the silence of a worker that is dead: it is heard first', async () => {
+    const patient = await startWorker('muted', (call) => {
+      setTimeout(() => call.result({ status: 200, headers: [] }, Buffer.from('done')), 5_000);
+    });
+    const calling = timed();
+    await waitFor(() => patient.calls.size === 1);
+    await redis.kill();
+    const speak = patient.muted();
+    await new Promise((resolve) => setTimeout(resolve, WORKER_TTL_MS + 500));
+    await redis.resume();
+    await waitFor(async () => (await send(gateway, '/healthz')).status === 200);
+    // As late as a worker may be: the gateway is back before it, and looks several times.
+    await new Promise((resolve) => setTimeout(resolve, WORKER_HEARTBEAT_MS + 300));
+    await speak();
+    const { response } = await calling;
+    expect([response.status, response.body.toString()]).toEqual([200, 'done']);
+  }, 15_000);
 
   test('away for long: calls under way are answered', async () => {
     const running = await startWorker('stranded', silent);
