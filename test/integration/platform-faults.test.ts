@@ -139,6 +139,8 @@ test('Redis that goes away: 503 soon, and everything works when it is back', asy
   expect(response.status).toBe(503);
   expect(started.stop()).toBeLessThan(2_000);
   await platform.redis.resume();
+  // The connections come back one by one, within half a second.
+  await expect.poll(async () => (await platform.call('honest')).status, { timeout: 10_000 }).toBe(200);
 });
 
 test('a worker that is asked to stop finishes what it has', async () => {
