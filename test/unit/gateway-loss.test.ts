@@ -59,6 +59,14 @@ async function timed(name = 'slow'): Promise<{ response: RawResponse; took: numb
 
 const queued = (): Promise<number> => gateway.commands.llen(keys.lane('default'));
 
+/** Calls that this worker has, as the gateway was told: a word of this double that is late or lost is not said again. */
+async function takenBy({ id }: FakeWorker): Promise<number> {
+  const path = '/api/v1/invocations?state=running';
+  const answer = await send(gateway, path, { headers: { 'x-api-key': gateway.key } });
+  const { invocations } = answer.json() as { invocations: { worker?: string }[] };
+  return invocations.filter(({ worker }) => worker === id).length;
+}
+
 async function record(response: RawResponse): Promise<InvocationDetail> {
   let found: RawResponse | undefined;
   await waitFor(async () => {
@@ -112,6 +120,7 @@ describe('a worker dies', () => {
     const calls = Array.from({ length: 20 }, () => timed());
     await waitFor(() => answered.length + dying.calls.size === 20);
     const lost = dying.calls.size;
+    await waitFor(async () => (await takenBy(other)) === answered.length);
     await dying.die();
     await new Promise((resolve) => setTimeout(resolve, TOLD_WITHIN_MS));
     for (const call of answered) call.result({ status: 200, headers: [] });
@@ -263,14 +272,6 @@ describe('a caller goes away', () => {
   });
 });
 
-/** The gateway has been told that this worker has a call: a word of this double that is lost is not said again. */
-async function hasTaken({ id }: FakeWorker): Promise<boolean> {
-  const path = '/api/v1/invocations?state=running';
-  const answer = await send(gateway, path, { headers: { 'x-api-key': gateway.key } });
-  const { invocations } = answer.json() as { invocations: { worker?: string }[] };
-  return invocations.some(({ worker }) => worker === id);
-}
-
 describe('Redis', () => {
   test('away: callers are told at once, and all is well when it is back', async () => {
     await startWorker('outage', (call) => call.result({ status: 200, headers: [] }));
@@ -319,7 +320,7 @@ describe('Redis', () => {
       setTimeout(() => call.result({ status: 200, headers: [] }, Buffer.from('done')), 2_500);
     });
     const calling = timed();
-    await waitFor(() => hasTaken(patient));
+    await waitFor(async () => (await takenBy(patient)) === 1);
     await redis.kill();
     await new Promise((resolve) => setTimeout(resolve, 700));
     await redis.resume();
@@ -332,7 +333,7 @@ describe('Redis', () => {
       setTimeout(() => call.result({ status: 200, headers: [] }, Buffer.from('done')), 5_000);
     });
     const calling = timed();
-    await waitFor(() => hasTaken(patient));
+    await waitFor(async () => (await takenBy(patient)) === 1);
     await redis.kill();
     const speak = patient.muted();
     await new Promise((resolve) => setTimeout(resolve, WORKER_TTL_MS + 500));
