@@ -137,14 +137,16 @@ export async function* followLogs(
 }
 
 /** One line as a person reads it. What a function prints is a stranger's text: it must not reach the terminal raw. */
-export function formatLog(line: LogLine & { invocation?: string }, terminal: Terminal): string {
+export function formatLog(line: LogLine & { invocation?: string | undefined }, terminal: Terminal): string {
   const colour = COLOURS[line.level];
   const level = line.level.padEnd(8);
-  const id = line.invocation === undefined ? '' : `${terminal.style('dim', line.invocation)}  `;
+  const whose = line.invocation ?? (line.sandbox === undefined ? '' : `sandbox ${line.sandbox}`);
+  const id = whose === '' ? '' : `${terminal.style('dim', whose)}  `;
+  const origin = line.origin === undefined ? '' : `${terminal.style('magenta', line.origin)}  `;
   const attempt = line.attempt === undefined ? [] : [`try ${line.attempt}`];
   const item = line.item === undefined ? [] : [`item ${line.item}`];
   const of = [...attempt, ...item].join(' ');
-  return `${terminal.style('dim', clock(line.time))}  ${id}${of && `${terminal.style('dim', of)}  `}${colour ? terminal.style(colour, level) : level}  ${defuse(line.text)}`;
+  return `${terminal.style('dim', clock(line.time))}  ${id}${of && `${terminal.style('dim', of)}  `}${origin}${colour ? terminal.style(colour, level) : level}  ${defuse(line.text)}`;
 }
 
 function parseJson(text: string): unknown {

@@ -24,7 +24,7 @@ export async function endedIn(
 ): Promise<FunctionLogLine[]> {
   const found = await client.invocations({ ...of, outcome, limit: String(MAX_LISTED) });
   const ids = new Set(found.map(({ id }) => id));
-  return lines.filter(({ invocation }) => ids.has(invocation));
+  return lines.filter(({ invocation }) => invocation !== undefined && ids.has(invocation));
 }
 
 /** Of lines that come: each when its invocation has ended so. `onGivenUp` is told how many were held for too long. */
@@ -75,6 +75,8 @@ export async function* followEndedIn(
     if (event.done === true) return;
     next = ask();
     const line = event.value;
+    // Of no invocation, and so of none with this outcome.
+    if (line.invocation === undefined) continue;
     const fits = known.get(line.invocation);
     if (fits === true) yield line;
     if (fits !== undefined) continue;

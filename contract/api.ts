@@ -174,7 +174,10 @@ export const DeadLettersMoved = z.object({
 export type DeadLettersMoved = z.infer<typeof DeadLettersMoved>;
 
 /** One line of `GET …/logs`, sent as server-sent events when followed. */
-export const FunctionLogLine = LogLine.extend({ invocation: z.string() });
+export const FunctionLogLine = LogLine.extend({
+  /** Absent for lines that are `unclaimed`. */
+  invocation: z.string().optional(),
+});
 export type FunctionLogLine = z.infer<typeof FunctionLogLine>;
 
 export const FunctionLog = z.object({
@@ -212,6 +215,13 @@ export const PoolStatus = z.object({
   prepared: z.number(),
   idle: z.number(),
   busy: z.number(),
+  /**
+   * Of a function: milliseconds of processor time since the worker's start that are of no invocation, until its modules were loaded and
+   * while nothing ran in its sandboxes, and how many of these were ended for that.
+   */
+  startCpu: z.number().optional(),
+  idleCpu: z.number().optional(),
+  endedIdle: z.number().optional(),
 });
 export type PoolStatus = z.infer<typeof PoolStatus>;
 

@@ -7,9 +7,10 @@
  *   rest        payload, as the kind says
  *
  * A sandbox that runs one invocation at a time may be handed the next ones ahead, and starts each when the one before has
- * settled. Who has the say over an invocation that has not started is decided by an eventfd that both sides hold: it counts
- * those handed ahead, the sandbox takes one off before it starts one, and the worker takes off what it wants back. What is
- * taken can be taken by one side only, so an invocation behind a slow one runs elsewhere at once, and never twice.
+ * settled. A count in a page that both sides map (worker/native/turns.h) decides who has an invocation that has not started:
+ * the sandbox takes one off before it starts one, the worker takes off all that it wants back. Either takes by one atomic
+ * operation, so an invocation behind a slow one runs elsewhere at once, and never twice. The two hold no open file together:
+ * its flags would be the sandbox's to change, and the worker would sleep in it.
  *
  * The numbers are also generated into a C header, because the first frames are read and written before JavaScript runs.
  */
@@ -57,6 +58,11 @@ export const ChannelKind = {
   SPAN_BEGUN: 31,
   /** sandbox → worker: u32, so many more spans there were than are told. */
   SPANS_DROPPED: 32,
+  /**
+   * sandbox → worker: byte of OTHERS_ bits, what is left in it that can print past the runtime; in front of READY, SETTLED or the
+   * first frame of an invocation, when it is not what was told last.
+   */
+  OTHERS: 33,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 
@@ -64,6 +70,11 @@ export const CHANNEL_PREFIX_BYTES = 9;
 
 /** Bit of the level of a LOG: it was written within a span of the function's own. */
 export const LOG_HAS_SPAN = 0x80;
+
+/** Bit of OTHERS: other processes, or worker threads. */
+export const OTHERS_RUN = 1;
+/** Bit of OTHERS: native code has been loaded, of which nobody knows what it does for whom. */
+export const OTHERS_NATIVE = 2;
 
 /**
  * A response body up to this size goes in one RESULT; a larger one goes as HEAD and CHUNKs of at most this size. So a
@@ -81,11 +92,11 @@ export const MAX_SANDBOX_FRAME_BYTES = MAX_PIECE_BYTES + 256 * 1024;
 
 /**
  * SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded), then u32 each: MB of
- * /tmp, inodes of /tmp, open files of a process.
+ * /tmp, inodes of /tmp, open files of a process, pending signals of the sandbox.
  */
 export const SPECIALISE_CODE_BYTES = 80;
 export const SPECIALISE_HOSTNAME_BYTES = 64;
-export const SPECIALISE_LIMITS = 3;
+export const SPECIALISE_LIMITS = 4;
 export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTES + 4 * SPECIALISE_LIMITS;
 
 /**

@@ -10,7 +10,7 @@
 export const ControlKind = {
   /**
    * worker → zygote: make a sandbox. a: uid in the launcher's user namespace; b: MB of scratch space; descriptors:
-   * channel, stdout, stderr, turns (an eventfd, see channel.ts), the socket that takes the listener of the filter, then a
+   * channel, stdout, stderr, turns (a page, see channel.ts), the socket that takes the listener of the filter, then a
    * file of each cgroup hierarchy that joins whoever writes 0 to it.
    */
   FORK: 1,
@@ -28,7 +28,7 @@ export const ControlKind = {
 } as const;
 export type ControlKind = (typeof ControlKind)[keyof typeof ControlKind];
 
-export const CONTROL_VERSION = 3;
+export const CONTROL_VERSION = 4;
 export const CONTROL_BYTES = 32;
 
 /** Descriptors that come before the cgroup ones in a FORK, and how many may come in all. */

@@ -282,6 +282,13 @@ export type AnyInvocation = z.infer<typeof AnyInvocation>;
 export const LogLevel = z.enum(['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr', 'platform']);
 export type LogLevel = z.infer<typeof LogLevel>;
 
+/**
+ * Why a line is not what its invocation printed while it ran. `late`: the invocation had ended by then. `unclaimed`: nobody can say
+ * which invocation it is of, if of any; it may be of something that is older than those that ran.
+ */
+export const LogOrigin = z.enum(['late', 'unclaimed']);
+export type LogOrigin = z.infer<typeof LogOrigin>;
+
 export const LogLine = z.object({
   /** Unix time in milliseconds. */
   time: z.number(),
@@ -297,5 +304,9 @@ export const LogLine = z.object({
   attempt: z.number().optional(),
   /** Of a batch whose items run one by one: index of the item. */
   item: z.number().optional(),
+  /** Absent for all that the invocation has printed while it ran. */
+  origin: LogOrigin.optional(),
+  /** Of what is `unclaimed`: the sandbox in which it was printed. */
+  sandbox: z.string().optional(),
 });
 export type LogLine = z.infer<typeof LogLine>;

@@ -50,6 +50,8 @@ export const MAX_GROUP_ITEMS = 1_000;
 export const MAX_GROUP_BYTES = 1024 * 1024;
 /** Bytes of one item. */
 export const MAX_ITEM_BYTES = 256 * 1024;
+/** Arrays and objects of one item within one another: as many as common readers of JSON in other languages take. */
+export const MAX_ITEM_DEPTH = 1_000;
 /** Bytes that are kept of what one item came to. */
 export const MAX_ITEM_RESULT_BYTES = 256 * 1024;
 /** Bytes of what `queue()` says of a whole group. */

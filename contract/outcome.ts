@@ -208,7 +208,8 @@ export const OUTCOMES = {
     neverStarted: false,
     retried: true,
     sandboxEnds: true,
-    meaning: 'the worker that ran the invocation died; whether the function finished is not known',
+    meaning:
+      'the worker that ran the invocation died or stood still; whether the function finished is not known',
     next: 'call again if the function may safely run twice',
   },
   overloaded: {

@@ -45,7 +45,8 @@ const COLD: Readonly<Record<ColdReason, { because: string; change?: string }>> =
   },
   sandbox_ended: {
     because: 'its last sandbox had ended by itself or had been killed',
-    change: 'see what ended the one before: offshoot invocations NAME',
+    change:
+      'see what ended the one before: offshoot invocations NAME; between invocations: offshoot logs NAME',
   },
   single_use: {
     because: 'each invocation of the function has a sandbox of its own',

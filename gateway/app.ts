@@ -2,6 +2,7 @@
  * Every route of the gateway but one: /fn/{namespace}/{name}/{path} is function-route.ts, which needs the raw request.
  * createApp() builds; server.ts serves.
  */
+import { Readable } from 'node:stream';
 import { createRoute, OpenAPIHono, type RouteConfig } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
@@ -19,6 +20,7 @@ import { addDashboard } from './dashboard/routes.ts';
 import { LoadNotDone } from './deploy.ts';
 import { describeApi, docsPage, DOCS_HEADERS } from './docs.ts';
 import { failureAnswer } from './failure.ts';
+import { jsonBody } from './json-parts.ts';
 import * as artifacts from './routes/artifacts.ts';
 import * as batches from './routes/batches.ts';
 import * as callbacks from './routes/callbacks.ts';
@@ -101,14 +103,20 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['post', `${API}/dead-letters/{namespace}/purge`, 'invoke', deadLetters.purge],
 ];
 
-/** As hono's own context.json(), but for what is in the text. */
+/** As hono's own context.json(), but for what is in the text, and that a long one is written while it is sent. */
 function jsonAnswer(context: Context<AppEnv>): Context<AppEnv>['json'] {
   const answer = (
     object: unknown,
     status?: ContentfulStatusCode,
     headers?: Record<string, string>,
-  ): Response =>
-    context.body(terminalJson(object), status, { 'content-type': 'application/json', ...headers });
+  ): Response => {
+    const body = jsonBody(object, terminalJson);
+    return context.body(
+      typeof body === 'string' ? body : (Readable.toWeb(body) as ReadableStream<Uint8Array<ArrayBuffer>>),
+      status,
+      { 'content-type': 'application/json', ...headers },
+    );
+  };
   return answer as Context<AppEnv>['json'];
 }
 

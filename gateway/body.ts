@@ -1,12 +1,9 @@
 /** Reading a request body: small ones into memory, large ones into the artifact store, neither over its limit. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { OffshootError } from '#contract/errors.ts';
+import { hasBody } from './response.ts';
 
 const EMPTY = Buffer.alloc(0);
-
-/** After a refusal the client may go on sending; so much is read and thrown away so that it sees the answer. */
-const LINGER_BYTES = 64 * 1024 * 1024;
-const LINGER_MS = 2_000;
 
 /** A body that goes through memory must have arrived within this. */
 const INLINE_BODY_MS = 300_000;
@@ -74,42 +71,6 @@ export function readBody<Spooled>(
     };
     request.on('data', onData).on('end', onEnd).on('close', onBroken);
   });
-}
-
-/**
- * Ends an answer that is given before the request has been read: reads on for a while first. Closing at once would reset the
- * connection, and the client, still sending, would see the reset and not the answer. It has all of the answer meanwhile.
- */
-export function answerEarly(request: IncomingMessage, response: ServerResponse, body?: Buffer): void {
-  if (request.complete || request.destroyed || !hasBody(request)) {
-    response.end(body);
-    return;
-  }
-  if (body) response.write(body);
-  else response.flushHeaders();
-  lingerOver(request, () => response.end());
-}
-
-/** Reads on for a while, and throws it away. */
-export function lingerOver(request: IncomingMessage, ended: () => void = () => undefined): void {
-  if (request.readableEnded || request.destroyed) return;
-  let bytes = 0;
-  const giveUp = setTimeout(() => request.socket.destroy(), LINGER_MS);
-  request.on('data', (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes > LINGER_BYTES) request.socket.destroy();
-  });
-  request.on('close', () => clearTimeout(giveUp));
-  request.on('end', () => {
-    clearTimeout(giveUp);
-    ended();
-  });
-  request.on('error', () => undefined);
-  request.resume();
-}
-
-function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
 /** `exact`: the size is that of the whole body, and not only what has arrived of it so far. */

@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ApiKeyRecord } from '#contract/api.ts';
 import { OffshootError } from '#contract/errors.ts';
+import { whyNotJson } from '#contract/json-scanner.ts';
 import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocation.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import type { Quota } from '#contract/quota.ts';
@@ -13,7 +14,7 @@ import type { Log } from '#storage/log.ts';
 import type { Place } from '#storage/places.ts';
 import { redisError } from '#storage/redis.ts';
 import { demand, presentedKey } from './access.ts';
-import { answerEarly, bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
+import { bodyLimit, checkAnnouncedLength, readBody, RequestAborted } from './body.ts';
 import type { Admission } from './admission.ts';
 import type { Directory } from './directory.ts';
 import type { Dispatcher } from './dispatch.ts';
@@ -279,7 +280,7 @@ export class FunctionRoute {
       'content-length': bytes.length,
       'cache-control': 'no-store',
     });
-    answerEarly(request, response, request.method === 'HEAD' ? undefined : bytes);
+    response.end(request.method === 'HEAD' ? undefined : bytes);
   }
 }
 
@@ -316,12 +317,8 @@ function asksForAsync(prefer: string | string[] | undefined): boolean {
 }
 
 function checkJson(body: Buffer): void {
-  try {
-    JSON.parse(body.toString());
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new OffshootError('bad_request', `the event is not JSON: ${reason}`);
-  }
+  const reason = whyNotJson(body);
+  if (reason !== undefined) throw new OffshootError('bad_request', `the event is not JSON: ${reason}`);
 }
 
 function withoutQuery(path: string): string {

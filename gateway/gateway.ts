@@ -25,6 +25,7 @@ import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
 import { Metrics } from '#storage/metrics.ts';
 import type { Telemetry } from '#storage/telemetry.ts';
+import type { Restarts } from '#watchdog/settings.ts';
 import { createApp } from './app.ts';
 import { ArchiveCollector } from './archive-collector.ts';
 import { Batches } from './batches/batches.ts';
@@ -65,6 +66,8 @@ export interface GatewayOptions {
   readonly version: string;
   readonly log: Log;
   readonly telemetry?: Telemetry | undefined;
+  /** As the supervisor has counted them. */
+  readonly restarts?: Restarts;
   /** Gets the first key of the installation, and where it is kept, when it has just been made. */
   readonly showKey: (key: string, file: string) => void;
 }
@@ -174,6 +177,7 @@ export class Gateway {
       workers: () => invocations.workers(),
       pending: () => dispatcher.pending,
       recordsDropped: () => recorder.dropped,
+      restarts: options.restarts ?? { ended: 0, stood_still: 0 },
     });
     const unnamedArchives = new UnnamedArchives(commands);
     const deployer = new Deployer({

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { z } from 'zod';
+import { startBeats } from '#watchdog/beat.ts';
 import { exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
 import { parseEnvironment, type Environment } from './env.ts';
 import { Gateway } from './gateway.ts';
@@ -17,6 +18,7 @@ try {
   process.exit(2);
 }
 const log = pino({ name: 'gateway', level: env.OFFSHOOT_LOG_LEVEL });
+const beats = startBeats(process.env, log);
 const manifest = await readFile(new URL('../package.json', import.meta.url), 'utf8');
 const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
 
@@ -35,6 +37,7 @@ const gateway = new Gateway({
   version,
   log,
   telemetry,
+  restarts: beats.restarts,
   // Not through the log, which is kept and shipped: this is for the person at the terminal.
   showKey: (key, file) => console.log(`Admin API key, shown this once and kept in ${file}: ${key}`),
 });
@@ -43,6 +46,7 @@ let ending = false;
 const end = (signal: string): void => {
   if (ending) return;
   ending = true;
+  beats.stopping();
   log.info({ signal, graceMs: GRACE_MS }, 'draining');
   gateway.close(GRACE_MS).then(
     () => process.exit(0),
@@ -57,6 +61,7 @@ process.on('SIGINT', end);
 
 try {
   const { address, port } = await gateway.listen();
+  beats.ready();
   log.info({ address, port, traces: exports }, 'listening');
 } catch (error) {
   log.fatal({ err: error, host: env.OFFSHOOT_HOST, port: env.OFFSHOOT_PORT }, 'cannot listen');

@@ -1,6 +1,7 @@
 /** What the gateway adds to its metrics: what it holds itself, and what lies in Redis for all. */
 import type { Meter, ObservableGauge } from '@opentelemetry/api';
 import type { WorkerStatus } from '#contract/api.ts';
+import type { Restarts } from '#watchdog/settings.ts';
 import type { Metrics } from '#storage/metrics.ts';
 import { observeProcess, observeRedis } from '#storage/redis-metrics.ts';
 import { batchFigures, queueFigures, type QueueSources } from './queue-figures.ts';
@@ -10,13 +11,14 @@ export interface GatewayFigures extends QueueSources {
   readonly workers: () => Promise<readonly WorkerStatus[]>;
   readonly pending: () => number;
   readonly recordsDropped: () => number;
+  readonly restarts: Restarts;
 }
 
 export function observeGateway({ meter }: Metrics, figures: GatewayFigures): void {
   const gauge = (name: string, description: string): ObservableGauge =>
     meter.createObservableGauge(name, { description });
   observeRedis(meter, figures.commands);
-  observeProcess(meter);
+  observeProcess(meter, figures.restarts);
   gauge('offshoot_pending_calls', 'Calls that somebody waits for at this gateway').addCallback((result) =>
     result.observe(figures.pending()),
   );

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { FUNCTION_PREFIX, rawTarget } from './request.ts';
+import { GatewayResponse } from './response.ts';
 
 /** Slow or idle clients hold a socket and memory; these bound how long. */
 const HEADERS_TIMEOUT_MS = 15_000;
@@ -40,6 +41,7 @@ export function createGatewayServer(options: ServerOptions): Server {
     maxHeaderSize: MAX_HEADER_BYTES,
     connectionsCheckingInterval: CONNECTIONS_CHECKING_MS,
     noDelay: true,
+    ServerResponse: GatewayResponse,
   });
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     // Decided on the raw path: `//fn/…` or `/api/../fn/…` is not a function's, whatever it may be normalised to later.

@@ -1,6 +1,6 @@
 /**
- * Notices that a worker has died, so that its callers are told at once and not at their deadline. Runs only while calls are
- * pending.
+ * Notices that a worker has died, or stands still and will be ended for that (watchdog/), so that its callers are told at once and
+ * not at their deadline. Runs only while calls are pending.
  *
  * A worker that lives keeps a key in Redis alive. When it is gone:
  * - calls that it said it had taken are lost;
@@ -121,7 +121,8 @@ export class WorkerWatch {
     this.#dead = dead;
     const lasting = performance.now() - LASTING_MS;
     for (const call of pending.values()) {
-      if (call.worker !== undefined && dead.has(call.worker)) this.#lose(call, `worker ${call.worker} died`);
+      if (call.worker !== undefined && dead.has(call.worker))
+        this.#lose(call, `worker ${call.worker} died or stands still`);
       else if (call.sentAt < lasting && call.shown !== (call.worker ?? '')) {
         call.shown = call.worker ?? '';
         call.sink.lasting?.(call.worker);

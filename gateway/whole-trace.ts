@@ -86,14 +86,23 @@ interface Node {
   readonly below: Node[];
 }
 
-/** Spans of all invocations, those of the platform first; and how many are over the limit. */
+/**
+ * Spans of all invocations, those of the platform first; and how many are over the limit. Nodes are made of those that are kept only:
+ * two hundred records may have ten times as many.
+ */
 function nodesOf(records: readonly AnyInvocation[], startedAt: number): { nodes: Node[]; left: number } {
-  const all = records.flatMap((record) => spansOfAny(record).map((span) => nodeOf(span, record, startedAt)));
   const calledFrom = new Set(records.map(({ parentSpanId }) => parentSpanId));
   // A span from which something was called is wanted more than another: without it, that would lie below nothing.
-  const rank = ({ own, span }: Node): number => (!own ? 0 : calledFrom.has(span.spanId) ? 1 : 2);
-  const ranked = all.toSorted((a, b) => rank(a) - rank(b));
-  return { nodes: ranked.slice(0, MAX_TRACE_SPANS), left: Math.max(0, all.length - MAX_TRACE_SPANS) };
+  const rank = ({ own, spanId }: AnySpan): 0 | 1 | 2 => (!own ? 0 : calledFrom.has(spanId) ? 1 : 2);
+  const ranked: { span: AnySpan; record: AnyInvocation }[][] = [[], [], []];
+  for (const record of records)
+    for (const span of spansOfAny(record)) ranked[rank(span)]?.push({ span, record });
+  const all = ranked.flat();
+  const kept = all.slice(0, MAX_TRACE_SPANS);
+  return {
+    nodes: kept.map(({ span, record }) => nodeOf(span, record, startedAt)),
+    left: all.length - kept.length,
+  };
 }
 
 type AnySpan = Omit<Span, 'duration'> & { readonly duration?: number };

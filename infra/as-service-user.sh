@@ -27,7 +27,7 @@ clean_environment() {
   [[ "${OFFSHOOT_ARTIFACTS:-}" != s3://* ]] || store=(AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION
     AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN)
   for name in "${store[@]}" ${!OFFSHOOT_@} ${!OTEL_@} ${!LC_@} LANG TZ TERM COLORTERM NO_COLOR FORCE_COLOR CI REDIS_URL NODE_ENV \
-    NODE_EXTRA_CA_CERTS XDG_RUNTIME_DIR; do
+    NODE_EXTRA_CA_CERTS XDG_RUNTIME_DIR NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID; do
     [[ -z "${!name+set}" ]] || environment+=("$name=${!name}")
   done
 }
@@ -113,6 +113,9 @@ umask 022
 command=(chrt --batch 0 "${command[@]}")
 # A worker holds a few descriptors for each sandbox; only root may raise the hard limit. Node raises its own soft one.
 [[ $EUID -ne 0 ]] || ulimit -n 524288 2>/dev/null || true
+# Signals that wait in any sandbox count for the service user, those that kill(2) sends even over the limit. Without a limit
+# of the user's, one tenant's cannot keep timers from another; each sandbox has a limit of its own.
+[[ $EUID -ne 0 ]] || ulimit -i unlimited 2>/dev/null || true
 join_cgroup
 if [[ $EUID -ne 0 ]]; then
   clean_environment "$HOME" "$CHECKOUT"

@@ -78,6 +78,16 @@ tun_step() {
   [[ "$(stat -L -c %a /dev/net/tun 2>/dev/null)" == *6 ]] || printf tun
 }
 
+# Of groups of 16 sets. A launcher takes one, and there is one for each namespace and runtime in use.
+LAST_DEVICE_GROUP=15
+# Where worker/sandbox/zygote.ts looks.
+DEVICE_SETS=/dev/offshoot
+
+# devices_step - prints `devices` when there are not the sets of device files that launchers take.
+devices_step() {
+  [[ -e "$DEVICE_SETS/$LAST_DEVICE_GROUP/0/null" || -e "$DEVICE_SETS/refused" ]] || printf devices
+}
+
 # link_step - prints `link` when the command is missing, or (as root) leads to another checkout.
 link_step() {
   local link=/usr/local/bin/offshoot
@@ -106,7 +116,7 @@ privileged_steps() {
     user_steps
   fi
   local name
-  for name in "$(userns_step)" "$(tun_step)" "$(link_step)"; do [[ -z "$name" ]] || echo "$name"; done
+  for name in "$(userns_step)" "$(tun_step)" "$(devices_step)" "$(link_step)"; do [[ -z "$name" ]] || echo "$name"; done
 }
 
 # user_steps - the steps for a service user that exists.

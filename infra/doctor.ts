@@ -10,6 +10,7 @@ import { styleText } from 'node:util';
 import type { Check } from './doctor/check.ts';
 import {
   checkAppArmor,
+  checkDevices,
   checkInotify,
   checkKernelVersion,
   checkLandlock,
@@ -42,6 +43,7 @@ export function checkHost(): Promise<Check[]> {
     checkLandlock(),
     checkPidMax(),
     checkInotify(),
+    checkDevices(),
     checkOvercommit(),
   ]);
 }

@@ -7,6 +7,7 @@
 #   delegate  let each user's own systemd hand on the cpu controller (cgroup v2, platform run by an ordinary user)
 #   userns    lift what keeps USER from making user namespaces
 #   tun       open /dev/net/tun to all users, as udev does by itself where it runs
+#   devices   make sets of device files, so that no two tenants share one
 #   link      put the `offshoot` command on everyone's PATH
 # setup.sh says which are needed. Each may be run again at any time.
 set -euo pipefail
@@ -148,13 +149,44 @@ open_tun() {
   chmod 0666 /dev/net/tun || echo 'note: /dev/net/tun is not to be had here; functions with network.egress will not start'
 }
 
+# A user namespace can make no device, only bind one; and what is bound has the inode of its source, with its locks. /dev is
+# where devices may be, belongs to root, and is new after each boot.
+make_devices() {
+  local name number
+  local -A minors=([null]=3 [zero]=5 [full]=7 [random]=8 [urandom]=9)
+  mkdir -p "$DEVICE_SETS"
+  # A file system of their own, where that can be: what a sandbox sees of the host's /dev tells how much memory the host has.
+  mountpoint -q "$DEVICE_SETS" ||
+    mount -t tmpfs -o mode=755,nosuid,noexec,size=1m,nr_inodes=4k offshoot-devices "$DEVICE_SETS" || true
+  rm -rf "$DEVICE_SETS/new"
+  mkdir -p "$DEVICE_SETS/new/0"
+  for name in "${!minors[@]}"; do mknod -m 0666 "$DEVICE_SETS/new/0/$name" c 1 "${minors[$name]}" || no_devices; done
+  for number in {1..15}; do cp -a "$DEVICE_SETS/new/0" "$DEVICE_SETS/new/$number"; done
+  # In order, so that the last one says that all are there; each appears whole, and stays if it is there.
+  for ((number = 0; number < LAST_DEVICE_GROUP; number++)); do
+    [[ ! -e "$DEVICE_SETS/$number" ]] || continue
+    rm -rf "$DEVICE_SETS/next"
+    cp -a "$DEVICE_SETS/new" "$DEVICE_SETS/next"
+    mv -T "$DEVICE_SETS/next" "$DEVICE_SETS/$number"
+  done
+  mv -T "$DEVICE_SETS/new" "$DEVICE_SETS/$LAST_DEVICE_GROUP"
+}
+
+# In a container that may make no devices, sandboxes have those of the host; see SECURITY.md.
+no_devices() {
+  echo 'note: no device can be made here; tenants share the inodes of the host'\''s'
+  rm -rf "${DEVICE_SETS:?}"/*
+  mkdir -p "$DEVICE_SETS/refused"
+  exit 0
+}
+
 link_command() {
   mkdir -p /usr/local/bin
   ln -sfn "$CHECKOUT/cli/offshoot" /usr/local/bin/offshoot
 }
 
 if [[ $# -lt 2 || $EUID -ne 0 ]]; then
-  say "usage, as root: privileged.sh packages|account|subids|cgroups|delegate|userns|tun|link USER"
+  say "usage, as root: privileged.sh packages|account|subids|cgroups|delegate|userns|tun|devices|link USER"
   exit 64
 fi
 user="$2"
@@ -166,6 +198,7 @@ case "$1" in
   delegate) delegate_to_users ;;
   userns) allow_user_namespaces ;;
   tun) open_tun ;;
+  devices) make_devices ;;
   link) link_command ;;
   *) fail "unknown step $1" "privileged.sh does not have it" "run: bash infra/setup.sh" ;;
 esac

@@ -4,13 +4,20 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { beatMs, Watchdog } from '#watchdog/watch.ts';
+
+/** Where a child that is watched finds its two pipes. */
+const BEAT_FD = 3;
+const WITNESS_FD = 4;
 
 /** How a process ended: `code` when it exited by itself, `signal` when it was killed. */
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
+  /** Why the watchdog has ended it. */
+  readonly stillness?: string | undefined;
 }
 
 export interface Running {
@@ -24,25 +31,61 @@ export interface Running {
 export interface ProcessOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly onLine: (line: string) => void;
+  /** It is one of ours, and is ended when its event loop stands still for longer than this. */
+  readonly stillLimitMs?: number | undefined;
+  /** The same for the time until its loop turns first. */
+  readonly startLimitMs?: number;
 }
 
 /** Starts a program. It is killed by the kernel when this process ends, however it ends. */
 export async function startProcess(command: readonly string[], options: ProcessOptions): Promise<Running> {
   // The parent-death signal is sent when the thread that forked ends: that is our main thread, so when we do.
+  const { env = process.env, stillLimitMs, onLine } = options;
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...command], {
-    env: options.env ?? process.env,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    env: stillLimitMs === undefined ? env : { ...env, ...beatEnvironment(stillLimitMs) },
+    stdio: ['ignore', 'pipe', 'pipe', ...(stillLimitMs === undefined ? [] : (['pipe', 'pipe'] as const))],
     // A session of its own: Ctrl-C in the terminal is for us, who stop the children in order.
     detached: true,
   });
-  const exited = exitOf(child, [
-    eachLine(child.stdout, options.onLine),
-    eachLine(child.stderr, options.onLine),
-  ]);
+  const output = [child.stdout, child.stderr].filter((stream) => stream !== null);
+  const ended = exitOf(
+    child,
+    output.map((stream) => eachLine(stream, onLine)),
+  );
   await once(child, 'spawn');
   const pid = child.pid;
   if (pid === undefined) throw new Error(`${command[0]} has no process id`);
-  return { pid, exited, stop: (graceMs) => stop(child, exited, graceMs) };
+  const watchdog = stillLimitMs === undefined ? undefined : watch(child, pid, stillLimitMs, options);
+  const lost = watchdog?.lost.then((): Exit => ({ code: null, signal: 'SIGKILL' }));
+  const exited = Promise.race(lost ? [ended, lost] : [ended]).then((exit) => {
+    watchdog?.stop();
+    return { ...exit, stillness: watchdog?.stillness };
+  });
+  return {
+    pid,
+    exited,
+    stop: (graceMs) => {
+      // From now on the patience is `graceMs`, and silence has no other end.
+      watchdog?.stop();
+      return stop(child, exited, graceMs);
+    },
+  };
+}
+
+/** Tells a child which of its descriptors are the pipes that `watch` listens to. */
+function beatEnvironment(limitMs: number): NodeJS.ProcessEnv {
+  const [beat, witness] = [BEAT_FD, WITNESS_FD].map(String);
+  return { OFFSHOOT_BEAT_FD: beat, OFFSHOOT_WITNESS_FD: witness, OFFSHOOT_BEAT_MS: String(beatMs(limitMs)) };
+}
+
+function watch(child: ChildProcess, pid: number, limitMs: number, options: ProcessOptions): Watchdog {
+  // Pipes of spawn() are sockets, which go both ways.
+  const [beats, witness] = [child.stdio[BEAT_FD], child.stdio[WITNESS_FD]] as [Duplex, Duplex];
+  return new Watchdog(
+    { pid, beats, witness, kill: () => child.kill('SIGKILL'), onLine: options.onLine },
+    limitMs,
+    options.startLimitMs,
+  );
 }
 
 async function exitOf(child: ChildProcess, output: readonly Promise<void>[]): Promise<Exit> {
@@ -66,6 +109,11 @@ async function stop(child: ChildProcess, exited: Promise<Exit>, graceMs: number)
   if ((await Promise.race([exited, late])) === 'late') child.kill('SIGKILL');
   timer.abort();
   return exited;
+}
+
+/** `ended (exit code 1)`, `ended (signal SIGKILL)`, `stood still for 5.4 s, stopped by a signal; ended it`. */
+export function describeEnd(exit: Exit): string {
+  return exit.stillness === undefined ? `ended (${describeExit(exit)})` : `${exit.stillness}; ended it`;
 }
 
 /** `exit code 1`, `signal SIGKILL`. */

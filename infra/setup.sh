@@ -49,6 +49,7 @@ run_privileged() {
     [delegate]="letting users' own systemd limit processor time (a drop-in for user@.service)"
     [userns]="allowing user namespaces ($(userns_means))"
     [tun]="opening /dev/net/tun to all users, as udev does where it runs"
+    [devices]="making sets of device files in $DEVICE_SETS, so that no two tenants share one"
     [link]="linking /usr/local/bin/offshoot to this checkout"
   )
   local command=(env "OFFSHOOT_STATE=$OFFSHOOT_STATE" "OFFSHOOT_CGROUP=$OFFSHOOT_CGROUP"
@@ -85,8 +86,9 @@ without_root() {
 prepare_host() {
   local name
   mapfile -t steps < <(privileged_steps)
-  # Only conveniences (without tun, functions have no egress): not worth asking for a password on their own.
-  if [[ $EUID -ne 0 && "${steps[*]}" =~ ^(tun ?)?(link)?$ ]]; then steps=(); fi
+  # Only conveniences (without tun, functions have no egress; without devices, tenants share those of the host): not worth
+  # asking for a password on their own.
+  if [[ $EUID -ne 0 && "${steps[*]}" =~ ^(tun ?)?(devices ?)?(link)?$ ]]; then steps=(); fi
   [[ ${#steps[@]} -gt 0 ]] || return 0
   if [[ $EUID -ne 0 ]] && ! command -v sudo >/dev/null; then without_root; fi
   for name in "${steps[@]}"; do run_privileged "$name"; done

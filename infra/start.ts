@@ -12,6 +12,8 @@ import { reachableHost, urlHost } from './address.ts';
 import { startProcess } from './process.ts';
 import { startRedis } from './redis.ts';
 import { type Service, supervise } from './supervise.ts';
+import { startBeats } from '#watchdog/beat.ts';
+import { parseLimit } from '#watchdog/settings.ts';
 
 const GRACE_MS = 10_000;
 const HEALTHY_WITHIN_MS = 60_000;
@@ -67,13 +69,22 @@ function isWarning(line: string): boolean {
   );
 }
 
-function startPart(name: 'worker' | 'gateway', env: NodeJS.ProcessEnv): Service {
+function startPart(
+  name: 'worker' | 'gateway',
+  env: NodeJS.ProcessEnv,
+  stillLimitMs: number | undefined,
+): Service {
   return supervise({
     name,
-    start: () =>
+    start: (_signal, restarts) =>
       startProcess([process.execPath, join(CHECKOUT, name, 'main.ts')], {
-        env,
+        env: {
+          ...env,
+          OFFSHOOT_RESTARTS_ENDED: String(restarts.ended),
+          OFFSHOOT_RESTARTS_STILL: String(restarts.stood_still),
+        },
         onLine: (line) => say(name, line),
+        stillLimitMs,
       }),
     say: (line) => say(name, line),
   });
@@ -135,14 +146,19 @@ function banner(url: string, state: string): string {
 
 /** Runs until told to stop. Settles when every process that it started is gone. */
 async function main(stopping: AbortSignal): Promise<void> {
+  // A service manager that watches is told that this loop turns, and does not hear of it any more when it stands still.
+  const beats = startBeats(process.env, {
+    warn: (facts, text) => say('offshoot', `${text}: ${JSON.stringify(facts)}`),
+  });
+  const stillLimitMs = parseLimit(process.env);
   const port = process.env['OFFSHOOT_PORT'] ?? '8787';
   const host = reachableHost(process.env['OFFSHOOT_HOST']);
   await assertPortIsFree(host, port);
   const state = await openState();
   const redis = await openRedis(state, stopping);
   const env = { ...process.env, OFFSHOOT_STATE: state, OFFSHOOT_PORT: port, REDIS_URL: redis.url };
-  const worker = startPart('worker', env);
-  const gateway = startPart('gateway', env);
+  const worker = startPart('worker', env, stillLimitMs);
+  const gateway = startPart('gateway', env, stillLimitMs);
   const url = `http://${urlHost(host)}:${port}`;
   if (await untilHealthy(url, stopping)) process.stdout.write(banner(url, state));
   else if (!stopping.aborted) {
@@ -152,11 +168,15 @@ async function main(stopping: AbortSignal): Promise<void> {
     );
   }
 
+  beats.ready();
   await new Promise<void>((done) => {
     if (stopping.aborted) done();
     else stopping.addEventListener('abort', () => done(), { once: true });
   });
   say('offshoot', 'stopping');
+  beats.stopping();
+  // One that ends or is ended while others are waited for would come up for nothing.
+  worker.retire();
   // From the front to the back: no new calls, then those under way, then what they are kept in.
   for (const service of [gateway, worker, redis.service]) await service?.stop(GRACE_MS);
 }

@@ -2,7 +2,8 @@
  * Keeps a process running: starts it again when it ends, a little later each time.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeExit, type Running } from './process.ts';
+import type { Restarts } from '#watchdog/settings.ts';
+import { describeEnd, type Running } from './process.ts';
 
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
@@ -17,14 +18,16 @@ export function nextDelay(previousDelayMs: number | undefined, ranForMs: number)
 
 export interface Service {
   readonly name: string;
+  /** No more restarts: it may go on, and when it ends it is not started again. */
+  retire(): void;
   /** No more restarts; stops the process, with SIGKILL after `graceMs`. */
   stop(graceMs: number): Promise<void>;
 }
 
 export interface ServiceOptions {
   readonly name: string;
-  /** The signal ends a start that takes long. */
-  readonly start: (signal: AbortSignal) => Promise<Running>;
+  /** The signal ends a start that takes long. `restarts`: how often it was started again, this time included. */
+  readonly start: (signal: AbortSignal, restarts: Restarts) => Promise<Running>;
   /** A process that is already running, to begin with. */
   readonly first?: Running;
   readonly say: (line: string) => void;
@@ -37,19 +40,28 @@ export function supervise({ name, start, first, say }: ServiceOptions): Service 
 
   async function keep(): Promise<void> {
     let delay: number | undefined;
+    const restarts = { ended: 0, stood_still: 0 };
     while (!stopping.signal.aborted) {
       const startedAt = Date.now();
       let ended: string;
+      let stoodStill = false;
       try {
-        current ??= await start(stopping.signal);
-        ended = describeExit(await current.exited);
+        current ??= await start(stopping.signal, restarts);
+        const exit = await current.exited;
+        ended = describeEnd(exit);
+        stoodStill = exit.stillness !== undefined;
+        restarts[stoodStill ? 'stood_still' : 'ended']++;
       } catch (error) {
-        ended = error instanceof Error ? error.message : String(error);
+        restarts.ended++;
+        ended = `ended (${error instanceof Error ? error.message : String(error)})`;
       }
       current = undefined;
-      if (stopping.signal.aborted) return;
+      if (stopping.signal.aborted) {
+        if (stoodStill) say(ended);
+        return;
+      }
       delay = nextDelay(delay, Date.now() - startedAt);
-      say(`ended (${ended}); starting it again in ${delay} ms`);
+      say(`${ended}; starting it again in ${delay} ms`);
       await sleep(delay, undefined, { signal: stopping.signal }).catch(() => undefined);
     }
   }
@@ -57,6 +69,7 @@ export function supervise({ name, start, first, say }: ServiceOptions): Service 
   const kept = keep();
   return {
     name,
+    retire: () => stopping.abort(),
     async stop(graceMs) {
       stopping.abort();
       await current?.stop(graceMs);

@@ -3,7 +3,9 @@ import { randomBytes } from 'node:crypto';
 import type { ItemResult } from '#contract/batch.ts';
 import type { GroupOfBatch } from '#contract/invocation.ts';
 import { MAX_GROUP_RESULT_BYTES } from '#contract/limits.ts';
+import { membersOf } from '#contract/json-scanner.ts';
 import { OUTCOMES, type Outcome } from '#contract/outcome.ts';
+import { inSlices, nextTurn } from '#contract/turns.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from './blobs.ts';
 
@@ -50,10 +52,13 @@ export class GroupResults {
     return this.#kept;
   }
 
-  /** Keeps it, or what is left of it where the group has no room: that its result was too large, or only that it failed. */
-  add(result: ItemResult): void {
+  /**
+   * Keeps it, or what is left of it where the group has no room: that its result was too large, or only that it failed. `returned`:
+   * JSON, in one line, of what the function returned.
+   */
+  add(result: Omit<ItemResult, 'result'>, returned?: Buffer): void {
     const { index, ok, outcome, tries } = result;
-    const line = lineOf(result);
+    const line = lineOf(result, returned);
     if (this.#bytes + weightOf(line) <= MAX_GROUP_RESULT_BYTES) {
       this.#bytes += weightOf(line);
       this.#kept.push({ index, ok, outcome, tries, line });
@@ -97,12 +102,15 @@ export class Groups {
       entry.results === undefined ? undefined : blobs.read(entry.results),
     ]);
     if (!input) return undefined;
+    await nextTurn();
     const known = new Map<number, KeptResult>();
-    for (const text of linesOf(results ?? Buffer.alloc(0))) {
+    await inSlices(linesOf(results ?? Buffer.alloc(0)), (text) => {
       // Written below.
-      const { index, ok, outcome, tries } = JSON.parse(text.toString('utf8')) as ItemResult;
+      const facts = withoutResult(text);
+      if (!facts) return;
+      const { index, ok, outcome, tries } = facts;
       known.set(index, { index, ok, outcome, tries, line: Buffer.concat([text, LINE_END]) });
-    }
+    });
     const items = linesOf(input).map((body, at): Item => {
       const index = entry.first + at;
       return { index, body, tries: known.get(index)?.tries ?? 0 };
@@ -122,6 +130,7 @@ export class Groups {
   ): Promise<void> {
     const { batches, blobs } = this.#deps;
     const { attempt, final, outcome, message } = end;
+    await nextTurn();
     const results = Array.from({ length: of.items }, (_, at): KeptResult | undefined => {
       const index = of.first + at;
       const result = known.get(index);
@@ -151,15 +160,22 @@ export function isRetried({ ok, outcome }: Pick<ItemResult, 'ok' | 'outcome'>): 
   return !ok && (outcome === 'ok' || OUTCOMES[outcome].retried);
 }
 
-function lineOf(result: ItemResult): Buffer {
-  try {
-    return Buffer.from(`${JSON.stringify(result)}\n`);
-  } catch {
-    // Nested so deeply that it can be read but not written.
-    const { result: _, ...rest } = result;
-    const error = { name: 'Error', message: 'its result could not be written' };
-    return Buffer.from(`${JSON.stringify({ ...rest, error })}\n`);
-  }
+/** No value is made of what a function returned: its bytes go from its answer into the line. */
+function lineOf(result: Omit<ItemResult, 'result'>, returned?: Buffer): Buffer {
+  const text = JSON.stringify(result);
+  if (!returned) return Buffer.from(`${text}\n`);
+  return Buffer.concat([Buffer.from(`${text.slice(0, -1)},"result":`), returned, RESULT_END]);
+}
+const RESULT_END = Buffer.from('}\n');
+
+/** A line of results, as values but for what the function returned. */
+function withoutResult(line: Buffer): Omit<ItemResult, 'result'> | undefined {
+  const members = membersOf(line);
+  members?.delete('result');
+  const facts = [...(members ?? [])].map(
+    ([name, json]) => [name, JSON.parse(json.toString('utf8'))] as const,
+  );
+  return members && (Object.fromEntries(facts) as Omit<ItemResult, 'result'>);
 }
 
 /** The lines of a blob or body, without their ends; an empty last one is none. */

@@ -46,6 +46,7 @@ export class Metrics {
   readonly #acquire: Histogram;
   readonly #cold: Counter;
   readonly #cpu: Counter;
+  readonly #outside: Counter;
   readonly #attempts: Counter;
   readonly #items: Counter;
   readonly #callbacks: Counter;
@@ -84,6 +85,10 @@ export class Metrics {
     );
     this.#cold = counter('offshoot_cold_starts', 'Invocations for which a sandbox was started, by reason');
     this.#cpu = counter('offshoot_function_cpu_seconds', 'Processor time of functions');
+    this.#outside = counter(
+      'offshoot_function_outside_cpu_seconds',
+      'Processor time of sandboxes of functions that is of no invocation, by phase',
+    );
     this.#attempts = counter('offshoot_attempts', 'Tries of the queued lane that have ended, by outcome');
     this.#items = counter('offshoot_batch_items', 'Items of batches whose group has ended, by its outcome');
     this.#callbacks = counter('offshoot_callbacks', 'Deliveries of callbacks, by what came of them');
@@ -124,6 +129,12 @@ export class Metrics {
     if (!report.acquired) return;
     this.#acquire.record(Math.max(0, report.timings.acquire) / 1_000, { ...of, kind: report.acquired });
     if (report.coldReason) this.#cold.add(1, { ...of, kind: report.acquired, reason: report.coldReason });
+  }
+
+  /** Sandboxes of a function have used processor time that is of no invocation, in milliseconds. */
+  outside(used: { namespace: string; name: string; phase: 'start' | 'idle'; ms: number }): void {
+    const { namespace, name, phase, ms } = used;
+    this.#outside.add(ms / 1_000, { ...this.#labels.of(namespace, name), phase });
   }
 
   /** A record of the queued lane has changed: whatever has ended by that is counted. `traced`: as of ended(). */

@@ -1,6 +1,7 @@
 /** Is Redis there, how quick, and how full: asked when somebody scrapes, because a figure from before says nothing. */
 import { performance } from 'node:perf_hooks';
 import type { Meter } from '@opentelemetry/api';
+import type { Restarts } from '#watchdog/settings.ts';
 import type { Redis } from 'ioredis';
 
 /** `redis`: a connection of the role `commands`, which fails within seconds, so that a scrape does too. */
@@ -32,8 +33,8 @@ function figure(info: string, name: string): number {
   return Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0);
 }
 
-/** Memory and event loop of the process itself. */
-export function observeProcess(meter: Meter): void {
+/** Memory and event loop of the process itself, and how often it was started again, as far as its supervisor has told. */
+export function observeProcess(meter: Meter, restarts: Restarts): void {
   const memory = meter.createObservableGauge('offshoot_process_memory_bytes', {
     description: 'Resident memory of this process',
   });
@@ -47,4 +48,11 @@ export function observeProcess(meter: Meter): void {
     result.observe(performance.eventLoopUtilization(now, last).utilization);
     last = now;
   });
+  meter
+    .createObservableCounter('offshoot_restarts', {
+      description: 'How often the supervisor has started this process again, by why',
+    })
+    .addCallback((result) => {
+      for (const [reason, count] of Object.entries(restarts)) result.observe(count, { reason });
+    });
 }

@@ -60,6 +60,11 @@ const Variables = z.object({
   OFFSHOOT_KEPT_LOG_MB: z.coerce.number().min(1).default(DEFAULT_KEPT_LOG_MB),
   /** Seconds that an idle sandbox is kept. */
   OFFSHOOT_KEEP_ALIVE_S: z.coerce.number().min(0).default(300),
+  /**
+   * Share of its function's `cpu` that a sandbox may use on average over half a minute while nothing runs in it; one that uses more is
+   * ended. 1 is no bound.
+   */
+  OFFSHOOT_IDLE_CPU: z.coerce.number().min(0.01).max(1).default(0.25),
   /** Free memory of the host, in MB, below which idle sandboxes are given up. */
   OFFSHOOT_MEMORY_RESERVE_MB: z.coerce
     .number()

@@ -95,14 +95,20 @@ export class Execution {
       if (this.#cancelled) return this.#fail('cancelled');
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
 
+      // A child that an earlier invocation has left, since that was looked at last.
+      if (lease.sandbox.endIfOutOfMemory()) return await this.#again(payload);
       const run = this.#start(lease, version, payload);
-      const end = await run.ended;
+      let end = await run.ended;
       if (end.withdrawn) {
         // It lay behind a slow one and has not run; now it is the first in line.
-        this.#leave();
-        return await this.execute(payload);
+        return await this.#again(payload);
       }
       const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.memoryPeak() };
+      if (lease.sandbox.endIfOutOfMemory()) {
+        const exitCause = describeExit(await lease.sandbox.ended);
+        // The error that the function has made of it may say more.
+        end = { ...end, outcome: 'out_of_memory', exitCause };
+      }
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
       const denied = await lease.sandbox.network?.denied().catch((error: unknown) => {
         log.warn({ error, call: this.#call }, 'what the network refused could not be read');
@@ -164,6 +170,12 @@ export class Execution {
     if (spans.length === 0) return;
     const { id, traceparent, tracestate } = this.#call;
     this.#deps.onLateSpans({ id, traceparent, tracestate, failed }, spans);
+  }
+
+  /** Its sandbox has not run it. */
+  async #again(payload: Buffer): Promise<void> {
+    this.#leave();
+    await this.execute(payload);
   }
 
   #leave(): void {

@@ -5,13 +5,12 @@ import type { Exit } from './sandbox/zygote.ts';
 export type ExitOutcome = 'out_of_memory' | 'crashed' | 'exited' | 'platform_error';
 
 /**
- * `oomKills`: processes of the sandbox that the kernel has ended for memory. On cgroup v1 that may have been a child
- * process some time ago; only when its first process was ended in the kernel's way is memory why the sandbox is gone. No
- * process of the sandbox can do that to it: the kernel keeps SIGKILL from the first process of a namespace.
+ * `oomKills`: processes of the sandbox that the kernel has ended for memory. A sandbox outlives none of them by more than a
+ * moment, so memory is the reason, whatever its first process made of the loss of a child.
  */
 export function whyEnded(exit: Exit, oomKills: number): ExitOutcome {
   if (exit.zygoteLost) return 'platform_error';
-  if (exit.signal === 'SIGKILL' && oomKills > 0) return 'out_of_memory';
+  if (oomKills > 0) return 'out_of_memory';
   return exit.signal === undefined ? 'exited' : 'crashed';
 }
 

@@ -33,7 +33,13 @@ export function readLogFrame(payload: Buffer): LogText | undefined {
   return { time: Date.now(), level, text: payload.toString('utf8', 9), span: payload.toString('hex', 1, 9) };
 }
 
+/** What the log says of a refused call. */
+export function refusedLine(call: string): string {
+  return `seccomp: ${call} was refused`;
+}
+
 export interface LogTarget {
+  /** Empty for the log of a function's own: what it prints is of no invocation that is known. */
   readonly id: string;
   readonly namespace: string;
   readonly name: string;
@@ -42,6 +48,8 @@ export interface LogTarget {
   /** Of the queued lane: number of the try, and index of the item that runs by itself. */
   readonly attempt?: number | undefined;
   readonly item?: number | undefined;
+  /** Of a function's own log. */
+  readonly sandbox?: string | undefined;
 }
 
 /** Gets the lines that are kept, beside Redis. */
@@ -159,8 +167,12 @@ export class InvocationLog {
   }
 
   #push(line: LogLine): void {
-    const { attempt, item } = this.#target;
-    const of = { ...(attempt !== undefined && { attempt }), ...(item !== undefined && { item }) };
+    const { attempt, item, sandbox } = this.#target;
+    const of = {
+      ...(attempt !== undefined && { attempt }),
+      ...(item !== undefined && { item }),
+      ...(sandbox !== undefined && { sandbox }),
+    };
     this.#lines.push({ ...line, ...of });
     this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS);
   }
@@ -181,18 +193,21 @@ export class InvocationLog {
     const log = keys.logs(id);
     const stream = keys.logStream(namespace, name);
     const texts = lines.map((line) => JSON.stringify(line));
-    sendTogether(this.#redis, [
-      [log, (pipeline) => pipeline.rpush(log, ...texts).expire(log, RECORD_TTL_S)],
-      [
-        stream,
-        (pipeline) => {
-          for (const entry of entriesOf(texts))
-            pipeline.xadd(stream, 'MAXLEN', '~', LOG_STREAM_LENGTH, '*', 'i', id, 'l', entry);
-          return pipeline.expire(stream, RECORD_TTL_S);
-        },
-      ],
-    ]).then(
-      () => this.#budget?.add(this.#target, texts.length, sizeOf(texts)),
+    const toStream: Command = [
+      stream,
+      (pipeline) => {
+        for (const entry of entriesOf(texts))
+          pipeline.xadd(stream, 'MAXLEN', '~', LOG_STREAM_LENGTH, '*', 'i', id, 'l', entry);
+        return pipeline.expire(stream, RECORD_TTL_S);
+      },
+    ];
+    const toLog: Command = [log, (pipeline) => pipeline.rpush(log, ...texts).expire(log, RECORD_TTL_S)];
+    sendTogether(this.#redis, id === '' ? [toStream] : [toLog, toStream]).then(
+      () =>
+        id === ''
+          ? // The bytes of the stream are looked at whenever something is added.
+            this.#budget?.add({ namespace, name, id: NO_LOG }, 0, 0)
+          : this.#budget?.add(this.#target, texts.length, sizeOf(texts)),
       // Redis is away; the caller's answer cannot be delivered either, and that is what gets reported.
       () => this.#onLost?.(lines.length),
     );
@@ -204,12 +219,17 @@ export class InvocationLog {
     this.#told = this.dropped;
     const { maxBytes, maxLines } = this.#allowance;
     const whole = this.#droppedLines > 0 ? `, ${this.#droppedLines} lines of them whole` : '';
-    const text = `${this.dropped} bytes of output were cut${whole}: an invocation keeps ${maxBytes} bytes ("logSize") and ${maxLines} lines, a line ${MAX_LOG_LINE_BYTES} bytes`;
+    const keeper = this.#target.id === '' ? 'of what no invocation can claim, a minute' : 'an invocation';
+    const text = `${this.dropped} bytes of output were cut${whole}: ${keeper} keeps ${maxBytes} bytes ("logSize") and ${maxLines} lines, a line ${MAX_LOG_LINE_BYTES} bytes`;
     this.#push({ time: Date.now(), level: 'platform', text });
   }
 }
 
+type Command = Parameters<typeof sendTogether>[1][number];
+
 const NEWLINE = 10;
+/** Stands in the budget for what is in the stream of a function only; no invocation has this id. */
+const NO_LOG = '-';
 /** What an element of a list takes beside its text. */
 const ELEMENT_BYTES = 16;
 

@@ -115,15 +115,17 @@ export function startLogExport(
     get dropped() {
       return counted.dropped;
     },
-    add({ id, namespace, name, traceparent, attempt, item }, lines) {
-      const attributes = {
+    add({ id, namespace, name, traceparent, attempt, item, sandbox }, lines) {
+      const all = {
         'faas.name': `${namespace}/${name}`,
-        'faas.invocation_id': id,
+        ...(id !== '' && { 'faas.invocation_id': id }),
+        ...(sandbox !== undefined && { 'offshoot.sandbox': sandbox }),
         ...(attempt !== undefined && { 'offshoot.attempt': attempt }),
         ...(item !== undefined && { 'offshoot.batch.item': item }),
       };
       const run = parseTraceparent(traceparent);
-      for (const { time, level, text, span } of lines) {
+      for (const { time, level, text, span, origin } of lines) {
+        const attributes = origin === undefined ? all : { ...all, 'offshoot.log.origin': origin };
         // Whoever shows it further on need not know that it is a stranger's.
         const body = defuse(text);
         if (!counted.take(sizeOf(body))) continue;

@@ -1,18 +1,21 @@
 /** The worker process: environment, start, and an orderly end on SIGTERM or SIGINT. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { startBeats } from '#watchdog/beat.ts';
 import { exportsLogs, exportsTraces, telemetryOptions } from '#contract/telemetry.ts';
 import { parseEnv, type Env } from './env.ts';
 import { log } from './log.ts';
 import { createWorker, type Observers } from './worker.ts';
 
 try {
+  const beats = startBeats(process.env, log);
   const env = parseEnv(process.env);
-  const worker = createWorker(env, await observersOf(env));
+  const worker = createWorker(env, { ...(await observersOf(env)), restarts: beats.restarts });
   let stopping = false;
   const stop = (signal: string): void => {
     if (stopping) return;
     stopping = true;
+    beats.stopping();
     log.info({ signal }, 'worker stops');
     worker.stop().then(
       () => process.exit(0),
@@ -24,6 +27,7 @@ try {
   };
   for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => stop(signal));
   await worker.start();
+  beats.ready();
 } catch (error) {
   log.fatal({ error }, error instanceof Error ? error.message : 'worker could not start');
   process.exit(1);

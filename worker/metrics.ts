@@ -8,6 +8,7 @@ import { freemem } from 'node:os';
 import type { Histogram } from '@opentelemetry/api';
 import type { Redis } from 'ioredis';
 import { Metrics } from '#storage/metrics.ts';
+import type { Restarts } from '#watchdog/settings.ts';
 import { observeProcess, observeRedis } from '#storage/redis-metrics.ts';
 
 const HEADERS_TIMEOUT_MS = 5_000;
@@ -29,6 +30,7 @@ export interface WorkerFigures {
   readonly zygotes: () => { started: number; live: number };
   readonly running: () => number;
   readonly capacity: number;
+  readonly restarts: Restarts;
 }
 
 export interface MetricsPlace {
@@ -67,7 +69,7 @@ export class WorkerMetrics {
         for (const [reason, count] of by) result.observe(count, { reason });
       });
     observeRedis(meter, figures.commands);
-    observeProcess(meter);
+    observeProcess(meter, figures.restarts);
     const pool = meter.createObservableGauge('offshoot_sandboxes', {
       description: 'Sandboxes of this worker, by state of the pool',
     });

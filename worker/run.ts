@@ -12,9 +12,10 @@ import type { CpuClock } from './cpu-clock.ts';
 import { whyEnded } from './exit-cause.ts';
 import { FunctionSpans } from './function-spans.ts';
 import type { Lease } from './pool/function-pool.ts';
-import { readLogFrame, type InvocationLog } from './invocation-log.ts';
+import { readLogFrame, refusedLine, type InvocationLog } from './invocation-log.ts';
 import type { InvocationSink, Sandbox } from './sandbox/sandbox.ts';
 import { describeExit } from './sandbox/zygote.ts';
+import { LateSink } from './late-output.ts';
 
 /** How a run ended. `payload` is the response when all of it came in one piece. */
 export interface RunEnd {
@@ -63,6 +64,9 @@ const MAX_REFUSED_CALLS = 16;
 /** The frames of a run that has settled are read within this. */
 const SETTLING_MS = 100;
 
+const UNCLAIMED_NOTE =
+  'something was printed of which nobody can say whether it is of this invocation: it is in the log of the function, as unclaimed';
+
 /** Why a run is ended before it has ended itself. */
 type StopReason =
   | 'timeout'
@@ -110,6 +114,7 @@ export class Run implements InvocationSink {
   readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
   /** Those of the function's own that it has begun so far, when there are any. */
   spans: FunctionSpans | undefined;
+  #toldUnclaimed = false;
   #streamed = false;
   #uncredited = 0;
   #done = false;
@@ -270,6 +275,17 @@ export class Run implements InvocationSink {
     this.#log.add({ time: Date.now(), level: 'platform', text: refusedLine(call) });
   }
 
+  /** Told once: whoever misses something here shall know where to look. */
+  unclaimed(): void {
+    if (this.#toldUnclaimed) return;
+    this.#toldUnclaimed = true;
+    this.#log.add({ time: Date.now(), level: 'platform', text: UNCLAIMED_NOTE });
+  }
+
+  afterwards(): InvocationSink {
+    return new LateSink(() => this.#log, 'late', this.#sandbox);
+  }
+
   #discard(bytes: Buffer, isFrame: boolean): void {
     this.#log.discard(bytes, isFrame);
     this.#sandbox.discarded(bytes.length);
@@ -325,8 +341,7 @@ export class Run implements InvocationSink {
     }
     this.#killedFor = reason;
     if (this.#done) {
-      const text = `work left to waitUntil() was ended: ${STOP_TEXTS[reason]}`;
-      this.#log.add({ time: Date.now(), level: 'platform', text });
+      this.#log.add({ time: Date.now(), level: 'platform', text: lateEnd(STOP_TEXTS[reason]) });
     }
     this.#sandbox.kill(reason);
   }
@@ -346,6 +361,8 @@ export class Run implements InvocationSink {
       const outcome = this.#killedFor ?? whyEnded(exit, this.#sandbox.usage().oomKills);
       const error = this.#killedFor === 'platform_error' && this.#stopDetail;
       this.#finish({ outcome, exitCause, streamed: this.#streamed, ...(error && { error }) });
+    } else if (this.#sandbox.end === 'out_of_memory') {
+      this.#log.add({ time: Date.now(), level: 'platform', text: lateEnd('its sandbox ran out of memory') });
     }
     this.#close();
   }
@@ -364,9 +381,8 @@ export class Run implements InvocationSink {
   }
 }
 
-/** What the log says of a refused call. */
-export function refusedLine(call: string): string {
-  return `seccomp: ${call} was refused`;
+function lateEnd(because: string): string {
+  return `work left to waitUntil() was ended: ${because}`;
 }
 
 /** What a sandbox says of its failure is a tenant's word: read what fits, cut what is long. */

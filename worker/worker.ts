@@ -17,15 +17,17 @@ import { connectBlocking, connectRedis } from '#storage/redis.ts';
 import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
 import type { LateCall, Telemetry } from '#storage/telemetry.ts';
+import type { Restarts } from '#watchdog/settings.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeCollector } from './code-collector.ts';
 import { CodeStore } from './code-store.ts';
 import { Consumer } from './consumer.ts';
 import { CpuClock } from './cpu-clock.ts';
 import { queuedCapacity, type Env } from './env.ts';
-import { Functions } from './functions.ts';
+import { Functions, type LoadedVersion } from './functions.ts';
 import { Heartbeat } from './heartbeat.ts';
-import type { LogTarget } from './invocation-log.ts';
+import { InvocationLog, type LogTarget } from './invocation-log.ts';
+import { FunctionLog } from './late-output.ts';
 import { log } from './log.ts';
 import type { LogExport } from './log-export.ts';
 import type { WorkerMetrics } from './metrics.ts';
@@ -39,9 +41,11 @@ import { Readiness } from './readiness.ts';
 import { Receipts } from './receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
 import { ownRanges } from './sandbox/subids.ts';
+import { pendingSignalsEach, pendingSignalsHere } from './user-limits.ts';
 import { Zygotes } from './zygotes.ts';
 
-const MB = 1024 * 1024;
+const KB = 1024;
+const MB = 1024 * KB;
 const MINUTE_MS = 60_000;
 /** Warming a zygote takes some tenths of a second of a processor; so often at most for crashes. */
 const ZYGOTE_MIN_AGE_MS = 10_000;
@@ -60,9 +64,11 @@ export interface Observers {
   readonly metrics?: WorkerMetrics | undefined;
   readonly telemetry?: Telemetry | undefined;
   readonly logs?: LogExport | undefined;
+  /** As the supervisor has counted them. */
+  readonly restarts?: Restarts;
 }
 
-export function createWorker(env: Env, { metrics, telemetry, logs }: Observers = {}): Worker {
+export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: Observers = {}): Worker {
   const id = `w-${randomBytes(4).toString('hex')}`;
   const connect = (role: 'commands' | 'lane') => connectRedis(env.REDIS_URL, role, log);
   const commands = connect('commands');
@@ -89,9 +95,24 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     cgroups,
     maxPids: env.OFFSHOOT_SANDBOX_PIDS,
     maxTmpMb: env.OFFSHOOT_SCRATCH_MB,
+    pendingSignals: pendingSignalsEach(pendingSignalsHere(), env.OFFSHOOT_MAX_SANDBOXES),
     onForked: metrics && ((ms) => metrics.forked(ms)),
   });
   const code = new CodeStore(codeDirectory, artifacts);
+  const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
+  const logBudget = new LogBudget(commands, env.OFFSHOOT_KEPT_LOG_MB * MB, log);
+  let logLinesLost = 0;
+  const onLogLost = (lines: number): void => void (logLinesLost += lines);
+  const functionLog = ({ namespace, name, manifest }: LoadedVersion): FunctionLog =>
+    new FunctionLog((sandbox, allowance) => {
+      const target = { id: '', namespace, name, traceparent: '', sandbox };
+      return new InvocationLog(replies, target, {
+        sink: logSink,
+        allowance,
+        budget: logBudget,
+        onLost: onLogLost,
+      });
+    }, manifest.logSize * KB);
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
     preparedFloor: env.OFFSHOOT_PREPARED,
@@ -102,6 +123,11 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     networks: new Networks({ ready: env.OFFSHOOT_PREPARED_NETWORKS, never: env.OFFSHOOT_EGRESS_NEVER }),
     receipts,
     code,
+    functionLog,
+    idleCpu: env.OFFSHOOT_IDLE_CPU,
+    ...(metrics && {
+      onOutside: ({ namespace, name }, phase, ms) => metrics.metrics.outside({ namespace, name, phase, ms }),
+    }),
   });
   const codeCollector = new CodeCollector({
     root: codeDirectory,
@@ -112,10 +138,6 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
   const functions = new Functions(commands);
   const readiness = new Readiness({ redis: commands, pool });
   const cpuClock = new CpuClock();
-  const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
-  const logBudget = new LogBudget(commands, env.OFFSHOOT_KEPT_LOG_MB * MB, log);
-  let logLinesLost = 0;
-  const onLogLost = (lines: number): void => void (logLinesLost += lines);
   const execution = {
     workerId: id,
     functions,
@@ -183,6 +205,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs }: Observers =
     zygotes: () => ({ started: zygotes.started, live: zygotes.live }),
     running: () => consumer.running + queued.runs.running,
     capacity: env.OFFSHOOT_CAPACITY,
+    restarts: restarts ?? { ended: 0, stood_still: 0 },
   });
   if (logs) metrics?.metrics.watchDropped('logs', () => logs.dropped);
   if (telemetry) metrics?.metrics.watchDropped('spans', () => telemetry.dropped());

@@ -1,5 +1,5 @@
 /** offshoot describe NAME: a function, its versions and its latest invocations. */
-import type { FunctionDetail } from '#contract/api.ts';
+import type { FunctionDetail, WorkerStatus } from '#contract/api.ts';
 import { functionUrl, parseFunctionName } from '../client.ts';
 import { connect } from '../connect.ts';
 import type { Context } from '../context.ts';
@@ -12,11 +12,12 @@ export async function describe(context: Context, [wanted = '']: string[]): Promi
   const { terminal } = context;
   const client = connect(context);
   const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
-  const detail = await client.describe(namespace, name);
-  terminal.document(detail);
+  const [detail, workers] = await Promise.all([client.describe(namespace, name), client.workers()]);
+  const outside = outsideOf(workers, namespace, name);
+  terminal.document({ ...detail, ...(outside && { outside }) });
   terminal.print(terminal.style('bold', `${detail.namespace}/${detail.name}`));
-  for (const [label, value] of facts(detail, client.target.url)) {
-    terminal.print(`  ${label.padEnd(12)} ${value}`);
+  for (const [label, value] of [...facts(detail, client.target.url), ...outsideFacts(outside)]) {
+    terminal.print(`  ${label.padEnd(13)} ${value}`);
   }
   const versions = detail.versions.toSorted((a, b) => b.version - a.version).slice(0, SHOWN_VERSIONS);
   section(
@@ -75,6 +76,34 @@ function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
     ],
     ['env', manifest.env.length > 0 ? manifest.env.join(', ') : 'none'],
     ['created', clock(detail.createdAt)],
+  ];
+}
+
+/** Processor time that is of no invocation, in milliseconds since the workers' starts. */
+interface Outside {
+  readonly startCpu: number;
+  readonly idleCpu: number;
+  readonly endedIdle: number;
+}
+
+/** Undefined when no worker has a sandbox of the function. */
+function outsideOf(workers: readonly WorkerStatus[], namespace: string, name: string): Outside | undefined {
+  const pools = workers
+    .flatMap((worker) => worker.pools ?? [])
+    .filter((pool) => pool.namespace === namespace && pool.name === name);
+  const sum = (key: keyof Outside): number => pools.reduce((total, pool) => total + (pool[key] ?? 0), 0);
+  if (pools.length === 0) return undefined;
+  return { startCpu: sum('startCpu'), idleCpu: sum('idleCpu'), endedIdle: sum('endedIdle') };
+}
+
+const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
+
+function outsideFacts(outside: Outside | undefined): [string, string][] {
+  if (!outside) return [];
+  const { startCpu, idleCpu, endedIdle } = outside;
+  const ended = endedIdle > 0 ? `; ${endedIdle} sandboxes were ended for it: offshoot logs NAME` : '';
+  return [
+    ['outside calls', `${seconds(startCpu)} of processor time to start, ${seconds(idleCpu)} idle${ended}`],
   ];
 }
 

@@ -278,7 +278,10 @@ function Logs({ data }: { data: InvocationPage }): JSX.Element {
             <li key={index} class={`level-${line.level}`}>
               <time>{exact(line.time)}</time>
               <span class="level">{line.level}</span>
-              <span class="text">{seen(line.text)}</span>
+              <span class="text">
+                {line.origin !== undefined && <em class="origin">{line.origin}</em>}
+                {seen(line.text)}
+              </span>
             </li>
           ))}
         </ol>

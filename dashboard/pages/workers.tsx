@@ -31,6 +31,9 @@ export function Workers(): JSX.Element {
   );
 }
 
+/** Processor time of idle sandboxes that is worth a word. */
+const NOTABLE_IDLE_MS = 10_000;
+
 function Worker({ worker, now }: { worker: WorkerStatus; now: number }): JSX.Element {
   const pools = (worker.pools ?? []).toSorted((a, b) => nameOf(a).localeCompare(nameOf(b)));
   return (
@@ -60,6 +63,11 @@ function Worker({ worker, now }: { worker: WorkerStatus; now: number }): JSX.Ele
                 )}
               </span>
               <Cells of={pool} />
+              {(pool.idleCpu ?? 0) >= NOTABLE_IDLE_MS && (
+                <span class="muted small">
+                  {lasting(pool.idleCpu ?? 0)} of processor time without an invocation
+                </span>
+              )}
             </li>
           ))}
         </ul>

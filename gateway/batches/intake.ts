@@ -10,6 +10,7 @@ import { groupRecord, type Added, type BatchFacts, type BatchStore } from '#stor
 import type { BlobStore } from '#storage/blobs.ts';
 import { sharedNow } from '#storage/clock.ts';
 import { redisError } from '#storage/redis.ts';
+import { nextTurn } from '#contract/turns.ts';
 import type { Enqueuer, Room } from '../queued/enqueuer.ts';
 import { itemCutter, type ItemForm } from './items.ts';
 
@@ -21,6 +22,8 @@ export interface IntakeDeps {
 
 /** A group that is not full goes when nothing has come for so long: who sends slowly has each item run soon. */
 const QUIET_MS = 50;
+/** Bytes that are cut in one turn of the loop: they may be as many items of one byte. */
+const PIECE_BYTES = 16 * 1024;
 const LOOK_AGAIN_MS = 20;
 /** Groups that are written at the same time. */
 const GROUPS_AT_ONCE = 16;
@@ -84,8 +87,12 @@ class Intake {
         }
         const { done, value } = await next;
         if (done === true) break;
-        cutter.push(value);
-        await this.flush(false);
+        for (let at = 0; at < value.length; at += PIECE_BYTES) {
+          // However quickly it comes: others are to be served between.
+          await nextTurn();
+          cutter.push(value.subarray(at, at + PIECE_BYTES));
+          await this.flush(false);
+        }
       }
       cutter.end();
     } finally {

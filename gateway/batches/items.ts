@@ -1,15 +1,15 @@
 /**
- * Cuts a request body into the items of a batch as it arrives: lines of JSON, or one JSON array of any length. Holds one item
- * at a time, so the memory that it takes does not grow with the body.
+ * Cuts a request body into the items of a batch as it arrives: lines of JSON, or one JSON array of any length. It makes no values: an
+ * item is the bytes that were sent, so that numbers, keys and their order stay what they are. Holds one item at a time, so the memory
+ * that it takes does not grow with the body.
  */
 import { isUtf8 } from 'node:buffer';
-import { JSONParser } from '@streamparser/json';
 import { OffshootError } from '#contract/errors.ts';
-import { MAX_ITEM_BYTES } from '#contract/limits.ts';
+import { JsonScanner, NotJson, TooDeep } from '#contract/json-scanner.ts';
+import { MAX_ITEM_BYTES, MAX_ITEM_DEPTH } from '#contract/limits.ts';
 
 export type ItemForm = 'lines' | 'array';
 
-const NEWLINE = 0x0a;
 const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines)\s*(;|$)/i;
 const ARRAY = /^application\/json\s*(;|$)/i;
 
@@ -25,116 +25,252 @@ export function itemForm(contentType: string | undefined): ItemForm {
 
 /** Takes pieces of a body; gives the items that are whole with them, each as JSON in one line. */
 export interface ItemCutter {
-  /** Throws `bad_item`, after what came before it has been given to `onItem`. */
+  /** Throws `bad_item`, after what came before it has been given to `onItem`. Its work is that of the piece's bytes. */
   push(piece: Buffer): void;
   end(): void;
 }
 
-/** `onItem` gets the JSON of each item, without line breaks. */
+/**
+ * `onItem` gets each item as it was sent, without the white space around it. A line feed within one becomes a space: in JSON it
+ * can stand only where a space can.
+ */
 export function itemCutter(form: ItemForm, onItem: (json: Buffer) => void): ItemCutter {
   return form === 'lines' ? new LineCutter(onItem) : new ArrayCutter(onItem);
 }
 
-class LineCutter implements ItemCutter {
+const NOTHING = Buffer.alloc(0);
+const LINE_FEED = 0x0a;
+const SPACE = 0x20;
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const CLOSE_OBJECT = 0x7d;
+const WHITE: ReadonlySet<number> = new Set(Buffer.from(' \t\r\n'));
+/** Some programs write it in front of UTF-8; it says nothing. */
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+
+/** Both forms: where a value begins and ends, and what may be wrong with it. */
+abstract class Cutter implements ItemCutter {
   readonly #onItem: (json: Buffer) => void;
-  #rest: Buffer[] = [];
-  #held = 0;
-  #line = 0;
+  readonly #scanner: JsonScanner;
+  /** The item that has begun, as far as it came in earlier pieces. */
+  readonly #begun = new Pieces();
+  #inItem = false;
+  #markAt = 0;
+  /** The last one. It is an item only when what comes behind it says that nothing of it was missing. */
+  protected item: Buffer | undefined;
 
-  constructor(onItem: (json: Buffer) => void) {
+  constructor(onItem: (json: Buffer) => void, oneLine: boolean) {
     this.#onItem = onItem;
+    this.#scanner = new JsonScanner({ maxDepth: MAX_ITEM_DEPTH, oneLine });
   }
 
   push(piece: Buffer): void {
-    let at = 0;
-    for (let end = piece.indexOf(NEWLINE); end !== -1; end = piece.indexOf(NEWLINE, at)) {
-      const part = piece.subarray(at, end);
-      const line = this.#held === 0 ? part : Buffer.concat([...this.#rest, part]);
-      this.#rest = [];
-      this.#held = 0;
-      this.#take(line);
-      at = end + 1;
+    let at = this.#skipMark(piece);
+    while (at < piece.length) {
+      if (this.#inItem) at = this.#goOn(piece, at);
+      else if (this.between(piece[at] ?? 0)) {
+        this.#scanner.begin();
+        this.#inItem = true;
+      } else at++;
     }
-    if (at === piece.length) return;
-    const left = piece.subarray(at);
-    this.#rest.push(left);
-    this.#held += left.length;
-    if (this.#held > MAX_ITEM_BYTES) throw tooLarge(`line ${this.#line + 1}`);
   }
 
   end(): void {
-    if (this.#held > 0) this.#take(Buffer.concat(this.#rest));
+    if (!this.#inItem) return;
+    try {
+      this.#scanner.end();
+    } catch (error) {
+      throw this.#refusal(error);
+    }
+    this.#whole(NOTHING);
   }
 
-  #take(line: Buffer): void {
-    this.#line++;
-    // What is no text would become another one: each wrong byte a U+FFFD.
-    if (!isUtf8(line)) throw badItem(`line ${this.#line} is not UTF-8`);
-    const text = line.toString('utf8').trim();
-    if (text === '') return;
-    if (line.length > MAX_ITEM_BYTES) throw tooLarge(`line ${this.#line}`);
-    try {
-      JSON.parse(text);
-    } catch (error) {
-      throw badItem(`line ${this.#line} is not JSON: ${messageOf(error)}`);
+  /** Is this byte, which is in no item, the first one of an item? Throws `bad_item` where it cannot stand. */
+  protected abstract between(byte: number): boolean;
+  /** An item has ended with this byte. */
+  protected abstract ended(byte: number): void;
+  /** What comes behind the last item shows that it is one. */
+  protected give(): void {
+    if (this.item) this.#onItem(this.item);
+    this.item = undefined;
+  }
+
+  /** How people call the item that has begun. */
+  protected abstract get name(): string;
+
+  #skipMark(piece: Buffer): number {
+    let at = 0;
+    for (; this.#markAt < BYTE_ORDER_MARK.length && at < piece.length; at++, this.#markAt++) {
+      if (piece[at] === BYTE_ORDER_MARK[this.#markAt]) continue;
+      if (this.#markAt > 0) throw badItem('the body does not begin with JSON');
+      this.#markAt = BYTE_ORDER_MARK.length;
+      break;
     }
-    this.#onItem(Buffer.from(text));
+    return at;
+  }
+
+  #goOn(piece: Buffer, from: number): number {
+    let stop: number;
+    try {
+      stop = this.#scanner.scan(piece, from);
+    } catch (error) {
+      throw this.#refusal(error);
+    }
+    const part = piece.subarray(from, stop);
+    if (this.#begun.bytes + part.length > MAX_ITEM_BYTES) throw this.#tooLarge();
+    if (this.#scanner.isWhole) this.#whole(part);
+    else this.#begun.add(part);
+    return stop;
+  }
+
+  #whole(last: Buffer): void {
+    // A copy of its own: a piece of the body is not to be held for the sake of a few bytes of it.
+    const item = this.#begun.take(last);
+    // What is no text would become another one: each wrong byte a U+FFFD.
+    if (!isUtf8(item)) throw badItem(`${this.name} is not UTF-8`);
+    for (let at = item.indexOf(LINE_FEED); at !== -1; at = item.indexOf(LINE_FEED, at)) item[at] = SPACE;
+    this.#inItem = false;
+    this.item = item;
+    this.ended(item.at(-1) ?? 0);
+  }
+
+  #tooLarge(): OffshootError {
+    const message = `${this.name} is larger than ${MAX_ITEM_BYTES} bytes, the most that an item may have`;
+    return badItem(message, { limit: MAX_ITEM_BYTES });
+  }
+
+  #refusal(error: unknown): unknown {
+    if (!(error instanceof NotJson)) return error;
+    if (error instanceof TooDeep)
+      return badItem(
+        `${this.name} has arrays and objects more than ${MAX_ITEM_DEPTH} deep in one another, the most that an item may have`,
+        { limit: MAX_ITEM_DEPTH },
+      );
+    return badItem(`${this.name} is not JSON: ${error.message}`);
   }
 }
 
-class ArrayCutter implements ItemCutter {
-  readonly #parser = new JSONParser({ paths: ['$.*'], keepStack: false });
-  #items = 0;
-  /** Since the last item was whole. */
-  #bytes = 0;
-  #begun = false;
+class LineCutter extends Cutter {
+  #line = 1;
 
   constructor(onItem: (json: Buffer) => void) {
-    this.#parser.onValue = ({ value }) => {
-      this.#items++;
-      this.#bytes = 0;
-      const json = Buffer.from(JSON.stringify(value));
-      if (json.length > MAX_ITEM_BYTES) throw tooLarge(`item ${this.#items}`);
-      onItem(json);
-    };
+    super(onItem, true);
   }
 
-  push(piece: Buffer): void {
-    if (!this.#begun) {
-      const first = piece.toString('latin1').trimStart()[0];
-      if (first === undefined) return;
-      if (first !== '[') throw badItem('the body is not a JSON array');
-      this.#begun = true;
+  override end(): void {
+    super.end();
+    this.give();
+  }
+
+  protected between(byte: number): boolean {
+    if (byte === LINE_FEED) {
+      this.give();
+      this.#line++;
     }
-    this.#parse(() => this.#parser.write(piece));
-    this.#bytes += piece.length;
-    // A piece may hold the ends of many items, so this bounds what is held and not exactly an item.
-    if (this.#bytes > 2 * MAX_ITEM_BYTES) throw tooLarge(`item ${this.#items + 1}`);
+    if (WHITE.has(byte)) return false;
+    if (this.item) throw badItem(`${this.name} is not JSON: more comes behind the value`);
+    return true;
   }
 
-  end(): void {
-    if (!this.#begun) return;
-    if (!this.#parser.isEnded) this.#parse(() => this.#parser.end());
+  protected ended(): void {}
+
+  protected get name(): string {
+    return `line ${this.#line}`;
+  }
+}
+
+/** Where a byte between two items is. */
+type Place = 'before' | 'first' | 'behind-item' | 'behind-comma' | 'behind';
+
+class ArrayCutter extends Cutter {
+  #items = 0;
+  #place: Place = 'before';
+
+  constructor(onItem: (json: Buffer) => void) {
+    super(onItem, false);
   }
 
-  #parse(act: () => void): void {
-    try {
-      act();
-    } catch (error) {
-      if (error instanceof OffshootError) throw error;
-      throw badItem(`after ${this.#items} items the array is not JSON: ${messageOf(error)}`);
+  override end(): void {
+    super.end();
+    // No body at all is no items.
+    if (this.#place !== 'before' && this.#place !== 'behind') throw this.#notJson('it ends too early');
+  }
+
+  protected between(byte: number): boolean {
+    if (WHITE.has(byte)) return false;
+    switch (this.#place) {
+      case 'before':
+        if (byte !== OPEN_ARRAY) throw badItem('the body is not a JSON array');
+        this.#place = 'first';
+        return false;
+      case 'behind-item':
+        return this.#behindItem(byte);
+      case 'behind':
+        throw this.#notJson('more comes behind its end');
+      case 'first':
+      case 'behind-comma':
     }
+    if (byte !== CLOSE_ARRAY && byte !== COMMA) return true;
+    if (byte === COMMA || this.#place === 'behind-comma')
+      throw this.#notJson(`there is no item before a ${byte === COMMA ? 'comma' : 'bracket'}`);
+    this.#place = 'behind';
+    return false;
+  }
+
+  protected ended(byte: number): void {
+    this.#place = 'behind-item';
+    // Who sends slowly sends the comma with the next item, and this one is to run soon. A number or word may go on.
+    if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT || byte === QUOTE) this.#take();
+  }
+
+  #take(): void {
+    this.#items++;
+    this.give();
+  }
+
+  #behindItem(byte: number): boolean {
+    if (byte !== COMMA && byte !== CLOSE_ARRAY)
+      throw this.item
+        ? badItem(`${this.name} is not JSON: more comes behind it`)
+        : this.#notJson('there is no comma behind them');
+    if (this.item) this.#take();
+    this.#place = byte === COMMA ? 'behind-comma' : 'behind';
+    return false;
+  }
+
+  protected get name(): string {
+    return `item ${this.#items + 1}`;
+  }
+
+  #notJson(why: string): OffshootError {
+    return badItem(`after ${this.#items} items the array is not JSON: ${why}`);
   }
 }
 
-function tooLarge(what: string): OffshootError {
-  return badItem(`${what} is larger than ${MAX_ITEM_BYTES} bytes, the most that an item may have`);
+/** Bytes that come in parts, however small those are. */
+class Pieces {
+  #buffer: Buffer = NOTHING;
+  bytes = 0;
+
+  add(part: Buffer): void {
+    const bytes = this.bytes + part.length;
+    if (bytes > this.#buffer.length)
+      this.#buffer = Buffer.concat([this.#buffer.subarray(0, this.bytes)], 2 * bytes);
+    part.copy(this.#buffer, this.bytes);
+    this.bytes = bytes;
+  }
+
+  /** All of them, in a buffer of their own, and lets them go. */
+  take(last: Buffer): Buffer {
+    const all = Buffer.concat([this.#buffer.subarray(0, this.bytes), last]);
+    this.#buffer = NOTHING;
+    this.bytes = 0;
+    return all;
+  }
 }
 
-function badItem(message: string): OffshootError {
-  return new OffshootError('bad_item', message);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+function badItem(message: string, details?: Record<string, unknown>): OffshootError {
+  return new OffshootError('bad_item', message, details && { details });
 }

@@ -1,5 +1,7 @@
 /** Writes the body of a delivery (contract/callback.ts). */
+import { isUtf8 } from 'node:buffer';
 import { MAX_INLINE_RESULT_BYTES, type CallbackBody } from '#contract/callback.ts';
+import { whyNotJson } from '#contract/json-scanner.ts';
 import type { InvocationRecord } from '#contract/invocation.ts';
 import { checkResponse } from '../response-meta.ts';
 
@@ -44,11 +46,5 @@ export function callbackBody(record: InvocationRecord, payload: Buffer | 'large'
  * value that is nested very deeply would fail.
  */
 function jsonText(body: Buffer): string | undefined {
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
-    JSON.parse(text);
-    return text;
-  } catch {
-    return undefined;
-  }
+  return isUtf8(body) && whyNotJson(body) === undefined ? body.toString('utf8') : undefined;
 }

@@ -9,6 +9,7 @@ import { OffshootError } from '#contract/errors.ts';
 import type { AppDeps, AppEnv } from '../routes/endpoint.ts';
 import { redisError } from '#storage/redis.ts';
 import type { Session } from './sessions.ts';
+import { jsonText } from '../json-parts.ts';
 import { VIEWS } from './views.ts';
 
 const MAX_STREAMS = 200;
@@ -90,7 +91,7 @@ export class Live {
     let looking = this.#looks.get(key);
     if (!looking) {
       looking = look({ deps: this.#deps, holder }, params as Record<string, never>).then((found) =>
-        JSON.stringify(found),
+        jsonText(found, JSON.stringify),
       );
       this.#looks.set(key, looking);
       setTimeout(() => this.#looks.delete(key), everyMs / 2).unref();

@@ -15,7 +15,7 @@ import { sharedNow } from '#storage/clock.ts';
 import { takeItems } from '../batches/intake.ts';
 import { itemForm } from '../batches/items.ts';
 import { resultsOf } from '../batches/results.ts';
-import { lingerOver, RequestAborted } from '../body.ts';
+import { RequestAborted } from '../body.ts';
 import { newInvocationId, newSpanId, newTraceId } from '../ids.ts';
 import { single } from '../request.ts';
 import { allowLongUpload } from '../server.ts';
@@ -27,7 +27,8 @@ const itemsBody = {
   content: {
     'application/x-ndjson': {
       schema: z.string().openapi({
-        description: 'one item a line, each JSON; or, as application/json, an array of any length',
+        description:
+          'one item a line, each JSON; or, as application/json, an array of any length. An item has 256 KB, and is nested 1,000 deep, at most',
       }),
     },
   },
@@ -184,12 +185,11 @@ async function take(
   // The request itself closes also when it is whole, and its items wait still.
   outgoing.once('close', () => cutOff.abort(new RequestAborted()));
   try {
-    // What is left of a body that is refused is read by lingerOver(): its connection may be used again.
+    // What is left of a body that is refused is read after the answer, see response.ts.
     const body = incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
     return await takeItems(deps.batches, facts, body, form, cutOff.signal);
   } catch (error) {
     if (incoming.destroyed && !incoming.complete) throw new RequestAborted();
-    lingerOver(incoming);
     throw error;
   }
 }

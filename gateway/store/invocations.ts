@@ -5,6 +5,7 @@ import type { AnyInvocation, FunctionSpan, InvocationRecord, LogLine } from '#co
 import type { IsolationReceipt } from '#contract/isolation.ts';
 import { keys } from '#contract/keys.ts';
 import { MAX_LOG_ANSWER_BYTES } from '#contract/limits.ts';
+import { inSlices } from '#contract/turns.ts';
 import { EVERY_NAMESPACE } from './api-keys.ts';
 
 /** Log lines of a function, with the place in the stream at which to go on. */
@@ -55,8 +56,11 @@ export class InvocationStore {
       const piece = await next;
       // Redis looks for the next ones while these are parsed.
       next = read(from);
-      for (const stored of piece)
-        found.push(stored === null ? undefined : (JSON.parse(stored) as AnyInvocation));
+      // A function's own spans and errors may make each record as large as a record can be.
+      const records = await inSlices(piece, (stored) =>
+        stored === null ? undefined : (JSON.parse(stored) as AnyInvocation),
+      );
+      found.push(...records);
     }
     await next;
     return found;
@@ -111,7 +115,7 @@ export class InvocationStore {
     }
     const stored = pieces.flat();
     for (; bytes > MAX_LOG_ANSWER_BYTES; from++) bytes -= stored.shift()?.length ?? bytes;
-    const lines = stored.map((line) => JSON.parse(line) as LogLine);
+    const lines = await inSlices(stored, (line) => JSON.parse(line) as LogLine);
     if (from === 0) return lines;
     const text = `${from} older lines are left out here: an answer has ${MAX_LOG_ANSWER_BYTES} bytes of them`;
     return [{ time: lines[0]?.time ?? 0, level: 'platform', text }, ...lines];
@@ -157,7 +161,7 @@ export class InvocationStore {
     // Written by a worker, which has checked them.
     const stored = report ? await this.#redis.lrange(keys.lateSpans(record.id), 0, -1) : [];
     if (!report || stored.length === 0) return record;
-    const late = stored.map((span) => JSON.parse(span) as FunctionSpan);
+    const late = await inSlices(stored, (span) => JSON.parse(span) as FunctionSpan);
     return { ...record, report: { ...report, spans: [...(report.spans ?? []), ...late] } };
   }
 
@@ -171,12 +175,14 @@ export class InvocationStore {
       PAGE_ENTRIES,
     );
     const lines: LogPage['lines'] = [];
-    for (const [id, fields] of entries) {
+    const read = entries.map(([id, fields]) => {
       const field = (key: string): string => fields[fields.indexOf(key) + 1] ?? '';
-      for (const line of JSON.parse(field('l')) as LogLine[]) {
-        lines.push({ id, line: { ...line, invocation: field('i') } });
-      }
-    }
+      return { id, invocation: field('i'), text: field('l'), length: field('l').length };
+    });
+    await inSlices(read, ({ id, invocation, text }) => {
+      const of = invocation !== '' && { invocation };
+      for (const line of JSON.parse(text) as LogLine[]) lines.push({ id, line: { ...line, ...of } });
+    });
     return { lines, last: entries.at(-1)?.[0] ?? after, full: entries.length === PAGE_ENTRIES };
   }
 

@@ -1,4 +1,6 @@
 /** What the kernel must offer. */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { release } from 'node:os';
 import { type Check, miss, pass, probe, readSysctl, readText, SETUP, type Subject } from './check.ts';
 import { isAtLeast, parseKernelVersion } from './parse.ts';
@@ -110,4 +112,15 @@ export async function checkInotify(): Promise<Check> {
   if (value >= INOTIFY_INSTANCES) return pass(subject, String(value));
   const cause = 'watching files for `offshoot dev` may be refused';
   return miss(subject, String(value), cause, 'sudo sysctl -w fs.inotify.max_user_instances=1024');
+}
+
+export async function checkDevices(): Promise<Check> {
+  const subject: Subject = { name: 'device files', level: 'recommended' };
+  const wrong = await access('/dev/offshoot/0/0/null', constants.R_OK | constants.W_OK).catch(
+    (error: Error) => error,
+  );
+  if (!wrong) return pass(subject, 'sets in /dev/offshoot');
+  const cause =
+    'functions of two namespaces can pass messages by locks on /dev/null, and lock it for the host';
+  return miss(subject, wrong.message, cause, SETUP);
 }

@@ -9,7 +9,7 @@ import { parseConfigValue, parseRedisUrl, type RedisTarget } from './parse.ts';
 import { checkByClient, needsClient } from './redis-client.ts';
 
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
-const NATIVE_PARTS = ['launcher', 'zygote.node', 'worker.node'];
+const NATIVE_PARTS = ['launcher', 'zygote.node', 'worker.node', 'notify.node'];
 const IMAGES = ['node26', 'node24'];
 
 export async function checkRedis(): Promise<Check> {

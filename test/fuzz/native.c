@@ -3,6 +3,7 @@
 #include "messages.h"
 #include "refusals.h"
 #include "sandbox.h"
+#include "turns.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ static void specialise(void) {
   char code[SPECIALISE_CODE_BYTES], hostname[SPECIALISE_HOSTNAME_BYTES];
   char *name = (char *)frame + CHANNEL_PREFIX_BYTES;
   struct failure failure = {0};
-  struct sandbox_limits limits, some = {64, 1000, 100};
+  struct sandbox_limits limits, some = {64, 1000, 100, 32};
   unsigned char *numbers = frame + SPECIALISE_FRAME_BYTES - sizeof some;
   memcpy(numbers, &some, sizeof some);
   holds(message_read_specialise(frame, code, hostname, &limits, &failure) < 0,
@@ -119,6 +120,29 @@ static void listeners(void) {
   holds(!listener_fits(&count), "where they cannot be counted there is no room");
 }
 
+static void turns(void) {
+  struct failure failure = {0};
+  int fd = -1;
+  struct turns *ours = turns_make(&fd, &failure);
+  struct turns *theirs = turns_map(fd, &failure);
+  holds(ours && theirs && failure.message[0] == '\0', "a page of turns is mapped twice");
+  turns_post(ours);
+  turns_post(ours);
+  holds(turns_take(theirs), "a turn that was posted is taken");
+  turns_post(ours);
+  holds(turns_take_back(ours, 9) == 2, "the rest is taken back");
+  holds(!turns_take(theirs), "and then there is none");
+  turns_post(ours);
+  turns_post(ours);
+  holds(turns_take_back(ours, 1) == 1, "no more is given back than was asked for");
+  holds(ftruncate(fd, 0) < 0 && errno == EPERM, "nobody cuts the page off");
+  close(fd);
+  turns_post(ours);
+  holds(turns_take(theirs), "the page outlives its descriptor");
+  turns_unmap(ours);
+  turns_unmap(theirs);
+}
+
 // In a child, because it holds for ever.
 static void landlock(void) {
   fflush(stdout);
@@ -139,6 +163,7 @@ int main(void) {
   orders();
   refusals();
   listeners();
+  turns();
   landlock();
   printf("%d of %d hold\n", looked_at - wrong, looked_at);
   return wrong > 0;

@@ -113,29 +113,3 @@ describe('calls of one function, 64 at a time', () => {
     expect(answers.filter(({ outcome }) => outcome !== 'ok')).toEqual([]);
   });
 });
-
-describe('a function that takes the turns of its other calls', () => {
-  const TIMEOUT_S = 1;
-  beforeAll(async () => {
-    await platform.deploy('in-line', { name: 'greedy', timeout: TIMEOUT_S });
-    await callAll(
-      Array.from({ length: 500 }, (_, n) => `quick?n=${n}`),
-      'greedy',
-    );
-  }, 60_000);
-
-  test('is stopped at its time limit, every call is answered, and the next ones are served', async () => {
-    const paths = Array.from({ length: 400 }, (_, n) => (n === 100 || n === 200 ? 'hoard' : `quick?n=${n}`));
-    const watch = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
-    const answers = await callAll(paths, 'greedy');
-    const late = watch.late;
-    watch.stop();
-    for (const { outcome } of answers.filter(({ path }) => path === 'hoard')) expect(outcome).toBe('timeout');
-    // Who lay behind it has lost its turn to it, and with its sandbox ends; nobody waits for longer than the limits say.
-    const others = answers.filter(({ path, outcome }) => path !== 'hoard' && outcome !== 'ok');
-    expect(others.length).toBeLessThan(2 * AT_ONCE);
-    expect(Math.max(...answers.map(({ ms }) => ms)) - late).toBeLessThan(TIMEOUT_S * 3_000);
-    const after = await callAll(['quick?n=1', 'quick?n=2', 'quick?n=3'], 'greedy');
-    expect(after.map(({ outcome }) => outcome)).toEqual(['ok', 'ok', 'ok']);
-  }, 30_000);
-});

@@ -35,11 +35,12 @@ test('the code of a live sandbox is not collected', async () => {
   const artifacts = new DirectoryArtifactStore(join(root, 'artifacts'));
   const code = new CodeStore(codeDirectory, artifacts);
   const pool = new Pool({
+    idleCpu: 0.25,
     ceiling: 10,
     preparedFloor: 0,
     keepAliveMs: 3_600_000,
     memoryReserveMb: 0,
-    factory: new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64 }),
+    factory: new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64, pendingSignals: 32 }),
     zygotes,
     code,
     networks: new Networks({ ready: 1 }),

@@ -1,6 +1,7 @@
 /** Each limit of offshoot.json, in real sandboxes: what the function meets, what its caller is told, what is recorded. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { detectCgroups } from '../../worker/cgroup/detect.ts';
+import { parseEnv } from '../../worker/env.ts';
+import { pendingSignalsEach, pendingSignalsHere } from '../../worker/user-limits.ts';
 import { Platform } from '../support/platform.ts';
 
 let platform: Platform;
@@ -110,17 +111,13 @@ describe('processes and threads', () => {
   });
 });
 
-test('memory that a child process ran out of is not blamed on what the function does later', async () => {
-  const first = await platform.call('threaded/child-memory');
-  // Version 2 ends all processes of a sandbox together.
-  if (detectCgroups().version === 2) return expect(outcomeOf(first)).toBe('out_of_memory');
-  expect(await first.json()).toEqual({ code: null, signal: 'SIGKILL' });
-  const { report } = await platform.record(first);
-  const second = await platform.call('threaded/exit?code=3');
-  expect(outcomeOf(second)).toBe('exited');
-  const later = await platform.record(second);
-  expect(later.report?.exitCause).toBe('exit code 3');
-  expect(later.report?.sandbox).toBe(report?.sandbox);
+test('memory that a child process ran out of ends its sandbox, and is not blamed on what the function does later', async () => {
+  const first = await platform.record(await platform.call('threaded/child-memory'));
+  expect(first.outcome).toBe('out_of_memory');
+  const second = await platform.record(await platform.call('threaded/exit?code=3'));
+  expect(second.outcome).toBe('exited');
+  expect(second.report?.exitCause).toBe('exit code 3');
+  expect(second.report?.sandbox).not.toBe(first.report?.sandbox);
 });
 
 describe('files', () => {
@@ -154,6 +151,13 @@ describe('files', () => {
     const wide = (await (await platform.call('wide/open-files')).json()) as { count: number };
     expect(wide.count).toBeGreaterThan(1_500);
   });
+});
+
+test('pending signals of all sandboxes together stay below those of the worker', async () => {
+  const limits = await (await platform.call('narrow/own-limits')).text();
+  const each = Number(/^Max pending signals\s+(\d+)/m.exec(limits)?.[1]);
+  const { OFFSHOOT_MAX_SANDBOXES: sandboxes } = parseEnv({ ...process.env, OFFSHOOT_STATE: '/nowhere' });
+  expect(each).toBe(pendingSignalsEach(pendingSignalsHere(), sandboxes));
 });
 
 describe('output', () => {

@@ -83,6 +83,7 @@ test('G3 pieces of lines are put together, those of native code too', async () =
     'stdout by the runtime',
     'stdout next',
     'stdout as bÿtes',
+    'stdout déscriptor',
     'stdout nätive',
     'stdout unended',
   ]);

@@ -75,7 +75,7 @@ describe('a sandbox', async () => {
       'open files': '1024',
       'locked memory': '65536',
       'msgqueue size': '0',
-      'pending signals': '1024',
+      'pending signals': '32',
       'realtime priority': '0',
       'nice priority': '0',
     };

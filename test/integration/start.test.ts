@@ -4,9 +4,11 @@ import { once } from 'node:events';
 import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { reachableHost, urlHost } from '../../infra/address.ts';
+import { serviceManager } from '../support/service-manager.ts';
 import { freePort } from '../unit/gateway-fixture.ts';
 
 const START = fileURLToPath(new URL('../../infra/start.ts', import.meta.url));
@@ -60,6 +62,37 @@ test('it says that it is ready at another address than 127.0.0.1, and that one i
     first.child.kill('SIGTERM');
     await ended;
   }
+}, 90_000);
+
+test('a service manager is told by the supervisor alone, when it is ready and as long as its loop turns', async () => {
+  const socket = `@offshoot-start-${process.pid}`;
+  const said = await serviceManager(socket);
+  const port = await freePort();
+  const { child } = start(await stateOfItsOwn(), {
+    OFFSHOOT_PORT: String(port),
+    NOTIFY_SOCKET: socket,
+    WATCHDOG_USEC: '800000',
+  });
+  const ended = once(child, 'exit');
+  const beats = (): number => said.filter((line) => line.endsWith(' WATCHDOG=1')).length;
+  try {
+    await vi.waitFor(() => expect(said).toContain(`${child.pid} READY=1`), { timeout: 45_000, interval: 50 });
+    expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
+    const before = beats();
+    await expect.poll(beats, { timeout: 5_000 }).toBeGreaterThan(before + 3);
+    child.kill('SIGSTOP');
+    await sleep(300);
+    const stopped = beats();
+    await sleep(1_200);
+    expect(beats()).toBe(stopped);
+    child.kill('SIGCONT');
+    await expect.poll(beats, { timeout: 5_000 }).toBeGreaterThan(stopped);
+  } finally {
+    child.kill('SIGTERM');
+    await ended;
+  }
+  await expect.poll(() => said).toContain(`${child.pid} STOPPING=1`);
+  expect(said.filter((line) => !line.startsWith(`${child.pid} `))).toEqual([]);
 }, 90_000);
 
 test.each([

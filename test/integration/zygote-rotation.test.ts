@@ -46,7 +46,7 @@ const CRASH = /^SIG(ABRT|SEGV|ILL|TRAP)$/;
 let codeDirectory: string;
 let zygotes: Zygotes;
 const cgroups = detectCgroups();
-const factory = new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64 });
+const factory = new SandboxFactory({ cgroups, maxPids: 128, maxTmpMb: 64, pendingSignals: 32 });
 
 beforeEach(async () => {
   codeDirectory = await mkdtemp(join(tmpdir(), 'offshoot-rotation-'));
@@ -173,6 +173,7 @@ describe('a zygote is replaced', () => {
     const redis = new Redis({ lazyConnect: true });
     const receipts = new Receipts({ redis, workerId: 'test', cgroups, uid: ownRanges().uid });
     const pool = new Pool({
+      idleCpu: 0.25,
       ceiling: 10,
       preparedFloor: 2,
       keepAliveMs: 3_600_000,

@@ -65,10 +65,10 @@ export class AttackBench {
 
   /** `image`: another than the runtime's. `canaries`: those of another bench, which stays their owner. */
   static async open(
-    options: { image?: string; runtime?: Runtime; canaries?: Canaries } = {},
+    options: { image?: string; runtime?: Runtime; canaries?: Canaries; devices?: string } = {},
   ): Promise<AttackBench> {
     const canaries = options.canaries ?? (await Canaries.plant());
-    const bench = await SandboxBench.open(options.runtime, options.image);
+    const bench = await SandboxBench.open(options.runtime, options.image, undefined, options.devices);
     const folder = await mkdtemp(join(tmpdir(), 'offshoot-attacks-'));
     await chmod(folder, 0o755);
     const native = await buildAttacks();

@@ -1,5 +1,5 @@
 /**
- * K1 to K5, K10: with one layer switched off, the scenarios that stand on it turn red. What they see of the product then
+ * K1 to K5, K10, K11: with one layer switched off, the scenarios that stand on it turn red. What they see of the product then
  * means something. The product cannot be switched like this: these are builds of the tests' own (builds.ts).
  */
 import { execFile } from 'node:child_process';
@@ -16,6 +16,8 @@ import type { Scenario } from './scenario.ts';
 import { calls } from './scenarios/calls.ts';
 import { reachSibling } from './scenarios/network.ts';
 import { processes } from './scenarios/processes.ts';
+import { quotas, userQuotas } from './scenarios/quotas.ts';
+import { locksSeen } from './scenarios/shared.ts';
 import { repeatedValues, runtime } from './scenarios/runtime.ts';
 
 const run = promisify(execFile);
@@ -51,18 +53,23 @@ describe('controls', () => {
     return found;
   };
 
-  test('K1 seccomp off: C1 to C7 turn red', { timeout: CONTROL_MS }, async () => {
+  test('K1 seccomp off: C1 to C7 and U1 turn red', { timeout: CONTROL_MS }, async () => {
     const image = await imageWithout('SECCOMP');
     for (const id of ['C1', 'C2', 'C3', 'C4', 'C5', 'C6', 'C7'])
       expect(await gotFrom(image, scenario(named(calls, id))), id).not.toEqual([]);
+    expect(await gotFrom(image, scenario(named(quotas, 'U1'))), 'U1').not.toEqual([]);
     // The second barrier, the chroot, still keeps nested user namespaces away.
     const nested = await gotFrom(image, scenario(named(processes, 'A5')));
     expect(nested.filter((got) => got.includes('succeeded'))).toEqual([]);
   });
 
-  test('K2 one uid for all: A3 turns red', { timeout: CONTROL_MS }, async () => {
+  test('K2 one uid for all: A3 and U4 turn red', { timeout: CONTROL_MS }, async () => {
     const got = await gotFrom(await imageWithout('DISTINCT_UID'), scenario(named(processes, 'A3')));
     expect(got).toContain('two sandboxes share an id of the host');
+    // With one bench for both tenants: an id of the host is what they must not share.
+    // The listener of the filter cannot even be sent: that needs a descriptor in flight, which are all taken.
+    const shared = gotFrom(await imageWithout('DISTINCT_UID'), userQuotas);
+    await expect(shared).rejects.toThrow(/send the listener of the filter: Too many references/);
   });
 
   test(
@@ -147,6 +154,19 @@ describe('controls', () => {
       expect(mounted).toEqual(expect.arrayContaining(['mount tmpfs', 'bind /', 'fsopen']));
     },
   );
+
+  test('K11 devices of the host: V1 turns red', { timeout: CONTROL_MS }, async () => {
+    const open = (): Promise<AttackBench> => AttackBench.open({ canaries, devices: '/nowhere' });
+    const [one, other] = [await open(), await open()];
+    try {
+      const got = await locksSeen(one, other);
+      expect(got).toEqual(expect.arrayContaining(['flock /dev/null is seen', 'F_GETLK /dev/full is seen']));
+      expect(got).toContain('/dev/zero of the host is locked');
+    } finally {
+      await one.close();
+      await other.close();
+    }
+  });
 
   test('K0 no switch: the product’s build refuses to leave a layer out', async () => {
     const layer: NativeLayer = 'SECCOMP';

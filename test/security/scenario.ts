@@ -10,6 +10,8 @@ export interface Scenario {
   readonly title: string;
   run(bench: AttackBench): Promise<string[]>;
   readonly timeoutMs?: number;
+  /** What this host lacks for it, so that it is skipped. */
+  missing?(): string | undefined;
 }
 
 /** A test for each scenario, on one bench, named by its id. */
@@ -23,7 +25,9 @@ export function scenarioTests(family: string, scenarios: Readonly<Record<string,
 
     for (const [id, scenario] of Object.entries(scenarios)) {
       const { title, timeoutMs = 120_000 } = scenario;
-      test(`${id} ${title}`, { timeout: timeoutMs }, async () => {
+      test(`${id} ${title}`, { timeout: timeoutMs }, async ({ skip }) => {
+        const missing = scenario.missing?.();
+        if (missing !== undefined) skip(missing);
         const got = await scenario.run(bench);
         expect([...got, ...(await bench.breaches())]).toEqual([]);
       });

@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** A static program out of C source: what a sandbox can run whatever its image holds. */
-export async function compileC(source: string): Promise<Buffer> {
+/** A static program out of C source: what a sandbox can run whatever its image holds; or what `kind` makes of it. */
+export async function compileC(source: string, kind: readonly string[] = ['-static']): Promise<Buffer> {
   const directory = await mkdtemp(join(tmpdir(), 'offshoot-probe-'));
   try {
     const [input, output] = [join(directory, 'probe.c'), join(directory, 'probe')];
     await writeFile(input, source);
-    await promisify(execFile)('gcc', ['-std=gnu17', '-O1', '-static', '-o', output, input]);
+    await promisify(execFile)('gcc', ['-std=gnu17', '-O1', ...kind, '-o', output, input]);
     return await readFile(output);
   } finally {
     await rm(directory, { recursive: true, force: true });

@@ -4,6 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -21,6 +22,12 @@ const checkout = fileURLToPath(new URL('../..', import.meta.url));
  * is shown, and the processes are ended.
  */
 const START_MS = 25_000 * SLOWNESS;
+const MAINS: Readonly<Record<Part, string>> = {
+  worker: 'worker/main.ts',
+  'worker-2': 'worker/main.ts',
+  gateway: 'gateway/main.ts',
+  supervisor: 'infra/start.ts',
+};
 /** Wait for a record, of which nothing is promised but that it comes. */
 const RECORD_MS = 20_000 * SLOWNESS;
 
@@ -30,14 +37,19 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-/** One of its processes; a second worker is there when a test runs it. */
-export type Part = 'worker' | 'worker-2' | 'gateway';
+/**
+ * One of its processes; a second worker is there when a test runs it. The supervisor is there where the test wants it, and has
+ * started worker and gateway.
+ */
+export type Part = 'worker' | 'worker-2' | 'gateway' | 'supervisor';
 
 export interface PlatformOptions {
   /** In a network of its own, instead of the machine's. */
   readonly ownNetwork?: boolean;
   /** More environment for its Redis. */
   readonly redisEnvironment?: Readonly<Record<string, string>>;
+  /** Worker and gateway are started by the supervisor, as `npm start` has it. */
+  readonly supervised?: boolean;
 }
 
 export class Platform {
@@ -70,7 +82,7 @@ export class Platform {
   static async start(
     environment: Readonly<Record<string, string>> = {},
     redis: readonly string[] = [],
-    { ownNetwork = false, redisEnvironment = {} }: PlatformOptions = {},
+    { ownNetwork = false, redisEnvironment = {}, supervised = false }: PlatformOptions = {},
   ): Promise<Platform> {
     const installed = process.env['OFFSHOOT_STATE'];
     if (!installed) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
@@ -84,8 +96,8 @@ export class Platform {
       environment,
       ownNetwork ? await OwnNetwork.open(port) : undefined,
     );
-    platform.run('worker');
-    platform.run('gateway');
+    for (const part of supervised ? (['supervisor'] as const) : (['worker', 'gateway'] as const))
+      platform.run(part);
     await platform.ready().catch(async (error: unknown) => {
       // Nobody else will: the test has no platform to stop.
       await platform.stop();
@@ -103,7 +115,7 @@ export class Platform {
 
   /** Starts one of the processes (again). */
   run(name: Part): void {
-    const main = join(checkout, name === 'gateway' ? name : 'worker', 'main.ts');
+    const main = join(checkout, MAINS[name]);
     // env(1) becomes what it is given; so the process has one id, wherever it runs.
     const child = spawn('env', [...(this.#network?.enter ?? []), process.execPath, main], {
       cwd: checkout,
@@ -131,8 +143,11 @@ export class Platform {
     return this.#network;
   }
 
+  /** Its process, or 0 where there is none just now. */
   pid(name: Part): number {
-    return this.#children.get(name)?.pid ?? 0;
+    const own = this.#children.get(name)?.pid;
+    const supervisor = this.#children.get('supervisor')?.pid;
+    return own ?? (supervisor === undefined ? 0 : childOf(supervisor, MAINS[name]));
   }
 
   /** Ends one of the processes without warning, and waits until it is gone. */
@@ -241,11 +256,27 @@ export class Platform {
 
   async stop(): Promise<void> {
     await this.kill('gateway', 'SIGTERM');
-    await Promise.all([this.kill('worker', 'SIGTERM'), this.kill('worker-2', 'SIGTERM')]);
+    const rest = ['worker', 'worker-2', 'supervisor'] as const;
+    await Promise.all(rest.map((part) => this.kill(part, 'SIGTERM')));
     await this.#network?.close();
     await this.redis.stop();
     await rm(this.state, { recursive: true, force: true });
   }
+}
+
+/** The child of a process that runs this program, or 0. */
+function childOf(parent: number, program: string): number {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (!readFileSync(`/proc/${pid}/status`, 'utf8').includes(`\nPPid:\t${parent}\n`)) continue;
+      // Without the words by which setpriv(1) becomes it.
+      const [, file = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      if (file.endsWith(program)) return Number(pid);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return 0;
 }
 
 export async function freePort(): Promise<number> {

@@ -13,11 +13,14 @@ import { detectCgroups } from '../../worker/cgroup/detect.ts';
 import type { Cgroup } from '../../worker/cgroup/driver.ts';
 import type { SandboxNetwork } from '../../worker/network/egress.ts';
 import { Sandbox } from '../../worker/sandbox/sandbox.ts';
+import { DEFAULT_FILE_LIMITS } from '../../worker/sandbox/start.ts';
 import { Slots } from '../../worker/sandbox/slots.ts';
 import { ownRanges } from '../../worker/sandbox/subids.ts';
 import { Zygote } from '../../worker/sandbox/zygote.ts';
 
 const MB = 1024 * 1024;
+/** Of all benches, as a worker has them for all of its zygotes: no two live sandboxes are the same user. */
+const slots = new Slots();
 
 /** Milliseconds that each part of a start took, as the worker sees it. */
 export interface StartTimings {
@@ -48,6 +51,7 @@ export interface StartOptions {
   /** The function's environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly pids?: number;
+  readonly pendingSignals?: number;
   readonly network?: SandboxNetwork | undefined;
   readonly memoryMb?: number;
   /** Its module, from the root of its code. */
@@ -72,7 +76,6 @@ export class SandboxBench {
   /** Where the code of its functions is, on the host. */
   readonly store: string;
   readonly #ownsStore: boolean;
-  readonly #slots = new Slots();
   readonly #driver = detectCgroups();
   #codes = 0;
 
@@ -82,12 +85,22 @@ export class SandboxBench {
     this.#ownsStore = ownsStore;
   }
 
-  /** `image`: the root of another image than the runtime's. `codes`: a directory of functions that are there already. */
-  static async open(runtime: Runtime = 'node26', image?: string, codes?: string): Promise<SandboxBench> {
+  /** `image`: the root of another image than the runtime's. `codes`: a directory of functions that are there already. `devices`: where sets of device files are. */
+  static async open(
+    runtime: Runtime = 'node26',
+    image?: string,
+    codes?: string,
+    devices?: string,
+  ): Promise<SandboxBench> {
     const state = process.env['OFFSHOOT_STATE'];
     if (!state) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
     const store = codes ?? (await mkdtemp(join(tmpdir(), 'offshoot-store-')));
-    const zygote = new Zygote({ image: image ?? join(state, 'images', runtime), store, ...ownRanges() });
+    const zygote = new Zygote({
+      image: image ?? join(state, 'images', runtime),
+      store,
+      ...ownRanges(),
+      ...(devices && { devices }),
+    });
     await zygote.ready;
     return new SandboxBench(zygote, store, codes === undefined);
   }
@@ -116,7 +129,7 @@ export class SandboxBench {
   async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
     const limits = { memoryMb: options.memoryMb ?? 128, cpu: 1, pids: options.pids ?? 64 };
     const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
-    const slot = this.#slots.take();
+    const slot = slots.take();
     const start = performance.now();
     const cgroup = this.#driver.create(id, {
       memoryBytes: limits.memoryMb * MB,
@@ -144,6 +157,8 @@ export class SandboxBench {
       withdrawn: () => undefined,
       frame: (_, payload) => hear(payload),
       output: (_, bytes) => hear(bytes),
+      // Of a process that an earlier call has left.
+      refused: (name) => refused.push(name),
     };
     const refused: string[] = [];
     const end = async (): Promise<void> => {
@@ -155,7 +170,11 @@ export class SandboxBench {
       options.withinMs === undefined ? undefined : setTimeout(() => sandbox.kill(), options.withinMs);
     try {
       if (prepareFirst) await sandbox.prepared;
-      const { isolated, ready } = sandbox.specialise(code, 'test', init, undefined, options.network);
+      const own = {
+        ...DEFAULT_FILE_LIMITS,
+        pendingSignals: options.pendingSignals ?? DEFAULT_FILE_LIMITS.pendingSignals,
+      };
+      const { isolated, ready } = sandbox.specialise(code, 'test', init, own, options.network);
       await sandbox.prepared;
       const prepared = performance.now();
       await isolated;

@@ -58,6 +58,7 @@ redisForTests(async (ready) => {
     workers: async () => [],
     pending: () => 0,
     recordsDropped: () => 0,
+    restarts: { ended: 3, stood_still: 1 },
   });
   worker = new WorkerMetrics({ host: '127.0.0.1', port: 0 }, '0', 10);
   worker.observe({
@@ -71,6 +72,7 @@ redisForTests(async (ready) => {
     zygotes: () => ({ started: 1, live: 1 }),
     running: () => 0,
     capacity: 1,
+    restarts: { ended: 0, stood_still: 0 },
   });
   worker.forked(4);
   worker.metrics.watchDropped('logs', () => 11);
@@ -143,6 +145,11 @@ test('a worker shows its sandboxes by state, their memory, forks and ends by why
   expect(await value(metrics, 'offshoot_sandbox_fork_seconds_bucket{le="0.005"}')).toBe(1);
   expect(await value(metrics, 'offshoot_telemetry_dropped_total{signal="logs"}')).toBe(11);
   expect(await value(metrics, 'offshoot_log_bytes_cut_total{namespace="shop",function="orders"}')).toBe(7);
+});
+
+test('restarts are told by why they were made', async () => {
+  expect(await value(gateway, 'offshoot_restarts_total{reason="stood_still"}')).toBe(1);
+  expect(await value(gateway, 'offshoot_restarts_total{reason="ended"}')).toBe(3);
 });
 
 test('each metric that alerts and dashboard name is in a scrape, in both formats', async () => {

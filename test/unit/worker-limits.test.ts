@@ -6,13 +6,15 @@ import { blamePids, whyEnded } from '../../worker/exit-cause.ts';
 
 describe('whyEnded', () => {
   const killed = { code: undefined, signal: 'SIGKILL' };
-  test('memory, only when the kernel counted a kill and ended the first process in its way', () => {
+  test('memory, only when the kernel counted a kill', () => {
     expect(whyEnded(killed, 1)).toBe('out_of_memory');
     expect(whyEnded(killed, 0)).toBe('crashed');
   });
-  test('a child that was ended for memory long ago is not why the function exits or crashes now', () => {
-    expect(whyEnded({ code: 3, signal: undefined }, 1)).toBe('exited');
-    expect(whyEnded({ code: undefined, signal: 'SIGSEGV' }, 1)).toBe('crashed');
+  test('a child that was ended for memory is why the function exits or crashes then', () => {
+    expect(whyEnded({ code: 3, signal: undefined }, 1)).toBe('out_of_memory');
+    expect(whyEnded({ code: undefined, signal: 'SIGSEGV' }, 1)).toBe('out_of_memory');
+    expect(whyEnded({ code: 3, signal: undefined }, 0)).toBe('exited');
+    expect(whyEnded({ code: undefined, signal: 'SIGSEGV' }, 0)).toBe('crashed');
   });
   test('a lost zygote is the platform’s fault', () => {
     expect(whyEnded({ ...killed, zygoteLost: true }, 1)).toBe('platform_error');

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { Turns, type Turn } from '../../worker/sandbox/turns.ts';
 
-/** Plays the sandbox's side of the semaphore as well. */
-class Semaphore {
+/** Plays the sandbox's side of the count as well. */
+class Count {
   count = 0;
   post(): void {
     this.count++;
@@ -20,7 +20,7 @@ class Semaphore {
 
 function setUp() {
   let now = 0;
-  const tokens = new Semaphore();
+  const tokens = new Count();
   const turns = new Turns(tokens, () => now);
   const events: string[] = [];
   const turn = (handle: number): Turn => ({
@@ -88,7 +88,7 @@ test('at the end of a sandbox what it had started has begun, and the rest is tak
   expect(turns.ahead).toBe(0);
 });
 
-test('a sandbox that has counted the semaphore up loses no more than its own line', () => {
+test('a sandbox that has counted its turns up loses no more than its own line', () => {
   const { turns, events, turn, tokens } = setUp();
   for (const handle of [1, 2]) turns.add(turn(handle));
   tokens.count = 1_000_000;

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
+import { processesHere } from '../user-limits.ts';
 
 const MB = 1024 * 1024;
 /** Memory that is left to Redis, gateways, workers and the host: a sixteenth, but not less than this. */
@@ -14,13 +15,19 @@ export interface CommonLimits {
   readonly pids: number;
 }
 
-/** `memory` in bytes and `processes` are what the host has. On a very small host half of its memory is left to sandboxes. */
+/** `memory` in bytes is what the host has, `processes` what this user may have of it. On a very small host half of its memory is left to sandboxes. */
 export function commonLimits(memory: number, processes: number): CommonLimits {
   const reserve = Math.min(Math.max(memory / 16, LEAST_RESERVE_BYTES), memory / 2);
   return { memoryBytes: Math.floor(memory - reserve), pids: Math.floor((processes * 7) / 8) };
 }
 
-/** Those of this host. */
+/**
+ * Those of this host. Processes of sandboxes count for the service user as well, who could start no more where they reached
+ * its limit; and threads-max may be below the numbers that there are.
+ */
 export function commonLimitsHere(): CommonLimits {
-  return commonLimits(totalmem(), Number(readFileSync('/proc/sys/kernel/pid_max', 'utf8')));
+  const bounds = ['pid_max', 'threads-max'].map((name) =>
+    Number(readFileSync(`/proc/sys/kernel/${name}`, 'utf8')),
+  );
+  return commonLimits(totalmem(), Math.min(...bounds, processesHere()));
 }

@@ -86,6 +86,7 @@ class CgroupV1 implements Cgroup {
   readonly #cpuFd: number;
   readonly #memoryFd: number;
   readonly #pidsFd: number;
+  readonly #oomFd: number;
   limits: CgroupLimits = { memoryBytes: 0, cpu: 0, pids: 0 };
 
   constructor(directories: Record<Controller, string>, limits: CgroupLimits) {
@@ -100,6 +101,7 @@ class CgroupV1 implements Cgroup {
     this.#cpuFd = openSync(`${directories.cpuacct}/cpuacct.usage`, 'r');
     this.#memoryFd = openSync(`${directories.memory}/memory.max_usage_in_bytes`, 'r');
     this.#pidsFd = openSync(`${directories.pids}/pids.events`, 'r');
+    this.#oomFd = openSync(`${directories.memory}/memory.oom_control`, 'r');
   }
 
   closeJoinFds(): void {
@@ -132,7 +134,7 @@ class CgroupV1 implements Cgroup {
   }
 
   oomKills(): number {
-    return readKeyed(`${this.#directories.memory}/memory.oom_control`, 'oom_kill');
+    return readKeyed(this.#oomFd, 'oom_kill');
   }
 
   pidsRefused(): number {
@@ -148,7 +150,7 @@ class CgroupV1 implements Cgroup {
 
   async remove(): Promise<void> {
     this.closeJoinFds();
-    closeAll([this.#cpuFd, this.#memoryFd, this.#pidsFd]);
+    closeAll([this.#cpuFd, this.#memoryFd, this.#pidsFd, this.#oomFd]);
     await removeWhenEmpty([...new Set(Object.values(this.#directories))]);
   }
 }

@@ -71,6 +71,7 @@ class CgroupV2 implements Cgroup {
   readonly #cpuFd: number;
   readonly #memoryFd: number;
   readonly #pidsFd: number;
+  readonly #oomFd: number;
 
   constructor(directory: string, limits: CgroupLimits) {
     this.#directory = directory;
@@ -84,6 +85,7 @@ class CgroupV2 implements Cgroup {
     const peak = existsSync(`${directory}/memory.peak`) ? 'memory.peak' : 'memory.current';
     this.#memoryFd = openSync(`${directory}/${peak}`, 'r');
     this.#pidsFd = openSync(`${directory}/pids.events`, 'r');
+    this.#oomFd = openSync(`${directory}/memory.events`, 'r');
   }
 
   closeJoinFds(): void {
@@ -106,7 +108,7 @@ class CgroupV2 implements Cgroup {
   }
 
   oomKills(): number {
-    return readKeyed(`${this.#directory}/memory.events`, 'oom_kill');
+    return readKeyed(this.#oomFd, 'oom_kill');
   }
 
   pidsRefused(): number {
@@ -127,7 +129,7 @@ class CgroupV2 implements Cgroup {
 
   async remove(): Promise<void> {
     this.closeJoinFds();
-    closeAll([this.#cpuFd, this.#memoryFd, this.#pidsFd]);
+    closeAll([this.#cpuFd, this.#memoryFd, this.#pidsFd, this.#oomFd]);
     await removeWhenEmpty([this.#directory]);
   }
 }

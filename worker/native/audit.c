@@ -42,8 +42,7 @@ static int audit_descriptors(const struct sandbox_order *order, const struct inh
   while (result == 0 && (entry = readdir(directory))) {
     if (entry->d_name[0] == '.') continue;
     int fd = atoi(entry->d_name);
-    if (fd <= STDERR_FILENO || fd == order->channel || fd == order->turns || fd == order->refusals ||
-        fd == dirfd(directory))
+    if (fd <= STDERR_FILENO || fd == order->channel || fd == order->refusals || fd == dirfd(directory))
       continue;
     char target[128];
     ssize_t length = readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
@@ -60,6 +59,22 @@ static int audit_descriptors(const struct sandbox_order *order, const struct inh
   }
   closedir(directory);
   return result;
+}
+
+static int audit_stdio(const struct inherited_fds *inherited, struct failure *failure) {
+  if (!sandbox_stdin_is_own()) {
+    errno = 0;
+    return fail(failure, "audit: descriptor 0 is the zygote's as well");
+  }
+  for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+    struct stat facts;
+    if (fstat(fd, &facts) < 0) return fail(failure, "audit: look at descriptor %d", fd);
+    errno = 0;
+    if (!S_ISFIFO(facts.st_mode)) return fail(failure, "audit: descriptor %d is no pipe", fd);
+    if (facts.st_ino == inherited->output[0] || facts.st_ino == inherited->output[1])
+      return fail(failure, "audit: descriptor %d is the zygote's as well", fd);
+  }
+  return 0;
 }
 
 static int audit_capabilities(struct failure *failure) {
@@ -90,6 +105,7 @@ static int audit_landlock(struct failure *failure) {
 int sandbox_audit(const struct sandbox_order *order, const struct inherited_fds *inherited, int landlock_abi,
                   struct failure *failure) {
   if (audit_descriptors(order, inherited, failure) < 0) return -1;
+  if (audit_stdio(inherited, failure) < 0) return -1;
   if (audit_capabilities(failure) < 0) return -1;
   int no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
   errno = 0;

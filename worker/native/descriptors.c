@@ -27,11 +27,41 @@ static int renew_pipe(const struct inherited_fds *inherited, const struct inheri
   return 0;
 }
 
+// fcntl(2) sets this on an open file, not on a descriptor: who still reads it set holds the zygote's.
+#define ZYGOTE_MARK O_APPEND
+
+int sandbox_note_stdio(struct inherited_fds *inherited, struct failure *failure) {
+  for (int i = 0; i < 2; i++) {
+    struct stat facts;
+    if (fstat(STDOUT_FILENO + i, &facts) < 0)
+      return fail(failure, "look at descriptor %d", STDOUT_FILENO + i);
+    inherited->output[i] = facts.st_ino;
+  }
+  if (fcntl(STDIN_FILENO, F_SETFL, ZYGOTE_MARK) < 0) return fail(failure, "mark descriptor 0");
+  return 0;
+}
+
+bool sandbox_stdin_is_own(void) {
+  int flags = fcntl(STDIN_FILENO, F_GETFL);
+  return flags >= 0 && (flags & ZYGOTE_MARK) == 0;
+}
+
+// The zygote's is one open file of all its sandboxes: flags and locks that one of them sets would be there
+// for all the others.
+static int renew_stdin(struct failure *failure) {
+  FD_CLEANUP int fresh = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (fresh < 0) return fail(failure, "open /dev/null anew");
+  // Without close-on-exec, since children expect a descriptor 0.
+  if (dup2(fresh, STDIN_FILENO) < 0) return fail(failure, "put a fresh /dev/null on descriptor 0");
+  return 0;
+}
+
 int sandbox_renew_descriptors(const struct sandbox_order *order, const struct inherited_fds *inherited,
                               struct failure *failure) {
+  if (renew_stdin(failure) < 0) return -1;
   for (int i = 0; i < inherited->count; i++) {
     const struct inherited_fd *entry = &inherited->entries[i];
-    if (entry->fd == order->channel || entry->fd == order->turns || entry->fd == order->refusals) continue;
+    if (entry->fd == order->channel || entry->fd == order->refusals) continue;
     if (entry->action == FD_CLOSE) {
       close(entry->fd);
       continue;

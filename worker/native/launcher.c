@@ -15,9 +15,10 @@
 // When the zygote ends, init ends, and with PID 1 every process of the namespace. When the worker or the
 // launcher ends, init is killed by its parent-death signal; and the zygote sees its control socket close.
 //
-// Usage: launcher IMAGE STORE UID_BASE UID_COUNT GID_BASE GID_COUNT -- PROGRAM [ARGUMENT...]
+// Usage: launcher IMAGE STORE DEVICES UID_BASE UID_COUNT GID_BASE GID_COUNT -- PROGRAM [ARGUMENT...]
 //   IMAGE  directory of the runtime image's root;  STORE  directory of the code of one namespace
-//   PROGRAM is looked up inside the image and gets descriptor 3 (control socket) and no environment.
+//   DEVICES  directory of sets of device files, 0/0 to 0/15, 1/0 to 1/15 and so on, of which it takes one for
+//   itself PROGRAM is looked up inside the image and gets descriptor 3 (control socket) and no environment.
 #include "common.h"
 
 #include <fcntl.h>
@@ -26,9 +27,11 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -42,6 +45,7 @@ enum { CONTROL_FD = 3, FIRST_UNKNOWN_FD = 4 };
 struct plan {
   const char *image;
   const char *store;
+  const char *device_sets;
   const char *uid_base, *uid_count, *gid_base, *gid_count;
   char **program;
 };
@@ -53,6 +57,13 @@ struct mount_step {
   const char *options;
   enum { ALWAYS, MAKE_FILE } target_kind;
 };
+
+// The devices of a sandbox, in the order of their sources in build_root().
+static const char *const device_names[] = {"null", "zero", "full", "random", "urandom"};
+#define DEVICES (sizeof device_names / sizeof *device_names)
+#define DEVICE_PATH_BYTES 4200
+// Sets in a directory; infra/privileged.sh copies whole directories of them.
+#define GROUP 16
 
 static int run_helper(const char *helper, char *const arguments[], struct failure *failure) {
   pid_t pid = fork();
@@ -108,10 +119,42 @@ static int apply_mounts(const struct mount_step *steps, size_t count, struct fai
   return 0;
 }
 
+// Whether a set holds what the host has by the same names, and lies where devices may be opened.
+static bool is_set_of_devices(int set) {
+  for (size_t i = 0; i < DEVICES; i++) {
+    char of_host[32];
+    struct stat wanted, found;
+    snprintf(of_host, sizeof of_host, "/dev/%s", device_names[i]);
+    FD_CLEANUP int fd = openat(set, device_names[i], O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &found) < 0 || stat(of_host, &wanted) < 0) return false;
+    if (!S_ISCHR(found.st_mode) || found.st_rdev != wanted.st_rdev) return false;
+  }
+  return true;
+}
+
+// Takes a set of device files that no other launcher has. The inodes of the host's own would be shared by all
+// tenants, who could pass each other messages by locks on them, and lock them for the host. A lock on the
+// set's directory says that it is taken; it is held by this process and by init, and so ends with them.
+// Without a set, sandboxes have the host's devices.
+static void take_devices(const struct plan *plan, char directory[DEVICE_PATH_BYTES]) {
+  for (int number = 0;; number++) {
+    snprintf(directory, DEVICE_PATH_BYTES, "%.4000s/%d/%d", plan->device_sets, number / GROUP,
+             number % GROUP);
+    int set = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (set < 0) break;
+    // Left open on purpose.
+    if (flock(set, LOCK_EX | LOCK_NB) == 0 && is_set_of_devices(set)) return;
+    close(set);
+  }
+  fprintf(stderr, "launcher: no set of device files is free in %s: locks on devices are shared with others\n",
+          plan->device_sets);
+  snprintf(directory, DEVICE_PATH_BYTES, "/dev");
+}
+
 // The tree that every sandbox starts from: the image read-only, an own /proc, a /dev of five harmless devices
 // that sandboxes bind as a whole, and the code of one namespace. Nothing else of the host can be reached from
 // it.
-static int build_root(const struct plan *plan, struct failure *failure) {
+static int build_root(const struct plan *plan, const char *devices, struct failure *failure) {
   // First of all: nothing that is mounted here may travel back to the host.
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return fail(failure, "make / private");
   // pivot_root(2) wants a mount point; a bind of the image on itself is one, and can be made read-only for us
@@ -120,6 +163,9 @@ static int build_root(const struct plan *plan, struct failure *failure) {
     return fail(failure, "bind image %s", plan->image);
   if (chdir(plan->image) < 0) return fail(failure, "enter image %s", plan->image);
 
+  char sources[DEVICES][DEVICE_PATH_BYTES + 16];
+  for (size_t i = 0; i < DEVICES; i++)
+    snprintf(sources[i], sizeof sources[i], "%s/%s", devices, device_names[i]);
   const struct mount_step steps[] = {
       // Code: read-only, and no device or setuid file in it counts.
       {plan->store, "run/offshoot/store", NULL, MS_BIND, NULL, ALWAYS},
@@ -128,11 +174,11 @@ static int build_root(const struct plan *plan, struct failure *failure) {
       // A full /proc must be visible here, or the kernel refuses one to the sandboxes (mount_too_revealing).
       {"proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, ALWAYS},
       {"tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k,nr_inodes=32", ALWAYS},
-      {"/dev/null", "dev/null", NULL, MS_BIND, NULL, MAKE_FILE},
-      {"/dev/zero", "dev/zero", NULL, MS_BIND, NULL, MAKE_FILE},
-      {"/dev/full", "dev/full", NULL, MS_BIND, NULL, MAKE_FILE},
-      {"/dev/random", "dev/random", NULL, MS_BIND, NULL, MAKE_FILE},
-      {"/dev/urandom", "dev/urandom", NULL, MS_BIND, NULL, MAKE_FILE},
+      {sources[0], "dev/null", NULL, MS_BIND, NULL, MAKE_FILE},
+      {sources[1], "dev/zero", NULL, MS_BIND, NULL, MAKE_FILE},
+      {sources[2], "dev/full", NULL, MS_BIND, NULL, MAKE_FILE},
+      {sources[3], "dev/random", NULL, MS_BIND, NULL, MAKE_FILE},
+      {sources[4], "dev/urandom", NULL, MS_BIND, NULL, MAKE_FILE},
   };
   if (apply_mounts(steps, sizeof steps / sizeof *steps, failure) < 0) return -1;
   const char *const links[][2] = {
@@ -201,7 +247,7 @@ static int start_zygote(const struct plan *plan, struct failure *failure) {
 }
 
 // PID 1 of the launcher's namespace: reaps whatever is orphaned into it, and ends with the zygote's status.
-static int run_init(const struct plan *plan, int gate, struct failure *failure) {
+static int run_init(const struct plan *plan, const char *devices, int gate, struct failure *failure) {
   char go;
   // The id maps are written from outside; before that this process has no id at all.
   if (read(gate, &go, 1) != 1) return fail(failure, "wait for the id maps");
@@ -210,7 +256,11 @@ static int run_init(const struct plan *plan, int gate, struct failure *failure) 
   if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) return fail(failure, "become root of the namespace");
   // After the change of ids, which clears it.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
-  if (build_root(plan, failure) < 0) return -1;
+  if (build_root(plan, devices, failure) < 0) return -1;
+  // Standard input came with the launcher, and is the host's /dev/null: every sandbox would inherit it.
+  FD_CLEANUP int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (input < 0 || dup2(input, STDIN_FILENO) < 0)
+    return fail(failure, "put its own /dev/null on descriptor 0");
 
   pid_t zygote = fork();
   if (zygote < 0) return fail(failure, "fork the zygote");
@@ -237,6 +287,8 @@ static int launch(const struct plan *plan, struct failure *failure) {
     return fail(failure, "find the control socket on descriptor 3");
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
 
+  char devices[DEVICE_PATH_BYTES];
+  take_devices(plan, devices);
   int gate[2];
   if (pipe2(gate, O_CLOEXEC) < 0) return fail(failure, "make the gate");
   // One clone with all namespaces: the user namespace is made first, so it owns the others,
@@ -248,7 +300,7 @@ static int launch(const struct plan *plan, struct failure *failure) {
     return fail(failure, "create namespaces (does this host allow unprivileged user namespaces?)");
   if (init == 0) {
     close(gate[1]);
-    run_init(plan, gate[0], failure);
+    run_init(plan, devices, gate[0], failure);
     dprintf(STDERR_FILENO, "launcher: %s\n", failure->message);
     _exit(1);
   }
@@ -268,12 +320,13 @@ static int launch(const struct plan *plan, struct failure *failure) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 9 || strcmp(argv[7], "--") != 0) {
-    fputs("usage: launcher IMAGE STORE UID_BASE UID_COUNT GID_BASE GID_COUNT -- PROGRAM [ARGUMENT...]\n",
+  if (argc < 10 || strcmp(argv[8], "--") != 0) {
+    fputs("usage: launcher IMAGE STORE DEVICES UID_BASE UID_COUNT GID_BASE GID_COUNT -- PROGRAM "
+          "[ARGUMENT...]\n",
           stderr);
     return 2;
   }
-  const struct plan plan = {argv[1], argv[2], argv[3], argv[4], argv[5], argv[6], &argv[8]};
+  const struct plan plan = {argv[1], argv[2], argv[3], argv[4], argv[5], argv[6], argv[7], &argv[9]};
   struct failure failure = {0};
   int status = launch(&plan, &failure);
   if (status < 0) fprintf(stderr, "launcher: %s\n", failure.message);

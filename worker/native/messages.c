@@ -69,9 +69,10 @@ int message_read_specialise(const unsigned char *frame, char code[SPECIALISE_COD
     return -1;
   memcpy(limits, frame + SPECIALISE_FRAME_BYTES - sizeof *limits, sizeof *limits);
   // To tmpfs, 0 means without a limit.
-  if (limits->tmp_mb == 0 || limits->tmp_inodes == 0 || limits->open_files == 0)
-    return fail(failure, "limits of %u MB, %u files and %u open files", limits->tmp_mb, limits->tmp_inodes,
-                limits->open_files);
+  if (limits->tmp_mb == 0 || limits->tmp_inodes == 0 || limits->open_files == 0 ||
+      limits->pending_signals == 0)
+    return fail(failure, "limits of %u MB, %u files, %u open files and %u pending signals", limits->tmp_mb,
+                limits->tmp_inodes, limits->open_files, limits->pending_signals);
   // One component: a name with a slash or dots could leave the store.
   if (code[0] == '\0' || code[0] == '.' || strchr(code, '/'))
     return fail(failure, "illegal name of code: %s", code);

@@ -29,6 +29,13 @@ static bool has_ended(pid_t pid) {
   return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == pid;
 }
 
+bool orphans_any(void) {
+  siginfo_t info;
+  // All processes of the namespace are below its first one, so that they are gone when it has no child. Those
+  // that have ended and wait to be reaped are left as they are.
+  return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
+}
+
 int orphans_reap(void) {
   // Children of the main thread: the ones that it started, and all that were adopted, proc_pid_children(5). A
   // kernel without this file (CONFIG_PROC_CHILDREN) leaves orphans where they are, within pids.max.

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #define LOCKED_BYTES (64 * 1024)
-#define PENDING_SIGNALS 1024
 
 // An anonymous session keyring in place of the one that came down from the worker's own session, in which a
 // key of its user may be: a process that possesses a keyring may read what is in it. Made under the sandbox's
@@ -44,6 +43,9 @@ int sandbox_limit_resources(const struct sandbox_limits *asked, struct failure *
   struct rlimit files;
   if (getrlimit(RLIMIT_NOFILE, &files) < 0) return fail(failure, "read the limit of open files");
   if (files.rlim_max > asked->open_files) files.rlim_max = asked->open_files;
+  struct rlimit signals;
+  if (getrlimit(RLIMIT_SIGPENDING, &signals) < 0) return fail(failure, "read the limit of pending signals");
+  if (signals.rlim_max > asked->pending_signals) signals.rlim_max = asked->pending_signals;
   const struct {
     int resource;
     rlim_t value;
@@ -53,8 +55,9 @@ int sandbox_limit_resources(const struct sandbox_limits *asked, struct failure *
       {RLIMIT_NOFILE, files.rlim_max, "open files"},
       {RLIMIT_MEMLOCK, LOCKED_BYTES, "locked memory"},
       {RLIMIT_MSGQUEUE, 0, "message queues"},
-      // Queued signals and timers live in kernel memory, counted for the id.
-      {RLIMIT_SIGPENDING, PENDING_SIGNALS, "pending signals"},
+      // Queued signals and timers count for the id, and for the service user above it, whom all sandboxes
+      // share: the worker gives each its part (worker/user-limits.ts).
+      {RLIMIT_SIGPENDING, signals.rlim_max, "pending signals"},
       {RLIMIT_RTPRIO, 0, "real-time priority"},
       {RLIMIT_NICE, 0, "nice"},
   };

@@ -32,7 +32,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
 #include <linux/seccomp.h>
+
+// Of Linux 6.16.
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 #define SCRATCH "/run/offshoot/scratch"
 #define STORE "/run/offshoot/store"
@@ -218,6 +224,33 @@ static int send_listener(int socket, int listener, struct failure *failure) {
   return 0;
 }
 
+// A socket that is sent down the channel would be closed by the worker, in as long as SO_LINGER says. Since
+// Linux 6.16 the worker's end takes no descriptors (SO_PASSRIGHTS); before, a socket may not linger, and
+// programs are told that there is no such option. A filter of its own, beside the other one: the stricter
+// answer of the two counts, seccomp(2).
+static int forbid_linger(struct failure *failure) {
+  int any = 0;
+  socklen_t length = sizeof any;
+  FD_CLEANUP int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) return fail(failure, "make a socket to ask for SO_PASSRIGHTS");
+  if (getsockopt(probe, SOL_SOCKET, SO_PASSRIGHTS, &any, &length) == 0) return 0;
+  // The low halves of the arguments: level and option are 32 bits to the kernel.
+  static struct sock_filter instructions[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_setsockopt, 0, 5),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SO_LINGER, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const struct sock_fprog program = {sizeof instructions / sizeof *instructions, instructions};
+  if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+    return fail(failure, "forbid sockets to linger");
+  return 0;
+}
+
 static int install_filter(const struct sandbox_order *order, struct failure *failure) {
   const struct sock_fprog program = {sizeof seccomp_filter / sizeof *seccomp_filter, seccomp_filter};
   // A call that the worker is answering is not begun anew for every signal (Linux 5.19).
@@ -290,6 +323,7 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(failure, "become non-dumpable");
   report[5] = lap(&since);
   // Last, because the filter refuses what the lines above do.
+  if (WITH_SECCOMP && forbid_linger(failure) < 0) return -1;
   if (WITH_SECCOMP && install_filter(order, failure) < 0) return -1;
   report[6] = lap(&since);
   const uint32_t facts[ISOLATED_FACTS] = {(uint32_t)landlock_abi, keyring, branch_speculation};

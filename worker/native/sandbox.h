@@ -19,6 +19,8 @@ struct inherited_fds {
     ino_t pipe;
     bool writes;
   } entries[64];
+  // The zygote's own output, which no sandbox may keep.
+  ino_t output[2];
 };
 
 // What a FORK message carries.
@@ -26,7 +28,8 @@ struct sandbox_order {
   uint32_t slot;
   uid_t uid;
   int scratch_mb;
-  int channel, stdout_fd, stderr_fd, turns;
+  int channel, stdout_fd, stderr_fd;
+  int turns;    // the page of turns.h
   int refusals; // takes the listener of the system call filter, see refusals.h
   int cgroup_count;
   int cgroup_fds[7];
@@ -34,7 +37,7 @@ struct sandbox_order {
 
 // What a SPECIALISE frame says of the function's limits, in the order of its numbers.
 struct sandbox_limits {
-  uint32_t tmp_mb, tmp_inodes, open_files;
+  uint32_t tmp_mb, tmp_inodes, open_files, pending_signals;
 };
 
 enum { SANDBOX_PREPARE_PHASES = 4 };
@@ -55,7 +58,13 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
                     const char *code, const char *hostname, const struct sandbox_limits *limits,
                     int (*loop_fork)(void *), void *loop, struct failure *failure);
 
-// Carries out the plan for what it has inherited, but for its own channel, turns and refusals. descriptors.c
+// In the zygote: notes what its descriptors 0 to 2 are, and marks 0, so that the audit of a sandbox knows
+// them again. descriptors.c
+int sandbox_note_stdio(struct inherited_fds *inherited, struct failure *failure);
+bool sandbox_stdin_is_own(void);
+
+// Carries out the plan for what it has inherited, but for its own channel and refusals; opens descriptor 0
+// anew. descriptors.c
 int sandbox_renew_descriptors(const struct sandbox_order *order, const struct inherited_fds *inherited,
                               struct failure *failure);
 

@@ -149,6 +149,9 @@ int main(int argc, char **argv) {
 #define ALLOW_OPTION(level, option, reason)                                                                  \
   allow("setsockopt", "setsockopt(" #level ", " #option ")", 2,                                              \
         LIST(COMPARE_32(1, level), COMPARE_32(2, option)));
+#define READ_OPTION(level, option, reason)                                                                   \
+  allow("getsockopt", "getsockopt(" #level ", " #option ")", 2,                                              \
+        LIST(COMPARE_32(1, level), COMPARE_32(2, option)));
 #define KEPT(rule)                                                                                           \
   kept = true;                                                                                               \
   rule kept = false;
@@ -161,6 +164,7 @@ int main(int argc, char **argv) {
 #define REFUSE_SOCKET(family, type, reason)                                                                  \
   refuse("socket", "socket(" #family ", " #type ")", 2,                                                      \
          LIST(COMPARE_32(0, family), COMPARE(1, SOCKET_TYPE_MASK, type)));
+#define REFUSE_AS(error, call, reason) add(SCMP_ACT_ERRNO(error), #call, 0, NULL);
 #define REFUSE_SILENTLY(call, argument, value, reason)                                                       \
   add(EPERM_AT_ONCE, #call, 1, LIST(COMPARE_32(argument, value)));
   if (print_names)

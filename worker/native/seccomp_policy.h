@@ -13,6 +13,7 @@
 //   ALLOW_MASKED(call, argument, mask, value, reason)   if the argument, masked, equals the value
 //   ALLOW_SOCKET(family, type, protocol, reason)        socket(2) of exactly these
 //   ALLOW_OPTION(level, option, reason)                 setsockopt(2) of exactly these
+//   READ_OPTION(level, option, reason)                  getsockopt(2) of exactly these
 //   KEPT(ALLOW...)                                      the same: nothing that test/seccomp tries needs it
 //                                                       on the machine at hand; the reason says who would
 //   ASK(call, reason)                                   the worker lets it through, or answers EPERM
@@ -21,9 +22,10 @@
 //   REFUSE_MASKED(call, argument, mask, value, reason)  EPERM if the argument, masked, equals the value
 //   REFUSE_SOCKET(family, type, reason)                 EPERM for a type of socket of an allowed family
 //   REFUSE_SILENTLY(call, argument, value, reason)      as REFUSE_EQUAL, of what honest programs do
+//   REFUSE_AS(error, call, reason)                      another error, from which honest programs fall back
 //
-// What is refused, but for the last, is named in the record of the invocation: the worker hears of it from
-// the kernel and gives the answer (refusals.c). ENOSYS is the answer where it does not listen any more.
+// What is refused, but for the last two, is named in the record of the invocation: the worker hears of it
+// from the kernel and gives the answer (refusals.c). ENOSYS is the answer where it does not listen any more.
 //
 // Arguments that the kernel takes as 32 bits are compared on their low 32 bits: a filter that compares 64 can
 // be passed by setting the upper half (CVE-2019-10063).
@@ -43,7 +45,8 @@
 #define SECCOMP_POLICY \
   /* memory */ \
   ALLOW(brk, "heap of C programs") \
-  ALLOW(mmap, "memory, code pages of JIT compilers included") \
+  /* no huge pages of the host's own pool: one for all, and counted by no cgroup of memory */ \
+  ALLOW_MASKED(mmap, 3, MAP_HUGETLB, 0, "memory, code pages of JIT compilers included") \
   ALLOW(munmap, "gives memory back") \
   KEPT(ALLOW(mremap, "realloc of large blocks in C programs")) \
   ALLOW(mprotect, "V8 turns written code pages executable") \
@@ -63,7 +66,7 @@
   KEPT(ALLOW(mlock, "bounded by RLIMIT_MEMLOCK; crypto libraries lock keys")) \
   KEPT(ALLOW(munlock, "the reverse of mlock")) \
   KEPT(ALLOW(membarrier, "V8 and musl use it when code is patched")) \
-  KEPT(ALLOW(memfd_create, "anonymous shared memory; charged to the sandbox's cgroup")) \
+  KEPT(ALLOW_MASKED(memfd_create, 1, MFD_HUGETLB, 0, "anonymous shared memory; charged to the sandbox's cgroup")) \
   KEPT(ALLOW(pkey_alloc, "V8 guards its code pages with protection keys, on processors that have them")) \
   KEPT(ALLOW(pkey_free, "the reverse of pkey_alloc")) \
   KEPT(ALLOW(pkey_mprotect, "mprotect with a protection key")) \
@@ -126,8 +129,6 @@
   ALLOW(fsync, "databases in /tmp") \
   ALLOW(fdatasync, "databases in /tmp") \
   ALLOW(copy_file_range, "fs.copyFile") \
-  KEPT(ALLOW(sendfile, "fs.copyFile, static files")) \
-  KEPT(ALLOW(splice, "io.Copy of Go, which takes ENOSYS for an error")) \
   /* locks: files of the image have an inode of their own in each overlay; those under /var/task are shared by the sandboxes of one version */ \
   KEPT(ALLOW(flock, "locks on own files")) \
   KEPT(ALLOW(getxattr, "cp and Python's copystat, which takes ENOSYS for an error")) \
@@ -136,7 +137,6 @@
   KEPT(ALLOW(listxattr, "as getxattr")) \
   KEPT(ALLOW(llistxattr, "as getxattr")) \
   KEPT(ALLOW(flistxattr, "as getxattr")) \
-  ALLOW(inotify_init1, "fs.watch, which then learns that it may not") \
   KEPT(ALLOW(dup, "descriptors of child processes")) \
   ALLOW(dup2, "descriptors of child processes") \
   KEPT(ALLOW(dup3, "descriptors of child processes; Go")) \
@@ -234,7 +234,8 @@
   KEPT(ALLOW(prlimit64, "asks for limits and lowers them")) \
   ALLOW(getrusage, "process.cpuUsage") \
   KEPT(ALLOW(times, "processor time")) \
-  ALLOW(sysinfo, "os.totalmem") \
+  /* tells of the whole host; but the C library does not look whether it failed, and gives sysconf(_SC_PHYS_PAGES) from its stack */ \
+  ALLOW(sysinfo, "os.totalmem; sizes of buffers in C programs") \
   ALLOW(uname, "os.release") \
   KEPT(ALLOW(getcpu, "which processor")) \
   ALLOW(getpriority, "os.getPriority") \
@@ -278,8 +279,8 @@
   ALLOW(accept4, "sockets") \
   ALLOW(getsockname, "sockets") \
   KEPT(ALLOW(getpeername, "sockets")) \
-  ALLOW(getsockopt, "sockets") \
-  /* options: no filters on sockets, no upper protocols such as kTLS, none of the levels of other families */ \
+  /* options that are set: no filters on sockets, no upper protocols such as kTLS, no lists of sources (MCAST_*, IP_MSFILTER), no */ \
+  /* extension headers (IPV6_RTHDR, IPV6_HOPOPTS), no change of family (IPV6_ADDRFORM), none of the levels of other families */ \
   ALLOW_OPTION(SOL_SOCKET, SO_REUSEADDR, "servers") \
   KEPT(ALLOW_OPTION(SOL_SOCKET, SO_REUSEPORT, "servers")) \
   ALLOW_OPTION(SOL_SOCKET, SO_KEEPALIVE, "connections") \
@@ -298,8 +299,71 @@
   KEPT(ALLOW_OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, "time limits")) \
   KEPT(ALLOW_OPTION(IPPROTO_UDP, UDP_SEGMENT, "QUIC")) \
   KEPT(ALLOW_OPTION(IPPROTO_UDP, UDP_GRO, "QUIC")) \
-  ALLOW_EQUAL(setsockopt, 1, IPPROTO_IP, "time to live, type of service, multicast, errors") \
-  ALLOW_EQUAL(setsockopt, 1, IPPROTO_IPV6, "the same, and V6ONLY") \
+  ALLOW_OPTION(IPPROTO_IP, IP_TTL, "dgram.setTTL") \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_TOS, "classes of service; Java, SSH")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVTOS, "QUIC: marks of congestion")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVERR, "name lookups of glibc, which give up without")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_PKTINFO, "UDP servers: the address that was sent to")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, "QUIC: packets are not to be cut")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, "HTTP clients that choose their address")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_IF, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_TTL, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_LOOP, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_ALL, "Java, which gives up without")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_ADD_MEMBERSHIP, "dgram.addMembership")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_DROP_MEMBERSHIP, "dgram.dropMembership")) \
+  ALLOW_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, "servers") \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_UNICAST_HOPS, "as IP_TTL")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_TCLASS, "as IP_TOS")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS, "as IP_RECVTOS")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_RECVERR, "as IP_RECVERR")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO, "as IP_PKTINFO")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER, "as IP_MTU_DISCOVER")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_IF, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "dgram")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_ALL, "as IP_MULTICAST_ALL")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_JOIN_GROUP, "dgram.addMembership")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_LEAVE_GROUP, "dgram.dropMembership")) \
+  /* options that are read: nothing that tells of the host (SO_INCOMING_CPU, SO_COOKIE, SO_NETNS_COOKIE, SO_MEMINFO, SO_PEERSEC, */ \
+  /* TCP_CONGESTION) or of its firewall (SO_ORIGINAL_DST), and no structures that grow with the kernel (TCP_INFO) */ \
+  READ_OPTION(SOL_SOCKET, SO_ERROR, "what came of a connect") \
+  READ_OPTION(SOL_SOCKET, SO_TYPE, "which kind of socket is this; libuv, Python") \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_DOMAIN, "the same")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_PROTOCOL, "the same")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_ACCEPTCONN, "does it listen; Java, Rust")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_REUSEADDR, "servers")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_REUSEPORT, "servers")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_KEEPALIVE, "connections")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_LINGER, "connections")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_BROADCAST, "UDP")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_SNDBUF, "sizes; dgram.getSendBufferSize")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_RCVBUF, "sizes; dgram.getRecvBufferSize")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_RCVTIMEO, "time limits of database clients in C; Rust")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_SNDTIMEO, "as SO_RCVTIMEO")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_PEERCRED, "who is at the other end of a unix socket; its own processes")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_NODELAY, "latency")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_CORK, "throughput")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_QUICKACK, "latency; Java")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_KEEPIDLE, "keep-alive")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_KEEPINTVL, "keep-alive")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_KEEPCNT, "keep-alive")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_MAXSEG, "sizes; load tests")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, "time limits; gRPC reads what it has set")) \
+  KEPT(READ_OPTION(IPPROTO_UDP, UDP_SEGMENT, "QUIC asks whether it is there")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_TTL, "dgram")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_TOS, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, "QUIC")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_MULTICAST_IF, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_MULTICAST_TTL, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IP, IP_MULTICAST_LOOP, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, "servers; Rust, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_UNICAST_HOPS, "as IP_TTL")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_TCLASS, "as IP_TOS")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER, "as IP_MTU_DISCOVER")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_IF, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, "Java, Python")) \
+  KEPT(READ_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "Java, Python")) \
   ALLOW(shutdown, "sockets") \
   ALLOW_MASKED(sendto, 3, MSG_RISKY, 0, "sockets") \
   ALLOW_MASKED(recvfrom, 3, MSG_RISKY, 0, "sockets") \
@@ -307,6 +371,14 @@
   ALLOW_MASKED(recvmsg, 2, MSG_RISKY, 0, "sockets") \
   ALLOW_MASKED(sendmmsg, 3, MSG_RISKY, 0, "sockets; c-ares") \
   KEPT(ALLOW_MASKED(recvmmsg, 3, MSG_RISKY, 0, "sockets; libuv")) \
+  /* Both hold the lock of a pipe while they wait for a socket. The worker reads two pipes of each sandbox, and would sleep as */ \
+  /* long, deaf to signals. EINVAL says that a file cannot do it: libuv, Go, Python and coreutils then copy by hand. */ \
+  REFUSE_AS(EINVAL, sendfile, "fs.copyFile, static files") \
+  REFUSE_AS(EINVAL, splice, "io.Copy of Go") \
+  /* instances count for the service user, whom all tenants share, and a watch of a device would tell of others. This is what */ \
+  /* a host that has none left answers: watchers know it, say it or poll. From ENOSYS and EPERM, watchpack tries for ever. */ \
+  REFUSE_AS(EMFILE, inotify_init1, "fs.watch and its like; fs.watchFile works") \
+  REFUSE_AS(EMFILE, inotify_init, "as inotify_init1") \
   /* refused by name: programs try them, and should read "not permitted" */ \
   REFUSE_SILENTLY(socket, 0, AF_NETLINK, "interfaces and routes, and the way to nf_tables; name lookups ask, and do without") \
   REFUSE_EQUAL(socket, 0, AF_PACKET, "raw frames") \
@@ -390,7 +462,6 @@
   REFUSE(name_to_handle_at, "its counterpart") \
   REFUSE(mknod, "devices; named pipes as well, which no function needs") \
   REFUSE(mknodat, "devices, as mknod") \
-  REFUSE(inotify_add_watch, "device files have the host's inodes: a watch tells whenever anybody opens one; fs.watchFile works") \
   REFUSE(bpf, "kernel programs") \
   REFUSE(perf_event_open, "kernel measurements") \
   REFUSE(userfaultfd, "widens kernel races") \

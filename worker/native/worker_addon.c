@@ -3,16 +3,17 @@
 //   socketpair() -> [fd, fd]            stream sockets, close-on-exec
 //   pipe() -> [readFd, writeFd]         close-on-exec
 //   sendWithDescriptors(fd, bytes, fds) one sendmsg with SCM_RIGHTS, unix(7); throws on failure
-//   semaphore() -> fd                   an eventfd that counts, non-blocking, close-on-exec
-//   post(fd)                            adds one to it; throws when it is full
-//   takeBack(fd, max) -> number         takes up to `max` off it, and says how many there were
-//   lock(fd, alone) -> boolean          flock without waiting; false when others have it
-//   readCounter(fd) -> number           the decimal number at the start of a kernel file, read anew; -1 on
-//   failure
-//   bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
+//   refuseDescriptors(fd) -> boolean    nobody can send descriptors to this socket; false where the kernel
+//   cannot makeTurns() -> [fd, turns]          a count that is shared by a page, see turns.h; the descriptor
+//   is for the sandbox postTurn(turns)                     adds one to it takeTurnsBack(turns, max) -> number
+//   takes all off it, and says how many there were, `max` at most closeTurns(turns)                   gives
+//   the page up; the others do nothing then lock(fd, alone) -> boolean          flock without waiting; false
+//   when others have it readCounter(fd) -> number           the decimal number at the start of a kernel file,
+//   read anew; -1 on failure bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
 //   watchRefusals(fd, onRefused)        see refusals_addon.h
 #include "common.h"
 #include "refusals_addon.h"
+#include "turns.h"
 
 #include <node_api.h>
 
@@ -20,11 +21,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+// Of Linux 6.16.
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 enum { MAX_DESCRIPTORS = 16 };
 
@@ -63,19 +68,6 @@ static napi_value make_pipe(napi_env env, napi_callback_info info) {
     return throw_failure(env, &failure);
   }
   return pair(env, fds);
-}
-
-static napi_value make_semaphore(napi_env env, napi_callback_info info) {
-  (void)info;
-  struct failure failure = {0};
-  napi_value result;
-  int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
-  if (fd < 0) {
-    fail(&failure, "make a semaphore");
-    return throw_failure(env, &failure);
-  }
-  napi_create_int32(env, fd, &result);
-  return result;
 }
 
 static napi_value send_with_descriptors(napi_env env, napi_callback_info info) {
@@ -142,30 +134,84 @@ static napi_value number(napi_env env, double value) {
   return result;
 }
 
-static napi_value post(napi_env env, napi_callback_info info) {
-  const uint64_t one = 1;
+static napi_value refuse_descriptors(napi_env env, napi_callback_info info) {
+  napi_value result;
+  const int no = 0;
+  int32_t fd = descriptor_argument(env, info);
+  // A descriptor that comes with bytes is closed by whoever reads them, and close(2) of a socket may take as
+  // long as its owner has asked for (SO_LINGER).
+  napi_get_boolean(env, setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no) == 0, &result);
+  return result;
+}
+
+// The page behind a handle of JavaScript, which outlives it.
+struct turns_handle {
+  struct turns *turns;
+};
+
+static void close_turns_handle(struct turns_handle *handle) {
+  if (handle->turns) turns_unmap(handle->turns);
+  handle->turns = NULL;
+}
+
+static void on_turns_collected(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  close_turns_handle(data);
+  free(data);
+}
+
+static napi_value make_turns(napi_env env, napi_callback_info info) {
+  (void)info;
   struct failure failure = {0};
-  // Fails only when somebody has counted it up to its end: a sandbox that is up to no good.
-  if (write(descriptor_argument(env, info), &one, sizeof one) != sizeof one) {
-    fail(&failure, "post to a semaphore");
+  int theirs = -1;
+  struct turns_handle *handle = calloc(1, sizeof *handle);
+  if (handle) handle->turns = turns_make(&theirs, &failure);
+  if (!handle || !handle->turns) {
+    free(handle);
     return throw_failure(env, &failure);
   }
+  napi_value result, fd, turns;
+  napi_create_array_with_length(env, 2, &result);
+  napi_create_int32(env, theirs, &fd);
+  napi_create_external(env, handle, on_turns_collected, NULL, &turns);
+  napi_set_element(env, result, 0, fd);
+  napi_set_element(env, result, 1, turns);
+  return result;
+}
+
+static struct turns_handle *turns_argument(napi_env env, napi_value argument) {
+  void *handle = NULL;
+  napi_get_value_external(env, argument, &handle);
+  return handle;
+}
+
+static napi_value post_turn(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  struct turns_handle *handle = turns_argument(env, argument);
+  if (handle && handle->turns) turns_post(handle->turns);
   return NULL;
 }
 
-static napi_value take_back(napi_env env, napi_callback_info info) {
+static napi_value take_turns_back(napi_env env, napi_callback_info info) {
   size_t count = 2;
   napi_value arguments[2];
-  int32_t fd = -1;
-  uint32_t max = 0, taken = 0;
+  uint32_t max = 0;
   napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
-  napi_get_value_int32(env, arguments[0], &fd);
+  struct turns_handle *handle = turns_argument(env, arguments[0]);
   napi_get_value_uint32(env, arguments[1], &max);
-  uint64_t one;
-  // Bounded, because the other side may have counted it up.
-  while (taken < max && read(fd, &one, sizeof one) == sizeof one)
-    taken++;
-  return number(env, taken);
+  return number(env, handle && handle->turns ? turns_take_back(handle->turns, max) : 0);
+}
+
+static napi_value close_turns(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  struct turns_handle *handle = turns_argument(env, argument);
+  if (handle) close_turns_handle(handle);
+  return NULL;
 }
 
 static napi_value lock(napi_env env, napi_callback_info info) {
@@ -206,11 +252,18 @@ NAPI_MODULE_INIT() {
     const char *name;
     napi_callback function;
   } functions[] = {
-      {"socketpair", make_socketpair},   {"pipe", make_pipe},
-      {"semaphore", make_semaphore},     {"post", post},
-      {"takeBack", take_back},           {"sendWithDescriptors", send_with_descriptors},
-      {"readCounter", read_counter},     {"bytesWaiting", bytes_waiting},
-      {"watchRefusals", watch_refusals}, {"lock", lock},
+      {"socketpair", make_socketpair},
+      {"pipe", make_pipe},
+      {"makeTurns", make_turns},
+      {"postTurn", post_turn},
+      {"takeTurnsBack", take_turns_back},
+      {"closeTurns", close_turns},
+      {"refuseDescriptors", refuse_descriptors},
+      {"sendWithDescriptors", send_with_descriptors},
+      {"readCounter", read_counter},
+      {"bytesWaiting", bytes_waiting},
+      {"watchRefusals", watch_refusals},
+      {"lock", lock},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

@@ -38,6 +38,10 @@ static int plan_inherited(struct zygote *zygote, struct failure *failure) {
   DIR *directory = opendir("/proc/self/fd");
   if (!directory) return fail(failure, "list own descriptors");
   struct inherited_fds *plan = &zygote->inherited;
+  if (sandbox_note_stdio(plan, failure) < 0) {
+    closedir(directory);
+    return -1;
+  }
   const struct dirent *entry;
   while ((entry = readdir(directory))) {
     int fd = atoi(entry->d_name);
@@ -150,7 +154,11 @@ static int become_sandbox(struct zygote *zygote, const struct sandbox_order *ord
   close(zygote->child_events);
   close(child_event_out);
   close(zygote->pid_namespace);
-  return sandbox_prepare(order, zygote->phases, failure);
+  if (sandbox_prepare(order, zygote->phases, failure) < 0) return -1;
+  // After it has joined its cgroup, which the page is to count for. The mapping needs no descriptor.
+  zygote->turns = turns_map(order->turns, failure);
+  close(order->turns);
+  return zygote->turns ? 0 : -1;
 }
 
 static _Noreturn void give_up(const struct sandbox_order *order, const struct failure *failure) {

@@ -4,6 +4,7 @@
 
 #include "common.h"
 #include "sandbox.h"
+#include "turns.h"
 
 struct zygote {
   int control;      // socket to the worker
@@ -15,6 +16,7 @@ struct zygote {
   int (*loop_fork)(void *); // makes the runtime's event loop the child's own
   void *loop;
   uint32_t phases[SANDBOX_PREPARE_PHASES]; // in a sandbox: what PREPARED reports
+  struct turns *turns;                     // in a sandbox: the count of calls handed ahead
 };
 
 // Takes over the control socket. To be called once, when the runtime is warm and nothing is in flight.

@@ -20,6 +20,8 @@
 //   _exit(2): Node's own exit joins threads that a forked process does not have.
 // reapOrphans() -> number
 //   Ended children that one more look is due for, see orphans.h.
+// hasChildren() -> boolean
+//   Is there any process beside this one?
 // halt()
 //   Never comes back; the worker is about to end the sandbox.
 #include "orphans.h"
@@ -40,7 +42,7 @@
 
 static struct zygote zygote;
 // In a sandbox: what it was made by.
-static struct sandbox_order order = {.channel = -1, .turns = -1};
+static struct sandbox_order order = {.channel = -1};
 
 static int fork_loop(void *loop) {
   return uv_loop_fork(loop);
@@ -89,9 +91,7 @@ static int take_turn(void) {
     int waiting = 0;
     if (ioctl(outputs[i], FIONREAD, &waiting) == 0 && waiting > 0) return -1;
   }
-  // A semaphore (EFD_SEMAPHORE, eventfd(2)): a read takes one, or fails with EAGAIN when there is none.
-  uint64_t one;
-  return read(order.turns, &one, sizeof one) == sizeof one ? 1 : 0;
+  return turns_take(zygote.turns) ? 1 : 0;
 }
 
 static napi_value take_turn_now(napi_env env, napi_callback_info info) {
@@ -143,6 +143,13 @@ static napi_value reap_orphans(napi_env env, napi_callback_info info) {
   return result;
 }
 
+static napi_value has_children(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value result;
+  napi_get_boolean(env, orphans_any(), &result);
+  return result;
+}
+
 // Drops the page table entries of files that nothing private is in, which is all code and constants: they
 // stay in the page cache, and what is not touched again before the first fork is then nothing that each fork
 // copies and each end of a sandbox takes apart.
@@ -189,6 +196,7 @@ NAPI_MODULE_INIT() {
       {"randomSeed", random_seed},
       {"exit", exit_now},
       {"reapOrphans", reap_orphans},
+      {"hasChildren", has_children},
       {"forgetFiles", forget_files},
       {"halt", halt},
   };

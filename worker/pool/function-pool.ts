@@ -1,7 +1,9 @@
 /** What the pool holds of one version of a function: its sandboxes, and the calls that wait for one. */
 import type { AcquireKind, ColdReason } from '#contract/invocation.ts';
 import type { LoadedVersion } from '../functions.ts';
+import { OutsideTime, type IdleBudget } from '../idle-cpu.ts';
 import type { LogText } from '../invocation-log.ts';
+import type { FunctionLog } from '../late-output.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { aheadDepth, mayRun, START_COST_MS, type FunctionHistory, type FunctionView } from './policy.ts';
 
@@ -20,6 +22,9 @@ export interface Member {
   served: number;
   active: number;
   usedAt: number;
+  /** What it may use while nothing runs in it, and how much of what it has used so is accounted. */
+  readonly idleBudget: IdleBudget;
+  idleCpuMs: number;
 }
 
 /** A sandbox for one invocation, until release(). */
@@ -49,6 +54,9 @@ interface Waiter {
 
 export class FunctionPool {
   readonly version: LoadedVersion;
+  /** What no invocation can claim goes there. */
+  readonly log: FunctionLog | undefined;
+  readonly outside = new OutsideTime();
   readonly members = new Set<Member>();
   readonly #waiters: Waiter[] = [];
   #holdMs: number | undefined;
@@ -62,8 +70,9 @@ export class FunctionPool {
   lastEnd: 'evicted' | 'died' | undefined;
   readonly #onIdle: () => void;
 
-  constructor(version: LoadedVersion, onIdle: () => void) {
+  constructor(version: LoadedVersion, onIdle: () => void, log?: FunctionLog) {
     this.version = version;
+    this.log = log;
     this.#onIdle = onIdle;
   }
 

@@ -8,6 +8,8 @@ import type { Runtime } from '#contract/manifest.ts';
 import type { CodeStore } from '../code-store.ts';
 import type { LoadedVersion } from '../functions.ts';
 import { log } from '../log.ts';
+import { IdleBudget, WINDOW_MS } from '../idle-cpu.ts';
+import type { FunctionLog } from '../late-output.ts';
 import type { Networks } from '../network/networks.ts';
 import type { Receipts } from '../receipts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
@@ -24,7 +26,7 @@ import {
   type PoolView,
 } from './policy.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
-import { startFunction } from './start-function.ts';
+import { LoadFailedError, startFunction } from './start-function.ts';
 
 export interface PoolOptions {
   readonly ceiling: number;
@@ -36,6 +38,12 @@ export interface PoolOptions {
   readonly code: CodeStore;
   readonly networks: Networks;
   readonly receipts: Receipts;
+  /** Share of its function's `cpu` that a sandbox may use while nothing runs in it, on average. */
+  readonly idleCpu: number;
+  /** Told of milliseconds of processor time that a function has used outside of invocations. */
+  readonly onOutside?: (version: LoadedVersion, phase: 'start' | 'idle', ms: number) => void;
+  /** Makes the log of a function's own; without it, what no invocation can claim is discarded. */
+  readonly functionLog?: (version: LoadedVersion) => FunctionLog;
 }
 
 interface PreparedShelf {
@@ -65,7 +73,7 @@ export class Pool {
   acquire(version: LoadedVersion, since = performance.now()): Lease | Promise<Lease> {
     let fn = this.#functions.get(version.key);
     if (!fn) {
-      fn = new FunctionPool(version, () => this.#pumpAll());
+      fn = new FunctionPool(version, () => this.#pumpAll(), this.#options.functionLog?.(version));
       this.#functions.set(version.key, fn);
     }
     const lease = fn.take();
@@ -137,13 +145,24 @@ export class Pool {
   /** The same as counts() by function and version, the largest first; not more than a heartbeat should carry. */
   pools(): PoolStatus[] {
     const all: PoolStatus[] = [];
-    for (const { version, members } of this.#functions.values()) {
-      if (members.size === 0) continue;
+    for (const { version, members, outside } of this.#functions.values()) {
+      if (members.size === 0 && outside.ended === 0) continue;
       let busy = 0;
       for (const { active } of members) if (active > 0) busy++;
       const { namespace, name, version: number, manifest } = version;
       const idle = members.size - busy;
-      all.push({ namespace, name, version: number, runtime: manifest.runtime, prepared: 0, idle, busy });
+      all.push({
+        namespace,
+        name,
+        version: number,
+        runtime: manifest.runtime,
+        prepared: 0,
+        idle,
+        busy,
+        startCpu: Math.round(outside.start),
+        idleCpu: Math.round(outside.idle),
+        ...(outside.ended > 0 && { endedIdle: outside.ended }),
+      });
     }
     for (const { namespace, runtime, sandboxes } of this.#prepared.values()) {
       if (sandboxes.length > 0)
@@ -208,12 +227,17 @@ export class Pool {
         served: 0,
         active: 0,
         usedAt: performance.now(),
+        idleBudget: new IdleBudget(this.#options.idleCpu * fn.version.manifest.cpu),
+        idleCpuMs: 0,
       };
+      this.#countOutside(fn, 'start', started.startCpuMs);
+      fn.log?.claim(member.sandbox);
       fn.members.add(member);
       fn.everReady = true;
       void member.sandbox.ended.then(() => this.#ended(member));
       fn.offer(member);
     } catch (error) {
+      if (error instanceof LoadFailedError) this.#countOutside(fn, 'start', error.startCpuMs);
       fn.fail(error);
     } finally {
       fn.starting--;
@@ -226,6 +250,10 @@ export class Pool {
 
   #ended(member: Member): void {
     const fn = member.owner;
+    this.#countIdle(member);
+    // The invocation that it ran has it as its outcome.
+    if (member.sandbox.end === 'out_of_memory' && member.active === 0)
+      fn.log?.tell(member.sandbox, 'the sandbox was ended between invocations: it ran out of memory');
     if (fn.members.delete(member)) fn.lastEnd = 'died';
     this.#pump(fn);
     // Not for one that was never used: a spare that ends by itself would be started over and over.
@@ -234,7 +262,7 @@ export class Pool {
 
   #keepSpare(fn: FunctionPool): void {
     if (this.#stopping || this.#functions.get(fn.version.key) !== fn) return;
-    if (!spareWanted(fn.view, this.#view)) return;
+    if (!fn.outside.mayLoadAhead() || !spareWanted(fn.view, this.#view)) return;
     fn.starting++;
     void this.#start(fn, true);
   }
@@ -337,7 +365,44 @@ export class Pool {
     return victims.map(({ sandbox }) => sandbox);
   }
 
+  #countOutside(fn: FunctionPool, phase: 'start' | 'idle', ms: number): void {
+    fn.outside[phase] += ms;
+    this.#options.onOutside?.(fn.version, phase, ms);
+  }
+
+  /** Milliseconds that the sandbox has used outside of invocations since this was last asked. */
+  #countIdle(member: Member): number {
+    const used = member.sandbox.idleCpuMs - member.idleCpuMs;
+    member.idleCpuMs += used;
+    if (used > 0) this.#countOutside(member.owner, 'idle', used);
+    return used;
+  }
+
+  /** Ends idle sandboxes that use more than their budget. What runs with an invocation is that one's to answer for. */
+  #watchIdle(): void {
+    for (const fn of this.#functions.values())
+      for (const member of fn.members) {
+        const { sandbox, active, idleBudget } = member;
+        if (active === 0) sandbox.cpuMs();
+        if (idleBudget.spend(this.#countIdle(member)) || active > 0) continue;
+        fn.members.delete(member);
+        fn.lastEnd = 'died';
+        fn.outside.overspent();
+        fn.log?.tell(sandbox, this.#idleEnd(fn, sandbox));
+        sandbox.kill('idle_cpu');
+      }
+  }
+
+  #idleEnd({ singleUse, outside }: FunctionPool, sandbox: Sandbox): string {
+    const percent = Math.round(this.#options.idleCpu * 100);
+    const used = (sandbox.idleCpuMs / 1_000).toFixed(1);
+    const next = singleUse ? `; ${outside.consequence}` : '';
+    return `the sandbox was ended: it has used ${used} s of processor time without an invocation, and may use ${percent} % of its "cpu" on average over ${WINDOW_MS / 1_000} s (OFFSHOOT_IDLE_CPU)${next}`;
+  }
+
   #tidy(): void {
+    this.#options.factory.endOutOfMemory();
+    this.#watchIdle();
     const idle = this.#idle().length;
     const excess = memoryExcess(freemem() / MB, this.#options.memoryReserveMb, idle);
     this.#evict(excess, 'host_memory', this.#options.keepAliveMs);

@@ -23,6 +23,8 @@ export interface SandboxFactoryOptions {
   /** The most that any function gets: processes and threads, and MB of /tmp. */
   readonly maxPids: number;
   readonly maxTmpMb: number;
+  /** Queued signals and POSIX timers of each sandbox. */
+  readonly pendingSignals: number;
   /** Told of each fork, when the sandbox is prepared: milliseconds that it took. */
   readonly onForked?: ((ms: number) => void) | undefined;
 }
@@ -84,6 +86,11 @@ export class SandboxFactory {
     return sandbox;
   }
 
+  /** Ends those of which the kernel has ended a process for memory, those included that load. */
+  endOutOfMemory(): void {
+    for (const sandbox of this.#live) sandbox.endIfOutOfMemory(0);
+  }
+
   /** Settles when all sandboxes have ended and their cgroups are removed. */
   async emptied(): Promise<void> {
     await Promise.all(this.#leaving);
@@ -94,9 +101,9 @@ export class SandboxFactory {
    * sandbox itself has to put into force.
    */
   limit(sandbox: Sandbox, manifest: Manifest): FileLimits {
-    const { maxPids, maxTmpMb } = this.#options;
+    const { maxPids, maxTmpMb, pendingSignals } = this.#options;
     const { memory, cpu, pids, tmpSize, tmpFiles, openFiles } = manifest;
     sandbox.cgroup.setLimits({ memoryBytes: memory * MB, cpu, pids: Math.min(pids, maxPids) });
-    return { tmpSize: Math.min(tmpSize, maxTmpMb), tmpFiles, openFiles };
+    return { tmpSize: Math.min(tmpSize, maxTmpMb), tmpFiles, openFiles, pendingSignals };
   }
 }

@@ -7,14 +7,13 @@ import type { AcquireKind } from '#contract/invocation.ts';
 import type { CodeStore } from '../code-store.ts';
 import { blamePids, whyEnded, type ExitOutcome } from '../exit-cause.ts';
 import type { LoadedVersion } from '../functions.ts';
-import { readLogFrame, type LogText } from '../invocation-log.ts';
+import { readLogFrame, refusedLine, type LogText } from '../invocation-log.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { Networks } from '../network/networks.ts';
 import type { IsolationFacts } from '../sandbox/isolation-facts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { SandboxStartError, type FileLimits } from '../sandbox/start.ts';
 import type { Exit } from '../sandbox/zygote.ts';
-import { refusedLine } from '../run.ts';
 import type { Receipts } from '../receipts.ts';
 import type { Zygotes } from '../zygotes.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
@@ -27,6 +26,8 @@ export interface Started {
   readonly sandbox: Sandbox;
   readonly kind: AcquireKind;
   readonly initMs: number;
+  /** Milliseconds of processor time until the module was loaded. */
+  readonly startCpuMs: number;
   readonly loadOutput: LogText[];
 }
 
@@ -38,17 +39,25 @@ export class LoadFailedError extends Error {
   /** JSON of the error that the module threw, unchecked. */
   readonly thrown: Buffer | undefined;
   readonly loadOutput: LogText[];
+  /** As of Started. */
+  readonly startCpuMs: number;
 
   constructor(
     reason: LoadFailedError['reason'],
     message: string,
-    facts: { exit?: Exit | undefined; thrown?: Buffer | undefined; loadOutput?: LogText[] } = {},
+    facts: {
+      exit?: Exit | undefined;
+      thrown?: Buffer | undefined;
+      loadOutput?: LogText[];
+      startCpuMs?: number;
+    } = {},
   ) {
     super(message);
     this.reason = reason;
     this.exit = facts.exit;
     this.thrown = facts.thrown;
     this.loadOutput = facts.loadOutput ?? [];
+    this.startCpuMs = facts.startCpuMs ?? 0;
   }
 }
 
@@ -94,6 +103,14 @@ export async function startFunction(
     loadBytes += bytes;
     loadOutput.push(line);
   };
+  /** What goes on with a line is no piece of its own: their number has a bound. */
+  const joined = (piece: LogText): LogText => {
+    const { level, text } = piece;
+    const last = loadOutput.at(-1);
+    const goesOn = last?.level === level && (level === 'stdout' || level === 'stderr');
+    const before = goesOn && !last.text.endsWith('\n') ? loadOutput.pop() : undefined;
+    return before ? { ...before, text: before.text + text } : piece;
+  };
   /** What the first invocation takes over. */
   const output = (): LogText[] => {
     const text = `${cutBytes} bytes that the module printed while it was loaded were cut: ${MAX_LOAD_OUTPUT_LINES} pieces and ${MAX_LOAD_OUTPUT_BYTES} bytes of it are kept`;
@@ -103,16 +120,14 @@ export async function startFunction(
     begun: () => undefined,
     withdrawn: () => undefined,
     frame: (frameKind, payload) => {
-      if (frameKind === ChannelKind.LOG) collect(payload.length, () => readLogFrame(payload));
+      if (frameKind === ChannelKind.LOG)
+        collect(payload.length, () => {
+          const text = readLogFrame(payload);
+          return text && joined(text);
+        });
     },
     output: (level, bytes) =>
-      collect(bytes.length, () => {
-        const text = decoders[level].write(bytes);
-        const last = loadOutput.at(-1);
-        // What goes on with a line is no piece of its own: their number has a bound.
-        const before = last?.level === level && !last.text.endsWith('\n') ? loadOutput.pop() : undefined;
-        return before ? { ...before, text: before.text + text } : { time: Date.now(), level, text };
-      }),
+      collect(bytes.length, () => joined({ time: Date.now(), level, text: decoders[level].write(bytes) })),
     refused: (call) =>
       collect(call.length, () => ({ time: Date.now(), level: 'platform', text: refusedLine(call) })),
   };
@@ -137,19 +152,25 @@ export async function startFunction(
     await isolated;
     const start = performance.now();
     await ready;
-    return { sandbox, kind, initMs: performance.now() - start, loadOutput: output() };
+    sandbox.memoryPeak();
+    // The module has outlived the loss of a child; nobody is to be served by what is left.
+    if (sandbox.endIfOutOfMemory()) throw new SandboxStartError('a process of it ran out of memory');
+    sandbox.rest();
+    const initMs = performance.now() - start;
+    return { sandbox, kind, initMs, startCpuMs: sandbox.cpuMs(), loadOutput: output() };
   } catch (error) {
     // What ended before this is known to have ended by itself.
     sandbox.kill('load_error');
     const exit = await sandbox.ended;
     if (error instanceof LoadFailedError) throw error;
-    const { oomKills, pidsRefused } = sandbox.usage();
+    const { oomKills, pidsRefused, cpuMs } = sandbox.usage();
     const thrown = error instanceof SandboxStartError ? error.payload : undefined;
     const message = error instanceof Error ? error.message : String(error);
     throw new LoadFailedError(classify({ timedOut, oomKills, pidsRefused, thrown, exit }), message, {
       exit,
       thrown,
       loadOutput: output(),
+      startCpuMs: cpuMs,
     });
   } finally {
     clearTimeout(clock);
@@ -223,6 +244,6 @@ function classify(facts: {
   const { exit, thrown, pidsRefused } = facts;
   if (facts.timedOut) return 'load_timeout';
   if (exit.code === SETUP_FAILED_STATUS && !thrown) return 'platform_error';
-  const why = thrown ? 'load_error' : whyEnded(exit, facts.oomKills);
+  const why = thrown && facts.oomKills === 0 ? 'load_error' : whyEnded(exit, facts.oomKills);
   return blamePids(why, pidsRefused, thrown?.toString('utf8'));
 }

@@ -2,10 +2,13 @@
  * One try of a group of a batch: runs the items that are still to run, all at once through `queue()`, or one by one where the
  * function has none. It says what came of each; what follows of that is decided elsewhere (run-invocation.ts).
  */
+import { isUtf8 } from 'node:buffer';
 import type { ItemResult } from '#contract/batch.ts';
 import type { FunctionError, FunctionSpan, OpenInvocation, RunReport } from '#contract/invocation.ts';
 import type { CallHeader } from '#contract/lane.ts';
+import { whyNotJson } from '#contract/json-scanner.ts';
 import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/limits.ts';
+import { nextTurn } from '#contract/turns.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/payload.ts';
 import { hasFailed } from '#contract/retry.ts';
 import { GroupResults, type Item, type KeptResult } from '#storage/groups.ts';
@@ -34,6 +37,13 @@ export interface GroupEnd {
   readonly report?: RunReport | undefined;
   /** The longest wait that was asked for. */
   readonly retryAfterMs: number;
+}
+
+/** What an item that ran by itself came to. */
+interface ItemEnd {
+  readonly result: ItemResult;
+  /** JSON. */
+  readonly returned?: Buffer;
 }
 
 /** Versions without `queue()`, as this worker has learnt. */
@@ -92,6 +102,8 @@ export class GroupRun {
 
   /** Undefined when the function has no `queue()`. */
   async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
+    // A megabyte is put together here, and groups begin together.
+    await nextTurn();
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;
@@ -99,15 +111,19 @@ export class GroupRun {
       for (const item of items) results.add(failed(item, report.outcome, errorOf(report)));
       return { results: results.kept, report, retryAfterMs: 0 };
     }
-    const { retryAfterMs } = readBatchAnswers(payload, items, results);
+    const { retryAfterMs } = await readBatchAnswers(payload, items, results);
     return { results: results.kept, report, retryAfterMs };
   }
 
   async #oneByOne(items: readonly Item[], results: GroupResults): Promise<void> {
     const left = items.values();
     const runner = async (): Promise<void> => {
-      for (const item of left)
-        results.add(this.#cancelled ? failed(item, 'cancelled') : await this.#one(item));
+      for (const item of left) {
+        const { result, returned } = this.#cancelled
+          ? { result: failed(item, 'cancelled') }
+          : await this.#one(item);
+        results.add(result, returned);
+      }
     };
     const { spare } = this.#deps;
     const further = async (): Promise<void> => {
@@ -126,7 +142,7 @@ export class GroupRun {
     this.#reports.push(isFull ? { ...rest, spansDropped: spansDropped + spans.length } : report);
   }
 
-  async #one(item: Item): Promise<ItemResult> {
+  async #one(item: Item): Promise<ItemEnd> {
     const { namespace, name } = this.#call;
     const { report, payload } = await this.#execute(
       encodePayload(jsonMeta('event', namespace, name), item.body),
@@ -134,19 +150,15 @@ export class GroupRun {
       item.index,
     );
     this.#keepReport(report);
-    if (!payload) return failed(item, report.outcome, errorOf(report));
+    if (!payload) return { result: failed(item, report.outcome, errorOf(report)) };
     const answered = readAnswer(payload);
-    if (!answered) return failed(item, 'bad_response');
+    if (!answered) return { result: failed(item, 'bad_response') };
     const { status, body } = answered;
-    if (body.length > MAX_ITEM_RESULT_BYTES) return failed(item, 'response_too_large');
+    if (body.length > MAX_ITEM_RESULT_BYTES) return { result: failed(item, 'response_too_large') };
     const ok = !hasFailed({ outcome: 'ok', status });
     return {
-      index: item.index,
-      ok,
-      outcome: 'ok',
-      status,
-      ...(body.length > 0 && { result: valueOf(body) }),
-      tries: item.tries + 1,
+      result: { index: item.index, ok, outcome: 'ok', status, tries: item.tries + 1 },
+      ...(body.length > 0 && { returned: jsonOf(body) }),
     };
   }
 
@@ -250,12 +262,13 @@ function errorOf({ error, exitCause }: RunReport): FunctionError | undefined {
   return error ?? (exitCause === undefined ? undefined : { name: 'Error', message: exitCause });
 }
 
-/** JSON as the value that it is, anything else as text. */
-function valueOf(body: Buffer): unknown {
-  const text = body.toString('utf8');
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
+/** JSON as it is, but in one line; anything else as text. */
+function jsonOf(body: Buffer): Buffer {
+  if (!isUtf8(body) || whyNotJson(body) !== undefined)
+    return Buffer.from(JSON.stringify(body.toString('utf8')));
+  if (!body.includes(LINE_FEED)) return body;
+  // There it can stand only where a space can.
+  return Buffer.from(body.map((byte) => (byte === LINE_FEED ? SPACE : byte)));
 }
+const LINE_FEED = 0x0a;
+const SPACE = 0x20;

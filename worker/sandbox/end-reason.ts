@@ -11,12 +11,16 @@ export type KillReason =
   | 'platform_error'
   | 'load_error'
   | 'load_timeout'
+  /** The kernel has ended a process of it for memory. */
+  | 'out_of_memory'
   /** It has met `pids`, and holds what the next run would need. */
   | 'spent'
   /** Each of its function's sandboxes serves one invocation. */
   | 'single_use'
   /** Nothing has run in it for OFFSHOOT_KEEP_ALIVE_S. */
   | 'idle'
+  /** It has used too much processor time while nothing ran in it. */
+  | 'idle_cpu'
   /** The host is short of memory. */
   | 'host_memory'
   /** Another function needs its place. */

@@ -3,17 +3,27 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
+declare const page: unique symbol;
+/** A handle of the addon's. */
+export interface TurnsPage {
+  readonly [page]: true;
+}
+
 export interface NativeAddon {
   /** Two connected stream sockets, close-on-exec. */
   socketpair(): [number, number];
   /** Read end and write end, close-on-exec. */
   pipe(): [number, number];
-  /** An eventfd that counts (EFD_SEMAPHORE), non-blocking, close-on-exec. */
-  semaphore(): number;
-  /** Adds one to a semaphore. Throws when it is full. */
-  post(fd: number): void;
-  /** Takes up to `max` off a semaphore, and says how many there were. */
-  takeBack(fd: number, max: number): number;
+  /** From now on nobody can send descriptors to this unix socket. False where the kernel is older than Linux 6.16. */
+  refuseDescriptors(fd: number): boolean;
+  /** A count in a page of its own, and the descriptor by which a sandbox maps it; see native/turns.h. */
+  makeTurns(): [theirs: number, turns: TurnsPage];
+  /** Adds one to the count. */
+  postTurn(turns: TurnsPage): void;
+  /** Takes all off the count. Gives their number, `max` at most. */
+  takeTurnsBack(turns: TurnsPage, max: number): number;
+  /** Unmaps the page; a later call with it does nothing. */
+  closeTurns(turns: TurnsPage): void;
   /** One sendmsg(2) with SCM_RIGHTS. Throws when the other side has gone. */
   sendWithDescriptors(fd: number, bytes: Buffer, fds: readonly number[]): void;
   /** flock(2) without waiting, shared or for oneself alone. False when others have it in a way that does not go with that. */

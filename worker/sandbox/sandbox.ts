@@ -11,6 +11,8 @@ import {
   ChannelKind,
   encodeChannelFrame,
   ISOLATED_PHASES,
+  OTHERS_NATIVE,
+  OTHERS_RUN,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/channel.ts';
@@ -18,12 +20,13 @@ import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import { SandboxChannel } from './channel.ts';
 import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
-import { native } from './native.ts';
+import { native, type TurnsPage } from './native.ts';
 import { OutputPipes } from './output-pipes.ts';
 import type { KillReason, SandboxEnd } from './end-reason.ts';
 import { DEFAULT_FILE_LIMITS, SandboxStartError, specialiseFrame } from './start.ts';
 import { Turns } from './turns.ts';
 import { whyEnded } from '../exit-cause.ts';
+import { IdleMeter } from '../idle-cpu.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
 
 /** Where the frames of one invocation go. */
@@ -37,6 +40,10 @@ export interface InvocationSink {
   output(stream: 'stdout' | 'stderr', bytes: Buffer): void;
   /** A system call that was refused, such as `socket(AF_VSOCK)`. */
   refused?(call: string): void;
+  /** While it runs something has been printed of which nobody knows whether it is of this invocation. */
+  unclaimed?(): void;
+  /** What gets what is said in its name after release(). */
+  afterwards?(): InvocationSink;
 }
 
 export interface SandboxParts {
@@ -56,6 +63,15 @@ export interface SandboxUsage {
   /** Processes and threads that the kernel refused it. */
   readonly pidsRefused: number;
 }
+
+/** Invocations that have ended of which it is known whose it is that their code still says; what is older is unclaimed. */
+const MAX_LATE = 16;
+
+/**
+ * Share of its memory that a sandbox has had when the kernel ends a process of it. It is all of it, but for what lies in swap;
+ * and when it is the host that is short of memory, it is less, which the clock of the pool sees.
+ */
+const NEAR_LIMIT = 0.5;
 
 export class Sandbox {
   readonly id: string;
@@ -79,13 +95,23 @@ export class Sandbox {
   readonly #endWatch: () => void;
   readonly #sinks = new Map<number, InvocationSink>();
   readonly #turns: Turns;
-  readonly #turnsFd: number;
+  readonly #turnsPage: TurnsPage;
   #finalUsage: SandboxUsage | undefined;
+  /** Memory at most, when that was read last. */
+  #peak = 0;
+  readonly #idle = new IdleMeter();
   #pidsRefusedTold = 0;
   #killedFor: KillReason | undefined;
   /** A signal that it has sent to itself, which the kernel keeps from a PID 1. */
   #ownSignal: string | undefined;
   #nextHandle = 1;
+  /** Invocations that have begun. */
+  #begun = 0;
+  /** OTHERS_ bits that hold for what is read now, and those that were told last. */
+  #others = 0;
+  #othersTold = 0;
+  /** Of the invocations that were released last, by handle. */
+  readonly #late = new Map<number, InvocationSink>();
   /** An invocation that has settled while output of it waits to be read. */
   #settling: number | undefined;
 
@@ -95,10 +121,15 @@ export class Sandbox {
     this.cgroup = parts.cgroup;
     this.#zygote = parts.zygote;
     const [channel, theirChannel] = native.socketpair();
+    // Whoever reads bytes with descriptors closes those, and a socket may take an hour to close. Older kernels have no such
+    // switch, and their sandboxes no such sockets (worker/native/sandbox.c).
+    native.refuseDescriptors(channel);
     const [refusals, theirRefusals] = native.socketpair();
-    this.#endWatch = native.watchRefusals(refusals, (call) => this.#soleSink()?.refused?.(call));
+    this.#endWatch = native.watchRefusals(refusals, (call) => this.#sinkOf(this.#hasOlder)?.refused?.(call));
     this.#outputs = new OutputPipes((stream, bytes) => {
-      const sink = this.#soleSink();
+      const isOlder = this.#hasOlder || this.#hasOlderNative;
+      const sink = this.#sinkOf(isOlder);
+      if (sink === this.onUnclaimed) for (const running of this.#sinks.values()) running.unclaimed?.();
       if (sink) sink.output(stream, bytes);
       else this.discarded(bytes.length);
     });
@@ -118,21 +149,21 @@ export class Sandbox {
       for (const told of this.#told) told();
       this.#told.clear();
     });
-    const turns = native.semaphore();
-    this.#turnsFd = turns;
+    const [theirTurns, turns] = native.makeTurns();
+    this.#turnsPage = turns;
     this.#turns = new Turns({
-      post: () => this.#postTurn(),
-      takeBack: (max) => native.takeBack(turns, max),
+      post: () => native.postTurn(turns),
+      takeBack: (max) => native.takeTurnsBack(turns, max),
     });
-    const theirs = [theirChannel, ...this.#outputs.theirs];
-    // In the order of contract/control.ts; the turns stay with both sides.
-    const given = [...theirs, turns, theirRefusals, ...parts.cgroup.joinFds];
+    const theirs = [theirChannel, ...this.#outputs.theirs, theirTurns, theirRefusals];
+    // In the order of contract/control.ts.
+    const given = [...theirs, ...parts.cgroup.joinFds];
     try {
       parts.zygote.fork(parts.slot, parts.scratchMb, given, (exit) => {
         this.#end(exit, onEnded);
       });
     } finally {
-      for (const fd of [...theirs, theirRefusals]) closeSync(fd);
+      for (const fd of theirs) closeSync(fd);
       parts.cgroup.closeJoinFds();
     }
   }
@@ -210,8 +241,10 @@ export class Sandbox {
   invoke(context: InvokeContext, payload: Buffer, sink: InvocationSink, shared = false): number {
     const handle = this.#nextHandle++;
     const begin = (): void => {
+      this.#begun++;
       this.#sinks.set(handle, sink);
       sink.begun();
+      this.#idle.begins();
     };
     const turn = { handle, begin, withdrawn: () => sink.withdrawn() };
     const ahead = !shared && this.#turns.add(turn);
@@ -230,26 +263,22 @@ export class Sandbox {
 
   /** The invocation has settled, or is of no more interest; the next one begins. */
   release(handle: number): void {
-    if (this.#turns.ahead === 0 || this.exit || !this.#outputs.waiting) return this.#release(handle);
-    // What its native code has written is still to be read, and the sandbox starts the next one only after that.
+    if (this.exit || !this.#outputs.waiting) return this.#release(handle);
+    // What its native code and its processes have written is still to be read, and the sandbox starts the next one only after
+    // that.
     this.#settling = handle;
     void this.#outputs.drained().then(() => this.#release(handle));
   }
 
   #release(handle: number): void {
     if (this.#settling === handle) this.#settling = undefined;
+    const late = this.#sinks.get(handle)?.afterwards?.();
+    if (late) this.#late.set(handle, late);
+    const [oldest = 0] = this.#late.keys();
+    if (this.#late.size > MAX_LATE) this.#late.delete(oldest);
     this.#sinks.delete(handle);
+    if (this.#sinks.size === 0) this.rest();
     this.#turns.done(handle);
-  }
-
-  #postTurn(): void {
-    // The descriptor is closed at the end, and its number may be somebody else's by now.
-    if (this.exit) return;
-    try {
-      native.post(this.#turnsFd);
-    } catch {
-      this.kill('misbehaved'); // only a sandbox that has counted the semaphore up can have filled it
-    }
   }
 
   /** Invocations that were handed ahead and have not begun; `open` says whether another may be. */
@@ -281,7 +310,8 @@ export class Sandbox {
 
   /** Settles when what native code has written until now has been handed to the sinks. */
   async drainOutput(): Promise<void> {
-    if (!this.exit) await this.#outputs.drained();
+    // Where nothing runs any more, release() has looked.
+    if (!this.exit && this.#sinks.size > 0) await this.#outputs.drained();
   }
 
   /** Its figures now, or at its end. */
@@ -312,11 +342,35 @@ export class Sandbox {
   }
 
   cpuMs(): number {
-    return this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
+    const ms = this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
+    this.#idle.saw(ms);
+    return ms;
+  }
+
+  /** From now on, until an invocation begins, what it uses is of none. */
+  rest(): void {
+    this.#idle.rests(() => this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs());
+  }
+
+  /** Milliseconds of processor time while none ran, as far as that was looked at. */
+  get idleCpuMs(): number {
+    return this.#idle.ms;
   }
 
   memoryPeak(): number {
-    return this.#finalUsage?.memoryPeak ?? this.cgroup.memoryPeak();
+    return this.#finalUsage?.memoryPeak ?? (this.#peak = this.cgroup.memoryPeak());
+  }
+
+  /**
+   * Ends it when the kernel has ended a process of it for memory: on cgroup v1 the others go on, as half of a process tree.
+   * By `least`, its peak as it was read last, it is known without a look at one more file that nothing of the kind has
+   * happened to nearly all sandboxes. Returns whether it is the end of it.
+   */
+  endIfOutOfMemory(least = NEAR_LIMIT): boolean {
+    const { memoryBytes } = this.cgroup.limits;
+    if (this.exit || this.#peak < memoryBytes * least || this.cgroup.oomKills() === 0) return false;
+    this.kill('out_of_memory');
+    return true;
   }
 
   /**
@@ -332,10 +386,29 @@ export class Sandbox {
     this.#zygote.kill(this.slot);
   }
 
-  /** Whose it is that only the sandbox is known of: the one invocation that runs, if it is one. */
-  #soleSink(): InvocationSink | undefined {
+  /** Is something left of invocations that have settled, or of the load, that runs by itself? */
+  get #hasOlder(): boolean {
+    return (this.#others & OTHERS_RUN) !== 0;
+  }
+
+  /** Native code may have begun anything, in threads that nobody knows, for an invocation before the one that runs. */
+  get #hasOlderNative(): boolean {
+    return (this.#others & OTHERS_NATIVE) !== 0 && this.#begun > 1;
+  }
+
+  /** Whose it is that only the sandbox is known of: the one invocation that runs, if it is one and nothing is older. */
+  #sinkOf(hasOlder: boolean): InvocationSink | undefined {
     const [only] = this.#sinks.values();
-    return this.#sinks.size === 1 ? only : this.onUnclaimed;
+    return this.#sinks.size === 1 && !hasOlder ? only : this.onUnclaimed;
+  }
+
+  #learnOthers(others: number): void {
+    this.#othersTold = others;
+    this.#others |= others;
+    if (this.#others === others) return;
+    // What those have written that are gone now may still be there to be read.
+    if (!this.#outputs.waiting) this.#others = others;
+    else void this.#outputs.drained().then(() => (this.#others = this.#othersTold));
   }
 
   #receive(kind: number, handle: number, payload: Buffer): void {
@@ -351,9 +424,10 @@ export class Sandbox {
       this.kill();
       return;
     }
+    if (kind === ChannelKind.OTHERS) return this.#learnOthers(payload[0] ?? 0);
     // The one after the invocation that is settling says something, so the output of that one has been read.
     if (this.#settling !== undefined && handle > this.#settling) this.#release(this.#settling);
-    const sink = this.#sinks.get(handle) ?? this.onUnclaimed;
+    const sink = this.#sinks.get(handle) ?? this.#late.get(handle) ?? this.onUnclaimed;
     if (sink) sink.frame(kind, payload);
     else this.discarded(payload.length);
   }
@@ -363,6 +437,7 @@ export class Sandbox {
     const exit = { ...reaped, signal };
     // Before anybody hears of the end, because then the cgroup is removed.
     this.#finalUsage = this.usage();
+    this.#idle.saw(this.#finalUsage.cpuMs);
     this.exit = exit;
     this.#channel.ended = true;
     this.#endWatch();
@@ -374,7 +449,7 @@ export class Sandbox {
       if (--open > 0) return;
       this.#channel.rejectAll(new SandboxStartError(`the sandbox ended: ${describeExit(exit)}`));
       this.#turns.end();
-      closeSync(this.#turnsFd);
+      native.closeTurns(this.#turnsPage);
       onEnded(exit);
     };
     for (const socket of sockets) {

@@ -25,16 +25,23 @@ export interface FileLimits {
   readonly tmpFiles: number;
   /** Descriptors of a process. */
   readonly openFiles: number;
+  /** Queued signals and POSIX timers of the sandbox. */
+  readonly pendingSignals: number;
 }
 
-export const DEFAULT_FILE_LIMITS: FileLimits = { tmpSize: 64, tmpFiles: 16_384, openFiles: 1_024 };
+export const DEFAULT_FILE_LIMITS: FileLimits = {
+  tmpSize: 64,
+  tmpFiles: 16_384,
+  openFiles: 1_024,
+  pendingSignals: 32,
+};
 
 /** The SPECIALISE frame of contract/channel.ts. `code`: name of its directory below the namespace's store. */
 export function specialiseFrame(code: string, hostname: string, limits: FileLimits): Buffer {
   const fixed = Buffer.alloc(SPECIALISE_BYTES);
   fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
   fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
-  const wanted = [limits.tmpSize, limits.tmpFiles, limits.openFiles];
+  const wanted = [limits.tmpSize, limits.tmpFiles, limits.openFiles, limits.pendingSignals];
   for (const [index, value] of wanted.entries()) {
     fixed.writeUInt32LE(value, SPECIALISE_BYTES - 4 * (SPECIALISE_LIMITS - index));
   }

@@ -12,7 +12,7 @@ export interface Turn {
   readonly withdrawn: () => void;
 }
 
-/** Counts the invocations handed ahead, shared with the sandbox; `takeBack` takes off up to so many and says how many. */
+/** Counts the invocations handed ahead, shared with the sandbox; `takeBack` takes all off, and says how many, `max` at most. */
 export interface Tokens {
   post(): void;
   takeBack(max: number): number;

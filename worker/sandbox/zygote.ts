@@ -18,6 +18,8 @@ export interface ZygoteOptions {
   readonly store: string;
   readonly uid: IdRange;
   readonly gid: IdRange;
+  /** Directory of sets of device files; by itself the one that the set-up makes. */
+  readonly devices?: string;
   /** Told of the end of each of its sandboxes, while the zygote lives. */
   readonly onExit?: (exit: Exit) => void;
 }
@@ -31,6 +33,9 @@ export interface Exit {
   /** Set when the zygote has ended, and the sandbox with it. */
   readonly zygoteLost?: true;
 }
+
+/** What infra/privileged.sh has made for launchers, one set for each at a time. */
+const DEVICE_SETS = '/dev/offshoot';
 
 /** Without concurrent threads, a zygote has nothing in flight while it waits; the inspector's signal stays off. */
 const RUNTIME = [
@@ -83,10 +88,14 @@ export class Zygote {
     mkdirSync(options.store, { recursive: true });
     const [own, theirs] = native.socketpair();
     const ids = [options.uid, options.gid].flatMap((range) => [String(range.base), String(range.count)]);
-    this.#process = spawn(LAUNCHER, [image.root, options.store, ...ids, '--', ...RUNTIME], {
-      stdio: ['ignore', 'pipe', 'pipe', theirs],
-      env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
-    });
+    this.#process = spawn(
+      LAUNCHER,
+      [image.root, options.store, options.devices ?? DEVICE_SETS, ...ids, '--', ...RUNTIME],
+      {
+        stdio: ['ignore', 'pipe', 'pipe', theirs],
+        env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
+      },
+    );
     closeSync(theirs);
     this.#controlFd = own;
     this.#control = new Socket({ fd: own, readable: true, writable: true });

@@ -173,7 +173,7 @@ export const native = {
     use: async () => {
       const { default: watcher } = await import('@parcel/watcher');
       const directory = await mkdtemp('/tmp/watcher-');
-      // By comparing: the filter refuses inotify_add_watch.
+      // By comparing: there is no inotify.
       const options = { backend: 'brute-force' };
       await watcher.writeSnapshot(directory, `${directory}.snapshot`, options);
       await writeFile(join(directory, 'a'), 'x');

@@ -151,6 +151,7 @@ const faults: Record<string, (call: Call) => unknown> = {
     for (const name of readdirSync('/tmp')) unlinkSync(`/tmp/${name}`);
     return Response.json({ bytes: bytes * block.length, stoppedBy, files, filesStoppedBy });
   },
+  'own-limits': () => new Response(readFileSync('/proc/self/limits', 'utf8')),
   'open-files': () => {
     const fds: number[] = [];
     const [count, stoppedBy] = fillUntilError(() => fds.push(openSync('/dev/null', 'r')));
@@ -195,10 +196,15 @@ const faults: Record<string, (call: Call) => unknown> = {
     for (const piece of ['by the ', 'runtime\nnext', '\n']) process.stdout.write(piece);
     // What a child process prints is piped on like this.
     for (const byte of Buffer.from('as bÿtes\n')) process.stdout.write(Buffer.of(byte));
+    for (const byte of Buffer.from('déscriptor\n')) writeSync(1, Buffer.of(byte));
+    // By the descriptor itself, past the runtime.
+    const cat = spawn('/bin/cat', [], { stdio: ['pipe', 'inherit', 'inherit'] });
     for (const byte of Buffer.from('nätive\nunended')) {
-      writeSync(1, Buffer.of(byte));
+      cat.stdin.write(Buffer.of(byte));
       await sleep(1);
     }
+    cat.stdin.end();
+    await once(cat, 'exit');
     return Response.json({ printed: true });
   },
   'print-half': () => {

@@ -1,6 +1,5 @@
 /** Not an example: a fixture that notices when two invocations of one sandbox overlap. */
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readlinkSync, readSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 let running = 0;
@@ -11,25 +10,6 @@ const works: Record<string, (query: URLSearchParams) => unknown> = {
   spin: (query) => {
     const end = performance.now() + Number(query.get('ms'));
     while (performance.now() < end);
-  },
-  /** Takes the turns of those that were handed ahead, whatever comes, and never ends. */
-  hoard: () => {
-    const counters = readdirSync('/proc/self/fd').filter((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventfd]';
-      } catch {
-        return false;
-      }
-    });
-    for (;;) {
-      for (const fd of counters) {
-        try {
-          readSync(Number(fd), Buffer.alloc(8));
-        } catch {
-          // There is none to take at the moment.
-        }
-      }
-    }
   },
   /** Written by another process to the descriptor, past the runtime. */
   print: (query) => spawnSync('/bin/echo', [query.get('text') ?? ''], { stdio: 'inherit' }),

@@ -1,7 +1,7 @@
 /**
  * `console` and process.stdout/stderr become log frames on the channel, in order with the response, each with the handle
- * of the invocation that wrote it. What native code or child processes write to descriptors 1 and 2 goes the other way:
- * through the pipes that the worker holds.
+ * of the invocation that wrote it; so does what `fs` writes to descriptors 1 and 2. What native code, worker threads or child
+ * processes write there goes the other way: through the pipes that the worker holds.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Writable } from 'node:stream';
@@ -9,6 +9,7 @@ import { StringDecoder } from 'node:string_decoder';
 import { formatWithOptions } from 'node:util';
 import { LOG_HAS_SPAN } from '#contract/channel.ts';
 import { mapPositions } from './describe-error.ts';
+import { captureOutputCalls } from './output-calls.ts';
 
 /** Index in LogLevel of the contract. */
 const LEVELS = ['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr'] as const;
@@ -48,34 +49,59 @@ export function captureLogs(send: (handle: number, level: Uint8Array, text: stri
     Error.captureStackTrace(trace, console.trace);
     emit('error', trace.stack);
   };
-  replaceStream('stdout', 1, emit);
-  replaceStream('stderr', 2, emit);
+  const stdout = new OutputStream('stdout', 1, emit);
+  const stderr = new OutputStream('stderr', 2, emit);
+  streams.push(stdout, stderr);
+  captureOutputCalls({ 1: (bytes) => stdout.write(bytes), 2: (bytes) => stderr.write(bytes) });
 }
 
-function replaceStream(
-  name: 'stdout' | 'stderr',
-  fd: number,
-  emit: (level: Level, text: string) => void,
-): void {
+const streams: OutputStream[] = [];
+
+/** An invocation settles: half of a character, of which nothing more comes, is shown as what it is. */
+export function endOutput(handle: number): void {
+  for (const stream of streams) stream.end(handle);
+}
+
+class OutputStream {
+  readonly #name: 'stdout' | 'stderr';
+  readonly #emit: (level: Level, text: string) => void;
   // Bytes may end in the middle of a character, when they are those of a child process. They go on in what the same
   // invocation writes next.
-  let decoder = new StringDecoder('utf8');
-  let writer: number | undefined;
-  const decode = (bytes: Buffer): string => {
+  #decoder = new StringDecoder('utf8');
+  #writer: number | undefined;
+
+  /** Takes the place of the stream of the process. */
+  constructor(name: 'stdout' | 'stderr', fd: number, emit: (level: Level, text: string) => void) {
+    this.#name = name;
+    this.#emit = emit;
+    const stream = new Writable({
+      decodeStrings: false,
+      write: (chunk: string | Buffer, _encoding, done): void => {
+        this.write(chunk);
+        done();
+      },
+    });
+    Object.defineProperty(stream, 'fd', { value: fd });
+    Object.defineProperty(process, name, { value: stream, configurable: true, enumerable: true });
+  }
+
+  write(chunk: string | Buffer): void {
+    const text = typeof chunk === 'string' ? chunk : this.#decode(chunk);
+    // With its end of line: the worker puts pieces of a line together.
+    if (text !== '') this.#emit(this.#name, text);
+  }
+
+  end(handle: number): void {
+    if (handle !== this.#writer) return;
+    this.#writer = undefined;
+    const text = this.#decoder.end();
+    if (text !== '') this.#emit(this.#name, text);
+  }
+
+  #decode(bytes: Buffer): string {
     const handle = currentHandle.getStore();
-    if (handle !== writer) decoder = new StringDecoder('utf8');
-    writer = handle;
-    return decoder.write(bytes);
-  };
-  const stream = new Writable({
-    decodeStrings: false,
-    write(chunk: string | Buffer, _encoding, done): void {
-      const text = typeof chunk === 'string' ? chunk : decode(chunk);
-      // With its end of line: the worker puts pieces of a line together.
-      if (text !== '') emit(name, text);
-      done();
-    },
-  });
-  Object.defineProperty(stream, 'fd', { value: fd });
-  Object.defineProperty(process, name, { value: stream, configurable: true, enumerable: true });
+    if (handle !== this.#writer) this.#decoder = new StringDecoder('utf8');
+    this.#writer = handle;
+    return this.#decoder.write(bytes);
+  }
 }

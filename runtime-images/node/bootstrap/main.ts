@@ -5,6 +5,7 @@
 import { actAsInit } from './act-as-init.ts';
 import { becomeSandbox } from './become-sandbox.ts';
 import { captureLogs } from './capture-logs.ts';
+import { watchOthers } from './others.ts';
 import { rehearse } from './rehearse.ts';
 import { SandboxRuntime } from './run-sandbox.ts';
 import { installShims } from './shims.ts';
@@ -27,6 +28,8 @@ export interface ZygoteAddon {
   exit(code: number): never;
   /** Waits for adopted children; gives how many ended ones one more look is due for. */
   reapOrphans(): number;
+  /** Is there any process in the sandbox beside this one? */
+  hasChildren(): boolean;
   /** Drops what is mapped of code and constants; what is used again comes back from the page cache. */
   forgetFiles(): void;
   /** Waits for the end of the sandbox. */
@@ -58,6 +61,7 @@ void rehearse(addon, (rehearsed) => {
     channelFd,
     () => addon.takeTurn(),
     (code) => addon.exit(code),
+    watchOthers(() => addon.hasChildren()),
   );
   runtime = own;
   actAsInit(addon, (signal) => own.endBySignal(signal, () => addon.halt()));

@@ -28,7 +28,7 @@ export async function rehearse(
   const [workerFd, sandboxFd] = addon.socketpair();
   const worker = new Socket({ fd: workerFd, readable: true, writable: true });
   const ended = Promise.withResolvers<void>();
-  onRuntime(new SandboxRuntime(sandboxFd, alwaysMyTurn, () => ended.resolve()));
+  onRuntime(new SandboxRuntime(sandboxFd, alwaysMyTurn, () => ended.resolve(), nobodyElse));
 
   let left = INVOCATIONS;
   const reader = new ChannelReader(1024 * 1024, (kind) => {
@@ -60,6 +60,11 @@ export async function rehearse(
 /** There is nobody to take turns with. */
 function alwaysMyTurn(): number {
   return 1;
+}
+
+/** No function is there to start anything. */
+function nobodyElse(): number {
+  return 0;
 }
 
 function sampleCall(handle: number): Buffer {

@@ -7,11 +7,12 @@ import {
   ChannelKind,
   ChannelReader,
   encodeChannelFrame,
+  OTHERS_RUN,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/channel.ts';
 import { BodyStream } from './body-stream.ts';
-import { currentHandle } from './capture-logs.ts';
+import { currentHandle, endOutput } from './capture-logs.ts';
 import { collectGarbage } from './collect-garbage.ts';
 import { describeError } from './describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from './invocation.ts';
@@ -40,6 +41,9 @@ export class SandboxRuntime {
   readonly #channel: Socket;
   readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
+  readonly #others: () => number;
+  /** What the worker knows of them. */
+  #othersTold = 0;
   readonly #running = new Set<number>();
   /** Handed over and not started, for a function that runs one invocation at a time. */
   readonly #line: WaitingCall[] = [];
@@ -53,10 +57,14 @@ export class SandboxRuntime {
   /** Characters since the last look. */
   #logged = 0;
 
-  /** `takeTurn`: see ZygoteAddon. `exit` ends the process; also called when the worker closes the channel. */
-  constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void) {
+  /**
+   * `takeTurn`: see ZygoteAddon. `exit` ends the process; also called when the worker closes the channel. `others` gives the
+   * OTHERS_ bits at the time.
+   */
+  constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void, others: () => number) {
     this.#takeTurn = takeTurn;
     this.#exit = exit;
+    this.#others = others;
     this.#channel = new Socket({ fd: channelFd, readable: true, writable: true });
     const reader = new ChannelReader(MAX_WORKER_FRAME_BYTES, (kind, handle, payload) => {
       if (kind === ChannelKind.INIT) void this.#load(JSON.parse(payload.toString('utf8')) as SandboxInit);
@@ -131,6 +139,14 @@ export class SandboxRuntime {
     return this.#channel.write(encodeChannelFrame(kind, handle, ...payload));
   }
 
+  /** In front of what the worker must not take for older than it is. */
+  #tellOthers(): void {
+    const others = this.#others();
+    if (others === this.#othersTold) return;
+    this.#othersTold = others;
+    this.#send(ChannelKind.OTHERS, 0, Buffer.from([others]));
+  }
+
   #endAfterFlush(): void {
     this.flush();
     this.#channel.end(() => this.#exit(1));
@@ -152,6 +168,7 @@ export class SandboxRuntime {
     try {
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, form: this.#loaded.form };
+      this.#tellOthers();
       this.#send(ChannelKind.READY, 0, Buffer.from(JSON.stringify(report)));
     } catch (error) {
       this.#failLoad(describeError(error));
@@ -232,6 +249,11 @@ export class SandboxRuntime {
     };
     const pending = new Set<Promise<unknown>>();
     this.#running.add(handle);
+    // Those of earlier invocations may have ended meanwhile.
+    if ((this.#othersTold & OTHERS_RUN) !== 0) {
+      this.#tellOthers();
+      this.flush();
+    }
     beginTracing(handle, told.traceparent, told.tracestate);
     await currentHandle.run(handle, async () => {
       try {
@@ -250,7 +272,9 @@ export class SandboxRuntime {
         body.drop();
         this.#bodies.delete(handle);
       }
+      endOutput(handle);
       this.#tellDropped(handle);
+      this.#tellOthers();
       this.#send(ChannelKind.SETTLED, handle);
     });
     if (this.#line.length === 0) return;

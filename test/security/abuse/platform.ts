@@ -72,20 +72,24 @@ export async function attackArchive(attack: string): Promise<Buffer> {
   return await packed(entries);
 }
 
-let program: Promise<Buffer> | undefined;
+const programs = new Map<string, Promise<Buffer>>();
 
-/** The attacks in C, as a static program: built once for the tests of a file. */
-export function nativeProgram(): Promise<Buffer> {
-  program ??= (async () => {
+/** One of the attacks in C (native/NAME.c), as a static program: built once for the tests of a file. */
+export function nativeProgram(name = 'abuse'): Promise<Buffer> {
+  const known = programs.get(name);
+  if (known) return known;
+  const built = (async () => {
     const directory = await mkdtemp(join(tmpdir(), 'offshoot-abuse-'));
     try {
-      await promisify(execFile)('make', ['-s', '-C', join(here, 'native'), `BUILD=${directory}`]);
-      return await readFile(join(directory, 'abuse'));
+      const program = join(directory, name);
+      await promisify(execFile)('make', ['-s', '-C', join(here, 'native'), `BUILD=${directory}`, program]);
+      return await readFile(program);
     } finally {
       await rm(directory, { recursive: true, force: true });
     }
   })();
-  return program;
+  programs.set(name, built);
+  return built;
 }
 
 /** What an attack must not have changed. */

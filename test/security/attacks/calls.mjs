@@ -109,7 +109,7 @@ const SCAN = {
       // The code lies on whatever file system the host keeps it on.
       .map(([, where, type, options]) => [
         where,
-        where === '/var/task' ? 'of the host' : type,
+        where === '/var/task' ? 'of the host' : where.startsWith('/dev/') ? 'device' : type,
         options.split(',')[0],
       ])
       .map((parts) => parts.join(' '))

@@ -100,8 +100,8 @@ void tell_link(const struct attack *attack, const char *path) {
 }
 
 int attack_run(const char *id, const struct attack *attack) {
-  const struct scenario *const families[] = {process_scenarios, file_scenarios, call_scenarios,
-                                             memory_scenarios};
+  const struct scenario *const families[] = {process_scenarios, file_scenarios,  call_scenarios,
+                                             memory_scenarios,  quota_scenarios, shared_scenarios};
   for (size_t family = 0; family < sizeof families / sizeof *families; family++) {
     for (const struct scenario *entry = families[family]; entry->id; entry++) {
       if (strcmp(entry->id, id) != 0) continue;

@@ -39,7 +39,8 @@ struct scenario {
   void (*run)(const struct attack *attack);
 };
 // Ended by an entry without an id.
-extern const struct scenario process_scenarios[], file_scenarios[], call_scenarios[], memory_scenarios[];
+extern const struct scenario process_scenarios[], file_scenarios[], call_scenarios[], memory_scenarios[],
+    quota_scenarios[], shared_scenarios[];
 
 // Runs the scenario of that id; -1 when there is none.
 int attack_run(const char *id, const struct attack *attack);

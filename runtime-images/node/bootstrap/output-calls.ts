@@ -1,0 +1,98 @@
+/**
+ * The calls of `fs` that write to descriptors 1 and 2, as many loggers do: what they write goes the way of process.stdout, which
+ * knows the invocation. In the pipe of the descriptor nobody could tell whose it is.
+ */
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+
+type Call = (...given: never[]) => unknown;
+type Write = (bytes: Buffer) => void;
+
+/** To be called once. `writers`: by descriptor. */
+export function captureOutputCalls(writers: Readonly<Record<number, Write>>): void {
+  /** Bytes written, when the call was one for here. */
+  const take = (fd: unknown, read: () => Buffer | undefined): number | undefined => {
+    const write = typeof fd === 'number' ? writers[fd] : undefined;
+    const bytes = write && read();
+    if (!write || !bytes) return undefined;
+    write(bytes);
+    return bytes.length;
+  };
+  /** `told`: what is given to the callback, or returned, for so many bytes. */
+  const replace = (
+    name: 'write' | 'writev' | 'writeFile' | 'appendFile',
+    read: (data: unknown, rest: readonly unknown[]) => Buffer | undefined,
+    told: (written: number, data: unknown) => unknown[],
+  ): void => {
+    const original = fs[name] as Call;
+    const originalSync = fs[`${name}Sync`] as Call;
+    put(name, original, (...given: unknown[]) => {
+      const done = given.at(-1);
+      const written =
+        typeof done === 'function' ? take(given[0], () => read(given[1], given.slice(2, -1))) : undefined;
+      if (written === undefined) return original.apply(fs, given as never[]);
+      process.nextTick(done as () => void, null, ...told(written, given[1]));
+      return undefined;
+    });
+    put(`${name}Sync`, originalSync, (...given: unknown[]) => {
+      const written = take(given[0], () => read(given[1], given.slice(2)));
+      return written === undefined ? originalSync.apply(fs, given as never[]) : told(written, given[1])[0];
+    });
+  };
+  replace('write', readWrite, (written, data) => [written, data]);
+  replace('writev', readAll, (written, data) => [written, data]);
+  for (const name of ['writeFile', 'appendFile'] as const) replace(name, readFile, () => []);
+  // For those who import them by name.
+  syncBuiltinESMExports();
+}
+
+/** With what the original has beside it, such as its form as a promise. */
+function put(name: string, original: Call, replacement: (...given: unknown[]) => unknown): void {
+  Object.defineProperties(replacement, Object.getOwnPropertyDescriptors(original));
+  Object.defineProperty(fs, name, {
+    value: replacement,
+    configurable: true,
+    enumerable: true,
+    writable: true,
+  });
+}
+
+/** Undefined for what is not understood: the original is called, and says what is wrong with it. */
+function bytesOf(data: unknown, encoding: unknown): Buffer | undefined {
+  if (typeof data === 'string') {
+    const isKnown = typeof encoding === 'string' && Buffer.isEncoding(encoding);
+    return encoding === undefined || encoding === null || isKnown
+      ? Buffer.from(data, isKnown ? encoding : 'utf8')
+      : undefined;
+  }
+  return ArrayBuffer.isView(data) ? Buffer.from(data.buffer, data.byteOffset, data.byteLength) : undefined;
+}
+
+/** (text, position, encoding), (view, offset, length, position) or (view, { offset, length, position }). */
+function readWrite(data: unknown, [first, second]: readonly unknown[]): Buffer | undefined {
+  if (typeof data === 'string') return bytesOf(data, second);
+  const all = bytesOf(data, undefined);
+  const isObject = typeof first === 'object' && first !== null;
+  const options = (isObject ? first : { offset: first, length: second }) as Record<string, unknown>;
+  const offset = options['offset'] ?? 0;
+  const length = options['length'] ?? (all?.length ?? 0) - Number(offset);
+  if (!all || !isCount(offset) || !isCount(length) || offset + length > all.length) return undefined;
+  return all.subarray(offset, offset + length);
+}
+
+function readAll(data: unknown): Buffer | undefined {
+  if (!Array.isArray(data)) return undefined;
+  const parts = data.map((part: unknown) =>
+    typeof part === 'string' ? undefined : bytesOf(part, undefined),
+  );
+  return parts.every((part) => part !== undefined) ? Buffer.concat(parts) : undefined;
+}
+
+function readFile(data: unknown, [options]: readonly unknown[]): Buffer | undefined {
+  const isObject = typeof options === 'object' && options !== null;
+  return bytesOf(data, isObject ? (options as { encoding?: unknown }).encoding : options);
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0;
+}
