@@ -56,9 +56,15 @@ export class WorkerWatch {
   /** Since when no worker at all has been seen alive. */
   #noneSince: number | undefined;
   #outageSince: number | undefined;
+  /** When Redis was last seen to be back. */
+  #backAt = -Infinity;
+  readonly #onReady = (): void => {
+    this.#backAt = performance.now();
+  };
 
   constructor(options: WorkerWatchOptions) {
     this.#options = options;
+    options.commands.on('ready', this.#onReady);
   }
 
   /** Calls are pending. */
@@ -70,6 +76,7 @@ export class WorkerWatch {
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    this.#options.commands.off('ready', this.#onReady);
   }
 
   async #tick(): Promise<void> {
@@ -77,6 +84,7 @@ export class WorkerWatch {
       await this.#look();
       if (this.#outageSince !== undefined) {
         this.#outageSince = undefined;
+        this.#backAt = performance.now();
         await this.#findMissing(ANNOUNCE_AFTER_OUTAGE_MS);
       }
     } catch (error) {
@@ -89,6 +97,7 @@ export class WorkerWatch {
 
   async #look(): Promise<void> {
     const { commands, pending } = this.#options;
+    const asked = performance.now();
     const listed = await commands.zrange(keys.workers(), 0, '-1', 'WITHSCORES');
     const beats = new Map<string, number>();
     for (let at = 0; at < listed.length; at += 2) beats.set(listed[at] ?? '', Number(listed[at + 1]));
@@ -96,10 +105,17 @@ export class WorkerWatch {
     for (const call of pending.values()) if (call.worker !== undefined) ids.add(call.worker);
     const alive = await Promise.all([...ids].map((id) => commands.exists(keys.worker(id))));
 
-    // A key also goes when the clock of Redis is set ahead; a beat is told in the time of the platform.
-    const silent = sharedNow() - WORKER_TTL_MS;
+    const took = performance.now() - asked;
+    // While Redis was away nobody could be heard: silence counts again when each worker has had its time to speak.
+    const counts = this.#outageSince === undefined && performance.now() - this.#backAt >= WORKER_TTL_MS;
+    // A key also goes when the clock of Redis is set ahead; a beat is told in the time of the platform. A Redis that was slow
+    // to answer may have kept the beats waiting as long.
+    const silent = sharedNow() - WORKER_TTL_MS - took;
     const dead = new Set(
-      [...ids].filter((id, index) => alive[index] === 0 && (beats.get(id) ?? -Infinity) < silent),
+      [...ids].filter(
+        (id, index) =>
+          alive[index] === 0 && (beats.get(id) ?? -Infinity) < silent && (counts || this.#dead.has(id)),
+      ),
     );
     const died = [...dead].filter((id) => !this.#dead.has(id));
     this.#dead = dead;

@@ -85,7 +85,7 @@ test('one that is asked to stop finishes what it has, takes nothing more, and is
 test('one that is ended without a word is gone in under two seconds, and calls go on', async () => {
   const first = await join();
   process.kill(first.pid, 'SIGKILL');
-  const ended = Stopwatch.start();
+  const ended = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
   await expect.poll(async () => (await workers()).length, { timeout: 20_000, interval: 20 }).toBe(1);
   expect(ended.stop()).toBeLessThan(2_000);
   for (let one = 0; one < 5; one++) expect(await workerOf(await call(0))).not.toBe(first.id);
@@ -96,13 +96,13 @@ test('one that hangs loses its calls in under two seconds, and what comes then g
   await expect.poll(async () => (await workers())[0]?.running, { timeout: 10_000 }).toBe(1);
   const first = await join();
   process.kill(first.pid, 'SIGSTOP');
-  const stopped = Stopwatch.start();
+  const stopped = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
   const told = await slow;
   expect(told.headers.get('x-offshoot-outcome')).toBe('worker_lost');
   expect(stopped.stop()).toBeLessThan(2_000);
   expect((await workers()).map(({ id }) => id)).not.toContain(first.id);
   for (let one = 0; one < 5; one++) {
-    const sent = Stopwatch.start();
+    const sent = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
     const answer = await call(0);
     // What Redis hands to a connection that nobody reads is lost with it, and its caller is told.
     if (answer.status !== 200) expect(answer.headers.get('x-offshoot-outcome')).toBe('worker_lost');

@@ -120,7 +120,7 @@ test('G4 what was cut is said at the end, of work after the answer too', async (
   const { stdout } = await platform.cli('trace', cut.id);
   expect(stdout).toContain(`cut (${logLinesDropped} whole lines)`);
 
-  const response = await platform.call('faulty/print-late');
+  const response = await platform.call('patient/print-late');
   const last = async (): Promise<LogLine | undefined> => (await platform.record(response)).logs.at(-1);
   for (let tries = 0; tries < 200 && (await last())?.level !== 'platform'; tries++) await sleep(50);
   expect((await last())?.text).toMatch(/bytes of output were cut/);

@@ -21,7 +21,8 @@ export function heldBy(platform: Platform): Held {
   for (const [id, pids] of sandboxes)
     add(pids.length === 0 ? `the cgroup ${id}, without a process` : 'cgroup of a sandbox');
   for (const target of descriptors(worker)) add(`descriptor of the worker: ${target}`);
-  for (const mount of mounts('self')) add(`mount: ${mount}`);
+  const ofHost = new Set(mounts('self'));
+  for (const mount of ofHost) if (mount.startsWith(`${platform.state}/`)) add(`mount: ${mount}`);
   for (const pid of descendants(worker)) {
     const name = readOr(`/proc/${pid}/comm`).trim();
     if (/^State:\tZ/m.test(readOr(`/proc/${pid}/status`))) add(`zombie: ${name}`);
@@ -29,7 +30,8 @@ export function heldBy(platform: Platform): Held {
     else {
       add(`process: ${name}`);
       for (const target of descriptors(pid)) add(`descriptor of ${name}: ${target}`);
-      for (const mount of mounts(pid)) add(`mount of ${name}: ${mount}`);
+      // What anybody mounts on the host appears in their namespaces as well.
+      for (const mount of mounts(pid)) if (!ofHost.has(mount)) add(`mount of ${name}: ${mount}`);
     }
   }
   return held;

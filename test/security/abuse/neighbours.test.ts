@@ -83,7 +83,12 @@ async function compare(
     const quiet = await honestLoad(calls);
     const neighbour = begin();
     await sleep(SETTLE_MS);
-    const disturbed = await honestLoad(calls).finally(() => neighbour.stop());
+    let disturbed: Window;
+    try {
+      disturbed = await honestLoad(calls);
+    } finally {
+      await neighbour.stop();
+    }
     await sleep(SETTLE_MS);
     lost += quiet.lost + disturbed.lost;
     found.push({ before: percentile(quiet.latencies, 99), beside: percentile(disturbed.latencies, 99) });
@@ -119,7 +124,11 @@ function unlimitedLoad(): { stop(): Promise<void> } {
   return {
     stop: async () => {
       for (const child of spinning) child.kill('SIGKILL');
-      await Promise.all(spinning.map((child) => child.exitCode ?? child.signalCode ?? once(child, 'exit')));
+      await Promise.all(
+        spinning.map(async (child) => {
+          if (child.signalCode === null) await once(child, 'exit');
+        }),
+      );
     },
   };
 }

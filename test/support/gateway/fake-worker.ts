@@ -85,6 +85,15 @@ export class FakeWorker {
     this.#control.start();
   }
 
+  /** Nobody hears of it, though it lives. Returns what ends that. */
+  muted(): () => Promise<void> {
+    clearInterval(this.#heartbeat);
+    return async () => {
+      this.#heartbeat = setInterval(() => void this.#beat().catch(() => undefined), WORKER_HEARTBEAT_MS);
+      await this.#beat();
+    };
+  }
+
   /** Leaves properly. */
   async stop(): Promise<void> {
     clearInterval(this.#heartbeat);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ask, startRedis } from '../../../infra/platform/redis.ts';
 
-const SLOW_COMMANDS = 20_000;
+const SLOW_COMMANDS = 100_000;
 /** Less than the slow file takes to load. */
 const SILENCE_MS = 1_500;
 
@@ -39,11 +39,14 @@ test('a Redis that cannot start says its last words', async () => {
   await expect(startRedis({ dir, socket })).rejects.toThrow(/did not start[^]*Last|last lines[^]*socket/i);
 });
 
-/** Adds what takes seconds to load to the append-only file: commands that each count to a number. */
+/**
+ * Adds what takes seconds to load to the append-only file: commands that each count to a number. Redis answers after each
+ * thousand of them, so each is short.
+ */
 async function makeSlowToLoad(): Promise<void> {
   const folder = join(dir, 'appendonlydir');
   const file = (await readdir(folder)).find((name) => name.endsWith('.incr.aof')) ?? '';
-  const words = ['EVAL', "for i = 1, 5e4 do end redis.call('INCR', 'loaded')", '0'];
+  const words = ['EVAL', "for i = 1, 5e3 do end redis.call('INCR', 'loaded')", '0'];
   const command = `*3\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join('')}`;
   await appendFile(join(folder, file), command.repeat(SLOW_COMMANDS));
 }

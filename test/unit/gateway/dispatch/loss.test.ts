@@ -6,6 +6,8 @@ import { createConnection } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
+import { WORKER_HEARTBEAT_MS, WORKER_TTL_MS } from '#contract/functions/limits.ts';
+import { Stopwatch } from '../../../support/stopwatch.ts';
 import { FakeWorker, type FakeCall, type FakeHandler } from '../../../support/gateway/fake-worker.ts';
 import {
   freePort,
@@ -57,6 +59,14 @@ async function timed(name = 'slow'): Promise<{ response: RawResponse; took: numb
 
 const queued = (): Promise<number> => gateway.commands.llen(keys.lane('default'));
 
+/** Calls that this worker has, as the gateway was told: a word of this double that is late or lost is not said again. */
+async function takenBy({ id }: FakeWorker): Promise<number> {
+  const path = '/api/v1/invocations?state=running';
+  const answer = await send(gateway, path, { headers: { 'x-api-key': gateway.key } });
+  const { invocations } = answer.json() as { invocations: { worker?: string }[] };
+  return invocations.filter(({ worker }) => worker === id).length;
+}
+
 async function record(response: RawResponse): Promise<InvocationDetail> {
   let found: RawResponse | undefined;
   await waitFor(async () => {
@@ -73,14 +83,14 @@ describe('a worker dies', () => {
     const calling = timed();
     await waitFor(() => dying.calls.size === 1);
     await new Promise((resolve) => setTimeout(resolve, 100));
-    const died = performance.now();
+    const died = Stopwatch.start();
     await dying.die();
     const { response } = await calling;
     expect(response.status).toBe(502);
     expect(response.json()).toMatchObject({
       error: { code: 'worker_lost', message: expect.stringContaining('dies-1') as string },
     });
-    expect(performance.now() - died).toBeLessThan(TOLD_WITHIN_MS);
+    expect(died.stop()).toBeLessThan(TOLD_WITHIN_MS);
     expect(await record(response)).toMatchObject({ outcome: 'worker_lost', status: 502 });
   });
 
@@ -110,6 +120,7 @@ describe('a worker dies', () => {
     const calls = Array.from({ length: 20 }, () => timed());
     await waitFor(() => answered.length + dying.calls.size === 20);
     const lost = dying.calls.size;
+    await waitFor(async () => (await takenBy(other)) === answered.length);
     await dying.die();
     await new Promise((resolve) => setTimeout(resolve, TOLD_WITHIN_MS));
     for (const call of answered) call.result({ status: 200, headers: [] });
@@ -134,10 +145,10 @@ describe('a worker dies', () => {
     });
     body.catch(() => undefined);
     await waitFor(() => dying.calls.size === 1);
-    const died = performance.now();
+    const died = Stopwatch.start();
     await dying.die();
     await expect(body).rejects.toThrow(/aborted/);
-    expect(performance.now() - died).toBeLessThan(TOLD_WITHIN_MS);
+    expect(died.stop()).toBeLessThan(TOLD_WITHIN_MS);
   });
 });
 
@@ -177,10 +188,10 @@ describe('no worker', () => {
     workers.length = 0;
     const listening = await startWorker('other-lane-2', silent);
     expect(listening.calls.size).toBe(0);
-    const before = performance.now();
+    const before = Stopwatch.start();
     const response = await send(gateway, '/fn/unserved/elsewhere');
     expect(response.json()).toMatchObject({ error: { code: 'expired' } });
-    expect(performance.now() - before).toBeLessThan(2_500);
+    expect(before.stop()).toBeLessThan(2_500);
     expect(await gateway.commands.llen(keys.lane('unserved'))).toBe(0);
   });
 });
@@ -267,12 +278,12 @@ describe('Redis', () => {
     expect((await timed()).response.status).toBe(200);
     await redis.kill();
     for (const path of ['/fn/default/slow', '/fn/default/unknown', '/api/v1/functions', '/healthz']) {
-      const before = performance.now();
+      const before = Stopwatch.start();
       const response = await send(gateway, path, { headers: { 'x-api-key': gateway.key } });
       expect([path, response.status]).toEqual([path, 503]);
       if (path !== '/healthz')
         expect(response.json()).toMatchObject({ error: { code: 'redis_unavailable' } });
-      expect(performance.now() - before).toBeLessThan(1_000);
+      expect(before.stop()).toBeLessThan(1_000);
     }
     await redis.resume();
     await waitFor(async () => (await timed()).response.status === 200);
@@ -309,13 +320,31 @@ describe('Redis', () => {
       setTimeout(() => call.result({ status: 200, headers: [] }, Buffer.from('done')), 2_500);
     });
     const calling = timed();
-    await waitFor(() => patient.calls.size === 1);
+    await waitFor(async () => (await takenBy(patient)) === 1);
     await redis.kill();
     await new Promise((resolve) => setTimeout(resolve, 700));
     await redis.resume();
     const { response } = await calling;
     expect([response.status, response.body.toString()]).toEqual([200, 'done']);
   });
+
+  test('back after longer than the silence of a worker that is dead: it is heard first', async () => {
+    const patient = await startWorker('muted', (call) => {
+      setTimeout(() => call.result({ status: 200, headers: [] }, Buffer.from('done')), 5_000);
+    });
+    const calling = timed();
+    await waitFor(async () => (await takenBy(patient)) === 1);
+    await redis.kill();
+    const speak = patient.muted();
+    await new Promise((resolve) => setTimeout(resolve, WORKER_TTL_MS + 500));
+    await redis.resume();
+    await waitFor(async () => (await send(gateway, '/healthz')).status === 200);
+    // As late as a worker may be: the gateway is back before it, and looks several times.
+    await new Promise((resolve) => setTimeout(resolve, WORKER_HEARTBEAT_MS + 300));
+    await speak();
+    const { response } = await calling;
+    expect([response.status, response.body.toString()]).toEqual([200, 'done']);
+  }, 15_000);
 
   test('away for long: calls under way are answered', async () => {
     const running = await startWorker('stranded', silent);
@@ -337,10 +366,10 @@ describe('Redis', () => {
     if (pid === undefined) throw new Error('no redis');
     process.kill(pid, 'SIGSTOP');
     try {
-      const before = performance.now();
+      const before = Stopwatch.start();
       const response = await send(gateway, '/api/v1/functions', { headers: { 'x-api-key': 'osk_new' } });
       expect(response.status).toBe(503);
-      expect(performance.now() - before).toBeLessThan(3_000);
+      expect(before.stop()).toBeLessThan(3_000);
     } finally {
       process.kill(pid, 'SIGCONT');
     }
@@ -356,13 +385,13 @@ describe('the gateway ends', () => {
     });
     const calling = send(second, '/fn/default/slow', { headers: { connection: 'keep-alive' } });
     await waitFor(() => slow.calls.size === 1);
-    const before = performance.now();
+    const before = Stopwatch.start();
     const closing = second.close(5_000);
     await new Promise((resolve) => setTimeout(resolve, 50));
     await expect(send(second, '/healthz')).rejects.toThrow(/ECONNREFUSED/);
     expect((await calling).body.toString()).toBe('done');
     await closing;
-    expect(performance.now() - before).toBeLessThan(2_500);
+    expect(before.stop()).toBeLessThan(2_500);
   });
 
   test('in time, whatever is under way', async () => {
@@ -370,9 +399,9 @@ describe('the gateway ends', () => {
     const endless = await startWorker('endless', silent);
     const calling = send(second, '/fn/default/slow').catch((error: unknown) => error);
     await waitFor(() => endless.calls.size === 1);
-    const before = performance.now();
+    const before = Stopwatch.start();
     await second.close(300);
-    expect(performance.now() - before).toBeLessThan(2_000);
+    expect(before.stop()).toBeLessThan(2_000);
     await calling;
     await waitFor(() => endless.calls.size === 0);
   });
