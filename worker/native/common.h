@@ -1,16 +1,13 @@
 // Conventions of the native code, written once:
 //
-//   Errors     A function that can fail returns 0 (or a value >= 0) on success and -1 on failure, and then
-//   has filled
-//              in the `struct failure` that is its last parameter: the operation, its operand and the errno's
-//              text. Nobody prints and nobody exits on the way; the few top-level functions decide what a
-//              failure means.
-//   Ownership  A descriptor is owned by the scope that opened it: FD_CLEANUP closes it when the scope is
-//   left.
-//              TAKE() hands it on.
-//   Descriptors are opened close-on-exec, without exception, because tenants may exec.
-//   Order      A sentence before each system call says why it stands where it stands. The order is the
-//   security. No shell, no system(), no allocation after fork() in a sandbox before it is isolated.
+//   Errors       A function that can fail returns 0 (or a value >= 0) on success and -1 on failure. On failure it has filled in
+//                its last parameter, a `struct failure`: operation, operand and the text of errno. It neither prints nor exits;
+//                the few top-level functions decide on the consequence.
+//   Ownership    A descriptor is owned by the scope that opened it: FD_CLEANUP closes it when the scope is left. TAKE() hands
+//                it on.
+//   Descriptors  All are opened close-on-exec, without exception, because tenants may exec.
+//   Order        A sentence before each system call says why it stands where it stands. The order is the security.
+//   Avoided      No shell, no system(), no allocation between the fork and the isolation of a sandbox.
 #pragma once
 
 #include <errno.h>

@@ -2,23 +2,24 @@
 // worker's ordinary user and owns nothing that outlives it.
 //
 //   worker                launcher                  init (PID 1)                zygote (PID 2)
-//     | spawn ---------------->|                           |                           |
-//     |                        | clone(user,mnt,pid,...) ->|                           |
-//     |                        | newuidmap, newgidmap      | waits on the gate         |
-//     |                        | gate ------------------->|                           |
-//     |                        |                           | mounts, pivot_root        |
-//     |                        |                           | fork -------------------->| no_new_privs, fork
-//     filter |                        | waits for init            | reaps orphans             | exec of the
-//     runtime
-//     |<================== control socket (descriptor 3) =============================>|
+//     | spawn --------------->|                          |                           |
+//     |                       | clone(user,mnt,pid,...)->|                           |
+//     |                       | newuidmap, newgidmap     | waits on the gate         |
+//     |                       | gate ------------------->|                           |
+//     |                       |                          | mounts, pivot_root        |
+//     |                       |                          | fork -------------------->| no_new_privs, fork filter
+//     |                       | waits for init           | reaps orphans             | exec of the runtime
+//     |<==================== control socket (descriptor 3) ========================>|
 //
 // When the zygote ends, init ends, and with PID 1 every process of the namespace. When the worker or the
 // launcher ends, init is killed by its parent-death signal; and the zygote sees its control socket close.
 //
 // Usage: launcher IMAGE STORE DEVICES UID_BASE UID_COUNT GID_BASE GID_COUNT -- PROGRAM [ARGUMENT...]
-//   IMAGE  directory of the runtime image's root;  STORE  directory of the code of one namespace
-//   DEVICES  directory of sets of device files, 0/0 to 0/15, 1/0 to 1/15 and so on, of which it takes one for
-//   itself PROGRAM is looked up inside the image and gets descriptor 3 (control socket) and no environment.
+//
+//   IMAGE    directory of the runtime image's root
+//   STORE    directory of the code of one namespace
+//   DEVICES  directory of sets of device files, 0/0 to 0/15, 1/0 to 1/15 and so on; the launcher takes one of them
+//   PROGRAM  path inside the image; the program gets descriptor 3 (control socket) and no environment
 #include "common.h"
 
 #include <fcntl.h>
@@ -205,13 +206,13 @@ static int build_root(const struct plan *plan, const char *devices, struct failu
   return 0;
 }
 
-// What a runtime must not do if its forks are to live, answered before it starts; everything else passes.
-//   madvise(.., MADV_DONTFORK)  V8 marks its heap so, and the heap is then missing in the child of a fork.
-//   The advice is
-//                               answered with success and not carried out.
-//   io_uring_setup              libuv's rings are memory shared with the kernel: a fork would share them with
-//   the zygote.
-//                               ENOSYS is what libuv falls back from.
+// Answers two calls of a runtime before it starts, because its forks would not survive them; all others pass.
+//
+//   madvise(.., MADV_DONTFORK)  V8 marks its heap so, and the child of a fork then lacks the heap. The answer is success,
+//                               and the advice is not carried out.
+//   io_uring_setup              libuv's rings are memory shared with the kernel: a fork would share them with the zygote.
+//                               The answer is ENOSYS, from which libuv falls back.
+//
 // See ARCHITECTURE.md, "Fork, don't boot".
 static int install_fork_filter(struct failure *failure) {
   struct sock_filter code[] = {

@@ -1,20 +1,17 @@
-// Landlock, landlock(7): restrictions that a process puts on itself and its children, kept by the kernel
-// apart from mounts, ids and the system call filter. A second barrier, for the day on which one of those
-// fails:
+// Landlock, landlock(7): restrictions that a process puts on itself and its children. The kernel keeps them apart from mounts, ids
+// and the system call filter. They are a second barrier, for the day on which one of those fails:
 //
-//   writing     only below /tmp, and to the devices. The root is nobody's to write anyway; but /proc is not
-//   (a
-//               child process owns files there), and neither is whatever a mistake may leave writable.
-//   reading     only below the sandbox's own root: a descriptor of a directory of the host that has leaked in
-//               (CVE-2024-21626), or a way out of the chroot, opens nothing.
-//   mounting    a process with file rules is refused every change of mounts, whatever its capabilities.
-//   ptrace      of any process outside of the sandbox, /proc/PID/mem and process_vm_readv included.
-//   ioctl       on no device (ABI 5), apart from what every descriptor has, such as FIOCLEX.
+//   writing     Only below /tmp, and to the devices. The root belongs to another id anyway. But a child process owns files in /proc,
+//               and a mistake may leave other places writable.
+//   reading     Only below the sandbox's own root: a leaked descriptor of a directory of the host (CVE-2024-21626), or a way
+//               out of the chroot, opens nothing.
+//   mounting    The kernel refuses every change of mounts to a process with file rules, whatever its capabilities.
+//   ptrace      Of no process outside of the sandbox, /proc/PID/mem and process_vm_readv included.
+//   ioctl       On no device (ABI 5), apart from those of every descriptor, such as FIOCLEX.
 //   signals, abstract unix sockets (ABI 6)
-//               only within the sandbox, even where it shared a pid or network namespace.
+//               Only within the sandbox, even if it shared a pid or network namespace.
 //
-// TCP is not restricted: the network namespace decides what can be reached, and servers on loopback shall
-// work.
+// TCP is not restricted: the network namespace decides what can be reached, and servers on loopback have to work.
 #include "sandbox.h"
 
 #include <fcntl.h>

@@ -41,7 +41,8 @@
 #endif
 
 #ifndef CONTROL_BUILD
-_Static_assert(
-    WITH_SECCOMP &&WITH_DISTINCT_UID &&WITH_CLOSE_RANGE &&WITH_NETNS &&WITH_PRIVILEGE_DROP &&WITH_LANDLOCK,
-    "a build that lacks a layer of the isolation is a control of the attack suite and nothing else");
+// clang-format off
+_Static_assert(WITH_SECCOMP && WITH_DISTINCT_UID && WITH_CLOSE_RANGE && WITH_NETNS && WITH_PRIVILEGE_DROP && WITH_LANDLOCK,
+               "a build that lacks a layer of the isolation is a control of the attack suite and nothing else");
+// clang-format on
 #endif

@@ -1,17 +1,15 @@
 // Builds a sandbox out of a fresh fork of the zygote. The order is the security:
 //
-//   prepare   cgroup first, so that nothing of the sandbox is ever unlimited; the cgroup namespace only then,
-//   so that its
-//             root is the sandbox's own cgroup; the other namespaces together; then the file system, while
-//             this process is still root of the launcher's user namespace, which will own them all.
-//   (wait)    a prepared sandbox rests here, in C, without a byte of a tenant.
-//   isolate   code, new root, then another identity and a user namespace of its own, made last: so the
-//   sandbox has no
-//             power over the namespaces around it. Then every privilege goes, the process looks at itself,
-//             and the system call filter closes the door.
+//   prepare   The cgroup comes first, so that nothing of the sandbox is ever unlimited. The cgroup namespace comes after it, so
+//             that its root is the sandbox's own cgroup; the other namespaces are made together with it. Then the file system,
+//             while this process is still root of the launcher's user namespace, which will own the mounts.
+//   (wait)    A prepared sandbox rests here, in C, without a byte of a tenant.
+//   isolate   Code, new root, then another identity and a user namespace of its own. That one is made last, so the sandbox has
+//             no power over the namespaces around it. Then every privilege goes, the process looks at itself, and the system
+//             call filter closes the door.
 //
-// Where this differs from "the parent writes the id maps": a single-line map of its own id may be written by
-// the process itself (user_namespaces(7)), which saves a round trip through the zygote for each sandbox.
+// Usually the parent writes the id maps. Here the process writes its own: user_namespaces(7) allows that for a single line that
+// maps its own id. So each sandbox saves a round trip through the zygote.
 #include "sandbox.h"
 
 #include "layers.h"

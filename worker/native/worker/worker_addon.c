@@ -1,16 +1,17 @@
 // Node-API surface of the worker: the few system calls that Node does not offer.
 //
-//   socketpair() -> [fd, fd]            stream sockets, close-on-exec
-//   pipe() -> [readFd, writeFd]         close-on-exec
-//   sendWithDescriptors(fd, bytes, fds) one sendmsg with SCM_RIGHTS, unix(7); throws on failure
-//   refuseDescriptors(fd) -> boolean    nobody can send descriptors to this socket; false where the kernel
-//   cannot makeTurns() -> [fd, turns]          a count that is shared by a page, see turns.h; the descriptor
-//   is for the sandbox postTurn(turns)                     adds one to it takeTurnsBack(turns, max) -> number
-//   takes all off it, and says how many there were, `max` at most closeTurns(turns)                   gives
-//   the page up; the others do nothing then lock(fd, alone) -> boolean          flock without waiting; false
-//   when others have it readCounter(fd) -> number           the decimal number at the start of a kernel file,
-//   read anew; -1 on failure bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
-//   watchRefusals(fd, onRefused)        see refusals_addon.h
+//   socketpair() -> [fd, fd]             stream sockets, close-on-exec
+//   pipe() -> [readFd, writeFd]          close-on-exec
+//   sendWithDescriptors(fd, bytes, fds)  one sendmsg with SCM_RIGHTS, unix(7); throws on failure
+//   refuseDescriptors(fd) -> boolean     makes the kernel refuse descriptors sent to this socket; false before Linux 6.16
+//   makeTurns() -> [fd, turns]           a count in a shared page, see turns.h; the descriptor is for the sandbox
+//   postTurn(turns)                      adds one to the count
+//   takeTurnsBack(turns, max) -> number  empties the count and returns its value, at most `max`
+//   closeTurns(turns)                    unmaps the page; later calls with this handle do nothing
+//   lock(fd, alone) -> boolean           flock without waiting; false if another process holds the lock
+//   readCounter(fd) -> number            the decimal number at the start of a kernel file, read anew; -1 on failure
+//   bytesWaiting(fd) -> number           FIONREAD: the bytes that a read would return now
+//   watchRefusals(fd, onRefused)         see refusals_addon.h
 #include "common.h"
 #include "refusals_addon.h"
 #include "sandbox/turns.h"
