@@ -22,10 +22,19 @@ struct failure {
   char message[FAILURE_BYTES];
 };
 
-// Fills in a failure: "mount overlay on /x: Permission denied". Keeps the first message if there is one
-// already, since the first thing that went wrong is the cause. Returns -1, so that `return fail(...)` reads
-// well.
+// Fills in a failure with a text: "slot 3 of 2". A failure keeps its first message, because that one is the cause. Returns -1, so
+// that `return fail(...)` reads well.
 int fail(struct failure *failure, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// As fail(), for a system call that has failed: appends the text of errno, "mount overlay on /x: Permission denied".
+int fail_errno(struct failure *failure, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// As fail_errno(), for a call that needs new namespaces or the power over them: appends also the remedy for EPERM, EACCES, EINVAL
+// and ENOSPC.
+int fail_namespaces(struct failure *failure, const char *operation);
+
+// Puts the name of a process or of a stage in front of the message: "init: bind image /x: No such file or directory". Returns -1.
+int fail_in(struct failure *failure, const char *name);
 
 void close_cleanup(const int *fd);
 #define FD_CLEANUP __attribute__((cleanup(close_cleanup)))

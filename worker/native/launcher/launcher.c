@@ -9,7 +9,7 @@
 //     |                       |                          | mounts, pivot_root        |
 //     |                       |                          | fork -------------------->| no_new_privs, fork filter
 //     |                       | waits for init           | reaps orphans             | exec of the runtime
-//     |<==================== control socket (descriptor 3) ========================>|
+//     |<==================== control socket (descriptor 3) =========================>|
 //
 // When the zygote ends, init ends, and with PID 1 every process of the namespace. When the worker or the
 // launcher ends, init is killed by its parent-death signal; and the zygote sees its control socket close.
@@ -66,18 +66,24 @@ static const char *const device_names[] = {"null", "zero", "full", "random", "ur
 // Sets in a directory; infra/host/privileged.sh copies whole directories of them.
 #define GROUP 16
 
+// Ends a process that cannot go on. Three processes share this program's standard error, so each names itself.
+static _Noreturn void exit_with(struct failure *failure, const char *process) {
+  fail_in(failure, process);
+  dprintf(STDERR_FILENO, "%s\n", failure->message);
+  _exit(1);
+}
+
 static int run_helper(const char *helper, char *const arguments[], struct failure *failure) {
   pid_t pid = fork();
-  if (pid < 0) return fail(failure, "fork for %s", helper);
+  if (pid < 0) return fail_errno(failure, "fork for %s", helper);
   if (pid == 0) {
     execvp(helper, arguments);
     _exit(127);
   }
   int status;
   while (waitpid(pid, &status, 0) < 0) {
-    if (errno != EINTR) return fail(failure, "wait for %s", helper);
+    if (errno != EINTR) return fail_errno(failure, "wait for %s", helper);
   }
-  errno = 0;
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     return fail(failure,
                 "%s %s ended with status %d (is it installed, and has this user the range in /etc/subuid and "
@@ -107,15 +113,15 @@ static int apply_mounts(const struct mount_step *steps, size_t count, struct fai
     const struct mount_step *step = &steps[i];
     if (step->target_kind == MAKE_FILE) {
       FD_CLEANUP int fd = open(step->target, O_CREAT | O_WRONLY | O_CLOEXEC, 0444);
-      if (fd < 0) return fail(failure, "create mount point %s", step->target);
+      if (fd < 0) return fail_errno(failure, "create mount point %s", step->target);
     }
     if (mount(step->source, step->target, step->type, step->flags, step->options) < 0) {
-      return fail(failure, "mount %s on %s", step->source ? step->source : step->type, step->target);
+      return fail_errno(failure, "mount %s on %s", step->source ? step->source : step->type, step->target);
     }
     // A bind takes its flags only by a remount. Read-only does not keep anybody from writing to a device.
     const unsigned long seal = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC;
     if (step->target_kind == MAKE_FILE && mount(NULL, step->target, NULL, seal, NULL) < 0)
-      return fail(failure, "seal %s", step->target);
+      return fail_errno(failure, "seal %s", step->target);
   }
   return 0;
 }
@@ -157,12 +163,14 @@ static void take_devices(const struct plan *plan, char directory[DEVICE_PATH_BYT
 // it.
 static int build_root(const struct plan *plan, const char *devices, struct failure *failure) {
   // First of all: nothing that is mounted here may travel back to the host.
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return fail(failure, "make / private");
+  // AppArmor may allow a user namespace and yet refuse all power in it, which shows here first.
+  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    return fail_namespaces(failure, "make / private");
   // pivot_root(2) wants a mount point; a bind of the image on itself is one, and can be made read-only for us
   // alone.
   if (mount(plan->image, plan->image, NULL, MS_BIND, NULL) < 0)
-    return fail(failure, "bind image %s", plan->image);
-  if (chdir(plan->image) < 0) return fail(failure, "enter image %s", plan->image);
+    return fail_errno(failure, "bind image %s", plan->image);
+  if (chdir(plan->image) < 0) return fail_errno(failure, "enter image %s", plan->image);
 
   char sources[DEVICES][DEVICE_PATH_BYTES + 16];
   for (size_t i = 0; i < DEVICES; i++)
@@ -189,7 +197,7 @@ static int build_root(const struct plan *plan, const char *devices, struct failu
       {"/proc/self/fd/2", "dev/stderr"},
   };
   for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
-    if (symlink(links[i][0], links[i][1]) < 0) return fail(failure, "link %s", links[i][1]);
+    if (symlink(links[i][0], links[i][1]) < 0) return fail_errno(failure, "link %s", links[i][1]);
   }
   const struct mount_step seals[] = {
       // /dev is complete, so it can be sealed; sandboxes bind it and inherit the seal.
@@ -200,9 +208,9 @@ static int build_root(const struct plan *plan, const char *devices, struct failu
   if (apply_mounts(seals, sizeof seals / sizeof *seals, failure) < 0) return -1;
   // From here on the host's tree is gone: the old root is stacked under the new one and detached,
   // pivot_root(2).
-  if (syscall(SYS_pivot_root, ".", ".") < 0) return fail(failure, "pivot_root to %s", plan->image);
-  if (umount2(".", MNT_DETACH) < 0) return fail(failure, "detach the host's root");
-  if (chdir("/") < 0) return fail(failure, "enter the new root");
+  if (syscall(SYS_pivot_root, ".", ".") < 0) return fail_errno(failure, "pivot_root to %s", plan->image);
+  if (umount2(".", MNT_DETACH) < 0) return fail_errno(failure, "detach the host's root");
+  if (chdir("/") < 0) return fail_errno(failure, "enter the new root");
   return 0;
 }
 
@@ -229,53 +237,55 @@ static int install_fork_filter(struct failure *failure) {
   };
   const struct sock_fprog program = {sizeof code / sizeof *code, code};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
-    return fail(failure, "install the fork filter");
+    return fail_errno(failure, "install the fork filter");
   return 0;
 }
 
 static int start_zygote(const struct plan *plan, struct failure *failure) {
   // Dies with init, even if init is killed before it can do anything.
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail_errno(failure, "set the parent-death signal");
   // Before the filter, which an unprivileged process may install only then; and it holds for every sandbox to
   // come.
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail(failure, "set no_new_privs");
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno(failure, "set no_new_privs");
   if (install_fork_filter(failure) < 0) return -1;
   // Descriptor 3 is the only one besides stdio that the runtime is meant to have.
-  if (fcntl(CONTROL_FD, F_SETFD, 0) < 0) return fail(failure, "pass on the control socket");
+  if (fcntl(CONTROL_FD, F_SETFD, 0) < 0) return fail_errno(failure, "pass on the control socket");
   char *const no_environment[] = {NULL};
   execve(plan->program[0], plan->program, no_environment);
-  return fail(failure, "exec %s in the image", plan->program[0]);
+  return fail_errno(failure, "exec %s in the image", plan->program[0]);
 }
 
 // PID 1 of the launcher's namespace: reaps whatever is orphaned into it, and ends with the zygote's status.
 static int run_init(const struct plan *plan, const char *devices, int gate, struct failure *failure) {
   char go;
   // The id maps are written from outside; before that this process has no id at all.
-  if (read(gate, &go, 1) != 1) return fail(failure, "wait for the id maps");
+  ssize_t got = read(gate, &go, 1);
+  if (got < 0) return fail_errno(failure, "wait for the id maps");
+  if (got == 0) return fail(failure, "wait for the id maps: the launcher has closed the gate");
   close(gate);
   // Become root of the new user namespace: the ids that a zygote's privileged calls are made with.
-  if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) return fail(failure, "become root of the namespace");
+  if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+    return fail_errno(failure, "become root of the namespace");
   // After the change of ids, which clears it.
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail_errno(failure, "set the parent-death signal");
   if (build_root(plan, devices, failure) < 0) return -1;
   // Standard input came with the launcher, and is the host's /dev/null: every sandbox would inherit it.
   FD_CLEANUP int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (input < 0 || dup2(input, STDIN_FILENO) < 0)
-    return fail(failure, "put its own /dev/null on descriptor 0");
+    return fail_errno(failure, "put its own /dev/null on descriptor 0");
 
   pid_t zygote = fork();
-  if (zygote < 0) return fail(failure, "fork the zygote");
+  if (zygote < 0) return fail_errno(failure, "fork the zygote");
   if (zygote == 0) {
     start_zygote(plan, failure);
-    dprintf(STDERR_FILENO, "launcher: %s\n", failure->message);
-    _exit(1);
+    exit_with(failure, "zygote");
   }
   // Only the zygote may hold the control socket: its closing is how each side learns of the other's end.
   close(CONTROL_FD);
   for (;;) {
     int status;
     pid_t pid = wait(&status);
-    if (pid < 0 && errno != EINTR) return fail(failure, "wait for the zygote");
+    if (pid < 0 && errno != EINTR) return fail_errno(failure, "wait for the zygote");
     if (pid == zygote) _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
   }
 }
@@ -283,27 +293,25 @@ static int run_init(const struct plan *plan, const char *devices, int gate, stru
 static int launch(const struct plan *plan, struct failure *failure) {
   // Nothing of the worker but stdio and the control socket reaches a zygote.
   if (syscall(SYS_close_range, FIRST_UNKNOWN_FD, ~0U, 0) < 0)
-    return fail(failure, "close inherited descriptors");
+    return fail_errno(failure, "close inherited descriptors");
   if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) < 0)
-    return fail(failure, "find the control socket on descriptor 3");
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail(failure, "set the parent-death signal");
+    return fail_errno(failure, "find the control socket on descriptor 3");
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail_errno(failure, "set the parent-death signal");
 
   char devices[DEVICE_PATH_BYTES];
   take_devices(plan, devices);
   int gate[2];
-  if (pipe2(gate, O_CLOEXEC) < 0) return fail(failure, "make the gate");
+  if (pipe2(gate, O_CLOEXEC) < 0) return fail_errno(failure, "make the gate");
   // One clone with all namespaces: the user namespace is made first, so it owns the others,
   // user_namespaces(7).
   long flags =
       CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
   pid_t init = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
-  if (init < 0)
-    return fail(failure, "create namespaces (does this host allow unprivileged user namespaces?)");
+  if (init < 0) return fail_namespaces(failure, "create namespaces");
   if (init == 0) {
     close(gate[1]);
     run_init(plan, devices, gate[0], failure);
-    dprintf(STDERR_FILENO, "launcher: %s\n", failure->message);
-    _exit(1);
+    exit_with(failure, "init");
   }
   close(gate[0]);
   close(CONTROL_FD);
@@ -315,7 +323,7 @@ static int launch(const struct plan *plan, struct failure *failure) {
   close(gate[1]);
   int status;
   while (waitpid(init, &status, 0) < 0) {
-    if (errno != EINTR) return fail(failure, "wait for init");
+    if (errno != EINTR) return fail_errno(failure, "wait for init");
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
@@ -330,6 +338,6 @@ int main(int argc, char **argv) {
   const struct plan plan = {argv[1], argv[2], argv[3], argv[4], argv[5], argv[6], argv[7], &argv[9]};
   struct failure failure = {0};
   int status = launch(&plan, &failure);
-  if (status < 0) fprintf(stderr, "launcher: %s\n", failure.message);
-  return status < 0 ? 1 : status;
+  if (status < 0) exit_with(&failure, "launcher");
+  return status;
 }

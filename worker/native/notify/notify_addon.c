@@ -15,10 +15,9 @@ enum { MAX_TEXT = 1024 };
 static int send_text(const char *path, const char *text, size_t length, struct failure *failure) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   size_t path_length = strlen(path);
-  if (path_length == 0 || path_length >= sizeof address.sun_path) {
-    errno = ENAMETOOLONG;
-    return fail(failure, "notify %s", path);
-  }
+  if (path_length == 0 || path_length >= sizeof address.sun_path)
+    return fail(failure, "notify %s: the path of a socket has 1 to %zu bytes", path,
+                sizeof address.sun_path - 1);
   memcpy(address.sun_path, path, path_length);
   // A socket without a file, unix(7): its name begins with a zero byte and ends without one.
   if (path[0] == '@') address.sun_path[0] = '\0';
@@ -26,10 +25,10 @@ static int send_text(const char *path, const char *text, size_t length, struct f
   // Non-blocking: a manager that does not read must not make the event loop stand still, which this is to
   // prevent.
   FD_CLEANUP int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return fail(failure, "make a datagram socket");
+  if (fd < 0) return fail_errno(failure, "make a datagram socket");
   // A new socket for each: the manager may have been restarted, and listens on another one by now.
   if (sendto(fd, text, length, MSG_NOSIGNAL, (struct sockaddr *)&address, size) < 0)
-    return fail(failure, "notify %s", path);
+    return fail_errno(failure, "notify %s", path);
   return 0;
 }
 

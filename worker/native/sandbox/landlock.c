@@ -67,10 +67,10 @@ static size_t attributes_size(int abi) {
 
 static int add_rule(int ruleset, const char *path, uint64_t access, struct failure *failure) {
   FD_CLEANUP int fd = open(path, O_PATH | O_CLOEXEC);
-  if (fd < 0) return fail(failure, "landlock: open %s", path);
+  if (fd < 0) return fail_errno(failure, "open %s", path);
   const struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = fd};
   if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
-    return fail(failure, "landlock: allow access below %s", path);
+    return fail_errno(failure, "allow access below %s", path);
   return 0;
 }
 
@@ -84,7 +84,7 @@ int landlock_restrict(struct failure *failure) {
   };
   FD_CLEANUP int ruleset =
       (int)syscall(SYS_landlock_create_ruleset, &attributes, attributes_size((int)abi), 0);
-  if (ruleset < 0) return fail(failure, "landlock: make a ruleset of ABI %ld", abi);
+  if (ruleset < 0) return fail_errno(failure, "make a ruleset of ABI %ld", abi);
   for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
     if (add_rule(ruleset, rules[i].path, rules[i].access & attributes.handled_access_fs, failure) < 0)
       return -1;
@@ -92,6 +92,6 @@ int landlock_restrict(struct failure *failure) {
   // Without the kernel's audit records (ABI 7): a tenant that is refused a million times must not fill the
   // log of the host.
   if (syscall(SYS_landlock_restrict_self, ruleset, abi >= 7 ? RESTRICT_SELF_LOG_SAME_EXEC_OFF : 0) < 0)
-    return fail(failure, "landlock: restrict itself");
+    return fail_errno(failure, "restrict itself");
   return (int)abi;
 }

@@ -42,7 +42,8 @@
 
 #ifndef CONTROL_BUILD
 // clang-format off
-_Static_assert(WITH_SECCOMP && WITH_DISTINCT_UID && WITH_CLOSE_RANGE && WITH_NETNS && WITH_PRIVILEGE_DROP && WITH_LANDLOCK,
+_Static_assert(WITH_SECCOMP && WITH_DISTINCT_UID && WITH_CLOSE_RANGE && WITH_NETNS && WITH_PRIVILEGE_DROP && WITH_LANDLOCK &&
+                   WITH_AUDIT,
                "a build that lacks a layer of the isolation is a control of the attack suite and nothing else");
 // clang-format on
 #endif

@@ -28,10 +28,10 @@ int network_raise_loopback(struct failure *failure) {
   // The new network namespace holds one interface, and it is down; servers inside a function expect
   // 127.0.0.1.
   FD_CLEANUP int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return fail(failure, "open a socket for lo");
+  if (fd < 0) return fail_errno(failure, "open a socket for lo");
   struct ifreq request = {.ifr_name = "lo"};
   request.ifr_flags = IFF_UP | IFF_RUNNING;
-  if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return fail(failure, "bring lo up");
+  if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return fail_errno(failure, "bring lo up");
   return 0;
 }
 
@@ -58,13 +58,12 @@ int network_read_order(int channel, void *bytes, size_t length, int *network, st
     // is closed.
     got = recvmsg(channel, &request, MSG_CMSG_CLOEXEC | MSG_WAITALL);
   } while (got < 0 && errno == EINTR);
-  if (got < 0) return fail(failure, "receive the order");
+  if (got < 0) return fail_errno(failure, "receive the order");
   if (got == 0) return 0;
   for (struct cmsghdr *header = CMSG_FIRSTHDR(&request); header; header = CMSG_NXTHDR(&request, header)) {
     if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
       memcpy(network, CMSG_DATA(header), sizeof *network);
   }
-  errno = 0;
   // There is room for one descriptor; what does not fit is closed by the kernel, and then this is not our
   // worker's.
   if (request.msg_flags & MSG_CTRUNC) return fail(failure, "the order came with more than one descriptor");
@@ -76,19 +75,21 @@ int network_read_order(int channel, void *bytes, size_t length, int *network, st
 int network_join(int network, const char *root, struct failure *failure) {
   // The kernel checks that this is a network namespace, and that it belongs to a user namespace in which this
   // process is powerful: the launcher's, setns(2).
-  if (setns(network, CLONE_NEWNET) < 0) return fail(failure, "join the network namespace of the function");
+  if (setns(network, CLONE_NEWNET) < 0)
+    return fail_errno(failure, "join the network namespace of the function");
   FD_CLEANUP int etc = -1;
   char path[64];
   snprintf(path, sizeof path, "%s/etc", root);
   etc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (etc < 0) return fail(failure, "open %s", path);
+  if (etc < 0) return fail_errno(failure, "open %s", path);
   // An image may have a link here; the file below is made anew, in the sandbox's own layer.
-  if (unlinkat(etc, "resolv.conf", 0) < 0 && errno != ENOENT) return fail(failure, "remove etc/resolv.conf");
+  if (unlinkat(etc, "resolv.conf", 0) < 0 && errno != ENOENT)
+    return fail_errno(failure, "remove etc/resolv.conf");
   FD_CLEANUP int file =
       openat(etc, "resolv.conf", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (file < 0) return fail(failure, "create etc/resolv.conf");
+  if (file < 0) return fail_errno(failure, "create etc/resolv.conf");
   // Whatever the umask of the zygote: the function, another id by then, must be able to read it.
-  if (fchmod(file, 0644) < 0) return fail(failure, "open etc/resolv.conf to readers");
+  if (fchmod(file, 0644) < 0) return fail_errno(failure, "open etc/resolv.conf to readers");
   static const char text[] = "nameserver " RESOLVER_ADDRESS "\noptions timeout:5 attempts:2\n";
   return write_all(file, text, sizeof text - 1, failure);
 }

@@ -41,10 +41,11 @@ int sandbox_limit_resources(const struct sandbox_limits *asked, struct failure *
   // Nobody without power over the host may raise a hard limit: where the host gives fewer files than asked
   // for, that is the limit.
   struct rlimit files;
-  if (getrlimit(RLIMIT_NOFILE, &files) < 0) return fail(failure, "read the limit of open files");
+  if (getrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno(failure, "read the limit of open files");
   if (files.rlim_max > asked->open_files) files.rlim_max = asked->open_files;
   struct rlimit signals;
-  if (getrlimit(RLIMIT_SIGPENDING, &signals) < 0) return fail(failure, "read the limit of pending signals");
+  if (getrlimit(RLIMIT_SIGPENDING, &signals) < 0)
+    return fail_errno(failure, "read the limit of pending signals");
   if (signals.rlim_max > asked->pending_signals) signals.rlim_max = asked->pending_signals;
   const struct {
     int resource;
@@ -63,7 +64,7 @@ int sandbox_limit_resources(const struct sandbox_limits *asked, struct failure *
   };
   for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
     const struct rlimit limit = {limits[i].value, limits[i].value};
-    if (setrlimit(limits[i].resource, &limit) < 0) return fail(failure, "limit %s", limits[i].name);
+    if (setrlimit(limits[i].resource, &limit) < 0) return fail_errno(failure, "limit %s", limits[i].name);
   }
   return 0;
 }
@@ -73,15 +74,15 @@ int sandbox_drop_privileges(struct failure *failure) {
   const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
                              SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
                              SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
-  if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0) return fail(failure, "lock the secure bits");
+  if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0) return fail_errno(failure, "lock the secure bits");
   // The bounding set also needs CAP_SETPCAP, so it goes before the capabilities themselves. The first number
   // that the kernel does not know ends the list.
   for (unsigned long capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; capability++) {
   }
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-    return fail(failure, "clear ambient capabilities");
+    return fail_errno(failure, "clear ambient capabilities");
   struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   struct __user_cap_data_struct none[2] = {0};
-  if (syscall(SYS_capset, &header, none) < 0) return fail(failure, "drop capabilities");
+  if (syscall(SYS_capset, &header, none) < 0) return fail_errno(failure, "drop capabilities");
   return 0;
 }

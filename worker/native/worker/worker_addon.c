@@ -54,7 +54,7 @@ static napi_value make_socketpair(napi_env env, napi_callback_info info) {
   int fds[2];
   struct failure failure = {0};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
-    fail(&failure, "make a socket pair");
+    fail_errno(&failure, "make a socket pair");
     return throw_failure(env, &failure);
   }
   return pair(env, fds);
@@ -65,7 +65,7 @@ static napi_value make_pipe(napi_env env, napi_callback_info info) {
   int fds[2];
   struct failure failure = {0};
   if (pipe2(fds, O_CLOEXEC) < 0) {
-    fail(&failure, "make a pipe");
+    fail_errno(&failure, "make a pipe");
     return throw_failure(env, &failure);
   }
   return pair(env, fds);
@@ -83,8 +83,7 @@ static napi_value send_with_descriptors(napi_env env, napi_callback_info info) {
   napi_get_array_length(env, arguments[2], &fd_count);
   struct failure failure = {0};
   if (fd_count > MAX_DESCRIPTORS) {
-    errno = 0;
-    fail(&failure, "send %u descriptors at once", fd_count);
+    fail(&failure, "send %u descriptors at once; at most %d are possible", fd_count, MAX_DESCRIPTORS);
     return throw_failure(env, &failure);
   }
   int fds[MAX_DESCRIPTORS];
@@ -113,11 +112,11 @@ static napi_value send_with_descriptors(napi_env env, napi_callback_info info) {
     // MSG_NOSIGNAL: a zygote that has just died must not take the worker along by SIGPIPE.
     sent = sendmsg(fd, &message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
-  if (sent != (ssize_t)length) {
-    fail(&failure, "send %zu bytes with %u descriptors", length, fd_count);
-    return throw_failure(env, &failure);
-  }
-  return NULL;
+  if (sent < 0)
+    fail_errno(&failure, "send %zu bytes with %u descriptors", length, fd_count);
+  else if (sent != (ssize_t)length)
+    fail(&failure, "send %zu bytes: only %zd were taken", length, sent);
+  return failure.message[0] == '\0' ? NULL : throw_failure(env, &failure);
 }
 
 static int32_t descriptor_argument(napi_env env, napi_callback_info info) {
@@ -167,7 +166,10 @@ static napi_value make_turns(napi_env env, napi_callback_info info) {
   struct failure failure = {0};
   int theirs = -1;
   struct turns_handle *handle = calloc(1, sizeof *handle);
-  if (handle) handle->turns = turns_make(&theirs, &failure);
+  if (handle)
+    handle->turns = turns_make(&theirs, &failure);
+  else
+    fail_errno(&failure, "allocate the handle of a page of turns");
   if (!handle || !handle->turns) {
     free(handle);
     return throw_failure(env, &failure);
@@ -226,7 +228,7 @@ static napi_value lock(napi_env env, napi_callback_info info) {
   int failed = flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB);
   if (failed && errno != EWOULDBLOCK) {
     struct failure failure = {0};
-    fail(&failure, "lock descriptor %d", fd);
+    fail_errno(&failure, "lock descriptor %d", fd);
     return throw_failure(env, &failure);
   }
   napi_get_boolean(env, !failed, &result);

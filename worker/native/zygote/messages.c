@@ -20,8 +20,6 @@ int message_descriptors(struct msghdr *message, int fds[FORK_MAX_FDS]) {
 
 int message_read_order(const struct control_message *message, uint32_t slots, const int *fds, int fd_count,
                        struct sandbox_order *order, struct failure *failure) {
-  // An errno of something else would be told as the cause.
-  errno = 0;
   if (message->slot >= slots) return fail(failure, "slot %u of %u", message->slot, slots);
   if (message->kind == CONTROL_KILL && fd_count == 0) return 0;
   if (message->kind != CONTROL_FORK || fd_count < FORK_FIXED_FDS || fd_count > FORK_MAX_FDS)
@@ -58,7 +56,6 @@ static int read_text(char *text, const unsigned char *bytes, size_t size, const 
 int message_read_specialise(const unsigned char *frame, char code[SPECIALISE_CODE_BYTES],
                             char hostname[SPECIALISE_HOSTNAME_BYTES], struct sandbox_limits *limits,
                             struct failure *failure) {
-  errno = 0;
   uint32_t rest;
   memcpy(&rest, frame, sizeof rest);
   if (frame[4] != CHANNEL_SPECIALISE || rest != SPECIALISE_FRAME_BYTES - sizeof rest)

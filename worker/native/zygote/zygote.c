@@ -36,7 +36,7 @@ static void on_child_event(int signal_number) {
 // Decides what a sandbox does with each descriptor that the runtime has open now.
 static int plan_inherited(struct zygote *zygote, struct failure *failure) {
   DIR *directory = opendir("/proc/self/fd");
-  if (!directory) return fail(failure, "list own descriptors");
+  if (!directory) return fail_errno(failure, "list own descriptors");
   struct inherited_fds *plan = &zygote->inherited;
   if (sandbox_note_stdio(plan, failure) < 0) {
     closedir(directory);
@@ -64,7 +64,6 @@ static int plan_inherited(struct zygote *zygote, struct failure *failure) {
       planned.pipe = facts.st_ino;
       planned.writes = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
     }
-    errno = 0;
     if (plan->count == (int)(sizeof plan->entries / sizeof *plan->entries)) {
       closedir(directory);
       return fail(failure, "the runtime has more than %d descriptors open", plan->count);
@@ -104,17 +103,17 @@ int zygote_open(struct zygote *zygote, int control, struct failure *failure) {
   int events[2];
   zygote->control = control;
   if (fcntl(control, F_SETFD, FD_CLOEXEC) < 0)
-    return fail(failure, "take over the control socket %d", control);
-  if (pipe2(events, O_CLOEXEC | O_NONBLOCK) < 0) return fail(failure, "make the pipe for child events");
+    return fail_errno(failure, "take over the control socket %d", control);
+  if (pipe2(events, O_CLOEXEC | O_NONBLOCK) < 0) return fail_errno(failure, "make the pipe for child events");
   zygote->child_events = events[0];
   child_event_out = events[1];
   zygote->pid_namespace = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-  if (zygote->pid_namespace < 0) return fail(failure, "open own pid namespace");
+  if (zygote->pid_namespace < 0) return fail_errno(failure, "open own pid namespace");
   zygote->slots = MAX_SLOTS;
   zygote->pids = calloc(MAX_SLOTS, sizeof *zygote->pids);
-  if (!zygote->pids) return fail(failure, "allocate the table of sandboxes");
+  if (!zygote->pids) return fail_errno(failure, "allocate the table of sandboxes");
   const struct sigaction action = {.sa_handler = on_child_event, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
-  if (sigaction(SIGCHLD, &action, NULL) < 0) return fail(failure, "watch for ended sandboxes");
+  if (sigaction(SIGCHLD, &action, NULL) < 0) return fail_errno(failure, "watch for ended sandboxes");
   carry_code_over_forks();
   return plan_inherited(zygote, failure);
 }
@@ -161,8 +160,9 @@ static int become_sandbox(struct zygote *zygote, const struct sandbox_order *ord
   return zygote->turns ? 0 : -1;
 }
 
-static _Noreturn void give_up(const struct sandbox_order *order, const struct failure *failure) {
+static _Noreturn void give_up(const struct sandbox_order *order, struct failure *failure) {
   struct failure ignored = {0};
+  fail_in(failure, "sandbox");
   sandbox_send(order->channel, CHANNEL_SETUP_FAILED, failure->message, strlen(failure->message), &ignored);
   _exit(SETUP_FAILED_STATUS);
 }
@@ -193,7 +193,8 @@ static int fork_sandbox(struct zygote *zygote, const struct sandbox_order *order
   // The children of the last fork are in a namespace that may be dead by now; go back to the own one, then
   // ask for a new one for the next child. A process itself never changes its pid namespace,
   // pid_namespaces(7).
-  if (setns(zygote->pid_namespace, CLONE_NEWPID) < 0) return fail(failure, "return to own pid namespace");
+  if (setns(zygote->pid_namespace, CLONE_NEWPID) < 0)
+    return fail_errno(failure, "return to own pid namespace");
   int error = 0;
   pid_t pid = -1;
   if (unshare(CLONE_NEWPID) < 0) {
@@ -242,8 +243,7 @@ static int receive(const struct zygote *zygote, struct control_message *message,
     got = recvmsg(zygote->control, &request, MSG_CMSG_CLOEXEC | MSG_WAITALL);
   } while (got < 0 && errno == EINTR);
   if (got == 0) return 0;
-  if (got < 0) return fail(failure, "receive from the worker");
-  errno = 0;
+  if (got < 0) return fail_errno(failure, "receive from the worker");
   if (got != (ssize_t)sizeof *message || (request.msg_flags & MSG_CTRUNC))
     return fail(failure, "message of %zd bytes from the worker", got);
   *fd_count = message_descriptors(&request, fds);
@@ -273,7 +273,7 @@ int zygote_serve(struct zygote *zygote, struct sandbox_order *order, struct fail
     return -1;
   for (;;) {
     struct pollfd wanted[] = {{zygote->child_events, POLLIN, 0}, {zygote->control, POLLIN, 0}};
-    if (poll(wanted, 2, -1) < 0 && errno != EINTR) return fail(failure, "wait for orders");
+    if (poll(wanted, 2, -1) < 0 && errno != EINTR) return fail_errno(failure, "wait for orders");
     if ((wanted[0].revents & POLLIN) && reap(zygote, failure) < 0) return -1;
     if (!(wanted[1].revents & (POLLIN | POLLHUP | POLLERR))) continue;
     int result = handle_order(zygote, order, failure);

@@ -62,6 +62,7 @@ static napi_value serve(napi_env env, napi_callback_info info) {
   int served = zygote_open(&zygote, control, &failure);
   if (served == 0) served = zygote_serve(&zygote, &order, &failure);
   if (served < 0) {
+    fail_in(&failure, "zygote");
     napi_throw_error(env, NULL, failure.message);
     return NULL;
   }
