@@ -16,10 +16,10 @@
 //
 // Usage: launcher IMAGE STORE DEVICES UID_BASE UID_COUNT GID_BASE GID_COUNT -- PROGRAM [ARGUMENT...]
 //
-//   IMAGE    directory of the runtime image's root
-//   STORE    directory of the code of one namespace
-//   DEVICES  directory of sets of device files, 0/0 to 0/15, 1/0 to 1/15 and so on; the launcher takes one of them
-//   PROGRAM  path inside the image; the program gets descriptor 3 (control socket) and no environment
+//   IMAGE    directory of the runtime image's root.
+//   STORE    directory of the code of one namespace.
+//   DEVICES  directory of sets of device files, 0/0 to 0/15, 1/0 to 1/15 and so on; the launcher takes one of them.
+//   PROGRAM  path inside the image; the program gets descriptor 3 (control socket) and no environment.
 #include "common.h"
 
 #include <fcntl.h>
@@ -93,8 +93,8 @@ static int run_helper(const char *helper, char *const arguments[], struct failur
   return 0;
 }
 
-// Maps 0 to the worker's own id and 1.. to its sub-ids. Only the setuid helpers may write more than one line
-// into a map, and they check /etc/subuid, so the range cannot be one that was not granted.
+// Maps 0 to the worker's own id, and 1 and up to its sub-ids. The kernel lets only the setuid helpers write a map of
+// more than one line. They check /etc/subuid, so the range was granted.
 static int map_ids(const struct plan *plan, pid_t init, struct failure *failure) {
   char pid[16], uid[16], gid[16];
   snprintf(pid, sizeof pid, "%d", init);
@@ -118,7 +118,7 @@ static int apply_mounts(const struct mount_step *steps, size_t count, struct fai
     if (mount(step->source, step->target, step->type, step->flags, step->options) < 0) {
       return fail_errno(failure, "mount %s on %s", step->source ? step->source : step->type, step->target);
     }
-    // A bind takes its flags only by a remount. Read-only does not keep anybody from writing to a device.
+    // A bind takes its flags only by a remount. A device on a read-only mount can still be written to.
     const unsigned long seal = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC;
     if (step->target_kind == MAKE_FILE && mount(NULL, step->target, NULL, seal, NULL) < 0)
       return fail_errno(failure, "seal %s", step->target);
@@ -126,7 +126,7 @@ static int apply_mounts(const struct mount_step *steps, size_t count, struct fai
   return 0;
 }
 
-// Whether a set holds what the host has by the same names, and lies where devices may be opened.
+// True if a set has the same devices as the host's /dev, and its file system allows opening devices.
 static bool is_set_of_devices(int set) {
   for (size_t i = 0; i < DEVICES; i++) {
     char of_host[32];
@@ -139,17 +139,17 @@ static bool is_set_of_devices(int set) {
   return true;
 }
 
-// Takes a set of device files that no other launcher has. The inodes of the host's own would be shared by all
-// tenants, who could pass each other messages by locks on them, and lock them for the host. A lock on the
-// set's directory says that it is taken; it is held by this process and by init, and so ends with them.
-// Without a set, sandboxes have the host's devices.
+// Takes a set of device files that no other launcher uses. All tenants would share the inodes of the host's own
+// files: by locks on them they could pass each other messages, or block the host. A lock on the set's directory marks
+// it as taken. This process and init hold the lock, so it ends with them. Without a free set, sandboxes get the
+// host's devices.
 static void take_devices(const struct plan *plan, char directory[DEVICE_PATH_BYTES]) {
   for (int number = 0;; number++) {
     snprintf(directory, DEVICE_PATH_BYTES, "%.4000s/%d/%d", plan->device_sets, number / GROUP,
              number % GROUP);
     int set = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (set < 0) break;
-    // Left open on purpose.
+    // Stays open, because the lock ends with the descriptor.
     if (flock(set, LOCK_EX | LOCK_NB) == 0 && is_set_of_devices(set)) return;
     close(set);
   }
@@ -158,16 +158,15 @@ static void take_devices(const struct plan *plan, char directory[DEVICE_PATH_BYT
   snprintf(directory, DEVICE_PATH_BYTES, "/dev");
 }
 
-// The tree that every sandbox starts from: the image read-only, an own /proc, a /dev of five harmless devices
-// that sandboxes bind as a whole, and the code of one namespace. Nothing else of the host can be reached from
-// it.
+// The tree that every sandbox starts from: the image read-only, a /proc and a /dev of its own, and the code of one
+// namespace. Sandboxes bind /dev as a whole, with five harmless devices. Nothing else of the host can be reached.
 static int build_root(const struct plan *plan, const char *devices, struct failure *failure) {
-  // First of all: nothing that is mounted here may travel back to the host.
-  // AppArmor may allow a user namespace and yet refuse all power in it, which shows here first.
+  // First of all: nothing that is mounted here may travel back to the host. AppArmor may allow a user namespace and
+  // yet refuse all power in it; this call is the first to fail then.
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
     return fail_namespaces(failure, "make / private");
-  // pivot_root(2) wants a mount point; a bind of the image on itself is one, and can be made read-only for us
-  // alone.
+  // pivot_root(2) needs a mount point. A bind of the image on itself is one, and it can be read-only in this mount
+  // namespace alone.
   if (mount(plan->image, plan->image, NULL, MS_BIND, NULL) < 0)
     return fail_errno(failure, "bind image %s", plan->image);
   if (chdir(plan->image) < 0) return fail_errno(failure, "enter image %s", plan->image);
@@ -176,11 +175,12 @@ static int build_root(const struct plan *plan, const char *devices, struct failu
   for (size_t i = 0; i < DEVICES; i++)
     snprintf(sources[i], sizeof sources[i], "%s/%s", devices, device_names[i]);
   const struct mount_step steps[] = {
-      // Code: read-only, and no device or setuid file in it counts.
+      // Code is read-only, and device files and set-id bits in it have no effect.
       {plan->store, "run/offshoot/store", NULL, MS_BIND, NULL, ALWAYS},
       {NULL, "run/offshoot/store", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL,
        ALWAYS},
-      // A full /proc must be visible here, or the kernel refuses one to the sandboxes (mount_too_revealing).
+      // A full /proc must be visible here. Otherwise the kernel refuses a /proc to the sandboxes
+      // (mount_too_revealing).
       {"proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, ALWAYS},
       {"tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k,nr_inodes=32", ALWAYS},
       {sources[0], "dev/null", NULL, MS_BIND, NULL, MAKE_FILE},
@@ -200,14 +200,13 @@ static int build_root(const struct plan *plan, const char *devices, struct failu
     if (symlink(links[i][0], links[i][1]) < 0) return fail_errno(failure, "link %s", links[i][1]);
   }
   const struct mount_step seals[] = {
-      // /dev is complete, so it can be sealed; sandboxes bind it and inherit the seal.
+      // /dev is complete and can be sealed; sandboxes bind it and inherit the seal.
       {NULL, "dev", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL, ALWAYS},
-      // The image last: the mount points inside it were reached through it while it could still be written.
+      // The image comes last: the mounts above needed mount points inside it while it was still writable.
       {NULL, ".", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL, ALWAYS},
   };
   if (apply_mounts(seals, sizeof seals / sizeof *seals, failure) < 0) return -1;
-  // From here on the host's tree is gone: the old root is stacked under the new one and detached,
-  // pivot_root(2).
+  // From here on the host's tree is gone: the old root is stacked under the new one and detached, pivot_root(2).
   if (syscall(SYS_pivot_root, ".", ".") < 0) return fail_errno(failure, "pivot_root to %s", plan->image);
   if (umount2(".", MNT_DETACH) < 0) return fail_errno(failure, "detach the host's root");
   if (chdir("/") < 0) return fail_errno(failure, "enter the new root");
@@ -242,34 +241,34 @@ static int install_fork_filter(struct failure *failure) {
 }
 
 static int start_zygote(const struct plan *plan, struct failure *failure) {
-  // Dies with init, even if init is killed before it can do anything.
+  // The zygote dies with init, even if init is killed before it can do anything.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail_errno(failure, "set the parent-death signal");
-  // Before the filter, which an unprivileged process may install only then; and it holds for every sandbox to
-  // come.
+  // Before the filter: an unprivileged process may install one only with no_new_privs. It also holds for every later
+  // sandbox.
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno(failure, "set no_new_privs");
   if (install_fork_filter(failure) < 0) return -1;
-  // Descriptor 3 is the only one besides stdio that the runtime is meant to have.
+  // Besides stdio, the runtime gets descriptor 3 and no other.
   if (fcntl(CONTROL_FD, F_SETFD, 0) < 0) return fail_errno(failure, "pass on the control socket");
   char *const no_environment[] = {NULL};
   execve(plan->program[0], plan->program, no_environment);
   return fail_errno(failure, "exec %s in the image", plan->program[0]);
 }
 
-// PID 1 of the launcher's namespace: reaps whatever is orphaned into it, and ends with the zygote's status.
+// PID 1 of the launcher's namespace: it reaps the orphans, and ends with the zygote's status.
 static int run_init(const struct plan *plan, const char *devices, int gate, struct failure *failure) {
   char go;
-  // The id maps are written from outside; before that this process has no id at all.
+  // The launcher writes the id maps from outside; before that this process has no id at all.
   ssize_t got = read(gate, &go, 1);
   if (got < 0) return fail_errno(failure, "wait for the id maps");
   if (got == 0) return fail(failure, "wait for the id maps: the launcher has closed the gate");
   close(gate);
-  // Become root of the new user namespace: the ids that a zygote's privileged calls are made with.
+  // Becomes root of the new user namespace: the zygote makes its privileged calls under these ids.
   if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
     return fail_errno(failure, "become root of the namespace");
   // After the change of ids, which clears it.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail_errno(failure, "set the parent-death signal");
   if (build_root(plan, devices, failure) < 0) return -1;
-  // Standard input came with the launcher, and is the host's /dev/null: every sandbox would inherit it.
+  // Standard input comes from the launcher and is the host's /dev/null, which every sandbox would inherit.
   FD_CLEANUP int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (input < 0 || dup2(input, STDIN_FILENO) < 0)
     return fail_errno(failure, "put its own /dev/null on descriptor 0");
@@ -280,7 +279,7 @@ static int run_init(const struct plan *plan, const char *devices, int gate, stru
     start_zygote(plan, failure);
     exit_with(failure, "zygote");
   }
-  // Only the zygote may hold the control socket: its closing is how each side learns of the other's end.
+  // Only the zygote may hold the control socket: each side learns of the other's end by its closing.
   close(CONTROL_FD);
   for (;;) {
     int status;
@@ -291,7 +290,7 @@ static int run_init(const struct plan *plan, const char *devices, int gate, stru
 }
 
 static int launch(const struct plan *plan, struct failure *failure) {
-  // Nothing of the worker but stdio and the control socket reaches a zygote.
+  // A zygote inherits only stdio and the control socket from the worker.
   if (syscall(SYS_close_range, FIRST_UNKNOWN_FD, ~0U, 0) < 0)
     return fail_errno(failure, "close inherited descriptors");
   if (fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC) < 0)
@@ -302,7 +301,7 @@ static int launch(const struct plan *plan, struct failure *failure) {
   take_devices(plan, devices);
   int gate[2];
   if (pipe2(gate, O_CLOEXEC) < 0) return fail_errno(failure, "make the gate");
-  // One clone with all namespaces: the user namespace is made first, so it owns the others,
+  // One clone makes all namespaces. The kernel makes the user namespace first, so it owns the others,
   // user_namespaces(7).
   long flags =
       CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;

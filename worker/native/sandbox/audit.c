@@ -1,6 +1,5 @@
-// A sandbox looks at itself before it takes the last step, and ends if it is not what it should be: a mistake
-// in the order, or a kernel that behaves otherwise, then costs one function a start instead of a tenant its
-// isolation.
+// A sandbox checks itself before the last step, and ends if the check fails. So a mistake in the order, or a kernel
+// that behaves otherwise, costs one function a start and no tenant its isolation.
 #include "sandbox.h"
 
 #include <dirent.h>
@@ -15,14 +14,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The kinds of descriptor that an event loop is made of; renew_descriptors() has made each of them the
+// The kinds of descriptor that an event loop consists of; sandbox_renew_descriptors() has replaced each by one of the
 // sandbox's own.
 static bool belongs_to_event_loop(const char *target) {
   return strcmp(target, "anon_inode:[eventpoll]") == 0 || strcmp(target, "anon_inode:[eventfd]") == 0 ||
          strncmp(target, "pipe:[", 6) == 0;
 }
 
-// What is written to a pipe that the zygote holds as well, its threads or other sandboxes would read.
+// Bytes written to a pipe that the zygote also holds could be read by its threads or by other sandboxes.
 static bool is_pipe_of_zygote(const struct inherited_fds *inherited, int fd) {
   struct stat facts;
   if (fstat(fd, &facts) < 0) return true;
@@ -87,7 +86,8 @@ static int audit_capabilities(struct failure *failure) {
   }
 }
 
-// While this process is still dumpable, its files under /proc are its own to write: only Landlock refuses it.
+// This process is still dumpable, so it may write its files under /proc by their owner and mode. Only Landlock
+// refuses that.
 static int audit_landlock(struct failure *failure) {
   FD_CLEANUP int fd = open("/proc/self/comm", O_WRONLY | O_CLOEXEC);
   if (fd < 0 && errno == EACCES) return 0;
@@ -102,7 +102,7 @@ int sandbox_audit(const struct sandbox_order *order, const struct inherited_fds 
   int no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
   if (no_new_privs != 1) return fail(failure, "no_new_privs is not set");
   if (landlock_abi > 0 && audit_landlock(failure) < 0) return -1;
-  // The chroot barrier, tried for real, before the filter would answer in its place.
+  // Tries the chroot barrier for real, before the filter would answer in its place.
   if (unshare(CLONE_NEWUSER) == 0) return fail(failure, "a nested user namespace could be made");
   char directory[64];
   if (!getcwd(directory, sizeof directory)) return fail_errno(failure, "read the working directory");

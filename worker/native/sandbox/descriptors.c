@@ -1,4 +1,4 @@
-// What a sandbox has inherited of the zygote's descriptors, closed or put in the place of fresh ones.
+// A sandbox's copies of the zygote's descriptors: each is closed or replaced by a fresh one.
 #include "sandbox.h"
 
 #include <fcntl.h>
@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Puts the ends of a pipe of this sandbox's own in place of those of the zygote's.
+// Replaces both ends of one of the zygote's pipes by those of a new pipe.
 static int renew_pipe(const struct inherited_fds *inherited, const struct inherited_fd *entry,
                       struct failure *failure) {
   struct stat facts;
   if (fstat(entry->fd, &facts) < 0) return fail_errno(failure, "look at pipe %d", entry->fd);
-  // Renewed already, with its other end, or by libuv's own fork handler.
+  // This end was renewed with its other end, or by libuv's own fork handler.
   if (facts.st_ino != entry->pipe) return 0;
   int ends[2];
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return fail_errno(failure, "renew pipe %d", entry->fd);
@@ -27,7 +27,8 @@ static int renew_pipe(const struct inherited_fds *inherited, const struct inheri
   return 0;
 }
 
-// fcntl(2) sets this on an open file, not on a descriptor: who still reads it set holds the zygote's.
+// Mark on the zygote's standard input. fcntl(2) sets it on the open file, not on the descriptor: a process that finds
+// it set still holds the zygote's file.
 #define ZYGOTE_MARK O_APPEND
 
 int sandbox_note_stdio(struct inherited_fds *inherited, struct failure *failure) {
@@ -46,12 +47,12 @@ bool sandbox_stdin_is_own(void) {
   return flags >= 0 && (flags & ZYGOTE_MARK) == 0;
 }
 
-// The zygote's is one open file of all its sandboxes: flags and locks that one of them sets would be there
-// for all the others.
+// All sandboxes inherit one open file from the zygote: flags and locks set by one of them would hold for all the
+// others.
 static int renew_stdin(struct failure *failure) {
   FD_CLEANUP int fresh = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (fresh < 0) return fail_errno(failure, "open /dev/null anew");
-  // Without close-on-exec, since children expect a descriptor 0.
+  // Without close-on-exec, since child processes expect a descriptor 0.
   if (dup2(fresh, STDIN_FILENO) < 0) return fail_errno(failure, "put a fresh /dev/null on descriptor 0");
   return 0;
 }
@@ -70,7 +71,7 @@ int sandbox_renew_descriptors(const struct sandbox_order *order, const struct in
       if (renew_pipe(inherited, entry, failure) < 0) return -1;
       continue;
     }
-    // The number must stay valid, because the runtime writes to it; what is behind it must not stay shared.
+    // The runtime writes to this number, so it stays valid; the object behind it must not stay shared.
     FD_CLEANUP int fresh = entry->action == FD_FRESH_EPOLL ? epoll_create1(EPOLL_CLOEXEC)
                                                            : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fresh < 0) return fail_errno(failure, "renew descriptor %d", entry->fd);

@@ -1,5 +1,5 @@
-// Which layers of the isolation a build has: all of them. Only the controls of the attack suite are built
-// with one left out (make BUILD=DIRECTORY WITHOUT=LAYER), to see that their attacks then succeed.
+// Layers of the isolation in a build. A product's build has all of them. Only the controls of the attack suite leave
+// one out (make BUILD=DIRECTORY WITHOUT=LAYER), to see that their attacks then succeed.
 #pragma once
 
 #include <stdbool.h>

@@ -43,7 +43,7 @@
 // The overlay lies one level below the root of the mount namespace; see enter_root().
 #define ROOT SCRATCH "/root"
 
-// The id that a function sees itself under; every sandbox maps it to another id of the host.
+// Id under which a function sees itself; every sandbox maps it to another id of the host.
 #define INNER_ID 1000
 #define SCRATCH_INODES "16384"
 
@@ -56,7 +56,7 @@ int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, 
   return write_all(channel, payload, length, failure);
 }
 
-// A sandbox while it is built: the input of its stages, and the facts that they find out for ISOLATED.
+// A sandbox while it is built: the input of its stages, and the facts that they collect for ISOLATED.
 struct build {
   const struct sandbox_order *order;
   const struct inherited_fds *inherited;
@@ -74,7 +74,7 @@ struct stage {
   int (*run)(struct build *build, struct failure *failure);
 };
 
-// Runs stages in their order and gives the microseconds that each took. A failure begins with the name of its stage.
+// Runs stages in their order, and fills in the microseconds of each. A failure begins with the name of its stage.
 static int run_stages(const struct stage *stages, size_t count, struct build *build, uint32_t *took,
                       struct failure *failure) {
   for (size_t i = 0; i < count; i++) {
@@ -87,19 +87,19 @@ static int run_stages(const struct stage *stages, size_t count, struct build *bu
 
 static int join_cgroups(struct build *build, struct failure *failure) {
   const struct sandbox_order *order = build->order;
-  // The stdio that it was born with is the zygote's; output is attributed by these pipes.
+  // The inherited stdio is the zygote's. The worker attributes output to a sandbox by these pipes.
   if (dup2(order->stdout_fd, STDOUT_FILENO) < 0 || dup2(order->stderr_fd, STDERR_FILENO) < 0)
     return fail_errno(failure, "take over stdout and stderr");
   close(order->stdout_fd);
   close(order->stderr_fd);
   for (int i = 0; i < order->cgroup_count; i++) {
-    // "0" is the writer itself. The file was opened by the worker, whose right to it travelled with the
-    // descriptor.
+    // "0" names the writer itself. The worker opened the file, and its right to write came with the descriptor.
     if (write(order->cgroup_fds[i], "0", 1) != 1)
       return fail_errno(failure, "join cgroup %d of %d", i + 1, order->cgroup_count);
     close(order->cgroup_fds[i]);
   }
-  // If the host runs out of memory, a sandbox goes first. Raising is always allowed, lowering is not.
+  // If the host runs out of memory, the kernel ends a sandbox first. Any process may raise this number; only a
+  // privileged one may lower it again.
   return write_file("/proc/self/oom_score_adj", "1000", failure);
 }
 
@@ -123,18 +123,18 @@ static int build_file_system(struct build *build, struct failure *failure) {
   const int scratch_mb = build->order->scratch_mb;
   char options[160];
   snprintf(options, sizeof options, "mode=755,size=%dm,nr_inodes=" SCRATCH_INODES, scratch_mb);
-  // All that the sandbox may write lands in this file system and in /tmp: both bounded in bytes and in
-  // inodes, in memory that counts for the sandbox's own cgroup, and gone with its mount namespace.
+  // All that the sandbox writes lands in this file system and in /tmp. Both are bounded in bytes and in inodes. Their
+  // memory counts for the sandbox's own cgroup, and they end with its mount namespace.
   if (mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
     return fail_errno(failure, "mount tmpfs on " SCRATCH);
   static const char *const directories[] = {SCRATCH "/upper", SCRATCH "/work", ROOT};
   if (make_directories(directories, sizeof directories / sizeof *directories, failure) < 0) return -1;
-  // "/" is the image, read-only; its mounts (proc, dev, store) do not show through an overlay. userxattr is
-  // what an overlay inside a user namespace needs, and keeps trusted.* attributes out of play.
+  // "/" is the image, read-only; an overlay does not show the mounts in it (proc, dev, store). An overlay inside a
+  // user namespace needs userxattr, which also keeps trusted.* attributes out of use.
   if (mount("overlay", ROOT, "overlay", MS_NOSUID | MS_NODEV,
             "lowerdir=/,upperdir=" SCRATCH "/upper,workdir=" SCRATCH "/work,userxattr") < 0)
     return fail_errno(failure, "mount overlay on " ROOT);
-  // Only processes, nothing of the kernel's own; and of those only the sandbox's.
+  // Only processes, no files about the kernel; and only processes of this sandbox.
   if (mount("proc", ROOT "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid,hidepid=ptraceable") <
       0)
     return fail_errno(failure, "mount proc");
@@ -173,11 +173,10 @@ int sandbox_await_function(const struct sandbox_order *order, char *code, char *
   int got = network_read_order(order->channel, frame, sizeof frame, &network, failure);
   if (got <= 0) return got;
   if (message_read_specialise(frame, code, hostname, limits, failure) < 0) return -1;
-  // While this process still has power over the launcher's namespaces, and before a byte of the tenant's
-  // code.
+  // While this process still has power over the launcher's namespaces, and before a byte of the tenant's code.
   if (network < 0) return 1;
   if (network_join(network, ROOT, failure) < 0) return -1;
-  // Another network namespace, with the kernel's own idea of buffers.
+  // This is another network namespace, with the kernel's default buffers.
   if (network_limit_pending(NETWORK_OUTSIDE, failure) < 0) return -1;
   return 1;
 }
@@ -193,13 +192,13 @@ static int mount_code(const char *code, struct failure *failure) {
   return 0;
 }
 
-// A sandbox is prepared before anybody knows how much its function may write; a tmpfs that is as good as
-// empty takes another size at any time. Both are limited: beside /tmp an image may have other directories
-// that everybody may write to, such as /var/tmp.
+// A sandbox is prepared before its function is known, and with that the sizes that the function may write. A tmpfs
+// that is almost empty can be resized at any time. Both file systems are limited: besides /tmp, an image may have
+// other directories that every user may write to, such as /var/tmp.
 static int resize_writable(const struct sandbox_limits *limits, struct failure *failure) {
   char options[64];
   snprintf(options, sizeof options, "size=%um,nr_inodes=%u", limits->tmp_mb, limits->tmp_inodes);
-  // A remount sets all flags anew, so those of the first mount are said again.
+  // A remount replaces all flags, so those of the first mount are repeated.
   if (mount(NULL, SCRATCH, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, options) < 0)
     return fail_errno(failure, "limit " SCRATCH " to %s", options);
   if (mount(NULL, ROOT "/tmp", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
@@ -207,14 +206,13 @@ static int resize_writable(const struct sandbox_limits *limits, struct failure *
   return 0;
 }
 
-// The root of the mount namespace becomes the scratch file system, in which the overlay is a sub-directory:
-// after the chroot below, this process's root is not its namespace's root, and the kernel refuses such a
-// process any further user namespace (user_namespaces(7), EPERM). That is the second barrier beside the
-// system call filter.
+// The scratch file system becomes the root of the mount namespace, with the overlay as a directory in it. After the
+// chroot below, this process's root differs from its namespace's root. To such a process the kernel refuses any
+// further user namespace (user_namespaces(7), EPERM). That is the second barrier beside the system call filter.
 static int enter_root(struct failure *failure) {
   if (chdir(SCRATCH) < 0) return fail_errno(failure, "enter " SCRATCH);
   if (syscall(SYS_pivot_root, ".", ".") < 0) return fail_errno(failure, "pivot_root to " SCRATCH);
-  // The launcher's root is stacked on top now; without it, no path leads to the store or to the image's own
+  // The launcher's root now lies on top of the new one. Without it, no path leads to the store or to the image's own
   // mounts.
   if (umount2(".", MNT_DETACH) < 0) return fail_errno(failure, "detach the launcher's root");
   if (chdir("/") < 0) return fail_errno(failure, "enter the new root");
@@ -227,24 +225,24 @@ static int change_identity(struct build *build, struct failure *failure) {
   if (setgroups(0, NULL) < 0) return fail_errno(failure, "drop groups");
   if (setresgid(id, id, id) < 0) return fail_errno(failure, "become group %u", id);
   if (setresuid(id, id, id) < 0) return fail_errno(failure, "become user %u", id);
-  // A user namespace of its own, made by an id that is nobody in the launcher's: it owns nothing around it.
+  // An id without power in the launcher's user namespace makes this one, so it owns no namespace around it.
   if (unshare(CLONE_NEWUSER) < 0) return fail_namespaces(failure, "unshare the user namespace");
-  // Every change of identity made this process non-dumpable, and then its /proc files belong to root.
+  // Every change of identity makes a process non-dumpable, and then its /proc files belong to root.
   if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) return fail_errno(failure, "become dumpable");
   char map[48];
   snprintf(map, sizeof map, "%d %u 1", INNER_ID, id);
-  // "deny" must come before an unprivileged gid map, user_namespaces(7).
+  // "deny" must precede an unprivileged gid map, user_namespaces(7).
   if (write_file("/root/proc/self/setgroups", "deny", failure) < 0) return -1;
   if (write_file("/root/proc/self/gid_map", map, failure) < 0) return -1;
   if (write_file("/root/proc/self/uid_map", map, failure) < 0) return -1;
-  // Only now: a process in a chroot may not make a user namespace, not even the one above.
+  // Only now: a process in a chroot may not make a user namespace, and the one above is such a namespace.
   if (chroot("/root") < 0) return fail_errno(failure, "chroot into the overlay");
   if (chdir("/var/task") < 0) return fail_errno(failure, "enter /var/task");
   return 0;
 }
 
-// The kernel tells the holder of the filter's listener what is refused, and lets it answer. It could also
-// answer "go on", so it must leave this process before any code of a tenant runs.
+// The kernel reports refused calls to the holder of the filter's listener, which answers them. The holder could also
+// answer "go on". So the listener must leave this process before any code of a tenant runs.
 static int send_listener(int socket, int listener, struct failure *failure) {
   union {
     struct cmsghdr header;
@@ -263,17 +261,17 @@ static int send_listener(int socket, int listener, struct failure *failure) {
   return 0;
 }
 
-// A socket that is sent down the channel would be closed by the worker, in as long as SO_LINGER says. Since
-// Linux 6.16 the worker's end takes no descriptors (SO_PASSRIGHTS); before, a socket may not linger, and
-// programs are told that there is no such option. A filter of its own, beside the other one: the stricter
-// answer of the two counts, seccomp(2).
+// The worker would close a socket that is sent down the channel, and close(2) may take as long as SO_LINGER says.
+// Since Linux 6.16 the worker's end takes no descriptors (SO_PASSRIGHTS). On older kernels a socket may not linger:
+// programs get the answer that there is no such option. This filter stands beside the main one: the stricter answer
+// of the two counts, seccomp(2).
 static int forbid_linger(struct failure *failure) {
   int any = 0;
   socklen_t length = sizeof any;
   FD_CLEANUP int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (probe < 0) return fail_errno(failure, "make a socket to ask for SO_PASSRIGHTS");
   if (getsockopt(probe, SOL_SOCKET, SO_PASSRIGHTS, &any, &length) == 0) return 0;
-  // The low halves of the arguments: level and option are 32 bits to the kernel.
+  // Compares the low halves of the arguments: level and option are 32 bits to the kernel.
   static struct sock_filter instructions[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_setsockopt, 0, 5),
@@ -292,14 +290,14 @@ static int forbid_linger(struct failure *failure) {
 
 static int install_filter(const struct sandbox_order *order, struct failure *failure) {
   const struct sock_fprog program = {sizeof seccomp_filter / sizeof *seccomp_filter, seccomp_filter};
-  // A call that the worker is answering is not begun anew for every signal (Linux 5.19).
+  // The kernel does not restart a call for every signal while the worker answers it (Linux 5.19).
   FD_CLEANUP int listener =
       (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
                    SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
   if (listener < 0 && errno == EINVAL)
     listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
-  // There is one listener at most, and a container around the whole platform may have it (EBUSY). Without
-  // one, what would be told of is refused with ENOSYS.
+  // A process has one listener at most, and a container around the whole platform may hold it (EBUSY). Without a
+  // listener, the kernel answers ENOSYS to the calls that would be reported.
   if (listener < 0 && errno == EBUSY) {
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
       return fail_errno(failure, "install the system call filter");
@@ -323,7 +321,7 @@ static int enter_code_root(struct build *build, struct failure *failure) {
 
 static int part_from_zygote(struct build *build, struct failure *failure) {
   build->keyring = sandbox_leave_session_keyring();
-  // Its own session: no controlling terminal can reach it.
+  // A session of its own: no controlling terminal can reach it.
   if (setsid() < 0) return fail_errno(failure, "start a session");
   umask(022);
   if (WITH_CLOSE_RANGE && sandbox_renew_descriptors(build->order, build->inherited, failure) < 0) return -1;
@@ -334,9 +332,9 @@ static int part_from_zygote(struct build *build, struct failure *failure) {
 static int give_up_privileges(struct build *build, struct failure *failure) {
   if (sandbox_limit_resources(build->limits, failure) < 0) return -1;
   if (WITH_PRIVILEGE_DROP && sandbox_drop_privileges(failure) < 0) return -1;
-  // Changes of identity cleared it: the sandbox ends with its zygote.
+  // The changes of identity have cleared this signal: the sandbox ends with its zygote.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail_errno(failure, "set the parent-death signal");
-  // Before the filter, which knows no such request; children inherit it.
+  // Before the filter, which does not allow this request; children inherit the setting.
   build->branch_speculation = sandbox_restrict_speculation();
   return 0;
 }
@@ -349,7 +347,7 @@ static int restrict_files(struct build *build, struct failure *failure) {
 static int audit_then_hide(struct build *build, struct failure *failure) {
   if (WITH_AUDIT && sandbox_audit(build->order, build->inherited, build->landlock_abi, failure) < 0)
     return -1;
-  // For the receipt. Read now, because later only this process may read them.
+  // For the isolation receipt. Read now, because soon only this process may read them.
   if (sandbox_namespaces(build->namespaces, ISOLATED_NAMESPACES, failure) < 0) return -1;
   // After the audit, which reads /proc/self: from now on no other process of the sandbox can read this one's memory.
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail_errno(failure, "become non-dumpable");
@@ -366,13 +364,13 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
                     const char *code, const char *hostname, const struct sandbox_limits *limits,
                     int (*loop_fork)(void *), void *loop, struct failure *failure) {
   static const struct stage stages[] = {
-      {"root", enter_code_root},          // while this process is root of the namespace that owns the mounts
-      {"identity", change_identity},      // makes the last namespace, which has no power over the others
-      {"descriptors", part_from_zygote},  // as the new user, because a keyring counts for its owner
-      {"privileges", give_up_privileges}, // after the last step that needs one
-      {"landlock", restrict_files},       // after all that opens files for writing; needs only no_new_privs
-      {"audit", audit_then_hide},         // reads /proc/self, so before the process is non-dumpable
-      {"filter", install_filters},        // last, because it refuses the calls of the stages above
+      {"root", enter_code_root},          // while this process is root of the namespace that owns the mounts.
+      {"identity", change_identity},      // makes the last namespace, which has no power over the others.
+      {"descriptors", part_from_zygote},  // as the new user, because a keyring counts for its owner.
+      {"privileges", give_up_privileges}, // after the last step that needs one.
+      {"landlock", restrict_files},       // after all that opens files for writing; needs only no_new_privs.
+      {"audit", audit_then_hide},         // reads /proc/self, so before the process is non-dumpable.
+      {"filter", install_filters},        // last, because it refuses the calls of the stages above.
   };
   _Static_assert(sizeof stages / sizeof *stages == ISOLATED_PHASES, "ISOLATED has a number for each stage");
   struct build build = {order, inherited, code, hostname, limits, loop_fork, loop, 0, 0, 0, {0}};

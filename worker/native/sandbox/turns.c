@@ -6,7 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// Of 2022; a kernel that does not know the flag says EINVAL, and one that insists on it EACCES without.
+// Of Linux 6.3. A kernel without the flag answers EINVAL; a kernel that requires the flag answers EACCES when it is
+// missing.
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -33,10 +34,10 @@ struct turns *turns_make(int *theirs, struct failure *failure) {
   FD_CLEANUP int own = made;
   if (own < 0) return fail_errno(failure, "make the page of turns"), NULL;
   if (ftruncate(own, PAGE_BYTES) < 0) return fail_errno(failure, "size the page of turns"), NULL;
-  // Before anybody else has it: who may shrink a file ends by SIGBUS whoever has mapped it.
+  // Sealed before any other process has it: a process that shrinks a file ends all others that map it, by SIGBUS.
   if (fcntl(own, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
     return fail_errno(failure, "seal the page of turns"), NULL;
-  // A second open file, so that nothing that the sandbox does to its own is done to the worker's.
+  // A second open file, so that the sandbox cannot change flags of the worker's own.
   char path[32];
   snprintf(path, sizeof path, "/proc/self/fd/%d", own);
   FD_CLEANUP int other = open(path, O_RDWR | O_CLOEXEC);
@@ -60,7 +61,7 @@ void turns_post(struct turns *turns) {
 }
 
 uint32_t turns_take_back(struct turns *turns, uint32_t max) {
-  // No loop of compare and swap: a sandbox that writes without end could keep one from ever ending.
+  // No loop of compare and swap: a sandbox that writes without end could keep such a loop running for ever.
   uint32_t taken = atomic_exchange(&turns->count, 0);
   return taken < max ? taken : max;
 }

@@ -109,7 +109,7 @@ static napi_value send_with_descriptors(napi_env env, napi_callback_info info) {
   }
   ssize_t sent;
   do {
-    // MSG_NOSIGNAL: a zygote that has just died must not take the worker along by SIGPIPE.
+    // MSG_NOSIGNAL: a zygote that has just ended must not end the worker by SIGPIPE.
     sent = sendmsg(fd, &message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
   if (sent < 0)
@@ -138,13 +138,13 @@ static napi_value refuse_descriptors(napi_env env, napi_callback_info info) {
   napi_value result;
   const int no = 0;
   int32_t fd = descriptor_argument(env, info);
-  // A descriptor that comes with bytes is closed by whoever reads them, and close(2) of a socket may take as
-  // long as its owner has asked for (SO_LINGER).
+  // The reader of a message closes the descriptors that come with it. close(2) of a socket may take as long as its
+  // owner has set (SO_LINGER).
   napi_get_boolean(env, setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no) == 0, &result);
   return result;
 }
 
-// The page behind a handle of JavaScript, which outlives it.
+// The page behind a handle of JavaScript; the handle outlives it.
 struct turns_handle {
   struct turns *turns;
 };
