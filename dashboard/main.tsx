@@ -1,5 +1,5 @@
 /** @jsxImportSource preact */
-/** The dashboard: frame, navigation, and which page is where. */
+/** The dashboard: frame, navigation, and the page of each address. */
 import { render, type JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { ask } from './client/api.ts';

@@ -16,7 +16,7 @@ import { Manifest, ShownManifest } from '../functions/manifest.ts';
 import { Name } from '../functions/names.ts';
 import { Outcome } from '../invocations/outcome.ts';
 
-/** `admin` manages keys and namespaces everywhere; the others hold within the key's namespace. */
+/** `admin` manages keys and namespaces everywhere; the others apply within the key's namespace. */
 export const Scope = z.enum(['admin', 'deploy', 'read', 'invoke']);
 export type Scope = z.infer<typeof Scope>;
 
@@ -48,7 +48,7 @@ export const FunctionRecord = z.object({
 });
 export type FunctionRecord = z.infer<typeof FunctionRecord>;
 
-/** A function with its active version; what `list` and `describe` show. */
+/** A function with its active version, for `list` and `describe`. */
 export const FunctionView = FunctionRecord.extend({
   url: z.string(),
   active: VersionView,
@@ -95,7 +95,7 @@ export type LoadFailure = z.infer<typeof LoadFailure>;
 
 export const InvocationDetail = InvocationRecord.extend({
   logs: z.array(LogLine),
-  /** What its sandbox was isolated by. */
+  /** The isolation of its sandbox. */
   isolation: IsolationReceipt.optional(),
   spans: z.array(
     z.object({
@@ -107,7 +107,7 @@ export const InvocationDetail = InvocationRecord.extend({
       attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
       /** Id of the span of the try before this one. */
       link: z.string().optional(),
-      /** What the function has said to have happened within a span of its own; `start` as that of spans. */
+      /** Events that the function reported within a span of its own; `start` as for spans. */
       events: z.array(SpanEvent.omit({ time: true }).extend({ start: z.number() })).optional(),
       links: z.array(SpanLink).optional(),
     }),
@@ -118,11 +118,11 @@ export type InvocationDetail = z.infer<typeof InvocationDetail>;
 export const OpenInvocationDetail = OpenInvocation.extend({ logs: z.array(LogLine) });
 export type OpenInvocationDetail = z.infer<typeof OpenInvocationDetail>;
 
-/** What `GET /invocations/{id}` answers from an invocation's first moment on. */
+/** Answer of `GET /invocations/{id}`, from the creation of an invocation on. */
 export const AnyInvocationDetail = z.discriminatedUnion('state', [InvocationDetail, OpenInvocationDetail]);
 export type AnyInvocationDetail = z.infer<typeof AnyInvocationDetail>;
 
-/** Answer to an invocation that is queued: it is in Redis, and will be tried. */
+/** Answer for a queued invocation: it is in Redis, and will be tried. */
 export const Accepted = z.object({
   id: z.string(),
   state: z.enum(['queued', 'running', 'done']),
@@ -131,9 +131,9 @@ export const Accepted = z.object({
 });
 export type Accepted = z.infer<typeof Accepted>;
 
-/** What may differ from the invocation that is replayed. */
+/** Changes in the replay of an invocation. */
 export const ReplayRequest = z.object({
-  /** Version of the function; the active one without it. */
+  /** Version of the function. Default: the active one. */
   version: z.int().min(1).optional(),
   /** Another event, as JSON. */
   input: z.unknown().optional(),
@@ -159,16 +159,19 @@ export const Schedules = z.object({ schedules: z.array(ScheduleView) });
 export const DeadLetters = z.object({ deadLetters: z.array(InvocationRecord) });
 export type DeadLetters = z.infer<typeof DeadLetters>;
 
-/** Which dead letters: those named, or all of a function, or all of the namespace. */
+/** Choice of dead letters: the named ones, or all of a function, or all of the namespace. */
 export const DeadLetterChoice = z.object({
   ids: z.array(z.string()).max(1_000).optional(),
   name: Name.optional(),
-  /** Unix time in milliseconds: only those that had ended by then. */
+  /** Unix time in milliseconds: only dead letters that had ended by then. */
   until: z.number().optional(),
 });
 export const DeadLettersMoved = z.object({
   ids: z.array(z.string()),
-  /** Set when there are more: the `until` with which the next request goes on, and moves none that has failed again since. */
+  /**
+   * Set if there are more: the `until` of the next request. With it, the next one moves no invocation that has failed again
+   * since.
+   */
   until: z.number().optional(),
 });
 export type DeadLettersMoved = z.infer<typeof DeadLettersMoved>;
@@ -183,14 +186,14 @@ export type FunctionLogLine = z.infer<typeof FunctionLogLine>;
 export const FunctionLog = z.object({
   /** Oldest first. */
   logs: z.array(FunctionLogLine),
-  /** How many lines before these are left out, because an answer has only so many bytes. */
+  /** Number of older lines that are left out, because the bytes of an answer are bounded. */
   olderLines: z.number().optional(),
 });
 export type FunctionLog = z.infer<typeof FunctionLog>;
 
 export const ApiKeyRecord = z.object({
   id: z.string(),
-  /** `*` for a key that holds everywhere. */
+  /** `*` for a key that is valid in all namespaces. */
   namespace: z.string(),
   scopes: z.array(Scope),
   /** Last four characters, so that a person recognises a key in a list. */
@@ -203,10 +206,13 @@ export const CreateKeyRequest = z.object({
   namespace: z.union([Name, z.literal('*')]),
   scopes: z.array(Scope).min(1),
 });
-/** The only answer that ever holds the key itself. */
+/** The only answer that contains the key itself. */
 export const CreatedKey = ApiKeyRecord.extend({ key: z.string() });
 
-/** Sandboxes of one worker that are alike: of a version of a function, or prepared ones of a namespace, which have none yet. */
+/**
+ * A group of sandboxes of one worker: of one version of a function, or prepared ones of a namespace, which have no function
+ * yet.
+ */
 export const PoolStatus = z.object({
   namespace: z.string(),
   runtime: z.string(),
@@ -216,8 +222,8 @@ export const PoolStatus = z.object({
   idle: z.number(),
   busy: z.number(),
   /**
-   * Of a function: milliseconds of processor time since the worker's start that are of no invocation, until its modules were loaded and
-   * while nothing ran in its sandboxes, and how many of these were ended for that.
+   * For a function, since the worker's start: milliseconds of processor time outside of invocations, and sandboxes ended for
+   * it. `startCpu` counts until the modules were loaded, `idleCpu` while no invocation ran.
    */
   startCpu: z.number().optional(),
   idleCpu: z.number().optional(),
@@ -235,9 +241,12 @@ export const WorkerStatus = z.object({
   /** Invocations taken and not yet answered. */
   running: z.number(),
   capacity: z.number(),
-  /** Invocations of the queued lane that have ended each second lately, by namespace; of those that the reader's key holds for. */
+  /**
+   * Invocations of the queued lane that ended per second lately, by namespace; only of namespaces for which the reader's key is
+   * valid.
+   */
   queuedEnded: z.record(z.string(), z.number()).optional(),
-  /** Which sandboxes these are; the largest MAX_POOLS_SHOWN, of the namespaces that the reader's key holds for. */
+  /** The largest MAX_POOLS_SHOWN pools, of the namespaces for which the reader's key is valid. */
   pools: z.array(PoolStatus).optional(),
 });
 export type WorkerStatus = z.infer<typeof WorkerStatus>;
@@ -248,5 +257,5 @@ export const Health = z.object({
   workers: z.number(),
 });
 
-/** Identity of the caller's key: what `offshoot login` shows. */
+/** Identity of the caller's key, for `offshoot login`. */
 export const WhoAmI = z.object({ namespace: z.string(), scopes: z.array(Scope), version: z.string() });

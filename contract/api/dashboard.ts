@@ -1,6 +1,6 @@
 /**
- * What the dashboard's pages show: made by the gateway (gateway/dashboard/), drawn by the browser (dashboard/). Types only:
- * the browser believes the gateway that it came from, and a schema library would be larger than all of its code.
+ * Content of the dashboard's pages: made by the gateway (gateway/dashboard/), drawn by the browser (dashboard/). Types only:
+ * the browser trusts the gateway that served it, and a schema library would be larger than all of its code.
  */
 import type { FunctionView, ScheduleView, WorkerStatus } from './api.ts';
 import type { Batch } from '../invocations/batch.ts';
@@ -9,10 +9,10 @@ import type { IsolationReceipt } from '../functions/isolation.ts';
 import type { Outcome } from '../invocations/outcome.ts';
 import type { WholeTrace } from '../invocations/whole-trace.ts';
 
-/** Header with which a page of the dashboard shows that it is one; see gateway/dashboard/sessions.ts. */
+/** Header that identifies a page of the dashboard; see gateway/dashboard/sessions.ts. */
 export const PAGE_HEADER = 'x-offshoot-page';
 
-/** Who is signed in; in the document itself. */
+/** The signed-in user, as part of the document. */
 export interface SignedIn {
   readonly namespace: string;
   readonly scopes: readonly string[];
@@ -21,7 +21,7 @@ export interface SignedIn {
   readonly page: string;
 }
 
-/** What a list shows of an invocation, and what rates and percentiles are computed from. */
+/** An invocation in a list, and the basis of rates and percentiles. */
 export interface Sample {
   readonly id: string;
   readonly namespace: string;
@@ -33,7 +33,7 @@ export interface Sample {
   readonly status?: number;
   readonly startedAt: number;
   readonly duration?: number;
-  /** Why it found no idle sandbox. */
+  /** Reason why there was no idle sandbox for it. */
   readonly cold?: string;
   readonly tries: number;
   readonly traceId: string;
@@ -41,7 +41,7 @@ export interface Sample {
   readonly message?: string;
 }
 
-/** Of a stretch of time. Milliseconds and shares; what cannot be said without a single call is absent. */
+/** Figures for a period, in milliseconds and shares. Figures that need at least one call are absent without any. */
 export interface Traffic {
   readonly count: number;
   readonly perMinute: number;
@@ -60,7 +60,7 @@ export interface FunctionRow {
   readonly updatedAt: number;
   readonly running: number;
   readonly traffic: Traffic;
-  /** Calls in equal parts of the window, oldest first, and how many of them failed. */
+  /** Calls in equal parts of the window, oldest first, and the number of failed ones. */
   readonly spark: readonly (readonly [calls: number, failed: number])[];
 }
 
@@ -86,16 +86,16 @@ export interface FunctionPage {
   readonly traffic: Traffic;
   readonly running: number;
   readonly buckets: readonly Bucket[];
-  /** Unix time in milliseconds from which on the figures are whole, where that is less than the time shown. */
+  /** Unix time in milliseconds from which on the figures are complete; set if that is later than the start of the window. */
   readonly since?: number;
-  /** Invocations that the figures are made from, of all times. */
+  /** Number of kept invocations behind the figures, of all times. */
   readonly kept: number;
   readonly runs: readonly Sample[];
 }
 
 export interface InvocationsPage {
   readonly invocations: readonly Sample[];
-  /** How many fit the filter, of how many that were looked through. */
+  /** Number of invocations that match the filter, and number of those that were checked. */
   readonly matched: number;
   readonly looked: number;
   /** Names for the filter. */
@@ -106,14 +106,14 @@ export interface InvocationsPage {
 export interface Preview {
   readonly type: string;
   readonly bytes: number;
-  /** Absent where it is not text. */
+  /** Absent if the body is not text. */
   readonly text?: string;
   readonly cut: boolean;
 }
 
 export interface InvocationPage {
   readonly record: AnyInvocation;
-  /** What its outcome means and what to do next, by the table of outcomes. */
+  /** Meaning of its outcome and the next step, from the table of outcomes. */
   readonly outcome?: { readonly meaning: string; readonly next: string; readonly fault: string };
   readonly spans: readonly {
     readonly name: string;
@@ -124,12 +124,12 @@ export interface InvocationPage {
     readonly attributes: Readonly<Record<string, string | number | boolean>>;
   }[];
   readonly logs: readonly LogLine[];
-  /** Lines that are not shown. */
+  /** Number of lines that are not shown. */
   readonly logsCut: number;
   readonly input?: Preview;
   readonly result?: Preview & { readonly status: number };
   readonly isolation?: IsolationReceipt;
-  /** Bytes that it may use. */
+  /** Upper bound on its memory in bytes. */
   readonly memoryLimit?: number;
 }
 
@@ -141,7 +141,7 @@ export interface QueueRow {
   /** Calls of the sync lane that no worker has taken yet. */
   readonly lane: number;
   readonly dead: number;
-  /** There may be more dead letters than that, which were not counted. */
+  /** There may be more dead letters, which were not counted. */
   readonly deadMore: boolean;
 }
 
@@ -174,7 +174,7 @@ export interface NamespacesPage {
   }[];
 }
 
-/** Name of a live view → what it is made of. */
+/** Name of a live view → type of its content. */
 export interface Pages {
   functions: FunctionsPage;
   function: FunctionPage;

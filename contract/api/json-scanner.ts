@@ -1,7 +1,7 @@
 /**
- * Tells by its bytes whether something is JSON (https://www.rfc-editor.org/rfc/rfc8259), and where it ends. It makes no values, so it
- * takes no memory, stops and goes on at any byte, and costs about the same whatever the bytes are. A parser that makes values needs up to
- * half a second for a megabyte that was made for that. Whether the bytes are UTF-8 is for the caller to see: isUtf8() is quicker.
+ * Finds out whether bytes are JSON (https://www.rfc-editor.org/rfc/rfc8259), and where the value ends. It makes no values. So
+ * it needs no memory, can stop and go on at any byte, and costs about the same for all bytes. A parser that makes values needs
+ * up to half a second for a megabyte that was crafted for that. It does not check UTF-8; isUtf8() is quicker for that.
  */
 
 /** The reason why bytes are not JSON. */
@@ -13,13 +13,13 @@ export class NotJson extends Error {
 export class TooDeep extends NotJson {}
 
 export interface ScannerOptions {
-  /** Arrays and objects within one another. */
+  /** Upper bound on the nesting of arrays and objects. */
   readonly maxDepth: number;
-  /** A line feed is no white space, since it ends the line. */
+  /** Refuses a line feed as white space, since it ends the line. */
   readonly oneLine?: boolean;
 }
 
-/** What comes next, outside of strings, numbers and words. */
+/** The expected token, outside of strings, numbers and words. */
 const Next = {
   VALUE: 0,
   VALUE_OR_END: 1,
@@ -31,7 +31,7 @@ const Next = {
 } as const;
 type Next = (typeof Next)[keyof typeof Next];
 
-/** What the last byte was part of. Of a number: what it ended with. */
+/** The token of the last byte. For a number: the kind of its last byte. */
 const Token = {
   NONE: 0,
   STRING: 1,
@@ -66,7 +66,7 @@ const BACKSLASH = 0x5c;
 const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
-/** Makes a letter of ASCII a small one. */
+/** Turns an ASCII letter into lower case. */
 const SMALL = 0x20;
 const LETTER_A = 0x61;
 const LETTER_E = 0x65;
@@ -82,7 +82,7 @@ const TOO_SHORT = 'it ends too early';
 export class JsonScanner {
   readonly #maxDepth: number;
   readonly #oneLine: boolean;
-  /** The brackets that are open, by their first `#depth` bytes. */
+  /** The open brackets, in the first `#depth` bytes. */
   #open = Buffer.alloc(64);
   #depth = 0;
   #next: Next = Next.VALUE;
@@ -97,21 +97,21 @@ export class JsonScanner {
     this.#oneLine = oneLine;
   }
 
-  /** Forgets what came, for the next value. */
+  /** Resets the scanner for the next value. */
   begin(): void {
     this.#depth = 0;
     this.#next = Next.VALUE;
     this.#token = Token.NONE;
   }
 
-  /** The value is whole. Of a number by itself, only what comes behind it says that: a byte that is no part of it, or end(). */
+  /** True if the value is complete. A number by itself is complete only at the next byte that is not part of it, or at end(). */
   get isWhole(): boolean {
     return this.#next === Next.NOTHING && this.#token === Token.NONE;
   }
 
   /**
-   * Goes on with these bytes. Returns where it stopped: behind the last byte of the value when that is whole, else at their end.
-   * Throws NotJson for a byte that cannot stand there; the scanner is of no more use then until begin().
+   * Scans these bytes. Returns the place where it stopped: behind the last byte of a complete value, else at their end. Throws
+   * NotJson for a byte that is not allowed there; after that the scanner is of no use until begin().
    */
   scan(bytes: Buffer, from: number): number {
     let at = from;
@@ -128,7 +128,7 @@ export class JsonScanner {
     return at;
   }
 
-  /** No more bytes come. Throws NotJson when the value is not whole. */
+  /** Ends the input. Throws NotJson if the value is not complete. */
   end(): void {
     if (isNumber(this.#token)) this.#numberEnded();
     if (!this.isWhole) throw new NotJson(TOO_SHORT);
@@ -245,7 +245,7 @@ export class JsonScanner {
     if (this.#wordAt === this.#word.length) this.#valueEnded();
   }
 
-  /** Stops before the first byte that is no part of the number. */
+  /** Stops before the first byte that is not part of the number. */
   #number(bytes: Buffer, from: number): number {
     for (let at = from; at < bytes.length; at++) {
       const byte = bytes[at] ?? 0;
@@ -259,7 +259,7 @@ export class JsonScanner {
     return bytes.length;
   }
 
-  /** `byte`: the one behind it. */
+  /** `byte`: the byte behind it. */
   #numberEnded(byte?: number): void {
     const { ZERO, INTEGER, FRACTION, EXPONENT } = Token;
     const token = this.#token;
@@ -269,7 +269,7 @@ export class JsonScanner {
   }
 }
 
-/** Why these bytes are not one JSON value, with white space around it or not. Undefined when they are. */
+/** The reason why these bytes are not exactly one JSON value, with or without white space around it. Undefined if they are. */
 export function whyNotJson(bytes: Buffer): string | undefined {
   const scanner = new JsonScanner({ maxDepth: Infinity });
   try {
@@ -287,15 +287,15 @@ export function whyNotJson(bytes: Buffer): string | undefined {
   }
 }
 
-/** Is it in no value? To be asked only of what is known to be JSON, between two of its values. */
+/** True for white space, a comma or a colon. Only for a byte between two values of bytes that are JSON. */
 const isBetween = (byte: number): boolean => byte <= SPACE || byte === COMMA || byte === COLON;
 
-/** Members of an object of which they are asked one by one: those of the platform have a handful. */
+/** Upper bound on the members of an object that is read member by member: the platform's own objects have a handful. */
 const MAX_MEMBERS = 32;
 
 /**
- * The members of a JSON object by name, each as the JSON that it was written as; of two of one name the last. Undefined when the bytes
- * are no such object with nothing around it, or one of very many members.
+ * The members of a JSON object by name, each with its original JSON; the last one wins for a repeated name. Undefined if the
+ * bytes are not one object with nothing around it, or if it has more members than the bound.
  */
 export function membersOf(bytes: Buffer): Map<string, Buffer> | undefined {
   if (bytes[0] !== OPEN_OBJECT || whyNotJson(bytes) !== undefined) return undefined;
@@ -318,7 +318,7 @@ export function membersOf(bytes: Buffer): Map<string, Buffer> | undefined {
   }
 }
 
-/** What a number ends with when this byte is part of it; NONE when it is not. */
+/** Kind of the number's last byte if this byte is part of it; NONE otherwise. */
 function afterInNumber(token: Token, byte: number): Token {
   if (isDigit(byte)) {
     if (token === Token.MINUS) return byte === DIGIT_0 ? Token.ZERO : Token.INTEGER;

@@ -1,13 +1,13 @@
 /**
- * The isolation receipt: what a sandbox was isolated by, as it was found before any code of its function ran. One for each
- * sandbox, shown with each of its invocations. Also what a function may require of it.
+ * The isolation receipt: the isolation of a sandbox as it was found before any code of its function ran. One for each sandbox,
+ * shown with each of its invocations. Also the requirements that a function may name.
  */
 import { z } from 'zod';
 
 export const LINUX_NAMESPACES = ['user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'] as const;
 export type LinuxNamespace = (typeof LINUX_NAMESPACES)[number];
 
-/** How long a sandbox is kept: for later invocations of the same version, or for one. */
+/** Lifetime of a sandbox: for later invocations of the same version, or for one invocation. */
 export const IsolationMode = z.enum(['sandbox', 'request']);
 export type IsolationMode = z.infer<typeof IsolationMode>;
 
@@ -19,18 +19,20 @@ export const IsolationReceipt = z.object({
   mode: IsolationMode,
   /** Inode number of each Linux namespace, which names it on its host; see namespaces(7). */
   namespaces: z.record(z.enum(LINUX_NAMESPACES), z.number()),
-  /** The one id that exists in the sandbox, and the id of the host that it is. */
+  /** The only id in the sandbox, and the id of the host to which it maps. */
   uid: z.object({ inside: z.number(), host: z.number() }),
   /** sha256 of the instructions of the system call filter. */
   seccomp: z.string(),
   /** ABI of the Landlock rules; 0 where there are none. */
   landlock: z.number(),
-  /** Are indirect branches kept from the influence of others for this process, or as the host does it for all? */
+  /**
+   * `disabled`: indirect branches of this process are protected from the influence of others. `as the host`: the host decides.
+   */
   branchSpeculation: z.enum(['disabled', 'as the host']),
   cgroup: z.object({
     version: z.union([z.literal(1), z.literal(2)]),
     memoryBytes: z.number(),
-    /** Swap is counted or forbidden as well, so that memory cannot grow past its limit by it. */
+    /** Swap is counted or forbidden as well, so memory cannot exceed its limit by swap. */
     swapLimited: z.boolean(),
     /** Cores. */
     cpu: z.number(),
@@ -44,7 +46,7 @@ export const IsolationReceipt = z.object({
 });
 export type IsolationReceipt = z.infer<typeof IsolationReceipt>;
 
-/** What `isolation.require` may name. Some hold wherever Offshoot runs today; to name them keeps it so. */
+/** Values of `isolation.require`. Some hold wherever Offshoot runs today; naming them keeps it that way. */
 export const IsolationRequirement = z.enum([
   'seccomp',
   'landlock',
@@ -66,7 +68,7 @@ const IS_MET: Readonly<Record<IsolationRequirement, (receipt: IsolationReceipt) 
   'pids-limit': ({ cgroup }) => cgroup.pids > 0,
 };
 
-/** Those that a sandbox does not meet. */
+/** The requirements that a sandbox does not meet. */
 export function unmetRequirements(
   required: readonly IsolationRequirement[],
   receipt: IsolationReceipt,

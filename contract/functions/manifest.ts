@@ -1,6 +1,6 @@
 /**
- * offshoot.json: what a function says of itself. The CLI reads it, the gateway checks it again, the worker obeys it. The
- * descriptions are what an editor shows, through the JSON Schema that generate-schema.ts makes.
+ * offshoot.json, the settings of a function. The CLI reads it, the gateway checks it again, the worker obeys it. Editors show
+ * the descriptions, through the JSON Schema that infra/generate-schema.ts writes.
  */
 import { z } from 'zod';
 import { DEFAULT_GROUP_ITEMS, MAX_GROUP_ITEMS } from './limits.ts';
@@ -12,7 +12,7 @@ import { MaxConcurrency, RateLimit } from './quota.ts';
 export const Runtime = z.enum(['node26', 'node24']);
 export type Runtime = z.infer<typeof Runtime>;
 
-/** Largest size of all environment variables together, so that one function cannot fill Redis or its own start. */
+/** Upper bound on the size of all environment variables together, so that one function cannot fill Redis or its own start. */
 export const MAX_ENV_BYTES = 256 * 1024;
 
 const EnvName = z
@@ -28,9 +28,14 @@ export const Retries = z.strictObject({
     .max(3600)
     .default(1)
     .describe(
-      'Seconds before the second try at most; doubled for each further one. The wait is drawn from 0 up.',
+      'Upper bound in seconds on the wait before the second try; doubled for each further one. The wait is drawn at random from 0 up.',
     ),
-  maxDelay: z.number().min(0).max(86_400).default(300).describe('Seconds between two tries at most.'),
+  maxDelay: z
+    .number()
+    .min(0)
+    .max(86_400)
+    .default(300)
+    .describe('Upper bound in seconds on the wait between two tries.'),
 });
 export type Retries = z.infer<typeof Retries>;
 
@@ -48,7 +53,7 @@ export const Schedule = z.strictObject({
       'use five fields, or six with seconds first: "0 9 * * 1-5"',
     )
     .describe(
-      'When, as a cron expression: minute hour day month weekday, with seconds first if there are six.',
+      'Times of the runs as a cron expression: minute hour day month weekday, with seconds first if there are six.',
     ),
   timezone: z
     .string()
@@ -61,12 +66,12 @@ export const Schedule = z.strictObject({
   overlap: z
     .boolean()
     .default(false)
-    .describe('May it start while the one before still runs? Otherwise that time is left out.'),
+    .describe('May a run start while the previous one still runs? Otherwise that time is skipped.'),
   missed: z
     .enum(['run', 'skip'])
     .default('run')
-    .describe('What becomes of a time at which no worker ran: one run as soon as there is one, or none.'),
-  input: z.unknown().optional().describe('The event that the function is given.'),
+    .describe('Effect of a time at which no worker ran: one run as soon as a worker runs, or none.'),
+  input: z.unknown().optional().describe('The event for the function.'),
 });
 export type Schedule = z.infer<typeof Schedule>;
 
@@ -84,9 +89,9 @@ export const Manifest = z
       .enum(['key', 'public'])
       .default('key')
       .describe(
-        'Who may call the function: holders of an API key of scope invoke, or whoever reaches the gateway.',
+        'Callers of the function: "key" needs an API key of scope invoke, "public" allows every client that reaches the gateway.',
       ),
-    // 32 is the least in which a Node process does useful work.
+    // A Node process needs at least 32 MB for useful work.
     memory: z.int().min(32).max(32_768).default(128).describe('Memory limit in MB.'),
     cpu: z
       .number()
@@ -112,7 +117,7 @@ export const Manifest = z
       .max(86_400)
       .default(DEFAULT_STREAM_IDLE_S)
       .describe(
-        'Seconds that a streamed response may go without a byte while its reader would take more. Bounded by timeout as well.',
+        'Seconds that a streamed response may go without a byte while its reader is ready for more. Bounded by timeout as well.',
       ),
     cpuTime: z
       .number()
@@ -140,7 +145,7 @@ export const Manifest = z
       .min(1)
       .max(32_768)
       .default(64)
-      .describe('Size of /tmp in MB. What is in it counts as memory as well.'),
+      .describe('Size of /tmp in MB. Its content counts as memory as well.'),
     tmpFiles: z
       .int()
       .min(64)
@@ -164,7 +169,7 @@ export const Manifest = z
       .min(1)
       .max(1_024)
       .default(256)
-      .describe('KB of output that are kept of one invocation; the rest is counted and cut.'),
+      .describe('KB of output kept for one invocation; the rest is counted and cut.'),
     concurrency: z
       .int()
       .min(1)
@@ -178,17 +183,17 @@ export const Manifest = z
     isolation: z
       .strictObject({
         mode: IsolationMode.default('sandbox').describe(
-          '"sandbox": later invocations of the same version run in the same sandbox. "request": each runs in a sandbox of its own, and nothing that it does is there for the next.',
+          '"sandbox": later invocations of the same version run in the same sandbox. "request": each runs in a sandbox of its own, and leaves nothing for the next.',
         ),
         require: z
           .array(IsolationRequirement)
           .default([])
-          .describe('What a host must give, or else the function does not run on it.'),
+          .describe('Properties that a host must have; otherwise the function does not run on it.'),
       })
       .default({ mode: 'sandbox', require: [] })
-      .describe('What the function asks of its isolation.'),
+      .describe('Requirements of the function on its isolation.'),
     retries: Retries.default(DEFAULT_RETRIES).describe(
-      'How often an invocation of the queued lane is tried, and how long after a failure.',
+      'Number of tries of an invocation of the queued lane, and the waits between them.',
     ),
     queueTime: z
       .number()
@@ -203,11 +208,11 @@ export const Manifest = z
           .min(1)
           .max(MAX_GROUP_ITEMS)
           .default(DEFAULT_GROUP_ITEMS)
-          .describe('Items of a batch that queue() is given at once, at most.'),
+          .describe('Upper bound on the items of a batch in one call of queue().'),
       })
       .optional()
-      .describe('How the function takes the items of a batch.'),
-    schedule: Schedule.optional().describe('When the function is invoked by itself.'),
+      .describe('Settings for batches.'),
+    schedule: Schedule.optional().describe('Times at which the platform invokes the function.'),
     env: z
       .record(EnvName, z.string())
       .default({})
@@ -216,7 +221,7 @@ export const Manifest = z
         `all variables together may take ${MAX_ENV_BYTES} bytes`,
       )
       .describe('Environment variables of the function.'),
-    network: Network.optional().describe('What the function may reach over the network; nothing by default.'),
+    network: Network.optional().describe('Network destinations of the function; none by default.'),
   })
   .refine(({ isolation, concurrency }) => isolation.mode === 'sandbox' || concurrency === 1, {
     path: ['concurrency'],
@@ -224,7 +229,7 @@ export const Manifest = z
   });
 export type Manifest = z.infer<typeof Manifest>;
 
-/** A manifest as the API shows it: of variables the names only, since the values may be secrets. */
+/** A manifest as the API shows it: only the names of variables, since the values may be secrets. */
 export const ShownManifest = z.strictObject({ ...Manifest.shape, env: z.array(EnvName) });
 export type ShownManifest = z.infer<typeof ShownManifest>;
 
@@ -233,7 +238,10 @@ export function shownManifest(manifest: Manifest): ShownManifest {
   return { ...manifest, env: Object.keys(manifest.env) };
 }
 
-/** Nobody corrects more than this at once; what is wrong with a value may be a hundred thousand things, or a long one. */
+/**
+ * Upper bounds on the number and length of problems in one answer: a hostile value could have a hundred thousand, or one that
+ * is very long.
+ */
 const MAX_PROBLEMS = 20;
 const MAX_PROBLEM_LENGTH = 300;
 
@@ -242,7 +250,7 @@ export function manifestProblems(error: z.ZodError): string[] {
   const problems = error.issues.slice(0, MAX_PROBLEMS).flatMap((issue) => {
     const path = issue.path.join('.') || '(whole file)';
     if (issue.code === 'unrecognized_keys') return issue.keys.slice(0, MAX_PROBLEMS).map(unknownField);
-    // What is wrong with the key of a record is one level further down.
+    // The problem with the key of a record is one level further down.
     if (issue.code === 'invalid_key') return issue.issues.map(({ message }) => `${path}: ${message}`);
     return `${path}: ${issue.message}`;
   });

@@ -1,26 +1,24 @@
-/**
- * Names of namespaces, functions and environment variables: what is legal, and the nearest legal one to a typo.
- */
+/** Names of namespaces, functions and environment variables: the legal ones, and the nearest legal one to a typo. */
 import { z } from 'zod';
 
 /**
- * A DNS label (RFC 1123): lower-case letters, digits and hyphens, at most 63 of them. Names appear in URLs, Redis keys,
- * host names and directories; this is the alphabet that is safe in all four.
+ * A DNS label (RFC 1123): lower-case letters, digits and hyphens, at most 63 of them. Names appear in URLs, Redis keys, host
+ * names and directories; this alphabet is safe in all four.
  */
 const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** What a person reads when a name is refused. */
+/** Message for a refused name. */
 export const NAME_RULE =
   'use lower-case letters, digits and hyphens (1 to 63 of them), starting and ending with a letter or digit';
 
 export const Name = z.string().regex(LABEL, NAME_RULE);
 
-/** The namespace that a fresh installation starts with, so that a first deploy needs no decision. */
+/** Namespace of a fresh installation, so that a first deploy needs no decision. */
 export const DEFAULT_NAMESPACE = 'default';
 
 /**
- * The candidate that is fewest edits away from `wanted`, or undefined when none is close enough to be a likely typo.
- * Levenshtein distance, cut off at a third of the length (at least 2).
+ * The candidate with the fewest edits from `wanted`, or undefined if none is close enough to be a likely typo. Levenshtein
+ * distance, cut off at a third of the length (at least 2).
  */
 export function nearestName(wanted: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;

@@ -1,6 +1,6 @@
 /**
- * What a function may reach over the network: the rules of `network.egress` in offshoot.json, as text and as data, and
- * the ranges that no rule reaches by accident.
+ * Network destinations of a function: the rules of `network.egress` in offshoot.json, as text and as data, and the ranges that
+ * no rule reaches by accident.
  */
 import { z } from 'zod';
 
@@ -22,21 +22,21 @@ export type EgressRule =
       readonly range: AddressRange;
       readonly ports: PortRange;
     }
-  /** `subdomains`: the rule was `*.name`, which means every name below it and not the name itself. */
+  /** `subdomains`: the rule was `*.name`, for every name below it and not the name itself. */
   | { readonly kind: 'name'; readonly name: string; readonly subdomains: boolean; readonly ports: PortRange };
 
-/** Where a sandbox finds the resolver; also written into its /etc/resolv.conf by the native side. */
+/** Address of the resolver in a sandbox; the native side also writes it into the sandbox's /etc/resolv.conf. */
 export const RESOLVER_ADDRESS = '198.19.255.53';
 /**
- * The addresses of the network between sandboxes and the host (RFC 2544: benchmarks, in nobody's use). No rule may name
- * them, so that a rule can never mean another sandbox.
+ * Addresses of the network between sandboxes and the host (RFC 2544: reserved for benchmarks). No rule may name them, so a rule
+ * can never mean another sandbox.
  */
 export const INNER_RANGE = '198.18.0.0/15';
 
 /**
- * Ranges that are reached only by a rule that lies within one of them: this host, private networks, link-local with the
- * metadata services of clouds, and what is no unicast address at all (IANA IPv4 Special-Purpose Address Registry).
- * `0.0.0.0/0:443` therefore means every public address.
+ * Ranges that only a rule within one of them reaches: this host, private networks, and link-local with the metadata services of
+ * clouds. They include all addresses that are not unicast (IANA IPv4 Special-Purpose Address Registry). `0.0.0.0/0:443`
+ * therefore means every public address.
  */
 export const PROTECTED_RANGES = [
   '0.0.0.0/8',
@@ -57,13 +57,13 @@ const LAST_PORT = 65_535;
 const DOMAIN = /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])$/;
 const MAX_NAME = 253;
 
-/** Undefined when the text is not four numbers from 0 to 255. */
+/** Undefined if the text is not four numbers from 0 to 255. */
 export function parseAddress(text: string): number | undefined {
   const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
   if (!match) return undefined;
   let address = 0;
   for (const part of match.slice(1)) {
-    // A leading zero means octal to some readers; nobody should have to guess.
+    // A leading zero means octal to some readers, so it is refused as ambiguous.
     if (Number(part) > 255 || (part.length > 1 && part.startsWith('0'))) return undefined;
     address = address * 256 + Number(part);
   }
@@ -74,7 +74,7 @@ export function formatAddress(address: number): string {
   return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join('.');
 }
 
-/** Throws with the reason when the text is not an address or `address/bits` without host bits. */
+/** Throws with the reason if the text is not an address or `address/bits` without host bits. */
 export function parseCidr(text: string): AddressRange {
   const [base = '', bits = '32', ...rest] = text.split('/');
   const first = parseAddress(base);
@@ -107,19 +107,19 @@ function parsePorts(text: string): PortRange {
   return { first, last };
 }
 
-/** Throws an Error whose message is the reason, for people. */
+/** Throws an Error with the reason as its message, for people. */
 export function parseEgressRule(text: string): EgressRule {
   if (text.startsWith('[') || text.split(':').length > 2)
     throw new Error('sandboxes have no IPv6; name an IPv4 address or a domain');
   const [host = '', portText] = text.split(':');
   if (portText === undefined) throw new Error(`"${text}" has no port; write host:port, such as ${text}:443`);
   const ports = parsePorts(portText);
-  // Whatever ends in a number or has a slash is an address or a mistake in one, never a name.
+  // A host of digits and dots, or with a slash, is an address or a mistake in one, never a name.
   if (/^[\d./]+$/.test(host) || host.includes('/')) return addressRule(host, ports);
   const subdomains = host.startsWith('*.');
   const name = subdomains ? host.slice(2) : host;
   if (name.includes('*'))
-    throw new Error(`"${host}": a star stands for whole labels at the front only: *.example.com`);
+    throw new Error(`"${host}": a star may only replace whole labels at the front, as in *.example.com`);
   if (name !== name.toLowerCase()) throw new Error(`"${host}": write domains in lower case`);
   if (name.length > MAX_NAME || !DOMAIN.test(name))
     throw new Error(`"${host}" is not a domain of two labels or more, such as example.com or *.example.com`);
@@ -159,7 +159,7 @@ export const Network = z.strictObject({
 });
 export type Network = z.infer<typeof Network>;
 
-/** An attempt that a sandbox was refused, for the record of the invocation. */
+/** A refused connection attempt of a sandbox, for the record of the invocation. */
 export const DeniedEgress = z.object({
   /** `tcp 192.0.2.1:80`, `udp 192.0.2.1:123`, `icmp 192.0.2.1` or `dns example.com`. */
   to: z.string(),

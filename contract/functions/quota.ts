@@ -1,6 +1,6 @@
 /**
- * What functions and namespaces may take of the platform: how much at once, how often, and how much of what they share with
- * others. Nothing is limited unless somebody has said so.
+ * Limits of functions and namespaces on their use of the platform: concurrency, rate, and share of common resources. By default
+ * there is no limit.
  */
 import { z } from 'zod';
 
@@ -16,16 +16,14 @@ export const RateLimit = z
       .min(1)
       .max(1_000_000)
       .optional()
-      .describe(
-        'Invocations that may begin at once after a quiet time; as many as in one second without it.',
-      ),
+      .describe('Invocations that may begin at once after a quiet time. Default: as many as in one second.'),
   })
-  .describe('How often invocations may begin.');
+  .describe('Limit on the rate at which invocations may begin.');
 export type RateLimit = z.infer<typeof RateLimit>;
 
 export const MaxConcurrency = z.int().min(1).max(1_000_000);
 
-/** What a namespace may take. A field that is not there is not limited; the weight is then 1. */
+/** Limits of a namespace. An absent field means no limit; an absent weight means 1. */
 export const NamespaceLimits = z.strictObject({
   concurrency: MaxConcurrency.optional().describe('Invocations of all its functions at the same time.'),
   rateLimit: RateLimit.optional(),
@@ -34,18 +32,18 @@ export const NamespaceLimits = z.strictObject({
     .min(0.01)
     .max(1_000)
     .optional()
-    .describe('Its share of a worker beside other namespaces that have work; 1 without it.'),
+    .describe('Its share of a worker, relative to other namespaces that have work. Default: 1.'),
   maxQueued: z
     .int()
     .min(1)
     .optional()
-    .describe('Invocations that may wait in its queue; OFFSHOOT_MAX_QUEUED without it, and at most.'),
+    .describe('Invocations that may wait in its queue. Default and upper bound: OFFSHOOT_MAX_QUEUED.'),
 });
 export type NamespaceLimits = z.infer<typeof NamespaceLimits>;
 
 export const DEFAULT_WEIGHT = 1;
 
-/** What is counted for an invocation before it begins, of its function and of its namespace. */
+/** Limits that are checked for an invocation before it begins: its function's and its namespace's. */
 export interface Quota {
   readonly function: Allowance;
   readonly namespace: Allowance;
@@ -56,7 +54,7 @@ export interface Allowance {
   readonly rateLimit?: RateLimit | undefined;
 }
 
-/** Undefined where nothing is limited, so that such an invocation is not counted at all. */
+/** Undefined if there is no limit, so that such an invocation is not counted at all. */
 export function quotaOf(
   manifest: { readonly maxConcurrency?: number | undefined; readonly rateLimit?: RateLimit | undefined },
   limits: NamespaceLimits | undefined,

@@ -1,6 +1,6 @@
 /**
- * Batches: many items for one function. They come in groups, each an invocation of the queued lane of its own; what comes of
- * each item is a line of JSON (ItemResult). What a sandbox sees of it is in payload.ts.
+ * Batches: many items for one function. They come in groups, each an invocation of the queued lane of its own. The result of
+ * each item is a line of JSON (ItemResult). A sandbox gets the form in payload.ts.
  */
 import { z } from 'zod';
 import { FunctionError } from './invocation.ts';
@@ -14,7 +14,7 @@ export const Batch = z.object({
   namespace: z.string(),
   name: z.string(),
   version: z.number(),
-  /** `open`: more items may come; `running`: they have all come, and not all have ended. */
+  /** `open`: more items may come; `running`: all have come, and not all have ended. */
   state: BatchState,
   /** Unix times in milliseconds. */
   createdAt: z.number(),
@@ -22,7 +22,7 @@ export const Batch = z.object({
   /** Items that have come. */
   items: z.number(),
   succeeded: z.number(),
-  /** Of those that are not tried again. */
+  /** Only those that are not tried again. */
   failed: z.number(),
   groups: z.number(),
   groupsDone: z.number(),
@@ -32,22 +32,22 @@ export type Batch = z.infer<typeof Batch>;
 export const BatchList = z.object({ batches: z.array(Batch) });
 export type BatchList = z.infer<typeof BatchList>;
 
-/** Answer to items that were sent: how many the batch has of this request, and of all. */
+/** Answer to sent items: the number taken from this request, and the state of the whole batch. */
 export const ItemsTaken = z.object({ taken: z.number(), batch: Batch });
 export type ItemsTaken = z.infer<typeof ItemsTaken>;
 
-/** What came of one item. */
+/** Result of one item. */
 export const ItemResult = z.object({
   /** Place in the batch, from 0. */
   index: z.number(),
   ok: z.boolean(),
   outcome: Outcome,
-  /** HTTP status, where the function answers each item by itself. */
+  /** HTTP status, if the function answers each item by itself. */
   status: z.number().optional(),
-  /** What the function returned: JSON, or text where it was none. */
+  /** Return value of the function: JSON, or text if it was not JSON. */
   result: z.unknown().optional(),
   error: FunctionError.optional(),
-  /** How often it was tried. */
+  /** Number of tries. */
   tries: z.number(),
 });
 export type ItemResult = z.infer<typeof ItemResult>;

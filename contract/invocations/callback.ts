@@ -1,6 +1,6 @@
 /**
- * What the receiver of a callback gets, by the Standard Webhooks specification
- * (https://www.standardwebhooks.com): a POST of one JSON value, signed with a secret of the namespace.
+ * Request to the receiver of a callback, by the Standard Webhooks specification (https://www.standardwebhooks.com): a POST of
+ * one JSON value, signed with a secret of the namespace.
  */
 import { z } from 'zod';
 import { DeadReason } from './invocation.ts';
@@ -9,28 +9,31 @@ import { Outcome } from './outcome.ts';
 export const CALLBACK_HEADER = 'x-offshoot-callback';
 export const MAX_CALLBACK_URL = 2_048;
 
-/** Largest answer of a function, in bytes, that is sent along; of a larger one the receiver gets the address. */
+/** Upper bound in bytes on a function's answer that is sent along; for a larger one the receiver gets its address. */
 export const MAX_INLINE_RESULT_BYTES = 256 * 1024;
 
-/** The body of a delivery. It is written by hand (gateway/callbacks/body.ts), so that a function's JSON passes as it is. */
+/**
+ * The body of a delivery. The gateway writes it by hand (gateway/callbacks/body.ts), so that a function's JSON passes
+ * unchanged.
+ */
 export const CallbackBody = z.object({
   type: z.literal('invocation.ended'),
-  /** When it ended, ISO 8601. */
+  /** Time of its end, ISO 8601. */
   timestamp: z.string(),
   id: z.string(),
   namespace: z.string(),
   name: z.string(),
   version: z.number(),
   outcome: Outcome,
-  /** That of the function's answer for `ok`, that of the outcome's table otherwise. */
+  /** The status of the function's answer for `ok`, otherwise that of the outcome's table. */
   status: z.number(),
   /** Milliseconds from the request to the end. */
   duration: z.number(),
   /** Tries of the function. */
   attempts: z.number(),
-  /** Set when it is a dead letter. */
+  /** Set if it is a dead letter. */
   dead: DeadReason.optional(),
-  /** What the function answered, when it is small. */
+  /** The function's answer, if it is small. */
   result: z
     .object({
       contentType: z.string().optional(),
@@ -39,7 +42,7 @@ export const CallbackBody = z.object({
       body: z.unknown(),
     })
     .optional(),
-  /** Path of the answer in the API, when it is not small. */
+  /** Path of the answer in the API, if it is not small. */
   resultUrl: z.string().optional(),
 });
 export type CallbackBody = z.infer<typeof CallbackBody>;
@@ -52,11 +55,11 @@ export const CallbackSecret = z.object({
 });
 export type CallbackSecret = z.infer<typeof CallbackSecret>;
 
-/** Answer to who asks for the secret of a namespace. */
+/** Answer to a request for the secret of a namespace. */
 export const CallbackSecrets = z.object({
   namespace: z.string(),
   current: CallbackSecret,
-  /** Those that deliveries are signed with as well, each until its time. */
+  /** Secrets with which deliveries are signed as well, each until its time. */
   previous: z.array(CallbackSecret.extend({ until: z.number() })),
 });
 export type CallbackSecrets = z.infer<typeof CallbackSecrets>;

@@ -1,20 +1,20 @@
 /**
- * What is known of one invocation: its timings, what it used, how it ended. The gateway writes it to Redis when the
- * invocation has ended; the API, the CLI and the trace exporter read it.
+ * The record of one invocation: its timings, its usage, its end. The gateway writes it to Redis at the end of the invocation;
+ * the API, the CLI and the trace exporter read it.
  */
 import { z } from 'zod';
 import { DeniedEgress } from '../functions/network.ts';
 import { Outcome } from './outcome.ts';
 
-/** Characters of a name or value of a function's own span. */
+/** Upper bound on the characters of a name or value in a function's own span. */
 export const MAX_SPAN_TEXT = 1_024;
-/** Largest Unix time that a date can be. */
+/** Largest Unix time in milliseconds that a Date can hold. */
 const MAX_TIME = 8.64e15;
 
 export const AcquireKind = z.enum(['idle', 'prepared', 'cold']);
 export type AcquireKind = z.infer<typeof AcquireKind>;
 
-/** Why no idle sandbox of the function was there. */
+/** Reason why there was no idle sandbox of the function. */
 export const ColdReason = z.enum([
   'first_call',
   'new_version',
@@ -25,24 +25,24 @@ export const ColdReason = z.enum([
 ]);
 export type ColdReason = z.infer<typeof ColdReason>;
 
-/** Milliseconds, with fractions, measured by the worker's monotonic clock, from the moment at which it took the call. */
+/** Milliseconds, with fractions, by the worker's monotonic clock, from the moment at which it took the call. */
 export const Timings = z.object({
-  /** Waiting for a sandbox, its making included. */
+  /** Wait for a sandbox, including the start of one. */
   acquire: z.number(),
-  /** Loading the function's module; 0 in a sandbox that had it already. */
+  /** Load of the function's module; 0 in a sandbox that had loaded it already. */
   init: z.number(),
-  /** From handing over the request to the end of the response. */
+  /** From the start of the request in the sandbox to the end of the response. */
   run: z.number(),
-  /** Everything between taking the call and sending the reply. */
+  /** From taking the call to sending the reply. */
   total: z.number(),
 });
 export type Timings = z.infer<typeof Timings>;
 
-/** What the run cost, read from the sandbox's cgroup. */
+/** Resources of the run, read from the sandbox's cgroup. */
 export const Usage = z.object({
   /** Milliseconds of processor time of all processes of the sandbox during this run. */
   cpu: z.number(),
-  /** Highest memory of the sandbox since it was made, in bytes. */
+  /** Highest memory of the sandbox since its start, in bytes. */
   memoryPeak: z.number(),
 });
 export type Usage = z.infer<typeof Usage>;
@@ -50,7 +50,7 @@ export type Usage = z.infer<typeof Usage>;
 export const FunctionError = z.object({
   name: z.string(),
   message: z.string(),
-  /** With the positions of the source, where the bundle has a source map. */
+  /** With positions of the source, if the bundle has a source map. */
   stack: z.string().optional(),
 });
 export type FunctionError = z.infer<typeof FunctionError>;
@@ -60,10 +60,10 @@ const AttributeValue = z.union([z.string().max(MAX_SPAN_TEXT), z.number(), z.boo
 const SpanId = z.string().regex(/^(?!0{16})[0-9a-f]{16}$/);
 const SpanTime = z.number().min(0).max(MAX_TIME);
 const SpanAttributes = z.record(z.string().max(MAX_SPAN_TEXT), AttributeValue);
-/** Events and links of one span. */
+/** Upper bound on the events of one span, and on its links. */
 export const MAX_SPAN_PARTS = 32;
 
-/** Something that happened within a span. An exception is one that is named `exception`. */
+/** An event within a span. An exception has the name `exception`. */
 export const SpanEvent = z.object({
   name: z.string().max(MAX_SPAN_TEXT),
   /** Unix time in milliseconds. */
@@ -72,7 +72,7 @@ export const SpanEvent = z.object({
 });
 export type SpanEvent = z.infer<typeof SpanEvent>;
 
-/** A span of this or another trace that has to do with it, such as that of the message that it handles. */
+/** A related span of this or another trace, such as that of the message that the function handles. */
 export const SpanLink = z.object({
   traceId: z.string().regex(/^(?!0{32})[0-9a-f]{32}$/),
   spanId: SpanId,
@@ -87,8 +87,8 @@ const Dropped = z.object({
 });
 
 /**
- * A span of the function's own. A sandbox says it, so nothing of it is believed: its trace is that of the invocation whatever it
- * says, and what is not of this form is left out.
+ * A span of the function's own. It comes from a sandbox, so none of it is trusted: it gets the trace of its invocation in any
+ * case, and parts of another form are left out.
  */
 export const FunctionSpan = z.object({
   name: z.string().max(MAX_SPAN_TEXT),
@@ -99,35 +99,35 @@ export const FunctionSpan = z.object({
   /** Unix time in milliseconds, by the sandbox's clock. */
   startedAt: SpanTime,
   duration: SpanTime,
-  /** It had not ended when its run had: answered, or killed. Its duration is that until then. */
+  /** The span was still open when its run was answered or killed. Its duration is that until then. */
   unfinished: z.literal(true).optional(),
-  /** Set when the function has said that it failed. */
+  /** Set if the function reported a failure. */
   error: z.string().max(MAX_SPAN_TEXT).optional(),
-  /** Set when the function has said that it went well. */
+  /** Set if the function reported success. */
   ok: z.literal(true).optional(),
   attributes: SpanAttributes.optional(),
   events: z.array(SpanEvent).max(MAX_SPAN_PARTS).optional(),
   links: z.array(SpanLink).max(MAX_SPAN_PARTS).optional(),
-  /** How many of each there were beyond what is kept. */
+  /** Number of each beyond the kept ones. */
   dropped: Dropped.optional(),
 });
 export type FunctionSpan = z.infer<typeof FunctionSpan>;
 
-/** What the worker says of a call that it has finished. It travels in the header of the last reply frame. */
+/** The worker's report on a finished call. It travels in the header of the last reply frame. */
 export const RunReport = z.object({
   outcome: Outcome,
   error: FunctionError.optional(),
-  /** `exit code 3` or `signal SIGSEGV`, when the sandbox ended. */
+  /** `exit code 3` or `signal SIGSEGV`, if the sandbox ended. */
   exitCause: z.string().optional(),
   worker: z.string(),
   sandbox: z.string().optional(),
   acquired: AcquireKind.optional(),
   coldReason: ColdReason.optional(),
   timings: Timings,
-  /** When the run began: Unix time in milliseconds by the clock of its host, which is that of the spans below. */
+  /** Start of the run: Unix time in milliseconds by the clock of its host, which is also that of the spans below. */
   ranAt: z.number().optional(),
   usage: Usage.optional(),
-  /** Processes and threads that the kernel refused the sandbox since its last run, when `pids` was reached. */
+  /** Number of processes and threads that the kernel refused the sandbox since its last run, because of `pids`. */
   pidsRefused: z.number().optional(),
   /** Network destinations that were refused to the sandbox since its last invocation. */
   denied: z.array(DeniedEgress).optional(),
@@ -135,9 +135,9 @@ export const RunReport = z.object({
   refusedCalls: z.array(z.string()).optional(),
   logBytes: z.number(),
   logBytesDropped: z.number(),
-  /** Lines of which nothing was kept; they are among those bytes. */
+  /** Number of lines that were dropped whole; their bytes are in `logBytesDropped`. */
   logLinesDropped: z.number().optional(),
-  /** Spans of the function itself that had begun before its answer, and how many more there were. */
+  /** Spans of the function itself that had begun before its answer, and number of those beyond them. */
   spans: z.array(FunctionSpan).optional(),
   spansDropped: z.number().optional(),
 });
@@ -156,29 +156,29 @@ export const Attempt = z.object({
 });
 export type Attempt = z.infer<typeof Attempt>;
 
-/** Why an invocation of the queued lane is a dead letter: it has failed, and is not tried again by itself. */
+/** Reason why an invocation of the queued lane is a dead letter: it has failed, and is not retried automatically. */
 export const DeadReason = z.enum(['not_retried', 'attempts_used', 'poison', 'expired']);
 export type DeadReason = z.infer<typeof DeadReason>;
 
-/** What the queued lane has promised of an invocation when it took it. */
+/** The queued lane's terms for an invocation, fixed when it was queued. */
 export const QueuedTerms = z.object({
-  /** Tries at most, since it was queued or queued again. */
+  /** Upper bound on the tries since it was queued, or queued again. */
   maxAttempts: z.number(),
-  /** Milliseconds before the second try at most, doubled for each further one up to `maxDelay`. */
+  /** Upper bound in milliseconds on the wait before the second try, doubled for each further one up to `maxDelay`. */
   minDelay: z.number(),
   maxDelay: z.number(),
   /** Unix time in milliseconds after which it does not start any more. */
   expiresAt: z.number(),
-  /** Milliseconds of that, where it cannot be told from the time at which it was made. */
+  /** Length of that period in milliseconds. Set if `expiresAt` minus the time of creation does not give it. */
   lasts: z.number().optional(),
-  /** Tries from before it was last taken out of the dead letters, which count no more. */
+  /** Tries before its last redrive, which do not count any more. */
   triedBefore: z.number().optional(),
-  /** 1 is first; absent is before all that have one. */
+  /** 1 is first; an invocation without a priority comes before all that have one. */
   priority: z.number().optional(),
 });
 export type QueuedTerms = z.infer<typeof QueuedTerms>;
 
-/** Which items of which batch an invocation runs; part of its record. */
+/** The items and the batch of an invocation that runs a group; part of its record. */
 export const GroupOfBatch = z.object({
   id: z.string(),
   /** Number of the group, from 0. */
@@ -188,22 +188,22 @@ export const GroupOfBatch = z.object({
   items: z.number(),
 });
 export type GroupOfBatch = z.infer<typeof GroupOfBatch>;
-/** Whom the end of an invocation of the queued lane is told, and how far that has come. */
+/** Receiver of the news that an invocation of the queued lane has ended, and the state of its delivery. */
 export const Callback = z.object({
   url: z.string(),
   state: z.enum(['pending', 'delivered', 'failed']),
-  /** Deliveries that were begun. One that a gateway had begun when it died counts. */
+  /** Number of deliveries that were begun, including one whose gateway died during it. */
   attempts: z.number(),
   /** HTTP status that the receiver answered last. */
   lastStatus: z.number().optional(),
-  /** Why the last delivery failed, for people. */
+  /** Error of the last delivery, for people. */
   lastError: z.string().optional(),
   /** Unix time in milliseconds of the next one. */
   nextAt: z.number().optional(),
 });
 export type Callback = z.infer<typeof Callback>;
 
-/** What is known of an invocation from its first moment on. */
+/** Facts about an invocation that are known from its creation on. */
 const Identity = z.object({
   id: z.string(),
   namespace: z.string(),
@@ -219,23 +219,23 @@ const Identity = z.object({
   parentSpanId: z.string().optional(),
   /** The caller's `tracestate`, passed on. */
   tracestate: z.string().optional(),
-  /** What the caller has said. Passed on; whether it is exported is decided when it has ended. */
+  /** The caller's sampling flag. It is passed on; the export is decided at the end. */
   sampled: z.boolean(),
   /** Unix time in milliseconds at which the gateway received the request. */
   startedAt: z.number(),
   requestBytes: z.number(),
-  /** Of the queued lane: where the request's body is in the artifact store, when it is too large for Redis. */
+  /** In the queued lane: key of the request's body in the artifact store, if it is too large for Redis. */
   inputBlob: z.string().optional(),
-  /** Of the queued lane: oldest first. */
+  /** In the queued lane: the tries, oldest first. */
   attempts: z.array(Attempt).optional(),
   terms: QueuedTerms.optional(),
-  /** Invocation whose input this one had as well. */
+  /** Invocation of which this one is a replay, with the same input. */
   replayOf: z.string().optional(),
-  /** Unix time in milliseconds for which a schedule had planned it. */
+  /** Unix time in milliseconds for which a schedule planned it. */
   scheduledFor: z.number().optional(),
-  /** How often it was taken out of the dead letters. */
+  /** Number of its redrives from the dead letters. */
   redriven: z.number().optional(),
-  /** It is kept for its whole time, because an Idempotency-Key stands for it. */
+  /** Its record is kept for the whole time, because an Idempotency-Key stands for it. */
   deduplicates: z.literal(true).optional(),
   /** Items of a batch that it runs. */
   batch: GroupOfBatch.optional(),
@@ -249,7 +249,7 @@ export const OpenInvocation = Identity.extend({
   worker: z.string().optional(),
   /** Gateway that waits for it, in the sync lane. */
   gatewayId: z.string().optional(),
-  /** Unix time in milliseconds before which it does not start: a delay, or the wait before a retry. */
+  /** Unix time in milliseconds before which it does not start: after a delay, or after the wait before a retry. */
   dueAt: z.number().optional(),
 });
 export type OpenInvocation = z.infer<typeof OpenInvocation>;
@@ -263,15 +263,15 @@ export const InvocationRecord = Identity.extend({
   duration: z.number(),
   /** Milliseconds in the gateway before the call was handed to Redis. */
   gateway: z.number(),
-  /** Milliseconds in Redis and on the way: what is left of the round trip when the worker's share is taken off. */
+  /** Milliseconds in Redis and on the way: the round trip without the worker's share. */
   queue: z.number(),
   responseBytes: z.number(),
-  /** Of the queued lane: where the response's body is in the artifact store, when it is too large for Redis. */
+  /** In the queued lane: key of the response's body in the artifact store, if it is too large for Redis. */
   resultBlob: z.string().optional(),
   report: RunReport.optional(),
-  /** Set when the worker could say nothing: expired, worker_lost, cancelled before it was taken. */
+  /** Cause that no worker reported: for expired, worker_lost, or cancelled before or while it ran. */
   message: z.string().optional(),
-  /** Set when it is among the dead letters of its namespace. */
+  /** Set if it is among the dead letters of its namespace. */
   dead: DeadReason.optional(),
 });
 export type InvocationRecord = z.infer<typeof InvocationRecord>;
@@ -283,8 +283,8 @@ export const LogLevel = z.enum(['debug', 'info', 'log', 'warn', 'error', 'stdout
 export type LogLevel = z.infer<typeof LogLevel>;
 
 /**
- * Why a line is not what its invocation printed while it ran. `late`: the invocation had ended by then. `unclaimed`: nobody can say
- * which invocation it is of, if of any; it may be of something that is older than those that ran.
+ * Why a line is not part of the output of an invocation while it ran. `late`: the invocation had ended by then. `unclaimed`:
+ * its invocation is not known; the code that printed it may be older than the invocations that ran.
  */
 export const LogOrigin = z.enum(['late', 'unclaimed']);
 export type LogOrigin = z.infer<typeof LogOrigin>;
@@ -292,7 +292,7 @@ export type LogOrigin = z.infer<typeof LogOrigin>;
 export const LogLine = z.object({
   /** Unix time in milliseconds. */
   time: z.number(),
-  /** `stdout` and `stderr` are bytes written past `console`; `platform` is Offshoot's own word, such as what was cut. */
+  /** `stdout` and `stderr` are bytes written past `console`; `platform` is a message of Offshoot, such as that output was cut. */
   level: LogLevel,
   text: z.string(),
   /** Span of the function's own within which it was written. */
@@ -300,13 +300,13 @@ export const LogLine = z.object({
     .string()
     .regex(/^[0-9a-f]{16}$/)
     .optional(),
-  /** Of the queued lane: number of the try that has printed it, from 1. */
+  /** In the queued lane: number of the try that printed it, from 1. */
   attempt: z.number().optional(),
-  /** Of a batch whose items run one by one: index of the item. */
+  /** In a batch whose items run one by one: index of the item. */
   item: z.number().optional(),
-  /** Absent for all that the invocation has printed while it ran. */
+  /** Absent for output that the invocation printed while it ran. */
   origin: LogOrigin.optional(),
-  /** Of what is `unclaimed`: the sandbox in which it was printed. */
+  /** For an `unclaimed` line: the sandbox in which it was printed. */
   sandbox: z.string().optional(),
 });
 export type LogLine = z.infer<typeof LogLine>;

@@ -1,6 +1,6 @@
 /**
- * How an invocation ended: one closed list, shared by HTTP, queue, logs and traces, and one table that says what each
- * member means to each of them. The `satisfies` makes the compiler refuse a member without a row.
+ * The ends of an invocation: one closed list, shared by HTTP, queue, logs and traces. One table says how each of these treats
+ * each member. The `satisfies` makes the compiler refuse a member without a row.
  */
 import { z } from 'zod';
 
@@ -29,19 +29,19 @@ export const Outcome = z.enum([
 export type Outcome = z.infer<typeof Outcome>;
 
 interface OutcomeFacts {
-  /** HTTP status of a caller who waits; the function's own status is used for `ok`. */
+  /** HTTP status for a caller who waits; for `ok` it is the function's own status. */
   readonly status: number;
-  /** Whose fault it is: `user` is the function or its caller, `system` is the platform or its operator. */
+  /** Party at fault: `user` is the function or its caller, `system` is the platform or its operator. */
   readonly fault: 'none' | 'user' | 'system';
-  /** May the same invocation be tried again without risk that the code already ran? Only where it certainly never started. */
+  /** True if the code certainly never started, so that another try cannot run it twice. */
   readonly neverStarted: boolean;
-  /** Does the queued lane try it again by itself? Not where the same would come of it, or where somebody wanted the end. */
+  /** True if the queued lane retries it automatically. False if a retry would end the same way, or if the end was requested. */
   readonly retried: boolean;
-  /** Is the sandbox gone afterwards? A sandbox in an unknown state is never used again. */
+  /** True if the sandbox ends with it. A sandbox in an unknown state is never used again. */
   readonly sandboxEnds: boolean;
-  /** What a person reads. */
+  /** Explanation for a person. */
   readonly meaning: string;
-  /** What that person does next. */
+  /** Next step for that person. */
   readonly next: string;
 }
 
@@ -79,7 +79,7 @@ export const OUTCOMES = {
     neverStarted: true,
     retried: false,
     sandboxEnds: true,
-    meaning: 'the function failed while its module was being loaded',
+    meaning: 'the module of the function failed while it was loading',
     next: 'run offshoot deploy again: it shows the error and the line of your source',
   },
   load_timeout: {
@@ -97,8 +97,8 @@ export const OUTCOMES = {
     neverStarted: true,
     retried: false,
     sandboxEnds: true,
-    meaning: 'the host does not give the isolation that the function requires',
-    next: 'run it on a host that does, or take what is missing out of "isolation.require" in offshoot.json',
+    meaning: 'the host does not offer the isolation that the function requires',
+    next: 'run it on a host that does, or remove the missing requirement from "isolation.require" in offshoot.json',
   },
   timeout: {
     status: 504,
@@ -107,7 +107,7 @@ export const OUTCOMES = {
     retried: true,
     sandboxEnds: true,
     meaning: 'the function did not finish within its time limit and was killed',
-    next: 'raise "timeout" in offshoot.json, or make it faster',
+    next: 'raise "timeout" in offshoot.json, or make the function faster',
   },
   cpu_limit: {
     status: 504,
@@ -125,8 +125,8 @@ export const OUTCOMES = {
     retried: true,
     sandboxEnds: true,
     meaning:
-      'the function sent nothing of its streamed response for longer than its limit, though its reader would have taken more, and was killed',
-    next: 'raise "streamIdleTimeout" in offshoot.json, or send something in between, such as a comment line',
+      'the function sent nothing of its streamed response for longer than its limit, while its reader was ready for more, and was killed',
+    next: 'raise "streamIdleTimeout" in offshoot.json, or send something during the pause, such as a comment line',
   },
   out_of_memory: {
     status: 502,
@@ -142,9 +142,9 @@ export const OUTCOMES = {
     fault: 'user',
     neverStarted: false,
     retried: false,
-    // It may have failed by itself, or live on as half of a process tree.
+    // The function may have failed by itself, or may live on as half of a process tree.
     sandboxEnds: true,
-    meaning: 'the function failed because it may not have more processes and threads',
+    meaning: 'the function failed because it reached its limit of processes and threads',
     next: 'raise "pids" in offshoot.json, or start fewer processes and threads',
   },
   exited: {
@@ -180,18 +180,19 @@ export const OUTCOMES = {
     neverStarted: false,
     retried: false,
     sandboxEnds: true,
-    meaning: 'the caller went away before the function had answered',
-    next: 'call again',
+    meaning: 'the invocation was cancelled before it ended',
+    next: 'call again if the result is still needed',
   },
   function_removed: {
-    // As every call that comes later.
+    // The same as for every later call.
     status: 404,
     fault: 'user',
     neverStarted: true,
     retried: false,
     sandboxEnds: false,
-    meaning: 'the function, or the version of it that was meant, was removed before this could begin',
-    next: 'deploy the function again, and call it again; what was queued is queued again by offshoot replay ID',
+    meaning:
+      'the function, or the version of it for this invocation, was removed before the invocation could begin',
+    next: 'deploy the function and call it again; to queue a queued invocation again: offshoot replay ID',
   },
   expired: {
     status: 503,
@@ -200,7 +201,7 @@ export const OUTCOMES = {
     retried: false,
     sandboxEnds: false,
     meaning: 'no worker took the invocation before its deadline',
-    next: 'see that a worker runs and has room: offshoot doctor; how long it may wait is "queueTime" in offshoot.json, or for a caller who waits OFFSHOOT_QUEUE_TIMEOUT_MS of the gateway',
+    next: 'check that a worker runs and has room: offshoot doctor; the longest wait is "queueTime" in offshoot.json, or OFFSHOOT_QUEUE_TIMEOUT_MS of the gateway for a caller who waits',
   },
   worker_lost: {
     status: 502,
@@ -209,7 +210,7 @@ export const OUTCOMES = {
     retried: true,
     sandboxEnds: true,
     meaning:
-      'the worker that ran the invocation died or stood still; whether the function finished is not known',
+      'the worker that ran the invocation died or stood still; it is not known whether the function finished',
     next: 'call again if the function may safely run twice',
   },
   overloaded: {

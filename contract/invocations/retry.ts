@@ -1,18 +1,18 @@
 /**
- * What follows a try of an invocation of the queued lane: it is done, tried again after a while, or a dead letter. Pure, so
- * that the worker that decides and the tests that hold it to the rules use the same words.
+ * The step after a try of an invocation of the queued lane: it is done, retried after a while, or a dead letter. Pure, so that
+ * the worker and the tests apply the same rules.
  */
 import type { Attempt, DeadReason, QueuedTerms } from './invocation.ts';
 import type { Retries } from '../functions/manifest.ts';
 import { OUTCOMES, type Outcome } from './outcome.ts';
 
-/** Tries that took their sandbox or worker with them, after which an invocation is not given another. */
+/** Number of tries that ended their sandbox or worker, after which an invocation gets no further one. */
 export const POISON_KILLS = 3;
 
-/** Outcomes of a try that ended the process that ran it. */
+/** Outcomes of a try that ended the process in which it ran. */
 const KILLS: ReadonlySet<Outcome> = new Set(['crashed', 'exited', 'out_of_memory', 'worker_lost']);
 
-/** Longest wait that a function may ask for by Retry-After, in milliseconds. */
+/** Upper bound in milliseconds on the wait that a function may ask for by Retry-After. */
 const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
 
 export type Next =
@@ -20,10 +20,10 @@ export type Next =
   | { readonly next: 'retry'; readonly at: number }
   | { readonly next: 'dead'; readonly reason: DeadReason };
 
-/** Ends that somebody wanted: nothing of it is tried again. */
+/** Ends that were requested, which are never retried. */
 export const WANTED: ReadonlySet<Outcome> = new Set(['cancelled', 'function_removed']);
 
-/** What a function says of its retries, as the record of an invocation carries it. */
+/** The retry settings of a function, in the form of an invocation's record. */
 export function retryTerms({
   attempts,
   minDelay,
@@ -32,18 +32,18 @@ export function retryTerms({
   return { maxAttempts: attempts, minDelay: minDelay * 1000, maxDelay: maxDelay * 1000 };
 }
 
-/** Did a try fail in the eyes of the queued lane? A function that answers 5xx, 408 or 429 says so itself. */
+/** True if a try failed in the eyes of the queued lane. By a 5xx, 408 or 429 a function reports a failure itself. */
 export function hasFailed({ outcome, status }: Pick<Attempt, 'outcome' | 'status'>): boolean {
   if (outcome !== 'ok') return outcome === undefined || !WANTED.has(outcome);
   return status !== undefined && (status >= 500 || status === 408 || status === 429);
 }
 
 /**
- * Decides after the last of `attempts` has ended. `now` is Unix time in milliseconds, `retryAfterMs` what the function's
- * response asked for, `random` from 0 up to 1.
+ * Decides after the end of the last of `attempts`. `now` is Unix time in milliseconds, `retryAfterMs` the wait that the
+ * function's response asked for, `random` from 0 up to 1.
  *
- * The wait is drawn from all of 0 to the bound of this try ("full jitter"), since those that failed together should not come
- * back together: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ * The wait is drawn from all of 0 to the bound of this try ("full jitter"). So invocations that failed together do not return
+ * together: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export function afterAttempt(
   attempts: readonly Attempt[],

@@ -1,6 +1,6 @@
 /**
- * The spans of an invocation, derived from its record: the terminal waterfall, the API and the OTLP exporter all show the same
- * ones because all three call spansOf().
+ * The spans of an invocation, derived from its record. The terminal waterfall, the API and the OTLP exporter show the same
+ * spans, because all three call spansOf().
  */
 import { OUTCOMES } from './outcome.ts';
 import type { AnyInvocation, FunctionSpan, InvocationRecord, SpanEvent } from './invocation.ts';
@@ -26,11 +26,11 @@ export interface Span {
   readonly attributes: Readonly<Record<string, string | number | boolean>>;
   /** Id of the span of the try before this one. */
   readonly link?: string;
-  /** What the function has said of a span of its own. */
+  /** Facts that the function reported about a span of its own. */
   readonly own?: OwnFacts;
 }
 
-/** What a span of a function's own has beside what all have. */
+/** Fields of a function's own span that other spans lack. */
 export interface OwnFacts extends Pick<FunctionSpan, 'kind' | 'error' | 'ok' | 'links' | 'dropped'> {
   readonly events?: readonly OwnEvent[];
 }
@@ -41,9 +41,9 @@ export interface OwnEvent extends Omit<SpanEvent, 'time'> {
 }
 
 /**
- * The spans of a finished invocation, the root first, then its phases in the order in which they happened. The phases
- * lie end to end: gateway, queue, acquire, init, run; what remains to the end of the root is the reply. Tries before the last one
- * have a span each, of which the next one's is linked to the one before. The function's own spans are last.
+ * The spans of a finished invocation: the root first, then its phases in their order. The phases lie end to end: gateway,
+ * queue, acquire, init, run; the rest of the root is the reply. Each try before the last one has a span, linked to the span of
+ * the try before it. The function's own spans come last.
  */
 export function spansOf(record: InvocationRecord): Span[] {
   const { report } = record;
@@ -84,14 +84,14 @@ export function spansOf(record: InvocationRecord): Span[] {
     phase('run', report.timings.run, denied === undefined ? {} : { 'offshoot.network.denied': denied });
     const left = record.duration - at;
     if (left > 0) phase('reply', left);
-    // By the clock of the host that ran it, which need not be that of the gateway.
+    // By the clock of the host that ran it, which may differ from the gateway's.
     const start = report.ranAt === undefined ? record.startedAt : report.ranAt - runStart;
     for (const own of report.spans ?? []) spans.push(ownSpan(own, start));
   }
   return spans;
 }
 
-/** Spans of the first `count` tries: of all but the last one, unless told otherwise. */
+/** Spans of the first `count` tries. Default: all but the last one. */
 export function earlierTries(
   { attempts = [], spanId, startedAt }: AnyInvocation,
   count = Math.max(0, attempts.length - 1),
@@ -132,10 +132,10 @@ export function ownSpan(span: FunctionSpan, startedAt: number): Span {
   };
 }
 
-/** Each try after the first has ids of its own, far from those of the phases. */
+/** Distance between the ids of two tries, far larger than the number of phases. */
 const TRY_SPANS = 64;
 
-/** Span id of the run phase of a try, from 0: the parent that the function itself is told in its `traceparent`. */
+/** Span id of the run phase of a try, from 0: the parent in the `traceparent` that the function gets. */
 export function runSpanId(rootSpanId: string, attempt = 0): string {
   return phaseSpanId(rootSpanId, SPAN_NAMES.indexOf('run') + attempt * TRY_SPANS);
 }
@@ -145,7 +145,7 @@ export function callbackSpanId(rootSpanId: string, delivery: number): string {
   return phaseSpanId(rootSpanId, delivery * TRY_SPANS - 1);
 }
 
-/** Child ids are computed, not drawn, so that gateway and worker name the same span without telling each other. */
+/** Child ids are computed, not drawn, so that gateway and worker name the same span without a message. */
 function phaseSpanId(rootSpanId: string, index: number): string {
   const mixed = BigInt(`0x${rootSpanId}`) ^ ((BigInt(index) * 0x9e3779b97f4a7c15n) & 0xffffffffffffffffn);
   return (mixed === 0n ? 1n : mixed).toString(16).padStart(16, '0');

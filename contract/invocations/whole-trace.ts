@@ -1,36 +1,36 @@
 /**
- * A whole trace: the invocations that have its id, and their spans as one tree. Made by the gateway (gateway/records/whole-trace.ts),
- * drawn by the dashboard and by `offshoot trace`.
+ * A whole trace: the invocations with its id, and their spans as one tree. Made by the gateway
+ * (gateway/records/whole-trace.ts), drawn by the dashboard and by `offshoot trace`.
  */
 import { z } from 'zod';
 import { Outcome } from './outcome.ts';
 
-/** What one answer holds; of a trace that has more, it says how much is left out. */
+/** Upper bounds on the invocations and spans in one answer; for a larger trace it has the number of those left out. */
 export const MAX_TRACE_INVOCATIONS = 200;
 export const MAX_TRACE_SPANS = 2_000;
 
 export const TRACE_ID = /^(?!0{32})[0-9a-f]{32}$/;
 
-/** Where a span was: `caller` is whoever called the platform, whose own spans are elsewhere. */
+/** Process of a span: `caller` is the client of the platform, whose own spans are elsewhere. */
 export const TraceProcess = z.enum(['caller', 'gateway', 'queue', 'worker', 'function']);
 export type TraceProcess = z.infer<typeof TraceProcess>;
 
 export const TraceSpan = z.object({
-  /** `namespace/name` of an invocation's root; `caller`; a phase; or a name of a function's own, which may be anything. */
+  /** `namespace/name` of an invocation's root; `caller`; a phase; or the name of a function's own span, which may be any text. */
   name: z.string(),
   spanId: z.string(),
   parentSpanId: z.string().optional(),
-  /** How many spans it lies below. Spans come with what is below them right behind them. */
+  /** Number of spans above it in the tree. Each span is directly followed by its descendants. */
   depth: z.number(),
   process: TraceProcess,
-  /** Id of the invocation that it belongs to. A caller has none. */
+  /** Id of its invocation; a caller has none. */
   invocation: z.string().optional(),
   kind: z.enum(['internal', 'server', 'client', 'producer', 'consumer']),
-  /** Milliseconds from the beginning of the trace. Absent of a caller: its own times are not known here. */
+  /** Milliseconds from the beginning of the trace. Absent for a caller, whose times are not known here. */
   start: z.number().optional(),
-  /** Absent while it has not ended, and of a caller. */
+  /** Absent until it has ended, and for a caller. */
   duration: z.number().optional(),
-  /** Set when it has failed. */
+  /** Set if it has failed. */
   error: z.string().optional(),
   /** Id of the span of the try before this one. */
   link: z.string().optional(),
@@ -57,12 +57,12 @@ export const WholeTrace = z.object({
   traceId: z.string(),
   /** Unix time in milliseconds at which its first invocation began. */
   startedAt: z.number(),
-  /** Milliseconds from there to the end of the last span that has ended. */
+  /** Milliseconds from there to the end of the last ended span. */
   duration: z.number(),
   /** Oldest first. */
   invocations: z.array(TraceInvocation),
   spans: z.array(TraceSpan),
-  /** How many there are beyond those. */
+  /** Number of invocations and spans that are left out. */
   invocationsCut: z.number(),
   spansCut: z.number(),
 });

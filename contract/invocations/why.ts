@@ -1,11 +1,11 @@
 /**
- * Why an invocation took the time it took, and ended as it did: in words for a person, with the setting that would change it.
- * Made from the record alone, so that the terminal and others say the same.
+ * Why an invocation took its time and ended as it did: in words for a person, with the setting that would change it. Made from
+ * the record alone, so that all clients say the same.
  */
 import type { AnyInvocation, Attempt, ColdReason, DeadReason, InvocationRecord } from './invocation.ts';
 import { OUTCOMES } from './outcome.ts';
 
-/** A stretch of the time of an invocation; they lie end to end. */
+/** A part of the time of an invocation; the parts lie end to end. */
 export interface Part {
   readonly name: string;
   readonly ms: number;
@@ -13,67 +13,67 @@ export interface Part {
 
 export interface Why {
   readonly sentences: readonly string[];
-  /** What would change it, the most promising first. */
+  /** Changes that would help, the most promising first. */
   readonly advice: readonly string[];
   readonly parts: readonly Part[];
 }
 
-/** A part under this share of the whole, or under so many milliseconds, is not what made it slow. */
+/** Smallest share of the whole, and fewest milliseconds, for a part that made an invocation slow. */
 const NOTABLE_SHARE = 0.25;
 const NOTABLE_MS = 5;
-/** Shares of a run in which it computed: above, a faster processor would help; below, it waited for something. */
+/** Shares of a run spent on computing. Above the first, a faster processor would help; below the second, the run waited. */
 const BUSY = 0.8;
 const WAITING = 0.2;
 
 const COLD: Readonly<Record<ColdReason, { because: string; change?: string }>> = {
   first_call: {
     because: 'no sandbox of the function had been started on that worker before',
-    change: 'OFFSHOOT_PREPARED of the worker keeps sandboxes prepared, which makes a first call shorter',
+    change: 'raise OFFSHOOT_PREPARED of the worker: prepared sandboxes make a first call shorter',
   },
   new_version: {
-    because: 'the version was new: sandboxes of an older one are not used for it',
-    change: 'nothing has to be changed; the next calls find its sandbox',
+    because: 'the version was new, and sandboxes of an older one cannot run it',
+    change: 'no change is needed: the next calls find its sandbox',
   },
   all_busy: {
     because: 'each of its sandboxes was busy with another invocation',
     change:
-      '"concurrency" in offshoot.json lets a sandbox run several at once, if the function can; batches and queued calls spread a burst',
+      'raise "concurrency" in offshoot.json if the function can run several invocations at once; batches and queued calls spread a burst',
   },
   evicted: {
-    because: 'its last sandbox had been given up, for its age or for memory that others needed',
+    because: 'its last sandbox had been ended, for its age or because others needed the memory',
     change: 'raise OFFSHOOT_KEEP_ALIVE_S or OFFSHOOT_MAX_SANDBOXES of the worker',
   },
   sandbox_ended: {
     because: 'its last sandbox had ended by itself or had been killed',
-    change:
-      'see what ended the one before: offshoot invocations NAME; between invocations: offshoot logs NAME',
+    change: 'find the cause of that end: offshoot invocations NAME; between invocations: offshoot logs NAME',
   },
   single_use: {
-    because: 'each invocation of the function has a sandbox of its own',
-    change: '"isolation.mode": "sandbox" in offshoot.json lets invocations share one, one after the other',
+    because: 'each invocation of the function gets a sandbox of its own',
+    change:
+      'set "isolation.mode" to "sandbox" in offshoot.json: invocations then share a sandbox, one after the other',
   },
 };
 
 const DEAD: Readonly<Record<DeadReason, { because: string; change: string }>> = {
   not_retried: {
-    because: 'the same would come of another try',
-    change: 'correct it, then: offshoot dlq redrive ID',
+    because: 'another try would end the same way',
+    change: 'correct the cause, then: offshoot dlq redrive ID',
   },
   attempts_used: {
     because: 'all its tries have failed',
-    change: 'raise "retries.attempts" in offshoot.json, or correct it, then: offshoot dlq redrive ID',
+    change: 'raise "retries.attempts" in offshoot.json, or correct the cause, then: offshoot dlq redrive ID',
   },
   poison: {
-    because: 'it had ended three sandboxes or workers, and may end a fourth',
-    change: 'see the input that does it: offshoot trace ID; then: offshoot dlq redrive ID',
+    because: 'it ended three sandboxes or workers, and another try could end a fourth',
+    change: 'find the cause in its input: offshoot trace ID; then: offshoot dlq redrive ID',
   },
   expired: {
-    because: 'its time in the queue was over before it could run',
+    because: 'its time in the queue ended before it could run',
     change: 'raise "queueTime" in offshoot.json, or add a worker; then: offshoot dlq redrive ID',
   },
 };
 
-/** `now`: Unix time in milliseconds, for one that has not ended. */
+/** `now`: Unix time in milliseconds, for an invocation that has not ended. */
 export function why(record: AnyInvocation, now: number): Why {
   return record.state === 'done' ? explainEnd(record) : whyOpen(record, now);
 }
@@ -91,19 +91,19 @@ function explainEnd(record: InvocationRecord): Why {
 
   if (outcome === 'ok') say(`It took ${time(duration)} and answered ${record.status}.`);
   else {
-    const cause = report?.exitCause ?? record.message ?? report?.error?.message;
+    const cause = record.message ?? report?.exitCause ?? report?.error?.message;
     say(
       `It ended as ${outcome} after ${time(duration)}: ${facts.meaning}${cause === undefined ? '' : ` (${cause})`}.`,
       facts.next,
     );
     if (facts.sandboxEnds && report?.sandbox !== undefined)
-      say('Its sandbox was ended with it, so the next call may be a cold one.');
+      say('Its sandbox ended with it, so the next call may be cold.');
   }
   if (attempts.length > 1) {
     const failed = attempts.filter(({ outcome: of }) => of !== 'ok');
     say(
-      `It was tried ${attempts.length} times; ${failed.length} of them failed (${tally(failed)}), with a wait before each further one.`,
-      '"retries" in offshoot.json says how often it is tried and how long it waits',
+      `It was tried ${times(attempts.length)}; ${failed.length} of the tries failed (${tally(failed)}), with a wait before each further one.`,
+      'change "retries" in offshoot.json: the number of tries and the waits between them',
     );
   }
   if (dead) say(`It is a dead letter, because ${DEAD[dead].because}.`, DEAD[dead].change);
@@ -115,7 +115,7 @@ function explainEnd(record: InvocationRecord): Why {
 
 type Say = (sentence: string, change?: string) => void;
 
-/** Where most of it went. */
+/** Says where most of the time went. */
 function sayTime(record: InvocationRecord, parts: readonly Part[], say: Say): void {
   const total = parts.reduce((sum, { ms }) => sum + ms, 0);
   for (const { name, ms } of parts.toSorted((a, b) => b.ms - a.ms)) {
@@ -125,33 +125,33 @@ function sayTime(record: InvocationRecord, parts: readonly Part[], say: Say): vo
       case 'queue':
         say(
           record.lane === 'sync'
-            ? `It waited ${share} for a worker to take it: all had as much as they take.`
+            ? `It waited ${share} for a worker: all workers were full.`
             : `It waited ${share} in the queue of its namespace.`,
-          'add a worker, or raise OFFSHOOT_CAPACITY where processors are idle',
+          'add a worker, or raise OFFSHOOT_CAPACITY of a worker with idle processors',
         );
         break;
       case 'gateway':
-        say(`${share} passed in the gateway, most of it with the body of the request on its way.`);
+        say(`It spent ${share} in the gateway, most of it on receiving the body of the request.`);
         break;
       case 'init':
         say(
           `Loading its module took ${share}.`,
-          'do less at the top level of the module: import what a call needs when it needs it',
+          'do less at the top level of the module, and import a dependency in the call that needs it',
         );
         break;
       case 'run':
         say(...runText(record, ms, share));
         break;
       case 'acquire':
-        // Its reason is said once, with the cold start.
+        // The cold start below gives the reason.
         if (!record.report?.coldReason)
           say(
-            `It waited ${share} for a sandbox of the function to be free.`,
-            '"concurrency" in offshoot.json lets a sandbox run several at once, if the function can',
+            `It waited ${share} for a free sandbox of the function.`,
+            'raise "concurrency" in offshoot.json if the function can run several invocations at once',
           );
         break;
       case 'reply':
-        say(`${share} passed while its answer was on its way to a slow reader.`);
+        say(`Sending its answer to a slow reader took ${share}.`);
         break;
       case 'wait':
         say(`It waited ${share} between its tries or for a worker.`);
@@ -167,13 +167,13 @@ function runText({ report }: InvocationRecord, ms: number, share: string): [stri
   if (cpu < 0) return [`The function itself ran for ${share}.`];
   if (cpu > ms * BUSY)
     return [
-      `The function itself ran for ${share} and computed all the while (${time(cpu)} of processor time).`,
-      'raise "cpu" in offshoot.json if it can use more than one processor, or has less than one',
+      `The function itself ran for ${share} and computed for nearly all of it (${time(cpu)} of processor time).`,
+      'raise "cpu" in offshoot.json if it is below 1, or if the function can use several processors',
     ];
   if (cpu < ms * WAITING)
     return [
       `The function itself ran for ${share}, and waited for most of it: it used ${time(cpu)} of processor time.`,
-      'what it waits for (a network, a timer, a client that reads slowly) is what to make faster',
+      'find its wait and make that faster: a network, a timer, or a client that reads slowly',
     ];
   return [`The function itself ran for ${share}, with ${time(cpu)} of processor time.`];
 }
@@ -182,20 +182,19 @@ function sayCold({ report }: InvocationRecord, say: Say): void {
   if (!report?.acquired || report.acquired === 'idle' || !report.coldReason) return;
   const { acquire, init } = report.timings;
   const { because, change } = COLD[report.coldReason];
-  const how =
-    report.acquired === 'prepared' ? 'a prepared sandbox was made its own' : 'a sandbox was started';
+  const how = report.acquired === 'prepared' ? 'it took over a prepared sandbox' : 'a sandbox was started';
   say(`It was cold by ${time(acquire + init)}: ${how}, because ${because}.`, change);
 }
 
-/** What it was refused, which may be why it failed or was slow. */
+/** Says what the sandbox was refused, which may be why it failed or was slow. */
 function sayRefusals({ report }: InvocationRecord, say: Say): void {
   if (!report) return;
   if (report.pidsRefused)
-    say(`It was refused ${report.pidsRefused} processes or threads.`, 'raise "pids" in offshoot.json');
+    say(`The kernel refused it ${report.pidsRefused} processes or threads.`, 'raise "pids" in offshoot.json');
   if (report.denied?.length)
     say(
       `The network refused it ${report.denied.map(({ to }) => to).join(', ')}.`,
-      'name what it may reach in "network.egress" of offshoot.json',
+      'name its destinations in "network.egress" of offshoot.json',
     );
   if (report.refusedCalls?.length)
     say(`The system call filter refused it ${report.refusedCalls.join(', ')}.`);
@@ -210,21 +209,21 @@ function whyOpen(record: Exclude<AnyInvocation, InvocationRecord>, now: number):
   const age = Math.max(0, now - record.startedAt);
   if (record.state === 'running') {
     const last = attempts.at(-1);
-    sentences.push(`It runs since ${time(now - (last?.startedAt ?? record.startedAt))}.`);
+    sentences.push(`It has been running for ${time(now - (last?.startedAt ?? record.startedAt))}.`);
     advice.push('end it: offshoot cancel ID');
   } else if (dueAt !== undefined && dueAt > now) {
     sentences.push(
       attempts.length > 0
         ? `It waits for its next try, in ${time(dueAt - now)}.`
-        : `It waits because it was given a delay, for another ${time(dueAt - now)}.`,
+        : `It waits for the end of its delay, in ${time(dueAt - now)}.`,
     );
   } else {
     sentences.push(`It has waited ${time(age)} for a worker.`);
-    advice.push('see that a worker runs and has room: offshoot top');
+    advice.push('check that a worker runs and has room: offshoot top');
   }
   if (attempts.length > 0) {
     const failed = attempts.filter(({ outcome }) => outcome !== undefined);
-    if (failed.length > 0) sentences.push(`Before, it was tried ${failed.length} times (${tally(failed)}).`);
+    if (failed.length > 0) sentences.push(`Before, it was tried ${times(failed.length)} (${tally(failed)}).`);
   }
   const parts = attempts.length > 0 ? triesOf(attempts, record.startedAt, now) : [{ name: 'wait', ms: age }];
   return { sentences, advice, parts };
@@ -253,6 +252,11 @@ function triesOf(attempts: readonly Attempt[], startedAt: number, now = startedA
     parts.push({ name: `try ${index + 1}`, ms: at - attempt.startedAt });
   }
   return parts.filter(({ ms }) => ms > 0);
+}
+
+/** `once`, `3 times`. */
+function times(count: number): string {
+  return count === 1 ? 'once' : `${count} times`;
 }
 
 /** `2 × timeout, 1 × error`. */

@@ -7,8 +7,8 @@
  *   header      JSON, small and made by the platform
  *   body        raw bytes, passed through untouched
  *
- * The header is all that a worker has to parse; the body of a call and of a result is a payload (payload.ts) that only
- * the gateway and the sandbox look into, so hostile bytes never meet a parser of the worker.
+ * The body of a call and of a result is a payload (payload.ts). In the sync lane a worker parses only the header. In the queued
+ * lane no gateway waits, so the worker reads the payload's meta part and the answers to a batch.
  */
 import { z } from 'zod';
 import { RunReport } from '../invocations/invocation.ts';
@@ -19,7 +19,7 @@ const PREFIX_BYTES = 6;
 export const LaneKind = {
   /** gateway → worker, body: request payload. */
   CALL: 1,
-  /** worker → gateway: the ids that this worker has taken and still runs. */
+  /** worker → gateway: ids of calls that this worker has taken and still runs. */
   TAKEN: 2,
   /** worker → gateway, body: response payload; complete. */
   RESULT: 3,
@@ -27,13 +27,13 @@ export const LaneKind = {
   HEAD: 4,
   /** worker → gateway, body: the next bytes. */
   CHUNK: 5,
-  /** worker → gateway: the stream has ended, well or not, as the report says. */
+  /** worker → gateway: the stream has ended; the report has the outcome. */
   END: 6,
-  /** worker → gateway: there is no response; the report says why. */
+  /** worker → gateway: there is no response; the report has the reason. */
   FAILED: 7,
-  /** gateway → worker: nobody waits for this invocation any more; kill it. */
+  /** gateway → worker: the caller has gone; kill this invocation. */
   CANCEL: 8,
-  /** gateway → worker: so many bytes of the stream have reached the caller. */
+  /** gateway → worker: number of bytes of the stream that have reached the caller. */
   CREDIT: 9,
   /** gateway → worker: the set of namespaces has changed; read it again. */
   REFRESH: 10,
@@ -42,7 +42,7 @@ export const LaneKind = {
 } as const;
 export type LaneKind = (typeof LaneKind)[keyof typeof LaneKind];
 
-/** A body in the artifact store (storage/artifacts/blobs.ts), made by a gateway or a worker, never named by a function. */
+/** A body in the artifact store (storage/artifacts/blobs.ts), created by a gateway or a worker, never named by a function. */
 export const BlobRef = z.object({ key: z.string(), bytes: z.number() });
 export type BlobRef = z.infer<typeof BlobRef>;
 
@@ -53,16 +53,16 @@ export const CallHeader = z.object({
   version: z.number(),
   /** `fetch` runs the function; `load` only loads it (a deploy's check) and answers with an empty RESULT. */
   operation: z.enum(['fetch', 'load']),
-  /** Unix time in milliseconds after which nobody waits; a worker drops what it takes later than this. */
+  /** Unix time in milliseconds after which the caller does not wait any more; a worker drops a call that it takes later. */
   deadline: z.number(),
-  /** Gateway that waits; its reply list gets the answer. */
+  /** Gateway that waits for the answer on its reply list. */
   gateway: z.string(),
-  /** traceparent that the function is handed: the invocation's trace, the run span as parent. */
+  /** traceparent for the function: the invocation's trace, with the run span as parent. */
   traceparent: z.string(),
   tracestate: z.string().optional(),
-  /** Where the body of the request is, when it is not in the payload. */
+  /** Reference to the body of the request, if it is not in the payload. */
   input: BlobRef.optional(),
-  /** Of the queued lane: number of the try, from 1, and index of the item that runs by itself. */
+  /** In the queued lane: number of the try, from 1, and index of the item that runs by itself. */
   attempt: z.number().optional(),
   item: z.number().optional(),
 });
@@ -75,7 +75,7 @@ export const ReplyHeader = z.object({
   id: z.string(),
   worker: z.string(),
   report: RunReport.optional(),
-  /** Of a FAILED: something of the answer was lost on its way through Redis. */
+  /** In a FAILED: part of the answer was lost on its way through Redis. */
   lost: z.boolean().optional(),
 });
 export type ReplyHeader = z.infer<typeof ReplyHeader>;
@@ -104,7 +104,7 @@ export function encodeLaneFrame(kind: LaneKind, header: object, ...body: Uint8Ar
   return Buffer.concat([prefix, json, ...body]);
 }
 
-/** Throws on anything that is not a frame of this version; what came through Redis is still checked at its edge. */
+/** Throws on bytes that are not a frame of this version: frames from Redis are checked as well. */
 export function decodeLaneFrame(frame: Buffer): LaneFrame {
   if (frame.length < PREFIX_BYTES || frame[0] !== VERSION) {
     throw new Error(

@@ -1,8 +1,8 @@
-/** How quickly work ends, and when it is worth coming back to work that was full. */
+/** The rate at which work ends, and the time after which a refused caller should try again. */
 
 const WINDOW_S = 10;
 
-/** Counts what ends, by seconds. Adding allocates nothing: it stands on the path of each call. */
+/** Counts ended work by seconds. Adding allocates nothing, because each call does it. */
 export class Pace {
   readonly #counts = new Float64Array(WINDOW_S + 1);
   readonly #now: () => number;
@@ -22,7 +22,7 @@ export class Pace {
     this.#counts[at] = (this.#counts[at] ?? 0) + count;
   }
 
-  /** Of the last ten seconds, or since there is this count. */
+  /** Average over the last ten seconds, or since this counter exists. */
   perSecond(): number {
     const now = this.#now();
     this.#turnTo(Math.floor(now / 1000));
@@ -41,21 +41,24 @@ export class Pace {
 
 const MIN_RETRY_S = 1;
 const MAX_RETRY_S = 300;
-/** Nothing has ended lately, so nobody knows: as long as it takes to notice a dead worker and to start another, and more. */
+/**
+ * Seconds for Retry-After when no work has ended lately and the rate is unknown: longer than it takes to notice a dead worker
+ * and to start another.
+ */
 const UNKNOWN_RETRY_S = 10;
 
-/** Work that is in front of a caller who is sent away, and how quickly it ends. */
+/** Work in front of a refused caller, and the rate at which work ends. */
 export interface Backlog {
   readonly waiting: number;
   readonly endedPerSecond: number;
 }
 
-/** Seconds for Retry-After: the time in which what is there now will have ended. */
+/** Seconds for Retry-After: the time in which the present backlog will have ended. */
 export function drainSeconds({ waiting, endedPerSecond }: Backlog): number {
   return retrySeconds(endedPerSecond > 0 ? waiting / endedPerSecond : UNKNOWN_RETRY_S);
 }
 
-/** Whole seconds, rounded up so that nobody comes too early, and within the bounds of what is worth saying. */
+/** Whole seconds, rounded up so that no caller comes too early, between MIN_RETRY_S and MAX_RETRY_S. */
 export function retrySeconds(seconds: number): number {
   return Math.min(MAX_RETRY_S, Math.max(MIN_RETRY_S, Math.ceil(seconds)));
 }

@@ -1,30 +1,30 @@
-/** The settings of what is exported, the same for gateway and worker; most are OpenTelemetry's own. */
+/** Settings of the telemetry export, the same for gateway and worker; most are OpenTelemetry's own. */
 import { z } from 'zod';
 
 export const TelemetryEnvironment = z.object({
-  /** Where traces and logs go (OTLP over HTTP), such as http://127.0.0.1:4318. Unset: nowhere. */
+  /** Address for traces and logs (OTLP over HTTP), such as http://127.0.0.1:4318. Without it neither is exported. */
   OTEL_EXPORTER_OTLP_ENDPOINT: z.url().optional(),
-  /** Where traces or logs go when the others go elsewhere: the full address. */
+  /** Full address for traces, or for logs, if it differs from the common one. */
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.url().optional(),
   OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: z.url().optional(),
   OTEL_EXPORTER_OTLP_PROTOCOL: z.enum(['http/protobuf', 'http/json']).default('http/protobuf'),
-  /** `service.name` of what is exported. */
+  /** `service.name` of exported telemetry. */
   OTEL_SERVICE_NAME: z.string().min(1).default('offshoot'),
-  /** Share of the traces that are exported, from 0 to 1. Those with a failure and slow ones are exported whatever it says. */
+  /** Share of the traces that are exported, from 0 to 1. Failed and slow ones are always exported. */
   OFFSHOOT_TRACE_RATIO: z.coerce.number().min(0).max(1).default(1),
-  /** Traces that a process exports in a second, about; what is more is thinned out. Failures and slow ones are not counted. */
+  /** Upper bound on the traces that a process exports in a second, approximately. Failed and slow ones do not count. */
   OFFSHOOT_TRACE_PER_SECOND: z.coerce.number().min(1).default(200),
-  /** An invocation that takes this long is slow. */
+  /** Duration from which on an invocation counts as slow. */
   OFFSHOOT_TRACE_SLOW_MS: z.coerce.number().min(0).default(1_000),
 });
 export type TelemetryEnvironment = z.infer<typeof TelemetryEnvironment>;
 
-/** Are traces exported at all? */
+/** True if traces are exported. */
 export function exportsTraces(env: TelemetryEnvironment): boolean {
   return (env.OTEL_EXPORTER_OTLP_ENDPOINT ?? env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined;
 }
 
-/** Is what functions print exported? */
+/** True if the output of functions is exported. */
 export function exportsLogs(env: TelemetryEnvironment): boolean {
   return (env.OTEL_EXPORTER_OTLP_ENDPOINT ?? env.OTEL_EXPORTER_OTLP_LOGS_ENDPOINT) !== undefined;
 }

@@ -1,16 +1,16 @@
 /**
- * Turns of the event loop. A gateway or worker serves all tenants on one loop, so work whose length a tenant decides is done in
- * slices, with a turn before each. Those who wait get their turns in line, one in each round of the loop: a hundred uploads at once
- * hold nobody up for longer than one.
+ * Turns of the event loop. A gateway or worker serves all tenants on one loop. Work of a length that a tenant decides is done
+ * in slices, with a turn before each. Waiting tasks get their turns in line, one in each round of the loop. So a hundred
+ * uploads at once delay other work no longer than one.
  */
 
-/** Bytes of JSON that are made values of, or written, between two turns: a few milliseconds where they were made to be slow. */
+/** Bytes of JSON that are parsed or written between two turns: a few milliseconds for bytes that were crafted to be slow. */
 export const SLICE_BYTES = 64 * 1024;
 
 let waiting: (() => void)[] = [];
 let served = 0;
 
-/** Resolves when it is the caller's turn, after whatever else the loop has to do. */
+/** Resolves at the caller's turn, after all other pending work of the loop. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
@@ -26,7 +26,9 @@ function serve(): void {
   served = 0;
 }
 
-/** Does something with each of many texts, so many bytes of them in one turn. Resolves to what came of each, in their order. */
+/**
+ * Calls `make` for each text, with at most SLICE_BYTES of text in one turn. Resolves to the results, in the order of the texts.
+ */
 export async function inSlices<Text extends { readonly length: number } | null | undefined, Made>(
   texts: readonly Text[],
   make: (text: Text, at: number) => Made,

@@ -3,14 +3,14 @@
  *
  *   bytes 0-3   length of all that follows, unsigned, little endian
  *   byte 4      kind (ChannelKind)
- *   bytes 5-8   handle: which of the invocations of this sandbox is meant, 0 for the sandbox itself
- *   rest        payload, as the kind says
+ *   bytes 5-8   handle: number of an invocation of this sandbox, 0 for the sandbox itself
+ *   rest        payload of that kind
  *
  * A sandbox that runs one invocation at a time may be handed the next ones ahead, and starts each when the one before has
- * settled. A count in a page that both sides map (worker/native/sandbox/turns.h) decides who has an invocation that has not started:
- * the sandbox takes one off before it starts one, the worker takes off all that it wants back. Either takes by one atomic
- * operation, so an invocation behind a slow one runs elsewhere at once, and never twice. The two hold no open file together:
- * its flags would be the sandbox's to change, and the worker would sleep in it.
+ * settled. A count in a page that both sides map (worker/native/sandbox/turns.h) decides which side owns an invocation that has not
+ * started. The sandbox takes one off before it starts one; the worker takes all off to get them back. Either side takes by one
+ * atomic operation, so an invocation behind a slow one runs elsewhere at once, and never twice. They share no open file:
+ * the sandbox could change its flags, and the worker would then sleep in it.
  *
  * The numbers are also generated into a C header, because the first frames are read and written before JavaScript runs.
  */
@@ -42,25 +42,25 @@ export const ChannelKind = {
   CHUNK: 23,
   /** sandbox → worker: the streamed response is complete. */
   END: 24,
-  /** sandbox → worker: JSON FailedReport; no response, or one that broke off. */
+  /** sandbox → worker: JSON FailedReport; there is no response, or it broke off. */
   FAILED: 25,
   /** sandbox → worker: byte level (index in LogLevel; with LOG_HAS_SPAN, 8 bytes with the id of a span follow), UTF-8 text. */
   LOG: 26,
-  /** sandbox → worker: answered, and no waitUntil promise is left; the sandbox can take another invocation. */
+  /** sandbox → worker: the answer is sent and no waitUntil promise is left; the sandbox can take another invocation. */
   SETTLED: 27,
-  /** sandbox → worker: byte signal; to be ended as if by it, because the kernel keeps it from PID 1. It waits for its end. */
+  /** sandbox → worker: byte signal; the sandbox waits to be ended as if by it, because the kernel keeps signals from PID 1. */
   SIGNALLED: 28,
-  /** sandbox → worker: u32, so many bytes of the request body have been taken by the function. */
+  /** sandbox → worker: u32, number of bytes of the request body that the function has taken. */
   BODY_CREDIT: 29,
-  /** sandbox → worker: JSON FunctionSpan; a span that has ended, or had not when its run had. */
+  /** sandbox → worker: JSON FunctionSpan; a span that has ended, or was still open at the end of its run. */
   SPAN: 30,
-  /** sandbox → worker: 8 bytes with the id of a span, JSON of what is known of it; one of the function's own has begun. */
+  /** sandbox → worker: 8 bytes with the id of a span, JSON of its facts; a span of the function's own has begun. */
   SPAN_BEGUN: 31,
-  /** sandbox → worker: u32, so many more spans there were than are told. */
+  /** sandbox → worker: u32, number of spans that were not sent. */
   SPANS_DROPPED: 32,
   /**
-   * sandbox → worker: byte of OTHERS_ bits, what is left in it that can print past the runtime; in front of READY, SETTLED or the
-   * first frame of an invocation, when it is not what was told last.
+   * sandbox → worker: byte of OTHERS_ bits, for code in the sandbox that can print without the runtime. Sent in front of READY,
+   * SETTLED or the first frame of an invocation, if it has changed since the last report.
    */
   OTHERS: 33,
 } as const;
@@ -68,31 +68,31 @@ export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 
 export const CHANNEL_PREFIX_BYTES = 9;
 
-/** Bit of the level of a LOG: it was written within a span of the function's own. */
+/** Bit of the level of a LOG: the line was written within a span of the function's own. */
 export const LOG_HAS_SPAN = 0x80;
 
 /** Bit of OTHERS: other processes, or worker threads. */
 export const OTHERS_RUN = 1;
-/** Bit of OTHERS: native code has been loaded, of which nobody knows what it does for whom. */
+/** Bit of OTHERS: native code has been loaded, and its output may belong to any invocation. */
 export const OTHERS_NATIVE = 2;
 
 /**
- * A response body up to this size goes in one RESULT; a larger one goes as HEAD and CHUNKs of at most this size. So a
- * worker never holds more than a frame of a sandbox, whatever the response's length.
+ * Size up to which a response body goes in one RESULT; a larger one goes as HEAD and CHUNKs of at most this size. So a worker
+ * never holds more than one frame of a sandbox, whatever the response's length.
  */
 export const MAX_PIECE_BYTES = 256 * 1024;
 /**
- * A large request body comes in BODYs of at most this much, and so much of it may be on its way, or lie in the sandbox,
- * before the function has asked for it: one that reads slowly holds up whoever reads the blob, and fills nobody's memory.
+ * Largest piece of a large request body, and upper bound on its bytes that are on their way or unread in the sandbox. A
+ * function that reads slowly slows down the reader of the blob, and fills no memory.
  */
 export const BODY_PIECE_BYTES = 64 * 1024;
 export const BODY_WINDOW_BYTES = 4 * BODY_PIECE_BYTES;
-/** Longest frame that a worker accepts of a sandbox: a piece, and the meta part of a response. */
+/** Upper bound on a frame from a sandbox: a piece, and the meta part of a response. */
 export const MAX_SANDBOX_FRAME_BYTES = MAX_PIECE_BYTES + 256 * 1024;
 
 /**
- * SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded), then u32 each: MB of
- * /tmp, inodes of /tmp, open files of a process, pending signals of the sandbox.
+ * SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded), then four u32: MB of /tmp,
+ * inodes of /tmp, open files of a process, pending signals of the sandbox.
  */
 export const SPECIALISE_CODE_BYTES = 80;
 export const SPECIALISE_HOSTNAME_BYTES = 64;
@@ -100,16 +100,19 @@ export const SPECIALISE_LIMITS = 4;
 export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTES + 4 * SPECIALISE_LIMITS;
 
 /**
- * ISOLATED: microseconds of so many phases of the isolation, then so many facts of what is in force: the ABI of
- * Landlock, 0 where the kernel has none that is of use; the number of its own session keyring, 0 where the kernel has no
- * keys; the state of speculation about indirect branches, PR_GET_SPECULATION_CTRL of prctl(2).
+ * ISOLATED: the microseconds of each phase of the isolation (root, identity, descriptors, privileges, landlock, audit, filter),
+ * then facts. The facts are: the ABI of Landlock, 0 if the kernel has none of use; the number of the sandbox's session keyring,
+ * 0 if the kernel has no keys; and the state of speculation about indirect branches, PR_GET_SPECULATION_CTRL of prctl(2).
  */
 export const ISOLATED_PHASES = 7;
 export const ISOLATED_FACTS = 3;
-/** Then the inode number of each of its Linux namespaces, in the order of LINUX_NAMESPACES (isolation.ts). */
+/**
+ * Number of inode numbers at the end of ISOLATED: one for each Linux namespace, in the order of LINUX_NAMESPACES
+ * (isolation.ts).
+ */
 export const ISOLATED_NAMESPACES = 7;
 
-/** What a sandbox is told after it has been isolated, before it loads the function. */
+/** Sent to a sandbox when it has been isolated, before it loads the function. */
 export interface SandboxInit {
   readonly namespace: string;
   readonly name: string;
@@ -123,23 +126,23 @@ export interface SandboxInit {
   readonly concurrency: number;
 }
 
-/** Goes with each invocation. */
+/** Sent with each invocation. */
 export interface InvokeContext {
   readonly id: string;
-  /** Milliseconds that the run may take from now. */
+  /** Milliseconds that the run may take from now on. */
   readonly remainingMs: number;
   readonly traceparent: string;
   readonly tracestate?: string;
-  /** Handed ahead: it may start only by taking a turn. */
+  /** The invocation was handed ahead, and may start only by taking a turn. */
   readonly ahead?: true;
-  /** The request has a body of so many bytes, which comes in BODYs and not in the payload. */
+  /** Length of the request body that comes in BODYs and not in the payload. */
   readonly bodyBytes?: number;
 }
 
 export interface ReadyReport {
   /** Milliseconds that the module took to load, by the sandbox's own clock. */
   readonly init: number;
-  /** Which form of the function contract the module has. */
+  /** Form of the function contract that the module has. */
   readonly form: 'fetch' | 'handler';
 }
 
@@ -163,19 +166,22 @@ export function encodeChannelFrame(kind: ChannelKind, handle: number, ...payload
   return frame;
 }
 
-/** Pieces of an incomplete frame that are kept apart. A peer that sends one byte at a time would cost a hundred times what it sends. */
+/**
+ * Upper bound on the pieces of an incomplete frame that are kept apart. A peer that sends one byte at a time would otherwise
+ * cost a hundred times the memory of its bytes.
+ */
 const MAX_PARTS = 1_024;
 
 /**
- * Cuts a byte stream into frames. Holds at most one incomplete frame, never more than `maxFrameBytes`: a longer one is
- * refused by its length alone, before a byte of it is kept, because whoever writes it may be hostile.
+ * Cuts a byte stream into frames. Holds at most one incomplete frame, never more than `maxFrameBytes`. It refuses a longer
+ * frame by its length alone, before a byte of it is kept, because the sender may be hostile.
  */
 export class ChannelReader {
   readonly #maxFrameBytes: number;
   readonly #onFrame: (kind: number, handle: number, payload: Buffer) => void;
   #parts: Buffer[] = [];
   #held = 0;
-  /** Bytes needed before anything can be done: a length prefix, or a whole frame. */
+  /** Bytes needed for the next step: a length prefix, or a whole frame. */
   #needed = 4;
 
   constructor(maxFrameBytes: number, onFrame: (kind: number, handle: number, payload: Buffer) => void) {

@@ -1,11 +1,11 @@
 /** The clock of a host, finer than Date.now(). No schema library here: this file is part of every sandbox. */
 
-/** What rounding and the slewing of a clock amount to. */
+/** Upper bound on the difference that rounding and the slewing of a clock make. */
 const SAME_MS = 5;
 
 /**
- * Unix time in milliseconds at which performance.now() was 0. `performance.timeOrigin` is what the host's clock said when this
- * process began: after it was set, processes of one host that began before and after that would disagree for ever.
+ * Unix time in milliseconds at which performance.now() was 0. `performance.timeOrigin` is the host's time when this process
+ * began. If the clock is set later, processes that began before and after that would disagree for ever.
  */
 export function clockOrigin(): number {
   const origin = Date.now() - performance.now();

@@ -1,6 +1,8 @@
 /**
- * The request and response payloads that travel as the body of a lane frame: gateway and sandbox look into them, Redis
- * and the worker do not. No schema library here: this file is part of every sandbox.
+ * The request and response payloads that travel as the body of a lane frame. Gateway and sandbox read them; Redis does not. The
+ * worker reads them only in the queued lane: the meta part (worker/queued/collector.ts) and the answers to a batch
+ * (worker/queued/batch-answer.ts). It treats their bytes as hostile, as it does the reports of a failed run
+ * (worker/run/run.ts). No schema library here: this file is part of every sandbox.
  *
  *   bytes 0-3   length of the meta part, unsigned, little endian
  *   meta        JSON (RequestMeta or ResponseMeta)
@@ -12,53 +14,52 @@ export type HeaderList = [name: string, value: string][];
 
 export interface RequestMeta {
   /**
-   * `http`: an HTTP request. `event`: the body is one JSON value, handed to `handler(event)` as it is. `scheduled`: the body
-   * is a ScheduledEvent, handed to `scheduled(event)` where the function has that. `batch`: the body is a BatchRequest, for
-   * `queue(batch)`.
+   * `http`: an HTTP request. `event`: the body is one JSON value for `handler(event)`. `scheduled`: the body is a
+   * ScheduledEvent for `scheduled(event)`, if the function has that. `batch`: the body is a BatchRequest for `queue(batch)`.
    */
   readonly kind: 'http' | 'event' | 'scheduled' | 'batch';
   readonly method: string;
-  /** Absolute URL as the function sees it: the part before and including the function's name is taken off. */
+  /** Absolute URL as the function sees it, without the part up to and including the function's name. */
   readonly url: string;
   readonly headers: HeaderList;
 }
 
-/** Of one JSON value that a function is given otherwise than by HTTP. A new one each time: its headers may be added to. */
+/** Meta part for one JSON value that does not come by HTTP. A new object each time, because its headers may be added to. */
 export function jsonMeta(kind: 'event' | 'scheduled', namespace: string, name: string): RequestMeta {
   const url = `http://localhost/fn/${namespace}/${name}`;
   return { kind, method: 'POST', url, headers: [['content-type', 'application/json']] };
 }
 
-/** What a function gets at a time of its schedule. */
+/** Event for a function at a time of its schedule. */
 export interface ScheduledEvent {
   readonly type: 'schedule';
   readonly cron: string;
   /** Unix time in milliseconds for which it was planned. */
   readonly scheduledTime: number;
-  /** What offshoot.json says to give it. */
+  /** Value of `schedule.input` in offshoot.json. */
   readonly input: unknown;
 }
 
-/** Body of a payload of the kind `batch`: what `queue(batch)` is made of. */
+/** Body of a payload of the kind `batch`, from which `queue(batch)` gets its argument. */
 export interface BatchRequest {
   readonly id: string;
   readonly items: readonly { readonly index: number; readonly tries: number; readonly body: unknown }[];
 }
 
-/** One line of the answer to it. Made by a sandbox, so hostile until the worker has checked it. */
+/** One line of the answer to a batch. A sandbox made it, so it is hostile until the worker has checked it. */
 export interface BatchAnswer {
   readonly index: number;
   readonly ok: boolean;
   readonly result?: unknown;
   readonly error?: { name: string; message: string; stack?: string };
-  /** Seconds that the function wants to pass before it is tried again. */
+  /** Delay in seconds that the function asks for before the next try. */
   readonly delay?: number;
 }
 
 /** Header of the answer to a batch of a function that has no `queue()`; the worker then calls it for each item. */
 export const NO_QUEUE_HANDLER = 'x-offshoot-no-queue-handler';
 
-/** Made by a sandbox, so hostile until the gateway has checked it: status 200 to 599, legal header names and values. */
+/** A sandbox made it, so it is hostile until the gateway has checked it: status 200 to 599, legal header names and values. */
 export interface ResponseMeta {
   readonly status: number;
   readonly headers: HeaderList;

@@ -1,5 +1,5 @@
 /**
- * W3C Trace Context (https://www.w3.org/TR/trace-context/): the two headers by which a trace goes from process to process. No
+ * W3C Trace Context (https://www.w3.org/TR/trace-context/): the two headers that carry a trace from process to process. No
  * schema library here: this file is part of every sandbox.
  */
 
@@ -11,7 +11,7 @@ export interface TraceContext {
 
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 
-/** The caller's context, or undefined when the header is absent or malformed (the standard then says: start anew). */
+/** The caller's context, or undefined if the header is absent or malformed. The standard then says to start a new trace. */
 export function parseTraceparent(header: string | undefined | null): TraceContext | undefined {
   const match = header ? TRACEPARENT.exec(header) : null;
   if (!match) return undefined;
@@ -26,18 +26,18 @@ export function formatTraceparent(context: TraceContext): string {
 }
 
 const MAX_TRACESTATE_MEMBERS = 32;
-/** Characters of a tracestate that are passed on; the standard asks for at least so many. */
+/** Upper bound on the characters of a tracestate that are passed on; the standard asks for at least this number. */
 const MAX_TRACESTATE = 512;
-/** Members longer than this go first, as the standard has it. */
+/** Length above which a member is dropped first, as the standard says. */
 const LONG_MEMBER = 128;
-/** Longer ones are not even looked at. */
+/** Upper bound on the characters of a header that is parsed at all. */
 const MAX_TRACESTATE_HEADER = 16_384;
 const TRACESTATE_MEMBER =
   /^(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})=[ -+\--<>-~]{0,255}[!-+\--<>-~]$/;
 
 /**
- * What is passed on of a `tracestate`: one that is not of the form is dropped whole, which says nothing of its traceparent; of one
- * that is too long, whole members are, those from its end that have been there longest.
+ * The part of a `tracestate` that is passed on. A malformed one is dropped whole, which leaves its traceparent valid. A long
+ * one loses whole members from its end, which are the oldest.
  */
 export function parseTracestate(header: string | undefined | null): string | undefined {
   if (!header || header.length > MAX_TRACESTATE_HEADER) return undefined;

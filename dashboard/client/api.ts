@@ -1,4 +1,4 @@
-/** Asking the gateway: what a page changes goes through the management API, as everybody else's changes do. */
+/** Requests to the gateway. Changes go through the management API, as the changes of other clients do. */
 import { PAGE_HEADER } from '#contract/api/dashboard.ts';
 import { state } from './session.ts';
 
@@ -22,7 +22,7 @@ export function pageHeaders(): Record<string, string> {
   return { [PAGE_HEADER]: state.session?.page ?? '' };
 }
 
-/** What the gateway answers, whatever it is. Throws Refused when it does not. */
+/** Returns the gateway's answer, also a refusal. Throws Refused if the gateway cannot be reached. */
 export async function send(method: string, path: string, body?: unknown): Promise<Response> {
   return await fetch(path, {
     method,
@@ -33,7 +33,7 @@ export async function send(method: string, path: string, body?: unknown): Promis
   });
 }
 
-/** Throws Refused, with what the gateway said. */
+/** As send(), but throws Refused with the gateway's message unless the answer is 2xx. */
 export async function ask(method: string, path: string, body?: unknown): Promise<Response> {
   const response = await send(method, path, body);
   if (response.ok) return response;
@@ -48,7 +48,7 @@ export async function api<T>(method: string, path: string, body?: unknown): Prom
 export const AWAY: Refusal = {
   code: 'away',
   message: 'the gateway cannot be reached',
-  next: 'see that it runs: offshoot doctor',
+  next: 'check that it runs: offshoot doctor',
 };
 
 export async function refusalOf(response: Response): Promise<Refusal> {

@@ -1,6 +1,6 @@
 /**
- * A live view: server-sent events, read by fetch because each request must bring the page's secret and EventSource cannot.
- * One stream for each page; ended while the page is hidden, begun again when it is seen.
+ * A live view: server-sent events, read by fetch because each request must carry the page's secret and EventSource cannot. One
+ * stream for each page; it ends while the page is hidden, and begins again when the page is visible.
  */
 import { useEffect, useState } from 'preact/hooks';
 import type { Pages } from '#contract/api/dashboard.ts';
@@ -36,7 +36,8 @@ export function useLive<K extends keyof Pages>(
     );
     return () => ending.abort();
   }, [path]);
-  // Another function's figures must not be seen under this one's name; a filter may go on showing its last rows.
+  // The figures of another function must not appear under this one's name. The list of invocations may show its last rows under
+  // a new filter.
   const isOther = shown.path !== path && view !== 'invocations';
   return isOther ? { data: undefined, refusal: undefined, link: 'connecting' } : shown;
 }

@@ -1,4 +1,4 @@
-/** Where we are. Links are plain links; those within the dashboard change the page without loading the document again. */
+/** The current address. Links are plain links; those within the dashboard change the page without loading the document again. */
 import { useEffect, useState } from 'preact/hooks';
 
 const MOVED = 'offshoot:moved';
@@ -24,7 +24,7 @@ export function useLocation(): { path: string; query: URLSearchParams } {
   return { path, query: new URLSearchParams(query) };
 }
 
-/** Takes over clicks on links within the dashboard; those that ask for another tab are the browser's. */
+/** Takes over clicks on links within the dashboard; the browser handles those that ask for another tab. */
 export function takeOverLinks(): void {
   document.addEventListener('click', (event) => {
     if (event.defaultPrevented || event.button !== 0) return;

@@ -1,9 +1,9 @@
-/** Who is signed in: the gateway has written it into the document. */
+/** The signed-in user, as the gateway has written it into the document. */
 import type { SignedIn } from '#contract/api/dashboard.ts';
 
 interface DocumentState {
   readonly session?: SignedIn;
-  /** False over plain http from another host: browsers do not guard pages of such an address from each other. */
+  /** False over plain http from another host: browsers do not protect pages of such an address from each other. */
   readonly usable: boolean;
 }
 

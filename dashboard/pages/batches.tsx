@@ -15,13 +15,13 @@ export function Batches(): JSX.Element {
   const cancel = (id: string): void =>
     run(async () => {
       await api('POST', `/batches/${id}/cancel`);
-      return 'The batch is being ended.';
+      return 'The batch is being cancelled.';
     });
   return (
     <Page title="Batches" live={live}>
       {said}
       {batches.length === 0 ? (
-        <Empty title="No batch has been run." command="offshoot batch items.ndjson --function NAME">
+        <Empty title="No batch has run yet." command="offshoot batch items.ndjson --function NAME">
           A batch runs one function for many items, as lines of JSON.
         </Empty>
       ) : (
@@ -63,7 +63,7 @@ export function Batches(): JSX.Element {
                 {batch.endedAt === undefined && (
                   <Confirm
                     label="Cancel"
-                    question="End this batch? What waits is not run, what runs is killed."
+                    question="End this batch? Waiting items are not run, running ones are killed."
                     yes="Cancel it"
                     disabled={doing || !may('invoke')}
                     act={() => cancel(batch.id)}

@@ -71,7 +71,8 @@ export function OneFunction({
         <>
           {data.since !== undefined && (
             <p class="muted">
-              Since {moment(data.since)}: the newest {count(data.kept)}. Of earlier ones no more is kept.
+              Figures since {moment(data.since)}, of the newest {count(data.kept)} invocations. Older ones are
+              not kept.
             </p>
           )}
           <div class="figures">
@@ -123,7 +124,7 @@ export function OneFunction({
           >
             {data.runs.length === 0 ? (
               <Empty
-                title="It has not run yet."
+                title="The function has not run yet."
                 command={`offshoot invoke ${name} --namespace ${namespace}`}
               />
             ) : (
@@ -137,7 +138,7 @@ export function OneFunction({
   );
 }
 
-/** What the charts show, for those who read it or have it read to them. */
+/** The figures of the charts as text, also for screen readers. */
 function Figures({ buckets }: { buckets: readonly Bucket[] }): JSX.Element {
   const busy = buckets.filter(({ ok, failed }) => ok + failed > 0);
   return (
@@ -175,7 +176,7 @@ interface Answer {
   readonly text: string;
 }
 
-/** What is shown of an answer: the whole of a large one would hold the page up. */
+/** Upper bound on the characters of an answer that are shown: the whole of a large one would block the page. */
 const SHOWN_CHARACTERS = 20_000;
 
 function Invoke({ namespace, name }: { namespace: string; name: string }): JSX.Element {
@@ -192,11 +193,11 @@ function Invoke({ namespace, name }: { namespace: string; name: string }): JSX.E
       if (queue) {
         const { id } = await api<{ id: string }>('POST', `${path}/invocations`, parsed);
         setAnswer({ id, text: '' });
-        return 'It is queued.';
+        return 'The call is queued.';
       }
       const begun = performance.now();
       const response = await send('POST', `/dashboard/api/v1${path}/invoke`, parsed);
-      // With an invocation it is an answer, also where the function has failed.
+      // An answer with an invocation comes from the function, even if the function has failed.
       if (!response.headers.has('x-offshoot-invocation')) throw new Refused(await refusalOf(response));
       const text = await response.text();
       const took = performance.now() - begun;
@@ -232,7 +233,7 @@ function Invoke({ namespace, name }: { namespace: string; name: string }): JSX.E
             do not wait: queue it
           </label>
         </div>
-        {!may('invoke') && <p class="muted small">Your key does not carry the scope “invoke”.</p>}
+        {!may('invoke') && <p class="muted small">Your key lacks the scope “invoke”.</p>}
       </form>
       {said}
       {answer && (
@@ -279,12 +280,12 @@ function Config({
           ['Memory', `${manifest.memory} MB`],
           ['Processors', String(manifest.cpu)],
           ['Timeout', `${manifest.timeout} s`],
-          ['At once, in a sandbox', String(manifest.concurrency)],
+          ['Calls at once in a sandbox', String(manifest.concurrency)],
           [
             'Isolation',
             manifest.isolation.mode === 'request' ? 'a fresh sandbox for each call' : 'sandbox is kept',
           ],
-          ['Tries, when queued', String(manifest.retries.attempts)],
+          ['Tries of a queued call', String(manifest.retries.attempts)],
           ...(manifest.schedule
             ? ([['Schedule', `${manifest.schedule.cron} (${manifest.schedule.timezone})`]] as const)
             : []),

@@ -16,11 +16,11 @@ export function Functions(): JSX.Element {
           title="No function is deployed yet."
           command={'offshoot init hello\ncd hello\noffshoot deploy'}
         >
-          Make one and deploy it; it appears here by itself.
+          Create one and deploy it; it then appears here without a reload.
         </Empty>
       ) : (
         <>
-          <p class="muted">Figures are of the last {minutes} minutes.</p>
+          <p class="muted">Figures for the last {minutes} minutes.</p>
           <Table
             label="Functions"
             head={[

@@ -49,13 +49,13 @@ function Actions({ data }: { data: InvocationPage }): JSX.Element {
   const cancel = (): void =>
     run(async () => {
       await api('POST', `/invocations/${record.id}/cancel`);
-      return 'It is being ended.';
+      return 'The invocation is being cancelled.';
     });
   const replay = (): void =>
     run(async () => {
       const { id } = await api<{ id: string }>('POST', `/invocations/${record.id}/replay`, {});
       go(`/dashboard/invocations/${id}`);
-      return 'It is queued again.';
+      return 'A replay is queued.';
     });
   return (
     <>
@@ -64,7 +64,9 @@ function Actions({ data }: { data: InvocationPage }): JSX.Element {
         <Confirm
           label="Cancel"
           question={
-            record.state === 'running' ? 'Kill this run? Its sandbox ends with it.' : 'Take it off the queue?'
+            record.state === 'running'
+              ? 'Kill this run? Its sandbox ends with it.'
+              : 'Remove this invocation from the queue?'
           }
           yes="Cancel it"
           disabled={doing || !may('invoke')}
@@ -100,10 +102,10 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
       {record.state !== 'done' && (
         <p class="muted">
           {record.state === 'running'
-            ? `It runs${record.worker ? ` on worker ${record.worker}` : ''}.`
+            ? `Running${record.worker ? ` on worker ${record.worker}` : ''}.`
             : record.dueAt !== undefined && record.dueAt > now
-              ? `It waits, and is tried at ${exact(record.dueAt)}.`
-              : 'It waits for a worker.'}
+              ? `Waiting until ${exact(record.dueAt)}.`
+              : 'Waiting for a worker.'}
         </p>
       )}
       <div class="columns even">
@@ -112,7 +114,7 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
             {data.spans.length > 0 ? (
               <Waterfall spans={data.spans} />
             ) : (
-              <p class="muted">It is shown when the invocation has ended.</p>
+              <p class="muted">The times are shown after the end of the invocation.</p>
             )}
           </Card>
           {record.attempts && record.attempts.length > 0 && <Tries data={data} />}
@@ -126,10 +128,10 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
           of={data.result}
           without={
             record.state !== 'done'
-              ? 'There is none yet.'
+              ? 'There is no result yet.'
               : record.lane === 'sync'
-                ? 'It went to the caller, who waited for it; results are kept of the queued lane.'
-                : 'There is none.'
+                ? 'The result went to the waiting caller. Only results of the queued lane are kept.'
+                : 'There is no result.'
           }
         />
       </div>
@@ -199,21 +201,21 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
   );
 }
 
-/** With the id of this one, which the lists may not have any more. */
+/** With the id of this invocation, which the lists may have dropped. */
 function tracePath({ traceId, id }: InvocationPage['record']): string {
   return `/dashboard/traces/${traceId}?invocation=${encodeURIComponent(id)}`;
 }
 
 function noInput({ record }: InvocationPage): string {
-  if (record.batch) return 'It is a group of items of a batch.';
+  if (record.batch) return 'The input is a group of items of a batch.';
   return record.lane === 'sync'
-    ? 'Inputs of calls that somebody waits for are not kept. Queue the call to keep it: offshoot invoke NAME --async'
-    : 'It is not kept any more.';
+    ? 'Inputs of synchronous calls are not kept. To keep the input, queue the call: offshoot invoke NAME --async'
+    : 'The input is not kept any more.';
 }
 
 function Failure({ data }: { data: InvocationPage }): JSX.Element {
   const { record, outcome } = data;
-  // The table's words name no invocation.
+  // The texts of the table say ID for the id of the invocation.
   const next = outcome?.next.replace(/\bID\b/g, record.id);
   const error = record.state === 'done' ? record.report?.error : undefined;
   const said = record.state === 'done' ? record.message : undefined;
@@ -271,7 +273,7 @@ function Logs({ data }: { data: InvocationPage }): JSX.Element {
   return (
     <Card title="Logs" note={logs.length > 0 && count(logs.length + logsCut)}>
       {logs.length === 0 ? (
-        <p class="muted">It has printed nothing.</p>
+        <p class="muted">The invocation has printed nothing.</p>
       ) : (
         <ol class="logs" tabIndex={0} aria-label="Log lines">
           {logs.map((line, index) => (
@@ -318,7 +320,7 @@ function Body({
   return (
     <Card title={title} note={note}>
       {of.text === undefined ? (
-        <p class="muted">Not shown: it is not text, or too large.</p>
+        <p class="muted">Not shown, because it is not text or is too large.</p>
       ) : (
         <pre class="body" tabIndex={0} aria-label={title}>
           {seen(of.cut ? of.text : pretty(of.text))}

@@ -11,11 +11,11 @@ export function Namespaces(): JSX.Element {
     <Page title="Namespaces" live={live}>
       {namespaces.length === 0 ? (
         <Empty title="There is no namespace yet." command="offshoot deploy --namespace shop">
-          A namespace is made by the first deploy into it.
+          The first deploy into a namespace creates it.
         </Empty>
       ) : (
         <>
-          <p class="muted">Calls are of the last {minutes} minutes.</p>
+          <p class="muted">Calls in the last {minutes} minutes.</p>
           <Table
             label="Namespaces"
             head={[

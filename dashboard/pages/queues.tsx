@@ -20,10 +20,10 @@ import {
 import { may } from '../client/session.ts';
 
 const REASONS: Readonly<Record<string, string>> = {
-  not_retried: 'not of a kind that is tried again',
+  not_retried: 'a retry would end the same way',
   attempts_used: 'all tries are used',
-  poison: 'it ended its sandbox again and again',
-  expired: 'its time was over',
+  poison: 'it ended too many sandboxes or workers',
+  expired: 'its time in the queue ended',
 };
 
 export function Queues(): JSX.Element {
@@ -43,11 +43,11 @@ export function Queues(): JSX.Element {
                   'Namespace',
                   { text: 'Waiting', number: true },
                   { text: 'Running', number: true },
-                  { text: 'Delayed', number: true, title: 'Of a delay, or the wait before the next try' },
+                  { text: 'Delayed', number: true, title: 'By a delay, or by the wait before the next try' },
                   {
                     text: 'Callers in line',
                     number: true,
-                    title: 'Calls of the sync lane that no worker has yet',
+                    title: 'Synchronous calls that no worker has taken yet',
                   },
                   { text: 'Dead letters', number: true },
                 ]}
@@ -86,7 +86,7 @@ function Dead({
   more,
 }: {
   letters: readonly InvocationRecord[];
-  /** These are the newest, and there may be others. */
+  /** True if there may be older ones. */
   more: boolean;
 }): JSX.Element {
   const now = useNow();
@@ -113,7 +113,7 @@ function Dead({
       {said}
       {letters.length === 0 ? (
         <Empty title="There are none.">
-          An invocation of the queued lane comes here when it has failed and is not tried again.
+          A queued invocation becomes a dead letter when it has failed and is not retried.
         </Empty>
       ) : (
         <>
@@ -123,7 +123,7 @@ function Dead({
             </button>
             <Confirm
               label="Purge all shown"
-              question={`Take ${count(letters.length)} dead letters of ${byNamespace.size === 1 ? 'one namespace' : `${byNamespace.size} namespaces`} off the list? Their records stay for their time.`}
+              question={`Take ${count(letters.length)} dead letters of ${byNamespace.size === 1 ? 'one namespace' : `${byNamespace.size} namespaces`} off the list? Their records are kept until they expire.`}
               yes="Purge"
               disabled={mayNot}
               act={() => move('purge', letters)}
@@ -131,7 +131,7 @@ function Dead({
           </div>
           <Table
             label="Dead letters"
-            head={['Invocation', 'Function', 'Outcome', 'Why it is here', 'Error', 'Ended', '']}
+            head={['Invocation', 'Function', 'Outcome', 'Reason', 'Error', 'Ended', '']}
           >
             {letters.map((letter) => (
               <tr key={letter.id}>

@@ -15,7 +15,7 @@ export function Schedules(): JSX.Element {
           title="No function has a schedule."
           command={'"schedule": { "cron": "0 3 * * *", "timezone": "Europe/Berlin" }'}
         >
-          Add this to its offshoot.json, then deploy it.
+          Add this to the offshoot.json of a function, then deploy the function.
         </Empty>
       ) : (
         <Table
@@ -42,8 +42,8 @@ export function Schedules(): JSX.Element {
                 <td>{one.timezone}</td>
                 <td class="number left">{next === undefined ? '–' : moment(next)}</td>
                 <td class="muted number left">{next === undefined ? '' : ahead(next, now)}</td>
-                <td>{one.overlap ? 'allowed' : 'left out'}</td>
-                <td>{one.missed === 'run' ? 'run late' : 'left out'}</td>
+                <td>{one.overlap ? 'allowed' : 'skipped'}</td>
+                <td>{one.missed === 'run' ? 'run late' : 'skipped'}</td>
                 <td>
                   {one.last ? (
                     <>

@@ -1,5 +1,5 @@
 /** @jsxImportSource preact */
-/** Before anything else: an API key for a session. */
+/** The sign-in page: exchanges an API key for a session. */
 import type { JSX, TargetedEvent } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { ask, Refused, type Refusal } from '../client/api.ts';
@@ -18,7 +18,7 @@ export function SignIn(): JSX.Element {
     setBusy(true);
     setRefusal(undefined);
     ask('POST', '/dashboard/session', { key })
-      // A page that is loaded anew is given the secret of its session.
+      // After a reload, the document carries the secret of the session.
       .then(() => location.reload())
       .catch((error: unknown) => {
         setBusy(false);
@@ -47,8 +47,8 @@ export function SignIn(): JSX.Element {
         </button>
         {refusal && <Problem refusal={refusal} />}
         <p id="key-help" class="muted small">
-          Any key with the scope <code>read</code>. What you may do here is what the key may do. Make one
-          with:
+          Any key with the scope <code>read</code>. Other scopes of the key decide which actions you may take
+          here. To create a key:
         </p>
         <pre class="command">offshoot keys create --scope read</pre>
       </form>
@@ -62,8 +62,8 @@ function NotHere(): JSX.Element {
       <form>
         <h1>This address is not safe to sign in at</h1>
         <p>
-          Over plain http from another host, your key could be read on the way, and the browser does not keep
-          pages of functions away from this one. Use https, or a tunnel:
+          Over plain http from another host, others could read your key on its way, and the browser does not
+          protect this page from pages of functions. Use https, or a tunnel:
         </p>
         <pre class="command">{`ssh -L 8787:127.0.0.1:${location.port || '80'} ${location.hostname}`}</pre>
         <p>

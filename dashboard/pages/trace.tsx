@@ -1,5 +1,5 @@
 /** @jsxImportSource preact */
-/** A whole trace: what was called within it, by whom, and where the time went. */
+/** A whole trace: its invocations and spans, their callers, and where the time went. */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type {
@@ -69,7 +69,7 @@ function Whole({ trace }: { trace: WholeTrace }): JSX.Element {
             </span>
           ))}
         </div>
-        <ol class="trace" aria-label="Spans, each below the one that made it">
+        <ol class="trace" aria-label="Spans, each below its parent">
           {spans.map((span, at) => (
             <Row
               key={rowKeys[at]}
@@ -86,7 +86,10 @@ function Whole({ trace }: { trace: WholeTrace }): JSX.Element {
   );
 }
 
-/** They stay while others come in between, so that what is open stays open. A function may give two of its spans the same id. */
+/**
+ * Keys that stay the same while other spans arrive in between, so that opened rows stay open. A function may give two of its
+ * spans the same id.
+ */
 function keysOf(spans: readonly TraceSpan[]): string[] {
   const met = new Map<string, number>();
   return spans.map(({ spanId }) => {
@@ -180,19 +183,19 @@ function Details({
   trace: WholeTrace;
 }): JSX.Element {
   const { start, duration, error, link, parentSpanId } = span;
-  const meaning = span.process === 'function' ? 'made by the function itself' : meaningOf(span);
+  const meaning = span.process === 'function' ? 'a span of the function itself' : meaningOf(span);
   return (
     <div id={id} class="trace-facts">
       <Facts
         of={[
-          ...(meaning === undefined ? [] : ([['What', meaning]] as const)),
+          ...(meaning === undefined ? [] : ([['Meaning', meaning]] as const)),
           ...(invocation
             ? ([
                 ['Ended as', <End key="end" of={invocation} />],
                 ['Lane', invocation.lane],
               ] as const)
             : []),
-          ...(error === undefined ? [] : ([['Failed', seen(error)]] as const)),
+          ...(error === undefined ? [] : ([['Error', seen(error)]] as const)),
           ['Kind', span.kind],
           ...(start === undefined
             ? ([['Began', 'not known here']] as const)
@@ -201,7 +204,11 @@ function Details({
               ] as const)),
           [
             'Took',
-            span.process === 'caller' ? 'not known here' : duration === undefined ? 'it runs' : ms(duration),
+            span.process === 'caller'
+              ? 'not known here'
+              : duration === undefined
+                ? 'still running'
+                : ms(duration),
           ],
           ...(link === undefined ? [] : ([['Follows the try', <Mono key="link" text={link} />]] as const)),
           ['Span', <Mono key="span" text={span.spanId} />],
@@ -236,8 +243,8 @@ function Mono({ text }: { text: string }): JSX.Element {
 }
 
 function meaningOf(span: TraceSpan): string | undefined {
-  if (span.process === 'caller') return 'whoever called; its own spans are where it sends them';
-  if (span.name === 'attempt') return 'a try that has failed';
+  if (span.process === 'caller') return 'the caller; its own spans are where it exports them';
+  if (span.name === 'attempt') return 'a failed try';
   return isRoot(span) ? MEANINGS['invoke'] : MEANINGS[span.name];
 }
 
@@ -245,7 +252,7 @@ function isRoot({ process, kind }: TraceSpan): boolean {
   return process === 'gateway' && kind !== 'internal';
 }
 
-/** Where its bar is, in hundredths. A caller's is as wide as what it called. */
+/** Position of a span's bar in hundredths. A caller's bar is as wide as its calls. */
 function extentOf(span: TraceSpan, at: number, spans: readonly TraceSpan[], whole: number): Extent {
   let { start = Infinity } = span;
   let end = span.start === undefined ? 0 : start + (span.duration ?? whole - start);

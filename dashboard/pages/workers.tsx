@@ -5,7 +5,7 @@ import { count, lasting } from '../parts/format.ts';
 import { useLive } from '../client/live.ts';
 import { Card, Empty, Figure, Page, useNow } from '../parts/parts.tsx';
 
-/** Cells that are drawn of one pool; more are told as a number. */
+/** Upper bound on the cells of one pool; the rest is shown as a number. */
 const MAX_CELLS = 400;
 
 export function Workers(): JSX.Element {
@@ -31,7 +31,7 @@ export function Workers(): JSX.Element {
   );
 }
 
-/** Processor time of idle sandboxes that is worth a word. */
+/** Least processor time of idle sandboxes that is shown. */
 const NOTABLE_IDLE_MS = 10_000;
 
 function Worker({ worker, now }: { worker: WorkerStatus; now: number }): JSX.Element {
@@ -77,7 +77,7 @@ function Worker({ worker, now }: { worker: WorkerStatus; now: number }): JSX.Ele
 }
 
 function nameOf({ namespace, name, version, runtime }: PoolStatus): string {
-  // Prepared ones last within their namespace.
+  // Prepared sandboxes come last within their namespace.
   return `${namespace}/${name ?? '~'}@${version ?? runtime}`;
 }
 

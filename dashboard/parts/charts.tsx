@@ -1,12 +1,12 @@
 /** @jsxImportSource preact */
-/** Charts as plain SVG. The shapes are stretched to the width that there is; what is written stays HTML, and so stays sharp. */
+/** Charts as plain SVG. The shapes are stretched to the available width; text stays HTML, and so stays sharp. */
 import type { JSX } from 'preact';
 import type { Bucket } from '#contract/api/dashboard.ts';
 import { clock, count, ms } from './format.ts';
 
 const HEIGHT = 100;
 
-/** Calls over the last minutes, small. */
+/** A small chart of the calls in the last minutes. */
 export function Spark({ parts }: { parts: readonly (readonly [number, number])[] }): JSX.Element {
   const most = Math.max(1, ...parts.map(([calls]) => calls));
   const total = parts.reduce((sum, [calls]) => sum + calls, 0);

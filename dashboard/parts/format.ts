@@ -1,4 +1,4 @@
-/** How figures look. One precision for each size, so that columns of them can be compared. */
+/** Formats of figures. One precision for each size, so that columns of them can be compared. */
 
 export function ms(value: number | undefined): string {
   if (value === undefined) return '–';
@@ -58,7 +58,7 @@ export function count(value: number): string {
   return NUMBERS.format(value);
 }
 
-/** `200+` where there may be more than were counted. */
+/** `200+` if there may be more than were counted. */
 export function atLeast(value: number, more: boolean): string {
   return more ? `${count(value)}+` : count(value);
 }
@@ -79,16 +79,16 @@ export function moment(time: number): string {
   return DAY.format(time);
 }
 
-/** Milliseconds as well: log lines are close together. */
+/** With milliseconds, since log lines are close together. */
 export function exact(time: number): string {
   return `${clock(time)}.${String(Math.floor(time % 1_000)).padStart(3, '0')}`;
 }
 
-/** Control characters, but for tabs and ends of lines, those that turn the direction of text around, and halves of characters. */
-// oxlint-disable-next-line no-control-regex -- they are what it looks for
+/** Control characters except tabs and line ends, characters that reverse the direction of text, and halves of characters. */
+// oxlint-disable-next-line no-control-regex -- it searches for control characters
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\p{Cs}]/gu;
 
-/** Text of a function: what would be invisible, or make other text look different, is shown as a sign. */
+/** Text of a function: characters that would be invisible, or make other text look different, are shown as signs. */
 export function seen(text: string): string {
   return text.replace(UNSEEN, (sign) => {
     const code = sign.charCodeAt(0);

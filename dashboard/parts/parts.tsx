@@ -1,5 +1,5 @@
 /** @jsxImportSource preact */
-/** Pieces that pages are made of. Whatever comes from functions is only ever a text child. */
+/** Parts of pages. Content from functions is only ever a text child. */
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Sample } from '#contract/api/dashboard.ts';
@@ -34,7 +34,7 @@ export function Page({
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${title} · Offshoot`;
-    // A screen reader is told of a new page; when the document has just come, it begins at the top by itself.
+    // The focus tells a screen reader of a new page. After a load of the document, the reader begins at the top by itself.
     if (!isFirst) heading.current?.focus({ preventScroll: true });
     isFirst = false;
   }, [title]);
@@ -73,7 +73,7 @@ export function sentence(text: string): string {
   return /[.!?]$/.test(first) ? first : `${first}.`;
 }
 
-/** What to do where there is nothing yet. */
+/** The next step where there is no content yet. */
 export function Empty({
   title,
   children,
@@ -98,7 +98,7 @@ const WORDS: Readonly<Record<string, string>> = {
   running: 'running',
 };
 
-/** Ends that somebody wanted. */
+/** Ends that were requested. */
 const QUIET = new Set(['cancelled', 'function_removed']);
 
 /** State and outcome: by word and by shape, not by colour alone. */
@@ -204,7 +204,7 @@ export function Figure({ name, value, tone }: { name: string; value: string; ton
   );
 }
 
-/** Says, to eyes and to screen readers, what came of the last thing that was done. */
+/** Shows the result of the last action, to eyes and to screen readers. */
 export function useDoing(): {
   doing: boolean;
   said: JSX.Element;
@@ -241,7 +241,7 @@ export function useDoing(): {
   return { doing, said, run };
 }
 
-/** Asks before it does what cannot be taken back. */
+/** Asks before an action that cannot be undone. */
 export function Confirm({
   label,
   question,
@@ -283,7 +283,7 @@ export function Confirm({
   );
 }
 
-/** JSON with indents where it is JSON, otherwise as it came. */
+/** JSON with indents; other text unchanged. */
 export function pretty(text: string): string {
   try {
     return JSON.stringify(JSON.parse(text), null, 2);

@@ -1,5 +1,5 @@
 /** @jsxImportSource preact */
-/** What the sandbox was isolated by. */
+/** The isolation of the sandbox. */
 import type { JSX } from 'preact';
 import type { InvocationPage } from '#contract/api/dashboard.ts';
 import { bytes, moment } from './format.ts';
@@ -16,7 +16,9 @@ export function Receipt({
     return (
       <Card title="Isolation">
         <p class="muted">
-          {ended ? 'No sandbox is known to have run it.' : 'It is shown when the invocation has ended.'}
+          {ended
+            ? 'No sandbox is known for this invocation.'
+            : 'The isolation is shown after the end of the invocation.'}
         </p>
       </Card>
     );
@@ -32,7 +34,7 @@ export function Receipt({
               {of.sandbox}
             </span>,
           ],
-          ['Made', moment(of.at)],
+          ['Created', moment(of.at)],
           [
             'Linux namespaces',
             <span class="pills" key="n">
@@ -56,7 +58,7 @@ export function Receipt({
             'Limits',
             `${bytes(cgroup.memoryBytes)}${cgroup.swapLimited ? ', no swap' : ''}, ${cgroup.cpu} ${cgroup.cpu === 1 ? 'processor' : 'processors'}, ${cgroup.pids} processes`,
           ],
-          ['Network', of.network === 'none' ? 'none' : 'what its rules allow'],
+          ['Network', of.network === 'none' ? 'none' : 'destinations of its rules'],
           [
             'Image',
             <span class="mono" key="i">

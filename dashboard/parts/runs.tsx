@@ -15,7 +15,7 @@ export function Runs({
 }: {
   label: string;
   runs: readonly Sample[];
-  /** With the name of the function, where they are of several. */
+  /** True to show the name of the function, in a list of several functions. */
   named: boolean;
   now: number;
 }): JSX.Element {

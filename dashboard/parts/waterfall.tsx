@@ -4,12 +4,12 @@ import type { JSX } from 'preact';
 import type { InvocationPage } from '#contract/api/dashboard.ts';
 import { ms } from './format.ts';
 
-/** What the platform's own spans are, by their names. */
+/** Meanings of the platform's own spans, by their names. */
 export const MEANINGS: Readonly<Record<string, string>> = {
   invoke: 'from the request to the end of the answer',
   gateway: 'access, limits, reading the request',
-  queue: 'waiting in Redis, and the way to and fro',
-  acquire: 'waiting for a sandbox, its making included',
+  queue: 'waiting in Redis, and the way there and back',
+  acquire: 'waiting for a sandbox, including its start',
   init: 'loading the module',
   run: 'the function itself',
   reply: 'sending the answer',
@@ -58,7 +58,7 @@ export function Waterfall({ spans }: { spans: InvocationPage['spans'] }): JSX.El
   );
 }
 
-/** How many of its ancestors are shown. What is made wrongly, so that it is its own ancestor, ends as well. */
+/** Number of its ancestors that are shown. The bound also ends a loop of spans that name each other as parents. */
 function depthOf(parent: string | undefined, parents: ReadonlyMap<string, string | undefined>): number {
   let depth = 0;
   for (let at = parent; at !== undefined && parents.has(at) && depth < MAX_DEPTH; at = parents.get(at))

@@ -15,6 +15,8 @@ const CREDIT_BYTES = STREAM_WINDOW_BYTES / 4;
 const ONE_WRITE_BYTES = 16 * 1024;
 /** A client that takes no byte of a finished response for so long is cut off; it holds the response in our memory. */
 const STALLED_CLIENT_MS = 60_000;
+/** Cause in the record of a call whose client closed the connection. */
+const DISCONNECTED = 'the caller disconnected before its answer was complete';
 
 export interface ExchangeOptions {
   readonly invocation: Invocation;
@@ -62,7 +64,7 @@ export class Exchange implements CallSink {
   }
 
   result(payload: Buffer, report: RunReport): void {
-    if (this.#gone) return this.#finish('cancelled', report);
+    if (this.#gone) return this.#finish('cancelled', report, DISCONNECTED);
     const checked = checkResponse(payload);
     if ('problem' in checked) {
       return this.failed({ outcome: 'bad_response', message: checked.problem, report });
@@ -112,7 +114,7 @@ export class Exchange implements CallSink {
 
   end(report: RunReport): void {
     if (this.#broken !== undefined) return this.#finish('bad_response', report, this.#broken);
-    if (this.#gone) return this.#finish('cancelled', report);
+    if (this.#gone) return this.#finish('cancelled', report, DISCONNECTED);
     if (report.outcome === 'ok' && this.#allowed !== undefined && this.#allowed > 0) {
       this.#breakOff('the body is shorter than its content-length');
       return this.#finish('bad_response', report, this.#broken);
@@ -127,7 +129,7 @@ export class Exchange implements CallSink {
 
   failed(failure: Failure): void {
     if (this.#broken !== undefined) return this.#finish('bad_response', failure.report, this.#broken);
-    if (this.#gone) return this.#finish('cancelled', failure.report, failure.message);
+    if (this.#gone) return this.#finish('cancelled', failure.report, failure.message ?? DISCONNECTED);
     if (this.#response.headersSent) {
       this.#ended = true;
       this.#response.destroy();

@@ -232,7 +232,7 @@ export class Dispatcher {
     else if (await this.#withdraw(call)) {
       return this.#fail(call, {
         outcome: 'cancelled',
-        message: 'the caller went away before a worker took the call',
+        message: 'the caller disconnected before a worker took the call',
       });
     }
     if (!this.#pending.has(call.id)) return;

@@ -27,15 +27,17 @@ export async function buildAttacks(): Promise<string> {
   return directory;
 }
 
-/** Layers that a build of the native parts can leave out (worker/native/sandbox/layers.h). */
-export type NativeLayer =
-  | 'SECCOMP'
-  | 'DISTINCT_UID'
-  | 'CLOSE_RANGE'
-  | 'NETNS'
-  | 'PRIVILEGE_DROP'
-  | 'LANDLOCK'
-  | 'AUDIT';
+/** Layers that a build of the native parts can leave out: all of worker/native/sandbox/layers.h, as K0 checks. */
+export const NATIVE_LAYERS = [
+  'SECCOMP',
+  'DISTINCT_UID',
+  'CLOSE_RANGE',
+  'NETNS',
+  'PRIVILEGE_DROP',
+  'LANDLOCK',
+  'AUDIT',
+] as const;
+export type NativeLayer = (typeof NATIVE_LAYERS)[number];
 
 /** An image whose zygote leaves out layers. Gives its root. */
 export async function imageWithout(...layers: NativeLayer[]): Promise<string> {

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 declare const page: unique symbol;
-/** A handle of the addon's. */
+/** A handle that only the addon can read. */
 export interface TurnsPage {
   readonly [page]: true;
 }
@@ -14,7 +14,7 @@ export interface NativeAddon {
   socketpair(): [number, number];
   /** Read end and write end, close-on-exec. */
   pipe(): [number, number];
-  /** From now on nobody can send descriptors to this unix socket. False where the kernel is older than Linux 6.16. */
+  /** Makes the kernel refuse descriptors that are sent to this unix socket. False before Linux 6.16. */
   refuseDescriptors(fd: number): boolean;
   /** A count in a page of its own, and the descriptor by which a sandbox maps it; see sandbox/turns.h. */
   makeTurns(): [theirs: number, turns: TurnsPage];
@@ -26,15 +26,15 @@ export interface NativeAddon {
   closeTurns(turns: TurnsPage): void;
   /** One sendmsg(2) with SCM_RIGHTS. Throws when the other side has gone. */
   sendWithDescriptors(fd: number, bytes: Buffer, fds: readonly number[]): void;
-  /** flock(2) without waiting, shared or for oneself alone. False when others have it in a way that does not go with that. */
+  /** flock(2) without waiting, shared or exclusive. False if another process holds a lock that conflicts. */
   lock(fd: number, alone: boolean): boolean;
   /** First decimal number in a kernel file, read anew; -1 on failure. */
   readCounter(fd: number): number;
-  /** Bytes that a read would give now. */
+  /** Number of bytes that a read would return now. */
   bytesWaiting(fd: number): number;
   /**
-   * Takes over the socket on which a sandbox sends the listener of its filter; `onRefused` is called with the name of each
-   * call that is refused, until the function that this returns is called, or the sandbox has used up its share.
+   * Takes over the socket on which a sandbox sends the listener of its filter. Calls `onRefused` with the name of each refused
+   * call, until the returned function is called or the sandbox has used up its budget.
    */
   watchRefusals(fd: number, onRefused: (call: string) => void): () => void;
 }
@@ -44,7 +44,7 @@ const build = fileURLToPath(new URL('./build/', import.meta.url));
 export const native = createRequire(import.meta.url)(`${build}worker.node`) as NativeAddon;
 export const LAUNCHER = `${build}launcher`;
 
-/** The system call filter that the sandboxes of this build are under, named by the digest of its instructions. */
+/** The system call filter of this build's sandboxes, named by the digest of its instructions. */
 export const SECCOMP_FILTER = JSON.parse(readFileSync(`${build}seccomp_filter.json`, 'utf8')) as {
   readonly sha256: string;
   readonly instructions: number;

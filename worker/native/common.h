@@ -1,16 +1,13 @@
 // Conventions of the native code, written once:
 //
-//   Errors     A function that can fail returns 0 (or a value >= 0) on success and -1 on failure, and then
-//   has filled
-//              in the `struct failure` that is its last parameter: the operation, its operand and the errno's
-//              text. Nobody prints and nobody exits on the way; the few top-level functions decide what a
-//              failure means.
-//   Ownership  A descriptor is owned by the scope that opened it: FD_CLEANUP closes it when the scope is
-//   left.
-//              TAKE() hands it on.
-//   Descriptors are opened close-on-exec, without exception, because tenants may exec.
-//   Order      A sentence before each system call says why it stands where it stands. The order is the
-//   security. No shell, no system(), no allocation after fork() in a sandbox before it is isolated.
+//   Errors       A function that can fail returns 0 (or a value >= 0) on success and -1 on failure. On failure it has filled in
+//                its last parameter, a `struct failure`: operation, operand and the text of errno. It neither prints nor exits;
+//                the few top-level functions decide on the consequence.
+//   Ownership    A descriptor is owned by the scope that opened it: FD_CLEANUP closes it when the scope is left. TAKE() hands
+//                it on.
+//   Descriptors  All are opened close-on-exec, without exception, because tenants may exec.
+//   Order        A sentence before each system call says why it stands where it stands. The order is the security.
+//   Avoided      No shell, no system(), no allocation between the fork and the isolation of a sandbox.
 #pragma once
 
 #include <errno.h>
@@ -25,10 +22,19 @@ struct failure {
   char message[FAILURE_BYTES];
 };
 
-// Fills in a failure: "mount overlay on /x: Permission denied". Keeps the first message if there is one
-// already, since the first thing that went wrong is the cause. Returns -1, so that `return fail(...)` reads
-// well.
+// Fills in a failure with a text: "slot 3 of 2". A failure keeps its first message, because that one is the cause. Returns -1, so
+// that `return fail(...)` reads well.
 int fail(struct failure *failure, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// As fail(), for a system call that has failed: appends the text of errno, "mount overlay on /x: Permission denied".
+int fail_errno(struct failure *failure, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// As fail_errno(), for a call that needs new namespaces or the power over them: appends also the remedy for EPERM, EACCES, EINVAL
+// and ENOSPC.
+int fail_namespaces(struct failure *failure, const char *operation);
+
+// Puts the name of a process or of a stage in front of the message: "init: bind image /x: No such file or directory". Returns -1.
+int fail_in(struct failure *failure, const char *name);
 
 void close_cleanup(const int *fd);
 #define FD_CLEANUP __attribute__((cleanup(close_cleanup)))

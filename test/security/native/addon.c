@@ -1,9 +1,9 @@
 // The attacks as a native addon: the same code inside of the function's own process, which holds more than a
 // child does.
 //
-//   run(id, arguments) -> string   what the program would print
-//   hashOf(string) -> number       the hash that V8 keeps in a string used as a property name: it shows the
-//   hash seed crash()                        a write to nowhere
+//   run(id, arguments) -> string   the text that the program would print
+//   hashOf(string) -> number       the hash that V8 keeps in a string used as a property name; it shows the hash seed
+//   crash()                        a write to an address that is not mapped
 #include "attack.h"
 
 #include <node_api.h>

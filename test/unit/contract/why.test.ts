@@ -60,6 +60,13 @@ describe('why', () => {
     },
   );
 
+  test('a cancelled one gives the cause of the cancel, also when its sandbox was killed for it', () => {
+    const message = 'its batch was cancelled';
+    expect(text(record({ outcome: 'cancelled', message }, { exitCause: 'signal SIGKILL' }))).toContain(
+      'the invocation was cancelled before it ended (its batch was cancelled)',
+    );
+  });
+
   test.each(ColdReason.options)(
     'cold for %s: said with its cost, and with something to change',
     (coldReason) => {
@@ -85,7 +92,9 @@ describe('why', () => {
   });
 
   test('a run that computed and one that waited are told apart by their processor time', () => {
-    expect(text(record({}, { usage: { cpu: 95, memoryPeak: 1 } }))).toContain('computed all the while');
+    expect(text(record({}, { usage: { cpu: 95, memoryPeak: 1 } }))).toContain(
+      'computed for nearly all of it',
+    );
     expect(text(record({}, { usage: { cpu: 3, memoryPeak: 1 } }))).toContain('waited for most of it');
     expect(text(record({}, { usage: { cpu: 50, memoryPeak: 1 } }))).toMatch(
       /ran for 100 ms \(99 %\), with 50 ms/,
@@ -101,7 +110,7 @@ describe('why', () => {
     const loaded = record({ duration: 501 }, { timings: { ...timings, init: 400 } });
     expect(text(loaded)).toContain('Loading its module took 400 ms');
     const stood = record({ duration: 401 }, { acquired: 'idle', timings: { ...timings, acquire: 300 } });
-    expect(text(stood)).toContain('for a sandbox of the function to be free');
+    expect(text(stood)).toContain('for a free sandbox of the function');
     expect(text(record({ duration: 900 }))).toContain('a slow reader');
   });
 
@@ -118,7 +127,7 @@ describe('why', () => {
       attempts,
       dead: 'attempts_used',
     });
-    expect(text(dead)).toContain('tried 2 times; 2 of them failed (1 × timeout, 1 × error)');
+    expect(text(dead)).toContain('tried 2 times; 2 of the tries failed (1 × timeout, 1 × error)');
     expect(advice(dead)).toContain('offshoot dlq redrive ID');
     expect(why(dead, 0).parts).toEqual([
       { name: 'wait', ms: 10 },
@@ -149,12 +158,12 @@ describe('why', () => {
   test('one that has not ended says what it waits for', () => {
     const open: OpenInvocation = { ...identity, lane: 'queued', state: 'queued' };
     expect(text(open)).toBe('It has waited 60.0 s for a worker.');
-    expect(text({ ...open, dueAt: 1_065_000 })).toContain('it was given a delay, for another 5.00 s');
+    expect(text({ ...open, dueAt: 1_065_000 })).toContain('It waits for the end of its delay, in 5.00 s');
     const tried = [{ startedAt: 1_000_000, endedAt: 1_000_100, worker: 'w', outcome: 'error' as const }];
     const again = text({ ...open, dueAt: 1_065_000, attempts: tried });
-    expect(again).toBe('It waits for its next try, in 5.00 s. Before, it was tried 1 times (1 × error).');
+    expect(again).toBe('It waits for its next try, in 5.00 s. Before, it was tried once (1 × error).');
     const running = text({ ...open, state: 'running', attempts: [{ startedAt: 1_058_000, worker: 'w' }] });
-    expect(running).toBe('It runs since 2.00 s.');
+    expect(running).toBe('It has been running for 2.00 s.');
   });
 
   test('the bar is to scale, shows what took any time, and never is wider than it may be', () => {

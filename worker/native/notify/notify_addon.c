@@ -1,6 +1,6 @@
-// Node-API surface for whoever runs under a service manager.
+// Node-API surface for the service manager's notifications.
 //
-//   notify(socket, text)   one datagram to the socket in NOTIFY_SOCKET, sd_notify(3); throws on failure
+//   notify(socket, text)   sends one datagram to the socket in NOTIFY_SOCKET, sd_notify(3); throws on failure
 #include "common.h"
 
 #include <node_api.h>
@@ -15,21 +15,19 @@ enum { MAX_TEXT = 1024 };
 static int send_text(const char *path, const char *text, size_t length, struct failure *failure) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   size_t path_length = strlen(path);
-  if (path_length == 0 || path_length >= sizeof address.sun_path) {
-    errno = ENAMETOOLONG;
-    return fail(failure, "notify %s", path);
-  }
+  if (path_length == 0 || path_length >= sizeof address.sun_path)
+    return fail(failure, "notify %s: the path of a socket has 1 to %zu bytes", path,
+                sizeof address.sun_path - 1);
   memcpy(address.sun_path, path, path_length);
   // A socket without a file, unix(7): its name begins with a zero byte and ends without one.
   if (path[0] == '@') address.sun_path[0] = '\0';
   socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_length);
-  // Non-blocking: a manager that does not read must not make the event loop stand still, which this is to
-  // prevent.
+  // Non-blocking: the watchdog exists to find a blocked event loop. A manager that does not read must not block it.
   FD_CLEANUP int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return fail(failure, "make a datagram socket");
-  // A new socket for each: the manager may have been restarted, and listens on another one by now.
+  if (fd < 0) return fail_errno(failure, "make a datagram socket");
+  // A new socket for each datagram: a manager that was restarted listens on another socket.
   if (sendto(fd, text, length, MSG_NOSIGNAL, (struct sockaddr *)&address, size) < 0)
-    return fail(failure, "notify %s", path);
+    return fail_errno(failure, "notify %s", path);
   return 0;
 }
 

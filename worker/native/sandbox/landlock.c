@@ -1,20 +1,17 @@
-// Landlock, landlock(7): restrictions that a process puts on itself and its children, kept by the kernel
-// apart from mounts, ids and the system call filter. A second barrier, for the day on which one of those
-// fails:
+// Landlock, landlock(7): restrictions that a process puts on itself and its children. The kernel keeps them apart from
+// mounts, ids and the system call filter. They are a second barrier, for the day on which one of those fails:
 //
-//   writing     only below /tmp, and to the devices. The root is nobody's to write anyway; but /proc is not
-//   (a
-//               child process owns files there), and neither is whatever a mistake may leave writable.
-//   reading     only below the sandbox's own root: a descriptor of a directory of the host that has leaked in
-//               (CVE-2024-21626), or a way out of the chroot, opens nothing.
-//   mounting    a process with file rules is refused every change of mounts, whatever its capabilities.
-//   ptrace      of any process outside of the sandbox, /proc/PID/mem and process_vm_readv included.
-//   ioctl       on no device (ABI 5), apart from what every descriptor has, such as FIOCLEX.
+//   writing     Only below /tmp, and to the devices. The root belongs to another id anyway. But a child process owns
+//               files in /proc, and a mistake may leave other places writable.
+//   reading     Only below the sandbox's own root: a leaked descriptor of a directory of the host (CVE-2024-21626), or a way
+//               out of the chroot, opens nothing.
+//   mounting    The kernel refuses every change of mounts to a process with file rules, whatever its capabilities.
+//   ptrace      Of no process outside of the sandbox, /proc/PID/mem and process_vm_readv included.
+//   ioctl       On no device (ABI 5), apart from those of every descriptor, such as FIOCLEX.
 //   signals, abstract unix sockets (ABI 6)
-//               only within the sandbox, even where it shared a pid or network namespace.
+//               Only within the sandbox, even if it shared a pid or network namespace.
 //
-// TCP is not restricted: the network namespace decides what can be reached, and servers on loopback shall
-// work.
+// TCP is not restricted: the network namespace decides what can be reached, and servers on loopback have to work.
 #include "sandbox.h"
 
 #include <fcntl.h>
@@ -22,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Newer than the headers of the oldest system that this is built on; the numbers are the kernel's, for ever.
+// Newer than the headers of the oldest supported system; the numbers are the kernel's and never change.
 #define FS_REFER (1ULL << 13)
 #define FS_TRUNCATE (1ULL << 14)
 #define FS_IOCTL_DEV (1ULL << 15)
@@ -41,10 +38,10 @@ struct ruleset_attributes {
   (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |          \
    LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |                \
    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SYM | FS_REFER | FS_TRUNCATE)
-// Devices are made nowhere.
+// No rule allows device files, nor ioctl on them.
 #define FS_NEVER (LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK | FS_IOCTL_DEV)
 
-// What may be done below each directory; rights of a directory hold in all that is mounted below it.
+// Rights below each directory; the rights of a directory also hold in all that is mounted below it.
 static const struct {
   const char *path;
   uint64_t access;
@@ -61,7 +58,7 @@ static uint64_t known_access(int abi) {
   return access;
 }
 
-// The kernel takes a shorter structure of an older ABI, and refuses one that is longer than it knows.
+// The kernel accepts a shorter structure of an older ABI. It refuses one that is longer than its own.
 static size_t attributes_size(int abi) {
   if (abi >= 6) return sizeof(struct ruleset_attributes);
   return abi >= 4 ? offsetof(struct ruleset_attributes, scoped)
@@ -70,16 +67,16 @@ static size_t attributes_size(int abi) {
 
 static int add_rule(int ruleset, const char *path, uint64_t access, struct failure *failure) {
   FD_CLEANUP int fd = open(path, O_PATH | O_CLOEXEC);
-  if (fd < 0) return fail(failure, "landlock: open %s", path);
+  if (fd < 0) return fail_errno(failure, "open %s", path);
   const struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = fd};
   if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
-    return fail(failure, "landlock: allow access below %s", path);
+    return fail_errno(failure, "allow access below %s", path);
   return 0;
 }
 
 int landlock_restrict(struct failure *failure) {
   long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-  // Not built, not switched on, or ABI 1, under which no file could be renamed into another directory.
+  // Landlock is not built, not switched on, or has ABI 1, which forbids a rename into another directory.
   if (abi < 2) return 0;
   const struct ruleset_attributes attributes = {
       .handled_access_fs = known_access((int)abi),
@@ -87,14 +84,13 @@ int landlock_restrict(struct failure *failure) {
   };
   FD_CLEANUP int ruleset =
       (int)syscall(SYS_landlock_create_ruleset, &attributes, attributes_size((int)abi), 0);
-  if (ruleset < 0) return fail(failure, "landlock: make a ruleset of ABI %ld", abi);
+  if (ruleset < 0) return fail_errno(failure, "make a ruleset of ABI %ld", abi);
   for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
     if (add_rule(ruleset, rules[i].path, rules[i].access & attributes.handled_access_fs, failure) < 0)
       return -1;
   }
-  // Without the kernel's audit records (ABI 7): a tenant that is refused a million times must not fill the
-  // log of the host.
+  // Without the kernel's audit records (ABI 7): a tenant with a million refusals must not fill the host's log.
   if (syscall(SYS_landlock_restrict_self, ruleset, abi >= 7 ? RESTRICT_SELF_LOG_SAME_EXEC_OFF : 0) < 0)
-    return fail(failure, "landlock: restrict itself");
+    return fail_errno(failure, "restrict itself");
   return (int)abi;
 }

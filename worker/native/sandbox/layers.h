@@ -1,5 +1,5 @@
-// Which layers of the isolation a build has: all of them. Only the controls of the attack suite are built
-// with one left out (make BUILD=DIRECTORY WITHOUT=LAYER), to see that their attacks then succeed.
+// Layers of the isolation in a build. A product's build has all of them. Only the controls of the attack suite leave
+// one out (make BUILD=DIRECTORY WITHOUT=LAYER), to see that their attacks then succeed.
 #pragma once
 
 #include <stdbool.h>
@@ -41,7 +41,9 @@
 #endif
 
 #ifndef CONTROL_BUILD
-_Static_assert(
-    WITH_SECCOMP &&WITH_DISTINCT_UID &&WITH_CLOSE_RANGE &&WITH_NETNS &&WITH_PRIVILEGE_DROP &&WITH_LANDLOCK,
-    "a build that lacks a layer of the isolation is a control of the attack suite and nothing else");
+// clang-format off
+_Static_assert(WITH_SECCOMP && WITH_DISTINCT_UID && WITH_CLOSE_RANGE && WITH_NETNS && WITH_PRIVILEGE_DROP && WITH_LANDLOCK &&
+                   WITH_AUDIT,
+               "a build that lacks a layer of the isolation is a control of the attack suite and nothing else");
+// clang-format on
 #endif

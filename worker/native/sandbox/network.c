@@ -13,33 +13,32 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Least, usual and most bytes of a TCP socket's receive buffer. What a connection receives before it is
-// accepted is charged to nobody (mem_cgroup_sk_alloc() does nothing in an interrupt, where connections come
-// in), so on loopback the usual is the least that every kernel takes; it grows as a connection is used. The
-// kernel's own usual would be 131,072.
+// Least, default and largest bytes of a TCP socket's receive buffer. The kernel charges no cgroup for bytes that a
+// connection receives before it is accepted: mem_cgroup_sk_alloc() does nothing in an interrupt, where connections
+// come in. So on loopback the default is the smallest size that every kernel accepts; it grows as a connection is
+// used. The kernel's own default would be 131,072.
 #define LOOPBACK_RECEIVE_BYTES "4096 4096 2097152"
-// To others there is a round trip to wait for before a window grows.
+// Buffers for other hosts: a window grows only after a round trip, so the default is larger.
 #define RECEIVE_BYTES "4096 8192 2097152"
-// Connections that wait at a listener to be accepted, at most; listeners are counted (listeners.h).
+// Upper bound on the connections that wait at one listener; the worker bounds the listeners (listeners.h).
 #define PENDING_FILE "/proc/sys/net/core/somaxconn"
 #define PENDING_CONNECTIONS "64"
 
 int network_raise_loopback(struct failure *failure) {
-  // The new network namespace holds one interface, and it is down; servers inside a function expect
-  // 127.0.0.1.
+  // The new network namespace holds one interface, and it is down; servers inside a function expect 127.0.0.1.
   FD_CLEANUP int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return fail(failure, "open a socket for lo");
+  if (fd < 0) return fail_errno(failure, "open a socket for lo");
   struct ifreq request = {.ifr_name = "lo"};
   request.ifr_flags = IFF_UP | IFF_RUNNING;
-  if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return fail(failure, "bring lo up");
+  if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) return fail_errno(failure, "bring lo up");
   return 0;
 }
 
-// The launcher's /proc shows these files for the network namespace of whoever opens them.
+// The launcher's /proc shows these files for the network namespace of the process that opens them.
 int network_limit_pending(enum network_kind kind, struct failure *failure) {
   const char *receive_bytes = kind == NETWORK_LOOPBACK ? LOOPBACK_RECEIVE_BYTES : RECEIVE_BYTES;
   if (write_file("/proc/sys/net/ipv4/tcp_rmem", receive_bytes, failure) < 0) return -1;
-  // Kernels before 6.2 or so do not show it in a network namespace whose user namespace is not the first.
+  // Kernels before about 6.2 hide this file in a network namespace of a user namespace other than the first.
   if (access(PENDING_FILE, F_OK) < 0) return 0;
   return write_file(PENDING_FILE, PENDING_CONNECTIONS, failure);
 }
@@ -54,19 +53,17 @@ int network_read_order(int channel, void *bytes, size_t length, int *network, st
       .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary};
   ssize_t got;
   do {
-    // The descriptor rides on the first byte, unix(7); close-on-exec although nothing is executed before it
+    // The descriptor comes with the first byte, unix(7). It is close-on-exec, although nothing is executed before it
     // is closed.
     got = recvmsg(channel, &request, MSG_CMSG_CLOEXEC | MSG_WAITALL);
   } while (got < 0 && errno == EINTR);
-  if (got < 0) return fail(failure, "receive the order");
+  if (got < 0) return fail_errno(failure, "receive the order");
   if (got == 0) return 0;
   for (struct cmsghdr *header = CMSG_FIRSTHDR(&request); header; header = CMSG_NXTHDR(&request, header)) {
     if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
       memcpy(network, CMSG_DATA(header), sizeof *network);
   }
-  errno = 0;
-  // There is room for one descriptor; what does not fit is closed by the kernel, and then this is not our
-  // worker's.
+  // There is room for one descriptor. The kernel closes any others; the worker never sends them.
   if (request.msg_flags & MSG_CTRUNC) return fail(failure, "the order came with more than one descriptor");
   // MSG_WAITALL may end early, at the border of the message that carried the descriptor.
   if ((size_t)got == length) return 1;
@@ -74,21 +71,23 @@ int network_read_order(int channel, void *bytes, size_t length, int *network, st
 }
 
 int network_join(int network, const char *root, struct failure *failure) {
-  // The kernel checks that this is a network namespace, and that it belongs to a user namespace in which this
-  // process is powerful: the launcher's, setns(2).
-  if (setns(network, CLONE_NEWNET) < 0) return fail(failure, "join the network namespace of the function");
+  // The kernel checks that this is a network namespace. It must belong to a user namespace in which this process has
+  // power: the launcher's, setns(2).
+  if (setns(network, CLONE_NEWNET) < 0)
+    return fail_errno(failure, "join the network namespace of the function");
   FD_CLEANUP int etc = -1;
   char path[64];
   snprintf(path, sizeof path, "%s/etc", root);
   etc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (etc < 0) return fail(failure, "open %s", path);
-  // An image may have a link here; the file below is made anew, in the sandbox's own layer.
-  if (unlinkat(etc, "resolv.conf", 0) < 0 && errno != ENOENT) return fail(failure, "remove etc/resolv.conf");
+  if (etc < 0) return fail_errno(failure, "open %s", path);
+  // An image may have a link here; the file below is new, in the sandbox's own layer.
+  if (unlinkat(etc, "resolv.conf", 0) < 0 && errno != ENOENT)
+    return fail_errno(failure, "remove etc/resolv.conf");
   FD_CLEANUP int file =
       openat(etc, "resolv.conf", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (file < 0) return fail(failure, "create etc/resolv.conf");
-  // Whatever the umask of the zygote: the function, another id by then, must be able to read it.
-  if (fchmod(file, 0644) < 0) return fail(failure, "open etc/resolv.conf to readers");
+  if (file < 0) return fail_errno(failure, "create etc/resolv.conf");
+  // Independent of the zygote's umask: the function, later another id, must be able to read the file.
+  if (fchmod(file, 0644) < 0) return fail_errno(failure, "open etc/resolv.conf to readers");
   static const char text[] = "nameserver " RESOLVER_ADDRESS "\noptions timeout:5 attempts:2\n";
   return write_all(file, text, sizeof text - 1, failure);
 }

@@ -1,5 +1,4 @@
-// One sandbox, from the fork to the point where it may run a function. See sandbox.c for the order and its
-// reasons.
+// One sandbox, from the fork until it may run a function. See sandbox.c for the order and its reasons.
 #pragma once
 
 #include "common.h"
@@ -7,85 +6,85 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-// What the zygote knows of its own descriptors at the moment it starts to serve, when nothing is in flight. A
-// sandbox inherits all of them and carries out this plan, so that none stays shared: a shared epoll instance
-// would let a sandbox change what the zygote waits for.
+// The zygote's own descriptors at the moment it starts to serve, when nothing is in flight, and a plan for each. A
+// sandbox inherits all of them and carries out the plan, so that none stays shared. A shared epoll instance, for
+// example, would let a sandbox change the set of events that the zygote waits for.
 struct inherited_fds {
   int count;
   struct inherited_fd {
     int fd;
     enum { FD_CLOSE, FD_FRESH_EVENT, FD_FRESH_EPOLL, FD_FRESH_PIPE } action;
-    // Of a pipe: which one, and which end of it.
+    // For a pipe: its inode, and whether this is the write end.
     ino_t pipe;
     bool writes;
   } entries[64];
-  // The zygote's own output, which no sandbox may keep.
+  // Inodes of the zygote's own output, which no sandbox may keep.
   ino_t output[2];
 };
 
-// What a FORK message carries.
+// The content of a FORK message.
 struct sandbox_order {
   uint32_t slot;
   uid_t uid;
   int scratch_mb;
   int channel, stdout_fd, stderr_fd;
-  int turns;    // the page of turns.h
-  int refusals; // takes the listener of the system call filter, see refusals.h
+  int turns;    // descriptor of the page of turns.h
+  int refusals; // socket for the listener of the system call filter, see refusals.h
   int cgroup_count;
   int cgroup_fds[7];
 };
 
-// What a SPECIALISE frame says of the function's limits, in the order of its numbers.
+// The limits in a SPECIALISE frame, in the order of its numbers.
 struct sandbox_limits {
   uint32_t tmp_mb, tmp_inodes, open_files, pending_signals;
 };
 
 enum { SANDBOX_PREPARE_PHASES = 4 };
 
-// Steps 3 and 4: cgroup, namespaces, root file system. Gives the microseconds of each phase.
+// The first stages: cgroup, namespaces, root file system, loopback. Fills in the microseconds of each.
 int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_PREPARE_PHASES],
                     struct failure *failure);
 
-// Waits, in C, until the worker says which function this sandbox shall run. Returns 1, or 0 when the worker
-// has closed the channel.
+// Waits, in C, until the worker names the function of this sandbox. Returns 1, or 0 if the worker has closed the
+// channel.
 int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
                            struct sandbox_limits *limits, struct failure *failure);
 
-// Steps 5 to 8: code, root, identity, descriptors, capabilities, self-audit, system call filter. Then reports
-// ISOLATED. `loop_fork` replaces what the runtime's event loop shares with the zygote; it is called when the
-// inherited descriptors have been renewed and before the audit.
+// The other stages: code, root, identity, descriptors, capabilities, self-audit, system call filter. Then reports
+// ISOLATED. `loop_fork` replaces the parts of the runtime's event loop that are shared with the zygote; it runs after
+// the renewal of the inherited descriptors and before the audit.
 int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
                     const char *code, const char *hostname, const struct sandbox_limits *limits,
                     int (*loop_fork)(void *), void *loop, struct failure *failure);
 
-// In the zygote: notes what its descriptors 0 to 2 are, and marks 0, so that the audit of a sandbox knows
-// them again. descriptors.c
+// In the zygote: notes the inodes behind descriptors 1 and 2, and marks 0, so that the audit of a sandbox recognises
+// them. descriptors.c
 int sandbox_note_stdio(struct inherited_fds *inherited, struct failure *failure);
 bool sandbox_stdin_is_own(void);
 
-// Carries out the plan for what it has inherited, but for its own channel and refusals; opens descriptor 0
-// anew. descriptors.c
+// Carries out the plan for the inherited descriptors, except the sandbox's own channel and refusals; opens descriptor
+// 0 anew. descriptors.c
 int sandbox_renew_descriptors(const struct sandbox_order *order, const struct inherited_fds *inherited,
                               struct failure *failure);
 
-// Parts of sandbox_isolate(), of which the first two are best effort and give what holds in the end.
-// privileges.c
+// Parts of sandbox_isolate(). The first two are best effort and return the resulting state. privileges.c
 uint32_t sandbox_leave_session_keyring(void);
 uint32_t sandbox_restrict_speculation(void);
 int sandbox_limit_resources(const struct sandbox_limits *asked, struct failure *failure);
 int sandbox_drop_privileges(struct failure *failure);
 
-// Fills in the inode numbers of its own namespaces, in the order of contract/functions/isolation.ts. audit.c
+// Fills in the inode numbers of the process's own namespaces, in the order of contract/functions/isolation.ts.
+// audit.c
 int sandbox_namespaces(uint32_t *numbers, int count, struct failure *failure);
 
 // Writes a channel frame, see contract/wire/channel.ts.
 int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure);
 
-// Puts the rules of landlock.c on this process and all that it will start. Returns the ABI that they are
-// written in, or 0 where the kernel has none that is of use.
+// Puts the rules of landlock.c on this process and on all that it will start. Returns the ABI of the rules, or 0 if
+// the kernel has none of use.
 int landlock_restrict(struct failure *failure);
 
-// Step 7's check of itself: descriptors, capabilities, no_new_privs, nested user namespaces, root, and
-// Landlock where it is in force. audit.c
+// The self-audit: descriptors, capabilities, no_new_privs, nested user namespaces, root, and Landlock if it is in
+// force. audit.c
 int sandbox_audit(const struct sandbox_order *order, const struct inherited_fds *inherited, int landlock_abi,
                   struct failure *failure);

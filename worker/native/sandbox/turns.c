@@ -6,7 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// Of 2022; a kernel that does not know the flag says EINVAL, and one that insists on it EACCES without.
+// Of Linux 6.3. A kernel without the flag answers EINVAL; a kernel that requires the flag answers EACCES when it is
+// missing.
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -20,7 +21,7 @@ struct turns {
 static struct turns *map_page(int fd, int more, struct failure *failure) {
   void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | more, fd, 0);
   if (page == MAP_FAILED) {
-    fail(failure, "map the page of turns");
+    fail_errno(failure, "map the page of turns");
     return NULL;
   }
   return page;
@@ -31,16 +32,16 @@ struct turns *turns_make(int *theirs, struct failure *failure) {
   int made = memfd_create("turns", flags | MFD_NOEXEC_SEAL);
   if (made < 0 && errno == EINVAL) made = memfd_create("turns", flags);
   FD_CLEANUP int own = made;
-  if (own < 0) return fail(failure, "make the page of turns"), NULL;
-  if (ftruncate(own, PAGE_BYTES) < 0) return fail(failure, "size the page of turns"), NULL;
-  // Before anybody else has it: who may shrink a file ends by SIGBUS whoever has mapped it.
+  if (own < 0) return fail_errno(failure, "make the page of turns"), NULL;
+  if (ftruncate(own, PAGE_BYTES) < 0) return fail_errno(failure, "size the page of turns"), NULL;
+  // Sealed before any other process has it: a process that shrinks a file ends all others that map it, by SIGBUS.
   if (fcntl(own, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-    return fail(failure, "seal the page of turns"), NULL;
-  // A second open file, so that nothing that the sandbox does to its own is done to the worker's.
+    return fail_errno(failure, "seal the page of turns"), NULL;
+  // A second open file, so that the sandbox cannot change flags of the worker's own.
   char path[32];
   snprintf(path, sizeof path, "/proc/self/fd/%d", own);
   FD_CLEANUP int other = open(path, O_RDWR | O_CLOEXEC);
-  if (other < 0) return fail(failure, "open the page of turns anew"), NULL;
+  if (other < 0) return fail_errno(failure, "open the page of turns anew"), NULL;
   struct turns *turns = map_page(own, 0, failure);
   if (turns) *theirs = TAKE(other);
   return turns;

@@ -1,14 +1,13 @@
 // Build tool: compiles seccomp/policy.h into a system call filter, by libseccomp.
 //
-//   seccomp_compile header > build/seccomp_filter.gen.h       a C array of the instructions
-//   seccomp_compile instructions > build/seccomp_filter.bpf   the same as the kernel takes them
-//   seccomp_compile names > build/seccomp_names.gen.h         what is refused by notification, and how it is
-//                                                             called in a record
+//   seccomp_compile header > build/seccomp_filter.gen.h       the instructions as a C array
+//   seccomp_compile instructions > build/seccomp_filter.bpf   the instructions in the kernel's form
+//   seccomp_compile names > build/seccomp_names.gen.h         the calls refused by notification, and their names in a record
 //
-// and for test/seccomp, which asks what is needed of it:
+// For test/seccomp, which finds out the entries that are needed:
 //
-//   seccomp_compile entries              what is allowed: number, "needed" or "kept", call
-//   seccomp_compile instructions 3 17    the filter without these
+//   seccomp_compile entries              the allowed calls: number, "needed" or "kept", call
+//   seccomp_compile instructions 3 17    the filter without these entries
 #include "policy.h"
 
 #include <errno.h>
@@ -31,7 +30,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-// Newer than the headers of the oldest system that this is built on; the numbers are the kernel's, for ever.
+// Newer than the headers of the oldest supported system; the numbers are the kernel's and never change.
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #endif
@@ -44,7 +43,7 @@
 
 static scmp_filter_ctx context;
 static bool print_names, print_entries;
-static bool kept; // is the rule that is being added marked KEPT?
+static bool kept; // true while a rule marked KEPT is added
 static unsigned allowed;
 static bool left_out[MAX_ALLOWED];
 
@@ -56,7 +55,7 @@ static void check(int result, const char *what) {
 
 static int resolve(const char *name) {
   int number = seccomp_syscall_resolve_name(name);
-  // An older libseccomp does not know the newest calls; they then fall under the default, which refuses.
+  // An older libseccomp does not know the newest calls; they get the default answer, which refuses them.
   if (number == __NR_SCMP_ERROR)
     fprintf(stderr, "seccomp_compile: libseccomp does not know %s; it stays refused\n", name);
   return number;
@@ -67,7 +66,7 @@ static void add(unsigned action, const char *name, unsigned count, const struct 
   if (number >= 0) check(seccomp_rule_add_array(context, action, number, count, comparisons), name);
 }
 
-// `text` is how the entry is listed.
+// `text` is the entry's name in the list.
 static void allow(const char *name, const char *text, unsigned count,
                   const struct scmp_arg_cmp *comparisons) {
   unsigned number = allowed++;
@@ -76,8 +75,7 @@ static void allow(const char *name, const char *text, unsigned count,
   if (!left_out[number]) add(SCMP_ACT_ALLOW, name, count, comparisons);
 }
 
-// A call that the worker hears of: the rule, and with `names` a line of the table in which the worker looks
-// it up.
+// A call that is reported to the worker: adds the rule and, with `names`, a line of the worker's table.
 static void refuse(const char *name, const char *text, unsigned count,
                    const struct scmp_arg_cmp *comparisons) {
   add(SCMP_ACT_NOTIFY, name, count, comparisons);

@@ -1,12 +1,11 @@
-// The system calls of a sandbox, as data: what is allowed and why. Compiled into a filter when the project is
-// built (seccomp/compile.c), so that no library and no parser is needed in a sandbox.
+// The system calls of a sandbox, as data: the allowed ones and the reasons. The build compiles them into a filter
+// (seccomp/compile.c), so a sandbox needs no library and no parser.
 //
-// Everything that is not named here is answered ENOSYS, as by a kernel that never had it: programs then fall
-// back. That is also the answer to clone3, whose flags lie in memory where no filter sees them; to io_uring,
-// whose requests pass by every filter; to AIO, memfd_secret, System V IPC, POSIX message queues and
-// scheduling policies, which no function needs. What programs try although it is forbidden is answered EPERM,
-// so that the cause is clear. Any other architecture's calls (int 0x80, x32) kill the process: nothing honest
-// makes them.
+// A call without an entry is answered ENOSYS, as by a kernel that never had it, and programs fall back. This includes clone3,
+// whose flags lie in memory that no filter sees, and io_uring, whose requests bypass every filter. It includes AIO, memfd_secret,
+// System V IPC, POSIX message queues and scheduling policies, which no function needs. A forbidden call that programs often try
+// is answered EPERM, so that the cause is clear. Calls of another architecture (int 0x80, x32) kill the process: no honest
+// program makes them.
 //
 //   ALLOW(call, reason)                                 whatever its arguments
 //   ALLOW_EQUAL(call, argument, value, reason)          if the argument equals the value
@@ -14,38 +13,37 @@
 //   ALLOW_SOCKET(family, type, protocol, reason)        socket(2) of exactly these
 //   ALLOW_OPTION(level, option, reason)                 setsockopt(2) of exactly these
 //   READ_OPTION(level, option, reason)                  getsockopt(2) of exactly these
-//   KEPT(ALLOW...)                                      the same: nothing that test/seccomp tries needs it
-//                                                       on the machine at hand; the reason says who would
-//   ASK(call, reason)                                   the worker lets it through, or answers EPERM
+//   KEPT(ALLOW...)                                      the same; no program of test/seccomp needs it on this machine, and the
+//                                                       reason names programs that do
+//   ASK(call, reason)                                   the worker allows it, or answers EPERM
 //   REFUSE(call, reason)                                EPERM
 //   REFUSE_EQUAL(call, argument, value, reason)         EPERM if the argument equals the value
 //   REFUSE_MASKED(call, argument, mask, value, reason)  EPERM if the argument, masked, equals the value
 //   REFUSE_SOCKET(family, type, reason)                 EPERM for a type of socket of an allowed family
-//   REFUSE_SILENTLY(call, argument, value, reason)      as REFUSE_EQUAL, of what honest programs do
+//   REFUSE_SILENTLY(call, argument, value, reason)      as REFUSE_EQUAL, for calls of honest programs
 //   REFUSE_AS(error, call, reason)                      another error, from which honest programs fall back
 //
-// What is refused, but for the last two, is named in the record of the invocation: the worker hears of it
-// from the kernel and gives the answer (refusals.c). ENOSYS is the answer where it does not listen any more.
+// The record of an invocation names every refused call, except those of the last two kinds: the kernel reports it to the
+// worker, which answers it (refusals.c). The kernel answers ENOSYS when the worker does not listen any more.
 //
-// Arguments that the kernel takes as 32 bits are compared on their low 32 bits: a filter that compares 64 can
-// be passed by setting the upper half (CVE-2019-10063).
+// The kernel takes some arguments as 32 bits, and the filter compares the low 32 bits of these. A filter that compares 64 bits
+// can be bypassed by the upper half (CVE-2019-10063).
 #pragma once
 
 #define LOW_32 0xffffffffULL
 // clone(2) flags that make namespaces, CLONE_NEWTIME included.
 #define CLONE_NAMESPACE_FLAGS 0x7e020080ULL
 #define FUTEX_COMMAND_MASK 0x7fULL
-// SOCK_NONBLOCK and SOCK_CLOEXEC ride on the type of a socket.
+// SOCK_NONBLOCK and SOCK_CLOEXEC are part of a socket's type.
 #define SOCKET_TYPE_MASK 0xfULL
-// MSG_OOB (CVE-2025-38236), and MSG_ZEROCOPY, which pins pages that may be shared with the zygote as vmsplice
-// does.
+// MSG_OOB (CVE-2025-38236), and MSG_ZEROCOPY, which pins pages that may be shared with the zygote, as vmsplice does.
 #define MSG_RISKY (0x1ULL | 0x4000000ULL)
 
 // clang-format off
 #define SECCOMP_POLICY \
   /* memory */ \
   ALLOW(brk, "heap of C programs") \
-  /* no huge pages of the host's own pool: one for all, and counted by no cgroup of memory */ \
+  /* No huge pages: the host has one pool for all, which no memory cgroup counts. */ \
   ALLOW_MASKED(mmap, 3, MAP_HUGETLB, 0, "memory, code pages of JIT compilers included") \
   ALLOW(munmap, "gives memory back") \
   KEPT(ALLOW(mremap, "realloc of large blocks in C programs")) \
@@ -56,7 +54,7 @@
   KEPT(ALLOW_EQUAL(madvise, 2, MADV_WILLNEED, "read-ahead of mapped files")) \
   ALLOW_EQUAL(madvise, 2, MADV_DONTNEED, "allocators give pages back") \
   KEPT(ALLOW_EQUAL(madvise, 2, MADV_FREE, "allocators give pages back, later")) \
-  KEPT(ALLOW_EQUAL(madvise, 2, MADV_DONTFORK, "V8's heap; it does without")) \
+  KEPT(ALLOW_EQUAL(madvise, 2, MADV_DONTFORK, "V8's heap; V8 works without it")) \
   KEPT(ALLOW_EQUAL(madvise, 2, MADV_HUGEPAGE, "heaps")) \
   KEPT(ALLOW_EQUAL(madvise, 2, MADV_NOHUGEPAGE, "heaps")) \
   KEPT(ALLOW_EQUAL(madvise, 2, MADV_DONTDUMP, "secrets of crypto libraries")) \
@@ -79,7 +77,7 @@
   ALLOW(pwrite64, "write at a place") \
   KEPT(ALLOW(preadv, "read at a place in parts; libuv")) \
   KEPT(ALLOW(pwritev, "write at a place in parts; libuv")) \
-  KEPT(ALLOW(open, "programs with musl, whose open it is")) \
+  KEPT(ALLOW(open, "programs with musl")) \
   ALLOW(openat, "opens files") \
   ALLOW(close, "closes descriptors") \
   KEPT(ALLOW(close_range, "child processes close what they inherited; Python, newer C libraries")) \
@@ -88,12 +86,12 @@
   ALLOW(fstat, "facts of an open file") \
   ALLOW(lstat, "older C libraries") \
   ALLOW(newfstatat, "facts of a file") \
-  KEPT(ALLOW(statx, "facts of a file; libuv, which falls back, but without the time of birth")) \
+  KEPT(ALLOW(statx, "facts of a file; libuv, whose fallback lacks the time of birth")) \
   ALLOW(statfs, "free space of /tmp") \
   KEPT(ALLOW(fstatfs, "free space of /tmp")) \
   ALLOW(access, "older C libraries") \
-  KEPT(ALLOW(faccessat, "may a file be read")) \
-  KEPT(ALLOW(faccessat2, "may a file be read, with flags")) \
+  KEPT(ALLOW(faccessat, "permission to read a file")) \
+  KEPT(ALLOW(faccessat2, "permission to read a file, with flags")) \
   ALLOW(getdents64, "lists directories") \
   ALLOW(getcwd, "working directory") \
   ALLOW(chdir, "child processes start elsewhere") \
@@ -129,9 +127,9 @@
   ALLOW(fsync, "databases in /tmp") \
   ALLOW(fdatasync, "databases in /tmp") \
   ALLOW(copy_file_range, "fs.copyFile") \
-  /* locks: files of the image have an inode of their own in each overlay; those under /var/task are shared by the sandboxes of one version */ \
+  /* locks: files of the image have an inode of their own in each overlay; sandboxes of one version share those of /var/task */ \
   KEPT(ALLOW(flock, "locks on own files")) \
-  KEPT(ALLOW(getxattr, "cp and Python's copystat, which takes ENOSYS for an error")) \
+  KEPT(ALLOW(getxattr, "cp and Python's copystat, which fails on ENOSYS")) \
   ALLOW(lgetxattr, "as getxattr") \
   KEPT(ALLOW(fgetxattr, "as getxattr")) \
   KEPT(ALLOW(listxattr, "as getxattr")) \
@@ -155,9 +153,9 @@
   KEPT(ALLOW_EQUAL(fcntl, 1, F_ADD_SEALS, "seals of a memfd")) \
   KEPT(ALLOW_EQUAL(fcntl, 1, F_GET_SEALS, "seals of a memfd")) \
   ALLOW_EQUAL(ioctl, 1, FIONBIO, "libuv makes descriptors non-blocking") \
-  KEPT(ALLOW_EQUAL(ioctl, 1, FIONREAD, "bytes that can be read; the bootstrap asks whether output still waits before it takes the next call")) \
+  KEPT(ALLOW_EQUAL(ioctl, 1, FIONREAD, "bytes that can be read; the bootstrap checks for unread output before the next call")) \
   KEPT(ALLOW_EQUAL(ioctl, 1, FIOCLEX, "close-on-exec, as Rust sets it")) \
-  /* of files: nothing that changes attributes or shares extents (FS_IOC_SETFLAGS, FICLONE); cp falls back from ENOSYS */ \
+  /* Requests of files that change attributes or share extents (FS_IOC_SETFLAGS, FICLONE) are left out; cp falls back. */ \
   KEPT(ALLOW_EQUAL(ioctl, 1, TCGETS, "isatty; answered ENOTTY")) \
   KEPT(ALLOW_EQUAL(ioctl, 1, TIOCGWINSZ, "size of a terminal; answered ENOTTY")) \
   /* waiting */ \
@@ -279,8 +277,9 @@
   ALLOW(accept4, "sockets") \
   ALLOW(getsockname, "sockets") \
   KEPT(ALLOW(getpeername, "sockets")) \
-  /* options that are set: no filters on sockets, no upper protocols such as kTLS, no lists of sources (MCAST_*, IP_MSFILTER), no */ \
-  /* extension headers (IPV6_RTHDR, IPV6_HOPOPTS), no change of family (IPV6_ADDRFORM), none of the levels of other families */ \
+  /* Options that may be set. Filters on sockets and upper protocols such as kTLS are left out. */ \
+  /* So are lists of sources (MCAST_*, IP_MSFILTER) and extension headers (IPV6_RTHDR, IPV6_HOPOPTS). */ \
+  /* So are a change of family (IPV6_ADDRFORM), and the levels of other families. */ \
   ALLOW_OPTION(SOL_SOCKET, SO_REUSEADDR, "servers") \
   KEPT(ALLOW_OPTION(SOL_SOCKET, SO_REUSEPORT, "servers")) \
   ALLOW_OPTION(SOL_SOCKET, SO_KEEPALIVE, "connections") \
@@ -302,14 +301,14 @@
   ALLOW_OPTION(IPPROTO_IP, IP_TTL, "dgram.setTTL") \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_TOS, "classes of service; Java, SSH")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVTOS, "QUIC: marks of congestion")) \
-  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVERR, "name lookups of glibc, which give up without")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_RECVERR, "name lookups of glibc, which need it")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_PKTINFO, "UDP servers: the address that was sent to")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, "QUIC: packets are not to be cut")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, "HTTP clients that choose their address")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_IF, "dgram")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_TTL, "dgram")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_LOOP, "dgram")) \
-  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_ALL, "Java, which gives up without")) \
+  KEPT(ALLOW_OPTION(IPPROTO_IP, IP_MULTICAST_ALL, "Java, which needs it")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_ADD_MEMBERSHIP, "dgram.addMembership")) \
   KEPT(ALLOW_OPTION(IPPROTO_IP, IP_DROP_MEMBERSHIP, "dgram.dropMembership")) \
   ALLOW_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, "servers") \
@@ -325,13 +324,13 @@
   KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_MULTICAST_ALL, "as IP_MULTICAST_ALL")) \
   KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_JOIN_GROUP, "dgram.addMembership")) \
   KEPT(ALLOW_OPTION(IPPROTO_IPV6, IPV6_LEAVE_GROUP, "dgram.dropMembership")) \
-  /* options that are read: nothing that tells of the host (SO_INCOMING_CPU, SO_COOKIE, SO_NETNS_COOKIE, SO_MEMINFO, SO_PEERSEC, */ \
-  /* TCP_CONGESTION) or of its firewall (SO_ORIGINAL_DST), and no structures that grow with the kernel (TCP_INFO) */ \
-  READ_OPTION(SOL_SOCKET, SO_ERROR, "what came of a connect") \
-  READ_OPTION(SOL_SOCKET, SO_TYPE, "which kind of socket is this; libuv, Python") \
+  /* Options that may be read. Facts about the host are left out: SO_INCOMING_CPU, SO_COOKIE, SO_NETNS_COOKIE, SO_MEMINFO, */ \
+  /* SO_PEERSEC, TCP_CONGESTION. So are its firewall (SO_ORIGINAL_DST), and structures that grow with the kernel (TCP_INFO). */ \
+  READ_OPTION(SOL_SOCKET, SO_ERROR, "result of a connect") \
+  READ_OPTION(SOL_SOCKET, SO_TYPE, "kind of a socket; libuv, Python") \
   KEPT(READ_OPTION(SOL_SOCKET, SO_DOMAIN, "the same")) \
   KEPT(READ_OPTION(SOL_SOCKET, SO_PROTOCOL, "the same")) \
-  KEPT(READ_OPTION(SOL_SOCKET, SO_ACCEPTCONN, "does it listen; Java, Rust")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_ACCEPTCONN, "state of a listener; Java, Rust")) \
   KEPT(READ_OPTION(SOL_SOCKET, SO_REUSEADDR, "servers")) \
   KEPT(READ_OPTION(SOL_SOCKET, SO_REUSEPORT, "servers")) \
   KEPT(READ_OPTION(SOL_SOCKET, SO_KEEPALIVE, "connections")) \
@@ -341,7 +340,7 @@
   KEPT(READ_OPTION(SOL_SOCKET, SO_RCVBUF, "sizes; dgram.getRecvBufferSize")) \
   KEPT(READ_OPTION(SOL_SOCKET, SO_RCVTIMEO, "time limits of database clients in C; Rust")) \
   KEPT(READ_OPTION(SOL_SOCKET, SO_SNDTIMEO, "as SO_RCVTIMEO")) \
-  KEPT(READ_OPTION(SOL_SOCKET, SO_PEERCRED, "who is at the other end of a unix socket; its own processes")) \
+  KEPT(READ_OPTION(SOL_SOCKET, SO_PEERCRED, "the peer of a unix socket, one of its own processes")) \
   KEPT(READ_OPTION(IPPROTO_TCP, TCP_NODELAY, "latency")) \
   KEPT(READ_OPTION(IPPROTO_TCP, TCP_CORK, "throughput")) \
   KEPT(READ_OPTION(IPPROTO_TCP, TCP_QUICKACK, "latency; Java")) \
@@ -349,8 +348,8 @@
   KEPT(READ_OPTION(IPPROTO_TCP, TCP_KEEPINTVL, "keep-alive")) \
   KEPT(READ_OPTION(IPPROTO_TCP, TCP_KEEPCNT, "keep-alive")) \
   KEPT(READ_OPTION(IPPROTO_TCP, TCP_MAXSEG, "sizes; load tests")) \
-  KEPT(READ_OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, "time limits; gRPC reads what it has set")) \
-  KEPT(READ_OPTION(IPPROTO_UDP, UDP_SEGMENT, "QUIC asks whether it is there")) \
+  KEPT(READ_OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, "time limits; gRPC reads its own setting")) \
+  KEPT(READ_OPTION(IPPROTO_UDP, UDP_SEGMENT, "QUIC looks for it")) \
   KEPT(READ_OPTION(IPPROTO_IP, IP_TTL, "dgram")) \
   KEPT(READ_OPTION(IPPROTO_IP, IP_TOS, "Java, Python")) \
   KEPT(READ_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, "QUIC")) \
@@ -371,16 +370,16 @@
   ALLOW_MASKED(recvmsg, 2, MSG_RISKY, 0, "sockets") \
   ALLOW_MASKED(sendmmsg, 3, MSG_RISKY, 0, "sockets; c-ares") \
   KEPT(ALLOW_MASKED(recvmmsg, 3, MSG_RISKY, 0, "sockets; libuv")) \
-  /* Both hold the lock of a pipe while they wait for a socket. The worker reads two pipes of each sandbox, and would sleep as */ \
-  /* long, deaf to signals. EINVAL says that a file cannot do it: libuv, Go, Python and coreutils then copy by hand. */ \
+  /* Both calls hold the lock of a pipe while they wait for a socket. The worker reads two pipes of each sandbox, and would */ \
+  /* sleep for that time, deaf to signals. EINVAL means that the file lacks it: libuv, Go, Python and coreutils then copy. */ \
   REFUSE_AS(EINVAL, sendfile, "fs.copyFile, static files") \
   REFUSE_AS(EINVAL, splice, "io.Copy of Go") \
-  /* instances count for the service user, whom all tenants share, and a watch of a device would tell of others. This is what */ \
-  /* a host that has none left answers: watchers know it, say it or poll. From ENOSYS and EPERM, watchpack tries for ever. */ \
+  /* Instances count for the service user, which all tenants share, and a watch of a device would show other processes' use. */ \
+  /* A host without free instances answers EMFILE: watchers report it, or poll. At ENOSYS and EPERM, watchpack retries for ever. */ \
   REFUSE_AS(EMFILE, inotify_init1, "fs.watch and its like; fs.watchFile works") \
   REFUSE_AS(EMFILE, inotify_init, "as inotify_init1") \
-  /* refused by name: programs try them, and should read "not permitted" */ \
-  REFUSE_SILENTLY(socket, 0, AF_NETLINK, "interfaces and routes, and the way to nf_tables; name lookups ask, and do without") \
+  /* Refused by name, because programs that try them should read "not permitted". */ \
+  REFUSE_SILENTLY(socket, 0, AF_NETLINK, "interfaces, routes and the way to nf_tables; name lookups try it, and work without it") \
   REFUSE_EQUAL(socket, 0, AF_PACKET, "raw frames") \
   REFUSE_EQUAL(socket, 0, AF_VSOCK, "has no namespace: reaches the machine that hosts this virtual one") \
   REFUSE_EQUAL(socket, 0, AF_ALG, "kernel cryptography, which writes to the page cache of files (CVE-2026-31431)") \
@@ -426,7 +425,7 @@
   REFUSE_EQUAL(ioctl, 1, TIOCSTI, "types into a terminal (CVE-2017-5226)") \
   REFUSE_EQUAL(ioctl, 1, TIOCLINUX, "pastes into a console") \
   REFUSE_EQUAL(ioctl, 1, TIOCSETD, "line disciplines") \
-  REFUSE_EQUAL(madvise, 2, MADV_MERGEABLE, "merged pages tell a neighbour what they hold") \
+  REFUSE_EQUAL(madvise, 2, MADV_MERGEABLE, "merged pages show their content to a neighbour") \
   REFUSE_SILENTLY(fadvise64, 3, POSIX_FADV_DONTNEED, "empties the page cache that all sandboxes share") \
   REFUSE_MASKED(sendto, 3, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
   REFUSE_MASKED(sendmsg, 2, MSG_OOB, MSG_OOB, "CVE-2025-38236") \
@@ -438,8 +437,8 @@
   REFUSE_EQUAL(prctl, 0, PR_SET_DUMPABLE, "would open its memory to its children") \
   REFUSE_EQUAL(prctl, 0, PR_CAPBSET_DROP, "identity") \
   REFUSE_EQUAL(prctl, 0, PR_SET_SECUREBITS, "identity") \
-  REFUSE_EQUAL(fcntl, 1, F_SETLEASE, "holds up whoever opens the file") \
-  REFUSE_EQUAL(fcntl, 1, F_NOTIFY, "watches what is shared") \
+  REFUSE_EQUAL(fcntl, 1, F_SETLEASE, "blocks the next process that opens the file") \
+  REFUSE_EQUAL(fcntl, 1, F_NOTIFY, "watches shared files") \
   REFUSE(mount, "file systems") \
   REFUSE(umount2, "file systems") \
   REFUSE(pivot_root, "file systems") \
@@ -464,7 +463,7 @@
   REFUSE(mknodat, "devices, as mknod") \
   REFUSE(bpf, "kernel programs") \
   REFUSE(perf_event_open, "kernel measurements") \
-  REFUSE(userfaultfd, "widens kernel races") \
+  REFUSE(userfaultfd, "widens races in the kernel") \
   REFUSE(vmsplice, "pins pages shared with the zygote (CVE-2020-29374)") \
   REFUSE(keyctl, "keyrings are shared by uid") \
   REFUSE(add_key, "keyrings are shared by uid") \

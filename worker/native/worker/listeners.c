@@ -5,7 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-// A line has 150 characters, and the kernel lists those that listen first, so all that count are in here.
+// Size of the buffer for the table. A line has 150 characters, and the kernel lists listeners first, so the buffer
+// holds all that count.
 #define TABLE_BYTES ((MAX_LISTENERS + 2) * 160)
 // TCP_LISTEN of the kernel's include/net/tcp_states.h.
 #define LISTENING 0x0aU
@@ -21,16 +22,16 @@ unsigned listeners_in(const char *table) {
   return found;
 }
 
-// MAX_LISTENERS where it cannot be read: then nobody knows that there is room.
+// Returns MAX_LISTENERS if the table cannot be read, since there may then be no room.
 static unsigned listeners_of(pid_t pid, const char *protocol) {
   char path[64], table[TABLE_BYTES + 1];
   snprintf(path, sizeof path, "/proc/%d/net/%s", (int)pid, protocol);
-  // The files below /proc/PID/net are those of the process's network namespace and open to every user.
+  // The files below /proc/PID/net are those of the process's network namespace, and every user may open them.
   FD_CLEANUP int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return MAX_LISTENERS;
   size_t length = 0;
   ssize_t got;
-  // Read until the end: one read gives less than is asked for.
+  // Reads until the end: one read returns fewer bytes than were asked for.
   while (length < TABLE_BYTES && (got = read(fd, table + length, TABLE_BYTES - length)) > 0)
     length += (size_t)got;
   table[length] = '\0';

@@ -7,12 +7,12 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-// A program that is curious, or one that tries everything once, stays below; one that does nothing else does
-// not.
+// Refusals that a sandbox may cause at once, and per second in the long run. A program that tries every call once
+// stays below them; one that does nothing else does not.
 #define BURST 128
 #define PER_SECOND 4
 
-// Larger than any kernel's structures are; the request must be zero beyond what the kernel fills in.
+// Larger than the structures of any kernel; the request must be zero beyond the part that the kernel fills in.
 enum { NOTIFICATION_BYTES = 1024 };
 
 const char *refusal_name(const struct seccomp_data *call) {
@@ -37,8 +37,8 @@ static bool may_listen(struct refusal_state *state, pid_t pid, bool *over) {
 
 const char *refusal_answer(int listener, struct refusal_state *state, bool *over) {
   struct pollfd wanted = {listener, POLLIN, 0};
-  // Asked first, because the call below waits where there is nothing, whatever the descriptor's flags say.
-  // Where there was something, it returns at once, even if the caller has died since.
+  // Asks first, because the call below blocks without a notification, whatever the flags of the descriptor are. With
+  // a notification it returns at once, even if the caller has died since.
   if (poll(&wanted, 1, 0) < 0) return NULL;
   *over = (wanted.revents & POLLIN) == 0 && (wanted.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
   if ((wanted.revents & POLLIN) == 0) return NULL;
@@ -52,7 +52,7 @@ const char *refusal_answer(int listener, struct refusal_state *state, bool *over
   } response;
   memset(&request, 0, sizeof request);
   memset(&response, 0, sizeof response);
-  // ENOENT: killed meanwhile.
+  // ENOENT: the caller was killed meanwhile.
   if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0) return NULL;
   response.answer.id = request.notification.id;
   const struct seccomp_data *call = &request.notification.data;
@@ -65,7 +65,7 @@ const char *refusal_answer(int listener, struct refusal_state *state, bool *over
     response.answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
   else
     response.answer.error = -EPERM;
-  // A caller that is gone needs no answer.
+  // A caller that has ended needs no answer.
   (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
   return granted ? NULL : refusal_name(call);
 }

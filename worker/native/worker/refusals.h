@@ -1,7 +1,7 @@
-// Refused system calls by their names. The filter of a sandbox tells the worker of them, seccomp_unotify(2):
-// the kernel holds the caller until the worker has answered. It answers by EPERM, but for listen(2), which it
-// lets through as long as there are not too many listeners (listeners.h); a caller that changes its memory
-// meanwhile gains nothing, since no argument of listen is a pointer.
+// Refused system calls by their names. The filter of a sandbox reports them to the worker, seccomp_unotify(2): the
+// kernel holds the caller until the worker has answered. The answer is EPERM. Only listen(2) is allowed below a
+// number of listeners (listeners.h). No argument of listen is a pointer, so a caller gains nothing by changing its
+// memory meanwhile.
 #pragma once
 
 #include "common.h"
@@ -9,7 +9,7 @@
 
 #include <linux/seccomp.h>
 
-// One refusal of seccomp/policy.h: the number of the call, what its arguments are compared with, and its
+// One refusal of seccomp/policy.h: the number of the call, the values that its arguments are compared with, and its
 // name.
 struct refused_call {
   int number;
@@ -21,11 +21,11 @@ struct refused_call {
   const char *name;
 };
 
-// `socket(AF_VSOCK)`; never NULL.
+// Name of a refused call, as in `socket(AF_VSOCK)`; never NULL.
 const char *refusal_name(const struct seccomp_data *call);
 
-// What a sandbox may cost its worker by calls that are refused, or that it has to count: so many at once, and
-// so many a second in the long run. Returns false when it is used up.
+// Budget of a sandbox for calls that the worker refuses or counts: a burst, refilled at a fixed rate. refusal_spend()
+// returns false when it is used up.
 struct refusal_budget {
   double left;
   uint64_t at_us;
@@ -37,6 +37,6 @@ struct refusal_state {
   struct listener_count listeners;
 };
 
-// Answers one call that waits at the listener, and gives its name, or NULL when there is none or it was let
-// through. Never blocks. Sets `*over` when nobody is left who could make calls, or the budget is used up.
+// Answers one call that waits at the listener. Returns its name, or NULL if there was no call or it was allowed.
+// Never blocks. Sets `*over` if no process is left that could make calls, or if the budget is used up.
 const char *refusal_answer(int listener, struct refusal_state *state, bool *over);

@@ -1,4 +1,4 @@
-// A watch of one sandbox: first of the socket on which its listener comes, then of the listener.
+// A watch of one sandbox: first of the socket that delivers its listener, then of the listener.
 #include "refusals_addon.h"
 
 #include "refusals.h"
@@ -19,7 +19,7 @@ struct watch {
   napi_env env;
   napi_ref on_refused;
   struct watched socket, listener;
-  // The function that JavaScript has, and each poll handle until libuv has closed it.
+  // Owners of this watch: the function that JavaScript holds, and each poll handle until libuv has closed it.
   int owners;
   struct refusal_state state;
 };
@@ -38,11 +38,11 @@ static void end_watched(struct watched *watched) {
   if (!watched->open) return;
   watched->open = false;
   uv_close((uv_handle_t *)&watched->poll, on_closed);
-  // Allowed as soon as libuv does not watch it any more. At the listener, the kernel then refuses by itself.
+  // The descriptor may be closed once libuv has stopped watching it. Without a listener the kernel refuses by itself.
   close(watched->fd);
 }
 
-// Owns `fd` from here on, also when it fails.
+// Owns `fd` from here on, also on failure.
 static void begin_watched(struct watch *watch, struct watched *watched, int fd, uv_poll_cb on_event) {
   uv_loop_t *loop;
   if (napi_get_uv_event_loop(watch->env, &loop) != napi_ok || uv_poll_init(loop, &watched->poll, fd) != 0) {
@@ -53,7 +53,7 @@ static void begin_watched(struct watch *watch, struct watched *watched, int fd, 
   watched->fd = fd;
   watched->open = true;
   watch->owners++;
-  // A worker that has nothing else to do may end.
+  // A watch does not keep an otherwise idle worker alive.
   uv_unref((uv_handle_t *)&watched->poll);
   if (uv_poll_start(&watched->poll, UV_READABLE, on_event) != 0) end_watched(watched);
 }
@@ -75,7 +75,7 @@ static void on_refusal(uv_poll_t *handle, int status, int events) {
   (void)events;
   const char *name = over ? NULL : refusal_answer(watch->listener.fd, &watch->state, &over);
   if (over) end_watched(&watch->listener);
-  // Last, because what it calls may end the watch.
+  // Last, because the callback may end the watch.
   if (name) report(watch, name);
 }
 
@@ -98,7 +98,7 @@ static void on_listener(uv_poll_t *handle, int status, int events) {
   if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
       header->cmsg_len == CMSG_LEN(sizeof listener))
     memcpy(&listener, CMSG_DATA(header), sizeof listener);
-  // One message is all that there is to come, or none.
+  // The sandbox sends at most one message.
   end_watched(&watch->socket);
   if (listener >= 0) begin_watched(watch, &watch->listener, listener, on_refusal);
 }

@@ -1,16 +1,17 @@
 // Node-API surface of the worker: the few system calls that Node does not offer.
 //
-//   socketpair() -> [fd, fd]            stream sockets, close-on-exec
-//   pipe() -> [readFd, writeFd]         close-on-exec
-//   sendWithDescriptors(fd, bytes, fds) one sendmsg with SCM_RIGHTS, unix(7); throws on failure
-//   refuseDescriptors(fd) -> boolean    nobody can send descriptors to this socket; false where the kernel
-//   cannot makeTurns() -> [fd, turns]          a count that is shared by a page, see turns.h; the descriptor
-//   is for the sandbox postTurn(turns)                     adds one to it takeTurnsBack(turns, max) -> number
-//   takes up to `max` off it, and says how many closeTurns(turns)                   gives
-//   the page up; the others do nothing then lock(fd, alone) -> boolean          flock without waiting; false
-//   when others have it readCounter(fd) -> number           the decimal number at the start of a kernel file,
-//   read anew; -1 on failure bytesWaiting(fd) -> number          FIONREAD: bytes that a read would give now
-//   watchRefusals(fd, onRefused)        see refusals_addon.h
+//   socketpair() -> [fd, fd]             stream sockets, close-on-exec
+//   pipe() -> [readFd, writeFd]          close-on-exec
+//   sendWithDescriptors(fd, bytes, fds)  one sendmsg with SCM_RIGHTS, unix(7); throws on failure
+//   refuseDescriptors(fd) -> boolean     makes the kernel refuse descriptors sent to this socket; false before Linux 6.16
+//   makeTurns() -> [fd, turns]           a count in a shared page, see turns.h; the descriptor is for the sandbox
+//   postTurn(turns)                      adds one to the count
+//   takeTurnsBack(turns, max) -> number  takes up to `max` off the count and returns how many
+//   closeTurns(turns)                    unmaps the page; later calls with this handle do nothing
+//   lock(fd, alone) -> boolean           flock without waiting; false if another process holds the lock
+//   readCounter(fd) -> number            the decimal number at the start of a kernel file, read anew; -1 on failure
+//   bytesWaiting(fd) -> number           FIONREAD: the bytes that a read would return now
+//   watchRefusals(fd, onRefused)         see refusals_addon.h
 #include "common.h"
 #include "refusals_addon.h"
 #include "sandbox/turns.h"
@@ -53,7 +54,7 @@ static napi_value make_socketpair(napi_env env, napi_callback_info info) {
   int fds[2];
   struct failure failure = {0};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
-    fail(&failure, "make a socket pair");
+    fail_errno(&failure, "make a socket pair");
     return throw_failure(env, &failure);
   }
   return pair(env, fds);
@@ -64,7 +65,7 @@ static napi_value make_pipe(napi_env env, napi_callback_info info) {
   int fds[2];
   struct failure failure = {0};
   if (pipe2(fds, O_CLOEXEC) < 0) {
-    fail(&failure, "make a pipe");
+    fail_errno(&failure, "make a pipe");
     return throw_failure(env, &failure);
   }
   return pair(env, fds);
@@ -82,8 +83,7 @@ static napi_value send_with_descriptors(napi_env env, napi_callback_info info) {
   napi_get_array_length(env, arguments[2], &fd_count);
   struct failure failure = {0};
   if (fd_count > MAX_DESCRIPTORS) {
-    errno = 0;
-    fail(&failure, "send %u descriptors at once", fd_count);
+    fail(&failure, "send %u descriptors at once; at most %d are possible", fd_count, MAX_DESCRIPTORS);
     return throw_failure(env, &failure);
   }
   int fds[MAX_DESCRIPTORS];
@@ -109,14 +109,14 @@ static napi_value send_with_descriptors(napi_env env, napi_callback_info info) {
   }
   ssize_t sent;
   do {
-    // MSG_NOSIGNAL: a zygote that has just died must not take the worker along by SIGPIPE.
+    // MSG_NOSIGNAL: a zygote that has just ended must not end the worker by SIGPIPE.
     sent = sendmsg(fd, &message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
-  if (sent != (ssize_t)length) {
-    fail(&failure, "send %zu bytes with %u descriptors", length, fd_count);
-    return throw_failure(env, &failure);
-  }
-  return NULL;
+  if (sent < 0)
+    fail_errno(&failure, "send %zu bytes with %u descriptors", length, fd_count);
+  else if (sent != (ssize_t)length)
+    fail(&failure, "send %zu bytes: only %zd were taken", length, sent);
+  return failure.message[0] == '\0' ? NULL : throw_failure(env, &failure);
 }
 
 static int32_t descriptor_argument(napi_env env, napi_callback_info info) {
@@ -138,13 +138,13 @@ static napi_value refuse_descriptors(napi_env env, napi_callback_info info) {
   napi_value result;
   const int no = 0;
   int32_t fd = descriptor_argument(env, info);
-  // A descriptor that comes with bytes is closed by whoever reads them, and close(2) of a socket may take as
-  // long as its owner has asked for (SO_LINGER).
+  // The reader of a message closes the descriptors that come with it. close(2) of a socket may take as long as its
+  // owner has set (SO_LINGER).
   napi_get_boolean(env, setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no) == 0, &result);
   return result;
 }
 
-// The page behind a handle of JavaScript, which outlives it.
+// The page behind a handle of JavaScript; the handle outlives it.
 struct turns_handle {
   struct turns *turns;
 };
@@ -166,7 +166,10 @@ static napi_value make_turns(napi_env env, napi_callback_info info) {
   struct failure failure = {0};
   int theirs = -1;
   struct turns_handle *handle = calloc(1, sizeof *handle);
-  if (handle) handle->turns = turns_make(&theirs, &failure);
+  if (handle)
+    handle->turns = turns_make(&theirs, &failure);
+  else
+    fail_errno(&failure, "allocate the handle of a page of turns");
   if (!handle || !handle->turns) {
     free(handle);
     return throw_failure(env, &failure);
@@ -225,7 +228,7 @@ static napi_value lock(napi_env env, napi_callback_info info) {
   int failed = flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB);
   if (failed && errno != EWOULDBLOCK) {
     struct failure failure = {0};
-    fail(&failure, "lock descriptor %d", fd);
+    fail_errno(&failure, "lock descriptor %d", fd);
     return throw_failure(env, &failure);
   }
   napi_get_boolean(env, !failed, &result);

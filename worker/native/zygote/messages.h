@@ -1,5 +1,5 @@
-// What comes in from the worker, as functions of bytes alone: no descriptor is read or closed here, so all of
-// it can be tested and fuzzed by itself (test/fuzz).
+// Readers of the worker's messages, as functions of bytes alone. They read and close no descriptor, so all of them
+// can be tested and fuzzed by themselves (test/fuzz).
 #pragma once
 
 #include "protocol.gen.h"
@@ -15,19 +15,17 @@ struct control_message {
 };
 _Static_assert(sizeof(struct control_message) == CONTROL_BYTES, "the layout of contract/wire/control.ts");
 
-// Takes the descriptors out of a received message. Returns how many were there, of which the first
-// FORK_MAX_FDS are in `fds`.
+// Takes the descriptors out of a received message. Returns their number; the first FORK_MAX_FDS of them are in `fds`.
 int message_descriptors(struct msghdr *message, int fds[FORK_MAX_FDS]);
 
-// Reads an order to make or end a sandbox. `order` is filled in for a FORK.
+// Reads an order to make or end a sandbox. Fills in `order` for a FORK.
 int message_read_order(const struct control_message *message, uint32_t slots, const int *fds, int fd_count,
                        struct sandbox_order *order, struct failure *failure);
 
 _Static_assert(sizeof(struct sandbox_limits) == 4 * SPECIALISE_LIMITS,
                "the layout of contract/wire/channel.ts");
 
-// Reads a SPECIALISE frame of exactly SPECIALISE_FRAME_BYTES into texts of the sizes in
-// contract/wire/channel.ts.
+// Reads a SPECIALISE frame of exactly SPECIALISE_FRAME_BYTES into texts of the sizes in contract/wire/channel.ts.
 #define SPECIALISE_FRAME_BYTES (CHANNEL_PREFIX_BYTES + SPECIALISE_BYTES)
 int message_read_specialise(const unsigned char *frame, char code[SPECIALISE_CODE_BYTES],
                             char hostname[SPECIALISE_HOSTNAME_BYTES], struct sandbox_limits *limits,

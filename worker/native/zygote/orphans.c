@@ -1,17 +1,17 @@
-// What PID 1 owes its namespace: to wait for the processes that have lost their parent, which nobody else
-// will. A runtime waits for the children that it started itself, and for no others.
+// PID 1 has to wait for the processes of its namespace that have lost their parent. A runtime waits only for the
+// children that it started itself.
 //
-// The kernel does not say which children were adopted, so they are told by patience: whoever knows a child
-// waits for it as soon as it has ended. The runtime does so when it hears SIGCHLD, a thread of native code
-// sits in waitpid() already. A child that has ended and is still there at the second of two looks, with a
-// turn of the event loop between them, is nobody's.
+// The kernel does not mark adopted children, so two looks tell them apart. A parent waits for its own child as soon
+// as that has ended: the runtime does so at SIGCHLD, and a thread of native code already blocks in waitpid(). The two
+// looks have a turn of the event loop between them. An ended child that is still there at the second look is an
+// orphan.
 #include "orphans.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
-// Children that had ended at the last look. More at once than this are waited for later.
+// Upper bound on the ended children that one look notes; any more wait for a later look.
 enum { MAX_ENDED = 1024 };
 static pid_t ended_before[MAX_ENDED];
 static int ended_before_count;
@@ -23,7 +23,7 @@ static bool had_ended(pid_t pid) {
   return false;
 }
 
-// Leaves the child as it is, so that whoever waits for it finds it.
+// Leaves the child unreaped, so that its own parent still finds it.
 static bool has_ended(pid_t pid) {
   siginfo_t info = {0};
   return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid == pid;
@@ -31,14 +31,14 @@ static bool has_ended(pid_t pid) {
 
 bool orphans_any(void) {
   siginfo_t info;
-  // All processes of the namespace are below its first one, so that they are gone when it has no child. Those
-  // that have ended and wait to be reaped are left as they are.
+  // All processes of the namespace are descendants of its first one, so there are none when it has no child. Ended
+  // children stay unreaped.
   return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
 int orphans_reap(void) {
-  // Children of the main thread: the ones that it started, and all that were adopted, proc_pid_children(5). A
-  // kernel without this file (CONFIG_PROC_CHILDREN) leaves orphans where they are, within pids.max.
+  // Children of the main thread: the ones that it started and all adopted ones, proc_pid_children(5). Without this
+  // file (CONFIG_PROC_CHILDREN) orphans stay, within pids.max.
   FILE *children = fopen("/proc/self/task/1/children", "re");
   if (!children) return 0;
   static pid_t ended[MAX_ENDED];
@@ -55,8 +55,8 @@ int orphans_reap(void) {
   for (int i = 0; i < count; i++)
     ended_before[i] = ended[i];
   ended_before_count = count;
-  // By this thread and so at once: whatever became of the signal that announced these children, the runtime
-  // looks for its own before the next look.
+  // Signals this thread, which acts at once. So the runtime looks for its own children before the next look, whatever
+  // happened to their SIGCHLD.
   if (count > 0) raise(SIGCHLD);
   return count;
 }

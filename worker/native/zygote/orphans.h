@@ -4,10 +4,9 @@
 
 #include <stdbool.h>
 
-// Waits for the adopted children that had ended by the last call already. Returns how many ended children are
-// left, so that one more look is due after a turn of the event loop. To be called by the main thread of
-// PID 1.
+// Reaps the adopted children that had already ended at the last call. Returns the number of other ended children, for
+// which one more look is due after a turn of the event loop. Only the main thread of PID 1 may call it.
 int orphans_reap(void);
 
-// Whether the namespace has any process beside its first one, ended ones that nobody has waited for included.
+// True if the namespace has any process besides its first one, ended and unreaped ones included.
 bool orphans_any(void);

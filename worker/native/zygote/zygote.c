@@ -20,23 +20,23 @@
 // Exit status of a sandbox that could not be built (EX_SOFTWARE, sysexits.h).
 enum { SETUP_FAILED_STATUS = 70 };
 
-// Write end of the pipe that the SIGCHLD handler writes to. A handler instead of a signalfd, because a
-// runtime resets the signal mask of its threads; and instead of a pidfd for each child, because every fork
-// would inherit them all.
+// Write end of the pipe to which the SIGCHLD handler writes. A signalfd would not do, because a runtime resets the
+// signal mask of its threads. A pidfd for each child would not do either, because every fork would inherit all of
+// them.
 static int child_event_out = -1;
 
 static void on_child_event(int signal_number) {
   (void)signal_number;
   int saved = errno;
-  // A full pipe is as good as a written one: one byte wakes the loop, which then reaps all there are.
+  // A full pipe serves as well: one byte wakes the loop, which then reaps all ended children.
   (void)!write(child_event_out, "c", 1);
   errno = saved;
 }
 
-// Decides what a sandbox does with each descriptor that the runtime has open now.
+// Plans what a future sandbox does with each descriptor that the runtime has open now.
 static int plan_inherited(struct zygote *zygote, struct failure *failure) {
   DIR *directory = opendir("/proc/self/fd");
-  if (!directory) return fail(failure, "list own descriptors");
+  if (!directory) return fail_errno(failure, "list own descriptors");
   struct inherited_fds *plan = &zygote->inherited;
   if (sandbox_note_stdio(plan, failure) < 0) {
     closedir(directory);
@@ -55,16 +55,14 @@ static int plan_inherited(struct zygote *zygote, struct failure *failure) {
                fd == zygote->pid_namespace;
     if (!own && strcmp(target, "anon_inode:[eventpoll]") == 0) planned.action = FD_FRESH_EPOLL;
     if (!own && strcmp(target, "anon_inode:[eventfd]") == 0) planned.action = FD_FRESH_EVENT;
-    // libuv's signal pipes, one for each loop. What is written to one is taken for a pointer by whoever reads
-    // it, and a thread of the zygote does read: a pipe that stayed shared would let a sandbox run code in the
-    // zygote.
+    // libuv's signal pipes, one for each loop. The reader of such a pipe takes the bytes for a pointer, and a thread
+    // of the zygote does read: a shared pipe would let a sandbox run code in the zygote.
     struct stat facts;
     if (!own && strncmp(target, "pipe:[", 6) == 0 && fstat(fd, &facts) == 0) {
       planned.action = FD_FRESH_PIPE;
       planned.pipe = facts.st_ino;
       planned.writes = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
     }
-    errno = 0;
     if (plan->count == (int)(sizeof plan->entries / sizeof *plan->entries)) {
       closedir(directory);
       return fail(failure, "the runtime has more than %d descriptors open", plan->count);
@@ -75,12 +73,13 @@ static int plan_inherited(struct zygote *zygote, struct failure *failure) {
   return 0;
 }
 
-// Makes fork() copy the page table entries of the runtime's code as well. By itself the kernel leaves them
-// out for mappings that have no private page, to be faulted in again one by one, and a sandbox would spend
-// more time on those faults than on anything else in its start. One private page in a mapping is enough for
-// it to be copied whole (vma_needs_copy() in mm/memory.c): a byte of each is written over itself, by way of
-// /proc/self/mem, which may write to a read-only private mapping. It costs a page for each mapping. Where the
-// kernel forbids it, sandboxes only start slower.
+// Makes fork() also copy the page table entries of the runtime's code. By default the kernel leaves out mappings
+// without a private page, and each page is faulted in again. A sandbox would spend more time on those faults than on
+// any other part of its start.
+//
+// One private page in a mapping is enough for a copy of all its entries (vma_needs_copy() in mm/memory.c). So this
+// writes one byte of each mapping over itself. It goes through /proc/self/mem, which may write to a read-only private
+// mapping. The cost is one page for each mapping. If the kernel forbids it, sandboxes only start more slowly.
 static void carry_code_over_forks(void) {
   FD_CLEANUP int memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
   FILE *maps = fopen("/proc/self/maps", "re");
@@ -104,17 +103,17 @@ int zygote_open(struct zygote *zygote, int control, struct failure *failure) {
   int events[2];
   zygote->control = control;
   if (fcntl(control, F_SETFD, FD_CLOEXEC) < 0)
-    return fail(failure, "take over the control socket %d", control);
-  if (pipe2(events, O_CLOEXEC | O_NONBLOCK) < 0) return fail(failure, "make the pipe for child events");
+    return fail_errno(failure, "take over the control socket %d", control);
+  if (pipe2(events, O_CLOEXEC | O_NONBLOCK) < 0) return fail_errno(failure, "make the pipe for child events");
   zygote->child_events = events[0];
   child_event_out = events[1];
   zygote->pid_namespace = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-  if (zygote->pid_namespace < 0) return fail(failure, "open own pid namespace");
+  if (zygote->pid_namespace < 0) return fail_errno(failure, "open own pid namespace");
   zygote->slots = MAX_SLOTS;
   zygote->pids = calloc(MAX_SLOTS, sizeof *zygote->pids);
-  if (!zygote->pids) return fail(failure, "allocate the table of sandboxes");
+  if (!zygote->pids) return fail_errno(failure, "allocate the table of sandboxes");
   const struct sigaction action = {.sa_handler = on_child_event, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
-  if (sigaction(SIGCHLD, &action, NULL) < 0) return fail(failure, "watch for ended sandboxes");
+  if (sigaction(SIGCHLD, &action, NULL) < 0) return fail_errno(failure, "watch for ended sandboxes");
   carry_code_over_forks();
   return plan_inherited(zygote, failure);
 }
@@ -146,23 +145,24 @@ static int reap(struct zygote *zygote, struct failure *failure) {
 
 // The first steps of a sandbox, right after the fork.
 static int become_sandbox(struct zygote *zygote, const struct sandbox_order *order, struct failure *failure) {
-  // The handler would write into the zygote's pipe; the other signals keep the runtime's handlers, which
-  // belong to it (SIGSEGV is how WebAssembly traps).
+  // The handler would write into the zygote's pipe. The runtime keeps its handlers of the other signals (WebAssembly
+  // traps by SIGSEGV).
   signal(SIGCHLD, SIG_DFL);
-  // At once, so that a sandbox never holds what could order forks or see its siblings end.
+  // At once, so that a sandbox never holds a descriptor that could order forks or show the ends of its siblings.
   close(zygote->control);
   close(zygote->child_events);
   close(child_event_out);
   close(zygote->pid_namespace);
   if (sandbox_prepare(order, zygote->phases, failure) < 0) return -1;
-  // After it has joined its cgroup, which the page is to count for. The mapping needs no descriptor.
+  // After the sandbox has joined its cgroup, for which the page counts. The mapping needs no descriptor.
   zygote->turns = turns_map(order->turns, failure);
   close(order->turns);
   return zygote->turns ? 0 : -1;
 }
 
-static _Noreturn void give_up(const struct sandbox_order *order, const struct failure *failure) {
+static _Noreturn void give_up(const struct sandbox_order *order, struct failure *failure) {
   struct failure ignored = {0};
+  fail_in(failure, "sandbox");
   sandbox_send(order->channel, CHANNEL_SETUP_FAILED, failure->message, strlen(failure->message), &ignored);
   _exit(SETUP_FAILED_STATUS);
 }
@@ -176,8 +176,7 @@ void zygote_isolate(struct zygote *zygote, const struct sandbox_order *order) {
   char code[SPECIALISE_CODE_BYTES], hostname[SPECIALISE_HOSTNAME_BYTES];
   struct sandbox_limits limits;
   struct failure failure = {0};
-  // Not before the runtime has warmed up: who prefers prepared sandboxes counts on one that can start at
-  // once.
+  // Not before the runtime has warmed up: the worker prefers prepared sandboxes because they can start at once.
   if (sandbox_send(order->channel, CHANNEL_PREPARED, zygote->phases, sizeof zygote->phases, &failure) < 0)
     give_up(order, &failure);
   int told = sandbox_await_function(order, code, hostname, &limits, &failure);
@@ -190,17 +189,17 @@ void zygote_isolate(struct zygote *zygote, const struct sandbox_order *order) {
 // Returns 1 in the sandbox, 0 in the zygote, -1 when the zygote cannot fork any more.
 static int fork_sandbox(struct zygote *zygote, const struct sandbox_order *order, struct failure *failure) {
   uint64_t start = now_us();
-  // The children of the last fork are in a namespace that may be dead by now; go back to the own one, then
-  // ask for a new one for the next child. A process itself never changes its pid namespace,
+  // The pid namespace for children is that of the last fork, which may have ended by now. So the zygote returns to
+  // its own namespace, then asks for a new one for the next child. A process itself never changes its pid namespace,
   // pid_namespaces(7).
-  if (setns(zygote->pid_namespace, CLONE_NEWPID) < 0) return fail(failure, "return to own pid namespace");
+  if (setns(zygote->pid_namespace, CLONE_NEWPID) < 0)
+    return fail_errno(failure, "return to own pid namespace");
   int error = 0;
   pid_t pid = -1;
   if (unshare(CLONE_NEWPID) < 0) {
     error = errno;
   } else {
-    // glibc's fork, not a raw clone: its handlers put malloc and the event loop's locks in order in the
-    // child.
+    // glibc's fork, not a raw clone: its handlers restore the locks of malloc and of the event loop in the child.
     pid = fork();
     if (pid < 0) error = errno;
   }
@@ -226,7 +225,7 @@ static void close_order(const struct sandbox_order *order) {
     close(order->cgroup_fds[i]);
 }
 
-// Receives one message with its descriptors. Returns 1, or 0 when the worker has closed the socket.
+// Receives one message with its descriptors. Returns 1, or 0 if the worker has closed the socket.
 static int receive(const struct zygote *zygote, struct control_message *message, int *fds, int *fd_count,
                    struct failure *failure) {
   union {
@@ -238,12 +237,11 @@ static int receive(const struct zygote *zygote, struct control_message *message,
       .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary};
   ssize_t got;
   do {
-    // Close-on-exec from the first moment: a sandbox may be forked before the next line.
+    // Close-on-exec from the first moment: the next line may fork a sandbox.
     got = recvmsg(zygote->control, &request, MSG_CMSG_CLOEXEC | MSG_WAITALL);
   } while (got < 0 && errno == EINTR);
   if (got == 0) return 0;
-  if (got < 0) return fail(failure, "receive from the worker");
-  errno = 0;
+  if (got < 0) return fail_errno(failure, "receive from the worker");
   if (got != (ssize_t)sizeof *message || (request.msg_flags & MSG_CTRUNC))
     return fail(failure, "message of %zd bytes from the worker", got);
   *fd_count = message_descriptors(&request, fds);
@@ -257,8 +255,8 @@ static int handle_order(struct zygote *zygote, struct sandbox_order *order, stru
   if (got <= 0) return got == 0 ? -2 : -1;
   if (message_read_order(&message, zygote->slots, fds, fd_count, order, failure) < 0) return -1;
   if (message.kind == CONTROL_KILL) {
-    // Not reaped yet, so the number cannot have become another process's. PID 1 takes its whole namespace
-    // along.
+    // The child is not reaped yet, so its number cannot belong to another process. With PID 1 its whole namespace
+    // ends.
     if (zygote->pids[message.slot] > 0) kill(zygote->pids[message.slot], SIGKILL);
     return 0;
   }
@@ -273,7 +271,7 @@ int zygote_serve(struct zygote *zygote, struct sandbox_order *order, struct fail
     return -1;
   for (;;) {
     struct pollfd wanted[] = {{zygote->child_events, POLLIN, 0}, {zygote->control, POLLIN, 0}};
-    if (poll(wanted, 2, -1) < 0 && errno != EINTR) return fail(failure, "wait for orders");
+    if (poll(wanted, 2, -1) < 0 && errno != EINTR) return fail_errno(failure, "wait for orders");
     if ((wanted[0].revents & POLLIN) && reap(zygote, failure) < 0) return -1;
     if (!(wanted[1].revents & (POLLIN | POLLHUP | POLLERR))) continue;
     int result = handle_order(zygote, order, failure);

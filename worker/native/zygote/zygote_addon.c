@@ -1,29 +1,18 @@
-// Node-API surface of the zygote: what runtime-images/node/bootstrap calls. The logic is in zygote.c.
+// Node-API surface of the zygote, for runtime-images/node/bootstrap. The logic is in zygote.c.
 //
-// serve(controlFd) -> channelFd
-//   Blocks. Returns in each sandbox that is prepared; in the zygote itself it returns -1 when the worker has
-//   gone, and throws when it cannot go on.
-// isTold() -> boolean
-//   In a prepared sandbox: is it known which function it shall run?
-// isolate()
-//   Blocks until that is known; returns when the sandbox may run it.
-// takeTurn() -> number
-//   In a sandbox: may the next invocation that was handed ahead start? 1: yes, and its turn is taken; 0: no,
-//   the worker has taken it back; -1: not yet, because the worker has not read all output of the one before.
-// socketpair() -> [fd, fd]
-//   For the rehearsal.
-// randomSeed() -> number
-//   31 bits of getrandom(2): a seed that owes nothing to a state shared with other forks.
-// forgetFiles()
-//   Drops what is mapped of files, to be faulted in again where it is used.
-// exit(code)
-//   _exit(2): Node's own exit joins threads that a forked process does not have.
-// reapOrphans() -> number
-//   Ended children that one more look is due for, see orphans.h.
-// hasChildren() -> boolean
-//   Is there any process beside this one?
-// halt()
-//   Never comes back; the worker is about to end the sandbox.
+//   serve(controlFd) -> channelFd  blocks; returns in each sandbox that is prepared; in the zygote it returns -1 when the
+//                                  worker has closed the control socket, and throws when it cannot go on
+//   isTold() -> boolean            in a prepared sandbox: true if the function to run is known
+//   isolate()                      blocks until the function is known, and returns when the sandbox may run it
+//   takeTurn() -> number           in a sandbox, for the next invocation that was handed ahead: 1 if it may start (its turn is
+//                                  taken), 0 if the worker has taken it back, -1 if the worker has yet to read earlier output
+//   socketpair() -> [fd, fd]       for the rehearsal
+//   randomSeed() -> number         31 bits of getrandom(2): a seed without any state that is shared with other forks
+//   forgetFiles()                  drops mappings of files from the page table, to be faulted in again where they are used
+//   exit(code)                     _exit(2): Node's own exit joins threads that a forked process does not have
+//   reapOrphans() -> number        ended children for which one more look is due, see orphans.h
+//   hasChildren() -> boolean       true if there is any process besides this one
+//   halt()                         never returns; the worker is about to end the sandbox
 #include "orphans.h"
 #include "zygote.h"
 
@@ -41,7 +30,7 @@
 #include <unistd.h>
 
 static struct zygote zygote;
-// In a sandbox: what it was made by.
+// In a sandbox: the order by which it was made.
 static struct sandbox_order order = {.channel = -1};
 
 static int fork_loop(void *loop) {
@@ -62,6 +51,7 @@ static napi_value serve(napi_env env, napi_callback_info info) {
   int served = zygote_open(&zygote, control, &failure);
   if (served == 0) served = zygote_serve(&zygote, &order, &failure);
   if (served < 0) {
+    fail_in(&failure, "zygote");
     napi_throw_error(env, NULL, failure.message);
     return NULL;
   }
@@ -86,8 +76,8 @@ static napi_value isolate(napi_env env, napi_callback_info info) {
 static int take_turn(void) {
   const int outputs[] = {STDOUT_FILENO, STDERR_FILENO};
   for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
-    // What native code has written must be read before another invocation could be taken for its author; a
-    // pipe tells either end how much it holds.
+    // The worker must read the output of native code before the next invocation starts. Otherwise that one could be
+    // taken for its author. Either end of a pipe can ask how many bytes it holds.
     int waiting = 0;
     if (ioctl(outputs[i], FIONREAD, &waiting) == 0 && waiting > 0) return -1;
   }
@@ -130,7 +120,7 @@ static napi_value random_seed(napi_env env, napi_callback_info info) {
   (void)info;
   uint32_t seed = 0;
   napi_value result;
-  // Never short for so few bytes, getrandom(2); without it a sandbox must not start.
+  // getrandom(2) never returns fewer of these few bytes; without them a sandbox must not start.
   if (getrandom(&seed, sizeof seed, 0) != sizeof seed) _exit(1);
   napi_create_uint32(env, seed & 0x7fffffffU, &result);
   return result;
@@ -150,9 +140,9 @@ static napi_value has_children(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// Drops the page table entries of files that nothing private is in, which is all code and constants: they
-// stay in the page cache, and what is not touched again before the first fork is then nothing that each fork
-// copies and each end of a sandbox takes apart.
+// Drops the page table entries of files without private pages: all code and constants. The contents stay in the page
+// cache. Pages that are not used again before the first fork need no copy in each fork and no removal at each end of
+// a sandbox.
 static napi_value forget_files(napi_env env, napi_callback_info info) {
   (void)env;
   (void)info;
@@ -161,13 +151,13 @@ static napi_value forget_files(napi_env env, napi_callback_info info) {
   char line[512], permissions[5], path[256];
   unsigned long start = 0, end = 0, next_start, next_end, private_kb;
   while (fgets(line, sizeof line, mappings)) {
-    // start-end permissions offset device inode path, and then lines of figures.
+    // A line "start-end permissions offset device inode path", then lines of figures.
     if (sscanf(line, "%lx-%lx %4s", &next_start, &next_end, permissions) == 3) {
       bool of_file = sscanf(line, "%*s %*s %*s %*s %*s %255s", path) == 1 && path[0] == '/';
       start = next_start;
       end = of_file && permissions[1] != 'w' && permissions[3] == 'p' ? next_end : next_start;
     }
-    // A private page is what the loader has relocated, and would be lost.
+    // The loader has changed a private page (relocations), and the change would be lost.
     if (end > start && sscanf(line, "Anonymous: %lu", &private_kb) == 1 && private_kb == 0)
       (void)madvise((void *)start, end - start, MADV_DONTNEED);
   }

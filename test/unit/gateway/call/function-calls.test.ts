@@ -228,6 +228,9 @@ describe('a streamed response', () => {
       async () =>
         ((await bench.api(`/invocations/${id}`)).json() as { outcome?: string }).outcome === 'cancelled',
     );
+    expect((await bench.api(`/invocations/${id}`)).json()).toMatchObject({
+      message: 'the caller disconnected before its answer was complete',
+    });
   });
 
   test('that fails half way is cut off, so that nobody takes it for whole', async () => {
