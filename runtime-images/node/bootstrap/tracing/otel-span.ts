@@ -1,6 +1,6 @@
 /**
- * Implements the spans of `@opentelemetry/api`, and the set of spans of one invocation. Each span is sent to the worker when it
- * begins and again when it ends, so the open spans of a killed sandbox are known too.
+ * Implements the spans of `@opentelemetry/api`, and the set of spans of one invocation. The worker gets each span at its begin
+ * and again at its end, so the open spans of a killed sandbox are known too.
  */
 import { randomBytes } from 'node:crypto';
 import { clockOrigin } from '#contract/wire/host-clock.ts';
