@@ -1,5 +1,6 @@
 /**
- * Writes the C header of the numbers that worker and zygote share, from the contract, so that they exist once.
+ * Writes the C header of the numbers that worker and zygote share, from the contract, so that the numbers are defined only once.
+ *
  * Usage: node generate-protocol.ts > build/protocol.gen.h
  */
 import * as channel from '#contract/wire/channel.ts';

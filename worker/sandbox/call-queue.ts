@@ -13,7 +13,7 @@ export interface Turn {
 }
 
 /**
- * Count of invocations handed ahead, shared with the sandbox. `takeBack` takes back up to `max` of them and returns their number.
+ * Count of invocations handed ahead, shared with the sandbox. `takeBack` takes back all and returns their number, at most `max`.
  */
 export interface Tokens {
   post(): void;

@@ -5,7 +5,7 @@
 
 /** Measures idle processor time from figures that are read for other reasons. */
 export class IdleMeter {
-  /** Idle processor time so far, in milliseconds. */
+  /** Idle processor time until now, in milliseconds. */
   ms = 0;
   #isIdle = false;
   #cpuMs = 0;
@@ -34,9 +34,7 @@ export class IdleMeter {
 
 /** Age up to which a figure is as good as a new one. */
 const FRESH_MS = 20;
-/**
- * Period over which a sandbox may use its share on average, so that a burst of work, such as a refresh of caches, does no harm.
- */
+/** Period over which a sandbox may use its share on average. It allows a burst of work, such as a refresh of caches. */
 export const WINDOW_MS = 30_000;
 
 /** Budget for a sandbox's idle processor time: a share of its processors on average. */

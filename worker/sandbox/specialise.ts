@@ -1,5 +1,5 @@
 /**
- * Builds the frame that gives a prepared sandbox its function while it still runs C, and defines the error of a sandbox that
+ * Builds the frame that gives a prepared sandbox its function while it still runs C. Also defines the error of a sandbox that
  * fails to start.
  */
 import {

@@ -64,7 +64,7 @@ export function signalName(number: number): string {
 
 export class Zygote {
   readonly startedAt = Date.now();
-  /** Number of sandboxes forked so far; a zygote is replaced after a limit. */
+  /** Number of sandboxes forked until now; a zygote is replaced after a limit. */
   forks = 0;
   /** True when another zygote has taken over; this one ends with its last sandbox. */
   retired = false;
