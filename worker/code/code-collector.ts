@@ -78,7 +78,7 @@ export class CodeCollector {
         log.warn({ bytes, maxBytes }, 'the code that versions of functions name is over OFFSHOOT_CODE_MB');
     } catch (error) {
       // Redis is away; the next round tries again.
-      log.warn({ error }, 'code that no version names was not looked for');
+      log.warn({ error }, 'unused code could not be looked for');
     } finally {
       this.#busy = false;
     }

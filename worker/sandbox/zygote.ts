@@ -221,7 +221,7 @@ function resolveImage(name: string): { root: string; digest: string } {
     const facts: unknown = JSON.parse(readFileSync(`${root}/opt/offshoot/image.json`, 'utf8'));
     return { root, digest: ImageFacts.parse(facts).digest };
   } catch (error) {
-    log.warn({ error, name }, 'the image does not say what it is made of');
+    log.warn({ error, name }, 'the digest of the image could not be read');
     return { root: name, digest: '' };
   }
 }
