@@ -1,5 +1,5 @@
 /**
- * What apt knows: package records, dependency closures and downloads. No root is needed for any of it.
+ * Asks apt for package records, dependency closures and downloads, out of which the images' base is made. None of it needs root.
  */
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,11 +8,13 @@ import { type DebianPackage, isLeftOut } from './lock.ts';
 
 /** One version of a package that apt can fetch. */
 export interface PackageRecord extends DebianPackage {
-  /** Names of Depends and Pre-Depends; of alternatives the first. */
+  /** Names in Depends and Pre-Depends; of alternatives the first. */
   readonly depends: readonly string[];
 }
 
-/** Reads the stanzas that `apt-cache show` prints. Those without a hash are only installed, and cannot be fetched. */
+/**
+ * Reads the stanzas that `apt-cache show` prints. A stanza without a hash describes an installed package that cannot be fetched.
+ */
 export function parseRecords(text: string): PackageRecord[] {
   return text.split(/\n\n+/).flatMap((stanza) => {
     const field = (name: string): string =>
@@ -23,7 +25,7 @@ export function parseRecords(text: string): PackageRecord[] {
   });
 }
 
-/** `a (>= 1) | b, c:any` to `a`, `c`. */
+/** Turns `a (>= 1) | b, c:any` into `a`, `c`. */
 export function parseDependencies(text: string): string[] {
   return text
     .split(',')
@@ -31,15 +33,15 @@ export function parseDependencies(text: string): string[] {
     .filter((name) => name !== '');
 }
 
-/** apt with the machine's package lists, or with lists of our own that an ordinary user may refresh. */
+/** Runs apt with the machine's package lists, or with lists of our own that an ordinary user may refresh. */
 export class Apt {
   readonly #options: readonly string[];
   constructor(options: readonly string[] = []) {
-    // As root, apt would download as a user of its own, who may not write in our directory, and warn of it.
+    // As root, apt would download as a user of its own, who may not write in our directory, and would warn about it.
     this.#options = ['-oAPT::Sandbox::User=root', ...options];
   }
 
-  /** An apt whose package lists are fresh, in a directory of our own: the machine's may be missing or old. */
+  /** Returns an apt with fresh package lists in a directory of our own: the machine's lists may be missing or old. */
   static async refreshed(directory: string): Promise<Apt> {
     await mkdir(join(directory, 'lists/partial'), { recursive: true });
     await mkdir(join(directory, 'cache/archives/partial'), { recursive: true });
@@ -56,7 +58,7 @@ export class Apt {
     return parseRecords(await this.#show(['--all-versions', ...names]));
   }
 
-  /** The version that apt would choose of each. */
+  /** The version of each package that apt would choose. */
   async candidates(names: readonly string[]): Promise<PackageRecord[]> {
     return parseRecords(await this.#show(['--no-all-versions', ...names]));
   }
@@ -65,7 +67,7 @@ export class Apt {
     try {
       return await run('apt-cache', [...this.#options, 'show', ...args]);
     } catch {
-      // It fails when it knows none of the names; what is missing shows in what is not there.
+      // apt-cache fails when it knows none of the names; the caller sees which packages are missing from the result.
       return '';
     }
   }
@@ -86,7 +88,7 @@ export class Apt {
     return [...found.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Downloads into an empty directory; gives the paths by sha256. */
+  /** Downloads into an empty directory; returns the paths by sha256. */
   async download(packages: readonly DebianPackage[], directory: string): Promise<Map<string, string>> {
     const names = packages.map(({ name, version }) => `${name}=${version}`);
     await run('apt-get', [...this.#options, '-q', 'download', ...names], directory);

@@ -1,6 +1,6 @@
 /**
- * Makes the runtime images. `fetch` brings the inputs into the cache, `build` makes the images from it (as the service
- * user, to whom they belong), `--update-lock` pins what the package lists of this machine offer now.
+ * Makes the runtime images. `fetch` brings the inputs into the cache. `build` makes the images from the cache, run as the service
+ * user, who owns them. `--update-lock` pins the versions in this machine's package lists.
  *
  *     node runtime-images/build.ts fetch
  *     node runtime-images/build.ts build [--inputs HASH]
@@ -21,7 +21,7 @@ import { baseKey, makeBase } from './rootfs.ts';
 export interface BuildOptions {
   readonly lock: Lock;
   readonly cache: string;
-  /** Where the images and their shared parts go. */
+  /** Directory of the images and their shared parts. */
   readonly images: string;
   /** TypeScript entry of the bootstrap. */
   readonly bootstrap: string;
@@ -30,7 +30,7 @@ export interface BuildOptions {
   readonly say: Say;
 }
 
-/** Makes every image of the lock that is not there yet. Gives their directories by name. */
+/** Makes every image of the lock that does not exist yet. Returns their directories by name. */
 export async function buildImages(options: BuildOptions): Promise<Map<string, string>> {
   const { lock, cache, images, say } = options;
   const { suite, packages } = await readManifest(cache, await hostSuite());
@@ -80,7 +80,7 @@ async function unpackVerifiedNode(archive: string, integrity: string, node: stri
   await unpackNode(archive, node);
 }
 
-/** Pins the closure that apt offers now for this machine's suite; the other suites stay. */
+/** Pins the closure that apt offers now for this machine's suite; the other suites stay as they are. */
 async function updateLock(lock: Lock, cache: string): Promise<Lock> {
   const apt = await Apt.refreshed(join(cache, 'apt'));
   const closure = await apt.closure(lock.debian.roots, lock.debian.without);
@@ -111,7 +111,7 @@ async function main(): Promise<void> {
     const bootstrap = join(checkout, 'runtime-images/node/bootstrap/main.ts');
     const zygote = join(checkout, 'worker/native/build/zygote.node');
     await buildImages({ lock, cache, images, bootstrap, zygote, say });
-    // Read by the set-up, which then need not start Node to know that there is nothing to do.
+    // The set-up reads this file, so it need not start Node to find that there is nothing to do.
     if (values.inputs !== undefined) await writeFile(join(images, '.inputs'), `${values.inputs}\n`);
   } else {
     say('usage: node runtime-images/build.ts fetch | build [--inputs HASH] | --update-lock');

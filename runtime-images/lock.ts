@@ -1,5 +1,6 @@
 /**
- * The pinned inputs of the runtime images: which Node, and which Debian packages of which suite, with their hashes.
+ * Reads and writes the pinned inputs of the runtime images: the Node versions, and each suite's Debian packages with their
+ * hashes.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
@@ -17,7 +18,7 @@ const Lock = z.strictObject({
     z.strictObject({ version: z.string(), integrity: z.string().regex(/^sha512-[A-Za-z0-9+/]{86}==$/) }),
   ),
   debian: z.strictObject({
-    /** What the base must offer; their dependencies follow. */
+    /** Packages that the base must contain; their dependencies follow. */
     roots: z.array(z.string()),
     /** Dependencies that only matter to a machine which installs packages. `*` stands for any text. */
     without: z.array(z.string()),
@@ -31,7 +32,7 @@ export type Lock = z.infer<typeof Lock>;
 
 export const LOCK_PATH = new URL('images.lock.json', import.meta.url);
 
-/** Reads a lock from its text, or says which field is wrong. */
+/** Reads a lock from its text, or throws an error that names the wrong field. */
 export function parseLock(text: string): Lock {
   const parsed = Lock.safeParse(JSON.parse(text));
   if (!parsed.success) {
@@ -48,7 +49,7 @@ export async function writeLock(lock: Lock): Promise<void> {
   await writeFile(LOCK_PATH, `${JSON.stringify(lock, null, 2)}\n`);
 }
 
-/** Whether a dependency is one of those left out. */
+/** Returns whether a dependency matches a pattern of those left out. */
 export function isLeftOut(name: string, patterns: readonly string[]): boolean {
   return patterns.some((pattern) => {
     const [start = '', end] = pattern.split('*', 2);

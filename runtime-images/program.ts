@@ -1,4 +1,4 @@
-/** Running other programs, and hashing files. */
+/** Runs other programs and hashes files, for the scripts that make the images. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 
 const execute = promisify(execFile);
 
-/** Runs a program to its end and gives its stdout; its stderr is in the error when it fails. */
+/** Runs a program to its end and returns its stdout; the error of a failed program holds its stderr. */
 export async function run(command: string, args: readonly string[], cwd?: string): Promise<string> {
   const { stdout } = await execute(command, args, {
     ...(cwd === undefined ? {} : { cwd }),
@@ -18,14 +18,14 @@ export async function run(command: string, args: readonly string[], cwd?: string
   return stdout;
 }
 
-/** The hash of a file, read as a stream: the archives are large. */
+/** Hashes a file as a stream, since the archives are large. */
 export async function hashFile(path: string, algorithm: 'sha256' | 'sha512'): Promise<Buffer> {
   const hash = createHash(algorithm);
   await pipeline(createReadStream(path), hash);
   return hash.digest();
 }
 
-/** A hex sha256 of anything that JSON can say. */
+/** Returns the hex sha256 of any JSON value. */
 export function digestOf(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex');
 }

@@ -1,6 +1,4 @@
-/**
- * The Debian base that all Node images share: one directory, named by what is in it, made without root.
- */
+/** Makes the Debian base that all Node images share: one directory, without root, whose name contains the hash of its content. */
 import {
   chmod,
   copyFile,
@@ -17,10 +15,10 @@ import { join } from 'node:path';
 import { debPath, type FetchedPackage } from './fetch.ts';
 import { digestOf, run } from './program.ts';
 
-/** Raised when the code below makes something else of the same packages, so that bases are made anew. */
+/** Version of the code below. Raise it when the same packages would give a different base, so that bases are made anew. */
 const LAYOUT = 1;
 
-/** What nobody reads in a sandbox; half the size of the packages. */
+/** Files without use in a sandbox; half the size of the packages. */
 const LEFT_OUT = [
   './usr/share/doc/*',
   './usr/share/man/*',
@@ -35,16 +33,16 @@ const LEFT_OUT = [
   './var/*',
 ];
 
-/** The directories of old that are links into /usr. Packages still put files in them. */
+/** Old top-level directories that are links into /usr. Packages still put files in them. */
 const MERGED = { bin: 'usr/bin', sbin: 'usr/sbin', lib: 'usr/lib', lib64: 'usr/lib64' };
 
-/** Mount points, and places that programs expect. */
+/** Mount points, and directories that programs expect. */
 const DIRECTORIES = (
   'dev proc tmp etc root usr/bin usr/sbin usr/lib usr/lib64 ' +
   'run/offshoot/store run/offshoot/scratch var/task var/tmp opt/offshoot'
 ).split(' ');
 
-/** Inside, a sandbox is always user 1000, whatever it is outside; programs ask for its name and home. */
+/** Files of /etc. Inside, a sandbox is always user 1000, whatever its user outside; programs ask for the user's name and home. */
 const ETC: Record<string, string> = {
   passwd:
     'root:x:0:0:root:/root:/usr/sbin/nologin\nsandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n' +
@@ -56,13 +54,13 @@ const ETC: Record<string, string> = {
   'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n',
 };
 
-/** What a base is made from: the same key, the same content. */
+/** Returns the key of a base: the same inputs give the same key and the same content. */
 export function baseKey(suite: string, packages: readonly FetchedPackage[]): string {
   const hashes = packages.map(({ sha256 }) => sha256).toSorted();
   return digestOf([LAYOUT, suite, hashes, LEFT_OUT, DIRECTORIES, ETC]).slice(0, 16);
 }
 
-/** Makes the base at `target`, which must not exist, out of packages in the cache. */
+/** Makes the base from packages in the cache at `target`, which must not exist. */
 export async function makeBase(
   target: string,
   packages: readonly FetchedPackage[],
@@ -91,7 +89,7 @@ async function extract(deb: string, root: string): Promise<void> {
   await run('bash', ['-o', 'pipefail', '-ec', script, 'extract', deb, root]);
 }
 
-/** What `update-ca-certificates` would write: every certificate of the package in one file. */
+/** Writes the file that `update-ca-certificates` would write: every certificate of the package in one. */
 async function writeCertificates(root: string): Promise<void> {
   const directory = join(root, 'usr/share/ca-certificates/mozilla');
   const names = (await readdir(directory)).filter((name) => name.endsWith('.crt')).toSorted();
@@ -103,7 +101,10 @@ async function writeCertificates(root: string): Promise<void> {
   );
 }
 
-/** No set-uid bits, nothing closed, nothing that others may write. Debian's own modes have a few of each. */
+/**
+ * Sets plain modes: no set-uid bits, all readable, nothing writable by others. Debian's own modes break each rule in a few
+ * places.
+ */
 async function plainModes(directory: string): Promise<void> {
   for (const entry of await readdir(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);

@@ -1,26 +1,26 @@
 /**
- * A process tells those who watch it that its event loop turns: our supervisor over a pipe, a service manager (systemd) over its
- * own socket. With neither it tells nobody.
+ * Reports that this process's event loop turns, so that a watcher can restart a process that hangs. Our supervisor reads the
+ * beats from a pipe, a service manager (systemd) from its own socket. Without a watcher no beat is sent.
  */
 import { Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { notify } from './notify.ts';
 import { type Restarts, takeWatchers, type Watchers } from './settings.ts';
 
-/** A manager is told this many times within the silence that it allows. */
+/** Number of beats sent to the service manager within the silence that it allows. */
 const TOLD_WITHIN = 4;
 const MANAGER_MS = 10_000;
-/** A start that lasts, since Redis loads its data or is away, is no failure for as long as the loop turns. */
+/** Request for more start time. A slow start is no failure while the loop turns: Redis may be loading its data, or be away. */
 const MORE_TIME = `EXTEND_TIMEOUT_USEC=${3 * MANAGER_MS * 1_000}`;
-/** MB of the witness: it holds nothing. */
+/** Heap of the witness thread in MB; it holds nothing. */
 const WITNESS_HEAP_MB = 16;
 
 export interface Beats {
-  /** Of this process before now, by the same supervisor. */
+  /** Earlier restarts of this process by the same supervisor. */
   readonly restarts: Restarts;
-  /** The start is over. */
+  /** Reports that the start is over. */
   ready(): void;
-  /** It has begun to stop. */
+  /** Reports that this process has begun to stop. */
   stopping(): void;
 }
 
@@ -29,8 +29,8 @@ export interface BeatLog {
 }
 
 /**
- * Begins to tell whoever `environment` names, and takes their names out of it. Early: what comes before the first beat counts as
- * the start. Throws where a variable makes no sense, or a descriptor is none.
+ * Starts the beats to each watcher that `environment` names, and removes the watchers' variables from it. Call this early: all
+ * work before the first beat counts as the start. Throws when a variable is invalid or a descriptor is not open.
  */
 export function startBeats(environment: NodeJS.ProcessEnv, log: BeatLog): Beats {
   const watchers = takeWatchers(environment);
@@ -52,20 +52,20 @@ export function startBeats(environment: NodeJS.ProcessEnv, log: BeatLog): Beats 
 function tellSupervisor(fd: number, { OFFSHOOT_BEAT_MS: everyMs }: Watchers): void {
   const pipe = new Socket({ fd, readable: false, writable: true });
   const timer = setInterval(() => {
-    // A supervisor that does not read must not fill our memory: one beat is as good as many.
+    // Skip the beat while the last one is unread, so that a supervisor that does not read cannot fill our memory.
     if (pipe.writableLength === 0) pipe.write('.');
   }, everyMs);
-  // It has ended, and so shall we within a moment, by the parent-death signal.
+  // The supervisor has ended. The parent-death signal ends this process within a moment.
   pipe.on('error', () => clearInterval(timer));
   timer.unref();
   pipe.unref();
 }
 
-/** The thread that says where JavaScript stands, should the supervisor ask. Without it only that is not known. */
+/** Starts the thread that reports where JavaScript stands when the supervisor asks. Without it only that report is missing. */
 function startWitness(fd: number, log: BeatLog): void {
   const witness = new Worker(new URL('witness.mjs', import.meta.url), {
     workerData: { fd },
-    // What an operator has loaded into this process is not for its witness.
+    // Preload options that an operator set for this process are not meant for its witness.
     execArgv: [],
     env: {},
     resourceLimits: { maxOldGenerationSizeMb: WITNESS_HEAP_MB, maxYoungGenerationSizeMb: 2 },
@@ -81,7 +81,7 @@ function tellManager(socket: string, watchers: Watchers, log: BeatLog): Omit<Bea
     try {
       notify(socket, text);
     } catch (error) {
-      if (!complained) log.warn({ error: String(error) }, 'the service manager could not be told');
+      if (!complained) log.warn({ error: String(error) }, 'the service manager could not be reached');
       complained = true;
     }
   };

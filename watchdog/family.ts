@@ -1,4 +1,7 @@
-/** The processes below a process, proc_pid_task(5). */
+/**
+ * Finds and kills the descendants of a process, proc_pid_task(5). The watchdog needs this for a process that SIGKILL alone does
+ * not end.
+ */
 import { readdir, readFile } from 'node:fs/promises';
 
 async function childrenOf(pid: number): Promise<number[]> {
@@ -17,15 +20,15 @@ async function descendantsOf(pid: number): Promise<number[]> {
 }
 
 /**
- * Ends all descendants of a process by SIGKILL. A process that sleeps for a lock hears no signal, SIGKILL included, until the holder
- * of the lock has let go; the holder may be one of these.
+ * Kills all descendants of a process by SIGKILL. A process that sleeps for a lock receives no signal, not even SIGKILL, until the
+ * holder releases the lock; the holder may be one of its descendants.
  */
 export async function killDescendants(pid: number): Promise<void> {
   for (const descendant of await descendantsOf(pid)) {
     try {
       process.kill(descendant, 'SIGKILL');
     } catch {
-      // It has ended since, or belongs to another user and ends with its parent.
+      // The descendant has ended since, or it belongs to another user and ends with its parent.
     }
   }
 }

@@ -1,14 +1,17 @@
-/** Counts how long somebody has been silent, by the clock of whoever listens. Pure: times are given. */
+/**
+ * Measures how long a process has been silent, by the watchdog's clock, and compares that with the limit. Pure: callers pass the
+ * times.
+ */
 
-/** A process that has not begun may load for so long: on a busy or slow host its modules take a while. */
+/** Time limit in milliseconds for the first beat: modules load slowly on a busy or slow host. */
 export const START_MS = 120_000;
 
 export interface SilenceTerms {
-  /** Silence over this, and a beat more, is too long. */
+  /** Upper bound on the silence, to which one beat is added. */
   readonly limitMs: number;
-  /** How often a beat comes, and how often `look` is called. */
+  /** Interval between beats, and between calls of `look`. */
   readonly beatMs: number;
-  /** As `limitMs`, before the first beat. */
+  /** Upper bound on the silence before the first beat. */
   readonly startMs: number;
 }
 
@@ -27,23 +30,24 @@ export class Silence {
     return this.#begun;
   }
 
-  /** Milliseconds since the last beat during which somebody listened. */
+  /** Milliseconds since the last beat during which the watchdog itself was running. */
   get silentMs(): number {
     return this.#silentMs;
   }
 
-  /** A beat has come. */
+  /** Records a beat. */
   heard(): void {
     this.#begun = true;
     this.#silentMs = 0;
   }
 
-  /** Whether it has lasted too long. What has come until now must have been heard before. */
+  /** Returns whether the silence exceeds its limit. Record all beats that have arrived before this call. */
   look(nowMs: number): boolean {
     const { limitMs, beatMs, startMs } = this.#terms;
     const passed = nowMs - this.#lookedAt;
     this.#lookedAt = nowMs;
-    // Who comes late has stood still as well: the machine slept, or had no time for anybody. That is nobody's silence.
+    // A late look means that the watchdog stood still too: the machine slept, or had no time for any process. Do not count that
+    // time.
     this.#silentMs += passed > 2 * beatMs ? beatMs : passed;
     return this.#silentMs > (this.#begun ? limitMs + beatMs : startMs);
   }

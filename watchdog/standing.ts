@@ -1,7 +1,10 @@
-/** Where a process stands, as the kernel tells: proc(5), proc_pid_wchan(5), proc_pid_syscall(5). */
+/**
+ * Describes where a process stands, from the kernel's own account: proc(5), proc_pid_wchan(5), proc_pid_syscall(5). A process
+ * that hangs cannot say this itself.
+ */
 import { readFile, readlink } from 'node:fs/promises';
 
-/** System calls of x86-64 in which a process may wait; those of the second list wait for their first argument, a descriptor. */
+/** System calls of x86-64 in which a process may wait. Those of the second list wait on their first argument, a descriptor. */
 const CALLS: Readonly<Record<number, string>> = {
   2: 'open',
   7: 'poll',
@@ -42,25 +45,25 @@ const DESCRIPTOR_CALLS: Readonly<Record<number, string>> = {
   441: 'epoll_pwait2',
 };
 
-/** What was read of /proc/PID, as it is; empty where it could not be read. */
+/** Raw contents of files in /proc/PID; empty where a file could not be read. */
 export interface Facts {
   readonly status: string;
   readonly wchan: string;
   readonly syscall: string;
-  /** What the descriptor that is the call's first argument leads to. */
+  /** Target of the descriptor that is the call's first argument. */
   readonly target: string;
-  /** The name of the process that traces it. */
+  /** Name of the process that traces this one. */
   readonly tracer: string;
 }
 
 export interface Standing {
-  /** It cannot say anything itself, not by another thread either. */
+  /** True when the process is stopped as a whole, so that none of its threads can answer. */
   readonly stopped: boolean;
-  /** It was not waiting in the kernel. */
+  /** True when the process was not waiting in the kernel. */
   readonly running: boolean;
-  /** It is there by name only. */
+  /** True when only the process's entry in the process table is left. */
   readonly ended: boolean;
-  /** `stopped by a signal`, `in pipe_write (write, descriptor 5, pipe:[123])`, `running`. */
+  /** Such as `stopped by a signal`, `in pipe_write (write, descriptor 5, pipe:[123])`, `running`. */
   readonly text: string;
 }
 
@@ -68,7 +71,7 @@ async function read(path: string): Promise<string> {
   return await readFile(path, 'utf8').catch(() => '');
 }
 
-/** Looks at a process. Its main thread is the one with its id. Never rejects. */
+/** Reads the state of a process; its main thread is the one with the same id. Never rejects. */
 export async function standingOf(pid: number): Promise<Standing> {
   const [status, wchan, syscall] = await Promise.all(
     ['status', 'wchan', 'syscall'].map((name) => read(`/proc/${pid}/${name}`)),
@@ -84,7 +87,7 @@ export async function standingOf(pid: number): Promise<Standing> {
   });
 }
 
-/** Says what the facts mean. */
+/** Turns the raw facts into a description. */
 export function describeStanding({ status, wchan, syscall, target, tracer }: Facts): Standing {
   const state = /^State:\t(\w)/m.exec(status)?.[1] ?? '?';
   const tracedBy = /^TracerPid:\t(\d+)$/m.exec(status)?.[1] ?? '0';
@@ -97,7 +100,7 @@ export function describeStanding({ status, wchan, syscall, target, tracer }: Fac
   const call = callOf(syscall);
   const descriptor = descriptorOf(syscall);
   const words = [call, descriptor !== undefined && `descriptor ${descriptor}`, target].filter(Boolean);
-  // The kernel says 0 where it does not tell, and for a process that does not wait.
+  // The kernel shows 0 where it hides the place, and for a process that does not wait.
   const place = wchan === '' || wchan === '0' ? `state ${state} of the kernel` : wchan;
   return { ...is, text: `in ${place}${words.length > 0 ? ` (${words.join(', ')})` : ''}` };
 }

@@ -1,6 +1,6 @@
 /**
- * Watches a process from outside: one whose event loop is silent for too long is asked where it stands, and ended. Only another
- * process can do that for one that is stopped as a whole.
+ * Watches a process from outside. When its event loop is silent for too long, the watchdog asks its witness where it stands, then
+ * kills it. A process that is stopped as a whole cannot do that for itself.
  */
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -11,29 +11,29 @@ import { killDescendants } from './family.ts';
 import { Silence, START_MS } from './silence.ts';
 import { standingOf } from './standing.ts';
 
-/** Beats within the limit. */
+/** Number of beats within the limit. */
 const BEATS = 20;
-/** How long the witness has to say where JavaScript stands. */
+/** Time limit for the witness's answer. */
 const WITNESS_MS = 1_000;
-/** How long the kernel has to end a process: one that waits for a disk may take some time. */
+/** Time limit for the kernel to end a killed process: a process that waits for a disk may take some time. */
 const GONE_MS = 10_000;
 const GONE_LOOK_MS = 100;
-/** Time after SIGKILL at which the descendants are ended as well: one of them may hold the lock that the process sleeps for. */
+/** Time after SIGKILL at which the descendants are killed too: one of them may hold the lock that the process sleeps for. */
 const FAMILY_MS = 1_000;
 const Frames = z.array(z.string());
 
 export interface Watched {
   readonly pid: number;
-  /** Where its beats arrive. */
+  /** Stream on which the process's beats arrive. */
   readonly beats: Duplex;
-  /** Where its witness is asked. */
+  /** Stream on which the witness is asked and answers. */
   readonly witness: Duplex;
-  /** Ends it by SIGKILL, unless it has ended. */
+  /** Ends the process by SIGKILL, unless it has ended. */
   readonly kill: () => void;
   readonly onLine: (line: string) => void;
 }
 
-/** How often a process with this limit has to beat. */
+/** Interval between the beats of a process with this limit, in milliseconds. */
 export function beatMs(limitMs: number): number {
   return limitMs / BEATS;
 }
@@ -46,7 +46,7 @@ export class Watchdog {
   readonly #lost = Promise.withResolvers<void>();
   #stillness: string | undefined;
 
-  /** Watches from now on. Before its first beat it has `startMs`, or the limit where that is longer. */
+  /** Starts watching. The first beat may take `startMs`, or the limit where that is longer. */
   constructor(watched: Watched, limitMs: number, startMs = START_MS) {
     this.#watched = watched;
     const everyMs = beatMs(limitMs);
@@ -55,27 +55,32 @@ export class Watchdog {
       performance.now(),
     );
     watched.beats.on('data', () => this.#silence.heard());
-    // It has ended, which its exit says as well.
+    // The process has ended; its exit reports that as well.
     for (const pipe of [watched.beats, watched.witness]) pipe.on('error', () => undefined);
-    // Not before what has arrived was read, which timers would come ahead of.
+    // Timers run before pending input is read; setImmediate lets the beats that have arrived be counted first.
     this.#timer = setInterval(() => setImmediate(() => this.#look()), everyMs);
   }
 
-  /** Why it was ended, such as `stood still for 5.4 s, stopped by a signal`; undefined unless by this. */
+  /**
+   * The reason for the kill, such as `stood still for 5.4 s, stopped by a signal`; undefined unless the watchdog killed the
+   * process.
+   */
   get stillness(): string | undefined {
     return this.#stillness;
   }
 
-  /** Settles when it was ended and no word of that comes; else it stays pending. */
+  /**
+   * Settles when a killed process has ended, or is held by the kernel, without its parent hearing of it; else it stays pending.
+   */
   get lost(): Promise<void> {
     return this.#lost.promise;
   }
 
-  /** It has ended, or is asked to: from now on its silence is none. */
+  /** Stops watching, because the process has ended or was asked to end: its silence no longer counts. */
   stop(): void {
     clearInterval(this.#timer);
     this.#over.abort();
-    // Nobody would read the last one to its end.
+    // The witness's pipe is read only after a question, so it would never end by itself.
     for (const pipe of [this.#watched.beats, this.#watched.witness]) pipe.destroy();
   }
 
@@ -90,11 +95,11 @@ export class Watchdog {
     const { begun, silentMs } = this.#silence;
     const standing = await standingOf(pid);
     const frames = standing.stopped ? [] : await this.#askWitness();
-    // It was asked to stop meanwhile, which has its own end.
+    // The process was asked to stop meanwhile; that stop has its own time limit.
     if (this.#over.signal.aborted) return;
     const seconds = (silentMs / 1_000).toFixed(1);
     const what = begun ? `stood still for ${seconds} s` : `has not begun within ${seconds} s`;
-    // Frames of Node's own say little; they are in the log.
+    // Node's own frames say little; the log has them.
     const frame = frames.find((one) => !one.includes('(node:')) ?? frames[0];
     const script = frame === undefined ? '' : `${standing.running ? ' ' : ', '}JavaScript at ${frame}`;
     this.#stillness = `${what}, ${standing.text}${script}`;
@@ -110,19 +115,20 @@ export class Watchdog {
     while (performance.now() < giveUp) {
       await sleep(GONE_LOOK_MS);
       if (this.#over.signal.aborted) return;
-      // All that it had is given back. Its parent hears of it when its debugger has, wait(2), which may be never.
+      // The process has released all that it held. With a debugger attached its parent hears of that only after the debugger has
+      // collected it, wait(2), which may be never.
       if ((await standingOf(pid)).ended) return this.#lost.resolve();
       if (performance.now() < familyAt) continue;
       familyAt = Infinity;
-      onLine('SIGKILL has not ended it: ending what it has started');
+      onLine('SIGKILL has not ended it: killing its descendants');
       await killDescendants(pid);
     }
     const { text } = await standingOf(pid);
-    onLine(`SIGKILL has not ended it for ${GONE_MS / 1_000} s: the kernel holds it, ${text}`);
+    onLine(`SIGKILL has not ended it within ${GONE_MS / 1_000} s: the kernel holds it, ${text}`);
     this.#lost.resolve();
   }
 
-  /** Frames of JavaScript, the innermost first; none when the main thread does not get to say. */
+  /** Frames of JavaScript, innermost first; none when the main thread does not reach a point where it can answer. */
   async #askWitness(): Promise<readonly string[]> {
     const { witness } = this.#watched;
     const patience = AbortSignal.any([this.#over.signal, AbortSignal.timeout(WITNESS_MS)]);

@@ -1,9 +1,11 @@
 /**
- * A thread beside the main one that says, when asked over its descriptor, where the main one's JavaScript stands: one line of JSON,
- * the innermost frames first. It gets no answer from a main thread that is in a system call. Asking stops the main thread for good,
- * so only somebody who will end the process asks.
+ * Runs as a thread beside the main one and reports, when asked over its descriptor, where the main thread's JavaScript stands.
+ * The report is one line of JSON, innermost frames first.
  *
- * JavaScript, since the reader of TypeScript would take 9 MB more in each process.
+ * A main thread in a system call gives no answer. Asking pauses the main thread for good, so ask only a process that is about to
+ * be killed.
+ *
+ * JavaScript, since loading TypeScript would take 9 MB more in each process.
  */
 import { Session } from 'node:inspector';
 import { Socket } from 'node:net';

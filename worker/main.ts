@@ -1,4 +1,4 @@
-/** The worker process: environment, start, and an orderly end on SIGTERM or SIGINT. */
+/** Entry point of the worker process: parses the environment, starts the worker, and stops it in order on SIGTERM or SIGINT. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { startBeats } from '#watchdog/beat.ts';
@@ -33,7 +33,7 @@ try {
   process.exit(1);
 }
 
-/** Loaded only when they are wanted: the SDK costs time and memory at start. */
+/** Loads the configured observers only: their SDK costs time and memory at start. */
 async function observersOf(env: Env): Promise<Observers> {
   const { OFFSHOOT_METRICS_HOST: host, OFFSHOOT_METRICS_PORT: port } = env;
   const manifest = await readFile(new URL('../package.json', import.meta.url), 'utf8');

@@ -1,4 +1,4 @@
-/** Puts a worker together. Building it starts nothing; start() does. */
+/** Puts the parts of a worker together. createWorker() starts nothing; start() does. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { FunctionSpan, LogLine } from '#contract/invocations/invocation.ts';
@@ -47,24 +47,24 @@ import { Zygotes } from './pool/zygotes.ts';
 const KB = 1024;
 const MB = 1024 * KB;
 const MINUTE_MS = 60_000;
-/** Warming a zygote takes some tenths of a second of a processor; so often at most for crashes. */
+/** Lower bound on a zygote's age before crashes replace it: warming a new one takes some tenths of a second of processor time. */
 const ZYGOTE_MIN_AGE_MS = 10_000;
-/** Time that running invocations are given when the worker is asked to stop. */
+/** Time limit for running invocations to finish when the worker is asked to stop. */
 const DRAIN_GRACE_MS = 10_000;
 
 export interface Worker {
   readonly id: string;
   start(): Promise<void>;
-  /** Finishes what it has taken, takes nothing more, and ends every sandbox. */
+  /** Finishes the invocations it has taken, takes no more, and ends every sandbox. */
   stop(): Promise<void>;
 }
 
-/** Who is told what happens, where anybody is. */
+/** Receivers of metrics, traces and logs; each is undefined when it is not configured. */
 export interface Observers {
   readonly metrics?: WorkerMetrics | undefined;
   readonly telemetry?: Telemetry | undefined;
   readonly logs?: LogExport | undefined;
-  /** As the supervisor has counted them. */
+  /** Restarts of this process, counted by the supervisor. */
   readonly restarts?: Restarts;
 }
 

@@ -1,3 +1,4 @@
+/** Finds the cgroup hierarchy that was delegated to this user, and chooses the driver for its version. */
 import { existsSync, readFileSync } from 'node:fs';
 import type { CgroupDriver } from './driver.ts';
 import { CgroupV1Driver } from './v1.ts';
@@ -5,12 +6,12 @@ import { CgroupV2Driver } from './v2.ts';
 
 const MOUNT = '/sys/fs/cgroup';
 
-/** Name of the directory that the set-up hands over in each hierarchy, unless the start script says another. */
+/** Name of the delegated directory in each hierarchy, unless the start script names another. */
 const USUAL_NAME = 'offshoot';
 
 /**
- * The driver for this host: v2 where its controllers are to be had, v1 where the memory controller is still there (also
- * on hybrid hosts, whose v2 tree has no controllers). Throws, with the command that mends it, when nothing was handed over.
+ * Returns the driver for this host: v2 if its controllers are available, v1 if the memory controller is still there. Hybrid hosts
+ * use v1, because their v2 tree has no controllers. Throws, with the command that mends it, when no cgroup was delegated.
  */
 export function detectCgroups(): CgroupDriver {
   const hasV2 =
@@ -27,7 +28,7 @@ export function detectCgroups(): CgroupDriver {
 }
 
 /**
- * The cgroup that the start script says it is in, the set-up's directory, or else the one that systemd delegated
+ * Returns the cgroup that the start script names, else the set-up's directory, else the one that systemd delegated
  * (Delegate=yes), whose leaf this process is in.
  */
 function delegatedV2(): string | undefined {

@@ -1,47 +1,49 @@
 /**
- * The cgroup of a sandbox, behind one interface for cgroup v1 (one hierarchy a controller) and v2 (one for all). The
- * worker writes the limits before the sandbox exists and hands over open files to which the sandbox writes itself.
+ * Defines a sandbox's cgroup as one interface for cgroup v1 (one hierarchy per controller) and v2 (one for all). The worker
+ * writes the limits before the sandbox exists, and passes open files through which the sandbox joins.
  */
 
 export interface CgroupLimits {
   readonly memoryBytes: number;
-  /** Cores, as a share: 0.5 is half of one. */
+  /** Processors: 0.5 is half of one. */
   readonly cpu: number;
   readonly pids: number;
 }
 
 export interface Cgroup {
-  /** An open file of each hierarchy: who writes 0 to it has joined. The caller sends them along, then calls closeJoinFds(). */
+  /**
+   * An open file of each hierarchy: a process that writes 0 to it joins. The caller sends them along, then calls closeJoinFds().
+   */
   readonly joinFds: readonly number[];
   closeJoinFds(): void;
-  /** Limits may change while the sandbox lives: a prepared one learns its function late. */
+  /** Sets the limits; they may change while the sandbox lives, because a prepared one learns its function late. */
   setLimits(limits: CgroupLimits): void;
-  /** Those that the kernel has taken last. */
+  /** The limits that the kernel accepted last. */
   readonly limits: CgroupLimits;
-  /** Processor time of all its processes so far, in milliseconds. */
+  /** Processor time of all its processes until now, in milliseconds. */
   cpuMs(): number;
-  /** Highest memory so far, in bytes. */
+  /** Highest memory until now, in bytes. */
   memoryPeak(): number;
-  /** Processes of it that the kernel has killed for memory. */
+  /** Number of its processes that the kernel killed for memory. */
   oomKills(): number;
-  /** Processes and threads that the kernel has refused because of `pids`. */
+  /** Number of processes and threads that the kernel refused because of `pids`. */
   pidsRefused(): number;
-  /** Ends all its processes at once, where the kernel has a file for that; Sandbox.kill() does not rely on it. */
+  /** Kills all its processes at once, where the kernel has a file for that; Sandbox.kill() does not rely on it. */
   kill(): void;
-  /** Processes in it now, as the host numbers them. */
+  /** Its present processes, by the host's numbers. */
   pids(): number[];
-  /** Removes the directories, once the processes are gone. Tries again later while the kernel still counts some. */
+  /** Removes the directories once the processes are gone; retries while the kernel still counts some. */
   remove(): Promise<void>;
 }
 
 export interface CgroupDriver {
   readonly version: 1 | 2;
-  /** Swap is counted or forbidden beside memory. */
+  /** True when swap is counted or forbidden beside memory. */
   readonly limitsSwap: boolean;
   create(name: string, limits: CgroupLimits): Cgroup;
-  /** Bytes that all sandboxes have together now, and may have: of all workers to which the same cgroup was handed over. */
+  /** Memory of all sandboxes together in bytes, and its limit, over all workers that share the delegated cgroup. */
   memory(): { readonly used: number; readonly limit: number };
-  /** Removes what an earlier worker of this id left behind. */
+  /** Removes the cgroups that earlier workers of this id left behind. */
   sweep(): void;
 }
 

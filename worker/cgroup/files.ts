@@ -1,3 +1,4 @@
+/** Reads and writes the kernel's cgroup files, for both drivers. */
 import {
   closeSync,
   existsSync,
@@ -15,7 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const REMOVE_ATTEMPTS = 50;
 const REMOVE_PAUSE_MS = 20;
 
-/** Kernel interface files: synchronous, because none of these calls waits for a device. */
+/** Writes a kernel interface file. Synchronous, because none of these calls waits for a device. */
 export function writeControl(directory: string, file: string, value: string | number): void {
   try {
     writeFileSync(`${directory}/${file}`, String(value));
@@ -40,15 +41,15 @@ export function readPids(directory: string): number[] {
   }
 }
 
-/** The figure in a file that has only one. */
+/** Reads the figure in a file that has only one. */
 export function readFigure(path: string): number {
   return Number(readFileSync(path, 'utf8'));
 }
 
-/** Longest file of `key value` lines that is read here; one a second for each sandbox, so it has no buffer of its own. */
+/** Upper bound on a file of `key value` lines. Shared, because one is read each second for each sandbox. */
 const keyedBytes = Buffer.alloc(4096);
 
-/** The figure behind `key` in an open file of `key value` lines, read anew; 0 where there is none. */
+/** Reads the figure behind `key` anew from an open file of `key value` lines; 0 where there is none. */
 export function readKeyed(fd: number, key: string): number {
   try {
     const text = keyedBytes.toString('latin1', 0, readSync(fd, keyedBytes, 0, keyedBytes.length, 0));
@@ -59,7 +60,7 @@ export function readKeyed(fd: number, key: string): number {
   }
 }
 
-/** rmdir of a cgroup answers EBUSY until its last process has been fully torn down, shortly after it was reaped. */
+/** Removes cgroups, with retries: rmdir answers EBUSY until the last process has been torn down, shortly after it was reaped. */
 export async function removeWhenEmpty(directories: readonly string[]): Promise<void> {
   for (const directory of directories) {
     for (let attempt = 0; ; attempt++) {
@@ -76,12 +77,12 @@ export async function removeWhenEmpty(directories: readonly string[]): Promise<v
   }
 }
 
-/** Name of a sandbox's cgroup: the worker's pid says whose it is. */
+/** Name of a sandbox's cgroup, with the pid of the worker that owns it. */
 export function cgroupName(sandboxId: string): string {
   return `${process.pid}-${sandboxId}`;
 }
 
-/** Removes the empty sub-directories of workers that are no more. */
+/** Removes the empty sub-directories of workers that no longer run. */
 export function sweepDirectory(parent: string): void {
   let names: string[] = [];
   try {

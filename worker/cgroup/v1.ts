@@ -1,4 +1,6 @@
-/** cgroup v1: a directory in each of cpu, cpuacct, memory and pids. See cgroups(7) and the kernel's cgroup-v1 documents. */
+/**
+ * Drives cgroup v1: a directory in each of cpu, cpuacct, memory and pids. See cgroups(7) and the kernel's cgroup-v1 documents.
+ */
 import { existsSync, mkdirSync, openSync, realpathSync } from 'node:fs';
 import { native } from '../native/addon.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
@@ -14,22 +16,22 @@ import {
 } from './files.ts';
 import { commonLimitsHere } from './reserve.ts';
 
-/** The directory of all sandboxes. */
+/** Name of the directory of all sandboxes. */
 const SANDBOXES = 'sandboxes';
 
 const CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
 
 /**
- * Part of the memory limit that a sandbox may have in the buffers of its sockets, on top of it. v1 counts these apart from
- * all other memory, and only for a cgroup that has been given a limit of them; without one, a sandbox could fill the
- * host's memory by way of its own loopback, and use up what all of the host's TCP has together.
+ * Share of the memory limit that a sandbox may use for socket buffers, on top of the limit. v1 counts these apart from all other
+ * memory, and only for a cgroup with a limit for them. Without one, a sandbox could fill the host's memory over its own loopback,
+ * and use up the memory of all the host's TCP.
  */
 const SOCKET_SHARE = 1 / 8;
-/** Of memory and swap together. */
+/** File of the limit on memory and swap together. */
 const SWAP_LIMIT = 'memory.memsw.limit_in_bytes';
 
-/** Nanoseconds in `cpuacct.usage`. */
+/** Nanoseconds of `cpuacct.usage` in a millisecond. */
 const NS_PER_MS = 1e6;
 
 export class CgroupV1Driver implements CgroupDriver {
@@ -38,9 +40,9 @@ export class CgroupV1Driver implements CgroupDriver {
   readonly #parents: Record<Controller, string>;
 
   /**
-   * `root` is where the hierarchies are mounted; `path` the directory that was handed over in each of them. All sandboxes
-   * are below one directory of ours in it, which has the limits that they have together. Of the processors that directory
-   * has the weight of a single process (1024 shares), and so has each of the platform's own, which stay outside of it.
+   * `root`: mount point of the hierarchies; `path`: the delegated directory in each of them. All sandboxes are below one
+   * directory in it, which has their common limits. That directory has the processor weight of a single process (1024 shares).
+   * Each of the platform's own processes, which stay outside, has the same.
    */
   constructor(root: string, path: string) {
     const parent = (controller: Controller): string =>
@@ -94,9 +96,9 @@ class CgroupV1 implements Cgroup {
     this.setLimits(limits);
     // cpu and cpuacct are one directory on most hosts.
     const distinct = [...new Set(Object.values(directories))];
-    // `tasks` and not `cgroup.procs`: a thread that moves itself alone is spared the lock on all process groups of the
-    // host, and with it a wait of 10 to 20 ms for a grace period of RCU (cgroup_procs_write_start() in the kernel). A
-    // sandbox has one thread when it joins, so it moves whole.
+    // `tasks` and not `cgroup.procs`: a thread that moves only itself needs no lock on all process groups of the host. That saves
+    // 10 to 20 ms of waiting for a grace period of RCU (cgroup_procs_write_start() in the kernel). A sandbox has one thread when
+    // it joins, so it moves whole.
     this.joinFds = distinct.map((directory) => openForJoining(`${directory}/tasks`));
     this.#cpuFd = openSync(`${directories.cpuacct}/cpuacct.usage`, 'r');
     this.#memoryFd = openSync(`${directories.memory}/memory.max_usage_in_bytes`, 'r');
@@ -141,7 +143,7 @@ class CgroupV1 implements Cgroup {
     return native.readCounter(this.#pidsFd);
   }
 
-  /** v1 has no file for it, and to signal by number could hit a process that has taken a number over. */
+  /** v1 has no file for this, and a signal by number could hit a process that has reused the number. */
   kill(): void {}
 
   pids(): number[] {

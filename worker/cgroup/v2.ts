@@ -1,4 +1,4 @@
-/** cgroup v2: one directory for all controllers. See the kernel's Documentation/admin-guide/cgroup-v2.rst. */
+/** Drives cgroup v2: one directory for all controllers. See the kernel's Documentation/admin-guide/cgroup-v2.rst. */
 import { existsSync, mkdirSync, openSync } from 'node:fs';
 import { native } from '../native/addon.ts';
 import { CPU_PERIOD_US, type Cgroup, type CgroupDriver, type CgroupLimits } from './driver.ts';
@@ -15,12 +15,12 @@ import {
 import { commonLimitsHere } from './reserve.ts';
 
 /**
- * Weight of all sandboxes together; the platform's processes, in a sibling, have 100, which is the default. With both sides
- * busy, the platform has three quarters of the processors, as its three processes have beside the sandboxes on v1.
+ * Processor weight of all sandboxes together; the platform's processes, in a sibling, have the default, 100. With both sides
+ * busy, the platform gets three quarters of the processors. On v1 its three processes get as much beside the sandboxes.
  */
 const SANDBOXES_WEIGHT = 33;
 
-/** Microseconds in `cpu.stat`. */
+/** Microseconds of `cpu.stat` in a millisecond. */
 const US_PER_MS = 1e3;
 
 export class CgroupV2Driver implements CgroupDriver {
@@ -29,8 +29,8 @@ export class CgroupV2Driver implements CgroupDriver {
   readonly #parent: string;
 
   /**
-   * `delegated` is the directory that was handed over. Sandboxes get a sub-tree of their own in it: a cgroup that passes
-   * controllers on may hold no process itself, and the platform's processes are in a sibling.
+   * `delegated`: the delegated directory. Sandboxes get a sub-tree of their own in it: a cgroup that passes controllers on may
+   * hold no process itself, and the platform's processes are in a sibling.
    */
   constructor(delegated: string) {
     this.#parent = `${delegated}/sandboxes`;
@@ -76,12 +76,12 @@ class CgroupV2 implements Cgroup {
   constructor(directory: string, limits: CgroupLimits) {
     this.#directory = directory;
     this.setLimits(limits);
-    // The whole sandbox goes at once: half of a process tree is of no use to anybody.
+    // The whole sandbox dies at once: half of a process tree is of no use.
     writeControl(directory, 'memory.oom.group', 1);
     if (existsSync(`${directory}/memory.swap.max`)) writeControl(directory, 'memory.swap.max', 0);
     this.joinFds = [openForJoining(`${directory}/cgroup.procs`)];
     this.#cpuFd = openSync(`${directory}/cpu.stat`, 'r');
-    // memory.peak came with Linux 5.19; the current figure is the next best.
+    // memory.peak came with Linux 5.19; older kernels have only the current figure.
     const peak = existsSync(`${directory}/memory.peak`) ? 'memory.peak' : 'memory.current';
     this.#memoryFd = openSync(`${directory}/${peak}`, 'r');
     this.#pidsFd = openSync(`${directory}/pids.events`, 'r');
@@ -119,7 +119,7 @@ class CgroupV2 implements Cgroup {
     try {
       writeControl(this.#directory, 'cgroup.kill', 1);
     } catch {
-      // It came with Linux 5.14; before that, the zygote's way is the only one.
+      // cgroup.kill came with Linux 5.14; before that, only the zygote kills.
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * Bounds what unpacked code takes on this host's disk. Over the limit goes what no version of a function names, in the order of
- * its last use; what a version names stays, so that going back to it needs no artifact store.
+ * Bounds the disk space of unpacked code on this host. Over the limit, it removes code that no version of a function names, least
+ * recently used first. Code that a version names stays, so that a rollback needs no artifact store.
  */
 import type { Stats } from 'node:fs';
 import { lstat, opendir, readdir, rm } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import type { CodeStore } from './code-store.ts';
 import { log } from '../process/log.ts';
 
 export interface CodeCollectorOptions {
-  /** The directory of the code store. */
+  /** Directory of the code store. */
   readonly root: string;
   readonly store: CodeStore;
   readonly commands: Redis;
@@ -27,14 +27,14 @@ interface Code {
 }
 
 const INTERVAL_MS = 300_000;
-/** What is half unpacked or half removed after so long was left by a worker that was killed. */
+/** Age after which a half unpacked or half removed directory counts as left by a killed worker. */
 const ABANDONED_MS = 24 * 3_600_000;
-/** A block of st_blocks, whatever the file system has: stat(3type). */
+/** Size of a block in st_blocks, on any file system: stat(3type). */
 const BLOCK_BYTES = 512;
 
 export class CodeCollector {
   readonly #options: CodeCollectorOptions;
-  /** By namespace and digest. Code does not change, and to add up an archive is up to 20,000 calls. */
+  /** Sizes by namespace and digest, kept because code does not change and adding up an archive takes up to 20,000 calls. */
   #sizes = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
   #busy = false;
@@ -52,7 +52,7 @@ export class CodeCollector {
     clearInterval(this.#timer);
   }
 
-  /** Looks once. Also what the timer does, and what tests call. Resolves to the bytes that all code takes afterwards. */
+  /** Runs one round, for the timer and for tests. Resolves to the bytes that all code takes afterwards. */
   async look(): Promise<number> {
     const { store, commands, maxBytes } = this.#options;
     await store.letGo();
@@ -77,8 +77,8 @@ export class CodeCollector {
       if (bytes > maxBytes)
         log.warn({ bytes, maxBytes }, 'the code that versions of functions name is over OFFSHOOT_CODE_MB');
     } catch (error) {
-      // Redis is away; the next round does it.
-      log.warn({ error }, 'code that no version names was not looked for');
+      // Redis is away; the next round tries again.
+      log.warn({ error }, 'unused code could not be looked for');
     } finally {
       this.#busy = false;
     }
@@ -110,7 +110,7 @@ async function removeAbandoned(path: string, { mtimeMs }: Stats): Promise<void> 
   if (mtimeMs < Date.now() - ABANDONED_MS) await rm(path, { recursive: true, force: true });
 }
 
-/** On the disk, with what is below it. */
+/** Bytes that a file or a directory with its contents takes on the disk. */
 async function bytesOf(path: string, seen: Stats): Promise<number> {
   let bytes = seen.blocks * BLOCK_BYTES;
   if (!seen.isDirectory()) return bytes;

@@ -1,7 +1,9 @@
 /**
- * Unpacked code on this host: one directory for each archive and namespace, read-only, bound into sandboxes. An archive is
- * unpacked once, beside its final place, and appears there whole. Workers of a host share it: each has a shared lock (flock(2)) on
- * the directories that it uses, which the kernel takes off when it dies, and only who gets the lock for itself removes one.
+ * Keeps unpacked code on this host: one read-only directory for each archive and namespace, bound into sandboxes. An archive is
+ * unpacked once, beside its final place, and appears there whole.
+ *
+ * The workers of a host share the store. Each holds a shared lock (flock(2)) on the directories that it uses; the kernel drops
+ * the lock when the worker dies. Only a worker that gets the exclusive lock removes a directory.
  */
 import { randomUUID } from 'node:crypto';
 import { constants, fstatSync, renameSync, statSync } from 'node:fs';
@@ -13,22 +15,24 @@ import type { ArtifactStore } from '#storage/artifacts/artifacts.ts';
 import { missing } from '#storage/artifacts/files.ts';
 import { native } from '../native/addon.ts';
 
-/** Code that stays where it is until it is released. */
+/** Code that stays on disk until it is released. */
 export interface HeldCode {
   /** Name of its directory below the namespace's store. */
   readonly directory: string;
-  /** To be called when nothing runs it any more. */
+  /** To be called when no sandbox runs the code any more. */
   readonly release: () => void;
 }
 
 interface Held {
   users: number;
   usedAt: Date;
-  /** With the lock. Also the single flight: whoever asks while an archive is being unpacked waits for the same promise. */
+  /**
+   * The locked directory. Also a single flight: callers that need the archive while it is being unpacked await the same promise.
+   */
   readonly opened: Promise<FileHandle>;
 }
 
-/** Another worker holds the lock for itself only until it has renamed the directory. */
+/** Pause before another attempt: another worker holds the exclusive lock only until it has renamed the directory. */
 const LOOK_AGAIN_MS = 1;
 
 export class CodeStore {
@@ -41,7 +45,7 @@ export class CodeStore {
     this.#artifacts = artifacts;
   }
 
-  /** Unpacks the archive where that has not been done, and keeps it there. */
+  /** Unpacks the archive unless it is there, and keeps it until it is released. */
   async hold(namespace: string, digest: string): Promise<HeldCode> {
     const key = `${namespace}/${digest}`;
     let held = this.#held.get(key);
@@ -54,7 +58,7 @@ export class CodeStore {
     try {
       await mine.opened;
     } catch (error) {
-      // A failure is not remembered: the disk may have room again, the archive may have arrived.
+      // Do not cache a failure: the disk may have room again, the archive may have arrived.
       if (this.#held.get(key) === mine) this.#held.delete(key);
       throw error;
     }
@@ -70,7 +74,10 @@ export class CodeStore {
     };
   }
 
-  /** Lets other workers remove what this one has not in use, and writes down when it was. It is cheaper to hold it until then. */
+  /**
+   * Unlocks code that this worker no longer uses, so that other workers may remove it, and writes its last use to disk. Until
+   * then, holding the lock is cheaper.
+   */
   async letGo(): Promise<void> {
     for (const [key, held] of this.#held) {
       if (held.users > 0) continue;
@@ -81,7 +88,7 @@ export class CodeStore {
     }
   }
 
-  /** Removes the code unless anybody holds it. */
+  /** Removes the code unless a worker holds it. Returns whether it did. */
   async discard(namespace: string, digest: string): Promise<boolean> {
     if (this.#held.has(`${namespace}/${digest}`)) return false;
     const path = join(this.#root, namespace, digest);
@@ -89,7 +96,7 @@ export class CodeStore {
     const directory = await openDirectory(path);
     if (!directory) return false;
     try {
-      // Nothing else happens in between: a sandbox that needs it just now waits for this.
+      // All synchronous: a sandbox of this worker that needs the code cannot start in between.
       if (!native.lock(directory.fd, true) || !isAt(directory.fd, path)) return false;
       renameSync(path, gone);
     } finally {
@@ -126,13 +133,13 @@ export class CodeStore {
       await rename(temporary, target);
     } catch (error) {
       await rm(temporary, { recursive: true, force: true });
-      // Another worker of this host may have been first.
+      // Another worker of this host may have unpacked it first.
       if (!(await stat(target).catch(missing))) throw error;
     }
   }
 }
 
-/** A name that no digest has, in the same file system. */
+/** Returns a name that no digest has, in the same file system. */
 function temporaryIn(root: string, namespace: string): string {
   return join(root, namespace, `.${randomUUID()}`);
 }
@@ -141,7 +148,7 @@ async function openDirectory(path: string): Promise<FileHandle | undefined> {
   return await open(path, constants.O_RDONLY | constants.O_DIRECTORY).catch(missing);
 }
 
-/** Is what was opened still what is found at the path? */
+/** Is the opened directory still the one at the path? */
 function isAt(fd: number, path: string): boolean {
   const there = statSync(path, { throwIfNoEntry: false });
   const opened = fstatSync(fd);

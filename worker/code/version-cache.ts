@@ -1,4 +1,4 @@
-/** Versions of functions, as the gateway stored them. A version never changes, so what was read once is kept until it is removed. */
+/** Caches versions of functions that the gateway has stored. A version never changes, so it stays cached until it is removed. */
 import type { Redis } from 'ioredis';
 import { VersionRecord } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
@@ -15,14 +15,14 @@ export interface LoadedVersion extends VersionRecord {
 export class Functions {
   readonly #redis: Redis;
   readonly #versions = new Map<string, LoadedVersion>();
-  /** How often something was forgotten: what was read meanwhile may be gone, and is not kept. */
+  /** Number of removals. A version read while one happened may be gone, and is not cached. */
   #forgotten = 0;
 
   constructor(redis: Redis) {
     this.#redis = redis;
   }
 
-  /** Undefined when there is no such version (any more). */
+  /** Returns the version; undefined when it does not exist (any more). */
   async get(namespace: string, name: string, version: number): Promise<LoadedVersion | undefined> {
     const key = `${namespace}/${name}@${version}`;
     const kept = this.#versions.get(key);
@@ -37,12 +37,12 @@ export class Functions {
     return loaded;
   }
 
-  /** Whether the version is still there. Asks Redis, because a worker may have missed that it was removed. */
+  /** Does the version still exist? Asks Redis, because this worker may have missed its removal. */
   async has(namespace: string, name: string, version: number): Promise<boolean> {
     return (await this.#redis.hexists(keys.versions(namespace, name), String(version))) === 1;
   }
 
-  /** The function `namespace/name` was removed, with all its versions. */
+  /** Drops all versions of the removed function `namespace/name`. */
   forget(name: string): void {
     this.#forgotten++;
     for (const key of this.#versions.keys()) if (key.startsWith(`${name}@`)) this.#versions.delete(key);

@@ -1,6 +1,6 @@
 /**
- * Takes calls from the lanes of all namespaces, by their weights, while there is room; tells gateways which ones it has taken; and
- * obeys their control frames.
+ * Takes calls from the lanes of all namespaces, by their weights, while there is room. Tells gateways which calls it has taken,
+ * and obeys their control frames.
  */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
@@ -25,19 +25,19 @@ import { Replies } from './replies.ts';
 export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
   readonly capacity: number;
   readonly writer: LaneWriter;
-  /** What connectBlocking opened, twice: for the lanes and for the control list, which is read even at capacity. */
+  /** Two connections of connectBlocking: for the lanes and for the control list, which is read even at capacity. */
   readonly lanes: AnyLaneReaderOptions['blocking'];
   readonly control: AnyLaneReaderOptions['blocking'];
   readonly commands: Redis;
-  /** Told of each function that is removed, as `namespace/name`. */
+  /** Called for each removed function, as `namespace/name`. */
   readonly onRemoved: (name: string) => void;
-  /** Told of all namespaces and their limits, from time to time. */
+  /** Called with all namespaces and their limits, at each refresh. */
   readonly onNamespaces: (
     namespaces: readonly string[],
     limits: ReadonlyMap<string, NamespaceLimits>,
   ) => void;
   readonly limits: NamespaceLimitsStore;
-  /** Runs that did not come through a lane, which are cancelled by the same control frames. */
+  /** Finds runs that did not come through a lane; the same control frames cancel them. */
   readonly elsewhere: (id: string) => Pick<Execution, 'cancel' | 'credit'> | undefined;
 }
 
@@ -47,7 +47,7 @@ interface Taken {
   readonly at: number;
 }
 
-/** Namespaces are also read again this often, in case a REFRESH was lost. */
+/** Interval between reads of the namespaces, in case a REFRESH was lost. */
 const REFRESH_MS = 2_000;
 
 export class Consumer {
@@ -56,7 +56,7 @@ export class Consumer {
   readonly #lanes: AnyLaneReader;
   readonly #control: AnyLaneReader;
   readonly #running = new Map<string, Taken>();
-  /** Taken but not announced yet, oldest first. */
+  /** Calls taken but not announced yet, oldest first. */
   readonly #unannounced = new Map<string, Taken>();
   #announcing: NodeJS.Timeout | undefined;
   #refreshing: NodeJS.Timeout | undefined;
@@ -98,7 +98,7 @@ export class Consumer {
     this.#lanes.start();
   }
 
-  /** Takes nothing more, and settles when all that was taken has been answered, or after `graceMs`. */
+  /** Takes no more calls, and settles when all that were taken have been answered, or after `graceMs`. */
   async drain(graceMs: number): Promise<void> {
     clearInterval(this.#refreshing);
     await this.#lanes.stop();
@@ -109,7 +109,7 @@ export class Consumer {
     await this.#control.stop();
   }
 
-  /** Reads which namespaces there are, and how much of this worker is theirs. */
+  /** Reads the namespaces and their shares of this worker. */
   async refresh(): Promise<void> {
     const { commands, limits, onNamespaces } = this.#options;
     try {
@@ -121,11 +121,11 @@ export class Consumer {
       const changed = this.#order.follow([...weights.keys()], (lane) => weights.get(lane) ?? DEFAULT_WEIGHT);
       if (changed) this.#lanes.wake();
     } catch {
-      // Redis is away, which its connection has logged; the old answer stands until it is back.
+      // Redis is away, which its connection has logged; the last answer stands until it is back.
     }
   }
 
-  /** One frame that makes no sense must not take the others of its batch along. */
+  /** Handles frames one by one: an invalid frame must not take the others of its batch along. */
   #each(frames: readonly Buffer[], handle: (frame: Buffer) => void): void {
     for (const frame of frames) {
       try {
@@ -140,7 +140,7 @@ export class Consumer {
     const { kind, header, body } = decodeLaneFrame(frame);
     if (kind !== LaneKind.CALL) throw new Error(`a lane holds a frame of kind ${kind}`);
     const call = header as CallHeader;
-    // Nobody waits for it any more: running it now would be a surprise.
+    // The call's deadline has passed and its caller has gone; running it now would be a surprise.
     if (call.deadline < sharedNow()) return;
     const execution = new Execution(call, this.#deps);
     const taken = { execution, gateway: call.gateway, at: performance.now() };
@@ -156,7 +156,10 @@ export class Consumer {
     });
   }
 
-  /** Short calls are answered before their turn comes here, so only the others cost a frame, many of them together. */
+  /**
+   * Announces calls that have run for a while. Short calls are answered before that, so only longer ones cost a frame, many of
+   * them together.
+   */
   #announce(): void {
     this.#announcing = undefined;
     const due = performance.now() - TAKEN_NOTICE_MS + 1;

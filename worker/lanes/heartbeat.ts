@@ -1,4 +1,6 @@
-/** Tells Redis, several times a second, that this worker lives and what it holds. Silence means death. */
+/**
+ * Reports to Redis, several times a second, that this worker lives, and its load. Other processes take a silent worker for dead.
+ */
 import type { Redis } from 'ioredis';
 import type { WorkerStatus } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
@@ -20,7 +22,7 @@ export class Heartbeat {
     await this.#beat();
   }
 
-  /** Says goodbye, so that nobody has to wait for the silence. */
+  /** Removes this worker from Redis, so that other processes need not wait for the silence. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     const { id } = this.#status();

@@ -1,38 +1,38 @@
 /**
- * From which lane the worker takes next. A BLMPOP serves the first of its lists that has something, so their order decides
- * who is served, and the number that it may take decides how much.
+ * Decides from which lane the worker takes next. A BLMPOP serves the first of its lists that holds frames. So the order of the
+ * lists decides which namespace is served, and the count decides how much it gets.
  *
- * Weighted fair, by what was taken: each list has a virtual time, which what is taken from it moves on by that much divided
- * by its weight, and the list that is furthest behind is first. Lists in front of the one that was served had nothing; they
- * are moved up to it, so that nobody saves up turns while having no work. So one that has work is served before any other is
- * served twice its share, and whoever is alone gets everything.
+ * Weighted fair queuing: each list has a virtual time. Frames taken move it forward by their number divided by the list's weight,
+ * and the list that is furthest behind comes first. Lists in front of the one that was served were empty; they are moved up to
+ * it, so that no list saves up turns while it has no work. So a list with work is served before any other gets twice its share,
+ * and a lone one gets everything.
  */
 
-/** Two lists that were both served within this time compete. */
+/** Time within which two lists must both be served to count as competing. */
 const COMPETING_MS = 200;
 
 interface LanePosition {
   readonly list: string;
   weight: number;
-  /** Frames taken per weight. */
+  /** Frames taken, divided by the weight. */
   time: number;
 }
 
 export class LaneOrder {
   readonly #now: () => number;
-  /** By virtual time, furthest behind first. */
+  /** Lists by virtual time, furthest behind first. */
   #order: LanePosition[] = [];
   #keys: readonly string[] = [];
   #last: string | undefined;
   #lastAt = -Infinity;
-  /** When one list was served after another. */
+  /** Time at which one list was last served after another. */
   #changedAt = -Infinity;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
-  /** The lists that there are now, with their weights. Those that were known keep their turns. True when lists came or went. */
+  /** Sets the present lists and their weights. Known lists keep their turns. Returns true when lists came or went. */
   follow(lists: readonly string[], weightOf: (list: string) => number): boolean {
     const known = new Map(this.#order.map((place) => [place.list, place]));
     const time = this.#order[0]?.time ?? 0;
@@ -48,12 +48,12 @@ export class LaneOrder {
     return this.#keys;
   }
 
-  /** How many frames may be taken at once where so many have room: while lists compete, no one takes all of it. */
+  /** Returns how many of `room` frames may be taken at once: while lists compete, no list takes all of it. */
   count(room: number): number {
     return this.#now() - this.#changedAt < COMPETING_MS ? Math.ceil(room / 2) : room;
   }
 
-  /** So many frames were taken from the list. */
+  /** Records that this number of frames was taken from the list. */
   taken(list: string, frames: number): void {
     const now = this.#now();
     if (list !== this.#last) {

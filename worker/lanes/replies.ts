@@ -1,7 +1,7 @@
 /**
- * The way of answers to the gateways. A push that fails may have been done or not: the connection was lost on the way, and nobody
- * says. So what is whole is pushed again, since a gateway that has it already takes no notice; of a stream, a part could be
- * there twice or be missing, so its call is told that it has failed, and nothing more of it is sent.
+ * Sends answers to the gateways, and recovers those whose push failed. When the connection is lost, a push may have been done or
+ * not. A complete answer is pushed again, since a gateway ignores a second copy. A part of a stream could then be there twice or
+ * be missing. So its call is reported as failed, and nothing more of it is sent.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { keys } from '#contract/platform/keys.ts';
@@ -10,11 +10,11 @@ import type { LaneWriter } from '#storage/lane/lane.ts';
 import { type Log, LogThrottle } from '#storage/log.ts';
 
 const AGAIN_MS = 100;
-/** Longer than a failover takes; after that the caller's deadline is near. */
+/** Time limit for attempts: longer than a failover takes; after that the caller's deadline is near. */
 const GIVE_UP_MS = 30_000;
-/** Answers that wait to be pushed again; one that finds no room is told to be lost, which takes none. */
+/** Upper bound on answers held for another attempt. Beyond it, the gateway is sent a small "lost" frame instead. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
-/** Kinds that say all there is to say. */
+/** Kinds of frames that are complete by themselves. */
 const WHOLE: ReadonlySet<number> = new Set([LaneKind.RESULT, LaneKind.FAILED, LaneKind.TAKEN]);
 
 export class Replies {
@@ -22,7 +22,7 @@ export class Replies {
   readonly #workerId: string;
   readonly #log: Pick<Log, 'warn'>;
   readonly #complaints = new LogThrottle(5_000);
-  /** Calls of which nothing more is sent, because a part of their stream was lost. */
+  /** Calls of which no more frames are sent, because a part of their stream was lost. */
   readonly #broken = new Set<string>();
   #held = 0;
 
@@ -33,7 +33,7 @@ export class Replies {
   }
 
   send(gateway: string, frame: Buffer): void {
-    // Nearly always there are none, and no frame is read to see whose it is.
+    // The set is nearly always empty; then no frame is decoded for its id.
     if (this.#broken.size > 0 && this.#broken.has(idOf(frame))) return;
     this.#writer.push(keys.replies(gateway), frame).catch((error: unknown) => {
       this.#complaints.run((heldBack) =>
@@ -65,7 +65,7 @@ export class Replies {
       try {
         return await this.#writer.push(keys.replies(gateway), frame);
       } catch {
-        // Still away.
+        // Redis is still away.
       }
     }
   }

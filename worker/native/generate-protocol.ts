@@ -1,6 +1,7 @@
 /**
- * Writes the C header of the numbers that worker and zygote share, from the contract, so that they exist once. Usage: node
- * generate-protocol.ts > build/protocol.gen.h
+ * Writes the C header of the numbers that worker and zygote share, from the contract, so that the numbers are defined only once.
+ *
+ * Usage: node generate-protocol.ts > build/protocol.gen.h
  */
 import * as channel from '#contract/wire/channel.ts';
 import * as control from '#contract/wire/control.ts';

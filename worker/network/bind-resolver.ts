@@ -1,6 +1,6 @@
 /**
- * Run in an egress namespace by the worker: binds the resolver's socket there and hands it to the worker, which is in
- * another one. A socket belongs to the namespace in which it was made, whoever holds it.
+ * Binds the resolver's socket inside an egress namespace and sends it to the worker, which started this program and lives in
+ * another namespace. A socket belongs to the namespace in which it was made, whichever process holds it.
  */
 import { createSocket } from 'node:dgram';
 import { RESOLVER_ADDRESS } from '#contract/functions/network.ts';

@@ -1,4 +1,4 @@
-/** As much of the DNS message format (RFC 1035, section 4) as a resolver for IPv4 addresses needs. */
+/** Reads and writes DNS messages (RFC 1035, section 4), no more of the format than a resolver for IPv4 addresses needs. */
 
 export const RCODE = { NOERROR: 0, SERVFAIL: 2, NXDOMAIN: 3 } as const;
 export type Rcode = (typeof RCODE)[keyof typeof RCODE];
@@ -8,7 +8,7 @@ const TYPE_A = 1;
 const CLASS_IN = 1;
 const MAX_LABEL = 63;
 const MAX_NAME = 255;
-/** A message over UDP without extensions has 512 bytes; so many answers fit beside the longest name. */
+/** Upper bound on answers in a message: that many fit beside the longest name into the 512 bytes of UDP without extensions. */
 const MAX_ANSWERS = 12;
 const ANSWER_BYTES = 16;
 
@@ -16,9 +16,9 @@ export interface Query {
   readonly id: number;
   /** Lower case, without the last dot. */
   readonly name: string;
-  /** Whether it asks for IPv4 addresses; everything else has no answer here. */
+  /** True when the query asks for IPv4 addresses; all other questions get no answer here. */
   readonly wantsAddress: boolean;
-  /** The question as it came, for the answer. */
+  /** The question as received, to be copied into the answer. */
   readonly question: Buffer;
   readonly recursionDesired: boolean;
 }
@@ -28,7 +28,7 @@ export interface Answer {
   readonly ttl: number;
 }
 
-/** Undefined when it is not one well-formed question. Whatever a sandbox sends comes through here. */
+/** Parses a message from a sandbox. Returns undefined unless it is one well-formed question. */
 export function parseQuery(message: Buffer): Query | undefined {
   if (message.length < HEADER_BYTES) return undefined;
   const flags = message.readUInt16BE(2);
@@ -38,7 +38,7 @@ export function parseQuery(message: Buffer): Query | undefined {
   let at = HEADER_BYTES;
   for (;;) {
     const length = message[at];
-    // A pointer (two high bits) has nothing to point at in a question.
+    // A compression pointer (two high bits) has no target in a question.
     if (length === undefined || length > MAX_LABEL || at - HEADER_BYTES > MAX_NAME) return undefined;
     at += 1;
     if (length === 0) break;
@@ -68,7 +68,7 @@ export function encodeAnswer(query: Query, rcode: Rcode, answers: readonly Answe
   header.writeUInt16BE(given.length, 6);
   const records = given.map(({ address, ttl }) => {
     const record = Buffer.alloc(ANSWER_BYTES);
-    // The name is the one of the question: a pointer to offset 12.
+    // The name is the question's: a pointer to offset 12.
     record.writeUInt16BE(0xc000 | HEADER_BYTES, 0);
     record.writeUInt16BE(TYPE_A, 2);
     record.writeUInt16BE(CLASS_IN, 4);

@@ -1,10 +1,10 @@
 /**
- * The egress namespace of one launcher: a network namespace between its sandboxes and the host.
+ * Manages the egress namespace of one launcher: a network namespace between its sandboxes and the host.
  *
  *   sandbox eth0 <==veth==> vN  [ egress namespace: nftables ]  tap0 <==> slirp4netns: ordinary sockets of the host
  *
- * Nothing is configured for a sandbox while a call waits: pairs are made ahead, each in a network namespace of its own,
- * and a sandbox joins one of them. Only the rules of its function are put in place then, before it learns its code.
+ * Pairs of interfaces are made ahead, each in a network namespace of its own, so that no call waits for them. A sandbox joins one
+ * of them. Only the rules of its function are added then, before it learns its code.
  */
 import type { Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -32,29 +32,29 @@ import { Uplink } from './uplink.ts';
 
 export interface EgressOptions {
   readonly owner: NetworkOwner;
-  /** Called when the owner is needed no more. */
+  /** Mostly to close the owner: called when this network no longer needs it. */
   readonly closed?: () => void;
-  /** Pairs kept ready. */
+  /** Number of pairs kept ready. */
   readonly ready: number;
-  /** Ranges that no rule of a function opens: the operator's word. */
+  /** Ranges that the operator forbids, whatever the rules of a function say. */
   readonly never?: readonly string[] | undefined;
-  /** Where the host's sockets are made; the worker's own network namespace when not given. For tests. */
+  /** Network namespace of the host's sockets; the worker's own by default. For tests. */
   readonly hostNetwork?: number | undefined;
-  /** Name servers to ask; those of the host when not given. For tests. */
+  /** Name servers to ask; the host's by default. For tests. */
   readonly servers?: readonly string[] | undefined;
-  /** Only for tests that ask whether they would notice: without it, everything that a route leads to is let through. */
+  /** Control for tests of the firewall: without it, packets pass wherever a route leads. */
   readonly withoutFirewall?: true;
 }
 
-/** What a sandbox has of the network. */
+/** The network of one sandbox. */
 export interface SandboxNetwork {
   /** Descriptor of the network namespace to join; closed by joined(). */
   readonly namespace: number;
-  /** The sandbox has been told of the namespace. */
+  /** Call when the descriptor has been sent to the sandbox. */
   joined(): void;
-  /** What was refused since the last time of asking. */
+  /** Returns the refusals since the last call. */
   denied(): Promise<DeniedEgress[]>;
-  /** The sandbox has ended. */
+  /** Call when the sandbox has ended. */
   release(): void;
 }
 
@@ -64,7 +64,7 @@ export interface Counts {
   readonly sets: number;
   /** Pairs that wait for a sandbox. */
   readonly ready: number;
-  /** Descriptors of the worker. */
+  /** Open descriptors of the worker. */
   readonly descriptors: number;
 }
 
@@ -74,7 +74,7 @@ export interface Inspection {
   readonly uplinkPid: number | undefined;
 }
 
-/** A function version whose rules are in the firewall, as long as it has a sandbox. */
+/** A function version whose rules are in the firewall while it has a sandbox. */
 interface KnownFunction {
   readonly key: string;
   readonly number: number;
@@ -82,7 +82,7 @@ interface KnownFunction {
   sandboxes: number;
 }
 
-/** Different names that are remembered as refused between two questions. */
+/** Upper bound on distinct refused names kept between two calls of denied(). */
 const MAX_DENIED_NAMES = 64;
 const BIND_RESOLVER = fileURLToPath(new URL('bind-resolver.ts', import.meta.url));
 
@@ -90,17 +90,19 @@ export class EgressNetwork implements Inspection {
   readonly #options: EgressOptions;
   readonly #hostAddresses = hostAddresses();
   readonly #namespace: number;
-  /** /proc/net/snmp of the namespace: whether anything was refused costs a read, what it was costs a process. */
+  /**
+   * /proc/net/snmp of the namespace. Reading it tells cheaply whether anything was refused; listing the refusals costs a process.
+   */
   readonly #statistics: number;
   readonly #firewall: Firewall;
   readonly #links: Links;
-  /** By the addresses of their sandboxes. */
+  /** Clients of the resolver, by the addresses of their sandboxes. */
   readonly #clients = new Map<string, Client>();
   readonly #functions = new Map<string, KnownFunction>();
   #nextFunction = 0;
   #uplink: Uplink | undefined;
   #resolver: Resolver | undefined;
-  /** Of ended sandboxes, whose rules are still there. */
+  /** Links of ended sandboxes whose rules are still in the firewall. */
   #ended: { readonly link: Link; readonly fn: KnownFunction }[] = [];
   #closing: Promise<void> | undefined;
 
@@ -112,7 +114,7 @@ export class EgressNetwork implements Inspection {
     this.#links = new Links(options.owner, namespace, options.ready);
   }
 
-  /** Closes its owner when it fails, as close() does. */
+  /** Opens an egress namespace. On failure it calls `closed`, as close() does. */
   static async open(options: EgressOptions): Promise<EgressNetwork> {
     let statistics = -1;
     const namespace = await options.owner
@@ -133,7 +135,7 @@ export class EgressNetwork implements Inspection {
     return network;
   }
 
-  /** Gives a prepared namespace the rules of a function version, of which `key` is the name. */
+  /** Gives a prepared namespace the rules of the function version named `key`. */
   async assign(key: string, rules: readonly EgressRule[]): Promise<SandboxNetwork> {
     const link = await this.#links.take();
     void this.#fill();
@@ -149,7 +151,7 @@ export class EgressNetwork implements Inspection {
     } catch (error) {
       closeSync(link.namespace);
       this.#links.free(link.index);
-      // A change is whole or not at all: without the first one, the rules are still to be made.
+      // A change applies as a whole or not at all, so after a failed first one the function has no rules yet.
       if (--fn.sandboxes === 0) this.#functions.delete(key);
       throw error;
     }
@@ -174,7 +176,7 @@ export class EgressNetwork implements Inspection {
     };
   }
 
-  /** Ends the uplink and gives up the namespace; sandboxes that are still in theirs lead nowhere then. */
+  /** Ends the uplink and closes the namespace; sandboxes that still use it lose their network. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -193,18 +195,18 @@ export class EgressNetwork implements Inspection {
   async #open(): Promise<void> {
     const { owner, withoutFirewall, never, hostNetwork } = this.#options;
     const network = this.#namespace;
-    // The firewall first: there is no moment in which something could pass.
+    // Install the firewall first, so that no packet passes before it.
     await this.#firewall.change(withoutFirewall ? openRules() : baseRules(this.#hostAddresses, never));
     await owner.run(
       [
         'sysctl',
         '-qw',
         'net.ipv4.ip_forward=1',
-        // The resolver's socket is made by a process without power, and nobody else can make one here.
+        // The process that makes the resolver's socket has no privileges; no tenant's process can make one here.
         'net.ipv4.ip_unprivileged_port_start=53',
-        // Refusals are told at once, however many.
+        // Send all refusals at once, however many.
         'net.ipv4.icmp_ratelimit=0',
-        // What a killed sandbox leaves half open is forgotten in hours instead of days.
+        // Forget connections that a killed sandbox left half open after hours instead of days.
         'net.netfilter.nf_conntrack_tcp_timeout_established=7200',
         'net.ipv6.conf.all.disable_ipv6=1',
         'net.ipv6.conf.default.disable_ipv6=1',
@@ -256,7 +258,7 @@ export class EgressNetwork implements Inspection {
     }
   }
 
-  /** An address that the host was given meanwhile is protected as the others are. */
+  /** Protects addresses that the host has received meanwhile. */
   async #protectNewAddresses(): Promise<void> {
     const fresh = hostAddresses().filter((address) => !this.#hostAddresses.includes(address));
     if (fresh.length === 0) return;
@@ -286,7 +288,7 @@ export class EgressNetwork implements Inspection {
         const denied = [...deniedNames].map(([to, count]) => ({ to, count }));
         deniedNames.clear();
         if (!connected || this.#closing) return denied;
-        // Of all sandboxes together, so it says for certain only that nothing was refused.
+        // The counter covers all sandboxes, so it proves only that nothing was refused.
         const refusals = this.#countRefusals();
         if (refusals === seen) return denied;
         const read = await readRefusals();
@@ -303,16 +305,16 @@ export class EgressNetwork implements Inspection {
     };
   }
 
-  /** Takes away the rules of all that have ended so far, in one go and after what calls wait for. */
+  /** Removes the rules of all ended sandboxes together, after the changes that calls wait for. */
   async #tidy(): Promise<void> {
     await this.#firewall.idle();
     const ended = this.#ended.splice(0);
     if (ended.length === 0 || this.#closing) return;
-    // The pairs have gone with the sandboxes, the last processes of their namespaces.
+    // The pairs vanished with the sandboxes, the last processes of their namespaces.
     const rules = ended.map(({ link }) => detachRules(link));
     for (const { fn } of ended) {
       if (--fn.sandboxes > 0) continue;
-      // Whoever comes from here on makes the rules anew, under another number.
+      // A later sandbox of this version makes the rules anew, under another number.
       this.#functions.delete(fn.key);
       this.#firewall.forget(nameSets(fn.number, fn.rules));
       rules.push(withdrawnRules(fn.number, fn.rules));
@@ -325,7 +327,7 @@ export class EgressNetwork implements Inspection {
     }
   }
 
-  /** Packets that the namespace itself has sent, without the answers of the resolver: refusals are all that is left. */
+  /** Counts packets that the namespace itself sent, less the resolver's answers: only refusals are left. */
   #countRefusals(): number {
     const buffer = Buffer.alloc(8_192);
     const text = buffer.toString('latin1', 0, readSync(this.#statistics, buffer, 0, buffer.length, 0));
@@ -338,7 +340,7 @@ export class EgressNetwork implements Inspection {
   }
 }
 
-/** Those by which others reach this host; its loopback is in a protected range anyway. */
+/** Addresses by which others reach this host; its loopback is in a protected range anyway. */
 function hostAddresses(): string[] {
   return Object.values(networkInterfaces())
     .flat()

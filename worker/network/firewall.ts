@@ -1,15 +1,18 @@
-/** The firewall of one egress namespace: changes of ruleset.ts, carried out one after the other by nft(8). */
+/** Applies changes of ruleset.ts to the firewall of one egress namespace, one after the other, by nft(8). */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NetworkOwner } from './owner.ts';
 import { forgetDenied, listDenied, MAX_DENIED, parseDenied, resolvedRules } from './ruleset.ts';
 
-/** A sandbox may have its refusals read this many times at once, and once more each second: each reading is a process. */
+/**
+ * Number of readings of its refusals that a sandbox may cause at once; one more is allowed each second. Each reading starts a
+ * process.
+ */
 const READINGS = 5;
-/** Addresses that names resolved to are opened together where they come quicker than this: each time is a process. */
+/** Interval at which resolved addresses are opened, batched together: each time starts a process. */
 const OPEN_INTERVAL_MS = 50;
-/** An address is opened anew when it would be closed within this time. */
+/** Remaining time below which an open address is opened anew. */
 const RENEW_BEFORE_MS = 120_000;
-/** Addresses of all sets of which it is remembered that they are open; opening one again does no harm. */
+/** Upper bound on addresses remembered as open, over all sets; opening an address again does no harm. */
 const MAX_REMEMBERED = 10_000;
 
 export class Firewall {
@@ -18,7 +21,7 @@ export class Firewall {
   readonly #openUntil = new Map<string, number>();
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
-  /** What is to be opened next, by set; and the promise of everybody who waits for that. */
+  /** Addresses that are opened next, by set, and the promise that all their callers await. */
   #opening: { readonly sets: Map<string, Map<string, number>>; readonly done: Promise<void> } | undefined;
   #openedAt = 0;
 
@@ -27,7 +30,7 @@ export class Firewall {
     this.#namespace = namespace;
   }
 
-  /** Settles when the change holds, the whole of it. */
+  /** Settles when the whole change is in force. */
   change(rules: string): Promise<void> {
     const change = this.#last.then(async () => {
       if (this.#closed) throw new Error('the egress namespace is closed');
@@ -37,7 +40,7 @@ export class Firewall {
     return change;
   }
 
-  /** Settles when all changes so far have been carried out, or have failed. */
+  /** Settles when all pending changes have been applied or have failed. */
   async idle(): Promise<void> {
     await this.#last;
   }
@@ -51,7 +54,7 @@ export class Firewall {
     return this.#closed;
   }
 
-  /** Lets whoever may reach what is in `set` reach these addresses for so many seconds at least. */
+  /** Opens these addresses in `set` for at least `seconds`, to the functions that use the set. */
   async open(set: string, addresses: readonly string[], seconds: number): Promise<void> {
     const now = performance.now();
     const missing = addresses.filter(
@@ -72,7 +75,7 @@ export class Firewall {
   async #openSoon(sets: Map<string, Map<string, number>>): Promise<void> {
     await sleep(Math.max(0, this.#openedAt + OPEN_INTERVAL_MS - performance.now()));
     await this.#last;
-    // From here on, whoever comes waits for the next one.
+    // Later calls go into the next batch.
     this.#opening = undefined;
     this.#openedAt = performance.now();
     await this.change([...sets].map(([set, wanted]) => resolvedRules(set, wanted)).join(''));
@@ -82,15 +85,15 @@ export class Firewall {
       for (const [address, seconds] of wanted) this.#openUntil.set(`${set} ${address}`, now + seconds * 1000);
   }
 
-  /** Sets that are gone: what was open in them is not open any more. */
+  /** Forgets the open addresses of sets that are gone. */
   forget(sets: readonly string[]): void {
     for (const key of this.#openUntil.keys())
       if (sets.some((set) => key.startsWith(`${set} `))) this.#openUntil.delete(key);
   }
 
   /**
-   * Reads what was refused to the sandbox behind a link, as what has come since the last time. Gives undefined where it
-   * was asked too often; it is told the next time then.
+   * Returns a function that reads the refusals to the sandbox behind a link since its last reading. It returns undefined when
+   * called too often; the next reading then includes them.
    */
   refusalsOf(index: number): () => Promise<Map<string, number> | undefined> {
     let seen = new Map<string, number>();
@@ -109,7 +112,7 @@ export class Firewall {
         if (count > 0) fresh.set(to, count);
       }
       seen = listed;
-      // Full: what comes next would not be told. What came between is lost, and refused all the same.
+      // The set is full, so new destinations would go unreported; empty it. Refusals between the two commands are not reported.
       if (listed.size >= MAX_DENIED) {
         await this.change(forgetDenied(index));
         seen = new Map();

@@ -1,4 +1,7 @@
-/** Pairs of interfaces that wait for a sandbox: one end in an egress namespace, the other in a namespace of its own. */
+/**
+ * Makes pairs of interfaces ahead of the sandboxes that will use them. One end is in an egress namespace, the other in a
+ * namespace of its own.
+ */
 import { closeSync } from 'node:fs';
 import { formatAddress, parseCidr } from '#contract/functions/network.ts';
 import type { NetworkOwner } from './owner.ts';
@@ -6,14 +9,14 @@ import { interfaceName } from './ruleset.ts';
 
 export interface Link {
   readonly index: number;
-  /** The sandbox's address. */
+  /** Address of the sandbox. */
   readonly address: string;
   /** Descriptor of the network namespace that a sandbox joins. */
   readonly namespace: number;
 }
 
 const FIRST_ADDRESS = parseCidr('198.18.0.0/16').first;
-/** Pairs of addresses in that range. They are used in turn, so that no new sandbox inherits the connections of an old one. */
+/** Number of address pairs in that range. Used in turn, so that no new sandbox inherits the connections of an old one. */
 const LINKS = 32_768;
 
 export class Links {
@@ -27,7 +30,7 @@ export class Links {
   #filling: Promise<void> | undefined;
   #closed = false;
 
-  /** `egress`: descriptor of the egress namespace; `wanted`: how many are kept ready. */
+  /** `egress`: descriptor of the egress namespace; `wanted`: number of pairs kept ready. */
   constructor(owner: NetworkOwner, egress: number, wanted: number) {
     this.#owner = owner;
     this.#egress = egress;
@@ -38,7 +41,7 @@ export class Links {
     return this.#ready.length;
   }
 
-  /** One that is ready, or the next that will be. fill() makes up for it. */
+  /** Takes a ready link, or waits for the next one. Call fill() to replace it. */
   async take(): Promise<Link> {
     for (;;) {
       if (this.#closed) throw new Error('the egress namespace is closed');
@@ -48,7 +51,7 @@ export class Links {
     }
   }
 
-  /** The link has no rules any more; its interfaces have gone with its namespace. */
+  /** Frees a link's number: its rules are gone, and its interfaces have vanished with its namespace. */
   free(index: number): void {
     this.#taken.delete(index);
   }
@@ -79,7 +82,7 @@ export class Links {
     const outside = interfaceName(index);
     const namespace = await this.#owner.makeNetwork();
     try {
-      // Before there is an interface that would give itself an address.
+      // IPv6 is off before an interface exists that would give itself an address.
       await this.#owner.run(['sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1'], {
         network: namespace,
       });

@@ -1,4 +1,4 @@
-/** The egress namespaces of this worker: one for each launcher whose functions use the network. */
+/** Keeps the egress namespaces of this worker: one for each launcher whose functions use the network. */
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { parseCidr, parseEgressRule, within } from '#contract/functions/network.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
@@ -8,7 +8,7 @@ import { EgressNetwork, type EgressOptions, type Inspection, type SandboxNetwork
 import { NetworkOwner } from './owner.ts';
 
 export interface NetworksOptions extends Omit<EgressOptions, 'owner' | 'closed'> {
-  /** Made for each launcher when not given, which only a test does that has more in the same namespace. */
+  /** Owner of all networks; by default each launcher has its own. Only tests share one, to have more in the same namespace. */
   readonly owner?: NetworkOwner | undefined;
 }
 
@@ -22,7 +22,7 @@ export class Networks {
     this.#options = options;
   }
 
-  /** The network of a new sandbox of `zygote` that will run this version; undefined when it asks for none. */
+  /** Returns the network for a new sandbox of `zygote` that will run this version; undefined when the version asks for none. */
   async assign(
     zygote: Zygote,
     version: Pick<LoadedVersion, 'key' | 'namespace' | 'manifest'>,
@@ -34,7 +34,7 @@ export class Networks {
       const range = this.#options.never?.find(
         (cidr) => rule.kind === 'address' && within(rule.range, parseCidr(cidr)),
       );
-      // A part of a rule that reaches further is refused by the firewall; one that can never work is refused here.
+      // The firewall refuses the forbidden part of a wider rule; a rule that can never work is refused here.
       if (range !== undefined)
         throw new Error(
           `network.egress.${index}: "${egress[index]}" lies in ${range}, which this worker forbids`,
@@ -45,13 +45,13 @@ export class Networks {
     return network.assign(version.key, rules);
   }
 
-  /** A zygote that takes the place of another gets its egress before a call needs it. */
+  /** Prepares the egress of a zygote that replaces another, before a call needs it. */
   prepare(zygote: Zygote, runtime: Runtime, namespace: string): void {
     if (!this.#wanted.has(`${runtime}/${namespace}`) || !zygote.alive) return;
     this.#of(zygote).catch((error: unknown) => log.error({ error }, 'network: egress could not be prepared'));
   }
 
-  /** What a launcher's egress consists of now; makes it if there is none. */
+  /** Returns the egress of a launcher for inspection; makes it if there is none. */
   inspect(zygote: Zygote): Promise<Inspection> {
     return this.#of(zygote);
   }
@@ -64,13 +64,16 @@ export class Networks {
     );
   }
 
-  /** Made when the first function of a launcher needs it, which its deploy is: loading it goes the same way. */
+  /**
+   * Makes a launcher's egress at its first function that needs it. A deploy does that already, because it loads the function
+   * once.
+   */
   #of(zygote: Zygote): Promise<EgressNetwork> {
     let network = this.#networks.get(zygote);
     if (!network) {
       network = this.#open(zygote);
       this.#networks.set(zygote, network);
-      // A failure is not remembered: what was missing may have been installed.
+      // Do not cache a failure: a missing program may have been installed.
       network.catch(() => this.#networks.delete(zygote));
       void zygote.ended.then(async () => {
         this.#networks.delete(zygote);

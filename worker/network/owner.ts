@@ -1,32 +1,33 @@
 /**
- * The user namespace that owns everything of a launcher's egress: a child of the launcher's, with one id in it, which is
- * a sub-id that nothing else has. So the processes that join sandboxes to the network have power over network namespaces
- * and over nothing else: not over the launcher's, and on the host they are nobody, and not the worker's user.
+ * Makes the user namespace that owns a launcher's egress, and runs programs in it. It is a child of the launcher's user namespace
+ * with a single id, a sub-id that nothing else uses. So the processes that connect sandboxes to the network have power over
+ * network namespaces only. They have none over the launcher's namespace, and on the host they are an unknown user, not the
+ * worker's.
  *
  *   host (worker) > launcher's: 0 is the worker's user, 1000.. are sandboxes > owner's: 0 is id 1 of the launcher's
  *
- * An ordinary user may make and enter it: who made a user namespace is powerful in it and in its children. And sandboxes
- * can join network namespaces that belong to it, because they are root of the namespace above until they change identity.
+ * An ordinary user may make and enter it: the creator of a user namespace has all power in it and in its children. Sandboxes can
+ * join network namespaces that belong to it, because they are root of the namespace above until they change identity.
  *
- * The programs (ip, nft, slirp4netns) are the host's: only user and network namespace are entered, not the image.
+ * The programs (ip, nft, slirp4netns) are the host's: they enter only the user and network namespace, not the image.
  */
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 
-/** What a failed program may say of itself in an error. */
+/** Upper bound on the characters of a failed program's output in an error. */
 const MAX_SAID = 2_000;
-/** In the launcher's user namespace: not 0, which is the worker's user, and below the sandboxes'. */
+/** Id in the launcher's user namespace: not 0, which is the worker's user, and below the sandboxes' ids. */
 const OWNER_ID = 1;
 
 export interface Enter {
-  /** Descriptor of the network namespace; without one, the process stays in the worker's. */
+  /** Descriptor of the network namespace; the default is the worker's own. */
   readonly network?: number | undefined;
   readonly stdio?: StdioOptions;
   readonly input?: string;
   /**
-   * Stay the worker's user, who may read the checkout, instead of becoming root of the namespace. Such a process loses
-   * all power when it executes its program.
+   * Stay the worker's user, who may read the checkout, instead of becoming root of the namespace. Such a process loses all power
+   * when it executes its program.
    */
   readonly asWorker?: boolean;
 }
@@ -40,8 +41,8 @@ export class NetworkOwner {
 
   /** `launcher`: process id of a launcher whose zygote is running. */
   static async open(launcher: number): Promise<NetworkOwner> {
-    // Its only child is init, whose only child is the zygote. Init itself has changed its ids and not executed
-    // anything since, and what it is made of is then root's, proc(5).
+    // The launcher's only child is init, whose only child is the zygote. Init has changed its ids and not executed a program
+    // since, so the files of its /proc directory belong to root, proc(5).
     const zygote = onlyChild(onlyChild(launcher));
     const above = new NetworkOwner(openSync(`/proc/${zygote}/ns/user`, 'r'));
     try {
@@ -71,7 +72,7 @@ export class NetworkOwner {
     });
   }
 
-  /** Runs a program to its end and gives what it wrote. Throws with what it said when it fails. */
+  /** Runs a program to its end and returns its output. Throws an error with the program's messages when it fails. */
   async run(command: readonly string[], enter: Enter = {}): Promise<string> {
     const child = this.spawn(command, enter);
     let output = '';
@@ -82,7 +83,7 @@ export class NetworkOwner {
     child.stderr?.on('data', (text: Buffer) => {
       if (said.length < MAX_SAID) said += text.toString();
     });
-    // A program that ends without reading is told apart by its exit code, not by the broken pipe.
+    // The exit code tells of a program that ended without reading; ignore the broken pipe.
     child.stdin?.on('error', () => undefined);
     child.stdin?.end(enter.input ?? '');
     const [code] = (await once(child, 'close')) as [number | null];
@@ -92,8 +93,8 @@ export class NetworkOwner {
   }
 
   /**
-   * Makes a network namespace and hands it to `use` while a process is in it. The namespace lives on as long as somebody
-   * holds the descriptor that this gives.
+   * Makes a network namespace and passes its process to `use` while one is in it. The namespace lives as long as the returned
+   * descriptor is open.
    */
   makeNetwork(use?: (holder: number) => void): Promise<number> {
     return this.#held(['unshare', '--net', 'cat'], {}, (holder) => {
@@ -104,7 +105,7 @@ export class NetworkOwner {
 
   #makeChild(): Promise<number> {
     return this.#held(['unshare', '--user', 'cat'], { asWorker: true }, async (holder) => {
-      // From the parent namespace, with power there: only so may an id be mapped that is not the writer's own,
+      // Written from the parent namespace, with privileges there: only so may an id be mapped that is not the writer's own,
       // user_namespaces(7).
       for (const map of ['gid_map', 'uid_map'])
         await this.run(['tee', `/proc/${holder}/${map}`], { asWorker: true, input: `0 ${OWNER_ID} 1` });
@@ -112,7 +113,7 @@ export class NetworkOwner {
     });
   }
 
-  /** Runs a command that makes a namespace and then copies its input, and ends it when `use` is through with it. */
+  /** Runs a command that makes a namespace and then copies its input; ends the command after `use`. */
   async #held<T>(
     command: readonly string[],
     enter: Enter,
@@ -126,7 +127,7 @@ export class NetworkOwner {
     });
     holder.stdin?.on('error', () => undefined);
     try {
-      // What comes back says that the namespace has been made.
+      // The echo proves that the namespace has been made.
       holder.stdin?.write('.');
       await Promise.race([
         once(holder.stdout ?? holder, 'data'),

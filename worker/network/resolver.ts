@@ -1,7 +1,9 @@
 /**
- * The resolver of an egress namespace: answers a sandbox only the names that its function may reach, only with addresses
- * that it may reach, and opens these in the firewall before it answers. A socket of the egress namespace, served by the
- * worker: no process that parses tenants' packets stands in the namespace with power over it.
+ * The resolver of an egress namespace. It answers a sandbox only names that its function may reach, and only with addresses that
+ * it may reach. It opens those addresses in the firewall before it answers.
+ *
+ * The socket belongs to the egress namespace, but the worker serves it. So no process that parses tenants' packets has power over
+ * the namespace.
  */
 import type { Socket } from 'node:dgram';
 import type { RecordWithTtl } from 'node:dns';
@@ -11,12 +13,12 @@ import { log } from '../process/log.ts';
 import { encodeAnswer, parseQuery, RCODE, type Answer, type Query } from './dns-wire.ts';
 import { namesProtected } from './ruleset.ts';
 
-/** Who asks, found by the address of the question: the firewall lets a sandbox send from its own only. */
+/** The sandbox that asks, found by the query's source address: the firewall lets a sandbox send from its own address only. */
 export interface Client {
   readonly rules: readonly EgressRule[];
-  /** Lets the function reach addresses for a rule; settles when it may. */
+  /** Opens addresses to the function under a rule; settles when they are reachable. */
   open(rule: number, addresses: readonly string[], seconds: number): Promise<void>;
-  /** The name was refused; or, with an address, it resolved to one that is refused. */
+  /** Records that the name was refused or, with an address, that it resolved to a refused address. */
   denied(name: string, address?: string): void;
 }
 
@@ -26,25 +28,25 @@ export interface ResolverOptions {
   readonly hostAddresses: readonly string[];
   /** Ranges that no rule opens. */
   readonly never: readonly string[];
-  /** Name servers to ask; the host's own when none are given. */
+  /** Name servers to ask; the host's own by default. */
   readonly servers?: readonly string[] | undefined;
 }
 
-/** Questions of one sandbox that may be under way; more are not heard, and asked again. */
+/** Upper bound on one sandbox's pending queries; further ones are dropped, and clients ask again. */
 const MAX_PENDING = 32;
 const UPSTREAM = { timeout: 2_000, tries: 2 };
-/** An address stays open for this long after it was told, or its record's life if that is longer. */
+/** Lower bound on the time an address stays open after an answer; a longer TTL of the record extends it. */
 const LEAST_OPEN_SECONDS = 300;
-/** So that a function asks again well before an address is closed. */
+/** Upper bound on the TTL in answers, so that a function asks again well before an address is closed. */
 const MAX_TTL_SECONDS = 60;
 const MAX_OPEN_SECONDS = 86_400;
 
 export class Resolver {
   readonly #options: ResolverOptions;
   readonly #upstream = new Upstream(UPSTREAM);
-  /** Questions under way, by who asks. */
+  /** Number of pending queries, by client address. */
   readonly #pending = new Map<string, number>();
-  /** Answers that have left. */
+  /** Number of answers sent. */
   answered = 0;
 
   constructor(options: ResolverOptions) {
@@ -90,7 +92,7 @@ export class Resolver {
       client.denied(query.name);
       return encodeAnswer(query, RCODE.NXDOMAIN);
     }
-    // There is no IPv6 in a sandbox, and nothing but an address helps a connection along.
+    // A sandbox has no IPv6, and only an address helps to connect.
     if (!query.wantsAddress) return encodeAnswer(query, RCODE.NOERROR);
     const found = await this.#lookUp(query.name);
     if (typeof found === 'number') return encodeAnswer(query, found);
@@ -143,7 +145,7 @@ export function matches(rule: EgressRule, name: string): boolean {
 
 function contains(cidr: string, address: string): boolean {
   const { first, last } = parseCidr(cidr);
-  // What is no IPv4 address is in every range: it is then refused.
+  // Text that is no IPv4 address counts as in every range, so it is refused.
   const number = parseAddress(address) ?? first;
   return number >= first && number <= last;
 }

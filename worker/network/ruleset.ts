@@ -1,9 +1,9 @@
 /**
- * The firewall of a launcher's egress namespace as text for nft(8). Nothing here does anything: who may talk to whom can
- * be read off these functions, and tested.
+ * Writes the firewall of a launcher's egress namespace as text for nft(8). Nothing here has an effect, so the rules can be read
+ * in these functions, and tested.
  *
  *   sandbox vN --> map of interfaces --> chain of the sandbox
- *                    --> towards the uplink: chain of the function version: what the operator forbids ends it, then rules
+ *                    --> towards the uplink: chain of the function version: ranges forbidden by the operator end it, then rules
  *                        inside protected ranges, then the protected ranges end it, then public addresses and those
  *                        that names resolved to
  *                    --> not accepted: counted as denied, and refused
@@ -17,20 +17,22 @@ import {
   type EgressRule,
 } from '#contract/functions/network.ts';
 
-/** The interface that slirp4netns makes. */
+/** Name of the interface that slirp4netns makes. */
 export const UPLINK = 'tap0';
 /** Addresses of slirp4netns's own end: part of the inner range. */
 export const UPLINK_RANGE = '198.19.254.0/24';
-/** Different destinations that are remembered of one sandbox; more are refused as well, but not told apart. */
+/** Upper bound on distinct denied destinations counted for one sandbox; further ones are refused too, but not listed. */
 export const MAX_DENIED = 64;
-/** Connections that one sandbox may have at the same time; all of a launcher's share the uplink's. */
+/** Upper bound on one sandbox's simultaneous connections; all sandboxes of a launcher share the uplink's. */
 export const MAX_CONNECTIONS = 256;
-/** Above this the resolver is not even woken. */
+/** Upper bound on a sandbox's DNS queries per second; queries above it do not even wake the resolver. */
 const QUERIES_PER_SECOND = 100;
 
 const TABLE = 'inet egress';
 
-/** `hostAddresses`: those of the host itself, whatever range they are of; `never`: what no rule of a function opens. */
+/**
+ * Base table without sandboxes. `hostAddresses`: the host's own, in any range; `never`: ranges that no rule of a function opens.
+ */
 export function baseRules(hostAddresses: readonly string[], never: readonly string[] = []): string {
   return `table ${TABLE} {
   set never {
@@ -85,14 +87,14 @@ export function baseRules(hostAddresses: readonly string[], never: readonly stri
 `;
 }
 
-/** The same table with nothing that stops anything: the control of the tests. */
+/** The same table without any rule that stops packets: the control of the tests. */
 export function openRules(): string {
   return baseRules([])
     .replaceAll('policy drop', 'policy accept')
     .replaceAll(/^ +(?:meta|ct|iifname|ip daddr) .*\n/gm, '');
 }
 
-/** Whether a rule means addresses that are otherwise protected: it then lies within one of their ranges. */
+/** Does a rule name addresses that are otherwise protected? Then it lies within one of their ranges. */
 export function namesProtected(rule: EgressRule, hostAddresses: readonly string[]): boolean {
   if (rule.kind === 'name') return false;
   return [...PROTECTED_RANGES, ...hostAddresses].some((range) => within(rule.range, parseCidr(range)));
@@ -103,7 +105,7 @@ function ports({ first, last }: EgressRule['ports']): string {
 }
 
 export const functionChain = (fn: number): string => `f${fn}`;
-/** The set of the addresses that rule number `rule` of a function has resolved to. */
+/** Name of the set of addresses that rule number `rule` of a function has resolved to. */
 export const nameSet = (fn: number, rule: number): string => `f${fn}_${rule}`;
 
 export function functionRules(
@@ -139,7 +141,7 @@ export function nameSets(fn: number, rules: readonly EgressRule[]): string[] {
   return rules.flatMap((rule, index) => (rule.kind === 'name' ? [nameSet(fn, index)] : []));
 }
 
-/** After the last sandbox of the function has been detached. */
+/** Removes a function's rules, after its last sandbox has been detached. */
 export function withdrawnRules(fn: number, rules: readonly EgressRule[]): string {
   const sets = nameSets(fn, rules).map((set) => `delete set ${TABLE} ${set}\n`);
   return `delete chain ${TABLE} ${functionChain(fn)}\n${sets.join('')}`;
@@ -148,7 +150,7 @@ export function withdrawnRules(fn: number, rules: readonly EgressRule[]): string
 export interface SandboxLink {
   /** Number of the veth pair. */
   readonly index: number;
-  /** The sandbox's address. */
+  /** Address of the sandbox. */
   readonly address: string;
 }
 
@@ -156,9 +158,11 @@ export const interfaceName = (index: number): string => `v${index}`;
 export const deniedSet = (index: number): string => `d${index}`;
 
 /**
- * From here on the sandbox behind a link has the egress of a function version. The chain stands behind both hooks: what
- * is meant for the egress namespace itself or for another sandbox never gets as far as the function's rules. A connection is refused by a reset: an ICMP
- * message that arrives while connect(2) still holds the socket would count for nothing, and the caller would wait.
+ * Gives the sandbox behind a link the egress of a function version. The chain follows both hooks: packets to the egress namespace
+ * itself or to another sandbox never reach the function's rules.
+ *
+ * A TCP connection is refused by a reset. An ICMP message that arrives while connect(2) still holds the socket would be ignored,
+ * and the caller would wait.
  */
 export function attachRules({ index, address }: SandboxLink, fn: number): string {
   const [link, chain, denied] = [interfaceName(index), `s${index}`, deniedSet(index)];
@@ -183,7 +187,10 @@ delete set ${TABLE} ${deniedSet(index)}
 `;
 }
 
-/** Lets a function reach addresses, each for so many seconds. Twice, so that one that is there lives on as long as a new one. */
+/**
+ * Opens addresses in a function's set, each for its seconds. Added twice, so that an address already in the set gets the new
+ * timeout too.
+ */
 export function resolvedRules(set: string, secondsOf: ReadonlyMap<string, number>): string {
   const elements = [...secondsOf].map(([address, seconds]) => `${address} timeout ${seconds}s`).join(', ');
   return `add element ${TABLE} ${set} { ${elements} }
@@ -217,7 +224,7 @@ interface ListedSet {
   }[];
 }
 
-/** What `nft -j list set` says, as destinations and packets. */
+/** Parses the output of `nft -j list set` into destinations and packet counts. */
 export function parseDenied(json: string): Map<string, number> {
   const listed = JSON.parse(json) as ListedSet;
   const denied = new Map<string, number>();

@@ -1,4 +1,7 @@
-/** slirp4netns: carries what comes out of an egress namespace on as connections of an ordinary process of the host. */
+/**
+ * Runs slirp4netns, which carries packets from an egress namespace on as connections of an ordinary process of the host. It is
+ * restarted when it dies.
+ */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,18 +13,18 @@ export interface UplinkOptions {
   readonly owner: NetworkOwner;
   /** Descriptor of the egress namespace. */
   readonly namespace: number;
-  /** Where the host's sockets are made; the worker's own network namespace when not given. For tests. */
+  /** Network namespace of the host's sockets; the worker's own by default. For tests. */
   readonly hostNetwork?: number | undefined;
 }
 
-/** One that dies is replaced after this, doubling up to the second. */
+/** Delay before a replacement is started; it doubles from the first value up to the second. */
 const FIRST_RESTART_MS = 100;
 const LAST_RESTART_MS = 5_000;
 const MAX_SAID = 1_000;
 
-/** One for each connection, and a few of its own. What it holds for them is memory that no sandbox is charged for. */
+/** Upper bound on its descriptors: one per connection and a few of its own. Their memory is charged to no sandbox. */
 const UPLINK_FILES = 1_024;
-/** Its own memory, buffers of all connections included: one that needs more is replaced. */
+/** Upper bound on its own memory, with the buffers of all connections; a process that needs more dies and is replaced. */
 const UPLINK_BYTES = 512 * 1024 * 1024;
 
 const COMMAND = [
@@ -34,14 +37,14 @@ const COMMAND = [
   '--configure',
   '--mtu=65520',
   `--cidr=${UPLINK_RANGE}`,
-  // 127.0.0.1 of the host and its name server are not to be had through addresses of slirp4netns's own either.
+  // Neither 127.0.0.1 of the host nor its name server is reachable through slirp4netns's own addresses.
   '--disable-host-loopback',
   '--disable-dns',
-  // It reads what tenants send: an empty root, no capabilities, fewer system calls.
+  // It reads tenants' packets, so it gets an empty root, no capabilities and fewer system calls.
   '--enable-sandbox',
   '--enable-seccomp',
   '--ready-fd=3',
-  // Ends with the worker, whichever way that ends.
+  // Ends with the worker, however the worker ends.
   '--exit-fd=4',
   '--netns-type=path',
   '/proc/self/fd/5',

@@ -1,4 +1,4 @@
-/** What the pool holds of one version of a function: its sandboxes, and the calls that wait for one. */
+/** The pool's state for one version of a function: its sandboxes, and the calls that wait for one. */
 import type { AcquireKind, ColdReason } from '#contract/invocations/invocation.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { OutsideTime, type IdleBudget } from '../sandbox/idle-cpu.ts';
@@ -10,40 +10,40 @@ import { aheadDepth, mayRun, START_COST_MS, type FunctionHistory, type FunctionV
 export interface Member {
   readonly sandbox: Sandbox;
   readonly owner: FunctionPool;
-  /** How it came to be, for the first invocation that it serves. */
+  /** How the sandbox was started; reported by the first invocation that it serves. */
   readonly kind: AcquireKind;
   readonly coldReason: ColdReason;
-  /** It was loaded before any call asked for it: no invocation has waited for that. */
+  /** True when it was loaded before any call asked for it, so no invocation has waited for the load. */
   readonly spare: boolean;
-  /** Milliseconds that its module took to load. */
+  /** Time that its module took to load, in milliseconds. */
   readonly initMs: number;
-  /** What the module wrote while it was loaded; the first invocation takes it over. */
+  /** Output of the module's load; the first invocation's log takes it over. */
   loadOutput: LogText[];
   served: number;
   active: number;
   usedAt: number;
-  /** What it may use while nothing runs in it, and how much of what it has used so is accounted. */
+  /** Budget for idle processor time, and the part of that time already counted, in milliseconds. */
   readonly idleBudget: IdleBudget;
   idleCpuMs: number;
 }
 
-/** A sandbox for one invocation, until release(). */
+/** The right to run one invocation in a sandbox, until release(). */
 export interface Lease {
   readonly member: Member;
   readonly sandbox: Sandbox;
   readonly kind: AcquireKind;
   readonly coldReason: ColdReason | undefined;
   readonly initMs: number;
-  /** No invocation has run in the sandbox before. */
+  /** True when no invocation has run in the sandbox before. */
   readonly firstUse: boolean;
-  /** The function may run other invocations in the sandbox at the same time. */
+  /** True when the function may run other invocations in the sandbox at the same time. */
   readonly shared: boolean;
-  /** To be called when its code begins: it may have been handed ahead. */
+  /** To be called when the invocation's code begins: it may have been handed ahead. */
   begin(): void;
   release(): void;
 }
 
-/** How fast the figure for quick invocations follows slower ones; it follows quicker ones at once. */
+/** Weight with which a slower invocation raises the estimate of quick ones; a quicker one lowers it at once. */
 const HOLD_WEIGHT = 0.01;
 
 interface Waiter {
@@ -54,7 +54,7 @@ interface Waiter {
 
 export class FunctionPool {
   readonly version: LoadedVersion;
-  /** What no invocation can claim goes there. */
+  /** Log for output that no invocation can claim. */
   readonly log: FunctionLog | undefined;
   readonly outside = new OutsideTime();
   readonly members = new Set<Member>();
@@ -101,17 +101,17 @@ export class FunctionPool {
     };
   }
 
-  /** Each of its sandboxes serves one invocation and ends. */
+  /** True when each of its sandboxes serves one invocation and ends. */
   get singleUse(): boolean {
     return this.version.manifest.isolation.mode === 'request';
   }
 
-  /** A sandbox for a call that comes now: one that rests, or one whose turn comes soon. */
+  /** Returns a lease for a call that comes now: on an idle sandbox, or on one whose line will soon be done. */
   take(): Lease | undefined {
     return this.#takeResting() ?? this.#takeAhead();
   }
 
-  /** The sandbox with room that was used last: its memory is in the processor's caches, and the others can grow old. */
+  /** Leases the sandbox with room that was used last: its memory is in the processor's caches, and the others can age out. */
   #takeResting(): Lease | undefined {
     if (!mayRun(this.view)) return undefined;
     let best: Member | undefined;
@@ -122,7 +122,7 @@ export class FunctionPool {
     return best && this.#lease(best);
   }
 
-  /** The running sandbox with the shortest line. */
+  /** Leases the running sandbox with the shortest line. */
   #takeAhead(): Lease | undefined {
     if (this.version.manifest.concurrency > 1 || this.singleUse) return undefined;
     const depth = aheadDepth(this.view);
@@ -137,7 +137,7 @@ export class FunctionPool {
     return this.#lease(best);
   }
 
-  /** Calls that lie behind one that takes long are taken back: they then wait for whichever sandbox is free first. */
+  /** Takes back calls that lie behind a slow one; they then wait for the first sandbox that becomes free. */
   #watchLines(): void {
     this.#watches = true;
     setTimeout(() => {
@@ -147,7 +147,7 @@ export class FunctionPool {
     }, START_COST_MS);
   }
 
-  /** Gives idle sandboxes to those who have stood in line in vain. */
+  /** Gives free sandboxes to waiting calls. */
   dispatch(): void {
     while (this.#waiters.length > 0) {
       const lease = this.take();
@@ -156,12 +156,12 @@ export class FunctionPool {
     }
   }
 
-  /** Its sandboxes end when what they run has ended, or when they have started for nobody. */
+  /** Retires a removed function: its sandboxes end after their invocations, and new ones end at once unless a call waits. */
   retire(): void {
     this.#retired = true;
   }
 
-  /** Stands in line, before those that have come later than `since`. */
+  /** Waits for a lease, ahead of calls that came later than `since`. */
   wait(since: number): Promise<Lease> {
     return new Promise((resolve, reject) => {
       let at = this.#waiters.length;
@@ -170,12 +170,12 @@ export class FunctionPool {
     });
   }
 
-  /** A start has failed: the call that has waited longest is told, because its turn it would have been. */
+  /** Reports a failed start to the call that has waited longest, because the sandbox would have been its own. */
   fail(error: unknown): void {
     this.#waiters.shift()?.reject(error);
   }
 
-  /** Gives a member that has been started to those who wait. */
+  /** Gives a started member to waiting calls. */
   offer(member: Member): void {
     while (member.active < this.version.manifest.concurrency && member.sandbox.usable) {
       const waiter = this.#waiters.shift();
@@ -187,7 +187,7 @@ export class FunctionPool {
 
   #lease(member: Member): Lease {
     const firstUse = member.served === 0;
-    // Of a spare's start the invocation sees nothing.
+    // An invocation does not report the start of a spare sandbox.
     const starts = firstUse && !member.spare;
     member.served++;
     const { concurrency } = this.version.manifest;
@@ -220,10 +220,10 @@ export class FunctionPool {
           member.sandbox.kill(this.singleUse ? 'single_use' : 'spent');
         member.usedAt = performance.now();
         this.#releasedAt = member.usedAt;
-        // When one that was handed ahead began is known only roughly. And nobody gets a sandbox that is used once by
-        // waiting for its invocation to end.
+        // Not learned from: calls handed ahead, whose start is only roughly known, and single-use sandboxes, which no waiting
+        // call can inherit.
         if (!ahead && !this.singleUse) this.#learn(member.usedAt - leasedAt);
-        // Whether this sandbox goes on or rests is the policy's choice too: otherwise a burst would keep all that it woke.
+        // The policy also decides whether this sandbox goes on or rests; otherwise a burst would keep all sandboxes that it woke.
         this.dispatch();
         if (member.active > 0) return;
         if (this.#retired) member.sandbox.kill('function_removed');

@@ -1,58 +1,59 @@
 /**
- * The decisions of the pool, as functions of what it sees: no clock, no I/O, no state.
+ * Makes the pool's decisions, as pure functions of its present state: no clock, no I/O, no state of its own. So tests can cover
+ * them all.
  */
 import type { AcquireKind, ColdReason } from '#contract/invocations/invocation.ts';
 
-/** What the pool has for one version of a function. */
+/** The pool's figures for one version of a function. */
 export interface FunctionView {
-  /** Invocations that wait for a sandbox of it. */
+  /** Number of invocations that wait for a sandbox of the version. */
   readonly waiting: number;
-  /** Sandboxes on their way: being made, isolated or loaded. */
+  /** Number of sandboxes being made, isolated or loaded. */
   readonly starting: number;
-  /** Sandboxes that have the function loaded. */
+  /** Number of sandboxes that have the function loaded. */
   readonly members: number;
-  /** Those of them that run something. */
+  /** Number of members that run an invocation. */
   readonly active: number;
-  /** Invocations that were handed ahead to those, and have not begun. */
+  /** Number of invocations that were handed ahead to members and have not begun. */
   readonly ahead: number;
   /**
-   * Milliseconds for which the quicker invocations lately kept a sandbox; undefined while none has ended. The quicker
-   * ones, because the others tell more of how busy the processors are than of the function.
+   * Time in milliseconds for which the quicker of the latest invocations kept a sandbox; undefined while none has ended. Slower
+   * ones would tell more about how busy the processors are than about the function.
    */
   readonly holdMs: number | undefined;
-  /** Milliseconds that the call at the head of the line has waited. */
+  /** Time in milliseconds that the first waiting call has waited. */
   readonly oldestWaitMs: number;
-  /** Milliseconds since a sandbox was last given back: how long the line has not moved. */
+  /** Time in milliseconds since a sandbox was last given back, during which the line has not moved. */
   readonly sinceReleaseMs: number;
 }
 
-/** What the pool has in all. */
+/** The pool's figures over all functions. */
 export interface PoolView {
   readonly total: number;
   readonly ceiling: number;
-  /** Sandboxes that could be given up for another function. */
+  /** Number of sandboxes that could be ended to make room for another function. */
   readonly idle: number;
   readonly prepared: number;
 }
 
-/** Starts of one function that go on at the same time: more would only wait for each other's processor. */
+/** Upper bound on simultaneous starts of one function: more would only wait for each other's processor. */
 export const MAX_STARTING = 4;
 
 /**
- * What a start costs, roughly, in milliseconds. A call that will get a sandbox sooner than this by waiting is better off
- * waiting, and so is everybody else: more processes than the work needs only make the processors switch between them.
+ * Rough cost of a start in milliseconds. A call that gets a sandbox sooner by waiting should wait. The other calls gain too: more
+ * processes than the work needs only make the processors switch between them.
  */
 export const START_COST_MS = 8;
 
-/** As many sandboxes of a function may run without looking at what they do. */
+/** Number of sandboxes of a function that may run without a look at how fast they are. */
 export const ALWAYS_ACTIVE = 4;
 
-/** Whatever the guess, no call stands in line for longer than this while another sandbox could run it. */
+/** Upper bound on the time that a call waits in line, whatever the estimate, while another sandbox could run it. */
 export const MAX_LINE_MS = 100;
 
 /**
- * Will the sandboxes that run now come to the calls in line sooner than a start takes? Then it is better to let them: on
- * busy processors, more running processes only take turns. The guess is wrong when the line does not move.
+ * Will the running sandboxes get to the waiting calls sooner than a start takes? Then let them: on busy processors, more running
+ * processes only take turns. The estimate is wrong when the line does not move.
  */
 export function servedSoon(fn: FunctionView): boolean {
   const { waiting, ahead, active, starting, holdMs, oldestWaitMs, sinceReleaseMs } = fn;
@@ -61,29 +62,29 @@ export function servedSoon(fn: FunctionView): boolean {
   return ((waiting + ahead) / (active + starting)) * holdMs < 2 * START_COST_MS;
 }
 
-/** Most invocations that one sandbox is handed ahead, however quick they are. */
+/** Upper bound on invocations handed ahead to one sandbox, however quick they are. */
 export const MAX_AHEAD = 16;
 
-/** How many invocations may lie ahead of a running sandbox: as many as it gets through in the time that a start takes. */
+/** Returns how many invocations may be handed ahead to a running sandbox: as many as it finishes in the time of a start. */
 export function aheadDepth(fn: FunctionView): number {
   if (fn.holdMs === undefined || fn.sinceReleaseMs >= START_COST_MS) return 0;
   return Math.min(MAX_AHEAD, Math.floor(START_COST_MS / fn.holdMs));
 }
 
 /**
- * Should a sandbox be loaded before a call asks for it? Only for functions whose sandboxes serve one invocation: the next
- * call would otherwise always be a cold one. One is enough, and it ends like others that nobody uses for long.
+ * Should a sandbox be loaded before a call asks for it? Only for functions whose sandboxes serve one invocation: the next call
+ * would otherwise always be a cold one. One is enough, and it ends like other sandboxes when it is not used for long.
  */
 export function spareWanted(fn: FunctionView, pool: PoolView): boolean {
   return fn.waiting === 0 && fn.starting === 0 && fn.members === fn.active && pool.total < pool.ceiling;
 }
 
-/** May a call have an idle sandbox, or should it stand in line for those that run? */
+/** May a call get an idle sandbox, or should it wait for the running ones? */
 export function mayRun(fn: FunctionView): boolean {
   return fn.active < ALWAYS_ACTIVE || !servedSoon({ ...fn, waiting: fn.waiting + 1 });
 }
 
-/** Should another sandbox of the function be started? Never more at once than calls wait for one. */
+/** Should another sandbox of the function be started? At most one for each waiting call is started at once. */
 export function shouldStart(fn: FunctionView, pool: PoolView): boolean {
   if (fn.starting >= Math.min(fn.waiting, MAX_STARTING)) return false;
   if (fn.members >= ALWAYS_ACTIVE && servedSoon(fn)) return false;
@@ -91,7 +92,7 @@ export function shouldStart(fn: FunctionView, pool: PoolView): boolean {
   return pool.total < pool.ceiling || pool.idle > 0 || pool.prepared > 0;
 }
 
-/** How many sandboxes to prepare now for an image that has `prepared` of them and `starting` under way. */
+/** Returns how many sandboxes to prepare now for an image that has `prepared` of them and `starting` under way. */
 export function preparedWanted(floor: number, prepared: number, starting: number, pool: PoolView): number {
   const room = Math.max(0, pool.ceiling - pool.total);
   return Math.max(0, Math.min(floor - prepared - starting, room));
@@ -99,32 +100,34 @@ export function preparedWanted(floor: number, prepared: number, starting: number
 
 export interface IdleView<Key> {
   readonly key: Key;
-  /** When it was last used; milliseconds of any clock. */
+  /** Time of the last use; milliseconds of any clock. */
   readonly usedAt: number;
 }
 
 export interface EvictionPressure {
   readonly now: number;
   readonly keepAliveMs: number;
-  /** How many must go whatever their age: over the ceiling, or short of memory. */
+  /** Number of sandboxes to end whatever their age, because of the ceiling or a lack of memory. */
   readonly excess: number;
 }
 
-/** Which idle sandboxes to end: all that are older than the keep-alive, and the least recently used of the rest. */
+/** Chooses the idle sandboxes to end: all that exceed the keep-alive, and the least recently used of the rest. */
 export function chooseEvictions<Key>(idle: readonly IdleView<Key>[], pressure: EvictionPressure): Key[] {
   const oldestFirst = idle.toSorted((a, b) => a.usedAt - b.usedAt);
   const expired = oldestFirst.filter(({ usedAt }) => pressure.now - usedAt >= pressure.keepAliveMs).length;
   return oldestFirst.slice(0, Math.max(expired, pressure.excess)).map(({ key }) => key);
 }
 
-/** Sandboxes to give up at once when the host is short of memory: a tenth, so that pressure is met in a few steps. */
+/**
+ * Returns how many sandboxes to end at once when the host is short of memory: a tenth, so that pressure is met in a few steps.
+ */
 export function memoryExcess(availableMb: number, reserveMb: number, idle: number): number {
   return availableMb >= reserveMb ? 0 : Math.ceil(idle / 10);
 }
 
-/** What the pool remembers of a function. */
+/** The pool's memory of a function. */
 export interface FunctionHistory {
-  /** Sandboxes of this version that are alive, in whatever state. */
+  /** Number of live sandboxes of this version, in any state. */
   readonly live: number;
   /** Has any sandbox of this version ever been ready? */
   readonly everReady: boolean;
@@ -132,11 +135,11 @@ export interface FunctionHistory {
   readonly otherVersion: boolean;
   /** How the last sandbox of this version ended. */
   readonly lastEnd: 'evicted' | 'died' | undefined;
-  /** Each sandbox of it serves one invocation. */
+  /** True when each of its sandboxes serves one invocation. */
   readonly singleUse: boolean;
 }
 
-/** Why there was no idle sandbox for a call: what `offshoot trace` shows beside a cold start. */
+/** Explains why a call found no idle sandbox; `offshoot trace` shows this beside a cold start. */
 export function explainCold(history: FunctionHistory): ColdReason {
   if (!history.everReady) return history.otherVersion ? 'new_version' : 'first_call';
   if (history.singleUse) return 'single_use';

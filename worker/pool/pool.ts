@@ -1,6 +1,4 @@
-/**
- * The sandboxes of this worker. Decisions are in policy.ts; this is the state they are made on, and the doing.
- */
+/** Holds the sandboxes of this worker: it keeps the state for the decisions of policy.ts, and carries them out. */
 import { freemem } from 'node:os';
 import type { PoolStatus } from '#contract/api/api.ts';
 import { MAX_POOLS_SHOWN } from '#contract/functions/limits.ts';
@@ -38,11 +36,11 @@ export interface PoolOptions {
   readonly code: CodeStore;
   readonly networks: Networks;
   readonly receipts: Receipts;
-  /** Share of its function's `cpu` that a sandbox may use while nothing runs in it, on average. */
+  /** Share of its function's `cpu` that an idle sandbox may use on average. */
   readonly idleCpu: number;
-  /** Told of milliseconds of processor time that a function has used outside of invocations. */
+  /** Called with processor time in milliseconds that a function has used outside of invocations. */
   readonly onOutside?: (version: LoadedVersion, phase: 'start' | 'idle', ms: number) => void;
-  /** Makes the log of a function's own; without it, what no invocation can claim is discarded. */
+  /** Makes a function's own log; without it, output that no invocation can claim is discarded. */
   readonly functionLog?: (version: LoadedVersion) => FunctionLog;
 }
 
@@ -69,7 +67,10 @@ export class Pool {
     this.#tidying = setInterval(() => this.#tidy(), TIDY_INTERVAL_MS);
   }
 
-  /** A sandbox with the function loaded, for a call that has waited since then. Rejects with what startFunction() throws. */
+  /**
+   * Returns a sandbox with the function loaded, for a call that has waited since `since`. Rejects with the errors of
+   * startFunction().
+   */
   acquire(version: LoadedVersion, since = performance.now()): Lease | Promise<Lease> {
     let fn = this.#functions.get(version.key);
     if (!fn) {
@@ -83,13 +84,13 @@ export class Pool {
     return waiting;
   }
 
-  /** Makes a zygote and its prepared sandboxes ready before the first call needs them. */
+  /** Prepares a zygote and its sandboxes before the first call needs them. */
   async warm(runtime: Runtime, namespace: string): Promise<void> {
     await this.#options.zygotes.get(runtime, namespace);
     this.#refill(this.#shelf(runtime, namespace));
   }
 
-  /** The function `namespace/name` is deleted: its idle sandboxes end now, those that load or run something end after it. */
+  /** Forgets the deleted function `namespace/name`: idle sandboxes end now, loading or running ones after their work. */
   forget(name: string): void {
     for (const [key, fn] of this.#functions) {
       if (!key.startsWith(`${name}@`)) continue;
@@ -101,13 +102,15 @@ export class Pool {
     }
   }
 
-  /** Namespaces for which something is kept ready. */
+  /** Namespaces for which sandboxes or zygotes are kept ready. */
   get namespaces(): Set<string> {
     const shelves = [...this.#prepared.values()].map(({ namespace }) => namespace);
     return this.#options.zygotes.namespaces.union(new Set(shelves));
   }
 
-  /** Keeps nothing ready any more for a namespace that has no function; but a first deploy may be loading one just now. */
+  /**
+   * Stops keeping sandboxes ready for a namespace without functions. Does nothing while a first deploy may be loading a function.
+   */
   giveUp(namespace: string): void {
     for (const { version, members, starting, view } of this.#functions.values()) {
       if (version.namespace === namespace && members.size + starting + view.waiting > 0) return;
@@ -134,7 +137,7 @@ export class Pool {
     return { prepared, idle, busy };
   }
 
-  /** Sandboxes on their way to be one of these. */
+  /** Number of sandboxes on their way into counts(). */
   get starting(): number {
     let starting = 0;
     for (const fn of this.#functions.values()) starting += fn.starting;
@@ -142,7 +145,7 @@ export class Pool {
     return starting;
   }
 
-  /** The same as counts() by function and version, the largest first; not more than a heartbeat should carry. */
+  /** Returns counts() by function and version, the largest first, and no more than a heartbeat should carry. */
   pools(): PoolStatus[] {
     const all: PoolStatus[] = [];
     for (const { version, members, outside } of this.#functions.values()) {
@@ -171,7 +174,7 @@ export class Pool {
     return all.toSorted((a, b) => sizeOf(b) - sizeOf(a)).slice(0, MAX_POOLS_SHOWN);
   }
 
-  /** Ends every sandbox, and the zygotes with them, and settles when nothing of them is left. */
+  /** Ends every sandbox and zygote, and settles when all of them are gone. */
   async stop(): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#tidying);
@@ -179,7 +182,7 @@ export class Pool {
       for (const sandbox of sandboxes) sandbox.kill('shutdown');
     for (const { members } of this.#functions.values())
       for (const { sandbox } of members) sandbox.kill('shutdown');
-    // Ending the zygotes as well settles it for a sandbox that was just being started.
+    // Ending the zygotes also ends sandboxes that were just being started.
     await this.#options.zygotes.stop();
     await this.#options.factory.emptied();
     await this.#options.networks.stop();
@@ -191,7 +194,7 @@ export class Pool {
   }
 
   #pumpAll(): void {
-    // Only a pool at its ceiling keeps calls waiting for another function's sandbox.
+    // Only in a pool at its ceiling do calls wait for another function's sandbox.
     if (this.#options.factory.live < this.#options.ceiling) return;
     for (const fn of this.#functions.values()) if (fn.view.waiting > 0) this.#pump(fn);
   }
@@ -202,7 +205,7 @@ export class Pool {
       fn.starting++;
       void this.#start(fn, false);
     }
-    // Calls that were left to wait because their turn should come soon: look again, in case it does not.
+    // Calls were left to wait because their turn should come soon; check again in case it does not.
     if (fn.view.waiting > 0 && !this.#lookingAgain.has(fn)) {
       this.#lookingAgain.add(fn);
       setTimeout(() => {
@@ -212,7 +215,7 @@ export class Pool {
     }
   }
 
-  /** `spare`: no call waits for it. */
+  /** `spare`: no call waits for the sandbox. */
   async #start(fn: FunctionPool, spare: boolean): Promise<void> {
     const coldReason = explainCold({ ...fn.history(this.#hasOtherVersion(fn)), live: fn.members.size });
     try {
@@ -242,7 +245,7 @@ export class Pool {
     } finally {
       fn.starting--;
       this.#pump(fn);
-      // Of one that was removed meanwhile, perhaps the last of its namespace, nothing more is made ready.
+      // A function removed meanwhile may be the last of its namespace, so nothing is prepared for it.
       if (this.#functions.get(fn.version.key) === fn)
         this.#refill(this.#shelf(fn.version.manifest.runtime, fn.version.namespace));
     }
@@ -251,12 +254,12 @@ export class Pool {
   #ended(member: Member): void {
     const fn = member.owner;
     this.#countIdle(member);
-    // The invocation that it ran has it as its outcome.
+    // If an invocation was running, its outcome reports this already.
     if (member.sandbox.end === 'out_of_memory' && member.active === 0)
       fn.log?.tell(member.sandbox, 'the sandbox was ended between invocations: it ran out of memory');
     if (fn.members.delete(member)) fn.lastEnd = 'died';
     this.#pump(fn);
-    // Not for one that was never used: a spare that ends by itself would be started over and over.
+    // Not for a sandbox that was never used: a spare that ends by itself would be started over and over.
     if (fn.singleUse && member.served > 0) this.#keepSpare(fn);
   }
 
@@ -293,7 +296,10 @@ export class Pool {
     }
   }
 
-  /** One at a time, after the starts that calls wait for: a prepared sandbox is for the next burst, not for this one. */
+  /**
+   * Prepares one sandbox at a time, and only while no start is under way: prepared sandboxes are for the next burst, not for this
+   * one.
+   */
   #refill(shelf: PreparedShelf): void {
     if (this.#stopping || shelf.starting > 0 || [...this.#functions.values()].some((fn) => fn.starting > 0))
       return;
@@ -326,7 +332,7 @@ export class Pool {
     });
   }
 
-  /** False when its namespace was given up. */
+  /** False after giveUp() of the shelf's namespace. */
   #keeps(shelf: PreparedShelf): boolean {
     return this.#prepared.get(shelfKey(shelf.runtime, shelf.namespace)) === shelf;
   }
@@ -349,7 +355,7 @@ export class Pool {
     return idle;
   }
 
-  /** Ends so many, and those that have been idle for too long. */
+  /** Ends `excess` idle sandboxes, and all that have been idle for too long. */
   #evict(
     excess: number,
     reason: 'made_room' | 'host_memory',
@@ -370,7 +376,7 @@ export class Pool {
     this.#options.onOutside?.(fn.version, phase, ms);
   }
 
-  /** Milliseconds that the sandbox has used outside of invocations since this was last asked. */
+  /** Returns the processor time in milliseconds that the sandbox has used outside of invocations since the last call. */
   #countIdle(member: Member): number {
     const used = member.sandbox.idleCpuMs - member.idleCpuMs;
     member.idleCpuMs += used;
@@ -378,7 +384,7 @@ export class Pool {
     return used;
   }
 
-  /** Ends idle sandboxes that use more than their budget. What runs with an invocation is that one's to answer for. */
+  /** Ends idle sandboxes that exceed their budget. Work beside an invocation falls under that invocation's limits. */
   #watchIdle(): void {
     for (const fn of this.#functions.values())
       for (const member of fn.members) {
@@ -408,7 +414,7 @@ export class Pool {
     this.#evict(excess, 'host_memory', this.#options.keepAliveMs);
     this.#options.zygotes.tend();
     for (const shelf of this.#prepared.values()) {
-      // Those of a zygote that was replaced share with its others what it was replaced for.
+      // Sandboxes of a replaced zygote share the layout that it was replaced for.
       for (const sandbox of shelf.sandboxes)
         if (sandbox.zygote.retired && !sandbox.exit) sandbox.kill('zygote_replaced');
       this.#refill(shelf);

@@ -1,6 +1,7 @@
 /**
- * Isolation receipts (contract/functions/isolation.ts) of this worker's sandboxes: made from what a sandbox says of itself and from
- * the limits that the kernel has taken, and stored once for each sandbox. Records of invocations name the sandbox.
+ * Makes and stores the isolation receipts (contract/functions/isolation.ts) of this worker's sandboxes, one for each sandbox. A
+ * receipt combines the sandbox's own report with the limits that the kernel has accepted. Records of invocations name the
+ * sandbox.
  */
 import type { Redis } from 'ioredis';
 import { FIRST_SANDBOX_UID } from '#contract/wire/control.ts';
@@ -12,7 +13,7 @@ import type { IsolationFacts } from '../sandbox/isolation-facts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { IdRange } from '../sandbox/subids.ts';
 
-/** The one id of a sandbox; INNER_ID in sandbox/sandbox.c. */
+/** The only user id inside a sandbox; INNER_ID in sandbox/sandbox.c. */
 const INNER_UID = 1_000;
 
 export interface ReceiptsOptions {
@@ -24,7 +25,7 @@ export interface ReceiptsOptions {
 
 export class Receipts {
   readonly #options: ReceiptsOptions;
-  /** Of sandboxes that are alive, by key. */
+  /** Receipts of live sandboxes as JSON, by Redis key. */
   readonly #live = new Map<string, string>();
   #refreshing: NodeJS.Timeout | undefined;
 
@@ -32,7 +33,7 @@ export class Receipts {
     this.#options = options;
   }
 
-  /** A receipt must outlive the record of the last invocation, and a sandbox may live for long. */
+  /** Rewrites receipts regularly: a receipt must outlive the record of the last invocation, and a sandbox may live for long. */
   start(): void {
     this.#refreshing = setInterval(() => {
       for (const [key, json] of this.#live) this.#set(key, json);
@@ -64,7 +65,7 @@ export class Receipts {
     };
   }
 
-  /** Stores the receipt of a sandbox that is about to serve its first invocation. Nobody waits for it. */
+  /** Stores the receipt of a sandbox before its first invocation, without waiting for Redis. */
   store(sandbox: Sandbox, version: LoadedVersion): void {
     if (!sandbox.isolation) return;
     const key = keys.isolation(this.#options.workerId, sandbox.id);
@@ -75,7 +76,7 @@ export class Receipts {
   }
 
   #set(key: string, json: string): void {
-    // Without Redis no invocation arrives whose record could name this sandbox, but for those on their way.
+    // Without Redis, no invocation arrives whose record could name this sandbox, except those already on their way.
     this.#options.redis.set(key, json, 'EX', RECEIPT_TTL_S).catch(() => undefined);
   }
 }

@@ -1,4 +1,4 @@
-/** Makes sandboxes: a slot, a cgroup and a fork each; and takes the three back when the sandbox has ended. */
+/** Makes sandboxes out of a number, a cgroup and a fork each, and takes the first two back when a sandbox has ended. */
 import { randomBytes } from 'node:crypto';
 import type { Manifest } from '#contract/functions/manifest.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
@@ -11,21 +11,21 @@ import { SandboxNumbers } from '../sandbox/sandbox-numbers.ts';
 import type { Zygote } from '../sandbox/zygote.ts';
 
 const MB = 1024 * 1024;
-/** A prepared sandbox has no function yet; this is enough to wait in, and bounds what a mistake could take. */
+/** Limits of a sandbox without a function: enough to wait in, and a bound on the damage of a bug. */
 const PREPARED_LIMITS = { memoryBytes: 64 * MB, cpu: 1, pids: 16 };
 const PREPARED_SCRATCH_MB = 16;
 
-/** A function needs it now, or it is to wait for one that will. */
+/** Reason for a start: a function needs the sandbox now, or the sandbox will wait for one. */
 export type StartReason = 'on_demand' | 'prepared';
 
 export interface SandboxFactoryOptions {
   readonly cgroups: CgroupDriver;
-  /** The most that any function gets: processes and threads, and MB of /tmp. */
+  /** Upper bounds for any function: processes and threads, and MB of /tmp. */
   readonly maxPids: number;
   readonly maxTmpMb: number;
-  /** Queued signals and POSIX timers of each sandbox. */
+  /** Upper bound on queued signals and POSIX timers of each sandbox. */
   readonly pendingSignals: number;
-  /** Told of each fork, when the sandbox is prepared: milliseconds that it took. */
+  /** Called for each prepared sandbox with the time of its fork in milliseconds. */
   readonly onForked?: ((ms: number) => void) | undefined;
 }
 
@@ -33,23 +33,23 @@ export class SandboxFactory {
   readonly #options: SandboxFactoryOptions;
   readonly #slots = new SandboxNumbers();
   readonly #live = new Set<Sandbox>();
-  /** One for each sandbox of which something is left: settles when nothing is. */
+  /** A promise for each sandbox that is not fully removed; it settles when nothing of the sandbox is left. */
   readonly #leaving = new Set<Promise<void>>();
-  /** Sandboxes since the start, by what for. */
+  /** Sandboxes since the start, by reason. */
   readonly started = new Map<StartReason, number>();
-  /** Those of them that are gone, by why. */
+  /** Ended sandboxes since the start, by the reason of their end. */
   readonly ended = new Map<SandboxEnd, number>();
 
   constructor(options: SandboxFactoryOptions) {
     this.#options = options;
   }
 
-  /** Sandboxes alive in whatever state, those that are ending included. */
+  /** Number of live sandboxes in any state, those that are ending included. */
   get live(): number {
     return this.#live.size;
   }
 
-  /** Starts a sandbox; its `prepared` says when it waits for a function, but it may be told which one at once. */
+  /** Starts a sandbox. `prepared` settles when it waits for a function, but the order to run one may be sent before. */
   start(zygote: Zygote, reason: StartReason = 'on_demand'): Sandbox {
     const { cgroups, onForked } = this.#options;
     const begun = performance.now();
@@ -66,7 +66,7 @@ export class SandboxFactory {
     }
     this.started.set(reason, (this.started.get(reason) ?? 0) + 1);
     this.#live.add(sandbox);
-    // One that has ended instead is counted below.
+    // A sandbox that ends instead is counted below.
     if (onForked)
       sandbox.prepared.then(
         () => onForked(performance.now() - begun),
@@ -86,7 +86,7 @@ export class SandboxFactory {
     return sandbox;
   }
 
-  /** Ends those of which the kernel has ended a process for memory, those included that load. */
+  /** Ends the sandboxes, loading ones included, of which the kernel has killed a process for memory. */
   endOutOfMemory(): void {
     for (const sandbox of this.#live) sandbox.endIfOutOfMemory(0);
   }
@@ -97,8 +97,8 @@ export class SandboxFactory {
   }
 
   /**
-   * Gives a prepared sandbox the limits of its function, before it learns which one that is; returns those that the
-   * sandbox itself has to put into force.
+   * Sets the limits of its function on a prepared sandbox, before the sandbox learns which function that is. Returns the limits
+   * that the sandbox has to set itself.
    */
   limit(sandbox: Sandbox, manifest: Manifest): FileLimits {
     const { maxPids, maxTmpMb, pendingSignals } = this.#options;

@@ -1,4 +1,4 @@
-/** From nothing, or from a prepared sandbox, to one that has its function loaded. */
+/** Starts a sandbox, or takes a prepared one, and has it load a function. All ways in which that can fail become one error. */
 import { StringDecoder } from 'node:string_decoder';
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { DEFAULT_LOG_BYTES } from '#contract/functions/limits.ts';
@@ -18,7 +18,7 @@ import type { Receipts } from './receipts.ts';
 import type { Zygotes } from './zygotes.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
 
-/** What a module may write while it loads before the rest is dropped: pieces, and bytes of them all. */
+/** Upper bounds on kept output of a module's load: pieces, and bytes in all. The rest is dropped. */
 const MAX_LOAD_OUTPUT_LINES = 1_000;
 const MAX_LOAD_OUTPUT_BYTES = DEFAULT_LOG_BYTES;
 
@@ -26,12 +26,12 @@ export interface Started {
   readonly sandbox: Sandbox;
   readonly kind: AcquireKind;
   readonly initMs: number;
-  /** Milliseconds of processor time until the module was loaded. */
+  /** Processor time in milliseconds until the module was loaded. */
   readonly startCpuMs: number;
   readonly loadOutput: LogText[];
 }
 
-/** The sandbox is gone; why is in these facts. */
+/** The function could not be loaded, and its sandbox is gone; the fields say why. */
 export class LoadFailedError extends Error {
   override readonly name = 'LoadFailedError';
   readonly reason: 'load_error' | 'load_timeout' | 'isolation_unmet' | 'pids_limit' | ExitOutcome;
@@ -39,7 +39,7 @@ export class LoadFailedError extends Error {
   /** JSON of the error that the module threw, unchecked. */
   readonly thrown: Buffer | undefined;
   readonly loadOutput: LogText[];
-  /** As of Started. */
+  /** The same as in Started. */
   readonly startCpuMs: number;
 
   constructor(
@@ -69,7 +69,7 @@ interface Parts {
   readonly receipts: Receipts;
 }
 
-/** Throws LoadFailedError, after the processes of the failed sandbox are gone. */
+/** Starts the version in a sandbox. Throws LoadFailedError, after the processes of the failed sandbox are gone. */
 export async function startFunction(
   version: LoadedVersion,
   parts: Parts,
@@ -103,7 +103,7 @@ export async function startFunction(
     loadBytes += bytes;
     loadOutput.push(line);
   };
-  /** What goes on with a line is no piece of its own: their number has a bound. */
+  /** Joins output to the piece before if that ends in the middle of a line, since the number of pieces is limited. */
   const joined = (piece: LogText): LogText => {
     const { level, text } = piece;
     const last = loadOutput.at(-1);
@@ -111,7 +111,7 @@ export async function startFunction(
     const before = goesOn && !last.text.endsWith('\n') ? loadOutput.pop() : undefined;
     return before ? { ...before, text: before.text + text } : piece;
   };
-  /** What the first invocation takes over. */
+  /** Returns the load's output for the first invocation's log. */
   const output = (): LogText[] => {
     const text = `${cutBytes} bytes that the module printed while it was loaded were cut: ${MAX_LOAD_OUTPUT_LINES} pieces and ${MAX_LOAD_OUTPUT_BYTES} bytes of it are kept`;
     return cutBytes === 0 ? loadOutput : [...loadOutput, { time: Date.now(), level: 'platform', text }];
@@ -153,13 +153,13 @@ export async function startFunction(
     const start = performance.now();
     await ready;
     sandbox.memoryPeak();
-    // The module has outlived the loss of a child; nobody is to be served by what is left.
+    // The module has survived the loss of a child process, but no call should be served by the remains.
     if (sandbox.endIfOutOfMemory()) throw new SandboxStartError('a process of it ran out of memory');
     sandbox.rest();
     const initMs = performance.now() - start;
     return { sandbox, kind, initMs, startCpuMs: sandbox.cpuMs(), loadOutput: output() };
   } catch (error) {
-    // What ended before this is known to have ended by itself.
+    // A sandbox that ended before this counts as ended by itself.
     sandbox.kill('load_error');
     const exit = await sandbox.ended;
     if (error instanceof LoadFailedError) throw error;
@@ -181,7 +181,7 @@ export async function startFunction(
 interface Taken {
   readonly sandbox: Sandbox;
   readonly kind: AcquireKind;
-  /** Of its code, below the namespace's store; there for as long as the sandbox lives. */
+  /** Directory of its code, below the namespace's store; it stays as long as the sandbox lives. */
   readonly directory: string;
 }
 
@@ -202,7 +202,7 @@ async function takeSandbox(
   }
 }
 
-/** The rules are in place when this settles. A sandbox that cannot have its network must not be left over. */
+/** Puts the rules of the network in place. On failure the sandbox is ended, so that none is left over. */
 async function networkOf(
   sandbox: Sandbox,
   version: LoadedVersion,
@@ -217,7 +217,7 @@ async function networkOf(
   }
 }
 
-/** Only a function that requires something of its isolation waits for somebody to look. */
+/** Returns a check of the isolation; only a function that requires something of its isolation waits for it. */
 function approval(
   version: LoadedVersion,
   sandbox: Sandbox,

@@ -1,13 +1,13 @@
-/** Decides for which namespaces zygotes and sandboxes are kept ready: those that have functions. */
+/** Decides for which namespaces zygotes and sandboxes are kept ready: for those that have functions. */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { log } from '../process/log.ts';
 import type { Pool } from './pool.ts';
 
-/** A removal is told; this is for those that were not heard of, and for first deploys that have failed. */
+/** Interval between checks for vacant namespaces. Removals are announced; this finds missed ones, and failed first deploys. */
 const LOOK_MS = 30_000;
-/** That of functions whose manifest names none. */
+/** Runtime of functions whose manifest names none. */
 const USUAL_RUNTIME: Runtime = 'node26';
 
 export interface ReadinessOptions {
@@ -33,8 +33,8 @@ export class WarmNamespaces {
   }
 
   /**
-   * Told of all namespaces as often as they are read. A zygote takes tenths of a second to start; after a start of the worker,
-   * the first call of a namespace should not be the one to wait.
+   * Warms each namespace that has functions once, after the worker's start. A zygote takes tenths of a second to start, so the
+   * first call of a namespace should not wait for it. Called with all namespaces at each refresh.
    */
   known(namespaces: readonly string[]): void {
     if (this.#begun) return;
@@ -44,7 +44,7 @@ export class WarmNamespaces {
     });
   }
 
-  /** Gives up what is ready for namespaces that have no function any more. */
+  /** Gives up the zygotes and sandboxes of namespaces that have no function any more. */
   look(): void {
     const { pool } = this.#options;
     this.#each(pool.namespaces, async (namespace) => {
@@ -59,7 +59,10 @@ export class WarmNamespaces {
   #each(namespaces: Iterable<string>, act: (namespace: string) => Promise<void>): void {
     for (const namespace of namespaces) {
       act(namespace).catch((error: unknown) =>
-        log.info({ namespace, error: String(error) }, 'what is ready for a namespace was left as it is'),
+        log.info(
+          { namespace, error: String(error) },
+          'a namespace could not be warmed or checked; it stays as it is',
+        ),
       );
     }
   }

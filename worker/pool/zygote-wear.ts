@@ -1,13 +1,13 @@
 /**
- * When a zygote is replaced. What forks of one zygote share (address layout, hash seed) is worth more to an attacker the
- * longer it stays the same, and a sandbox that crashes is how a guess at it looks from outside. Pure but for the list.
+ * Decides when a zygote is replaced. Its forks share an address layout and a hash seed, which help an attacker more the longer
+ * they stay the same. A crash of a sandbox may be a failed guess at them. Pure except for the list of crashes.
  */
 import type { Exit } from '../sandbox/zygote.ts';
 
 export interface ZygoteWear {
   readonly forks: number;
   readonly ageMs: number;
-  /** Sandboxes of it that have crashed within the window. */
+  /** Number of its sandboxes that crashed within the window. */
   readonly crashes: number;
 }
 
@@ -17,20 +17,20 @@ export interface WearLimits {
   readonly crashes: number;
   readonly crashWindowMs: number;
   /**
-   * A younger zygote is not replaced for crashes: a function that crashes at every call must not keep the processors busy
-   * with warming zygotes.
+   * Lower bound on the age at which crashes replace a zygote: a function that crashes at every call must not keep the processors
+   * busy with warming zygotes.
    */
   readonly minAgeMs: number;
 }
 
-/** Why it is to be replaced now, or undefined when it is not. */
+/** Returns why the zygote should be replaced now, or undefined. */
 export function wornBy(wear: ZygoteWear, limits: WearLimits): 'forks' | 'age' | 'crashes' | undefined {
   if (wear.forks >= limits.forks) return 'forks';
   if (wear.ageMs >= limits.ageMs) return 'age';
   return wear.crashes >= limits.crashes && wear.ageMs >= limits.minAgeMs ? 'crashes' : undefined;
 }
 
-/** Signals of a process that did what it may not or cannot; the others are sent on purpose. */
+/** Signals for a process that did something illegal or impossible; other signals are sent on purpose. */
 const CRASH_SIGNALS: ReadonlySet<string> = new Set([
   'SIGSEGV',
   'SIGABRT',
@@ -45,7 +45,7 @@ export function isCrash({ signal }: Pick<Exit, 'signal'>): boolean {
   return signal !== undefined && CRASH_SIGNALS.has(signal);
 }
 
-/** The latest moments of something, of which never more than `kept` are of interest. */
+/** Remembers the latest times of an event, no more than `kept`. */
 export class Burst {
   readonly #kept: number;
   readonly #times: number[] = [];
@@ -59,7 +59,7 @@ export class Burst {
     if (this.#times.length > this.#kept) this.#times.shift();
   }
 
-  /** How many of them lie within the last `windowMs`. */
+  /** Returns how many of the remembered times lie within the last `windowMs`. */
   within(windowMs: number, now: number): number {
     return this.#times.filter((time) => now - time < windowMs).length;
   }

@@ -1,7 +1,7 @@
 /**
- * The zygotes of this worker: one for each runtime image and namespace in use, so that no two tenants' sandboxes are
- * forks of the same process. A zygote that dies is replaced at once; one that is worn (zygote-wear.ts) goes on until the
- * next one is warm, and then ends with its last sandbox.
+ * Keeps the zygotes of this worker: one for each runtime image and namespace in use, so that no two tenants' sandboxes are forks
+ * of the same process. A zygote that dies is replaced at once. A worn one (zygote-wear.ts) serves until its successor is warm,
+ * then ends with its last sandbox.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,14 +13,14 @@ import { Burst, isCrash, wornBy, type WearLimits } from './zygote-wear.ts';
 
 export interface ZygotesOptions {
   readonly imagesDirectory: string;
-  /** Code of a namespace lies in a sub-directory of this. */
+  /** Directory with a sub-directory for the code of each namespace. */
   readonly codeDirectory: string;
   readonly uid: IdRange;
   readonly gid: IdRange;
   readonly rotation: WearLimits;
 }
 
-/** A zygote that dies while it starts is tried again after this, doubling up to the second. */
+/** Delay before a zygote that died during its start is started again; it doubles from the first value up to the second. */
 const FIRST_RESTART_MS = 50;
 const LAST_RESTART_MS = 2_000;
 
@@ -28,18 +28,18 @@ export class Zygotes {
   readonly #options: ZygotesOptions;
   readonly #current = new Map<string, Zygote>();
   readonly #retired = new Set<Zygote>();
-  /** Those that are worn, and serve until the next one, beside them here, is warm. */
+  /** Worn zygotes that still serve, and the successors that warm up beside them. */
   readonly #replacing = new Map<Zygote, Zygote>();
   readonly #crashes = new WeakMap<Zygote, Burst>();
   #stopping = false;
-  /** Zygotes since the start. */
+  /** Number of zygotes since the start. */
   started = 0;
 
   constructor(options: ZygotesOptions) {
     this.#options = options;
   }
 
-  /** A warm zygote. The first call for an image and a namespace takes as long as the runtime's start. */
+  /** Returns a warm zygote. The first call for an image and a namespace takes as long as the runtime's start. */
   async get(runtime: Runtime, namespace: string): Promise<Zygote> {
     const key = keyOf(runtime, namespace);
     this.#replaceIfWorn(key);
@@ -48,7 +48,7 @@ export class Zygotes {
     return zygote;
   }
 
-  /** Zygotes that serve, that warm up, or that end with their last sandbox. */
+  /** Number of zygotes that serve, warm up, or end with their last sandbox. */
   get live(): number {
     return this.#current.size + this.#replacing.size + this.#retired.size;
   }
@@ -58,7 +58,7 @@ export class Zygotes {
     return new Set([...this.#current.keys()].map(namespaceOf));
   }
 
-  /** Nothing is to be started for the namespace any more: its zygotes end with their last sandbox. */
+  /** Starts no more sandboxes for the namespace: its zygotes end with their last sandbox. */
   giveUp(namespace: string): void {
     for (const [key, zygote] of this.#current) {
       if (namespaceOf(key) !== namespace) continue;
@@ -67,7 +67,7 @@ export class Zygotes {
     }
   }
 
-  /** Replaces those that are worn by now, and ends those that were replaced and have no sandbox left. */
+  /** Replaces zygotes that are worn by now, and ends replaced ones that have no sandbox left. */
   tend(): void {
     for (const key of this.#current.keys()) this.#replaceIfWorn(key);
     for (const zygote of this.#retired) {
@@ -94,7 +94,7 @@ export class Zygotes {
     if (reason) this.#replace(key, old, reason);
   }
 
-  /** The new one warms up while the old one still serves. */
+  /** Starts a successor that warms up while the old zygote still serves. */
   #replace(key: string, old: Zygote, reason: string): void {
     log.info({ key, reason, forks: old.forks }, 'zygote is being replaced');
     const fresh = this.#start(key);
@@ -103,7 +103,7 @@ export class Zygotes {
     const takeOver = (): void => {
       this.#replacing.delete(old);
       const serving = this.#current.get(key);
-      // Its namespace was given up meanwhile.
+      // giveUp() has removed the namespace meanwhile.
       if (serving !== old && serving !== fresh) return this.#retire(fresh);
       if (!fresh.alive) return;
       this.#current.set(key, fresh);
@@ -160,7 +160,7 @@ export class Zygotes {
   }
 }
 
-/** Neither a runtime's name nor a namespace has a slash. */
+/** Neither a runtime's name nor a namespace contains a slash. */
 function keyOf(runtime: Runtime, namespace: string): string {
   return `${runtime}/${namespace}`;
 }

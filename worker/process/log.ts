@@ -1,4 +1,4 @@
-/** The worker's own log: one JSON object a line. What functions print never passes here; it is data. */
+/** The worker's own log: one JSON object a line. Output of functions is data and never passes here. */
 import { pino, stdSerializers } from 'pino';
 
 export const log = pino({

@@ -1,6 +1,6 @@
 /**
- * The worker's metrics, on a listener of their own: a worker has no other port, and no keys to ask for. So it is off unless a
- * port is set, and on loopback unless a host is set; no sandbox reaches the host's loopback.
+ * Collects the worker's metrics and serves them on a listener of their own, because a worker has no other port and no keys. It is
+ * off unless a port is set, and on loopback unless a host is set. No sandbox reaches the host's loopback.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -13,19 +13,19 @@ import { observeProcess, observeRedis } from '#telemetry/redis-metrics.ts';
 
 const HEADERS_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 16;
-/** Seconds. A fork takes a few thousandths of one, and waits for a processor where there is none. */
+/** Bucket bounds in seconds. A fork takes a few milliseconds, and longer when it waits for a processor. */
 const FORK_BUCKETS = [0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5];
 
 export interface WorkerFigures {
   readonly commands: Redis;
   readonly sandboxes: () => { prepared: number; idle: number; busy: number; starting: number };
   readonly ceiling: number;
-  /** Sandboxes since the start, by what for. */
+  /** Sandboxes forked since the start, by purpose. */
   readonly started: ReadonlyMap<string, number>;
-  /** Those of them that are gone, by why. */
+  /** Sandboxes that have ended since the start, by reason. */
   readonly ended: ReadonlyMap<string, number>;
   readonly logLinesLost: () => number;
-  /** Bytes that all sandboxes have together, and may have. */
+  /** Memory of all sandboxes together in bytes: in use, and the limit. */
   readonly memory: () => { used: number; limit: number };
   readonly zygotes: () => { started: number; live: number };
   readonly running: () => number;
@@ -53,7 +53,7 @@ export class WorkerMetrics {
     });
   }
 
-  /** A sandbox was forked and is prepared. */
+  /** Records that a sandbox was forked and prepared. */
   forked(ms: number): void {
     this.#forks.record(ms / 1_000);
   }
@@ -77,12 +77,16 @@ export class WorkerMetrics {
       for (const [state, count] of Object.entries(figures.sandboxes())) result.observe(count, { state });
     });
     gauge('offshoot_sandboxes_ceiling', 'Sandboxes that may live at a time', () => figures.ceiling);
-    totals('offshoot_sandboxes_started', 'Sandboxes that were forked, by what for', figures.started);
-    totals('offshoot_sandboxes_ended', 'Sandboxes that are gone, by why', figures.ended);
+    totals('offshoot_sandboxes_started', 'Sandboxes that were forked, by purpose', figures.started);
+    totals('offshoot_sandboxes_ended', 'Sandboxes that have ended, by reason', figures.ended);
     total('offshoot_log_lines_lost', 'Lines of logs that Redis did not take', figures.logLinesLost);
     const { memory } = figures;
     gauge('offshoot_sandboxes_memory_bytes', 'Memory of all sandboxes together', () => memory().used);
-    gauge('offshoot_sandboxes_memory_limit_bytes', 'What they may have together', () => memory().limit);
+    gauge(
+      'offshoot_sandboxes_memory_limit_bytes',
+      'Upper bound on the memory of all sandboxes together',
+      () => memory().limit,
+    );
     total('offshoot_zygotes_started', 'Zygotes that were started', () => figures.zygotes().started);
     gauge('offshoot_zygotes', 'Zygotes that serve or are being replaced', () => figures.zygotes().live);
     gauge('offshoot_running', 'Invocations that this worker holds', figures.running);
@@ -90,7 +94,7 @@ export class WorkerMetrics {
     gauge('offshoot_host_memory_free_bytes', 'Free memory of the host', () => freemem());
   }
 
-  /** Listens. Rejects when the port cannot be had. */
+  /** Starts to listen. Rejects when the port is not available. */
   async listen(): Promise<AddressInfo> {
     const server = createServer({ headersTimeout: HEADERS_TIMEOUT_MS }, (request, response) => {
       if (request.method !== 'GET' || request.url?.split('?')[0] !== '/metrics') {

@@ -1,4 +1,7 @@
-/** Reads what a sandbox says of the items of a batch. It is a tenant's word: each line is checked, and none is believed missing. */
+/**
+ * Reads the answer of a sandbox about the items of a batch. A tenant wrote it, so each line is checked, and an item without a
+ * valid line counts as failed.
+ */
 import { isUtf8 } from 'node:buffer';
 import type { ItemResult } from '#contract/invocations/batch.ts';
 import type { FunctionError } from '#contract/invocations/invocation.ts';
@@ -10,10 +13,10 @@ import { inSlices, nextTurn } from '#contract/platform/turns.ts';
 import { linesOf, type GroupResults, type Item } from '#storage/queued/groups.ts';
 import { readError } from '../run/run.ts';
 
-/** Longest wait that a function may ask for. */
+/** Upper bound on the delay that a function may ask for. */
 const MAX_DELAY_S = 86_400;
 
-/** An item that has failed in the try that comes after `item.tries`. */
+/** Result of an item that has failed in the attempt after `item.tries`. */
 export function failed(
   item: Pick<Item, 'index' | 'tries'>,
   outcome: Outcome,
@@ -22,9 +25,9 @@ export function failed(
   return { index: item.index, ok: false, outcome, ...(error && { error }), tries: item.tries + 1 };
 }
 
-/** Is it the answer of a function that has no `queue()`? */
+/** Is the payload the answer of a function that has no `queue()`? */
 export function isQueueless(payload: Buffer): boolean {
-  // Such an answer is short, and has nothing after its meta part.
+  // Such an answer is short, and has no body.
   if (payload.length > 1_024) return false;
   try {
     const { meta } = decodePayload(payload) as { meta: { status?: unknown; headers?: unknown } };
@@ -38,7 +41,7 @@ export function isQueueless(payload: Buffer): boolean {
   }
 }
 
-/** Adds one result for each of `items`. Returns the longest wait that was asked for. */
+/** Adds one result for each of `items`. Returns the longest delay that the function asked for. */
 export async function readBatchAnswers(
   payload: Buffer,
   items: readonly Item[],
@@ -48,7 +51,7 @@ export async function readBatchAnswers(
   let retryAfterMs = 0;
   await nextTurn();
   await inSlices(linesOf(bodyOf(payload)), (line) => {
-    // One at a time: as values they may be many times as large.
+    // Parsed one at a time: as values they may be many times as large.
     const answer = parse(line);
     const item = answer && unsaid.get(answer.index);
     if (!item) return;
@@ -60,7 +63,9 @@ export async function readBatchAnswers(
       retryAfterMs = Math.max(retryAfterMs, Math.min(answer.delay, MAX_DELAY_S) * 1000);
   });
   for (const item of unsaid.values())
-    results.add(failed(item, 'bad_response', { name: 'Error', message: 'nothing was said of this item' }));
+    results.add(
+      failed(item, 'bad_response', { name: 'Error', message: 'the answer does not mention this item' }),
+    );
   return { retryAfterMs };
 }
 
@@ -72,7 +77,7 @@ function bodyOf(payload: Buffer): Buffer {
   }
 }
 
-/** A line of the answer. What the function returned stays the JSON that it is. */
+/** A line of the answer; the function's result stays unparsed JSON. */
 interface AnswerLine extends Omit<BatchAnswer, 'result'> {
   readonly result?: Buffer | undefined;
 }

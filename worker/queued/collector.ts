@@ -1,4 +1,6 @@
-/** Gathers the frames in which an execution answers, where no gateway waits for them. */
+/**
+ * Collects the frames of an execution's answer when no gateway waits for them. A large response body goes to the artifact store.
+ */
 import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import type { RunReport } from '#contract/invocations/invocation.ts';
@@ -11,26 +13,29 @@ import { log } from '../process/log.ts';
 
 export interface Collected {
   readonly report: RunReport;
-  /** The response, when there is one. */
+  /** The response, if the run gave one. */
   readonly payload?: Buffer;
-  /** Its body, when that is too large to be in the payload. */
+  /** The response's body, when it is too large for the payload. */
   readonly blob?: BlobRef;
 }
 
-/** What the queued lane reads of a response by itself; all else is for whoever fetches the result. */
+/** The parts of a response that the queued lane reads itself; the rest is for clients that fetch the result. */
 export interface Answered {
   readonly status: number;
   readonly retryAfter: string | undefined;
   readonly body: Buffer;
 }
 
-/** Status and headers may take so much: reading them must not hold the worker up. */
+/** Upper bound on status and headers, so that reading them cannot stall the worker. */
 const MAX_META_BYTES = 64 * 1024;
 
-/** Why the store is to keep nothing of what it was given. */
+/** Error that makes the store discard an incomplete response. */
 const NO_END = new Error('the response has no end');
 
-/** Its disk is slower than a sandbox; what waits for it is bounded by this and the window of the stream. */
+/**
+ * Buffer in front of the store, whose disk is slower than a sandbox. This and the stream's window bound the memory for a
+ * response.
+ */
 const SPOOL_BUFFER_BYTES = 256 * 1024;
 
 export class Collector {
@@ -39,7 +44,7 @@ export class Collector {
   #end: (collected: Collected) => void = () => undefined;
   #parts: Buffer[] = [];
   #bytes = 0;
-  /** Why there will be no result, whatever the execution says. */
+  /** Reason why there will be no result, whatever the execution reports. */
   #broken: 'bad_response' | 'platform_error' | undefined;
   #spooling: { readonly pipe: PassThrough; readonly kept: Promise<BlobRef | undefined> } | undefined;
   execution: Pick<Execution, 'cancel' | 'credit'> | undefined;
@@ -55,14 +60,14 @@ export class Collector {
     const { kind, header, body } = decodeLaneFrame(frame);
     const { report } = header as ReplyHeader;
     if (kind === LaneKind.HEAD) this.#add(body, 0);
-    // What a stream sends before its window is used up counts from its second frame on.
+    // A stream's window counts from its second frame on.
     if (kind === LaneKind.CHUNK) this.#add(body, body.length);
     if (kind === LaneKind.HEAD || kind === LaneKind.CHUNK || !report) return;
     if (kind === LaneKind.RESULT) this.#add(body, 0);
     void this.#finish(report, kind !== LaneKind.FAILED && report.outcome === 'ok');
   }
 
-  /** `credit`: so many bytes may follow when these are on their way to the disk, or in memory where they stay. */
+  /** Keeps a piece of the response. `credit`: bytes that may follow once these are kept or on their way to the disk. */
   #add(bytes: Buffer, credit: number): void {
     if (this.#broken) return;
     const onward = (): void => this.execution?.credit(credit);
@@ -76,7 +81,7 @@ export class Collector {
     if (this.#bytes > DEFAULT_INLINE_BODY_BYTES) this.#startSpooling();
   }
 
-  /** Leaves status and headers in memory, and has the body and what follows of it written to the artifact store. */
+  /** Leaves status and headers in memory, and writes the body to the artifact store as it arrives. */
   #startSpooling(): void {
     const begun = Buffer.concat(this.#parts);
     const metaEnd = 4 + begun.readUInt32LE(0);
@@ -85,7 +90,7 @@ export class Collector {
     const pipe = new PassThrough({ highWaterMark: SPOOL_BUFFER_BYTES });
     pipe.on('error', () => undefined);
     pipe.write(begun.subarray(metaEnd));
-    // A name of this run alone: a result that finds its record changed is thrown away, and must not be in another's place.
+    // A key for this run alone: if the record has changed, this result is discarded, and must not have replaced another's body.
     const key = `results/${randomUUID()}`;
     const kept = this.#blobs.put(key, pipe as AsyncIterable<Buffer>, { durable: true }).then(
       ({ bytes }) => ({ key, bytes }),
@@ -109,7 +114,7 @@ export class Collector {
   async #finish(report: RunReport, whole: boolean): Promise<void> {
     const spooling = this.#spooling;
     if (whole) spooling?.pipe.end();
-    // Half of a response is none: the store keeps nothing of a source that fails.
+    // Half of a response is worthless: the store keeps nothing of a source that fails.
     else spooling?.pipe.destroy(NO_END);
     const blob = await spooling?.kept;
     if (this.#broken && whole) return this.#end({ report: { ...report, outcome: this.#broken } });
@@ -121,7 +126,7 @@ export class Collector {
   }
 }
 
-/** Status and Retry-After of a response, or undefined where it is none. */
+/** Reads status and Retry-After of a response; undefined when they are invalid. */
 export function readAnswer(payload: Buffer): Answered | undefined {
   if (payload.length < 4 || payload.readUInt32LE(0) > MAX_META_BYTES) return undefined;
   try {

@@ -1,4 +1,7 @@
-/** How tries of the queued lane have ended, and with what they begin: no I/O, that and its order are run-invocation.ts. */
+/**
+ * Pure helpers for one attempt of a queued invocation: the call it starts with, and how its end is classified. The I/O and its
+ * order are in run-invocation.ts.
+ */
 import type { Attempt, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
 import type { BlobRef, CallHeader } from '#contract/platform/lane.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
@@ -8,10 +11,10 @@ import { sharedNow } from '#storage/redis/clock.ts';
 import { isRetried, type KeptResult } from '#storage/queued/groups.ts';
 import { readAnswer, type Collected } from './collector.ts';
 
-/** What is known of items of a batch, by index. */
+/** Known results of a batch's items, by index. */
 export type Items = ReadonlyMap<number, KeptResult>;
 
-/** What is known when a try has ended. */
+/** The result of an attempt. */
 export interface Ended {
   readonly outcome: Outcome;
   readonly status?: number | undefined;
@@ -19,15 +22,15 @@ export interface Ended {
   readonly message?: string | undefined;
   readonly report?: RunReport | undefined;
   readonly payload?: Buffer | undefined;
-  /** What has failed would fail again. */
+  /** True when another attempt would fail in the same way. */
   readonly hopeless?: boolean;
-  /** Of a group of a batch: what is known of its items. */
+  /** For a group of a batch: the known results of its items. */
   readonly items?: Items | undefined;
   /** Body of the response, when it is not in the payload. */
   readonly blob?: BlobRef | undefined;
 }
 
-/** A try without an end is one whose worker has died. */
+/** Closes attempts that have no end: their worker has died. */
 export function closeLost(attempts: readonly Attempt[], now: number): Attempt[] {
   return attempts.map((attempt) =>
     attempt.outcome === undefined
@@ -36,7 +39,7 @@ export function closeLost(attempts: readonly Attempt[], now: number): Attempt[] 
   );
 }
 
-/** What execute() is told of the try that the record has begun. */
+/** Returns the call for the attempt that the record has begun. */
 export function callOf(record: OpenInvocation): CallHeader {
   const { id, namespace, name, version, traceId, spanId, tracestate, sampled, inputBlob, requestBytes } =
     record;
@@ -56,20 +59,20 @@ export function callOf(record: OpenInvocation): CallHeader {
   };
 }
 
-/** How a group has ended: well, when each of its items has. */
+/** Returns the end of a group: success when each of its items has succeeded. */
 export function groupEnd(items: Items, count: number): Ended {
   const bad = [...items.values()].filter(({ ok }) => !ok);
   if (bad.length === 0) return { outcome: 'ok', status: 200 };
   const message = `${bad.length} of ${count} items ${bad.length === 1 ? 'has' : 'have'} failed`;
   const wanted = bad.find(({ outcome }) => outcome !== undefined && WANTED.has(outcome))?.outcome;
   if (wanted) return { outcome: wanted, message };
-  // All of one run, such as a time-out, is that of the group too.
+  // When all items failed alike, such as by a timeout of their run, the group has the same outcome.
   const [{ outcome } = { outcome: 'error' as const }] = bad;
   const same = outcome !== 'ok' && bad.every((one) => one.outcome === outcome);
   return { outcome: same ? outcome : 'error', message, hopeless: !bad.some(isRetried) };
 }
 
-/** How a run has ended by what came out of the sandbox. */
+/** Returns the end of a run from the sandbox's answer. */
 export function readEnd({ report, payload, blob }: Collected): Ended {
   const { outcome, error } = report;
   const message = error && `${error.name}: ${error.message}`;

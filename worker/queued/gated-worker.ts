@@ -1,11 +1,11 @@
 /**
- * A BullMQ worker that fetches a job only when its namespace has a slot (job-permits.ts). Locks, looks for stalled jobs and
- * reconnects are BullMQ's own; only the way to the next job leads through the gate.
+ * A BullMQ worker that fetches a job only when its namespace has a permit (job-permits.ts). Locks, stalled jobs and reconnects
+ * stay BullMQ's own; only the fetch of the next job goes through the gate.
  */
 import { Worker, type Job, type Processor, type WorkerOptions } from 'bullmq';
 import { type JobPermits, type JobPermit } from './job-permits.ts';
 
-/** While this worker has no slot for a namespace with jobs, others are told of them this often at most. */
+/** Interval between offers to other workers while this worker has no permit for a namespace with jobs. */
 const OFFER_MS = 250;
 
 export interface Gate {
@@ -18,30 +18,31 @@ export interface Gate {
 export class GatedWorker<D> extends Worker<D, void> {
   readonly #gate: Gate;
   readonly #held = new Map<string, JobPermit>();
-  /** Jobs that were fetched and have not begun. */
+  /** Number of jobs that were fetched and have not begun. */
   #unbegun = 0;
-  /** The last look found nothing, so that the next one comes after a wait, whose end only this worker has heard of. */
+  /** True when the last fetch found no job. The next one then waits in BullMQ, and at its end only this worker is woken. */
   #emptied = true;
   #offeredAt = -Infinity;
 
   constructor(gate: Gate, name: string, processor: Processor<D, void>, options: WorkerOptions) {
-    // It would begin to fetch before this object is whole.
+    // Without this, BullMQ would start to fetch before this object is complete.
     super(name, processor, { ...options, autorun: false });
     this.#gate = gate;
     this.run().catch((error: unknown) => this.emit('error', error as Error));
   }
 
-  /** Fetches the next job, once there is a slot for it. */
+  /** Fetches the next job, once there is a permit for it. */
   protected override async moveToActive(token: string, name?: string): Promise<Job<D, void>> {
     const { slots, namespace } = this.#gate;
     let slot = slots.tryEnter(namespace);
-    // BullMQ begins what it has fetched when there is no more to fetch; to wait here before that would be to wait for ever.
+    // BullMQ starts fetched jobs only after an empty fetch; so never block at the gate while a fetched job is unstarted
+    // (deadlock).
     if (!slot && this.#unbegun === 0) {
       this.#offer();
       slot = await slots.enter(namespace);
     }
     let job: Job<D, void> | undefined;
-    // As its type does not say, undefined is that there is no job. There is no slot at all when the worker stops.
+    // BullMQ accepts undefined for "no job", against its own type. There is no permit at all when the worker stops.
     if (!slot) return job as unknown as Job<D, void>;
     try {
       job = await super.moveToActive(token, name);
@@ -58,8 +59,8 @@ export class GatedWorker<D> extends Worker<D, void> {
     return await super.processJob(...parameters);
   }
 
-  // These two fetch the next job in the same step, which saves a round trip, and which may be done where the slot of the job
-  // that has ended is this namespace's again.
+  // handleCompleted() may fetch the next job in the same step, which saves a round trip. It does so when the ended job's permit
+  // goes to this namespace again.
 
   protected override async handleCompleted(
     ...[result, job, token, , span]: Parameters<Worker<D, void>['handleCompleted']>
@@ -72,7 +73,7 @@ export class GatedWorker<D> extends Worker<D, void> {
       return fetched;
     } finally {
       if (next) this.#use(next, fetched);
-      // BullMQ would begin it only when the fetch that waits at the gate has come back.
+      // Without this, BullMQ would begin the job only after the fetch that waits at the gate has returned.
       if (fetched) this.#gate.slots.withdraw(this.#gate.namespace);
     }
   }
@@ -85,7 +86,7 @@ export class GatedWorker<D> extends Worker<D, void> {
     return await super.handleFailed(error, job, token, () => false, span);
   }
 
-  /** The slot is that of the job, or nobody's when there is none. */
+  /** Assigns the permit to the job, or gives it back when there is none. */
   #use(slot: JobPermit, job: Job<D, void> | undefined): void {
     this.#emptied = job === undefined;
     if (job?.id === undefined) return this.#gate.slots.leave(slot, { idle: true });
@@ -93,14 +94,14 @@ export class GatedWorker<D> extends Worker<D, void> {
     this.#unbegun++;
   }
 
-  /** Undefined the second time, after Redis has not answered. */
+  /** Returns the job's permit; undefined at the second call for a job, after Redis has not answered the first. */
   #take(job: Job<D, void>): JobPermit | undefined {
     const slot = this.#held.get(job.id ?? '');
     this.#held.delete(job.id ?? '');
     return slot;
   }
 
-  /** A worker that waits for a job is woken once for it. If this one cannot take it, another may. */
+  /** Offers the job to other workers: only one waiting worker was woken for it, and this one may have no permit. */
   #offer(): void {
     const now = performance.now();
     if (!this.#emptied && now - this.#offeredAt < OFFER_MS) return;

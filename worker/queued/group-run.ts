@@ -1,6 +1,6 @@
 /**
- * One try of a group of a batch: runs the items that are still to run, all at once through `queue()`, or one by one where the
- * function has none. It says what came of each; what follows of that is decided elsewhere (run-invocation.ts).
+ * Runs one attempt of a group of a batch. It runs the unfinished items all at once through `queue()`, or one by one where the
+ * function has none. It only reports the results; run-invocation.ts decides what follows.
  */
 import { isUtf8 } from 'node:buffer';
 import type { ItemResult } from '#contract/invocations/batch.ts';
@@ -24,34 +24,34 @@ import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
 import type { SparePermits } from './spare-permits.ts';
 
-/** Status and headers of an item's response beside its body. */
-/** Of what items were refused, so many kinds are named. */
+/** Upper bound on kinds of refused calls and destinations that a group's report names. */
 const MAX_LISTED = 64;
+/** Upper bound on status and headers of an item's response, beside its body. */
 const META_BYTES = 64 * 1024;
-/** Items of one group that run at the same time. */
+/** Upper bound on items of one group that run at the same time. */
 const ITEMS_AT_ONCE = 8;
 
 export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
-  /** For items that run beside the first of their group, which has a slot by its job. */
+  /** Permits for items that run beside the first of their group, whose permit comes with the job. */
   readonly spare: SparePermits;
 }
 
 export interface GroupEnd {
   readonly results: readonly KeptResult[];
-  /** Of the run, or of the runs of all items together. */
+  /** Report of the run, or of the runs of all items together. */
   readonly report?: RunReport | undefined;
-  /** The longest wait that was asked for. */
+  /** The longest delay that the function asked for. */
   readonly retryAfterMs: number;
 }
 
-/** What an item that ran by itself came to. */
+/** Result of an item that ran by itself. */
 interface ItemEnd {
   readonly result: ItemResult;
-  /** JSON. */
+  /** Returned value as JSON. */
   readonly returned?: Buffer;
 }
 
-/** Versions without `queue()`, as this worker has learnt. */
+/** Versions without `queue()`, as far as this worker has learnt. */
 const queueless = new Set<string>();
 
 export class GroupRun {
@@ -60,14 +60,14 @@ export class GroupRun {
   readonly #batch: string;
   readonly #executions = new Set<Execution>();
   readonly #settled: Promise<void>[] = [];
-  /** Of items that run by themselves. */
+  /** Reports of items that ran by themselves. */
   readonly #reports: RunReport[] = [];
   #spans = 0;
   readonly #alone: boolean;
   readonly #logAllowance = new LogAllowance();
   #cancelled = false;
 
-  /** `alone`: one item at a time, because so few invocations of its function may run. */
+  /** `alone`: one item at a time, because the function's concurrency is limited. */
   constructor(record: OpenInvocation, call: CallHeader, deps: GroupDeps, alone: boolean) {
     this.#alone = alone;
     this.#batch = record.batch?.id ?? '';
@@ -80,15 +80,15 @@ export class GroupRun {
     for (const execution of this.#executions) execution.cancel();
   }
 
-  /** Nothing of a group is streamed to anybody. */
+  /** Does nothing: a group's answer is not streamed. */
   credit(): void {}
 
-  /** Resolves when nothing of it runs any more. */
+  /** Resolves when no run of the group is left. */
   async settled(): Promise<void> {
     await Promise.all(this.#settled);
   }
 
-  /** `known`: what came of the items of the group before, which is kept beside what comes of these. */
+  /** Runs these items. `known`: earlier results of the group's items, which are kept beside the new ones. */
   async run(items: readonly Item[], known: ReadonlyMap<number, KeptResult>): Promise<GroupEnd> {
     const { namespace, name, version } = this.#call;
     const key = `${namespace}/${name}@${version}`;
@@ -105,9 +105,9 @@ export class GroupRun {
     return { results: results.kept, report, retryAfterMs: 0 };
   }
 
-  /** Undefined when the function has no `queue()`. */
+  /** Runs all items through `queue()`. Returns undefined when the function has none. */
   async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
-    // A megabyte is put together here, and groups begin together.
+    // A megabyte is assembled here, and many groups start together.
     await nextTurn();
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
@@ -139,7 +139,9 @@ export class GroupRun {
     await Promise.all([runner(), ...Array.from({ length: beside }, further)]);
   }
 
-  /** Without its spans where there are as many as one record has: those of a thousand items would fill the worker. */
+  /**
+   * Keeps a report, but not its spans once one record's limit is reached: the spans of a thousand items would fill the worker.
+   */
   #keepReport(report: RunReport): void {
     const { spans = [], spansDropped = 0, ...rest } = report;
     const isFull = this.#spans >= MAX_RUN_SPANS;
@@ -167,7 +169,7 @@ export class GroupRun {
     };
   }
 
-  /** `item`: the one that runs by itself. */
+  /** Runs a payload in a sandbox. `item`: index of an item that runs by itself. */
   async #execute(payload: Buffer, maxBytes: number, item?: number): Promise<Collected> {
     const collector = new Collector(this.#deps.blobs);
     const call = item === undefined ? this.#call : { ...this.#call, item };
@@ -187,7 +189,7 @@ export class GroupRun {
     }
   }
 
-  /** A response whose body went to the artifact store, with its body, if it is not larger than this. */
+  /** Adds the body from the artifact store to the response, if the body is no larger than `maxBytes`. */
   async #whole(collected: Collected, maxBytes: number): Promise<Collected> {
     const { report, payload, blob } = collected;
     if (!blob) return collected;
@@ -201,7 +203,7 @@ export class GroupRun {
 
 function requestOf(id: string, items: readonly Item[]): Buffer {
   const meta: RequestMeta = { kind: 'batch', method: 'POST', url: 'http://localhost/', headers: [] };
-  // The items are JSON already, which the gateway has checked: here they are only put together.
+  // The gateway has checked that the items are JSON; here they are only put together.
   const parts: Buffer[] = [Buffer.from(`{"id":${JSON.stringify(id)},"items":[`)];
   for (const [at, { index, tries, body }] of items.entries()) {
     parts.push(
@@ -216,8 +218,8 @@ function requestOf(id: string, items: readonly Item[]): Buffer {
 const CLOSE = Buffer.from('}');
 
 /**
- * What a group has used whose items ran by themselves: as of one run from the first to the last, with the spans of all of them as far
- * as one run may have them. `total`: milliseconds.
+ * Merges the reports of items run one by one into a single report for the group; spans are capped as for one run. `total`:
+ * duration from the first run to the last, in milliseconds.
  */
 export function mergedReport(reports: readonly RunReport[], total: number): RunReport | undefined {
   const [first] = reports.toSorted((a, b) => (a.ranAt ?? Infinity) - (b.ranAt ?? Infinity));
@@ -230,7 +232,7 @@ export function mergedReport(reports: readonly RunReport[], total: number): RunR
   let room = MAX_RUN_SPAN_BYTES;
   for (const span of reports.flatMap((report) => report.spans ?? [])) {
     room -= JSON.stringify(span).length;
-    // Once one is left out, so are those after it, which may be its children.
+    // Once a span is left out, so are all after it, which may be its children.
     if (room < 0 || spans.length >= MAX_RUN_SPANS) dropped++;
     else spans.push(span);
   }
@@ -267,12 +269,12 @@ function errorOf({ error, exitCause }: RunReport): FunctionError | undefined {
   return error ?? (exitCause === undefined ? undefined : { name: 'Error', message: exitCause });
 }
 
-/** JSON as it is, but in one line; anything else as text. */
+/** Returns JSON unchanged, but in one line; anything else as a JSON string. */
 function jsonOf(body: Buffer): Buffer {
   if (!isUtf8(body) || whyNotJson(body) !== undefined)
     return Buffer.from(JSON.stringify(body.toString('utf8')));
   if (!body.includes(LINE_FEED)) return body;
-  // There it can stand only where a space can.
+  // In JSON, a line feed can only stand where a space can.
   return Buffer.from(body.map((byte) => (byte === LINE_FEED ? SPACE : byte)));
 }
 const LINE_FEED = 0x0a;

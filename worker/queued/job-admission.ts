@@ -1,6 +1,6 @@
 /**
- * Takes places for queued invocations whose function or namespace is limited. One that finds none is moved back for a while:
- * it has not been tried, and does not fail because of it.
+ * Takes quota leases for queued invocations whose function or namespace is limited. An invocation without a lease is moved back
+ * for a while; that counts as no attempt, and no failure.
  */
 import type { OpenInvocation } from '#contract/invocations/invocation.ts';
 import { quotaOf, type NamespaceLimits } from '#contract/functions/quota.ts';
@@ -8,9 +8,12 @@ import type { QuotaLease, QuotaLeases, Refusal } from '#storage/limits/quota-lea
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { Functions } from '../code/version-cache.ts';
 
-/** While nothing of a namespace could begin, the next job is looked at after so long: the next may be of another function. */
+/** Interval between looks at the jobs of a namespace that is at its limit: the next job may be of another function. */
 const NEXT_LOOK_MS = 10;
-/** How long an invocation is moved back: longer the more were looked at in vain, since all of them will be again. */
+/**
+ * Time for which an invocation is moved back. It grows with the number of invocations refused in a row, since all will be looked
+ * at again.
+ */
 const BACK_FIRST_MS = 100;
 const BACK_STEP_MS = 10;
 const BACK_LAST_MS = 10_000;
@@ -19,25 +22,25 @@ export interface AdmissionOptions {
   readonly functions: Functions;
   readonly places: QuotaLeases;
   readonly limitsOf: (namespace: string) => NamespaceLimits | undefined;
-  /** Nothing of the namespace is to be fetched for so long; 0 is from now on again. */
+  /** Stops fetching jobs of the namespace for this many milliseconds; 0 ends the pause. */
   readonly pause: (namespace: string, milliseconds: number) => void;
 }
 
-/** `at`: Unix time at which to look at it again. Without a place it is not limited. */
+/** `at`: Unix time of the next look. `place`: the lease; undefined when nothing is limited. */
 export type Admitted = { readonly at: number } | { readonly place: QuotaLease | undefined };
 
 const UNLIMITED: Admitted = { place: undefined };
 
 export class JobAdmission {
   readonly #options: AdmissionOptions;
-  /** By namespace: how many found no place, one after the other. */
+  /** Number of invocations refused one after the other, by namespace. */
   readonly #inVain = new Map<string, number>();
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
   }
 
-  /** Decides of an invocation that is due. */
+  /** Decides about an invocation that is due. */
   async admit({ id, namespace, name, version }: OpenInvocation): Promise<Admitted> {
     const { functions, places, limitsOf } = this.#options;
     const loaded = await functions.get(namespace, name, version);
@@ -48,7 +51,7 @@ export class JobAdmission {
     this.#inVain.delete(namespace);
     const leave = (): void => {
       taken.leave();
-      // What was moved back may begin now.
+      // Invocations that were moved back may begin now.
       this.#inVain.delete(namespace);
       this.#options.pause(namespace, 0);
     };
@@ -60,7 +63,7 @@ export class JobAdmission {
     this.#inVain.set(namespace, before + 1);
     this.#options.pause(namespace, NEXT_LOOK_MS);
     const back = Math.min(BACK_LAST_MS, BACK_FIRST_MS + before * BACK_STEP_MS);
-    // Spread, so that those that were moved back together do not come back together.
+    // Random, so that invocations moved back together do not return together.
     return sharedNow() + Math.max(Math.min(waitMs, BACK_LAST_MS), back * (0.5 + Math.random() / 2));
   }
 }

@@ -1,51 +1,51 @@
 /**
- * The runs of the queued lane that this worker has at the same time, shared by namespaces. A job is fetched from Redis only
- * when its namespace has been given a slot, so what has to wait stays where any other worker can take it.
+ * Shares this worker's simultaneous queued runs among namespaces. A job is fetched from Redis only when its namespace has a
+ * permit, so waiting jobs stay where any other worker can take them.
  *
- * Weighted fair, by time: a namespace pays for the time that its runs hold slots, divided by its weight, and of those that
- * wait the one that has paid least is next. Who is alone gets all shared slots. A few more are kept for namespaces that have
- * none: their first run does not wait until a long run of another ends.
+ * Weighted fair, by time: a namespace pays for the time that its runs hold permits, divided by its weight. The waiting namespace
+ * that has paid least is next. A lone namespace gets all shared permits. A few more are kept for namespaces that have none, so
+ * that their first run need not wait for the end of another's long run.
  */
 import { DEFAULT_WEIGHT } from '#contract/functions/quota.ts';
 
 /**
- * A namespace fetches its jobs one by one, so when several slots become free at once it is not there for each of them. One to
- * which a slot is owed, and that was there so shortly before, is waited for; it comes back within a round trip.
+ * Time for which a free permit is held for a namespace that is owed one and was active this recently. A namespace fetches its
+ * jobs one by one, so it cannot claim several free permits at once; it comes back within a round trip.
  */
 const COMING_MS = 10;
 const LOOK_AGAIN_MS = 1;
 
-/** How much a run counts for what the next one is expected to take. */
+/** Weight of a run in the estimate of a namespace's next one. */
 const ESTIMATE_GAIN = 0.2;
 
 interface Tenant {
   weight: number;
   running: number;
-  /** Sum of the times at which its runs began, for the time that they have taken so far. */
+  /** Sum of the times at which its present runs began; gives the time that they have taken until now. */
   begun: number;
-  /** Milliseconds that its ended runs have taken. */
+  /** Total time of its ended runs, in milliseconds. */
   used: number;
-  /** What a run of it takes, so that several that begin at once are not counted as nothing. */
+  /** Expected duration of a run, so that several that begin at once are not counted as nothing. */
   estimate: number;
-  /** It is given nothing before. */
+  /** Time before which the namespace gets no permit. */
   pausedUntil: number;
-  /** It had no work, or could not do it: what others have paid meanwhile is no debt to it. */
+  /** True when the namespace had no work, or could not do it: it may not make up for what others have used meanwhile. */
   idle: boolean;
-  /** When it was given a slot, asked for one, or gave one back. */
+  /** Time at which it last got a permit, asked for one, or gave one back. */
   seenAt: number;
   readonly waiting: ((slot: JobPermit | undefined) => void)[];
 }
 
-/** The right to one run; to be given back exactly once. */
+/** The right to one run; pass it to leave() or exchange() exactly once. */
 export interface JobPermit {
   readonly namespace: string;
   readonly since: number;
 }
 
 export interface JobPermitsOptions {
-  /** Slots for whoever is next. */
+  /** Number of permits for any namespace. */
   readonly shared: number;
-  /** Further ones, for namespaces that have none. */
+  /** Number of further permits, for namespaces that have none. */
   readonly first: number;
   readonly now?: () => number;
 }
@@ -70,12 +70,12 @@ export class JobPermits {
 
   setWeight(namespace: string, weight: number): void {
     const tenant = this.#tenant(namespace);
-    // What it has paid counts by the new weight as it did by the old one.
+    // Its past use counts by the new weight as it did by the old one.
     tenant.used *= weight / tenant.weight;
     tenant.weight = weight;
   }
 
-  /** A slot at once, or undefined when others are to have it, or there is none. */
+  /** Returns a permit at once; undefined when none is free, or when it is another namespace's turn. */
   tryEnter(namespace: string): JobPermit | undefined {
     const tenant = this.#tenant(namespace);
     const now = this.#now();
@@ -86,7 +86,7 @@ export class JobPermits {
     return this.#give(namespace, tenant, now);
   }
 
-  /** A slot when it is this namespace's turn; undefined when there will be none any more. */
+  /** Waits for a permit; resolves to undefined when it is withdrawn or the permits are closed. */
   enter(namespace: string): Promise<JobPermit | undefined> {
     const now = this.tryEnter(namespace);
     if (now || this.#closed) return Promise.resolve(now);
@@ -95,23 +95,23 @@ export class JobPermits {
     const { promise, resolve } = Promise.withResolvers<JobPermit | undefined>();
     tenant.waiting.push(resolve);
     this.#watchPauses(this.#now());
-    // One that is waited for may not come.
+    // The permit may be held for a namespace that does not come.
     if (this.#fits(tenant)) this.#lookAgain(this.#now() + LOOK_AGAIN_MS);
     return promise;
   }
 
-  /** Those of the namespace that wait need not any more: they are told that there is none. */
+  /** Ends all waits of the namespace; they resolve to undefined. */
   withdraw(namespace: string): void {
     for (const resolve of this.#tenant(namespace).waiting.splice(0)) resolve(undefined);
   }
 
-  /** `idle`: there was nothing to run, so it has cost nothing and says nothing of what a run takes. */
+  /** Gives a permit back. `idle`: there was no job, so the time is neither paid for nor counted in the estimate. */
   leave(slot: JobPermit, { idle = false } = {}): void {
     this.#giveBack(slot, idle);
     this.#serve();
   }
 
-  /** Gives a slot back for a next one, which there is unless it is another's turn. */
+  /** Gives a permit back and returns a new one, unless it is another namespace's turn. */
   exchange(slot: JobPermit): JobPermit | undefined {
     this.#giveBack(slot, false);
     const next = this.tryEnter(slot.namespace);
@@ -133,7 +133,7 @@ export class JobPermits {
     }
   }
 
-  /** Gives the namespace nothing for so long; 0 ends a pause. */
+  /** Gives the namespace no permit for this many milliseconds; 0 ends a pause. */
   pause(namespace: string, milliseconds: number): void {
     const tenant = this.#tenant(namespace);
     const now = this.#now();
@@ -143,7 +143,7 @@ export class JobPermits {
     if (milliseconds === 0) this.#serve();
   }
 
-  /** Nobody is given a slot any more. */
+  /** Stops giving permits, and ends all waits. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -183,12 +183,12 @@ export class JobPermits {
     return { namespace, since: now };
   }
 
-  /** Time that it has had, by its weight. */
+  /** Time that the namespace has used, divided by its weight. */
   #paid({ used, running, begun, estimate, weight }: Tenant, now: number): number {
     return (used + Math.max(running * estimate, running * now - begun)) / weight;
   }
 
-  /** One that had no work has saved nothing up: it begins beside those that have. */
+  /** Lets a namespace that had no work start level with the others: idle time earns no credit. */
   #catchUp(tenant: Tenant, now: number): void {
     if (!tenant.idle) return;
     tenant.idle = false;
@@ -200,7 +200,7 @@ export class JobPermits {
     if (least < Infinity) tenant.used += Math.max(0, least - this.#paid(tenant, now)) * tenant.weight;
   }
 
-  /** Is the slot another's, who waits for it or is about to? Being ahead by one run is nothing yet. */
+  /** Is it the turn of another namespace, which waits or is about to? A lead of one run does not count. */
   #others(tenant: Tenant, now: number): boolean {
     const limit = this.#paid(tenant, now) - tenant.estimate / tenant.weight;
     for (const other of this.#tenants.values()) {
@@ -211,7 +211,7 @@ export class JobPermits {
     return false;
   }
 
-  /** Gives out what is free, to those who have paid least. */
+  /** Gives free permits to the waiting namespaces that have paid least. */
   #serve(): void {
     const now = this.#now();
     for (;;) {
@@ -231,7 +231,7 @@ export class JobPermits {
     }
   }
 
-  /** A pause ends by itself, at which nothing else may happen. */
+  /** Sets a timer for the end of a pause, because no other event may come then. */
   #watchPauses(now: number): void {
     let soonest = Infinity;
     for (const { waiting, pausedUntil } of this.#tenants.values())

@@ -1,6 +1,6 @@
 /**
- * Takes jobs from the queues of all namespaces. Each namespace has a BullMQ worker of its own, so none waits for another's
- * jobs to be looked through; what they have at the same time they share by weight (job-permits.ts).
+ * Takes jobs from the queues of all namespaces. Each namespace has a BullMQ worker of its own, so none waits while another's jobs
+ * are searched. They share their simultaneous runs by weight (job-permits.ts).
  */
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -16,28 +16,31 @@ import { GatedWorker } from './gated-worker.ts';
 import { QueuedRuns, type QueuedDeps } from './run-invocation.ts';
 import { JobPermits } from './job-permits.ts';
 
-/** A worker that has not renewed its lock for so long has lost the job. */
+/** Time without a renewed lock after which a worker has lost its job. */
 const LOCK_MS = 10_000;
-/** How often jobs of lost workers are looked for. One is begun again after LOCK_MS and two of these at the latest. */
+/** Interval between checks for jobs of lost workers. Such a job starts again after at most LOCK_MS and two of these. */
 const STALLED_CHECK_MS = 3_000;
-/** The record counts what was lost, and decides (contract/invocations/retry.ts); BullMQ would only hide it. */
+/**
+ * Practically no limit: the record counts lost attempts and decides (contract/invocations/retry.ts); BullMQ would only hide the
+ * job.
+ */
 const MAX_STALLED = 1_000_000;
-/** After a drain's grace, how long runs have to be given back. */
+/** Time limit for handing runs back, after the grace of a drain. */
 const HAND_BACK_MS = 2_000;
-/** BullMQ waits so long after a lost connection before it asks for jobs again; its own 15 s are an outage of their own. */
+/** Delay before BullMQ asks for jobs again after a lost connection; its own 15 s would be an outage of their own. */
 const ASK_AGAIN_MS = 500;
-/** One slot in so many is kept for namespaces that have none. */
+/** One permit in this many is reserved for namespaces that have none. */
 const FIRST_SHARE = 8;
 
 export interface QueueConsumerOptions extends Omit<QueuedDeps, 'admission'> {
-  /** Runs of all namespaces at the same time. */
+  /** Upper bound on simultaneous runs of all namespaces. */
   readonly capacity: number;
   /** A connection of the role `commands`. */
   readonly commands: Redis;
   readonly places: QuotaLeases;
-  /** Opens a connection that waits for Redis as long as it takes. */
+  /** Opens a connection that waits for Redis without a time limit. */
   readonly connect: () => Redis;
-  /** The invocation that a job of a schedule stands for, or undefined when this time is left out. */
+  /** Returns the id of the invocation for a job of a schedule; undefined when this time is skipped. */
   readonly scheduled: (job: Job<QueuedJob>, namespace: string) => Promise<string | undefined>;
 }
 
@@ -46,7 +49,7 @@ export class QueueConsumer {
   readonly #runs: QueuedRuns;
   readonly #slots: JobPermits;
   readonly #workers = new Map<string, GatedWorker<QueuedJob>>();
-  /** Invocations of the jobs that run, whose ids say nothing of them where a schedule has made them. */
+  /** Invocation ids of running jobs, by job id: a schedule's job has an id of another form. */
   readonly #ids = new Map<string, string>();
   #limits: ReadonlyMap<string, NamespaceLimits> = new Map();
   readonly #ended = new Map<string, Pace>();
@@ -69,7 +72,7 @@ export class QueueConsumer {
     return this.#runs;
   }
 
-  /** Invocations that have ended each second lately, by namespace. */
+  /** Number of invocations that ended per second lately, by namespace. */
   endedPerSecond(): Record<string, number> {
     const found: Record<string, number> = {};
     for (const [namespace, pace] of this.#ended) {
@@ -89,7 +92,7 @@ export class QueueConsumer {
     }
   }
 
-  /** Takes nothing more. What still runs after the grace is given back, and begins again elsewhere. */
+  /** Stops fetching. Runs that have not ended after the grace are handed back, and start again elsewhere. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#slots.close();
@@ -107,7 +110,7 @@ export class QueueConsumer {
       namespace,
       slots: this.#slots,
       offer: (marker: string): void => {
-        this.#options.commands.zadd(marker, 0, '0').catch(() => undefined); // they look by themselves, but later
+        this.#options.commands.zadd(marker, 0, '0').catch(() => undefined); // other workers look by themselves, but later
       },
     };
     const process = (job: Job<QueuedJob>, token?: string): Promise<void> =>

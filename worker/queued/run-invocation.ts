@@ -1,13 +1,13 @@
 /**
- * One try of an invocation of the queued lane: takes it, runs it through the same execute() as every call, and writes down
- * how it ended. At least once: what a worker had begun when it died is begun again by another one.
+ * Runs one attempt of a queued invocation: takes it, runs it through the same execute() as every call, and records how it ended.
+ * The guarantee is at least once: an attempt of a worker that died is started again by another worker.
  *
  *   queued --(taken)--> running --> done
  *     ^                    |          (a dead letter when it has failed for good)
  *     +--- retry, later ---+
  *
- * BullMQ lets one worker at a time have a job, but one that was held up may not know yet that it has lost it. So every step
- * compares the record with what this worker has written, and a result whose record has moved on is thrown away.
+ * BullMQ gives a job to one worker at a time; but a delayed worker may not know yet that it has lost its job. So every step
+ * compares the record with the version that this worker wrote. A result whose record has moved on is discarded.
  */
 import type {
   Attempt,
@@ -35,12 +35,12 @@ import { callOf, closeLost, groupEnd, readEnd, type Ended, type Items } from './
 import { beforeStart, StoreAway } from './store-unavailable.ts';
 import { GroupRun, type GroupDeps } from './group-run.ts';
 
-/** How long writing the end of a run is tried while Redis is away, and how often. */
+/** Time limit for writing the end of a run while Redis is away, and the interval between attempts. */
 const PERSIST_MS = 60_000;
 const PERSIST_RETRY_MS = 250;
-/** A job may come this much before its time, by the clocks of two machines. */
+/** Time by which a job may come early, because the clocks of two machines differ. */
 const EARLY_MS = 50;
-/** So long after its job a redriven record may be written, and how often it is looked for meanwhile. */
+/** Time after its job within which a redriven record appears, and the interval between looks for it. */
 const REDRIVE_MS = 10_000;
 const REDRIVE_LOOK_MS = 50;
 
@@ -51,7 +51,7 @@ export interface QueuedDeps extends GroupDeps {
   readonly dead: DeadLetters;
   readonly retention: Retention;
   readonly admission: Pick<JobAdmission, 'admit'>;
-  /** Gets the function's own spans of a try that has failed and is followed by another. */
+  /** Receives the function's own spans of a failed attempt that is followed by another. */
   readonly onSpans?: ((record: OpenInvocation, spans: readonly FunctionSpan[]) => void) | undefined;
 }
 
@@ -64,7 +64,7 @@ interface Running {
 export class QueuedRuns {
   readonly #deps: QueuedDeps;
   readonly #running = new Map<string, Running>();
-  /** Of those whose function or namespace is limited, from before they begin. */
+  /** Leases of invocations whose function or namespace is limited, from before they begin. */
   readonly #places = new Map<string, QuotaLease>();
 
   constructor(deps: QueuedDeps) {
@@ -79,7 +79,7 @@ export class QueuedRuns {
     return this.#running.get(id)?.execution;
   }
 
-  /** Ends the run, whose result nobody may have: its job is another worker's by now, or nobody can tell. */
+  /** Ends the run and discards its result: its job may belong to another worker by now. */
   abandon(id: string): void {
     const run = this.#running.get(id);
     if (!run) return;
@@ -95,7 +95,7 @@ export class QueuedRuns {
     }
   }
 
-  /** Runs it once. Resolves to the Unix time of the next try, or undefined when there is none. */
+  /** Runs the invocation once. Resolves to the Unix time of the next attempt, or undefined when there is none. */
   async run(id: string, job: { again: number; addedAt: number }): Promise<number | undefined> {
     try {
       return await this.#run(id, job);
@@ -139,12 +139,12 @@ export class QueuedRuns {
     this.#heed(record, execution);
     let blob: BlobRef | undefined;
     try {
-      // The answer comes before the sandbox has settled, which the next run need not wait for.
+      // The answer comes before the sandbox has settled, and the record need not wait for that.
       const executed = execution.execute(input);
       const collected = await collector.ended;
       ({ blob } = collected);
       const ended = readEnd(collected);
-      // Nobody has cancelled it, so its record must not say so. Whoever has the job next sees a try without an end.
+      // No client has cancelled it, so its record must not say so. The next owner of the job sees an attempt without an end.
       if (running.abandoned) throw new Error(`the job of invocation ${id} was lost to another worker`);
       const next = running.handedBack ? await this.#giveBack(begun) : await this.#end(begun, ended);
       await executed;
@@ -155,7 +155,9 @@ export class QueuedRuns {
     }
   }
 
-  /** Removes the body of a response that its record does not name: it is tried again, or another worker's by now. */
+  /**
+   * Removes the body of a response that its record does not name: another attempt follows, or another worker has the invocation.
+   */
   async #dropUnlessKept(id: string, key: string): Promise<void> {
     try {
       const { record } = (await this.#deps.store.find(id)) ?? {};
@@ -179,7 +181,7 @@ export class QueuedRuns {
     this.#running.set(record.id, running);
     this.#heed(record, execution);
     try {
-      // Taken out of the dead letters: what is not tried again by itself is tried once more.
+      // A redriven group runs once more even those items that are not retried automatically.
       const isFirstSince =
         record.redriven !== undefined &&
         (record.attempts?.length ?? 0) - 1 === (record.terms?.triedBefore ?? 0);
@@ -204,7 +206,7 @@ export class QueuedRuns {
     }
   }
 
-  /** Takes the invocation; resolves to a time when it is not due yet, to undefined when there is nothing to run. */
+  /** Takes the invocation. Resolves to a time when it is not due yet, to undefined when there is nothing to run. */
   async #begin(id: string, job: { again: number; addedAt: number }): Promise<Versioned | number | undefined> {
     const { store, workerId: worker } = this.#deps;
     for (;;) {
@@ -213,7 +215,7 @@ export class QueuedRuns {
       const { record } = found;
       const now = sharedNow();
       if (record.state === 'done') {
-        // Taken out of the dead letters just now: its job is there before its record says so.
+        // Redriven just now: the job exists before the record says so.
         const early = job.again > (record.redriven ?? 0) && now < job.addedAt + REDRIVE_MS;
         return early ? now + REDRIVE_LOOK_MS : undefined;
       }
@@ -253,7 +255,7 @@ export class QueuedRuns {
         ...rest,
         state: 'running',
         worker,
-        // It may have waited for its place.
+        // Read again: it may have waited for its lease.
         attempts: [...attempts, { startedAt: sharedNow(), worker }],
       };
       const held = await store.swap(found, taken);
@@ -261,7 +263,7 @@ export class QueuedRuns {
     }
   }
 
-  /** Resolves to the time of the next try, or undefined. */
+  /** Records the end of an attempt. Resolves to the time of the next one, or undefined. */
   async #end(begun: Versioned, ended: Ended): Promise<number | undefined> {
     const { record } = begun as { record: OpenInvocation };
     const now = sharedNow();
@@ -286,7 +288,7 @@ export class QueuedRuns {
     }
     const { worker: _, ...rest } = record;
     await this.#persist(begun, { ...rest, state: 'queued', dueAt: next.at, attempts });
-    // Its record keeps those of the last try only.
+    // The record keeps the spans of the last attempt only.
     if (ended.report?.spans) this.#deps.onSpans?.(record, ended.report.spans);
     return await this.#again(record, next.at);
   }
@@ -297,15 +299,15 @@ export class QueuedRuns {
     return sharedNow();
   }
 
-  /** The frame of a cancel that came after the record said that it runs, and before this worker would have known which run. */
+  /** Looks for a cancel request that came after the record said "running" but before this worker knew the run. */
   #heed(record: OpenInvocation, execution: Running['execution']): void {
     this.#deps.store
       .cancelRequested(record)
       .then((wanted) => wanted && execution.cancel())
-      .catch(() => undefined); // Redis is away, and so is the answer that the canceller had
+      .catch(() => undefined); // Redis is away, so the canceller got no answer either
   }
 
-  /** When it is looked at again: at once where it was cancelled between the end of its run and its record. */
+  /** Returns the time of the next look: at once if the invocation was cancelled between the end of its run and its record. */
   async #again(record: OpenInvocation, at: number): Promise<number> {
     const wanted = await this.#deps.store.cancelRequested(record).catch(() => false);
     return wanted ? sharedNow() : at;
@@ -344,7 +346,7 @@ export class QueuedRuns {
     return inputBlob !== undefined && (await beforeStart(this.#deps.blobs.size(inputBlob))) === undefined;
   }
 
-  /** Writes what has become of the invocation, also when Redis is away for a while. */
+  /** Writes the new state of the invocation, with retries while Redis is away. */
   async #persist(
     before: Versioned,
     record: InvocationRecord | OpenInvocation,
@@ -354,12 +356,12 @@ export class QueuedRuns {
     await patiently(async () => {
       if (record.state === 'done' && record.dead) await dead.add(record);
       else if (record.state === 'done' && record.redriven) await dead.remove(record);
-      // Before the record says so: a delivery that finds no end looks again, an end without a delivery is told nobody.
+      // Ahead of the record: a delivery that finds no end looks again, but an end without a delivery would never be reported.
       if (record.state === 'done' && record.callback) await deliveries.add(record);
       if (await store.swap(before, record, payload)) return this.#keep(record);
-      // Redis may have done it before its answer was lost.
+      // Redis may have applied the change before its answer was lost.
       if ((await store.find(record.id))?.raw === JSON.stringify(record)) return;
-      log.warn({ id: record.id }, 'a result is thrown away: the invocation is another worker’s by now');
+      log.warn({ id: record.id }, 'a result is discarded: another worker has the invocation by now');
     });
   }
 
@@ -372,13 +374,13 @@ export class QueuedRuns {
       );
   }
 
-  /** Writes what has become of the items of a group, before its record says so. */
+  /** Writes the results of a group's items, ahead of its record. */
   async #conclude(of: GroupOfBatch, items: Items, end: Parameters<Groups['conclude']>[2]): Promise<void> {
     await patiently(() => this.#deps.groups.conclude(of, items, end));
   }
 }
 
-/** Tries again while Redis is away, for a while. */
+/** Retries for a while when Redis is away. */
 async function patiently(act: () => Promise<void>): Promise<void> {
   const giveUp = performance.now() + PERSIST_MS;
   for (;;) {

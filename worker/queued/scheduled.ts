@@ -1,4 +1,4 @@
-/** CallQueue a job of a schedule into an invocation, or leaves its time out. */
+/** Turns a job of a schedule into an invocation, or skips this time of the schedule. */
 import { randomBytes } from 'node:crypto';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -14,7 +14,7 @@ import { sharedNow, wallNow } from '#storage/redis/clock.ts';
 import type { Functions, LoadedVersion } from '../code/version-cache.ts';
 import { log } from '../process/log.ts';
 
-/** A time that is later than this has been missed, and not only waited for its turn. */
+/** Delay after which a scheduled time counts as missed, and not only as waiting for its turn. */
 const MISSED_MS = 60_000;
 
 export interface SchedulerDeps {
@@ -23,7 +23,7 @@ export interface SchedulerDeps {
   readonly functions: Functions;
 }
 
-/** Resolves to the id of its invocation, which is in Redis then, or to undefined when there shall be none. */
+/** Resolves to the id of the job's invocation, whose record is in Redis by then; undefined when the time is skipped. */
 export async function scheduledInvocation(
   { redis, store, functions }: SchedulerDeps,
   namespace: string,
@@ -31,7 +31,7 @@ export async function scheduledInvocation(
 ): Promise<string | undefined> {
   const { schedule: name, id: known } = job.data;
   if (name === undefined) return undefined;
-  // It waits for its next try, or was begun by a worker that died: it comes to its end, whatever the function is by now.
+  // The invocation waits for its next attempt, or its worker has died. It runs to its end, whatever has become of the function.
   if (known !== undefined && (await store.find(known))) return known;
   const stored = await redis.hget(keys.functions(namespace), name);
   if (stored === null) return known;
@@ -59,7 +59,7 @@ export async function scheduledInvocation(
   return id;
 }
 
-/** False while the invocation that had the turn before has not ended. */
+/** Claims the turn of a schedule without overlap; false while the invocation that had it before has not ended. */
 async function takeTurn(redis: Redis, store: QueuedStore, record: OpenInvocation): Promise<boolean> {
   const { namespace, name, id } = record;
   const turn = keys.scheduleTurn(namespace, name);

@@ -1,4 +1,4 @@
-/** Further runs that a worker may have for the items of groups, each of which has one by itself. */
+/** Permits for additional runs, used by groups whose items run one by one. Each group has one permit with its job. */
 export class SparePermits {
   #free: number;
 
@@ -6,7 +6,7 @@ export class SparePermits {
     this.#free = count;
   }
 
-  /** Who finds none does without: nobody waits for it. */
+  /** Takes a permit if one is free; a group without one runs its items more slowly and never waits. */
   tryTake(): boolean {
     if (this.#free <= 0) return false;
     this.#free--;

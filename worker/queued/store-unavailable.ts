@@ -1,4 +1,7 @@
-/** The artifact store is away before a run has begun: its invocation waits in the queue, without having used up a try. */
+/**
+ * The error for an artifact store that is away before a run has begun. The invocation then waits in the queue, and no attempt is
+ * counted.
+ */
 import { OffshootError } from '#contract/api/errors.ts';
 
 export class StoreAway extends Error {
@@ -6,7 +9,7 @@ export class StoreAway extends Error {
   override readonly name = 'StoreAway';
 }
 
-/** What has to be read before the run. Throws StoreAway when the store does not answer. */
+/** Awaits a read that is needed before the run. Throws StoreAway when the store does not answer. */
 export async function beforeStart<T>(reading: Promise<T>): Promise<T> {
   try {
     return await reading;

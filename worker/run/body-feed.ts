@@ -1,14 +1,15 @@
 /**
- * Passes a request body out of the artifact store on to a sandbox, piece by piece. Two things hold it back: the window, which
- * opens when the function takes what it has, and the socket. The window is the sandbox's word and may be a lie; the socket is
- * the kernel's, so a sandbox that gives credit and does not read costs the worker one piece of memory and no more.
+ * Passes a request body from the artifact store to a sandbox, piece by piece, so that the worker never holds all of it. Two
+ * things limit the pace: the window, which opens when the function takes bytes, and the socket. The window is under the sandbox's
+ * control and may lie; the socket is the kernel's. So a sandbox that gives credit without reading costs the worker one piece of
+ * memory at most.
  */
 import type { Readable } from 'node:stream';
 import { BODY_PIECE_BYTES, BODY_WINDOW_BYTES } from '#contract/wire/channel.ts';
 
 export interface RequestBody {
   readonly bytes: number;
-  /** Undefined when it is not there any more. */
+  /** Opens the body; undefined when it is no longer in the store. */
   open(): Promise<Readable | undefined>;
 }
 
@@ -16,13 +17,13 @@ export interface BodyFeedOptions {
   readonly body: RequestBody;
   /** Resolves when there is room for another piece. */
   readonly send: (piece: Buffer) => Promise<void>;
-  /** The body is not what was announced, or cannot be read. */
+  /** Called when the body has another length than announced, or cannot be read. */
   readonly failed: (reason: string) => void;
 }
 
 export class BodyFeed {
   readonly #options: BodyFeedOptions;
-  /** Sent and not taken by the function. */
+  /** Bytes sent to the sandbox that the function has not taken. */
   #inFlight = 0;
   #started = false;
   #stopped = false;
@@ -33,7 +34,7 @@ export class BodyFeed {
     this.#options = options;
   }
 
-  /** Nothing is sent before the caller has returned to the event loop. */
+  /** Starts the feed. Nothing is sent before the caller has returned to the event loop. */
   start(): void {
     if (this.#started) return;
     this.#started = true;
@@ -42,7 +43,7 @@ export class BodyFeed {
     });
   }
 
-  /** The sandbox says that it has taken so much; false when that cannot be. */
+  /** Takes the sandbox's report of bytes that its function took; returns false when the report cannot be true. */
   credit(payload: Buffer): boolean {
     const bytes = payload.length === 4 ? payload.readUInt32LE(0) : 0;
     if (bytes === 0 || bytes > this.#inFlight) return false;
@@ -51,7 +52,7 @@ export class BodyFeed {
     return true;
   }
 
-  /** Sends no more, and lets go of the blob. */
+  /** Stops the feed and closes the blob. */
   stop(): void {
     this.#stopped = true;
     this.#stream?.destroy();
@@ -62,7 +63,7 @@ export class BodyFeed {
     const { body, failed } = this.#options;
     const stream = await body.open();
     if (!stream) return failed('its request body is not in the artifact store any more');
-    // Without a listener, an error while nobody reads would be nobody's, and end the worker.
+    // Without a listener, an error between two reads would be uncaught and end the worker.
     stream.on('error', () => undefined);
     if (this.#stopped) {
       stream.destroy();
@@ -78,7 +79,7 @@ export class BodyFeed {
         if (this.#stopped) return;
       }
     }
-    // The sandbox counts on what it was told: neither less nor more may come.
+    // The sandbox relies on the announced length: neither less nor more may arrive.
     if (left !== 0) failed('its request body has another length than was announced');
   }
 

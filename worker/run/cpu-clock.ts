@@ -1,27 +1,27 @@
 /**
- * The clock of processor time. The kernel has no alarm for it, so it is looked at; but a sandbox cannot use more than its
- * processors give, so each look says when the next one makes sense at the earliest. Runs without a limit cost nothing.
+ * Limits the processor time of runs. The kernel has no alarm for it, so the clock polls. A sandbox cannot use more time than its
+ * processors give, so each poll knows the earliest useful time for the next one. Runs without a limit cost nothing.
  */
 import { availableParallelism } from 'node:os';
 import { CPU_PERIOD_US } from '../cgroup/driver.ts';
 
 export interface CpuWatch {
-  /** Processor time so far, in milliseconds. */
+  /** Processor time until now, in milliseconds. */
   cpuMs(): number;
   readonly limitMs: number;
   /** Processor limit of the sandbox, in cores. */
   readonly cores: number;
-  /** Called once. */
+  /** Called once, when the limit is reached. */
   onLimit(): void;
 }
 
 const PERIOD_MS = CPU_PERIOD_US / 1000;
-/** Looks of one run are no closer than this, so that the last milliseconds do not become a busy loop. */
+/** Lower bound on the time between two polls of one run, so that the last milliseconds do not become a busy loop. */
 const MIN_PAUSE_MS = 10;
 
 /**
- * Milliseconds in which `leftMs` of processor time cannot be used up: by all processors of the host at once, or by the
- * quota, which is given out for a period at a time and may so be used a period ahead.
+ * Returns a time in milliseconds within which `leftMs` of processor time cannot be used up. Two rates are possible: all
+ * processors of the host at once, or the quota, which may be used one period ahead.
  */
 export function pauseMs(leftMs: number, cores: number, processors: number): number {
   return Math.max(MIN_PAUSE_MS, leftMs / processors, leftMs / cores - PERIOD_MS);
@@ -38,7 +38,7 @@ export class CpuClock {
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
 
-  /** Watches a run from now on; returns what ends the watch. */
+  /** Watches a run from now on; returns a function that ends the watch. */
   watch(watch: CpuWatch): () => void {
     const used = watch.cpuMs();
     const entry = { watch, endMs: used + watch.limitMs, dueAt: nextLook(watch, watch.limitMs) };
@@ -66,7 +66,7 @@ export class CpuClock {
     this.#arm();
   }
 
-  /** One timer for all runs; it may find nothing to do, when its run has ended meanwhile. */
+  /** Sets one timer for all runs; its run may have ended when it fires. */
   #arm(): void {
     let earliest = Number.POSITIVE_INFINITY;
     for (const { dueAt } of this.#entries) earliest = Math.min(earliest, dueAt);

@@ -1,4 +1,4 @@
-/** One invocation, from the moment at which this worker has taken it to the moment at which it has been answered. */
+/** Executes one invocation in this worker, from the moment it was taken until it has been answered. */
 import { clockOrigin } from '#contract/wire/host-clock.ts';
 import type { FunctionError, FunctionSpan, RunReport, Usage } from '#contract/invocations/invocation.ts';
 import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/platform/lane.ts';
@@ -31,26 +31,26 @@ export interface ExecuteDeps {
   readonly cpuClock: CpuClock;
   readonly receipts: Receipts;
   readonly blobs: BlobStore;
-  /** Connection of the replies; logs go the same way, ahead of them. */
+  /** Connection of the replies; logs use it too, so that they arrive ahead of their reply. */
   readonly redis: Redis;
-  /** Gets what functions print as well, where anybody wants it. */
+  /** Receives the functions' output too, where log export is configured. */
   readonly logSink?: LogSink | undefined;
-  /** What is kept of the logs of a function. */
+  /** Bounds the kept logs of each function. */
   readonly logBudget?: LogBudget | undefined;
-  /** Told of lines of logs that Redis did not take. */
+  /** Called with the number of log lines that Redis did not take. */
   readonly onLogLost?: ((lines: number) => void) | undefined;
-  /** Where several executions share what is kept of their output. */
+  /** Set when several executions share one bound on their kept output. */
   readonly logAllowance?: LogAllowance;
-  /** Gets the function's own spans that began after the answer. */
+  /** Receives the function's own spans that began after the answer. */
   readonly onLateSpans: (call: LateCall, spans: readonly FunctionSpan[]) => void;
-  /** Pushes a frame to the gateway that waits. */
+  /** Pushes a frame to the gateway whose caller waits. */
   readonly reply: (gateway: string, frame: Buffer) => void;
 }
 
 const KB = 1024;
 const MB = 1024 * KB;
 
-/** What is known at the end beside the outcome. */
+/** Facts for the report, beside the outcome. */
 interface EndFacts {
   readonly error?: FunctionError | undefined;
   readonly exitCause?: string | undefined;
@@ -83,7 +83,9 @@ export class Execution {
     });
   }
 
-  /** Never rejects: whatever happens, the gateway is told, and the sandbox is given back or gone. */
+  /**
+   * Executes the invocation. Never rejects: whatever happens, the gateway gets an answer, and the sandbox is released or ended.
+   */
   async execute(payload: Buffer): Promise<void> {
     const { namespace, name, version: number, operation } = this.#call;
     try {
@@ -95,23 +97,23 @@ export class Execution {
       if (this.#cancelled) return this.#fail('cancelled');
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
 
-      // A child that an earlier invocation has left, since that was looked at last.
+      // A child process of an earlier invocation may have been killed for memory since the last look.
       if (lease.sandbox.endIfOutOfMemory()) return await this.#again(payload);
       const run = this.#start(lease, version, payload);
       let end = await run.ended;
       if (end.withdrawn) {
-        // It lay behind a slow one and has not run; now it is the first in line.
+        // The invocation lay behind a slow one and has not run; now it goes first.
         return await this.#again(payload);
       }
       const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.memoryPeak() };
       if (lease.sandbox.endIfOutOfMemory()) {
         const exitCause = describeExit(await lease.sandbox.ended);
-        // The error that the function has made of it may say more.
+        // The function's own error stays in the report, because it may say more.
         end = { ...end, outcome: 'out_of_memory', exitCause };
       }
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
       const denied = await lease.sandbox.network?.denied().catch((error: unknown) => {
-        log.warn({ error, call: this.#call }, 'what the network refused could not be read');
+        log.warn({ error, call: this.#call }, 'the refusals of the network could not be read');
         return undefined;
       });
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
@@ -122,7 +124,7 @@ export class Execution {
         end.error && `${end.error.name} ${end.error.message}`,
       );
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
-      // What it has left behind holds the processes that the next run would need.
+      // Processes that the run left behind take up the room of the next run.
       if (outcome === 'pids_limit') lease.sandbox.spent = true;
       await run.settled;
       this.#log.flush(true);
@@ -145,7 +147,7 @@ export class Execution {
 
   #start(lease: Lease, version: LoadedVersion, payload: Buffer): Run {
     const target = {
-      // With what is known so far, for the Server-Timing of a streamed response.
+      // With the figures until now, for the Server-Timing of a streamed response.
       head: (head: Buffer) => this.#send(LaneKind.HEAD, this.#report('ok', {}), head),
       chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
     };
@@ -153,7 +155,7 @@ export class Execution {
     const limits = {
       timeoutMs: timeout * 1000,
       responseBytes: responseSize * MB,
-      // Versions that were deployed before there was this setting have none.
+      // Versions deployed before this setting existed have none.
       streamIdleMs: (streamIdleTimeout ?? DEFAULT_STREAM_IDLE_S) * 1000,
       ...(cpuTime !== undefined && { cpu: { limitMs: cpuTime * 1000, cores: cpu } }),
     };
@@ -165,14 +167,14 @@ export class Execution {
     return run;
   }
 
-  /** What work left to waitUntil() has begun is in no report. */
+  /** Stores spans that work left to waitUntil() has begun; no report contains them. */
   #tellLate(spans: readonly FunctionSpan[], failed: boolean): void {
     if (spans.length === 0) return;
     const { id, traceparent, tracestate } = this.#call;
     this.#deps.onLateSpans({ id, traceparent, tracestate, failed }, spans);
   }
 
-  /** Its sandbox has not run it. */
+  /** Executes the invocation again, because its sandbox has not run it. */
   async #again(payload: Buffer): Promise<void> {
     this.#leave();
     await this.execute(payload);
@@ -221,11 +223,11 @@ export class Execution {
     this.#send(kind, this.#report(outcome, facts, this.#run?.spans?.take()), payload);
   }
 
-  /** `taken`: the function's own spans, when it is the last word of the run. */
+  /** Makes the report. `taken`: the function's own spans, when this is the last report of the run. */
   #report(outcome: Outcome, facts: EndFacts, taken?: TakenSpans): RunReport {
     const now = performance.now();
     const acquired = this.#run?.begunAt ?? (this.#acquiredAt || now);
-    // Its sandbox may have been started for another call, and have loaded its module before this one came.
+    // The sandbox may have been started for another call, and have loaded its module before this call came.
     const init = Math.min(this.#lease?.initMs ?? 0, acquired - this.#takenAt);
     return {
       outcome,

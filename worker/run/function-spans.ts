@@ -1,33 +1,39 @@
-/** The spans of a function's own during one run, as its sandbox tells them: capped, and checked before they are kept. */
+/**
+ * Collects the function's own spans of one run from its sandbox, which is hostile: they are capped, and checked before they are
+ * kept.
+ */
 import { FunctionSpan } from '#contract/invocations/invocation.ts';
 
-/** What is kept of one run. They travel in the record, which Redis keeps for as long as the invocation is known. */
+/**
+ * Upper bounds on the kept spans of one run, in number and bytes. They travel in the record, which stays in Redis as long as the
+ * invocation is known.
+ */
 export const MAX_RUN_SPANS = 128;
 export const MAX_RUN_SPAN_BYTES = 48 * 1024;
-/** Longer ones are not parsed. */
+/** Upper bound on a span that is parsed. */
 const MAX_SPAN_BYTES = 8 * 1024;
 const ID_BYTES = 8;
-/** What the end adds to the beginning at least: a duration, and of a status what fits here. */
+/** Lower bound on the bytes that an end adds to its span: a duration, and a status as far as it fits. */
 const END_BYTES = 128;
 const SHORT_ERROR = 64;
 
 const BegunSpan = FunctionSpan.omit({ duration: true, unfinished: true });
 
-/** What is known of a run's spans at its end, the earliest first. */
+/** A run's spans at its end, the earliest first. */
 export interface TakenSpans {
   readonly spans: FunctionSpan[];
-  /** Those that were too many, too large, or none. */
+  /** Number of spans beyond the limits, or invalid. */
   readonly dropped: number;
 }
 
 export class FunctionSpans {
-  /** In the order of their beginning; unread until they end, or are taken. */
+  /** Spans in the order of their begin; unparsed until they end or are taken. */
   readonly #known = new Map<string, Buffer | FunctionSpan>();
   readonly #taken = new Set<string>();
   #bytes = 0;
   #dropped = 0;
 
-  /** 8 bytes of an id, JSON of what is known. False when it is not kept. */
+  /** Keeps a begun span: 8 bytes of its id, then JSON. Returns false when it is dropped. */
   begin(payload: Buffer): boolean {
     const id = payload.toString('hex', 0, ID_BYTES);
     const isNew = !this.#known.has(id) && !this.#taken.has(id);
@@ -40,16 +46,16 @@ export class FunctionSpans {
     )
       return this.drop();
     this.#bytes += bytes;
-    // A copy: what it is a view of may be much larger.
+    // A copy, because the buffer behind this view may be much larger.
     this.#known.set(id, Buffer.from(payload));
     return true;
   }
 
-  /** JSON of a span that has ended, or had not when its run had. False when it is not kept. */
+  /** Keeps a span as JSON that has ended, or was open at the end of its run. Returns false when it is dropped. */
   end(payload: Buffer): boolean {
     const span = payload.length > MAX_SPAN_BYTES ? undefined : FunctionSpan.safeParse(json(payload)).data;
     if (!span) return this.drop();
-    // It was told as one that has not ended.
+    // The report has this span as unfinished already.
     if (this.#taken.has(span.spanId)) return false;
     const begun = this.#known.get(span.spanId);
     const before = Buffer.isBuffer(begun) ? begun.length + END_BYTES : 0;
@@ -63,13 +69,13 @@ export class FunctionSpans {
     return true;
   }
 
-  /** Counts one that is not kept, or as many as the sandbox says that it has left out. Always false. */
+  /** Counts dropped spans: one, or the number that the sandbox reports. Always returns false. */
   drop(count = 1): false {
     this.#dropped += count;
     return false;
   }
 
-  /** Each is taken once: those that have not ended, as they stand `now`, by Unix time. */
+  /** Takes all spans, each only once. Spans that have not ended get a duration until `now`, in Unix time. */
   take(now = Date.now()): TakenSpans {
     const spans: FunctionSpan[] = [];
     for (const [id, known] of this.#known) {
@@ -95,7 +101,7 @@ function unfinished(id: string, begun: Buffer, now: number): FunctionSpan | unde
   return { ...span, duration: Math.max(0, now - span.startedAt), unfinished: true };
 }
 
-/** There is no room for what it says, but it is there: others may name it as their parent. */
+/** Drops the parts of a span for which there is no room, but keeps the span: others may name it as their parent. */
 function withoutParts({ attributes, events, links, dropped, error, ...span }: FunctionSpan): FunctionSpan {
   const counts = {
     attributes: (dropped?.attributes ?? 0) + Object.keys(attributes ?? {}).length,

@@ -1,6 +1,7 @@
 /**
- * What one invocation prints: cut to lines, capped, stamped, and written to Redis twice: under the invocation's id, and
- * in the stream of the function that `offshoot logs -f` follows. All caps are in contract/functions/limits.ts and contract/platform/keys.ts.
+ * Keeps the output of one invocation: cut into lines, capped and stamped. It writes the lines to Redis twice, under the
+ * invocation's id and to the function's stream, which `offshoot logs -f` follows. The caps are in contract/functions/limits.ts
+ * and contract/platform/keys.ts.
  */
 import type { Redis } from 'ioredis';
 import { LOG_HAS_SPAN } from '#contract/wire/channel.ts';
@@ -11,19 +12,19 @@ import type { LogBudget } from '#storage/limits/log-budget.ts';
 import { sendTogether } from '#storage/redis/redis.ts';
 import { LogAllowance } from './log-allowance.ts';
 
-/** Output as it came, not yet cut into lines. */
+/** Output as received, not yet cut into lines. */
 export type LogText = LogLine;
 
-/** Lines are written together after this, or when the invocation ends. */
+/** Delay after which lines are written together, unless the invocation ends before. */
 const FLUSH_MS = 50;
-/** What was written to a stream without an end of line is waited for so long: it may be a piece of a line. */
+/** Time limit for the rest of a line: output without an end of line may be a part of one. */
 const PIECE_MS = 1_000;
 /** Room for the note at the end of a line that was cut. */
 const NOTE_BYTES = 48;
-/** The levels that a sandbox may use: its own word must not look like the platform's. */
+/** Levels that a sandbox may use: its output must not look like the platform's. */
 const LEVELS = LogLevel.options.filter((level) => level !== 'platform');
 
-/** A LOG frame of the channel: byte level, text. Undefined when it is neither. */
+/** Reads a LOG frame of the channel: byte level, text. Returns undefined when it is invalid. */
 export function readLogFrame(payload: Buffer): LogText | undefined {
   const first = payload[0] ?? 0;
   const level = LEVELS[first & ~LOG_HAS_SPAN];
@@ -33,35 +34,35 @@ export function readLogFrame(payload: Buffer): LogText | undefined {
   return { time: Date.now(), level, text: payload.toString('utf8', 9), span: payload.toString('hex', 1, 9) };
 }
 
-/** What the log says of a refused call. */
+/** Log line for a refused call. */
 export function refusedLine(call: string): string {
   return `seccomp: ${call} was refused`;
 }
 
 export interface LogTarget {
-  /** Empty for the log of a function's own: what it prints is of no invocation that is known. */
+  /** Empty for the function's own log, whose output belongs to no known invocation. */
   readonly id: string;
   readonly namespace: string;
   readonly name: string;
-  /** The context that the function is handed. */
+  /** The trace context that the function receives. */
   readonly traceparent: string;
-  /** Of the queued lane: number of the try, and index of the item that runs by itself. */
+  /** For the queued lane: number of the attempt, and index of an item that runs by itself. */
   readonly attempt?: number | undefined;
   readonly item?: number | undefined;
-  /** Of a function's own log. */
+  /** Id of the sandbox, for a function's own log. */
   readonly sandbox?: string | undefined;
 }
 
-/** Gets the lines that are kept, beside Redis. */
+/** Receives the kept lines, beside Redis. */
 export type LogSink = (target: LogTarget, lines: readonly LogLine[]) => void;
 
 export interface LogOptions {
   readonly sink?: LogSink | undefined;
-  /** Where several logs share what is kept of them. */
+  /** Set when several logs share one bound on what they keep. */
   readonly allowance?: LogAllowance | undefined;
-  /** Told of what Redis has taken, so that the logs of a function have an end. */
+  /** Counts what Redis has stored, so that the logs of a function stay bounded. */
   readonly budget?: Pick<LogBudget, 'add'> | undefined;
-  /** Told of lines that Redis did not take. */
+  /** Called with the number of lines that Redis did not take. */
   readonly onLost?: ((lines: number) => void) | undefined;
 }
 
@@ -74,16 +75,16 @@ export class InvocationLog {
   readonly #allowance: LogAllowance;
   #lines: LogLine[] = [];
   #timer: NodeJS.Timeout | undefined;
-  /** The line of each stream that has no end yet. */
+  /** Of each stream, the line that has no end yet. */
   readonly #pieces = new Map<LogLevel, LogText>();
   #pieceTimer: NodeJS.Timeout | undefined;
   #droppedLines = 0;
   #told = 0;
-  /** Bytes kept, and bytes cut. */
+  /** Number of bytes kept, and of bytes cut. */
   bytes = 0;
   dropped = 0;
 
-  /** `redis`: the connection that replies go out on, so that a log is there before the answer is. */
+  /** `redis`: the connection of the replies, so that a log arrives before the answer. */
   constructor(redis: Redis, target: LogTarget, { sink, allowance, budget, onLost }: LogOptions = {}) {
     this.#redis = redis;
     this.#sink = sink;
@@ -93,26 +94,26 @@ export class InvocationLog {
     this.#allowance = allowance ?? new LogAllowance();
   }
 
-  /** Lines of which nothing was kept. */
+  /** Number of lines of which nothing was kept. */
   get droppedLines(): number {
     return this.#droppedLines;
   }
 
-  /** Bytes that are kept; the function's own limit, as soon as it is known. */
+  /** Upper bound on kept bytes: the function's own limit, once it is known. */
   set maxBytes(bytes: number) {
     this.#allowance.maxBytes = bytes;
   }
 
-  /** Nothing more is kept; whoever has output for it need not even decode that. */
+  /** True when no more is kept; then callers need not even decode their output. */
   get full(): boolean {
     return this.#allowance.used;
   }
 
-  /** Output that came when nothing more was kept: a piece of a stream, or a frame, at whose end a line ends. */
+  /** Counts output that came after the limit: a piece of a stream, or a frame, at whose end a line ends. */
   discard(bytes: Buffer, isFrame: boolean): void {
     this.dropped += bytes.length;
     let lines = isFrame && bytes.at(-1) !== NEWLINE ? 1 : 0;
-    // Not by indexOf(), because there may be as many ends of lines as there are bytes.
+    // A loop, since indexOf() would be called once for each line, and each byte may be one.
     for (let at = 0; at < bytes.length; at++) if (bytes[at] === NEWLINE) lines++;
     this.#droppedLines += lines;
   }
@@ -177,7 +178,7 @@ export class InvocationLog {
     this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS);
   }
 
-  /** Sends what is there. Redis keeps the order: what is pushed to a lane afterwards arrives after it. */
+  /** Sends the pending lines. Redis keeps the order: a frame pushed to a lane afterwards arrives after them. */
   flush(final = false): void {
     if (final) {
       this.#addPieces();
@@ -205,15 +206,15 @@ export class InvocationLog {
     sendTogether(this.#redis, id === '' ? [toStream] : [toLog, toStream]).then(
       () =>
         id === ''
-          ? // The bytes of the stream are looked at whenever something is added.
+          ? // The budget checks the stream's bytes at every addition.
             this.#budget?.add({ namespace, name, id: NO_LOG }, 0, 0)
           : this.#budget?.add(this.#target, texts.length, sizeOf(texts)),
-      // Redis is away; the caller's answer cannot be delivered either, and that is what gets reported.
+      // Redis is away, so the caller's answer cannot be delivered either; that failure is reported.
       () => this.#onLost?.(lines.length),
     );
   }
 
-  /** The last word of a log that was cut; once more when more is cut after it, by work that was left to waitUntil(). */
+  /** Adds a last line that says how much was cut; again when work left to waitUntil() is cut after it. */
   #tellCut(): void {
     if (this.dropped === this.#told) return;
     this.#told = this.dropped;
@@ -228,16 +229,16 @@ export class InvocationLog {
 type Command = Parameters<typeof sendTogether>[1][number];
 
 const NEWLINE = 10;
-/** Stands in the budget for what is in the stream of a function only; no invocation has this id. */
+/** Entry in the budget for lines that are in the function's stream only; no invocation has this id. */
 const NO_LOG = '-';
-/** What an element of a list takes beside its text. */
+/** Size of a list element beside its text. */
 const ELEMENT_BYTES = 16;
 
 function sizeOf(texts: readonly string[]): number {
   return texts.reduce((total, text) => total + Buffer.byteLength(text) + ELEMENT_BYTES, 0);
 }
 
-/** Of a text in UTF-8, so many bytes at most, and no half of a character. */
+/** Returns the beginning of a text, at most `bytes` of UTF-8, without half of a character. */
 function beginning(text: string, bytes: number): string {
   const all = Buffer.from(text);
   let end = Math.min(bytes, all.length);
@@ -245,7 +246,10 @@ function beginning(text: string, bytes: number): string {
   return all.toString('utf8', 0, end);
 }
 
-/** JSON of lines, put together to entries of the function's stream: how many it keeps says then also how large it can be. */
+/**
+ * Joins lines into entries of the function's stream. With large entries, the number of kept entries also bounds the stream's
+ * size.
+ */
 function* entriesOf(lines: readonly string[]): Generator<string> {
   let from = 0;
   let bytes = 0;

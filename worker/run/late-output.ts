@@ -1,6 +1,6 @@
 /**
- * Output that is not what a running invocation prints: of one that has ended, or of nobody knows which. It is marked, so that
- * nobody takes it for something else, and is not lost.
+ * Logs output that no running invocation can claim: from an invocation that has ended, or from an unknown one. Such lines are
+ * marked, so that they are neither lost nor mistaken for an invocation's own.
  */
 import { StringDecoder } from 'node:string_decoder';
 import { ChannelKind } from '#contract/wire/channel.ts';
@@ -11,7 +11,7 @@ import type { InvocationSink, Sandbox } from '../sandbox/sandbox.ts';
 
 type Log = Pick<InvocationLog, 'full' | 'add' | 'discard'>;
 
-/** Gets what comes out of a sandbox for `log`, which is asked for when there is something. */
+/** Receives a sandbox's late output for `log`, which is only created at the first output. */
 export class LateSink implements InvocationSink {
   readonly #log: () => Log;
   readonly #origin: LogOrigin;
@@ -29,7 +29,7 @@ export class LateSink implements InvocationSink {
   withdrawn(): void {}
 
   frame(kind: number, payload: Buffer): void {
-    // A second answer is nobody's.
+    // A second answer has no receiver.
     if (kind !== ChannelKind.LOG) return this.#sandbox.discarded(payload.length);
     this.#keep(payload, true, () => readLogFrame(payload));
   }
@@ -60,10 +60,12 @@ export class LateSink implements InvocationSink {
   }
 }
 
-/** What a function may leave in its own log in this time is what one invocation may: a timer prints for as long as it is there. */
+/**
+ * Period in which a function's own log may keep as much as one invocation's: a timer can print for as long as its sandbox lives.
+ */
 const PERIOD_MS = 60_000;
 
-/** The log of a function's own in one worker: what no invocation can claim, and what the platform has to say of its sandboxes. */
+/** The log of a function's own in one worker: output that no invocation can claim, and the platform's notes on its sandboxes. */
 export class FunctionLog {
   readonly #open: (sandbox: string, allowance: LogAllowance) => InvocationLog;
   readonly #maxBytes: number;
@@ -71,19 +73,19 @@ export class FunctionLog {
   #allowance = new LogAllowance();
   #renewAt = 0;
 
-  /** `open` makes the log of one of its sandboxes; `maxBytes` are kept of all of them in a period. */
+  /** `open` makes the log of one sandbox; `maxBytes` bounds the kept bytes of all of them in a period. */
   constructor(open: (sandbox: string, allowance: LogAllowance) => InvocationLog, maxBytes: number) {
     this.#open = open;
     this.#maxBytes = maxBytes;
   }
 
-  /** From now on, until the end of the sandbox. */
+  /** Receives the sandbox's unclaimed output from now until its end. */
   claim(sandbox: Sandbox): void {
     sandbox.onUnclaimed = new LateSink(() => this.#of(sandbox.id), 'unclaimed', sandbox);
     sandbox.whenEnded(() => this.#end(sandbox.id));
   }
 
-  /** The platform's word on one of its sandboxes. */
+  /** Adds a line of the platform about one of the function's sandboxes. */
   tell(sandbox: Sandbox, text: string): void {
     this.#of(sandbox.id).add({ time: Date.now(), level: 'platform', text, origin: 'unclaimed' });
     if (sandbox.exit) this.#end(sandbox.id);

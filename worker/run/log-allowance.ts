@@ -1,4 +1,7 @@
-/** How much output of one try of an invocation is kept. The items of a batch that run one by one in one try share it. */
+/**
+ * Bounds the kept output of one attempt of an invocation. The items of a batch that run one by one in one attempt share the
+ * bound.
+ */
 import { DEFAULT_LOG_BYTES, LEAST_LOG_LINE_BYTES } from '#contract/functions/limits.ts';
 
 export class LogAllowance {
@@ -6,7 +9,7 @@ export class LogAllowance {
   #bytes = 0;
   #lines = 0;
 
-  /** Lines, however short they are. */
+  /** Upper bound on lines, however short they are. */
   get maxLines(): number {
     return Math.ceil(this.maxBytes / LEAST_LOG_LINE_BYTES);
   }
@@ -15,12 +18,12 @@ export class LogAllowance {
     return this.#bytes >= this.maxBytes || this.#lines >= this.maxLines;
   }
 
-  /** Bytes. */
+  /** Number of bytes left. */
   get left(): number {
     return Math.max(0, this.maxBytes - this.#bytes);
   }
 
-  /** A line of so many bytes is kept. */
+  /** Counts a kept line of this many bytes. */
   take(bytes: number): void {
     this.#bytes += bytes;
     this.#lines++;

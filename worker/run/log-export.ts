@@ -1,4 +1,4 @@
-/** Sends what functions print to an OpenTelemetry collector, each line with its level and span, as far as it is kept at all. */
+/** Sends the kept output of functions to an OpenTelemetry collector, each line with its level and span. */
 import { ROOT_CONTEXT, SeverityNumber, trace, TraceFlags } from '@opentelemetry/api';
 import { ExportResultCode, type ExportResult } from '@opentelemetry/core';
 import { OTLPLogExporter as JsonExporter } from '@opentelemetry/exporter-logs-otlp-http';
@@ -17,12 +17,12 @@ import { parseTraceparent } from '#contract/invocations/trace.ts';
 import type { LogTarget } from './invocation-log.ts';
 
 /**
- * Lines, and bytes of them, that may be on their way to the collector; what is over is dropped and counted, for a slow collector must
- * cost neither calls nor memory.
+ * Upper bounds on lines, and on their bytes, that wait for the collector. Lines beyond them are dropped and counted: a slow
+ * collector must cost neither calls nor memory.
  */
 const MAX_OUTSTANDING_LINES = 16_384;
 const MAX_OUTSTANDING_BYTES = 32 * 1024 * 1024;
-/** Of one request to it. */
+/** Number of lines in one request to the collector. */
 const BATCH_LINES = 512;
 const EXPORT_INTERVAL_MS = 1_000;
 
@@ -39,14 +39,14 @@ const SEVERITY: Readonly<Record<LogLevel, SeverityNumber>> = {
 };
 
 export interface LogExport {
-  /** Lines that were not exported: there were too many, or the collector did not take them. */
+  /** Number of lines that were not exported: there were too many, or the collector did not take them. */
   readonly dropped: number;
   add(target: LogTarget, lines: readonly LogLine[]): void;
-  /** Sends what is left. */
+  /** Sends the pending lines, then stops. */
   close(): Promise<void>;
 }
 
-/** Knows what is on its way, so that it has an end, and counts what does not arrive. */
+/** An exporter that bounds the pending lines and counts those that do not arrive. */
 class Counted implements LogRecordExporter {
   readonly #exporter: LogRecordExporter;
   #lines = 0;
@@ -57,7 +57,7 @@ class Counted implements LogRecordExporter {
     this.#exporter = exporter;
   }
 
-  /** Whether there is room for another line. */
+  /** Is there room for another line? */
   take(bytes: number): boolean {
     if (this.#lines >= MAX_OUTSTANDING_LINES || this.#bytes + bytes > MAX_OUTSTANDING_BYTES) {
       this.dropped++;
@@ -86,12 +86,12 @@ class Counted implements LogRecordExporter {
   }
 }
 
-/** In memory, as far as it matters. */
+/** Approximate size in memory. */
 function sizeOf(text: string): number {
   return text.length;
 }
 
-/** The exporter reads its address, headers and time-outs from OTEL_EXPORTER_OTLP_*, as that of traces does. */
+/** Starts the export. The exporter reads its address, headers and timeouts from OTEL_EXPORTER_OTLP_*, like that of traces. */
 export function startLogExport(
   serviceName: string,
   version: string,
@@ -101,7 +101,7 @@ export function startLogExport(
   const counted = new Counted(exporter);
   const processor = new BatchLogRecordProcessor({
     exporter: counted,
-    // Never met: what is over is not handed to it.
+    // Never reached: lines beyond the bound are not passed on.
     maxQueueSize: MAX_OUTSTANDING_LINES,
     maxExportBatchSize: BATCH_LINES,
     scheduledDelayMillis: EXPORT_INTERVAL_MS,
@@ -126,7 +126,7 @@ export function startLogExport(
       const run = parseTraceparent(traceparent);
       for (const { time, level, text, span, origin } of lines) {
         const attributes = origin === undefined ? all : { ...all, 'offshoot.log.origin': origin };
-        // Whoever shows it further on need not know that it is a stranger's.
+        // Programs that show the line later need not know that a tenant wrote it.
         const body = defuse(text);
         if (!counted.take(sizeOf(body))) continue;
         const context = run && {

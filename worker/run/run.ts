@@ -1,6 +1,6 @@
 /**
- * One run of a function in a sandbox: hands over the request, passes the answer on, watches the clock, and says how it
- * ended. Settles only when the code has stopped: a caller is never told "timeout" while the function still runs.
+ * Runs a function once in a sandbox: hands over the request, passes the answer on, enforces time limits, and reports how the run
+ * ended. Settles only when the code has stopped: a caller never gets "timeout" while the function still runs.
  */
 import { StringDecoder } from 'node:string_decoder';
 import { ChannelKind, type FailedReport } from '#contract/wire/channel.ts';
@@ -17,27 +17,27 @@ import type { InvocationSink, Sandbox } from '../sandbox/sandbox.ts';
 import { describeExit } from '../sandbox/zygote.ts';
 import { LateSink } from './late-output.ts';
 
-/** How a run ended. `payload` is the response when all of it came in one piece. */
+/** The end of a run. `payload` is the response, when all of it came in one piece. */
 export interface RunEnd {
-  /** It has not run at all: the sandbox was busy for too long, or has ended before its turn. */
+  /** Set when the code has not run at all: the sandbox was busy for too long, or ended before the run's turn. */
   readonly withdrawn?: true;
   readonly outcome: Outcome;
   readonly error?: FunctionError;
   readonly exitCause?: string;
   readonly payload?: Buffer;
-  /** System calls that were refused until then, each once. */
+  /** System calls refused until the end, each once. */
   readonly refusedCalls?: readonly string[];
-  /** Part of the response has been passed on already. */
+  /** True when a part of the response has been passed on already. */
   readonly streamed: boolean;
 }
 
-/** What ends a run that does not end by itself. */
+/** Limits at which a run is stopped. */
 export interface RunLimits {
   readonly timeoutMs: number;
   readonly responseBytes: number;
-  /** How long a streamed response may go without a byte while its reader would take more. */
+  /** Time limit between two pieces of a streamed response, while its reader would take more. */
   readonly streamIdleMs: number;
-  /** Processor time. Other runs of the same sandbox count as well: nobody can tell whose time it was. */
+  /** Limit on processor time. Other runs of the same sandbox count too, because the kernel does not tell whose time it was. */
   readonly cpu?: { readonly limitMs: number; readonly cores: number };
 }
 
@@ -47,13 +47,13 @@ export interface RunParts {
   readonly limits: RunLimits;
   readonly cpuClock: CpuClock;
   readonly payload: Buffer;
-  /** The body of the request when it is not in the payload. */
+  /** The request's body, when it is not in the payload. */
   readonly body?: RequestBody | undefined;
   readonly log: InvocationLog;
   readonly target: StreamTarget;
 }
 
-/** Where a streamed response goes. */
+/** Receiver of a streamed response. */
 export interface StreamTarget {
   head(payload: Buffer): void;
   chunk(bytes: Buffer): void;
@@ -61,13 +61,13 @@ export interface StreamTarget {
 
 const MAX_ERROR_TEXT = 16 * 1024;
 const MAX_REFUSED_CALLS = 16;
-/** The frames of a run that has settled are read within this. */
+/** Time limit for reading the frames of a run that has settled. */
 const SETTLING_MS = 100;
 
 const UNCLAIMED_NOTE =
-  'something was printed of which nobody can say whether it is of this invocation: it is in the log of the function, as unclaimed';
+  'output was printed that may or may not be of this invocation: it is in the log of the function, as unclaimed';
 
-/** Why a run is ended before it has ended itself. */
+/** Reason for which a run is stopped before it ends by itself. */
 type StopReason =
   | 'timeout'
   | 'cpu_limit'
@@ -86,7 +86,7 @@ const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
 };
 
 export class Run implements InvocationSink {
-  /** Settles with the answer, or with why there is none. */
+  /** Settles with the answer, or with the reason why there is none. */
   readonly ended: Promise<RunEnd>;
   /** Settles when the sandbox can take the next invocation, or is gone. */
   readonly settled: Promise<void>;
@@ -97,10 +97,10 @@ export class Run implements InvocationSink {
   readonly #limits: RunLimits;
   readonly #cpuClock: CpuClock;
   readonly #onBegin: () => void;
-  /** Runs from the begin of the code, not from its handing over. */
+  /** Timer of the time limit; starts with the code, not when the call is handed over. */
   #clock: NodeJS.Timeout | undefined;
   #idleClock: NodeJS.Timeout | undefined;
-  /** When the last piece of a streamed response came, by performance.now(). */
+  /** Time at which the last piece of a streamed response came, by performance.now(). */
   #movedAt = 0;
   readonly #feed: BodyFeed | undefined;
   #stopCpuClock: (() => void) | undefined;
@@ -110,9 +110,9 @@ export class Run implements InvocationSink {
   #killedFor: StopReason | undefined;
   #stopDetail: FunctionError | undefined;
   readonly #refused = new Set<string>();
-  /** A character may come in two pieces. */
+  /** Decoders, because a character may come in two pieces. */
   readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
-  /** Those of the function's own that it has begun so far, when there are any. */
+  /** The function's own spans until now; undefined when it has begun none. */
   spans: FunctionSpans | undefined;
   #toldUnclaimed = false;
   #streamed = false;
@@ -158,12 +158,12 @@ export class Run implements InvocationSink {
     this.#unwatch = sandbox.whenEnded(() => this.#sandboxEnded());
   }
 
-  /** By performance.now(); undefined while it waits for its turn. */
+  /** Time at which the code began, by performance.now(); undefined while it waits for its turn. */
   get begunAt(): number | undefined {
     return this.#begunAt;
   }
 
-  /** Processor time that the sandbox has used since the begin. */
+  /** Processor time in milliseconds that the sandbox has used since the code began. */
   cpuMs(): number {
     return this.#begunAt === undefined ? 0 : this.#sandbox.cpuMs() - this.#cpuAtBegin;
   }
@@ -171,8 +171,8 @@ export class Run implements InvocationSink {
   cancel(): void {
     this.#cancelled = true;
     if (this.#begunAt !== undefined) return this.#stop('cancelled');
-    // Another invocation may be running there. If this one can be taken back, it never runs, and withdrawn() says so;
-    // otherwise the sandbox has started it, and begun() comes.
+    // Another invocation may be running there. If this one can be taken back, it never runs, and withdrawn() says so. Otherwise
+    // the sandbox has started it, and begun() comes.
     this.#sandbox.turns.withdraw();
   }
 
@@ -202,7 +202,7 @@ export class Run implements InvocationSink {
     this.#settle();
   }
 
-  /** The gateway has passed on so many bytes of the stream. */
+  /** Takes the gateway's report of bytes of the stream that it has passed on. */
   credit(bytes: number): void {
     this.#uncredited -= bytes;
     this.#sandbox.credit(bytes);
@@ -235,7 +235,7 @@ export class Run implements InvocationSink {
       case ChannelKind.SPAN: {
         this.spans ??= new FunctionSpans();
         const isKept = kind === ChannelKind.SPAN ? this.spans.end(payload) : this.spans.begin(payload);
-        // What comes without end is counted as output is that nobody keeps.
+        // Surplus spans count as discarded output, so a flood of them slows the sandbox down as a flood of logs does.
         if (!isKept) this.#sandbox.discarded(payload.length);
         return;
       }
@@ -249,7 +249,7 @@ export class Run implements InvocationSink {
       case ChannelKind.SETTLED:
         return this.#close();
       default:
-        // Nothing honest sends anything else.
+        // The platform's own code sends no other frames.
         this.#sandbox.kill('misbehaved');
     }
   }
@@ -260,7 +260,7 @@ export class Run implements InvocationSink {
     this.#log.add({ time: Date.now(), level, text: decoder.write(bytes) });
   }
 
-  /** Half of a character, of which nothing more comes, is shown as what it is. */
+  /** Logs an incomplete character at the end of the output as a replacement character. */
   #endOutput(): void {
     for (const level of ['stdout', 'stderr'] as const) {
       const text = this.#decoders[level]?.end() ?? '';
@@ -268,14 +268,14 @@ export class Run implements InvocationSink {
     }
   }
 
-  /** Told once for each kind of call: whoever tries one tries it again. */
+  /** Logs a refused call once for each kind: code that tries a call tries it again. */
   refused(call: string): void {
     if (this.#refused.has(call) || this.#refused.size >= MAX_REFUSED_CALLS) return;
     this.#refused.add(call);
     this.#log.add({ time: Date.now(), level: 'platform', text: refusedLine(call) });
   }
 
-  /** Told once: whoever misses something here shall know where to look. */
+  /** Adds a note once, so that a reader who misses output knows where to look. */
   unclaimed(): void {
     if (this.#toldUnclaimed) return;
     this.#toldUnclaimed = true;
@@ -301,13 +301,16 @@ export class Run implements InvocationSink {
     this.#target.chunk(bytes);
   }
 
-  /** The clock of a stream that stands still, from its first byte on. */
+  /** Starts the timer for a stream without progress, at its first byte. */
   #moved(): void {
     this.#movedAt = performance.now();
     this.#idleClock = setTimeout(() => this.#checkIdle(), this.#limits.streamIdleMs);
   }
 
-  /** It counts from the last byte, or from when its reader, or another reader of the sandbox, no longer held it up. */
+  /**
+   * Stops a stream without progress. The time counts from the last byte, or from the end of a pause in reading, if a slow reader
+   * caused one.
+   */
   #checkIdle(): void {
     if (this.#done) return;
     const { readableSince } = this.#sandbox;
@@ -320,7 +323,7 @@ export class Run implements InvocationSink {
     this.#idleClock = setTimeout(() => this.#checkIdle(), left);
   }
 
-  /** Nothing that the function makes of half of its input may count. */
+  /** Stops a run whose input is incomplete: no result based on half of the input may count. */
   #failedInput(message: string): void {
     this.#stopDetail = { name: 'Error', message };
     this.#stop('platform_error');
@@ -328,12 +331,12 @@ export class Run implements InvocationSink {
 
   #stop(reason: StopReason): void {
     if (this.#killedFor) return;
-    // From here on the sandbox can start nothing more. Has it started the next one already? Then this one has settled, its
-    // answer is on the way, and the kill would hit another caller's.
+    // From here on the sandbox can start no other call. If it has started the next one already, this run has settled, and its
+    // answer is on the way. Then the kill would hit another caller's run.
     this.#sandbox.turns.withdraw();
     if (this.#sandbox.turns.ahead > 0 && !this.#believed) {
-      // That it has started the next one is the sandbox's own word, so it is believed once, and for a moment: code that took
-      // turns which are not its own would otherwise never be stopped.
+      // Only the sandbox itself reports that it has started the next call. So believe it once, and for a moment: code that takes
+      // others' turns could otherwise never be stopped.
       this.#believed = true;
       clearTimeout(this.#clock);
       this.#clock = setTimeout(() => this.#stop(reason), SETTLING_MS);
@@ -346,7 +349,7 @@ export class Run implements InvocationSink {
     this.#sandbox.kill(reason);
   }
 
-  /** The first answer counts; what a function says after it does not. */
+  /** Ends the run by its first answer; later ones do not count. */
   #finish(end: RunEnd): void {
     if (this.#done) return;
     this.#done = true;
@@ -385,7 +388,7 @@ function lateEnd(because: string): string {
   return `work left to waitUntil() was ended: ${because}`;
 }
 
-/** What a sandbox says of its failure is a tenant's word: read what fits, cut what is long. */
+/** Reads a sandbox's report of its failure. A tenant wrote it: keep the valid parts, and cut long ones. */
 export function readFailure(payload: Buffer): { outcome: 'error' | 'bad_response'; error: FunctionError } {
   let report: Partial<FailedReport> = {};
   try {

@@ -1,18 +1,18 @@
 /**
- * The invocations that a sandbox has been handed when it runs one at a time: the first of the line runs, the others lie
- * ahead. Why: a call that is handed over while another runs needs no process to be woken, and short calls then cost little
- * more than their own work. How nothing runs twice: see contract/wire/channel.ts.
+ * Tracks the invocations handed to a sandbox that runs one at a time: the first runs, the others wait in the sandbox, handed
+ * ahead. No process need be woken for a call that is handed ahead, so short calls cost little more than their own work.
+ * contract/wire/channel.ts says why no call runs twice.
  */
 
 export interface Turn {
   readonly handle: number;
-  /** Its code runs from now on. */
+  /** Called when the invocation's code starts to run. */
   readonly begin: () => void;
-  /** It has not started and never will here. */
+  /** Called when the invocation has not started and never will in this sandbox. */
   readonly withdrawn: () => void;
 }
 
-/** Counts the invocations handed ahead, shared with the sandbox; `takeBack` takes up to `max` off, and says how many. */
+/** Count of invocations handed ahead, shared with the sandbox. `takeBack` takes up to `max` off and returns how many. */
 export interface Tokens {
   post(): void;
   takeBack(max: number): number;
@@ -24,8 +24,8 @@ export class CallQueue {
   #line: Turn[] = [];
   #begunAt = 0;
   /**
-   * Cleared when something was taken back: the sandbox still holds the frames of those, and would start them with the turns
-   * of others. An invocation that needs no turn and settles proves that it has dropped them.
+   * False after a call was taken back: the sandbox still holds that call's frame and would start it with a later call's token. An
+   * invocation that needs no token and settles proves that the sandbox has dropped such frames.
    */
   #open = true;
   #provesDropped: number | undefined;
@@ -35,17 +35,19 @@ export class CallQueue {
     this.#now = now;
   }
 
-  /** Those that have not begun. After withdraw(), those that the sandbox has started though nobody has heard of it yet. */
+  /** Number of calls that have not begun. After withdraw(), the number that the sandbox has started but not reported yet. */
   get ahead(): number {
     return Math.max(0, this.#line.length - 1);
   }
 
-  /** May something be handed ahead now? */
+  /** May a call be handed ahead now? */
   get open(): boolean {
     return this.#open;
   }
 
-  /** To be called before its frame is written. True: it lies ahead, and its frame must say so. */
+  /**
+   * Adds a call; to be called before its frame is written. Returns true when the call is handed ahead, which its frame must say.
+   */
   add(turn: Turn): boolean {
     this.#line.push(turn);
     if (this.#line.length === 1) {
@@ -53,12 +55,12 @@ export class CallQueue {
       this.#begin();
       return false;
     }
-    // Before the frame: a sandbox that finds no token drops the invocation.
+    // Post before the frame is written: a sandbox that finds no token drops the invocation.
     this.#tokens.post();
     return true;
   }
 
-  /** The one that runs has settled, or is of no more interest; the next one begins. */
+  /** Marks the running call as settled or abandoned; the next one begins. */
   done(handle: number): void {
     if (this.#line[0]?.handle !== handle) return;
     this.#line.shift();
@@ -69,15 +71,15 @@ export class CallQueue {
     this.#begin();
   }
 
-  /** Takes back all that have not started, if the one that runs has run for `patienceMs`. */
+  /** Takes back all calls that have not started, if the running one has run for `patienceMs`. */
   withdrawStuck(patienceMs: number): void {
     if (this.ahead > 0 && this.#now() - this.#begunAt >= patienceMs) this.withdraw();
   }
 
-  /** Takes back all that have not started. */
+  /** Takes back all calls that have not started. */
   withdraw(): void {
     if (this.ahead === 0) return;
-    // The sandbox starts them in order, so those that are left in the count are the last ones.
+    // The sandbox starts calls in order, so the tokens left in the count belong to the last ones.
     const count = this.#tokens.takeBack(this.ahead);
     if (count === 0) return;
     this.#open = false;
@@ -85,7 +87,9 @@ export class CallQueue {
     for (const turn of this.#line.splice(this.#line.length - count)) turn.withdrawn();
   }
 
-  /** The sandbox is gone. What it had started has begun, and ends with it; the rest is taken back. */
+  /**
+   * Ends the queue with its sandbox: calls that the sandbox had started count as begun and end with it; the rest is taken back.
+   */
   end(): void {
     this.withdraw();
     const started = this.#line.splice(0);

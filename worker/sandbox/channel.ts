@@ -1,4 +1,4 @@
-/** The worker's end of a sandbox's channel: frames in both directions, and when reading is held back. */
+/** The worker's end of a sandbox's channel: sends and receives frames, and stops reading when the sandbox sends too much. */
 import { Socket } from 'node:net';
 import {
   ChannelReader,
@@ -11,25 +11,28 @@ import { native } from '../native/addon.ts';
 import { SandboxStartError } from './specialise.ts';
 
 /**
- * After so much output that nobody keeps, nothing is read of the sandbox for a moment. Otherwise a function that prints as
- * fast as it can would have the worker throw it away as fast as it can, at everybody else's cost.
+ * Number of discarded output bytes after which the sandbox is not read for a moment. Otherwise a function that prints without end
+ * would keep the worker busy with discarding it, at the cost of all other functions.
  */
 const REST_AFTER_BYTES = 1024 * 1024;
 const REST_MS = 10;
 
 export interface ChannelOptions {
   readonly fd: number;
-  /** The sockets that rest with it. */
+  /** Output sockets that are paused with the channel. */
   readonly outputs: readonly Socket[];
-  /** Gets the frames that nobody waits for. */
+  /** Receives the frames that no expect() waits for. */
   readonly receive: (kind: number, handle: number, payload: Buffer) => void;
-  /** What came is no frame. */
+  /** Called when the bytes received are no valid frame. */
   readonly broken: () => void;
 }
 
 export class SandboxChannel {
   readonly socket: Socket;
-  /** The sandbox has: all that is left must be read, whatever its reader does, or nobody would ever hear of the end. */
+  /**
+   * True once the sandbox has ended: all remaining data must be read, however slow its reader, since the end is reported after
+   * it.
+   */
   ended = false;
   readonly #fd: number;
   readonly #outputs: readonly Socket[];
@@ -39,7 +42,7 @@ export class SandboxChannel {
   #resting = false;
   /** Settles when the channel takes more, or is closed. */
   #room: Promise<void> | undefined;
-  /** When reading went on after it had been held back, by performance.now(). */
+  /** Time at which reading resumed after a pause, by performance.now(). */
   #readOnAt = 0;
 
   constructor({ fd, outputs, receive, broken }: ChannelOptions) {
@@ -59,11 +62,11 @@ export class SandboxChannel {
         broken();
       }
     });
-    // A sandbox that dies resets its end; its exit message says all there is to say.
+    // A sandbox that dies resets its end; its exit already tells the reason.
     this.socket.on('error', () => undefined);
   }
 
-  /** The payload of the next frame of that kind. */
+  /** Resolves with the payload of the next frame of that kind. */
   expect(kind: ChannelKind): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       if (this.ended) reject(new SandboxStartError('the sandbox has ended'));
@@ -71,7 +74,7 @@ export class SandboxChannel {
     });
   }
 
-  /** What is waited for will not come. */
+  /** Rejects all pending expect() calls, because their frames will not come. */
   rejectAll(error: Error): void {
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
@@ -81,12 +84,15 @@ export class SandboxChannel {
     this.socket.write(frame);
   }
 
-  /** For the first frame only: nothing has been written before, so there is room, and nothing can be overtaken. */
+  /**
+   * Sends the first frame of the channel with a descriptor. Only for the first: then there is room, and no queued frame is
+   * overtaken.
+   */
   writeWithDescriptor(frame: Buffer, descriptor: number): void {
     native.sendWithDescriptors(this.#fd, frame, [descriptor]);
   }
 
-  /** Resolves when there is room for another one, or nobody is left to read it. */
+  /** Writes a frame. Resolves when there is room for another one, or the channel has closed. */
   async writePatiently(kind: ChannelKind, handle: number, piece: Buffer): Promise<void> {
     if (this.ended || this.socket.destroyed) return;
     if (this.socket.write(encodeChannelFrame(kind, handle, piece))) return;
@@ -112,7 +118,7 @@ export class SandboxChannel {
     this.#readOn();
   }
 
-  /** So many bytes of its output have been thrown away. */
+  /** Counts discarded output bytes, and pauses reading after REST_AFTER_BYTES. */
   discarded(bytes: number): void {
     this.#discarded += bytes;
     if (this.#discarded < REST_AFTER_BYTES || this.#resting || this.ended) return;
@@ -133,7 +139,10 @@ export class SandboxChannel {
     this.socket.resume();
   }
 
-  /** Since when it could have been heard, by performance.now(); undefined while it is held back because its readers are behind. */
+  /**
+   * Time since which frames could have been read, by performance.now(); undefined while reading is paused because readers are
+   * behind.
+   */
   get readableSince(): number | undefined {
     return this.socket.isPaused() ? undefined : this.#readOnAt;
   }

@@ -1,7 +1,7 @@
-/** Why sandboxes end, as the worker's metrics count them. */
+/** Lists the reasons for which a sandbox ends, as the worker's metrics count them. */
 import type { ExitOutcome } from './exit-cause.ts';
 
-/** Why a sandbox is ended on purpose. */
+/** Reason for which the worker kills a sandbox. */
 export type KillReason =
   | 'timeout'
   | 'cpu_limit'
@@ -11,25 +11,25 @@ export type KillReason =
   | 'platform_error'
   | 'load_error'
   | 'load_timeout'
-  /** The kernel has ended a process of it for memory. */
+  /** The kernel killed a process of the sandbox for memory. */
   | 'out_of_memory'
-  /** It has met `pids`, and holds what the next run would need. */
+  /** The sandbox hit its `pids` limit, and holds processes that the next run would need. */
   | 'spent'
-  /** Each of its function's sandboxes serves one invocation. */
+  /** Each sandbox of this function serves one invocation. */
   | 'single_use'
-  /** Nothing has run in it for OFFSHOOT_KEEP_ALIVE_S. */
+  /** No invocation has run in the sandbox for OFFSHOOT_KEEP_ALIVE_S. */
   | 'idle'
-  /** It has used too much processor time while nothing ran in it. */
+  /** The sandbox used too much processor time while no invocation ran in it. */
   | 'idle_cpu'
   /** The host is short of memory. */
   | 'host_memory'
-  /** Another function needs its place. */
+  /** Another function needs the sandbox's place. */
   | 'made_room'
   | 'function_removed'
   | 'zygote_replaced'
   | 'shutdown'
-  /** It has sent what nothing honest sends. */
+  /** The sandbox sent data that the platform's own code never sends. */
   | 'misbehaved';
 
-/** On purpose, or by itself. */
+/** Reason for which a sandbox ended: killed by the worker, or by itself. */
 export type SandboxEnd = KillReason | ExitOutcome;

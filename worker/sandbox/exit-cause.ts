@@ -1,12 +1,12 @@
-/** Why a sandbox ended that nobody ended on purpose, and whether a limit is behind a failure: pure decisions. */
+/** Decides why a sandbox ended by itself, and whether a limit was behind a failure. Pure functions. */
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import type { Exit } from './zygote.ts';
 
 export type ExitOutcome = 'out_of_memory' | 'crashed' | 'exited' | 'platform_error';
 
 /**
- * `oomKills`: processes of the sandbox that the kernel has ended for memory. A sandbox outlives none of them by more than a
- * moment, so memory is the reason, whatever its first process made of the loss of a child.
+ * Returns the outcome of an exit. `oomKills`: number of the sandbox's processes that the kernel killed for memory. A sandbox
+ * outlives such a kill by no more than a moment. So memory is the reason, whatever its first process made of the loss of a child.
  */
 export function whyEnded(exit: Exit, oomKills: number): ExitOutcome {
   if (exit.zygoteLost) return 'platform_error';
@@ -14,12 +14,12 @@ export function whyEnded(exit: Exit, oomKills: number): ExitOutcome {
   return exit.signal === undefined ? 'exited' : 'crashed';
 }
 
-/** How Node and libuv say that a process or thread could not be made. */
+/** Messages of Node and libuv for a process or thread that could not be made. */
 const REFUSED = /EAGAIN|ERR_WORKER_INIT_FAILED|Resource temporarily unavailable/;
 
 /**
- * The outcome, when `refused` processes or threads were refused meanwhile. A function that lives with that is none the
- * worse for it; one that was ended by it, or says itself that it failed by it, has met its limit.
+ * Returns the outcome of a run during which `refused` processes or threads were refused. A function that copes with the refusal
+ * keeps its outcome. A function that ended by it, or names it as its error, has hit its limit.
  */
 export function blamePids<T extends Outcome>(
   outcome: T,

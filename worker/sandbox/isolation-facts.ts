@@ -1,22 +1,22 @@
-/** What a sandbox says of itself when it is prepared and isolated: how long each step took, and what holds it. */
+/** Reads a sandbox's reports of its preparation and isolation: how long each step took, and which protections are in force. */
 import { LINUX_NAMESPACES, type LinuxNamespace } from '#contract/functions/isolation.ts';
 import { SECCOMP_FILTER } from '../native/addon.ts';
 
-/** What holds a sandbox besides its namespaces, as it said itself when it was isolated, before any code of a tenant ran. */
+/** Protections of a sandbox besides its namespaces, reported by itself after isolation and before any code of a tenant ran. */
 export interface IsolationFacts {
-  /** ABI of the Landlock rules in force; 0 where the kernel has none that is of use. */
+  /** ABI of the Landlock rules in force; 0 where the kernel has no usable one. */
   readonly landlockAbi: number;
-  /** Number of its own session keyring; 0 where the kernel has no keys. */
+  /** Number of the sandbox's own session keyring; 0 where the kernel has no keys. */
   readonly sessionKeyring: number;
-  /** Indirect branches of others cannot steer its own, for this process alone; a host may see to that for all instead. */
+  /** `disabled`: other processes cannot steer this process's indirect branches. Otherwise the host's own setting applies. */
   readonly branchSpeculation: 'disabled' | 'as the host';
-  /** Digest of the instructions of its system call filter. */
+  /** Digest of the instructions of the sandbox's system call filter. */
   readonly seccompFilter: string;
-  /** Inode numbers of its Linux namespaces. */
+  /** Inode numbers of the sandbox's Linux namespaces. */
   readonly namespaces: Readonly<Record<LinuxNamespace, number>>;
 }
 
-/** The payload of PREPARED or ISOLATED: unsigned numbers of 32 bits. */
+/** Reads the payload of PREPARED or ISOLATED: unsigned 32-bit numbers. */
 export function readNumbers(payload: Buffer): number[] {
   return Array.from({ length: payload.length >> 2 }, (_, index) => payload.readUInt32LE(index * 4));
 }
@@ -24,7 +24,7 @@ export function readNumbers(payload: Buffer): number[] {
 /** PR_SPEC_DISABLE and PR_SPEC_FORCE_DISABLE, prctl(2). */
 const SPECULATION_DISABLED = 4 | 8;
 
-/** The numbers of ISOLATED that come after its phases. */
+/** Reads the numbers of ISOLATED that follow its phases. */
 export function readFacts([
   landlockAbi = 0,
   sessionKeyring = 0,

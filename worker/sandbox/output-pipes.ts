@@ -1,19 +1,19 @@
 /**
- * What a sandbox writes to descriptors 1 and 2 past its runtime, as native code and child processes do. (`console` comes as
- * frames of the channel.)
+ * Reads a sandbox's output on descriptors 1 and 2 that bypasses its runtime, as native code and child processes write it.
+ * (`console` arrives in frames of the channel.)
  */
 import { Socket } from 'node:net';
 import { native } from '../native/addon.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
 
-/** What was in the output pipes when a run ended is read within this, unless a child process goes on writing. */
+/** Time limit for reading the output that is in the pipes when a run ends, in case a child process goes on writing. */
 const DRAIN_MS = 50;
 
 export class OutputPipes {
-  /** The ends for the sandbox; whoever has handed them over closes them. */
+  /** The pipes' ends for the sandbox; the caller closes them after the fork. */
   readonly theirs: readonly number[];
-  /** The ends that are read here; they close when nobody holds the others any more. */
+  /** The ends that are read here; they close when no process holds the other ends any more. */
   readonly sockets: readonly Socket[];
   readonly #fds: readonly number[];
 
@@ -29,12 +29,12 @@ export class OutputPipes {
     });
   }
 
-  /** Something has been written that is not read yet. */
+  /** True while the pipes hold unread output. */
   get waiting(): boolean {
     return this.#fds.some((fd, index) => !this.sockets[index]?.destroyed && native.bytesWaiting(fd) > 0);
   }
 
-  /** Settles when what is in the pipes now has been read, or is not to be waited for any longer. */
+  /** Settles when the output that is in the pipes now has been read, or when the time limit is over. */
   async drained(): Promise<void> {
     const end = performance.now() + DRAIN_MS;
     while (this.waiting && performance.now() < end) {

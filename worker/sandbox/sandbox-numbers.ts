@@ -1,8 +1,9 @@
+/** Hands out the numbers of live sandboxes, from which their uids follow. */
 import { MAX_SLOTS } from '#contract/wire/control.ts';
 
 /**
- * Numbers of live sandboxes. A slot decides the uid, so it is not given out again before its sandbox is reaped, and the
- * one that has been free for longest goes first: a uid's traces in the kernel have had the most time to go.
+ * Numbers of live sandboxes. A number determines the uid, so it is reused only after its sandbox has been reaped. The number that
+ * was free for longest goes first: traces of its uid in the kernel have had the most time to vanish.
  */
 export class SandboxNumbers {
   readonly #freed: number[] = [];

@@ -1,10 +1,11 @@
 /**
- * One sandbox, from the fork to its end. Its states:
+ * Represents one sandbox, from the fork to its end: it hands over invocations, routes frames and output to them, and counts
+ * resources. Its states:
  *
  *   starting → prepared → loading → ready → ended
  *
- * Everything that comes out of it is hostile: frames are capped before they are kept, JSON is small and checked, and a
- * frame that makes no sense ends the sandbox.
+ * All data from a sandbox is hostile: frames are capped before they are kept, JSON is small and checked, and an invalid frame
+ * ends the sandbox.
  */
 import { closeSync } from 'node:fs';
 import {
@@ -29,20 +30,20 @@ import { whyEnded } from './exit-cause.ts';
 import { IdleMeter } from './idle-cpu.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
 
-/** Where the frames of one invocation go. */
+/** Receiver of one invocation's frames, output and events. */
 export interface InvocationSink {
-  /** Its code runs from now on. */
+  /** The invocation's code starts to run. */
   begun(): void;
-  /** It has not started here and never will: the sandbox was busy for too long, or has ended. */
+  /** The invocation has not started here and never will: the sandbox was busy for too long, or has ended. */
   withdrawn(): void;
   frame(kind: number, payload: Buffer): void;
   /** Bytes that were written to descriptors 1 and 2 past the runtime. */
   output(stream: 'stdout' | 'stderr', bytes: Buffer): void;
   /** A system call that was refused, such as `socket(AF_VSOCK)`. */
   refused?(call: string): void;
-  /** While it runs something has been printed of which nobody knows whether it is of this invocation. */
+  /** Output was printed during the invocation that may belong to another one. */
   unclaimed?(): void;
-  /** What gets what is said in its name after release(). */
+  /** Returns the sink for frames that name the invocation after release(). */
   afterwards?(): InvocationSink;
 }
 
@@ -54,22 +55,22 @@ export interface SandboxParts {
   readonly zygote: Zygote;
 }
 
-/** What all processes of a sandbox have used since it was made. */
+/** Resources that all processes of a sandbox have used since it was made. */
 export interface SandboxUsage {
   readonly cpuMs: number;
   readonly memoryPeak: number;
-  /** Processes that the kernel ended for memory. */
+  /** Processes that the kernel killed for memory. */
   readonly oomKills: number;
-  /** Processes and threads that the kernel refused it. */
+  /** Processes and threads that the kernel refused to create. */
   readonly pidsRefused: number;
 }
 
-/** Invocations that have ended of which it is known whose it is that their code still says; what is older is unclaimed. */
+/** Upper bound on ended invocations whose late output is still attributed to them; output of older ones is unclaimed. */
 const MAX_LATE = 16;
 
 /**
- * Share of its memory that a sandbox has had when the kernel ends a process of it. It is all of it, but for what lies in swap;
- * and when it is the host that is short of memory, it is less, which the clock of the pool sees.
+ * Share of its memory limit that a sandbox must have reached before an OOM kill is looked for. Its peak is near the whole limit,
+ * less the pages in swap. When the host is short of memory, the share may be smaller; the pool's periodic check covers that.
  */
 const NEAR_LIMIT = 0.5;
 
@@ -77,15 +78,15 @@ export class Sandbox {
   readonly id: string;
   readonly slot: number;
   readonly cgroup: Cgroup;
-  /** Settles when C has prepared it, with the microseconds of each phase; rejects when it ended instead. */
+  /** Settles when C has prepared the sandbox, with the microseconds of each phase; rejects when it ended instead. */
   readonly prepared: Promise<number[]>;
-  /** Settles with the facts of its end, after its processes are gone and its last frames have been read. */
+  /** Settles with the exit, after the sandbox's processes are gone and its last frames have been read. */
   readonly ended: Promise<Exit>;
   readonly #told = new Set<() => void>();
   exit: Exit | undefined;
-  /** Known from the moment at which it is isolated. */
+  /** Set once the sandbox is isolated. */
   isolation: IsolationFacts | undefined;
-  /** It is to be given no further invocation, and to be ended after those that it has. */
+  /** True when the sandbox takes no further invocation and ends after those that it has. */
   spent = false;
   readonly #zygote: Zygote;
   readonly #channel: SandboxChannel;
@@ -97,22 +98,22 @@ export class Sandbox {
   readonly #turns: CallQueue;
   readonly #turnsPage: TurnsPage;
   #finalUsage: SandboxUsage | undefined;
-  /** Memory at most, when that was read last. */
+  /** Peak memory when it was read last. */
   #peak = 0;
   readonly #idle = new IdleMeter();
   #pidsRefusedTold = 0;
   #killedFor: KillReason | undefined;
-  /** A signal that it has sent to itself, which the kernel keeps from a PID 1. */
+  /** Name of a signal that the sandbox sent to itself; the kernel keeps such signals from a PID 1. */
   #ownSignal: string | undefined;
   #nextHandle = 1;
-  /** Invocations that have begun. */
+  /** Number of invocations that have begun. */
   #begun = 0;
-  /** OTHERS_ bits that hold for what is read now, and those that were told last. */
+  /** OTHERS_ bits that hold for the output read now, and the bits that the sandbox sent last. */
   #others = 0;
   #othersTold = 0;
-  /** Of the invocations that were released last, by handle. */
+  /** Sinks of the invocations that were released last, by handle. */
   readonly #late = new Map<number, InvocationSink>();
-  /** An invocation that has settled while output of it waits to be read. */
+  /** Handle of an invocation that has settled while its output waits to be read. */
   #settling: number | undefined;
 
   constructor(parts: SandboxParts) {
@@ -121,8 +122,8 @@ export class Sandbox {
     this.cgroup = parts.cgroup;
     this.#zygote = parts.zygote;
     const [channel, theirChannel] = native.socketpair();
-    // Whoever reads bytes with descriptors closes those, and a socket may take an hour to close. Older kernels have no such
-    // switch, and their sandboxes no such sockets (worker/native/sandbox/sandbox.c).
+    // Refuse descriptors on the channel: the reader of such a message has to close them, and closing a socket may take an hour.
+    // Older kernels lack this switch; their sandboxes cannot make a socket that lingers (worker/native/sandbox/sandbox.c).
     native.refuseDescriptors(channel);
     const [refusals, theirRefusals] = native.socketpair();
     this.#endWatch = native.watchRefusals(refusals, (call) => this.#sinkOf(this.#hasOlder)?.refused?.(call));
@@ -168,7 +169,7 @@ export class Sandbox {
     }
   }
 
-  /** May an invocation still be handed to it? */
+  /** May an invocation still be handed to this sandbox? */
   get usable(): boolean {
     return !this.exit && !this.spent;
   }
@@ -178,8 +179,8 @@ export class Sandbox {
   }
 
   /**
-   * Makes the prepared sandbox that of a function. Settles when it is isolated; `ready` when the function is loaded.
-   * `approve`: looks at what it is isolated by before it is told what to load; what it throws, `isolated` rejects with.
+   * Gives the prepared sandbox its function. `isolated` settles when the sandbox is isolated, `ready` when the function is
+   * loaded. `approve` checks the isolation before the function is named; `isolated` rejects with an error that it throws.
    */
   specialise(
     code: string,
@@ -203,7 +204,7 @@ export class Sandbox {
     isolated.catch(() => undefined);
     ready.catch(() => undefined);
     const order = specialiseFrame(code, hostname, limits);
-    // Where somebody has to look first, it is told what to load only then.
+    // With `approve`, INIT follows only after the check.
     const atOnce = approve ? [] : [told];
     if (network) {
       this.network = network;
@@ -222,8 +223,8 @@ export class Sandbox {
   }
 
   /**
-   * Calls this once when the sandbox has ended, unless what is returned is called before: what waits for it by a then() of
-   * `ended` would be held as long as the sandbox lives, and there is one for each of many thousands of runs.
+   * Calls `told` once when the sandbox has ended, unless the returned function is called before. A then() on `ended` would be
+   * held as long as the sandbox lives, once for each of many thousands of runs.
    */
   whenEnded(told: () => void): () => void {
     if (this.exit) {
@@ -235,8 +236,8 @@ export class Sandbox {
   }
 
   /**
-   * Hands over an invocation; from its begin on its frames go to `sink`, until release(). Returns its handle. `shared`:
-   * beside those that run already; otherwise it begins when those before it are released.
+   * Hands over an invocation and returns its handle. From its begin until release(), its frames go to `sink`. `shared`: it runs
+   * beside the invocations that run already; otherwise it begins when those before it are released.
    */
   invoke(context: InvokeContext, payload: Buffer, sink: InvocationSink, shared = false): number {
     const handle = this.#nextHandle++;
@@ -256,15 +257,15 @@ export class Sandbox {
     return handle;
   }
 
-  /** Sends the next piece of a request body. Resolves when there is room for another one, or nobody is left to read it. */
+  /** Sends the next piece of a request body. Resolves when there is room for another one, or the channel has closed. */
   async sendBody(handle: number, piece: Buffer): Promise<void> {
     await this.#channel.writePatiently(ChannelKind.BODY, handle, piece);
   }
 
-  /** The invocation has settled, or is of no more interest; the next one begins. */
+  /** Releases an invocation that has settled or was abandoned; the next one begins. */
   release(handle: number): void {
     if (this.exit || !this.#outputs.waiting) return this.#release(handle);
-    // What its native code and its processes have written is still to be read, and the sandbox starts the next one only after
+    // Output of the invocation's native code and child processes is unread; the sandbox starts the next invocation only after
     // that.
     this.#settling = handle;
     void this.#outputs.drained().then(() => this.#release(handle));
@@ -281,12 +282,12 @@ export class Sandbox {
     this.#turns.done(handle);
   }
 
-  /** Invocations that were handed ahead and have not begun; `open` says whether another may be. */
+  /** The calls that were handed ahead and have not begun; `open` says whether another may be. */
   get turns(): Pick<CallQueue, 'ahead' | 'open' | 'withdraw' | 'withdrawStuck'> {
     return this.#turns;
   }
 
-  /** Whom the frames and the output belong to that no invocation claims, such as logs of the module's load. */
+  /** Receives frames and output that belong to no invocation, such as logs of the module's load. */
   onUnclaimed: InvocationSink | undefined;
 
   /** Counts bytes of a stream that are on their way to the caller; reading stops while there are too many. */
@@ -298,23 +299,26 @@ export class Sandbox {
     this.#channel.credit(bytes);
   }
 
-  /** So many bytes of its output have been thrown away. */
+  /** Counts discarded output bytes; after too many, reading pauses for a moment. */
   discarded(bytes: number): void {
     this.#channel.discarded(bytes);
   }
 
-  /** Since when it could have been heard, by performance.now(); undefined while it is held back because its readers are behind. */
+  /**
+   * Time since which frames could have been read, by performance.now(); undefined while reading is paused because readers are
+   * behind.
+   */
   get readableSince(): number | undefined {
     return this.#channel.readableSince;
   }
 
-  /** Settles when what native code has written until now has been handed to the sinks. */
+  /** Settles when the output that native code has written until now has been handed to the sinks. */
   async drainOutput(): Promise<void> {
-    // Where nothing runs any more, release() has looked.
+    // When no invocation runs, release() has drained the output.
     if (!this.exit && this.#sinks.size > 0) await this.#outputs.drained();
   }
 
-  /** Its figures now, or at its end. */
+  /** Returns the sandbox's usage now, or at its end. */
   usage(): SandboxUsage {
     const { cgroup } = this;
     return (
@@ -327,7 +331,7 @@ export class Sandbox {
     );
   }
 
-  /** Processes and threads that were refused it since this was last asked. */
+  /** Returns the processes and threads refused since the last call. */
   takePidsRefused(): number {
     const refused = this.#finalUsage?.pidsRefused ?? this.cgroup.pidsRefused();
     const fresh = refused - this.#pidsRefusedTold;
@@ -335,7 +339,7 @@ export class Sandbox {
     return Math.max(0, fresh);
   }
 
-  /** Why it has ended; only then. */
+  /** Reason for the end; undefined while the sandbox lives. */
   get end(): SandboxEnd | undefined {
     if (!this.exit) return undefined;
     return this.#killedFor ?? whyEnded(this.exit, this.usage().oomKills);
@@ -347,12 +351,12 @@ export class Sandbox {
     return ms;
   }
 
-  /** From now on, until an invocation begins, what it uses is of none. */
+  /** Marks that no invocation runs: processor time counts as idle until the next one begins. */
   rest(): void {
     this.#idle.rests(() => this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs());
   }
 
-  /** Milliseconds of processor time while none ran, as far as that was looked at. */
+  /** Processor time in milliseconds while no invocation ran, as far as it was measured. */
   get idleCpuMs(): number {
     return this.#idle.ms;
   }
@@ -362,9 +366,9 @@ export class Sandbox {
   }
 
   /**
-   * Ends it when the kernel has ended a process of it for memory: on cgroup v1 the others go on, as half of a process tree.
-   * By `least`, its peak as it was read last, it is known without a look at one more file that nothing of the kind has
-   * happened to nearly all sandboxes. Returns whether it is the end of it.
+   * Ends the sandbox if the kernel killed one of its processes for memory: on cgroup v1 the others go on, as half of a process
+   * tree. Returns whether it did. The last known peak is compared with the share `least` first. That spares nearly all sandboxes
+   * the read of one more file.
    */
   endIfOutOfMemory(least = NEAR_LIMIT): boolean {
     const { memoryBytes } = this.cgroup.limits;
@@ -374,29 +378,32 @@ export class Sandbox {
   }
 
   /**
-   * Both ways: the cgroup needs no zygote that answers, the zygote no cgroup that the sandbox has joined already. Of several
-   * reasons the first counts; without one it ends as if by itself.
+   * Kills the sandbox in both ways: the cgroup works without an answer of the zygote, the zygote before the sandbox has joined
+   * its cgroup. Of several reasons the first counts; without one the sandbox counts as ended by itself.
    */
   kill(reason?: KillReason): void {
     if (this.exit) return;
     this.#killedFor ??= reason;
-    // What it is running may settle before the signal arrives; it must not be given the next one then.
+    // The running invocation may settle before the signal arrives; then the sandbox must not get the next one.
     this.spent = true;
     this.cgroup.kill();
     this.#zygote.kill(this.slot);
   }
 
-  /** Is something left of invocations that have settled, or of the load, that runs by itself? */
+  /** Do processes or threads still run that a settled invocation or the module's load has started? */
   get #hasOlder(): boolean {
     return (this.#others & OTHERS_RUN) !== 0;
   }
 
-  /** Native code may have begun anything, in threads that nobody knows, for an invocation before the one that runs. */
+  /** May native code of an earlier invocation still run in threads that the runtime does not know? */
   get #hasOlderNative(): boolean {
     return (this.#others & OTHERS_NATIVE) !== 0 && this.#begun > 1;
   }
 
-  /** Whose it is that only the sandbox is known of: the one invocation that runs, if it is one and nothing is older. */
+  /**
+   * Returns the sink for data that names only the sandbox: the running invocation if it is the only one and nothing older runs,
+   * else `onUnclaimed`.
+   */
   #sinkOf(hasOlder: boolean): InvocationSink | undefined {
     const [only] = this.#sinks.values();
     return this.#sinks.size === 1 && !hasOlder ? only : this.onUnclaimed;
@@ -406,7 +413,7 @@ export class Sandbox {
     this.#othersTold = others;
     this.#others |= others;
     if (this.#others === others) return;
-    // What those have written that are gone now may still be there to be read.
+    // Output of processes that have ended may still wait to be read, so keep their bits until it has been.
     if (!this.#outputs.waiting) this.#others = others;
     else void this.#outputs.drained().then(() => (this.#others = this.#othersTold));
   }
@@ -425,7 +432,7 @@ export class Sandbox {
       return;
     }
     if (kind === ChannelKind.OTHERS) return this.#learnOthers(payload[0] ?? 0);
-    // The one after the invocation that is settling says something, so the output of that one has been read.
+    // A frame of a later invocation proves that the settling one's output has been read.
     if (this.#settling !== undefined && handle > this.#settling) this.#release(this.#settling);
     const sink = this.#sinks.get(handle) ?? this.#late.get(handle) ?? this.onUnclaimed;
     if (sink) sink.frame(kind, payload);
@@ -435,14 +442,14 @@ export class Sandbox {
   #end(reaped: Exit, onEnded: (exit: Exit) => void): void {
     const signal = (reaped.signal === 'SIGKILL' && !reaped.zygoteLost && this.#ownSignal) || reaped.signal;
     const exit = { ...reaped, signal };
-    // Before anybody hears of the end, because then the cgroup is removed.
+    // Read before the end is reported, because the cgroup is removed then.
     this.#finalUsage = this.usage();
     this.#idle.saw(this.#finalUsage.cpuMs);
     this.exit = exit;
     this.#channel.ended = true;
     this.#endWatch();
-    // What it wrote before its end is still in the sockets. They reach their end of file by themselves, because no
-    // process is left that holds the other side.
+    // The sandbox's last output is still in the sockets. They reach their end of file by themselves, because no process holds the
+    // other side any more.
     const sockets = [this.#channel.socket, ...this.#outputs.sockets];
     let open = sockets.length;
     const closed = (): void => {

@@ -1,4 +1,7 @@
-/** What a prepared sandbox is told of its function while it is still C, and the error where it does not come to run it. */
+/**
+ * Builds the frame that gives a prepared sandbox its function while it still runs C. Also defines the error of a sandbox that
+ * fails to start.
+ */
 import {
   ChannelKind,
   encodeChannelFrame,
@@ -8,7 +11,7 @@ import {
   SPECIALISE_LIMITS,
 } from '#contract/wire/channel.ts';
 
-/** Why a sandbox could not be made or could not load its function; `payload` is what it said, unchecked. */
+/** Error of a sandbox that could not be made or could not load its function; `payload` is the sandbox's own report, unchecked. */
 export class SandboxStartError extends Error {
   override readonly name = 'SandboxStartError';
   readonly payload: Buffer | undefined;
@@ -18,14 +21,14 @@ export class SandboxStartError extends Error {
   }
 }
 
-/** What a sandbox puts into force itself, because no cgroup does. */
+/** Limits that a sandbox sets itself, because no cgroup does. */
 export interface FileLimits {
-  /** MB and inodes of /tmp. */
+  /** Size in MB, and inodes, of /tmp. */
   readonly tmpSize: number;
   readonly tmpFiles: number;
-  /** Descriptors of a process. */
+  /** Upper bound on descriptors of a process. */
   readonly openFiles: number;
-  /** Queued signals and POSIX timers of the sandbox. */
+  /** Upper bound on queued signals and POSIX timers of the sandbox. */
   readonly pendingSignals: number;
 }
 
@@ -36,7 +39,7 @@ export const DEFAULT_FILE_LIMITS: FileLimits = {
   pendingSignals: 32,
 };
 
-/** The SPECIALISE frame of contract/wire/channel.ts. `code`: name of its directory below the namespace's store. */
+/** Builds the SPECIALISE frame of contract/wire/channel.ts. `code`: name of its directory below the namespace's store. */
 export function specialiseFrame(code: string, hostname: string, limits: FileLimits): Buffer {
   const fixed = Buffer.alloc(SPECIALISE_BYTES);
   fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);

@@ -1,4 +1,7 @@
-/** The ranges of subordinate ids that this user was granted: /etc/subuid and /etc/subgid, subuid(5). */
+/**
+ * Finds the ranges of subordinate ids granted to this user in /etc/subuid and /etc/subgid, subuid(5). Sandboxes get their user
+ * ids from these.
+ */
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { FIRST_SANDBOX_UID, MAX_SLOTS } from '#contract/wire/control.ts';
@@ -8,7 +11,7 @@ export interface IdRange {
   readonly count: number;
 }
 
-/** The largest range in `text` (lines of `name:base:count`) that belongs to the user of this name or number. */
+/** Returns the largest range in `text` (lines of `name:base:count`) that belongs to the user of this name or number. */
 export function findRange(text: string, name: string, id: number): IdRange | undefined {
   let best: IdRange | undefined;
   for (const line of text.split('\n')) {
@@ -20,7 +23,7 @@ export function findRange(text: string, name: string, id: number): IdRange | und
   return best;
 }
 
-/** Throws, with the command that mends it, when the user has no range that is large enough for a sandbox. */
+/** Returns this user's ranges. Throws, with the command that makes them, when a range is too small for a sandbox. */
 export function ownRanges(): { uid: IdRange; gid: IdRange } {
   const { username, uid } = userInfo();
   const range = (file: string): IdRange => {

@@ -1,5 +1,6 @@
 /**
- * One launcher and the zygote in it, as the worker sees them: a child process and a control socket (contract/wire/control.ts).
+ * Starts one launcher with its zygote, and talks to it as a child process over a control socket (contract/wire/control.ts).
+ * Sandboxes are forked and killed through it.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, readFileSync, realpathSync } from 'node:fs';
@@ -18,13 +19,13 @@ export interface ZygoteOptions {
   readonly store: string;
   readonly uid: IdRange;
   readonly gid: IdRange;
-  /** Directory of sets of device files; by itself the one that the set-up makes. */
+  /** Directory of sets of device files; the default is the one that the set-up makes. */
   readonly devices?: string;
-  /** Told of the end of each of its sandboxes, while the zygote lives. */
+  /** Called at the end of each of its sandboxes, while the zygote lives. */
   readonly onExit?: (exit: Exit) => void;
 }
 
-/** What is known of a sandbox's end. */
+/** The way a sandbox ended. */
 export interface Exit {
   /** Exit code, or undefined when a signal ended it. */
   readonly code: number | undefined;
@@ -34,10 +35,12 @@ export interface Exit {
   readonly zygoteLost?: true;
 }
 
-/** What infra/host/privileged.sh has made for launchers, one set for each at a time. */
+/** Directory that infra/host/privileged.sh has made for launchers; each launcher uses one set of devices at a time. */
 const DEVICE_SETS = '/dev/offshoot';
 
-/** Without concurrent threads, a zygote has nothing in flight while it waits; the inspector's signal stays off. */
+/**
+ * Program of the zygote. Without concurrent threads, it has nothing in flight while it waits; the inspector's signal stays off.
+ */
 const RUNTIME = [
   '/usr/bin/node',
   '--single-threaded',
@@ -47,29 +50,29 @@ const RUNTIME = [
   '/opt/offshoot/bootstrap.cjs',
 ];
 
-/** Of two names the first: SIGABRT, not SIGIOT. */
+/** Of two names for one number the first wins: SIGABRT, not SIGIOT. */
 const signalNames = new Map(
   Object.entries(constants.signals)
     .toReversed()
     .map(([name, number]) => [number, name]),
 );
 
-/** `SIGSEGV`; `signal 35` for those without a name. */
+/** Returns `SIGSEGV`, or `signal 35` for a number without a name. */
 export function signalName(number: number): string {
   return signalNames.get(number) ?? `signal ${number}`;
 }
 
 export class Zygote {
   readonly startedAt = Date.now();
-  /** Sandboxes forked so far; a zygote is replaced after a number of them. */
+  /** Number of sandboxes forked until now; a zygote is replaced after a limit. */
   forks = 0;
-  /** Another has taken its place; it ends with its last sandbox. */
+  /** True when another zygote has taken over; this one ends with its last sandbox. */
   retired = false;
   /** Settles when the zygote is warm; rejects when it ended before. */
   readonly ready: Promise<void>;
   /** Settles when the launcher has ended. */
   readonly ended: Promise<void>;
-  /** What its image is made of, by the image's own word; empty where it has none. */
+  /** Digest of the image's content, from the image itself; empty when the image has none. */
   readonly imageDigest: string;
   readonly #process: ChildProcess;
   readonly #control: Socket;
@@ -109,7 +112,7 @@ export class Zygote {
         reject(new Error(`zygote ended before it was warm: ${code ?? signal}`)),
       );
     });
-    // Whoever awaits `ready` handles it; nobody may be awaiting it any more when it is rejected at the end.
+    // Callers that await `ready` handle its rejection. At the end none may be waiting, so mark the rejection as handled.
     this.ready.catch(() => undefined);
     this.ended = new Promise((resolve) => {
       this.#process.once('exit', () => {
@@ -131,7 +134,7 @@ export class Zygote {
     return this.#alive;
   }
 
-  /** The control socket closes a moment before the launcher's end is known, and its number may then be another's. */
+  /** The control socket closes a moment before the launcher's exit is known; another file may then have its descriptor number. */
   get #usable(): boolean {
     return this.#alive && !this.#control.destroyed;
   }
@@ -141,7 +144,7 @@ export class Zygote {
   }
 
   /**
-   * Forks a sandbox. `fds` are channel, stdout, stderr, the socket for the listener, and the cgroup.procs files; the caller closes its copies.
+   * Forks a sandbox. `fds` are the ends for the sandbox, in the order of contract/wire/control.ts; the caller closes its copies.
    * `onExit` is called once, when the sandbox has been reaped.
    */
   fork(slot: number, scratchMb: number, fds: readonly number[], onExit: (exit: Exit) => void): void {
@@ -155,7 +158,7 @@ export class Zygote {
     );
   }
 
-  /** Ends a sandbox by SIGKILL to its PID 1; the answer is the call of its onExit. */
+  /** Ends a sandbox by SIGKILL to its PID 1; its onExit reports the end. */
   kill(slot: number): void {
     if (this.#usable && this.#sandboxes.has(slot)) {
       native.sendWithDescriptors(this.#controlFd, encode(ControlKind.KILL, slot, 0, 0), []);
@@ -180,7 +183,7 @@ export class Zygote {
     const slot = message.readUInt32LE(4);
     const a = message.readInt32LE(8);
     if (kind === ControlKind.HELLO) {
-      // An image of another checkout, say. Whoever waits is told; the worker itself goes on.
+      // The image may be of another checkout, for example. Awaiting `ready` rejects; the worker itself goes on.
       if (a === CONTROL_VERSION) return this.#onReady();
       this.#onRefused(new Error(`zygote speaks version ${a}, worker ${CONTROL_VERSION}; run: npm run setup`));
       this.#process.kill('SIGKILL');
@@ -211,19 +214,19 @@ export class Zygote {
 
 const ImageFacts = z.object({ digest: z.string() });
 
-/** Where the image's name leads to now: it may lead elsewhere a moment later. The launcher complains when it is not there. */
+/** Resolves the image's name once, since the link may change a moment later. A missing image is the launcher's to report. */
 function resolveImage(name: string): { root: string; digest: string } {
   try {
     const root = realpathSync(name);
     const facts: unknown = JSON.parse(readFileSync(`${root}/opt/offshoot/image.json`, 'utf8'));
     return { root, digest: ImageFacts.parse(facts).digest };
   } catch (error) {
-    log.warn({ error, name }, 'the image does not say what it is made of');
+    log.warn({ error, name }, 'the digest of the image could not be read');
     return { root: name, digest: '' };
   }
 }
 
-/** wait(2): the low seven bits are the signal, the next byte the exit code. */
+/** Decodes a status of wait(2): the low seven bits are the signal, the next byte is the exit code. */
 function decodeStatus(status: number): Exit {
   const signal = status & 0x7f;
   if (signal === 0) return { code: (status >> 8) & 0xff, signal: undefined };
@@ -239,11 +242,11 @@ function encode(kind: number, slot: number, a: number, b: number): Buffer {
   return message;
 }
 
-/** `exit code 3`, `signal SIGSEGV`: what the record and the trace show. */
+/** Describes an exit for the record and the trace: `exit code 3`, `signal SIGSEGV`. */
 export function describeExit(exit: Exit): string {
   if (exit.zygoteLost) return 'its zygote ended';
   if (exit.signal === undefined) return `exit code ${exit.code}`;
-  // The filter ends a process for nothing else.
+  // The filter kills a process for this reason only.
   return exit.signal === 'SIGSYS'
     ? 'signal SIGSYS (a system call of a foreign architecture)'
     : `signal ${exit.signal}`;

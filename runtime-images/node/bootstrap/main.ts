@@ -1,6 +1,6 @@
 /**
- * What the zygote of a Node image runs: it warms the runtime up, then blocks in C. From there it comes back once in each
- * sandbox, and goes on as that sandbox. See ARCHITECTURE.md, "Fork, don't boot".
+ * Entry point of a Node image's zygote. It warms the runtime up, then blocks in C; in each fork it returns from there and goes on
+ * as a sandbox. See ARCHITECTURE.md, "Fork, don't boot".
  */
 import { actAsInit } from './sandbox/act-as-init.ts';
 import { becomeSandbox } from './sandbox/become-sandbox.ts';
@@ -12,34 +12,34 @@ import { installShims } from './runtime/shims.ts';
 import { warmUp } from './zygote/warm-up.ts';
 
 export interface ZygoteAddon {
-  /** Blocks. Returns the descriptor of the channel in a prepared sandbox, or -1 in the zygote when its worker has gone. */
+  /** Blocks. Returns the channel's descriptor in a prepared sandbox, or -1 in the zygote when its worker has gone. */
   serve(controlFd: number): number;
-  /** Is it known already which function this prepared sandbox shall run? */
+  /** Does this prepared sandbox know already which function it will run? */
   isTold(): boolean;
-  /** Blocks until that is known. Returns when the sandbox is isolated; ends the process when that fails. */
+  /** Blocks until the function is known and the sandbox is isolated; ends the process when isolation fails. */
   isolate(): void;
   /** May the next invocation that was handed ahead start? 1: yes; 0: never; -1: not yet. */
   takeTurn(): number;
-  /** Two connected stream sockets. */
+  /** Returns two connected stream sockets. */
   socketpair(): [number, number];
-  /** 31 bits of the kernel's randomness, getrandom(2). */
+  /** Returns 31 random bits from the kernel, getrandom(2). */
   randomSeed(): number;
-  /** _exit(2), the only way out of a forked process. */
+  /** Ends a forked process by _exit(2), the only way that works there. */
   exit(code: number): never;
-  /** Waits for adopted children; gives how many ended ones one more look is due for. */
+  /** Reaps adopted children; returns how many ended ones need one more look. */
   reapOrphans(): number;
-  /** Is there any process in the sandbox beside this one? */
+  /** Does the sandbox have any process beside this one? */
   hasChildren(): boolean;
-  /** Drops what is mapped of code and constants; what is used again comes back from the page cache. */
+  /** Drops the mapped pages of code and constants; pages that are used again come back from the page cache. */
   forgetFiles(): void;
-  /** Waits for the end of the sandbox. */
+  /** Blocks until the sandbox is ended. */
   halt(): never;
 }
 
-/** The launcher puts the control socket here. */
+/** Descriptor at which the launcher puts the control socket. */
 const CONTROL_FD = 3;
 
-// oxlint-disable-next-line import/no-absolute-path -- its place in the image; a native addon can only be required.
+// oxlint-disable-next-line import/no-absolute-path -- the addon's place in the image; a native addon can only be required.
 const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
@@ -53,8 +53,8 @@ void rehearse(addon, (rehearsed) => {
   const channelFd = addon.serve(CONTROL_FD);
   if (channelFd < 0) addon.exit(0);
   becomeSandbox(addon);
-  // The event loop must not turn before the sandbox is isolated: until then it is still the zygote's. What is awaited
-  // here needs microtasks only, which run to their end first.
+  // The event loop must not turn before the sandbox is isolated, since until then it is the zygote's. The awaits here settle by
+  // microtasks alone, which run to their end first.
   if (!addon.isTold()) await warmUp();
   addon.isolate();
   const own = new SandboxRuntime(
@@ -66,6 +66,6 @@ void rehearse(addon, (rehearsed) => {
   runtime = own;
   actAsInit(addon, (signal) => own.endBySignal(signal, () => addon.halt()));
   process.on('exit', own.flush);
-  // Without this, Node would print the error and leave by an exit that a forked process cannot take.
+  // Without this handler, Node would print the error and leave by an exit that fails in a forked process.
   process.on('uncaughtException', (error) => own.fail(error));
 });

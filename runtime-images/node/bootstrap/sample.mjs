@@ -1,4 +1,4 @@
-// The function that a zygote rehearses with; see rehearse.ts. It touches what most functions touch.
+// The function that a zygote rehearses with; see rehearse.ts. It uses the built-ins that most functions use.
 export default {
   async fetch(request) {
     const url = new URL(request.url);

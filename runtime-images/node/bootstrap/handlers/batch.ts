@@ -1,4 +1,7 @@
-/** Items of a batch for `queue(batch, env, ctx)`: a failure of one need not be that of all. */
+/**
+ * Gives a batch to the function's `queue(batch, env, ctx)`, and reports each item by itself: one item's failure need not fail the
+ * others.
+ */
 import {
   encodePayload,
   NO_QUEUE_HANDLER,
@@ -10,17 +13,17 @@ import { describeError } from '../runtime/describe-error.ts';
 import type { FunctionContext, Invocation } from './invocation.ts';
 import { sendWhole } from './lambda.ts';
 
-/** One item, as the function sees it. */
+/** One item of a batch, as the function sees it. */
 export interface Message {
   readonly id: string;
-  /** Place in the batch, from 0. */
+  /** Position in the batch, from 0. */
   readonly index: number;
   readonly body: unknown;
-  /** How often it has been tried, this time included. */
+  /** Number of attempts, this one included. */
   readonly attempts: number;
-  /** It is done, whatever becomes of the others; `result` is what the batch's results say of it. */
+  /** Marks the item done, whatever happens to the others; `result` appears in the batch's results. */
   ack(result?: unknown): void;
-  /** It is tried again, whatever becomes of the others. */
+  /** Has the item tried again, whatever happens to the others. */
   retry(options?: { delaySeconds?: number }): void;
 }
 
@@ -42,8 +45,8 @@ export function refuseBatch(invocation: Invocation): void {
 }
 
 /**
- * Calls `queue` and sends a line for each item. Those that it has neither acknowledged nor asked to retry are done when it
- * returns, with the value at their place if it returns an array of as many, and have failed when it throws.
+ * Calls `queue` and sends a line for each item. An item that was neither acknowledged nor retried is done when `queue` returns,
+ * and has failed when it throws. If `queue` returns an array with a value for each item, the values are the results.
  */
 export async function answerBatch(
   invocation: Invocation,

@@ -1,40 +1,40 @@
-/** A request body that comes in pieces while the function reads it. */
+/** A request body that arrives in pieces while the function reads it, so that a large body need not fit into memory. */
 import { collectYoung } from '../runtime/collect-garbage.ts';
 import type { Invocation } from './invocation.ts';
 
-/** Each byte of a body is in three buffers for a moment; they are freed when so much of it has come. */
+/** Number of body bytes after which buffers are freed: each byte is in three buffers for a moment. */
 const COLLECT_BYTES = 2 * 1024 * 1024;
 let sinceCollected = 0;
 
 export class BodyStream {
   readonly #taken: (bytes: number) => void;
-  /** What has come and not been asked for; the worker sends no more than its window. */
+  /** Pieces that have arrived and are unread; the worker sends no more than its window. */
   readonly #pieces: Buffer[] = [];
-  /** Bytes that the function has not had yet. */
+  /** Bytes that the function has not read yet. */
   #left: number;
   #wanted: (() => void) | undefined;
   #dropped = false;
 
-  /** `taken`: told of the bytes that the function has asked for and got. */
+  /** `taken` receives the number of bytes of each piece that the function reads. */
   constructor(bytes: number, taken: (bytes: number) => void) {
     this.#left = bytes;
     this.#taken = taken;
   }
 
-  /** The next piece from the worker. */
+  /** Takes the next piece from the worker. */
   push(piece: Buffer): void {
     if (this.#dropped) return;
     this.#pieces.push(piece);
     this.#wanted?.();
   }
 
-  /** Nobody reads it any more. */
+  /** Discards the rest of the body, which has no reader any more. */
   drop(): void {
     this.#dropped = true;
     this.#pieces.length = 0;
   }
 
-  /** To be called once. A byte stream, as the body of a Request from the network is. */
+  /** Returns the body as a byte stream, like the body of a Request from the network. To be called once. */
   stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return new ReadableStream({
       type: 'bytes',
@@ -54,7 +54,7 @@ export class BodyStream {
           sinceCollected = 0;
           collectYoung();
         }
-        // A copy: the stream takes the memory over, and this one's is shared with other frames.
+        // A copy, because the stream takes ownership of the memory, and the piece shares its memory with other frames.
         controller.enqueue(new Uint8Array(piece));
         if (this.#left > 0) return;
         controller.close();
@@ -64,7 +64,7 @@ export class BodyStream {
     });
   }
 
-  /** All of it, for functions that are given their input in one piece. */
+  /** Returns the whole body, for functions that take their input in one piece. */
   async whole(): Promise<Buffer<ArrayBuffer>> {
     const whole = Buffer.allocUnsafeSlow(this.#left);
     let at = 0;
@@ -76,7 +76,7 @@ export class BodyStream {
   }
 }
 
-/** The body of the request, whichever way it comes. */
+/** Returns the request's whole body, from the stream or the payload. */
 export async function wholeBody(
   invocation: Invocation,
   inPayload: Buffer<ArrayBuffer>,

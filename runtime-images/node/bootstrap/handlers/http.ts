@@ -1,6 +1,6 @@
 /**
- * A request payload becomes a Request, a Response becomes frames. Only standard classes: this is all that a fetch-style
- * function ever sees of the platform.
+ * Turns a request payload into a Request and a Response into frames. A fetch-style function sees only these standard classes of
+ * the platform.
  */
 import { ChannelKind, MAX_PIECE_BYTES, type InvokeContext } from '#contract/wire/channel.ts';
 import {
@@ -22,7 +22,7 @@ export async function answerHttp(
   handler: (request: Request) => unknown,
   scheduled?: (event: ScheduledEvent) => unknown,
 ): Promise<void> {
-  // The payload was made by the gateway from its own schema.
+  // The gateway made the payload by its own schema, so it is trusted.
   const { meta, body } = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
   showOwnContext(meta, invocation.context);
   if (meta.kind === 'scheduled' && scheduled) {
@@ -34,7 +34,10 @@ export async function answerHttp(
   await sendResponse(invocation, checkResponse(response));
 }
 
-/** The request of a later try is that of the first one, whose headers name the span of that. */
+/**
+ * Puts this attempt's `traceparent` into the headers: a later attempt reuses the first request, whose header names the first
+ * span.
+ */
 export function showOwnContext({ headers }: RequestMeta, { traceparent }: InvokeContext): void {
   const header = headers.findLast(([name]) => name === 'traceparent');
   if (header && traceparent !== '') header[1] = traceparent;
@@ -49,13 +52,13 @@ function toRequest(meta: RequestMeta, body: Buffer<ArrayBuffer> | ReadableStream
   if (meta.method === 'GET' || meta.method === 'HEAD') return new Request(meta.url, init);
   if (body instanceof ReadableStream) {
     init.body = body;
-    // The standard wants it said for a body of unknown length; the response need not wait for the end of the request.
+    // The fetch standard requires this for a body of unknown length; the response need not wait for the end of the request.
     init.duplex = 'half';
   } else if (body.length > 0 || isEvent) init.body = body;
   return new Request(meta.url, init);
 }
 
-/** Also accepts the Response of another implementation of the standard, which a bundle may carry. */
+/** Also accepts a Response of another implementation of the standard, which a bundle may carry. */
 function checkResponse(value: unknown): Response {
   if (value instanceof Response) return value;
   const looks = value as Partial<Response> | null | undefined;
@@ -87,14 +90,14 @@ export async function sendResponse(invocation: Invocation, response: Response): 
   const next = reader.read();
   const soon = await thisTurn(next);
   if (soon?.done && firstBytes.length <= MAX_PIECE_BYTES) {
-    // The usual case: a body of one chunk, complete.
+    // The usual case: a complete body of one chunk.
     invocation.send(ChannelKind.RESULT, encodePayload(meta, firstBytes));
     return;
   }
   await streamBody(invocation, meta, firstBytes, next, reader);
 }
 
-/** A body that is still being produced, or a large one: each piece goes on its way at once. */
+/** Streams a body that is large or still being produced: each piece leaves at once. */
 async function streamBody(
   invocation: Invocation,
   meta: ResponseMeta,
@@ -125,14 +128,14 @@ function toBytes(chunk: unknown): Uint8Array {
   throw new BadResponseError(`a chunk of the response body is a ${typeof chunk}; use Uint8Array or string`);
 }
 
-/** What `promise` settles with if that needs no other turn of the event loop, else undefined. */
+/** Returns the result of `promise` if it settles within this turn of the event loop, else undefined. */
 async function thisTurn<T>(promise: Promise<T>): Promise<T | undefined> {
   const turn = Promise.withResolvers<undefined>();
   const immediate = setImmediate(() => turn.resolve(undefined));
   try {
     return await Promise.race([promise, turn.promise]);
   } finally {
-    // Usually it was not needed, and a turn without work is one system call more.
+    // Usually the immediate was not needed, and a turn without work costs one more system call.
     clearImmediate(immediate);
   }
 }

@@ -1,11 +1,12 @@
+/** Types that all forms of a handler share: the invocation, the context that the function sees, and the answer. */
 import type { ChannelKind, InvokeContext } from '#contract/wire/channel.ts';
 import type { BodyStream } from './body-stream.ts';
 
-/** One running invocation, as the code that answers it sees it. */
+/** A running invocation, as seen by the code that answers it. */
 export interface Invocation {
   readonly handle: number;
   readonly context: InvokeContext;
-  /** The body of the request when it is too large to come in the payload. */
+  /** The request's body, when it is too large for the payload. */
   readonly body?: BodyStream;
   /** Writes a frame of this invocation. */
   send(kind: ChannelKind, ...payload: Uint8Array[]): void;
@@ -13,7 +14,7 @@ export interface Invocation {
   sendAndWait(kind: ChannelKind, ...payload: Uint8Array[]): Promise<void>;
 }
 
-/** What a fetch-style function is given as its third argument. */
+/** Third argument of a fetch-style function. */
 export interface FunctionContext {
   readonly invocationId: string;
   readonly traceparent: string;
@@ -23,10 +24,10 @@ export interface FunctionContext {
   waitUntil(promise: Promise<unknown>): void;
 }
 
-/** The two forms of a function: each takes a request payload and sends the answer itself. */
+/** Answers one invocation: takes the request payload and sends the response itself. */
 export type Answer = (invocation: Invocation, payload: Buffer, context: FunctionContext) => Promise<void>;
 
-/** The function returned something that is no response; the message says what. */
+/** Thrown when the function returned a value that is no response; the message names that value. */
 export class BadResponseError extends Error {
   override readonly name = 'BadResponseError';
 }

@@ -1,6 +1,6 @@
 /**
- * Lambda-style functions: `handler(event, context)`. An HTTP request becomes an event of the payload format 2.0 of AWS
- * Lambda function URLs (docs.aws.amazon.com, "Invoking Lambda function URLs"); a JSON event is handed over as it is.
+ * Runs Lambda-style functions, `handler(event, context)`. An HTTP request becomes an event of the payload format 2.0 of AWS
+ * Lambda function URLs (docs.aws.amazon.com, "Invoking Lambda function URLs"); a JSON event is passed on unchanged.
  */
 import { ChannelKind, MAX_PIECE_BYTES, type SandboxInit } from '#contract/wire/channel.ts';
 import { decodePayload, encodePayload, type RequestMeta, type ResponseMeta } from '#contract/wire/payload.ts';
@@ -108,7 +108,7 @@ interface LambdaResult {
   isBase64Encoded?: boolean;
 }
 
-/** A result with a statusCode is a response; anything else is the JSON body of one. */
+/** A result with a statusCode is a response; any other value becomes the JSON body of one. */
 function fromResult(value: unknown): WholeAnswer {
   if (typeof value !== 'object' || value === null || !('statusCode' in value)) return toJson(value);
   const result = value as LambdaResult;
@@ -128,7 +128,7 @@ function fromResult(value: unknown): WholeAnswer {
   };
 }
 
-/** Sends a response whose body is there, in pieces where it is large. */
+/** Sends a response whose body is complete, in pieces if it is large. */
 export async function sendWhole(invocation: Invocation, meta: ResponseMeta, body: Uint8Array): Promise<void> {
   if (body.length <= MAX_PIECE_BYTES) {
     invocation.send(ChannelKind.RESULT, encodePayload(meta, body));

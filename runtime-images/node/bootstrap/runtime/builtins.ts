@@ -1,4 +1,4 @@
-/** Built-in modules that functions commonly use: loaded in the zygote, they are there in every sandbox. */
+/** Loads built-in modules that functions commonly use. Loaded in the zygote, they cost nothing in any sandbox. */
 import 'node:assert';
 import 'node:crypto';
 import 'node:dns';
@@ -23,7 +23,7 @@ import 'node:v8';
 import 'node:vm';
 import 'node:zlib';
 
-// Globals that Node makes when they are first touched.
+// Node creates these globals at their first use.
 void globalThis.crypto;
 void globalThis.fetch;
 void globalThis.performance;

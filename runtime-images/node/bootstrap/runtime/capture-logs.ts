@@ -1,7 +1,7 @@
 /**
- * `console` and process.stdout/stderr become log frames on the channel, in order with the response, each with the handle
- * of the invocation that wrote it; so does what `fs` writes to descriptors 1 and 2. What native code, worker threads or child
- * processes write there goes the other way: through the pipes that the worker holds.
+ * Turns output of `console`, process.stdout, process.stderr and of `fs` on descriptors 1 and 2 into log frames on the channel.
+ * The frames stay in order with the response, and each carries the handle of its invocation. Output of native code, worker
+ * threads and child processes goes through pipes to the worker instead.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Writable } from 'node:stream';
@@ -11,20 +11,20 @@ import { LOG_HAS_SPAN } from '#contract/wire/channel.ts';
 import { mapPositions } from './describe-error.ts';
 import { captureOutputCalls } from './output-calls.ts';
 
-/** Index in LogLevel of the contract. */
+/** Levels in the order of the contract's LogLevel. */
 const LEVELS = ['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr'] as const;
 type Level = (typeof LEVELS)[number];
 
-/** Text of one frame; longer output is cut into several. */
+/** Upper bound on the characters of one frame; longer output is cut into several. */
 const MAX_TEXT_CHARACTERS = 48 * 1024;
 
-/** The invocation that the code running now belongs to. */
+/** Handle of the invocation that the running code belongs to. */
 export const currentHandle = new AsyncLocalStorage<number>();
 
-/** Id of the span of the function's own that the code running now belongs to; tracing.ts knows. */
+/** Returns the id of the function's own span in which the code runs; tracing.ts sets this. */
 export const logSpan: { current: () => string | undefined } = { current: () => undefined };
 
-/** To be called once; `send` is where the frames go at the time. */
+/** Redirects all output to `send`. To be called once. */
 export function captureLogs(send: (handle: number, level: Uint8Array, text: string) => void): void {
   const emit = (level: Level, text: string): void => {
     const mapped = mapPositions(text);
@@ -36,7 +36,7 @@ export function captureLogs(send: (handle: number, level: Uint8Array, text: stri
         : Buffer.concat([Buffer.from([index | LOG_HAS_SPAN]), Buffer.from(span, 'hex')]);
     for (let at = 0, end = 0; at === 0 || at < mapped.length; at = end) {
       end = at + MAX_TEXT_CHARACTERS;
-      // A character of two code units goes as a whole.
+      // Do not cut a character of two code units in half.
       if ((mapped.codePointAt(end - 1) ?? 0) > 0xffff) end--;
       send(currentHandle.getStore() ?? 0, levelByte, mapped.slice(at, end));
     }
@@ -57,7 +57,7 @@ export function captureLogs(send: (handle: number, level: Uint8Array, text: stri
 
 const streams: OutputStream[] = [];
 
-/** An invocation settles: half of a character, of which nothing more comes, is shown as what it is. */
+/** Ends an invocation's output: an incomplete character at its end is shown as a replacement character. */
 export function endOutput(handle: number): void {
   for (const stream of streams) stream.end(handle);
 }
@@ -65,12 +65,12 @@ export function endOutput(handle: number): void {
 class OutputStream {
   readonly #name: 'stdout' | 'stderr';
   readonly #emit: (level: Level, text: string) => void;
-  // Bytes may end in the middle of a character, when they are those of a child process. They go on in what the same
-  // invocation writes next.
+  // Bytes, such as those of a child process, may end in the middle of a character. The decoder keeps them until the same
+  // invocation writes again.
   #decoder = new StringDecoder('utf8');
   #writer: number | undefined;
 
-  /** Takes the place of the stream of the process. */
+  /** Replaces the process's stream of this name. */
   constructor(name: 'stdout' | 'stderr', fd: number, emit: (level: Level, text: string) => void) {
     this.#name = name;
     this.#emit = emit;
@@ -87,7 +87,7 @@ class OutputStream {
 
   write(chunk: string | Buffer): void {
     const text = typeof chunk === 'string' ? chunk : this.#decode(chunk);
-    // With its end of line: the worker puts pieces of a line together.
+    // The end of line stays: the worker joins pieces to lines.
     if (text !== '') this.#emit(this.#name, text);
   }
 

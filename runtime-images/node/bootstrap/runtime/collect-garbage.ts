@@ -1,4 +1,4 @@
-/** The runtime's garbage collector, called by its name. Nothing of it is shown to a function. */
+/** Calls the runtime's garbage collector to save memory. Functions do not get to see it. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
@@ -6,17 +6,18 @@ type Collector = (options?: { type: 'minor' }) => void;
 
 let collector: Collector | undefined;
 
-/** A sandbox that starts on a heap without garbage copies fewer pages of it. */
+/** Collects all garbage: a sandbox forked from a clean heap copies fewer pages. */
 export function collectGarbage(): void {
   theCollector()();
 }
 
 /**
- * Frees what has been made a moment ago and is used no more. For whoever moves much through small buffers: their memory is
- * outside of the heap, and the runtime lets 64 MB of it come together, which is half of what many a sandbox may have.
+ * Frees objects that were made a moment ago and are unused. Meant for code that moves data through many small buffers: their
+ * memory is outside of the heap. The runtime lets 64 MB of such memory pile up, half of the limit of many a sandbox.
  */
 export function collectYoung(): void {
-  // Looked up here and not in the zygote: few sandboxes need it, and it would keep a whole context alive in all of them.
+  // Looked up here and not in the zygote: few sandboxes need the collector, and it would keep a whole context alive in all of
+  // them.
   collector ??= theCollector();
   collector({ type: 'minor' });
 }

@@ -1,6 +1,6 @@
 /**
- * Errors of a function, told in the positions of its source: stacks name the bundle, people wrote TypeScript. The source
- * map is read at the first error, inside the sandbox, because it is the tenant's data.
+ * Describes a function's errors with positions in its source: stacks name the bundle, but people wrote TypeScript. The source map
+ * is tenant data, so it is read only inside the sandbox, at the first error.
  */
 import { readFileSync } from 'node:fs';
 import { SourceMap, type SourceMapPayload } from 'node:module';
@@ -24,19 +24,19 @@ export function describeError(thrown: unknown): DescribedError {
     if (typeof thrown.stack === 'string') described.stack = mapPositions(withoutPlatform(thrown.stack));
     return described;
   } catch (error) {
-    // A tenant's getters may throw as well.
+    // Getters of a tenant's error may throw as well.
     return { name: 'Error', message: `an error that cannot be read was thrown: ${safeString(error)}` };
   }
 }
 
-/** The frames below the function's own are the platform's, and tell its author nothing. */
+/** Cuts off the frames below the function's own: they are the platform's, and of no use to the author. */
 function withoutPlatform(stack: string): string {
   const lines = stack.split('\n');
   const first = lines.findIndex((line) => line.includes('/opt/offshoot/bootstrap.cjs'));
   return first > 0 ? lines.slice(0, first).join('\n') : stack;
 }
 
-/** Replaces each position in the bundle that `text` names by the position in the source. */
+/** Replaces each position in the bundle by the position in the source. */
 export function mapPositions(text: string): string {
   if (!text.includes(TASK)) return text;
   return text.replace(POSITION, (whole: string, file: string, line: string, column: string) => {
@@ -53,7 +53,7 @@ function mapOf(file: string): SourceMap | undefined {
     try {
       map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')) as SourceMapPayload);
     } catch {
-      // No map, or none that can be read: the bundle's own positions are the best there is.
+      // There is no readable map, so the bundle's own positions remain.
     }
     maps.set(file, map);
   }

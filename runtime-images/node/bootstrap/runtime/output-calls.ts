@@ -1,6 +1,6 @@
 /**
- * The calls of `fs` that write to descriptors 1 and 2, as many loggers do: what they write goes the way of process.stdout, which
- * knows the invocation. In the pipe of the descriptor nobody could tell whose it is.
+ * Sends the `fs` calls that write to descriptors 1 and 2, as many loggers do, the way of process.stdout, which knows the
+ * invocation. From the descriptor's pipe the worker could not tell which invocation wrote the bytes.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
@@ -8,9 +8,9 @@ import { syncBuiltinESMExports } from 'node:module';
 type Call = (...given: never[]) => unknown;
 type Write = (bytes: Buffer) => void;
 
-/** To be called once. `writers`: by descriptor. */
+/** Replaces the calls. To be called once. `writers`: by descriptor. */
 export function captureOutputCalls(writers: Readonly<Record<number, Write>>): void {
-  /** Bytes written, when the call was one for here. */
+  /** Writes the bytes and returns their number; undefined when the call is none for a writer. */
   const take = (fd: unknown, read: () => Buffer | undefined): number | undefined => {
     const write = typeof fd === 'number' ? writers[fd] : undefined;
     const bytes = write && read();
@@ -18,7 +18,7 @@ export function captureOutputCalls(writers: Readonly<Record<number, Write>>): vo
     write(bytes);
     return bytes.length;
   };
-  /** `told`: what is given to the callback, or returned, for so many bytes. */
+  /** `told` returns the results of a call, for its callback or its return value, from the number of bytes written. */
   const replace = (
     name: 'write' | 'writev' | 'writeFile' | 'appendFile',
     read: (data: unknown, rest: readonly unknown[]) => Buffer | undefined,
@@ -42,11 +42,11 @@ export function captureOutputCalls(writers: Readonly<Record<number, Write>>): vo
   replace('write', readWrite, (written, data) => [written, data]);
   replace('writev', readAll, (written, data) => [written, data]);
   for (const name of ['writeFile', 'appendFile'] as const) replace(name, readFile, () => []);
-  // For those who import them by name.
+  // Named imports see the replacements too.
   syncBuiltinESMExports();
 }
 
-/** With what the original has beside it, such as its form as a promise. */
+/** Replaces a call but keeps the original's properties, such as its promise form. */
 function put(name: string, original: Call, replacement: (...given: unknown[]) => unknown): void {
   Object.defineProperties(replacement, Object.getOwnPropertyDescriptors(original));
   Object.defineProperty(fs, name, {
@@ -57,7 +57,7 @@ function put(name: string, original: Call, replacement: (...given: unknown[]) =>
   });
 }
 
-/** Undefined for what is not understood: the original is called, and says what is wrong with it. */
+/** Returns undefined for arguments that it does not understand: the original call then reports their error. */
 function bytesOf(data: unknown, encoding: unknown): Buffer | undefined {
   if (typeof data === 'string') {
     const isKnown = typeof encoding === 'string' && Buffer.isEncoding(encoding);
@@ -68,7 +68,7 @@ function bytesOf(data: unknown, encoding: unknown): Buffer | undefined {
   return ArrayBuffer.isView(data) ? Buffer.from(data.buffer, data.byteOffset, data.byteLength) : undefined;
 }
 
-/** (text, position, encoding), (view, offset, length, position) or (view, { offset, length, position }). */
+/** Arguments: (text, position, encoding), (view, offset, length, position) or (view, { offset, length, position }). */
 function readWrite(data: unknown, [first, second]: readonly unknown[]): Buffer | undefined {
   if (typeof data === 'string') return bytesOf(data, second);
   const all = bytesOf(data, undefined);

@@ -1,8 +1,10 @@
-/** Built-in functions that would fail in a sandbox although programs count on them: they answer what is true there. */
+/**
+ * Replaces built-in functions that would fail in a sandbox although programs rely on them. The replacements answer truthfully.
+ */
 import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
 
-/** The kernel is asked for interfaces by a netlink socket, which the filter refuses. Loopback is there in any case. */
+/** Node reads interfaces through a netlink socket, which the filter refuses. Loopback exists in any case. */
 function networkInterfaces(): ReturnType<typeof os.networkInterfaces> {
   const mac = '00:00:00:00:00:00';
   const address = '127.0.0.1';
@@ -13,6 +15,6 @@ function networkInterfaces(): ReturnType<typeof os.networkInterfaces> {
 
 export function installShims(): void {
   os.networkInterfaces = networkInterfaces;
-  // For those who import it by name.
+  // Named imports see the replacement too.
   syncBuiltinESMExports();
 }

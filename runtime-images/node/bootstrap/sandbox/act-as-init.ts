@@ -1,15 +1,15 @@
 /**
- * What is different for a runtime that is PID 1 of its namespace: orphans become its children and wait to be reaped, and
- * the kernel keeps from it what a process of the namespace sends to it without there being a handler, SIGKILL included
- * (pid_namespaces(7)). A program in between that is PID 1 would do both, for a second fork at each start.
+ * Does the duties of PID 1 for the runtime, pid_namespaces(7). Orphans become its children, so it reaps them. The kernel drops
+ * signals that processes of the namespace send it without a handler, SIGKILL included, so it obeys its own signals itself. A
+ * separate init program would do both, but costs a second fork at each start.
  */
 import { constants } from 'node:os';
 import type { ZygoteAddon } from '../main.ts';
 
-/** Time for threads of native code that wait for children of their own. */
+/** Delay before another look: threads of native code may still wait for children of their own. */
 const LOOK_AGAIN_MS = 20;
 
-/** Signals that end no process which has no handler, signal(7). SIGPIPE is one that Node ignores. */
+/** Signals that end no process without a handler, signal(7). Node ignores SIGPIPE. */
 const HARMLESS = new Set<string>([
   'SIGCHLD',
   'SIGCONT',
@@ -24,10 +24,10 @@ const HARMLESS = new Set<string>([
 
 const numbers = new Map<string, number>(Object.entries(constants.signals));
 
-/** A function may replace the global ones, by a clock that is played for a test for example. */
+/** Taken before the function loads, because it may replace the global ones, for example by a test's fake clock. */
 const { setImmediate, setTimeout } = globalThis;
 
-/** `endBySignal` has the sandbox ended as by a signal of this number. */
+/** Takes over the duties of PID 1. `endBySignal` has the sandbox ended as by the signal with this number. */
 export function actAsInit(addon: ZygoteAddon, endBySignal: (signal: number) => void): void {
   reapOrphans(addon);
   obeyOwnSignals(endBySignal);
@@ -38,7 +38,7 @@ function reapOrphans(addon: ZygoteAddon): void {
   const lookSoon = (): void => {
     if (due) return;
     due = true;
-    // The turn after the timer: in between, the event loop has seen the end of the children that the runtime knows.
+    // The look comes one turn after the timer: by then the event loop has collected the children that Node itself started.
     setTimeout(() => setImmediate(look), LOOK_AGAIN_MS).unref();
   };
   const look = (): void => {
@@ -49,16 +49,16 @@ function reapOrphans(addon: ZygoteAddon): void {
 }
 
 /**
- * process.kill() of the main thread. Native code and child processes meet the kernel's rule; but abort(3) and faults end
- * this process as any other, since the kernel forces them.
+ * Wraps process.kill() on the main thread. Signals sent by native code and child processes stay under the kernel's rule. abort(3)
+ * and faults end this process as any other, since the kernel forces them.
  */
 function obeyOwnSignals(endBySignal: (signal: number) => void): void {
   const kill = process.kill.bind(process);
   process.kill = (pid, signal) => {
-    // Throws what is no signal.
+    // Throws when `signal` is not valid.
     kill(pid, signal);
     const number = typeof signal === 'number' ? signal : (numbers.get(signal ?? 'SIGTERM') ?? 0);
-    // 0 is the process group, which PID 1 leads.
+    // 0 means the process group, which PID 1 leads.
     if ((pid === 1 || pid === 0) && endsProcess(number)) endBySignal(number);
     return true;
   };
@@ -67,6 +67,6 @@ function obeyOwnSignals(endBySignal: (signal: number) => void): void {
 function endsProcess(signal: number): boolean {
   // Some numbers have two names; real-time signals have none.
   const names = [...numbers].filter(([, number]) => number === signal).map(([name]) => name);
-  // 0 only asks whether the process is there.
+  // Signal 0 only asks whether the process exists.
   return signal > 0 && !names.some((name) => HARMLESS.has(name) || process.listenerCount(name) > 0);
 }

@@ -1,4 +1,7 @@
-/** Loads the function's module and finds out which form of the contract it has. */
+/**
+ * Loads the function's module and finds the handlers that it exports. The rest of the runtime then calls any form of function
+ * alike.
+ */
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { SandboxInit } from '#contract/wire/channel.ts';
@@ -9,7 +12,7 @@ import type { Answer, FunctionContext } from '../handlers/invocation.ts';
 import { answerLambda, type LambdaHandler } from '../handlers/lambda.ts';
 
 const TASK = '/var/task/';
-/** How the meta part of a batch begins, as the worker writes it. */
+/** First bytes of a batch's meta part, as the worker writes it. */
 const BATCH_META = Buffer.from('{"kind":"batch"');
 
 export interface LoadedFunction {
@@ -21,7 +24,7 @@ type FetchHandler = (request: Request, env: object, context: FunctionContext) =>
 
 type ScheduledHandler = (event: ScheduledEvent, env: object, context: FunctionContext) => unknown;
 
-/** What a default object may have; one of them is enough. */
+/** Handlers of a default export; one of them is enough. */
 interface Handlers {
   readonly fetch?: FetchHandler;
   readonly scheduled?: ScheduledHandler;
@@ -29,11 +32,11 @@ interface Handlers {
 }
 const HANDLERS = ['fetch', 'scheduled', 'queue'] as const;
 
-/** Rejects with what the module threw, or with an Error that says what it should export. */
+/** Rejects with the error that the module threw, or with an Error that names the exports it should have. */
 export async function loadFunction(init: SandboxInit): Promise<LoadedFunction> {
   const module = await loadModule(TASK + init.entry);
   const exported = module['default'];
-  // A CommonJS bundle's exports arrive as the default export.
+  // The exports of a CommonJS bundle arrive as the default export.
   const inner = isRecord(exported) && isRecord(exported['default']) ? exported['default'] : exported;
 
   const owner = [inner, exported].find(
@@ -75,7 +78,9 @@ function answerByHandlers(owner: Handlers, env: object): Answer {
   };
 }
 
-/** Only the meta part says it, and that is parsed once more by who answers; so a batch is told by its first bytes. */
+/**
+ * Tells a batch by its first bytes. The kind is in the meta part only, which the handler parses anyway; so do not parse it twice.
+ */
 function kindOf(payload: Buffer): 'batch' | 'other' {
   return payload.subarray(4, 4 + BATCH_META.length).equals(BATCH_META) ? 'batch' : 'other';
 }
@@ -86,10 +91,10 @@ function noFetch(): Response {
 
 async function loadModule(path: string): Promise<Record<string, unknown>> {
   try {
-    // Synchronous, and so a few turns of the event loop quicker than import().
+    // Synchronous, and therefore a few turns of the event loop faster than import().
     return createRequire(TASK)(path) as Record<string, unknown>;
   } catch (error) {
-    // Top-level await needs the asynchronous way; nothing of the module has run yet.
+    // Top-level await needs import(); none of the module's code has run yet.
     if (!isRecord(error) || error['code'] !== 'ERR_REQUIRE_ASYNC_MODULE') throw error;
     return (await import(pathToFileURL(path).href)) as Record<string, unknown>;
   }

@@ -1,6 +1,6 @@
 /**
- * The life of a sandbox after its isolation: it is told which function it is, loads it, and answers invocations until
- * the worker closes the channel.
+ * Runs a sandbox after its isolation. It receives the function's description over the channel, loads the function, and answers
+ * invocations until the worker closes the channel.
  */
 import { Socket } from 'node:net';
 import {
@@ -20,13 +20,13 @@ import { loadFunction, type LoadedFunction } from './load-function.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
 import { beginTracing, endTracing, setTracing, tellOpenSpans } from '../tracing/tracing.ts';
 
-/** Frames from the worker are trusted; this only bounds a mistake. */
+/** Upper bound on a frame from the worker; such frames are trusted, so this only limits the damage of a bug. */
 const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
-/** Output that waits to be read by the worker; more than an invocation keeps anyway. */
+/** Upper bound on output that the worker has not read yet; an invocation's log keeps less anyway. */
 const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
 /**
- * After so much output it is looked at whether the small buffers in which it went have become too many. The runtime lets 64 MB of them
- * come together, and a loop that only prints would run out of its memory by them.
+ * Number of output characters after which the memory of small buffers is checked. The runtime lets 64 MB of such buffers pile up,
+ * so a loop that only prints would run out of memory.
  */
 const LOG_LOOK_CHARACTERS = 4 * 1024 * 1024;
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
@@ -42,24 +42,24 @@ export class SandboxRuntime {
   readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
   readonly #others: () => number;
-  /** What the worker knows of them. */
+  /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
   readonly #running = new Set<number>();
-  /** Handed over and not started, for a function that runs one invocation at a time. */
+  /** Calls that were handed over and have not started, for a function that runs one invocation at a time. */
   readonly #line: WaitingCall[] = [];
-  /** Request bodies that come in pieces, from the arrival of their invocation to its end. */
+  /** Request bodies that arrive in pieces, from the arrival of their invocation to its end. */
   readonly #bodies = new Map<number, BodyStream>();
   #loaded: LoadedFunction | undefined;
   #concurrency = 1;
   #startsSoon = false;
-  /** Output that came faster than it was read: by invocation, bytes and the level of the last of it. */
+  /** Output dropped because the worker reads too slowly: by invocation, its bytes and the level of its last piece. */
   readonly #dropped = new Map<number, { bytes: number; level: Uint8Array }>();
-  /** Characters since the last look. */
+  /** Characters since the last check of the buffers. */
   #logged = 0;
 
   /**
-   * `takeTurn`: see ZygoteAddon. `exit` ends the process; also called when the worker closes the channel. `others` gives the
-   * OTHERS_ bits at the time.
+   * `takeTurn`: see ZygoteAddon. `exit` ends the process, also when the worker closes the channel. `others` returns the current
+   * OTHERS_ bits.
    */
   constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void, others: () => number) {
     this.#takeTurn = takeTurn;
@@ -72,19 +72,19 @@ export class SandboxRuntime {
       if (kind === ChannelKind.BODY) this.#bodies.get(handle)?.push(payload);
     });
     this.#channel.on('data', (chunk: Buffer) => reader.push(chunk));
-    // The worker has gone or wants this sandbox no more.
+    // The worker has gone or discards this sandbox.
     this.#channel.on('close', () => exit(0));
     this.#channel.on('error', () => exit(0));
   }
 
-  /** Everything that was sent so far leaves now. */
+  /** Sends all frames that are still corked. */
   readonly flush = (): void => {
     while (this.#channel.writableCorked > 0) this.#channel.uncork();
   };
 
-  /** At once: what a function said before it crashed is what its author wants to read. */
+  /** Sends at once: the author of a function that crashes wants to read its last output. */
   log(handle: number, level: Uint8Array, text: string): void {
-    // A loop that prints without ever waiting gives the socket no turn to empty itself; what it says would pile up here.
+    // A loop that prints without ever waiting gives the socket no turn to drain, so its output would pile up here.
     if (this.#channel.writableLength > MAX_LOG_BACKLOG_BYTES) {
       const bytes = (this.#dropped.get(handle)?.bytes ?? 0) + text.length;
       this.#dropped.set(handle, { bytes, level });
@@ -109,15 +109,15 @@ export class SandboxRuntime {
     this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, dropped.level, note));
   }
 
-  /** Has the worker end this sandbox as by a signal; `halt` stops all code until then, as the signal would have. */
+  /** Asks the worker to end this sandbox as by a signal; `halt` stops all code until then, as the signal would have. */
   endBySignal(signal: number, halt: () => void): void {
     this.flush();
     this.#channel.write(encodeChannelFrame(ChannelKind.SIGNALLED, 0, Buffer.from([signal])), halt);
-    // Nearly always it is out by now, and what called for the signal gets no further.
+    // The frame has nearly always left by now; then the code that called for the signal runs no further.
     if (this.#channel.writableLength === 0) halt();
   }
 
-  /** An error that nobody caught: every running invocation fails by it, and the process is in no state to go on. */
+  /** Handles an uncaught error: every running invocation fails by it, and the process is in no state to go on. */
   fail(thrown: unknown): void {
     const described = describeError(thrown);
     console.error(described.stack ?? `${described.name}: ${described.message}`);
@@ -130,7 +130,7 @@ export class SandboxRuntime {
     this.#endAfterFlush();
   }
 
-  /** A result and the SETTLED that nearly always follows it leave in one system call. */
+  /** Corks the channel, so that a result and the SETTLED that nearly always follows it leave in one system call. */
   #send(kind: ChannelKind, handle: number, ...payload: Uint8Array[]): boolean {
     if (this.#channel.writableCorked === 0) {
       this.#channel.cork();
@@ -139,7 +139,7 @@ export class SandboxRuntime {
     return this.#channel.write(encodeChannelFrame(kind, handle, ...payload));
   }
 
-  /** In front of what the worker must not take for older than it is. */
+  /** Sends the OTHERS_ bits when they changed, ahead of a frame after which the worker relies on them. */
   #tellOthers(): void {
     const others = this.#others();
     if (others === this.#othersTold) return;
@@ -162,7 +162,7 @@ export class SandboxRuntime {
     this.#concurrency = init.concurrency;
     Object.assign(process.env, init.env);
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
-    // The standard's own switch, for a function that brings an SDK.
+    // OpenTelemetry's own switch, for a function that brings an SDK.
     const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
     setTracing(isOff ? undefined : this.#spans());
     try {
@@ -176,7 +176,7 @@ export class SandboxRuntime {
   }
 
   #spans(): SpanChannel {
-    // At once, as with a log: what follows may never wait again, and where it was is then what its author wants to know.
+    // Flushed at once, as a log is: the code that follows may block for ever, and its author then wants to see the last span.
     const tell = (kind: ChannelKind, handle: number, payload: Buffer): void => {
       this.flush();
       this.#channel.write(encodeChannelFrame(kind, handle, payload));
@@ -206,7 +206,7 @@ export class SandboxRuntime {
       const turn = this.#line[0]?.context.ahead ? this.#takeTurn() : 1;
       if (turn < 0) return this.#startSoon();
       const call = this.#line.shift();
-      // Without a turn the worker has taken the call back, and somebody else runs it.
+      // Without a turn, the worker has taken the call back to run it elsewhere.
       if (turn > 0 && call) void this.#invoke(this.#loaded, call);
       else if (call) this.#bodies.delete(call.handle);
     }
@@ -236,7 +236,7 @@ export class SandboxRuntime {
       context: told,
       ...(body && { body }),
       send: (kind, ...parts) => {
-        // In front of the answer, at which the worker writes down what it knows.
+        // Sent ahead of the answer, because the worker writes the record when it gets the answer.
         if (kind === ChannelKind.RESULT || kind === ChannelKind.END) tellOpenSpans(handle);
         this.#send(kind, handle, ...parts);
       },
@@ -249,7 +249,7 @@ export class SandboxRuntime {
     };
     const pending = new Set<Promise<unknown>>();
     this.#running.add(handle);
-    // Those of earlier invocations may have ended meanwhile.
+    // Processes and threads of earlier invocations may have ended meanwhile.
     if ((this.#othersTold & OTHERS_RUN) !== 0) {
       this.#tellOthers();
       this.flush();
@@ -278,8 +278,8 @@ export class SandboxRuntime {
       this.#send(ChannelKind.SETTLED, handle);
     });
     if (this.#line.length === 0) return;
-    // What this one has said leaves before the next one can do harm; and what it left undone, such as a rejection that
-    // nobody handles, comes up in a turn of its own.
+    // Send this invocation's output before the next one can do harm. Its leftovers, such as an unhandled rejection, surface in a
+    // turn of their own.
     this.flush();
     this.#startSoon();
   }

@@ -1,6 +1,6 @@
 /**
- * Spans as `@opentelemetry/api` wants them, and what an invocation has of them. Each is told to the worker twice: when it begins,
- * so that it is known of a sandbox that is killed, and when it ends.
+ * Implements the spans of `@opentelemetry/api`, and the set of spans of one invocation. The worker gets each span at its begin
+ * and again at its end, so the open spans of a killed sandbox are known too.
  */
 import { randomBytes } from 'node:crypto';
 import { clockOrigin } from '#contract/wire/host-clock.ts';
@@ -9,13 +9,16 @@ export const ERROR = 2;
 const OK = 1;
 const MAX_TEXT = 1_024;
 const MAX_ATTRIBUTES = 64;
-/** Events, and links; the contract has no more of one span. */
+/** Upper bound on events, and on links; the contract allows no more per span. */
 const MAX_PARTS = 32;
-/** Characters of attributes, events and links of one span. */
+/** Upper bound on the characters of attributes, events and links of one span. */
 const MAX_CHARACTERS = 6_000;
-/** The worker parses no longer ones. */
+/** Upper bound on an encoded span; the worker parses no longer ones. */
 const MAX_SPAN_BYTES = 8 * 1024;
-/** Spans of one invocation, and their bytes after which none begins any more; the worker keeps a little more of these. */
+/**
+ * Upper bounds on spans of one invocation, and on their bytes, after which no new span begins. The worker accepts slightly more
+ * bytes.
+ */
 const MAX_SPANS = 128;
 const MAX_BYTES = 40 * 1024;
 const INVALID: SpanContext = { traceId: '0'.repeat(32), spanId: '0'.repeat(16), traceFlags: 0 };
@@ -43,7 +46,7 @@ export interface SpanOptions {
   readonly root?: boolean;
 }
 
-/** What is told of a span, a `FunctionSpan` of the contract when it has a duration. */
+/** Description of a span for the worker; with a duration it is a `FunctionSpan` of the contract. */
 interface Told {
   readonly name: string;
   readonly spanId: string;
@@ -60,20 +63,23 @@ interface Told {
   readonly dropped?: Record<string, number>;
 }
 
-/** How the worker is told: that a span has begun (8 bytes of its id, JSON), that one has ended (JSON), how many are left out. */
+/**
+ * Messages to the worker: a span has begun (8 bytes of its id, JSON), a span has ended (JSON), spans were left out (their
+ * number).
+ */
 export interface SpanChannel {
   begun(handle: number, payload: Buffer): void;
   ended(handle: number, payload: Buffer): void;
-  /** As `ended`, with the answer: in no hurry. */
+  /** Like `ended`, but not urgent: leaves with the answer. */
   unfinished(handle: number, payload: Buffer): void;
   dropped(handle: number, count: number): void;
 }
 
 /** The spans of one invocation. */
 export class Scope {
-  /** What the worker has told: the span of the run. */
+  /** The span of the run, as received from the worker. */
   readonly parent: SpanContext;
-  /** Of its times: a clock that is set meanwhile shall not make a span longer. */
+  /** Origin of all times here, read once: a clock that is set meanwhile must not make a span longer. */
   readonly origin = clockOrigin();
   readonly #handle: number;
   readonly #channel: SpanChannel;
@@ -88,9 +94,12 @@ export class Scope {
     this.#channel = channel;
   }
 
-  /** A new span; one too many only passes the context of its parent on, so that nothing names a span that nobody knows. */
+  /**
+   * Starts a span. Beyond the limit, the span only passes its parent's context on, so that no header or child names an unknown
+   * span.
+   */
   start(name: string, options: SpanOptions, given: SpanContext | undefined): Span {
-    // The trace of an invocation is its own: a parent of another one, such as that of a message, is a link.
+    // The trace of an invocation is its own: a parent from another trace, such as a message's, becomes a link.
     const isForeign = given !== undefined && given.traceId !== this.parent.traceId;
     const parent = given && !isForeign ? given : this.parent;
     if (this.#begun >= MAX_SPANS || this.#bytes > MAX_BYTES) {
@@ -122,7 +131,10 @@ export class Scope {
     this.#channel.ended(this.#handle, ended);
   }
 
-  /** The answer is next, or all is over: what has not ended is told as it is, and its end is not told any more. */
+  /**
+   * Sends open spans in their present state and forgets them, because the answer comes next or the run is over. Their later end
+   * is not sent.
+   */
   close(): void {
     for (const span of this.#open) this.#channel.unfinished(this.#handle, encode(span.told(true)));
     this.#open.clear();
@@ -140,7 +152,7 @@ interface Recorded {
 
 export class Span {
   readonly #context: SpanContext;
-  /** Without one it records nothing, and only passes its context on. */
+  /** Without a scope, the span records nothing and only passes its context on. */
   readonly #scope: Scope | undefined;
   readonly #parentSpanId: string;
   readonly #kind: number;
@@ -223,7 +235,7 @@ export class Span {
     return this;
   }
 
-  /** That it went well is the function's last word. */
+  /** A status of OK is final, as the API requires. */
   setStatus({ code, message }: { code: number; message?: string }): this {
     if (!this.isRecording() || this.#isOk) return this;
     if (code === OK) this.#isOk = true;
@@ -254,7 +266,7 @@ export class Span {
     this.#scope.ended(this);
   }
 
-  /** What is known of it now. `closing`: as of one that has not ended and shall. */
+  /** Returns the span's present state. `closing`: mark it as unfinished, with a duration until now. */
   told(closing = false): Told {
     const until = this.#endedAt ?? (closing ? this.#toUnix(undefined) : undefined);
     const dropped = Object.entries(this.#dropped).filter(([, count]) => count > 0);
@@ -274,7 +286,9 @@ export class Span {
     };
   }
 
-  /** Unix time in milliseconds of what the API takes for a time: that, of performance.now(), a Date, or seconds and nanoseconds. */
+  /**
+   * Converts the API's forms of a time to Unix milliseconds: Unix time, performance.now(), a Date, or seconds and nanoseconds.
+   */
   #toUnix(time: unknown): number {
     const origin = this.#scope?.origin ?? 0;
     let unix = Number.NaN;
@@ -296,7 +310,10 @@ export class Span {
   }
 }
 
-/** What does not fit, as of many characters that take six bytes each, goes without its parts. */
+/**
+ * Encodes a span. One that is too long, for example by characters of six bytes each, is sent without attributes, events and
+ * links.
+ */
 function encode(told: Told): Buffer {
   const whole = Buffer.from(JSON.stringify(told));
   if (whole.length <= MAX_SPAN_BYTES) return whole;

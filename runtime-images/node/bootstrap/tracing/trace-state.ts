@@ -1,7 +1,7 @@
-/** `tracestate` as `@opentelemetry/api` wants it. */
+/** Implements `tracestate` with the interface that `@opentelemetry/api` expects. */
 import { parseTracestate } from '#contract/wire/trace-context.ts';
 
-/** The members of a `tracestate`, as the API shows them: immutable, the one that was set last in front. */
+/** The members of a `tracestate`, immutable as in the API; the one set last comes first. */
 export class TraceState {
   readonly #members: readonly (readonly [string, string])[];
 

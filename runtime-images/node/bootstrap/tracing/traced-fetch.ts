@@ -1,4 +1,4 @@
-/** `fetch` with a span, which goes along in its headers. */
+/** Wraps `fetch` in a span and passes the span on in the request's headers, so that a trace continues in the called service. */
 import { ERROR, isValid, type Span, type SpanContext, type SpanOptions } from './otel-span.ts';
 
 const CLIENT = 2;
@@ -8,7 +8,7 @@ interface Tracing {
   readonly headersOf: (context: SpanContext) => [string, string][];
 }
 
-/** Headers that the function sets itself are left as they are. */
+/** Calls `fetch` within a span. Headers that the function sets itself stay as they are. */
 export async function tracedFetch(
   original: typeof globalThis.fetch,
   input: RequestInfo | URL,
@@ -47,7 +47,7 @@ function describe(input: RequestInfo | URL, init: RequestInit | undefined): { me
   };
 }
 
-/** Without user info and query, which may carry secrets. */
+/** Leaves out user info and query, which may carry secrets. */
 function urlFacts(url: string): Record<string, string | number> {
   if (!URL.canParse(url)) return {};
   const { origin, pathname, hostname, port, protocol } = new URL(url);

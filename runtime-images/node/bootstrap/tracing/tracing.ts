@@ -1,9 +1,9 @@
 /**
- * What `@opentelemetry/api` finds in a sandbox, whichever 1.x of it a function has bundled: a tracer whose spans go to the worker
- * over the channel, so they need no network, and are not lost with the sandbox. `fetch` has a span without any code.
+ * Implements `@opentelemetry/api` for functions in a sandbox, for whichever 1.x a function has bundled. Its tracer sends spans
+ * over the channel to the worker, so they need no network and survive the sandbox. `fetch` gets spans without any code.
  *
- * The API keeps its implementation in a global by a well-known symbol; what is asked of it there is little enough to be
- * written down here, and a package in the zygote would be in every fork.
+ * The API looks up its implementation in a global under a well-known symbol. Few methods are needed, so they are written here: a
+ * package loaded in the zygote would be in every fork.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { formatTraceparent, parseTraceparent } from '#contract/wire/trace-context.ts';
@@ -12,14 +12,14 @@ import { isValid, Scope, Span, type SpanChannel, type SpanContext, type SpanOpti
 import { TraceState } from './trace-state.ts';
 import { tracedFetch } from './traced-fetch.ts';
 
-/** Accepted by each API of 1.x, which asks for a minor version that is at least its own. */
+/** Accepted by each 1.x version of the API, which requires a minor version at least as high as its own. */
 const API_VERSION = '1.99.0';
 const API_KEY = Symbol.for('opentelemetry.js.api.1');
 const SPAN_KEY = Symbol.for('OpenTelemetry Context Key SPAN');
 /** Set by suppressTracing() of `@opentelemetry/core`. */
 const SUPPRESS_KEY = Symbol.for('OpenTelemetry SDK Context Key SUPPRESS_TRACING');
 
-/** Immutable, as the API wants it. */
+/** An immutable context, as the API requires. */
 class Context {
   readonly #values: ReadonlyMap<symbol, unknown>;
 
@@ -42,7 +42,7 @@ class Context {
   }
 }
 
-/** A Context, or that of the API itself. */
+/** A Context, or one made by the API itself. */
 interface AnyContext {
   getValue(key: symbol): unknown;
   setValue(key: symbol, value: unknown): AnyContext;
@@ -53,19 +53,19 @@ const contexts = new AsyncLocalStorage<AnyContext>();
 const ROOT = new Context();
 let channel: SpanChannel | undefined;
 
-/** An invocation begins; its spans are children of what the worker has told. */
+/** Starts tracing of an invocation; its spans are children of the span in `traceparent`. */
 export function beginTracing(handle: number, traceparent: string, tracestate?: string): void {
   if (!channel) return;
   const parent = remoteContext(traceparent, tracestate);
   if (parent) scopes.set(handle, new Scope(handle, parent, channel));
 }
 
-/** Its answer is next: the worker is told of the spans that have not ended, which the record has as they are now. */
+/** Sends the open spans of an invocation ahead of its answer; the record shows their present state. */
 export function tellOpenSpans(handle: number): void {
   scopes.get(handle)?.close();
 }
 
-/** Nothing of it is left. What still runs of it passes its context on and records nothing. */
+/** Ends tracing of an invocation. Code that still runs for it passes its context on and records nothing. */
 export function endTracing(handle: number): void {
   scopes.get(handle)?.close();
   scopes.delete(handle);
@@ -86,7 +86,7 @@ function currentScope(): Scope | undefined {
   return scopes.get(currentHandle.getStore() ?? -1);
 }
 
-/** The context of the code that runs now: one of its own making, or that of its invocation. */
+/** Returns the context of the running code: one that it set itself, or that of its invocation. */
 function active(): AnyContext {
   const own = contexts.getStore();
   if (own) return own;
@@ -99,7 +99,10 @@ function spanContextOf(context: AnyContext): SpanContext | undefined {
   return isValid(found) ? found : undefined;
 }
 
-/** Whatever the caller's flag: an invocation's record has them, and what is exported is decided when it has ended. */
+/**
+ * Starts a span whatever the caller's sampling flag: the invocation's record shows all spans, and the export is decided at the
+ * end.
+ */
 function startSpan(name: string, options: SpanOptions = {}, context: AnyContext = active()): Span {
   if (context.getValue(SUPPRESS_KEY) === true) return Span.invalid;
   const given = options.root === true ? undefined : spanContextOf(context);
@@ -147,7 +150,7 @@ const propagation = {
     if (!span || context.getValue(SUPPRESS_KEY) === true) return;
     for (const [key, value] of headersOf(span)) setter.set(carrier, key, value);
   },
-  /** Of a message that somebody has sent: its context is there to be linked to. */
+  /** Reads the context of a received message, so that spans can link to it. */
   extract(
     context: AnyContext,
     carrier: unknown,
@@ -171,8 +174,8 @@ function headersOf({ traceId, spanId, traceFlags, traceState }: SpanContext): [s
 let plainFetch: typeof globalThis.fetch | undefined;
 
 /**
- * Puts it in place, before the function is loaded, or takes it away without `spans`, which tells the worker. The rehearsal of the
- * zygote has put it in place already, for another channel.
+ * Installs tracing before the function is loaded, or removes it when `spans` is undefined. The zygote's rehearsal has installed
+ * it already, for another channel.
  */
 export function setTracing(spans: SpanChannel | undefined): void {
   channel = spans;

@@ -1,8 +1,9 @@
 /**
- * Everything that a function's first call would otherwise pay for, done in the zygote: a whole life of a sandbox is played
- * through, with a worker that is played as well, so that built-in modules are loaded and the code of an invocation is
- * compiled. It must end with nothing in flight and no descriptor left open, and must draw no randomness: each fork
- * inherits what is left here.
+ * Plays a whole life of a sandbox in the zygote, against a fake worker. This loads built-in modules and compiles the code of an
+ * invocation, so a function's first call does not pay for that.
+ *
+ * The rehearsal must end with nothing in flight and no descriptor left open, and must draw no randomness: each fork inherits all
+ * that is left here.
  */
 import '../runtime/builtins.ts';
 import { Socket } from 'node:net';
@@ -13,17 +14,17 @@ import { describeError } from '../runtime/describe-error.ts';
 import type { ZygoteAddon } from '../main.ts';
 import { SandboxRuntime } from '../sandbox/run-sandbox.ts';
 
-/** Enough for the interpreter's caches; more is not worth a longer start. */
+/** Number of rehearsed calls: enough for the interpreter's caches; more is not worth a longer start. */
 const INVOCATIONS = 20;
 
-/** The function that is rehearsed with, beside the bootstrap in the image. */
+/** The rehearsal's function, beside the bootstrap in the image. */
 const SAMPLE = '../../opt/offshoot/sample.mjs';
 
 export async function rehearse(
   addon: ZygoteAddon,
   onRuntime: (runtime: SandboxRuntime) => void,
 ): Promise<void> {
-  // Most of what the start of the runtime has touched is never touched again, and each fork would copy it.
+  // The start of the runtime touched many pages that are never used again, and each fork would copy them.
   addon.forgetFiles();
   const [workerFd, sandboxFd] = addon.socketpair();
   const worker = new Socket({ fd: workerFd, readable: true, writable: true });
@@ -57,12 +58,12 @@ export async function rehearse(
   collectGarbage();
 }
 
-/** There is nobody to take turns with. */
+/** Stands in for ZygoteAddon.takeTurn: no other call competes for a turn. */
 function alwaysMyTurn(): number {
   return 1;
 }
 
-/** No function is there to start anything. */
+/** Stands in for `others`: no function is there to start anything. */
 function nobodyElse(): number {
   return 0;
 }

@@ -1,14 +1,15 @@
 /**
- * What a prepared sandbox does while it waits for its function: it loads and calls a sample once more. A fork shares its
- * memory with the zygote until it writes, and the first write to each page costs a page fault; these faults are most of
- * what a function's load would take. Here they are paid for before anybody waits. No tenant's byte is near, and nothing
- * may start a thread or need a turn of the event loop.
+ * Loads and calls a sample function in a prepared sandbox that waits for its own function. A fork shares memory with the zygote
+ * until it writes, and the first write to each page costs a page fault. Such faults are most of a function's load time; here they
+ * happen before a call waits.
+ *
+ * No tenant's data is present yet. Nothing here may start a thread or need a turn of the event loop.
  */
 import { encodePayload } from '#contract/wire/payload.ts';
 import type { FunctionContext, Invocation } from '../handlers/invocation.ts';
 import { loadFunction } from '../sandbox/load-function.ts';
 
-/** As the sample of the rehearsal, but the zygote has not loaded this one, and it does not wait for a timer. */
+/** Like the rehearsal's sample; but the zygote has not loaded this one, and it does not wait for a timer. */
 const SAMPLE = '../../opt/offshoot/warm-up.mjs';
 
 const invocation: Invocation = {
@@ -25,7 +26,7 @@ const context: FunctionContext = {
   waitUntil: () => undefined,
 };
 
-/** Far more than it takes. */
+/** Upper bound on awaited microtasks, far above the number that the sample takes. */
 const MAX_MICROTASKS = 1_000;
 
 /** Settles within microtasks, whatever happens: a turn of the event loop would be the zygote's. */
