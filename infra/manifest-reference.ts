@@ -71,7 +71,9 @@ export function manifestReferenceText(schema: string): string {
 function tableOf({ properties = {}, required = [] }: Setting, prefix: string): string {
   const rows = Object.entries(properties).map(([name, setting]) => {
     const usual = required.includes(name) ? '**required**' : defaultOf(setting);
-    const meaning = setting.properties ? `See [${name}](#${name}).` : (setting.description ?? '');
+    const meaning = setting.properties
+      ? `See [${name}](#${name.toLowerCase()}).`
+      : (setting.description ?? '');
     return `| \`${prefix}${name}\` | ${typeOf(setting)} | ${usual} | ${rangeOf(setting)} | ${escaped(meaning)} |\n`;
   });
   return `| setting | type | default | range | meaning |\n|---|---|---|---|---|\n${rows.join('')}`;
@@ -103,5 +105,5 @@ function code(value: unknown): string {
 }
 
 function escaped(text: string): string {
-  return text.replaceAll('|', '\\|');
+  return text.replaceAll(/[|*]/g, String.raw`\$&`);
 }
