@@ -11,7 +11,7 @@ import { Externals } from './externals.ts';
 import { findPackage, type Package } from './packages.ts';
 import { CANNOT_BUNDLE_WARNINGS, suspectsOf } from './unbundlable.ts';
 
-/** What is imported as text. `functions/README.md` lists them for users. */
+/** What is imported as text. `docs/functions.md` lists them for users. */
 export const TEXT_FILES = [
   '.txt',
   '.html',
