@@ -33,7 +33,7 @@ afterEach(async () => {
   await redisClock.remove();
 });
 
-/** Whose clocks are set: those of gateway and worker, that of Redis, or all of them, as on a single host. */
+/** Clocks that a test sets: those of gateway and worker, that of Redis, or all of them, as on a single host. */
 type Whose = 'hosts' | 'Redis' | 'all';
 
 async function setClocks(whose: Whose, shiftMs: number): Promise<void> {

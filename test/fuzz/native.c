@@ -1,5 +1,5 @@
-// The native code that can run outside of a sandbox, under AddressSanitizer and UndefinedBehaviorSanitizer. Prints a
-// line for each check that fails, and the number of checks; exits with 1 if one failed.
+// The native code that can run outside of a sandbox, under AddressSanitizer and UndefinedBehaviorSanitizer.
+// Prints a line for each check that fails, and the number of checks; exits with 1 if one failed.
 #include "sandbox/sandbox.h"
 #include "sandbox/turns.h"
 #include "worker/refusals.h"
