@@ -1,9 +1,9 @@
-// The attacks as a native addon: the same code inside of the function's own process, which holds more than a
-// child does.
+// The attacks as a native addon: the same code in the function's own process, which has more access than a
+// child process.
 //
 //   run(id, arguments) -> string   what the program would print
-//   hashOf(string) -> number       the hash that V8 keeps in a string used as a property name: it shows the
-//   hash seed crash()                        a write to nowhere
+//   hashOf(string) -> number       the hash that V8 keeps in a property name: shows the hash seed
+//   crash()                        a write to an invalid address
 #include "attack.h"
 
 #include <node_api.h>

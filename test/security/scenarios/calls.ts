@@ -5,7 +5,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { type AttackBench, type Attempt, notRefused, valueOf } from '../attack-bench.ts';
 import type { Scenario } from './scenario.ts';
 
-/** Calls that are answered EPERM, because programs try them and should read why (worker/native/seccomp/policy.h). */
+/**
+ * Calls that are answered EPERM, because programs try them and should read the reason (worker/native/seccomp/policy.h).
+ */
 const NAMED = new Set([
   'prctl PR_SET_MM',
   'prctl PR_SET_DUMPABLE',
@@ -65,7 +67,7 @@ export const calls: Readonly<Record<string, Scenario>> = {
       const got = told.flatMap(({ call, succeeded, errno }) => {
         const [, family = '', type] = /^\w+\((\d+), (\d+)\)/.exec(call) ?? [];
         if (!FAMILIES.has(family))
-          // EPERM while the worker is told, ENOSYS when the sandbox has used up its share of that.
+          // EPERM while the worker gets a report, ENOSYS once the sandbox has used up its share of reports.
           return succeeded || (errno !== 'EPERM' && errno !== 'ENOSYS')
             ? [`${call}: ${errno ?? 'succeeded'}`]
             : [];

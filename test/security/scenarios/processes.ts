@@ -15,7 +15,7 @@ import {
 import type { Scenario } from './scenario.ts';
 
 const NAMESPACES = ['user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'] as const;
-/** EPERM where the filter names the call, ENOSYS where it does not, the rest by the kernel. */
+/** EPERM where the filter names the call, ENOSYS where it does not, other errors by the kernel. */
 const REFUSALS = ['EPERM', 'EACCES', 'ENOSYS', 'ENOENT', 'ESRCH'];
 
 /** From JavaScript and from the attack program, each in a sandbox of its own. */
@@ -26,7 +26,7 @@ async function bothWays(bench: AttackBench, id: string, ...args: string[]): Prom
   ];
 }
 
-/** As bothWays, of an attack that may end its own sandbox. */
+/** As bothWays, for an attack that may end its own sandbox. */
 async function untilItEnds(bench: AttackBench, id: string, ...args: string[]): Promise<Attempt[]> {
   const told: Attempt[] = [];
   for (const way of ['js', 'native'] as const) {
@@ -51,7 +51,7 @@ function hostIds({ sandbox }: Attacker): number[] {
   });
 }
 
-/** After an attack on everything: are the others still there? */
+/** After an attack on every process: are the others still there? */
 async function othersAreWell(bench: AttackBench, sibling: Attacker): Promise<string[]> {
   const harm: string[] = [];
   const answer = await sibling.native('A14').catch((error: unknown) => String(error));
