@@ -1,9 +1,10 @@
 /**
- * How long something takes that has to be quick. On a machine that others keep busy, what one sees is how long they took: so a
- * timer of the same process, which needs nothing but a processor, is measured at the same time, and what it came late is taken off.
+ * Measures a time that must be short. On a machine that is kept busy by others, the measured time includes their work.
+ * So a timer of the same process, which needs nothing but a processor, is measured at the same time, and its delay is
+ * subtracted.
  */
 const TICK_MS = 20;
-/** A timer is late by so much on an idle machine as well. */
+/** Delay of a timer on an idle machine. */
 const USUAL_MS = 2;
 
 export class Stopwatch {
@@ -21,12 +22,12 @@ export class Stopwatch {
     return new Stopwatch();
   }
 
-  /** Milliseconds so far that this process waited for a processor. */
+  /** Milliseconds that this process has waited for a processor since the start. */
   get late(): number {
     return this.#late;
   }
 
-  /** Milliseconds since the start, less those that this process waited for a processor. May be asked once. */
+  /** Milliseconds since the start, less those that this process waited for a processor. May be called once. */
   stop(): number {
     this.#tick();
     clearInterval(this.#timer);

@@ -18,7 +18,7 @@ ended() {
 trap 'printf "error: %s failed in line %d\n" "$BASH_COMMAND" "$LINENO" >&3; ended 1' ERR
 
 # The images belong to the user who will run the zygotes, as on the host. With another number of the user or of its
-# group, their files would have no owner in the zygote's user namespace, and an overlay could not change them.
+# group, their files would have no owner in the zygote's user namespace. An overlay could then not change them.
 uid="$(stat -c %u /payload/state/images)"
 groupadd --system --gid "$(stat -c %g /payload/state/images)" offshoot
 useradd --system --uid "$uid" --gid offshoot --home-dir /payload/state --no-create-home --shell /bin/bash offshoot

@@ -150,7 +150,7 @@ test('G6 output of a module while it loads is in the log of the first invocation
 });
 
 /** Characters on which a terminal acts or that reorder text, as a program that writes UTF-8 sends them. */
-// oxlint-disable-next-line no-control-regex -- they are what it looks for
+// oxlint-disable-next-line no-control-regex -- the test looks for these
 const ACTED_ON = /[\u0000-\u0008\u000b-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
 test('G5 no way out of a log lets a character through on which a terminal acts', async () => {

@@ -1,6 +1,6 @@
 /**
- * The function that attacks. /js/ID runs a JavaScript attack in the function's process. /native/ID runs the attack
- * program as a child process. /addon/ID runs the same code as a native addon in the function's process. Arguments are
+ * The function that attacks. `/js/ID` runs a JavaScript attack in the function's process. `/native/ID` runs the attack
+ * program as a child process. `/addon/ID` runs the same code as a native addon in the function's process. Arguments are
  * `a` in the query.
  */
 import { execFile } from 'node:child_process';

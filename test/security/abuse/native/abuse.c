@@ -39,8 +39,8 @@ static void forever(void) {
     pause();
 }
 
-// Ends all processes of its group but itself. They would keep the pipe open through which this one is read,
-// and count as processes of the sandbox until a parent has waited for them.
+// Ends all processes of its group but itself. They would keep open the pipe through which this one is read.
+// They would also count as processes of the sandbox until a parent has waited for them.
 static void end_group(void) {
   signal(SIGTERM, SIG_IGN);
   kill(0, SIGTERM);
@@ -345,7 +345,7 @@ static int newlines(void) {
   }
 }
 
-// Both ends are its own, so nobody ever writes.
+// Both ends are its own, so no other process ever writes.
 static int block_read(void) {
   int ends[2];
   char byte;
