@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { Manifest } from '#contract/functions/manifest.ts';
 
-/** The text of the file; a test compares it with the one that is committed. */
+/** The text of the file; a test compares it with the committed one. */
 export function manifestSchemaText(): string {
   // `input`: fields with a default may be left out.
   const schema = z.toJSONSchema(Manifest, { io: 'input', target: 'draft-7' });
