@@ -213,7 +213,7 @@ describe('Q5 silence', () => {
     },
   );
 
-  test('Q5 redis-hangs: connections made to a hanging Redis, such as a failed primary before failover, are replaced once it answers', async () => {
+  test('Q5 redis-hangs: connections made to a hanging Redis, such as a primary before failover, are replaced once it answers', async () => {
     const pids = pidsOf();
     const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
     proxy.conditions.hanging = true;

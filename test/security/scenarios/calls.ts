@@ -44,7 +44,7 @@ export function judgeDenyTable(told: readonly Attempt[]): string[] {
 
 export const calls: Readonly<Record<string, Scenario>> = {
   C1: {
-    title: 'deny-table: over 100 forbidden system calls, each answered with its documented errno',
+    title: 'deny-table: over 100 forbidden system calls are each answered with their documented errno',
     run: async (bench) => judgeDenyTable(await native(bench, 'C1')),
   },
   C2: {
@@ -61,7 +61,8 @@ export const calls: Readonly<Record<string, Scenario>> = {
     },
   },
   C3: {
-    title: 'socket-families: of families 0 to 45 only AF_UNIX, AF_INET and AF_INET6; no raw sockets',
+    title:
+      'socket-families: of families 0 to 45 only AF_UNIX, AF_INET and AF_INET6 can be opened, and no raw sockets',
     async run(bench) {
       const told = await native(bench, 'C3');
       const got = told.flatMap(({ call, succeeded, errno }) => {
@@ -92,11 +93,11 @@ export const calls: Readonly<Record<string, Scenario>> = {
     run: async (bench) => notRefused(await native(bench, 'C5'), 'EPERM'),
   },
   C6: {
-    title: 'tiocsti: TIOCSTI and other ioctls, also with the upper half of the request set',
+    title: 'tiocsti: TIOCSTI and other ioctls, also with the upper half of the request set, are refused',
     run: async (bench) => notRefused(await native(bench, 'C6'), 'EPERM', 'ENOSYS'),
   },
   C7: {
-    title: 'userfaultfd/bpf/perf: refused in every form',
+    title: 'userfaultfd/bpf/perf: these calls are refused in every form',
     run: async (bench) => notRefused(await native(bench, 'C7'), 'EPERM'),
   },
   C8: {
@@ -119,7 +120,7 @@ export const calls: Readonly<Record<string, Scenario>> = {
     },
   },
   C11: {
-    title: 'scan: what scanners of containers look at is as the declared file says, in each point',
+    title: 'scan: each point that scanners of containers check is as the declared file says',
     async run(bench) {
       const told = await bench.with((attacker) => attacker.js('C11'));
       const seen = Object.fromEntries(

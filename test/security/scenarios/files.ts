@@ -107,7 +107,7 @@ export const files: Readonly<Record<string, Scenario>> = {
   },
   B3: {
     title:
-      'mounts-flags: nosuid and nodev everywhere, noexec on /tmp, /proc and /dev, no path of the host as a source',
+      'mounts-flags: each mount has nosuid and nodev, /tmp, /proc and /dev have noexec, and no source is a path of the host',
     async run(bench) {
       const told = await bench.with((attacker) => attacker.native('B3'));
       const mounts = parseMounts(valueOf(told, '/proc/self/mountinfo'));
@@ -127,7 +127,8 @@ export const files: Readonly<Record<string, Scenario>> = {
     },
   },
   B4: {
-    title: 'mount-syscalls: mount in all its forms (each cgroup controller too), umount2, pivot_root, chroot',
+    title:
+      'mount-syscalls: mount in all its forms (each cgroup controller too), umount2, pivot_root and chroot are refused',
     run: async (bench) => notRefused(await bothWays(bench, 'B4'), 'EPERM', 'ENOSYS', 'ENOENT', 'EXIT'),
   },
   B5: {
@@ -150,7 +151,7 @@ export const files: Readonly<Record<string, Scenario>> = {
     },
   },
   B6: {
-    title: 'proc-masked: what /proc tells of the kernel and of the host is not there',
+    title: 'proc-masked: /proc shows no facts of the kernel or of the host',
     async run(bench) {
       const names = [
         'kcore',

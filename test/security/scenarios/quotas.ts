@@ -123,7 +123,7 @@ export const quotas: Readonly<Record<string, Scenario>> = {
       }),
   },
   U4: {
-    title: `user-quotas: ${GIVEN.join(', ')} that one tenant has taken are there for another; ${REFUSED.join(', ')} for none`,
+    title: `user-quotas: ${GIVEN.join(', ')} are left for a tenant when another takes all it can; no tenant gets ${REFUSED.join(', ')}`,
     run: (bench) => withTenant(bench, async (tenant) => await userQuotas(bench, tenant)),
   },
 };

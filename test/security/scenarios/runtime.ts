@@ -136,7 +136,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
   },
   F3: {
     title:
-      'memory-canary: no secret of the worker, of another function or of the host in any memory that can be read',
+      'memory-canary: no readable memory holds a secret of the worker, of another function or of the host',
     timeoutMs: 120_000,
     async run(bench) {
       const secret = bench.canaries.token('environment of another function');
@@ -260,7 +260,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
     },
   },
   F11: {
-    title: 'zygote-kill: what ran fails cleanly, and another zygote serves in about a second',
+    title: 'zygote-kill: running calls fail cleanly, and another zygote serves in about a second',
     async run(bench) {
       const got: string[] = [];
       const others = zygotePids();
