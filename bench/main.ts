@@ -1,5 +1,5 @@
 /**
- * npm run bench: what this machine does, ours and peers in the same run. See `npm run bench -- --help`.
+ * npm run bench: measures this machine, with the platform and its peers in the same run. See `npm run bench -- --help`.
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -47,14 +47,14 @@ const { values: flags } = parseArgs({
   },
 });
 
-/** Settles when everything has been measured and nothing of it is left. */
+/** Settles when everything has been measured and no process or file of the run is left. */
 async function main(state: string, names: readonly string[], stopping: AbortSignal): Promise<boolean> {
   const machine = describeMachine();
   const say = (text: string): void => {
     if (!flags.json) console.log(text);
   };
   const temporary = await makeTemporary();
-  // So that whatever anybody makes on the way goes with it at the end.
+  // Every temporary file lies in it, so all of them are removed at the end.
   process.env['TMPDIR'] = temporary;
   const run: Run = {
     counts: flags.quick ? QUICK : FULL,
@@ -94,7 +94,7 @@ async function main(state: string, names: readonly string[], stopping: AbortSign
   return failures.length === 0;
 }
 
-/** What is wrong with how we were called, if anything. */
+/** The mistake in the arguments or the environment, if there is one. */
 function complaint(state: string | undefined, names: readonly string[]): string | undefined {
   const unknown = names.find((name) => !Object.hasOwn(ROWS, name));
   if (unknown !== undefined) return `there is no row "${unknown}".\n\n${HELP}`;
@@ -116,7 +116,7 @@ if (flags.help) {
   const stopping = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
-      // The second time, somebody means it: the kernel ends our children.
+      // At the second signal the bench exits at once: the kernel ends its children.
       if (stopping.signal.aborted) process.exit(130);
       console.error('\nstopping; once more to stop at once');
       stopping.abort();

@@ -8,13 +8,13 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=host/cgroup.sh
 source "$CHECKOUT/infra/host/cgroup.sh"
 
-[[ $# -gt 0 ]] || fail "no command" "as-service-user.sh runs the command that it is given" "as-service-user.sh node infra/platform/start.ts"
+[[ $# -gt 0 ]] || fail "no command" "as-service-user.sh runs the command in its arguments" "as-service-user.sh node infra/platform/start.ts"
 command=("$@")
 if ! id -u "$SERVICE_USER" >/dev/null 2>&1; then
   fail "there is no user $SERVICE_USER" "the platform does not run as root, and the set-up has not run yet" "run: npm run setup"
 fi
 
-# Where a private copy of the mount table shows a checkout that the service user may not reach.
+# Path of the checkout in a private copy of the mount table, where the service user may not reach the original.
 SHOWN_CHECKOUT=/run/offshoot/checkout
 
 # clean_environment HOME CHECKOUT - the only variables that pass, as NAME=VALUE lines for env -i.
@@ -23,7 +23,7 @@ clean_environment() {
   local name store=()
   environment=("HOME=$1" "USER=$SERVICE_USER" "LOGNAME=$SERVICE_USER"
     "PATH=$2/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-  # A key of Amazon's that the shell happens to have is for the platform only when its artifact store is there.
+  # A key of Amazon's in the caller's shell is passed on only when the artifact store is there.
   [[ "${OFFSHOOT_ARTIFACTS:-}" != s3://* ]] || store=(AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION
     AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN)
   for name in "${store[@]}" ${!OFFSHOOT_@} ${!OTEL_@} ${!LC_@} LANG TZ TERM COLORTERM NO_COLOR FORCE_COLOR CI REDIS_URL NODE_ENV \
@@ -32,8 +32,9 @@ clean_environment() {
   done
 }
 
-# join_cgroup - cgroup v2 lets an unprivileged process move children only within the subtree that it stands in itself,
-# so whoever will make sandboxes must enter the delegated one first. (v1 asks only for the right to write.)
+# join_cgroup - cgroup v2 lets an unprivileged process move children only within the subtree that the process itself is
+# in. So the process that will make sandboxes must enter the delegated cgroup first. (v1 asks only for the right to
+# write.)
 join_cgroup() {
   local mount manager own
   [[ "$(cgroup_version)" == 2 ]] || return 0
@@ -57,7 +58,7 @@ join_cgroup() {
     fi
   elif manager="$(user_manager_cgroup "$EUID")" && delegates_all "$manager"; then
     export XDG_RUNTIME_DIR="/run/user/$EUID"
-    # Ends in exec: it is this process that comes back above, alone in a cgroup of its own.
+    # Ends in exec: this same process comes back above, alone in a cgroup of its own.
     exec systemd-run --user --scope --quiet -p Delegate=yes -- bash "$CHECKOUT/infra/as-service-user.sh" "${command[@]}"
   else
     say "sudo: moving this process into the delegated cgroup $OFFSHOOT_CGROUP"
@@ -69,8 +70,8 @@ join_cgroup() {
   fi
 }
 
-# is_alone_in CGROUP - whether it is this user's and has no other process. Under a user's systemd every cgroup is the
-# user's, also that of the terminal; only one that is ours alone may be rearranged.
+# is_alone_in CGROUP - succeeds when the cgroup is this user's and has no other process. Under a user's systemd every
+# cgroup is the user's, also that of the terminal; only one without other processes may be rearranged.
 is_alone_in() {
   local processes
   [[ $EUID -ne 0 && -w "$1/cgroup.subtree_control" && -w "$1/cgroup.procs" ]] || return 1
@@ -84,12 +85,12 @@ drop_to_service_user() {
   home="$(getent passwd "$SERVICE_USER" | cut -d: -f6)"
   clean_environment "$home" "$1"
   cd "$1"
-  # The bounding set and no_new_privs are left as they are: newuidmap is a set-uid program and needs both.
+  # The bounding set and no_new_privs stay unchanged: newuidmap is a set-uid program and needs both.
   exec setpriv --reuid "$SERVICE_USER" --regid "$(id -g "$SERVICE_USER")" --init-groups --inh-caps=-all \
     env -i "${environment[@]}" "${command[@]}"
 }
 
-# can_read FILE - whether the service user can.
+# can_read FILE - succeeds when the service user can read it.
 can_read() {
   setpriv --reuid "$SERVICE_USER" --regid "$(id -g "$SERVICE_USER")" --init-groups test -r "$1"
 }
@@ -113,8 +114,8 @@ umask 022
 command=(chrt --batch 0 "${command[@]}")
 # A worker holds a few descriptors for each sandbox; only root may raise the hard limit. Node raises its own soft one.
 [[ $EUID -ne 0 ]] || ulimit -n 524288 2>/dev/null || true
-# Signals that wait in any sandbox count for the service user, those that kill(2) sends even over the limit. Without a limit
-# of the user's, one tenant's cannot keep timers from another; each sandbox has a limit of its own.
+# Pending signals of any sandbox count for the service user, and kill(2) sends them even over the limit. Without a limit
+# of the user, one tenant's signals cannot take timers from another; each sandbox has a limit of its own.
 [[ $EUID -ne 0 ]] || ulimit -i unlimited 2>/dev/null || true
 join_cgroup
 if [[ $EUID -ne 0 ]]; then

@@ -1,5 +1,5 @@
-# What the infra scripts share: where things are, who runs the platform, and how progress is said.
-# Sourced by bash, never run. The sourcing script has already said `set -euo pipefail`.
+# Shared by the infra scripts: paths, the user who runs the platform, and lines of progress. Sourced by bash, never run.
+# The sourcing script has already set `set -euo pipefail`.
 
 # The checkout, without `cd` so that the caller's directory stays as it was.
 CHECKOUT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
@@ -8,8 +8,8 @@ CHECKOUT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 if [[ $EUID -eq 0 ]]; then
   SERVICE_USER=offshoot
   OFFSHOOT_STATE="${OFFSHOOT_STATE:-/var/lib/offshoot}"
-  # Downloads are kept apart from the state: root writes them, and root must not write in a
-  # directory that the service user owns (a planted symbolic link would lead it astray).
+  # Downloads are kept apart from the state: root writes them, and root must not write in a directory that the service
+  # user owns (a planted symbolic link could redirect the write).
   OFFSHOOT_CACHE="${OFFSHOOT_CACHE:-/var/cache/offshoot}"
   OFFSHOOT_CGROUP="${OFFSHOOT_CGROUP:-offshoot}"
 else
@@ -35,7 +35,7 @@ DEBIAN_PACKAGES=(
   openssl                                                # certificates for the tests of TLS
 )
 
-# Colour for people only: on a terminal, and not against their wish (no-color.org).
+# Colour only for people: on a terminal, and not against their wish (no-color.org).
 if [[ -t 2 && -z "${NO_COLOR:-}" ]]; then
   RED=$'\e[31m' GREEN=$'\e[32m' DIM=$'\e[2m' PLAIN=$'\e[0m'
 else
@@ -45,7 +45,7 @@ fi
 # say TEXT - a line of progress, on stderr so that the output of `npm start` and `npm test` stays clean.
 say() { printf '%s\n' "$*" >&2; }
 
-# fail WHAT WHY NEXT - the three things an error must say.
+# fail WHAT WHY NEXT - the three parts that every error must have.
 fail() {
   say "${RED}set-up failed:${PLAIN} $1"
   say "  why:  $2"
@@ -65,18 +65,18 @@ seconds_since() {
   printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100))
 }
 
-# step NAME CMD... - run one step with its output in the log; say its name and time, and what it has marked `note:`;
-# show the log's end if it fails.
+# step NAME CMD... - runs one step with its output in the log; prints its name and time, and its lines that begin with
+# `note:`. Prints the log's end if the step fails.
 step() {
   local name="$1" start log_size
   shift
   start="$(now_ms)"
-  # A run that has nothing to do leaves the log of the last one that did.
+  # A run without a step keeps the log of the last run that had one.
   [[ -n "${LOG_BEGUN:-}" ]] || : >"$SETUP_LOG"
   LOG_BEGUN=1
   printf '%s\n' "--- $name: $*" >>"$SETUP_LOG"
   log_size="$(stat -c %s "$SETUP_LOG")"
-  # Some steps take a minute: a terminal shows which, until its line is written over.
+  # Some steps take a minute: a terminal shows the current one, until its line is overwritten.
   [[ ! -t 2 ]] || printf '...   %s\r' "$name" >&2
   if ! "$@" >>"$SETUP_LOG" 2>&1 </dev/null; then
     say "${RED}failed${PLAIN} $name. The end of $SETUP_LOG:"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a Debian or Ubuntu machine ready for Offshoot, and the checkout ready to run. Everything is looked at first
-# and done only when it is missing, so it may be run at any time, and is run before every start and test.
+# Makes a Debian or Ubuntu machine ready for Offshoot, and the checkout ready to run. Each step is checked first and
+# done only when it is missing. So this may be run at any time, and runs before every start and test.
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -10,7 +10,7 @@ source "$CHECKOUT/infra/host/cgroup.sh"
 source "$CHECKOUT/infra/host/checks.sh"
 cd "$CHECKOUT"
 
-# What is written must be readable by the service user, whatever the umask of the caller.
+# All files must be readable by the service user, whatever the umask of the caller.
 umask 022
 started="$(now_ms)"
 mkdir -p "$OFFSHOOT_CACHE"
@@ -72,7 +72,7 @@ userns_means() {
   fi
 }
 
-# Says exactly what an administrator has to run. The reader need not be one.
+# Prints the exact commands that an administrator has to run. The reader need not be one.
 without_root() {
   local name
   say "${RED}set-up needs an administrator${PLAIN} for ${#steps[@]} step(s), and sudo is not there or not allowed to $SERVICE_USER."
@@ -86,15 +86,16 @@ without_root() {
 prepare_host() {
   local name
   mapfile -t steps < <(privileged_steps)
-  # Only conveniences (without tun, functions have no egress; without devices, tenants share those of the host): not worth
-  # asking for a password on their own.
+  # Only conveniences (without tun, functions have no egress; without devices, tenants share those of the host), not
+  # worth a password prompt on their own.
   if [[ $EUID -ne 0 && "${steps[*]}" =~ ^(tun ?)?(devices ?)?(link)?$ ]]; then steps=(); fi
   [[ ${#steps[@]} -gt 0 ]] || return 0
   if [[ $EUID -ne 0 ]] && ! command -v sudo >/dev/null; then without_root; fi
   for name in "${steps[@]}"; do run_privileged "$name"; done
 }
 
-# as_owner CMD... - what is written in the checkout belongs to whoever owns it, also when root started us.
+# as_owner CMD... - runs CMD as the owner of the checkout, so that files in it belong to that user, also when root
+# started us.
 as_owner() {
   local owner
   owner="$(stat -c %U "$CHECKOUT")"
@@ -106,13 +107,14 @@ as_owner() {
   fi
 }
 
-# `npm ci` would be the word, but it refuses a lock without the optional packages of other systems, which not every
-# mirror carries. `npm install --no-save` takes versions and hashes from the lock as well, and is held to it afterwards.
+# `npm ci` would be the right command, but it refuses a lock without the optional packages of other systems, which not
+# every mirror carries. `npm install --no-save` takes versions and hashes from the lock as well, and is checked against
+# it afterwards.
 install_dependencies() {
   local stamp=node_modules/.offshoot-lock wanted
   wanted="$(sha256sum package-lock.json)"
   [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]] || return 0
-  # Somebody who ran `npm install` already has what the lock asks for.
+  # After the user's own `npm install`, the packages of the lock are already there.
   if ! node infra/host/is-installed.mjs; then
     step "npm dependencies" as_owner npm install --no-save --no-audit --no-fund
     node infra/host/is-installed.mjs || fail "node_modules is not what package-lock.json asks for" \
@@ -121,7 +123,7 @@ install_dependencies() {
   as_owner tee "$stamp" <<<"$wanted" >/dev/null
 }
 
-# make compares the times of a few files, which is nothing.
+# make compares the times of a few files, which takes no time.
 build_native() {
   as_owner make -q -C worker/native >/dev/null 2>&1 || step "native parts" as_owner make -j2 -C worker/native
 }
@@ -136,8 +138,8 @@ build_images() {
   local wanted
   wanted="$(image_inputs)"
   if [[ "$(cat "$OFFSHOOT_STATE/images/.inputs" 2>/dev/null)" == "$wanted" ]]; then return 0; fi
-  # Fetched by the caller, whose npm configuration knows the way to the registry, and built by the service user,
-  # to whom the image must belong: it is the root of the sandboxes' outer user namespace.
+  # The caller downloads them, whose npm configuration knows the way to the registry. The service user builds the image
+  # and owns it, because it is the root of the sandboxes' outer user namespace.
   step "downloads for the runtime images" "$NODE_BIN/node" runtime-images/build.ts fetch
   step "runtime images" bash infra/as-service-user.sh node runtime-images/build.ts build --inputs "$wanted"
 }

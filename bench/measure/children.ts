@@ -7,12 +7,12 @@ const STARTS_WITHIN_MS = 15_000;
 const LOOK_AGAIN_MS = 25;
 const STOP_GRACE_MS = 5_000;
 const KEPT_LINES = 20;
-/** What a program that measures puts before its result, since it shares its output with warnings. */
+/** Prefix of a result line: a program that measures prints it beside its warnings. */
 const RESULT = 'RESULT ';
 
 export interface Child {
   readonly pid: number;
-  /** Throws with its last words when it has ended. */
+  /** Throws with its last output when it has ended. */
   readonly assertRuns: () => void;
   readonly stop: () => Promise<void>;
 }
@@ -51,7 +51,7 @@ export async function startServing(
   return child;
 }
 
-/** Runs a program that measures; gives what it reported with report(). */
+/** Runs a program that measures; returns the value that it reported with report(). */
 export async function measureIn(command: readonly string[], stopping: AbortSignal): Promise<unknown> {
   stopping.throwIfAborted();
   const { running, tail, result } = await start(command, process.env);
@@ -65,7 +65,7 @@ export async function measureIn(command: readonly string[], stopping: AbortSigna
   throw new Error(tail.at(-1) ?? `${command[0]} ended with ${describeExit(exit)}`);
 }
 
-/** The other side of measureIn(): runs the measurement, and says its result or why there is none. */
+/** The other side of measureIn(): runs the measurement, and reports its result or its error. */
 export async function report(measure: () => Promise<object>): Promise<never> {
   try {
     const result = `${RESULT}${JSON.stringify(await measure())}\n`;
@@ -93,7 +93,7 @@ async function start(
   return { running, tail, result: () => result };
 }
 
-/** The message of a line of our own processes' log, which is JSON; any other line as it is. */
+/** The message of a JSON log line of our own processes; any other line unchanged. */
 function readable(line: string): string {
   try {
     const { msg } = JSON.parse(line) as { msg?: unknown };

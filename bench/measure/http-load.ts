@@ -1,4 +1,7 @@
-/** Load over HTTP on the loopback, made by a process of its own (load-generator.ts): the same one for ours and for peers. */
+/**
+ * Load over HTTP on the loopback, made by a process of its own (load-generator.ts): the same one for the platform and
+ * its peers.
+ */
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +9,7 @@ import { measureIn } from './children.ts';
 
 const GENERATOR = fileURLToPath(new URL('load-generator.ts', import.meta.url));
 
-/** One at a time: how many calls. Many at once: how long. */
+/** Number of calls, one at a time; or the time, with many at once. */
 export type Effort = { readonly calls: number } | { readonly atOnce: number; readonly seconds: number };
 
 export interface LoadResult {
@@ -15,7 +18,7 @@ export interface LoadResult {
   /** Milliseconds of a call. */
   readonly p50: number;
   readonly p99: number;
-  /** Of each call, where they were made one at a time. */
+  /** Time of each call, where they were made one at a time. */
   readonly times: readonly number[];
 }
 

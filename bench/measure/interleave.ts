@@ -1,11 +1,17 @@
-/** Takes turns. A machine drifts while a benchmark runs, and what is compared must drift together: A B A B, not A A B B. */
+/**
+ * Runs contestants in turns. A machine drifts while a benchmark runs, so compared figures must drift together: A B A B,
+ * not A A B B.
+ */
 import { missing, type Figure, type Unit } from './stats.ts';
 
 export interface Contestant<T> {
   readonly row: string;
-  /** Turns that count. Who has the most sets the pace, and the turns of the others are spread over the whole run. */
+  /**
+   * Number of turns that count. The contestant with the most sets the pace, and the turns of the others are spread over
+   * the whole run.
+   */
   readonly turns: number;
-  /** Turns before those, whose results are thrown away. */
+  /** Number of turns before those, whose results are discarded. */
   readonly warmUp: number;
   turn(): Promise<T>;
 }
@@ -13,11 +19,11 @@ export interface Contestant<T> {
 export interface Standing<T> {
   readonly row: string;
   readonly results: readonly T[];
-  /** Why it dropped out. */
+  /** Reason for which it dropped out. */
   readonly failure?: string;
 }
 
-/** Runs all to their end. One that fails drops out with its reason, and the others go on. */
+/** Runs all contestants to their end. One that fails drops out with its reason, and the others go on. */
 export async function interleave<T>(
   contestants: readonly Contestant<T>[],
   stopping: AbortSignal,
@@ -50,7 +56,7 @@ export async function interleave<T>(
   }));
 }
 
-/** A standing's figure; `of` makes it of the results. */
+/** A standing's figure; `of` computes it from the results. */
 export function figureOf<T>(
   { row, results, failure }: Standing<T>,
   unit: Unit,
@@ -64,7 +70,7 @@ function hasTurn(turns: number, round: number, pace: number): boolean {
   return Math.floor(((round + 1) * turns) / pace) > Math.floor((round * turns) / pace);
 }
 
-/** First line of what went wrong, for a table. */
+/** First line of the error, for a table. */
 export function messageOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.trim().split('\n')[0] || 'it failed without a word';

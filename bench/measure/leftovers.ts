@@ -1,4 +1,4 @@
-/** Nothing of a bench stays on the machine: neither of this one, nor of an earlier one that was killed on its way. */
+/** Removes everything that a bench leaves on the machine: this one, or an earlier one that was killed. */
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,13 +14,13 @@ export async function makeTemporary(): Promise<string> {
   for (const name of await readdir(parent)) {
     const pid = Number(new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1]);
     if (!pid || existsSync(`/proc/${pid}`)) continue;
-    // It may be another user's, who will remove it.
+    // It may belong to another user, who will remove it.
     await rm(join(parent, name), { recursive: true, force: true }).catch(() => undefined);
   }
   return await mkdtemp(join(parent, `${PREFIX}${process.pid}-`));
 }
 
-/** A worker that ends may leave the cgroups of the sandboxes that ended with it. Those of living workers are left alone. */
+/** A worker that ends may leave cgroups of sandboxes that ended with it. Those of living workers are left alone. */
 export function sweepCgroups(): void {
   try {
     detectCgroups().sweep();

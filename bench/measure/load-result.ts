@@ -1,4 +1,4 @@
-/** Makes a LoadResult of the times of calls, in the process that has made them. */
+/** Makes a LoadResult from the times of calls, in the process that made the calls. */
 import type { Effort, LoadResult } from './http-load.ts';
 import { quantile } from './stats.ts';
 
@@ -8,7 +8,7 @@ export function loadResult(times: readonly number[], elapsedMs: number, effort: 
     perSecond: (times.length / elapsedMs) * 1_000,
     p50: quantile(times, 0.5),
     p99: quantile(times, 0.99),
-    // Thousands of a busy run would cost more to hand over than they are worth.
+    // Thousands of times from a busy run would cost more to pass on than they are worth.
     times: 'calls' in effort ? times : [],
   };
 }

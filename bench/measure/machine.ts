@@ -1,4 +1,4 @@
-/** What the figures were measured on. Without it they mean nothing. */
+/** The machine that was measured. Figures without it mean nothing. */
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
 
 export interface Machine {
@@ -7,7 +7,7 @@ export interface Machine {
   readonly memoryGiB: number;
   readonly kernel: string;
   readonly node: string;
-  /** Processes that wanted to run in the minute before; much above 0, somebody else was measured as well. */
+  /** Load average of the minute before: much above 0, other programs were measured as well. */
   readonly loadBefore: number;
   readonly time: string;
 }

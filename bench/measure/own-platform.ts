@@ -13,7 +13,7 @@ const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
 const API = '/api/v1';
 
 export interface OwnPlatform {
-  /** Deploys a module of one file, open to everybody; gives its URL. */
+  /** Deploys a module of one file as a public function; returns its URL. */
   readonly deploy: (
     name: string,
     source: string,
@@ -26,7 +26,7 @@ export interface OwnPlatform {
   readonly pids: { readonly gateway: number; readonly worker: number };
 }
 
-/** `settings`: more environment for gateway and worker. */
+/** `settings`: additional environment for gateway and worker. */
 export async function startOwnPlatform(
   { state, temporary }: Run,
   redisUrl: string,
@@ -47,7 +47,7 @@ export async function startOwnPlatform(
   };
   const children: Child[] = [];
   const stop = async (): Promise<void> => {
-    // From the front to the back: no new calls, then those under way.
+    // From the front to the back: no new calls, then the end of the running ones.
     for (const child of children.toReversed()) await child.stop();
   };
   try {
@@ -82,7 +82,7 @@ async function knowsWorker(url: string): Promise<boolean> {
   }
 }
 
-/** Written a moment after the gateway listens. */
+/** The gateway writes it a moment after it listens. */
 async function adminKey(state: string): Promise<string> {
   for (let attempt = 0; attempt < 250; attempt++) {
     const key = (await readFile(join(state, 'admin-key'), 'utf8').catch(() => '')).trim();

@@ -1,4 +1,4 @@
-/** What every row of the bench is given. */
+/** Inputs that every row of the bench gets. */
 
 export interface Counts {
   /** Sandboxes started, of each runtime. */
@@ -8,10 +8,10 @@ export interface Counts {
   /** Idle sandboxes alive at once, and plain processes. */
   readonly idle: number;
   readonly idleProcesses: number;
-  /** Calls one at a time, in how many turns. */
+  /** Calls one at a time, and the number of turns. */
   readonly calls: number;
   readonly callTurns: number;
-  /** Seconds of load, in how many turns. */
+  /** Seconds of load, and the number of turns. */
   readonly seconds: number;
   readonly loadTurns: number;
   /** Items of a batch. */
@@ -30,7 +30,7 @@ export const FULL: Counts = {
   items: 1_000_000,
 };
 
-/** Does it run at all; the figures mean little. */
+/** Shows only that the bench runs; its figures mean little. */
 export const QUICK: Counts = {
   sandboxes: 20,
   processes: 5,
@@ -45,10 +45,10 @@ export const QUICK: Counts = {
 
 export interface Run {
   readonly counts: Counts;
-  /** Root of the runtime image that ours and the peers run. */
+  /** Root of the runtime image that the sandboxes and the peers run. */
   readonly image: string;
   readonly state: string;
-  /** Directory that is gone when the bench ends. */
+  /** Directory that is removed when the bench ends. */
   readonly temporary: string;
   /** Aborted when the bench shall end early. */
   readonly stopping: AbortSignal;

@@ -1,4 +1,7 @@
-/** Figures of many runs, and how they are shown. Medians and 99th percentiles: means hide what a caller feels. */
+/**
+ * Figures of many runs, and how they are printed. Medians and 99th percentiles, since a mean hides the times that a
+ * caller notices.
+ */
 
 export type Unit = 'ms' | 'µs' | 'MB' | 'per second';
 
@@ -7,24 +10,24 @@ export interface Figure {
   readonly unit: Unit;
   /** Measurements behind it. */
   readonly count: number;
-  /** Null where there is none; `missing` says why. */
+  /** Null where there was no result; `missing` says why. */
   readonly median: number | null;
-  /** Null where there are too few measurements for one in a hundred to mean anything. */
+  /** Null where there are too few measurements for a 99th percentile. */
   readonly p99: number | null;
-  /** How often our median goes into this one; null for our own figure and for parts of one whole. */
+  /** Ratio of this median to ours; null for our own figure and for parts of one whole. */
   readonly timesOurs: number | null;
   readonly missing?: string;
 }
 
 export interface Section {
-  /** As `--only` takes it. */
+  /** Name of the row, as `--only` takes it. */
   readonly name: string;
   readonly title: string;
   readonly figures: readonly Figure[];
   readonly notes?: readonly string[];
 }
 
-/** Fewer measurements than this have no 99th percentile to speak of. */
+/** Number of measurements below which there is no 99th percentile. */
 const ENOUGH_FOR_P99 = 20;
 const ROW_WIDTH = 54;
 
@@ -43,7 +46,7 @@ export function missing(row: string, unit: Unit, reason: string): Figure {
   return { row, unit, count: 0, median: null, p99: null, timesOurs: null, missing: reason };
 }
 
-/** The first figure is ours; the others of its unit are given their ratio to it. */
+/** The first figure is ours; each other figure of its unit gets its ratio to ours. */
 export function compared(figures: readonly Figure[]): Figure[] {
   const [ours] = figures;
   return figures.map((one) => {

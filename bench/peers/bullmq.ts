@@ -1,6 +1,6 @@
 /**
  * Peer: BullMQ with waitUntilFinished. Usage: node bullmq.ts REDIS-URL EFFORT-AS-JSON
- * Queue and worker are in this process, and a job does nothing: no HTTP, no sandbox, nobody to tell apart.
+ * Queue and worker are in this process, and a job does nothing: no HTTP, no sandbox, no tenants.
  */
 import { Queue, QueueEvents, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
@@ -27,7 +27,7 @@ async function load(effort: Effort): Promise<LoadResult> {
     connection: connect(),
     concurrency: atOnce,
   });
-  // Each waiter listens to both.
+  // Each waiter listens to both events.
   queue.setMaxListeners(0);
   events.setMaxListeners(0);
   await Promise.all([events.waitUntilReady(), worker.waitUntilReady()]);

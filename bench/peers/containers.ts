@@ -1,6 +1,6 @@
 /**
- * Container engines, where the host has them and lets this user run them: each is tried once, and says itself why not.
- * They get the same runtime image as our sandboxes, read-only.
+ * Container engines, where the host has them and this user may run them: each is tried once, and reports itself why it
+ * cannot run. They get the same runtime image as the sandboxes, read-only.
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -77,7 +77,7 @@ async function dockerEngine(
   return { contestant, stop };
 }
 
-/** docker runs what it has in its own store only. */
+/** docker runs only images of its own store. */
 async function importImage(image: string, tag: string): Promise<void> {
   const tar = spawn('tar', ['-C', image, '-c', '.'], { stdio: ['ignore', 'pipe', 'ignore'] });
   const load = spawn('docker', ['import', '-', tag], { stdio: ['pipe', 'ignore', 'ignore'] });

@@ -1,4 +1,4 @@
-/** A collector that only counts: POST takes anything, GET tells how much. Usage: node otlp-receiver.ts PORT */
+/** A collector that only counts: POST accepts any body, GET returns the count. Usage: node otlp-receiver.ts PORT */
 import { createServer } from 'node:http';
 
 let requests = 0;

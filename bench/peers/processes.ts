@@ -1,4 +1,6 @@
-/** Peers of a cold start: a new Node process, bare or in somebody else's sandbox, until it has printed its first line. */
+/**
+ * Peers of a cold start: a new Node process, bare or in another project's sandbox, until it has printed its first line.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -28,7 +30,7 @@ export function bubblewrap(image: string, directory: string, turns: number): Con
   return firstOutput('bubblewrap + node (same image)', command, turns);
 }
 
-/** A contestant that starts a program and gives the milliseconds until its first output. */
+/** A contestant that starts a program and returns the milliseconds until its first output. */
 export function firstOutput(row: string, command: readonly string[], turns: number): Contestant<number> {
   return { row, turns, warmUp: WARM_UP, turn: () => timeToOutput(command) };
 }
@@ -44,7 +46,8 @@ async function timeToOutput([program = '', ...args]: readonly string[]): Promise
   child.stdout.once('data', () => {
     took = performance.now() - start;
   });
-  // Rejects when the program could not be started. Its end is waited for, so that it does not run into the next turn.
+  // Rejects when the program could not be started. It waits for the program's end, so that the next turn starts
+  // undisturbed.
   await once(child, 'close').catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'ENOENT' ? new Error(`${program} is not installed`) : error;
   });

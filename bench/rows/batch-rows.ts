@@ -1,6 +1,6 @@
 /**
- * A batch of very many items: how fast it runs, and that the memory of gateway and worker does not grow with it. Their resident
- * set is looked at while the batch is under way; its growth over the second half is what would go on with more items.
+ * A batch of very many items: its speed, and the proof that the memory of gateway and worker does not grow with it.
+ * Their resident set is sampled while the batch runs; growth over the second half would go on with more items.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -53,7 +53,7 @@ export async function batchSection(run: Run): Promise<Section> {
 
 interface Ran {
   readonly rate: number;
-  /** MB, one look after the other. */
+  /** Samples in MB. */
   readonly gateway: readonly number[];
   readonly worker: readonly number[];
 }
@@ -73,7 +73,7 @@ async function runBatch(
   try {
     const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/x-ndjson' };
     const start = performance.now();
-    // `duplex` is of the fetch standard, and of no type declaration here.
+    // `duplex` is in the fetch standard, but in no type declaration here.
     const init: RequestInit & { duplex: 'half' } = {
       method: 'POST',
       headers,

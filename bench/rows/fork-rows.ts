@@ -1,4 +1,4 @@
-/** The fork alone, layer by layer: what a sandbox reports of itself, in the order in which it does it. */
+/** The fork alone, layer by layer: times that a sandbox reports of itself, in the order of its steps. */
 import { randomBytes } from 'node:crypto';
 import { SandboxBench } from '../../test/support/sandbox/sandbox-bench.ts';
 import { detectCgroups } from '../../worker/cgroup/detect.ts';
@@ -113,7 +113,7 @@ function addLayers(
   const took = performance.now() - since;
   const phases = phasesUs.map((us) => us / US_PER_MS);
   layers.set(whole, took);
-  // What the sandbox cannot see of itself.
+  // Time that the sandbox cannot measure itself.
   layers.set(`  ${rest}`, took - phases.reduce((sum, ms) => sum + ms, 0));
   names.forEach((name, phase) => layers.set(`  ${name}`, phases[phase] ?? 0));
 }

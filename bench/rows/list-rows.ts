@@ -1,4 +1,7 @@
-/** Looking at 10,000 invocations of a function: over the API, and in the dashboard, whose gateway remembers what it has read. */
+/**
+ * Reading 10,000 invocations of a function: by the API, and in the dashboard, whose gateway caches the records it has
+ * read.
+ */
 import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
@@ -14,7 +17,7 @@ import { figure, type Section } from '../measure/stats.ts';
 const INVOCATIONS = 10_000;
 const AT_ONCE = 32;
 const LOOKS = 30;
-/** Longer than a gateway shows what it has just read as it is. */
+/** Pause between two reads, longer than a gateway shows a cached page unchanged. */
 const APART_MS = 600;
 const FAILING = `export default {
   fetch(request) {
@@ -23,9 +26,9 @@ const FAILING = `export default {
   },
 };
 `;
-/** One of so many fails. */
+/** One invocation in this number fails. */
 const FAILS = 100;
-/** What a browser sends for a page, and for a script of it. */
+/** Headers of a browser for a page, and for a script of that page. */
 const AS_PAGE = { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', 'sec-fetch-site': 'none' };
 const AS_SCRIPT = { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', 'sec-fetch-site': 'same-origin' };
 
@@ -35,7 +38,7 @@ export async function listSection(run: Run): Promise<Section> {
   try {
     const url = await platform.deploy('listed', FAILING);
     await call(url, run.stopping);
-    // Records are written behind the answers.
+    // Records are written after the answers.
     await sleep(APART_MS);
     const api = { authorization: `Bearer ${platform.key}` };
     const listed = async (query: string): Promise<InvocationList> => {
@@ -100,7 +103,7 @@ async function signIn({ url, key }: OwnPlatform): Promise<Session> {
   return { cookie, 'x-offshoot-page': /&quot;page&quot;:&quot;([\w-]{43})&quot;/.exec(page)?.[1] ?? '' };
 }
 
-/** Milliseconds to the whole of the first event of the page's stream. */
+/** Milliseconds until the first event of the page's stream is complete. */
 async function look({ url }: OwnPlatform, session: Session, query: string): Promise<number> {
   const begun = performance.now();
   const response = await open(`${url}/dashboard/live/invocations?${query}`, { ...AS_SCRIPT, ...session });
@@ -116,7 +119,7 @@ async function look({ url }: OwnPlatform, session: Session, query: string): Prom
   return ms;
 }
 
-/** As a browser does it. Not by fetch, which has its own mind about these headers. */
+/** Sends the request as a browser does. Not by fetch, which sets these headers in its own way. */
 async function open(
   url: string,
   headers: Readonly<Record<string, string>>,

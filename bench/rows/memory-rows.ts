@@ -20,7 +20,9 @@ import { compared, figure, type Figure, type Section } from '../measure/stats.ts
 
 const MB = 1024 * 1024;
 const KB = 1024;
-/** The host is looked at after each of so many batches: one look would be at the mercy of whatever else runs. */
+/**
+ * Number of batches. MemAvailable is read after each of them, because a single reading would depend on other programs.
+ */
 const BATCHES = 5;
 const SETTLE_MS = 1_000;
 const WARM_UP = 5;
@@ -30,13 +32,13 @@ createServer((_, response) => response.end('hello')).listen(0, '127.0.0.1', () =
 `;
 
 export async function memorySection(run: Run): Promise<Section> {
-  // The few plain processes first: hundreds of sandboxes are still being given back a while after their end.
+  // The few plain processes first: the kernel still frees hundreds of sandboxes for a while after their end.
   const plain = await processFigures(run);
   const ours = await sandboxFigures(run);
   return {
     name: 'memory',
     title: 'Memory of one that is idle, its function loaded and run (node26)',
-    // Side by side what was measured in the same way.
+    // Figures that were measured in the same way stand side by side.
     figures: ours.flatMap((own, way) => compared([own, ...plain.slice(way, way + 1)])),
     notes: [
       'host: less MemAvailable, kernel memory included; cgroup: charged to it, kernel memory included but for the fork',
@@ -113,7 +115,7 @@ function waysOf(who: string, host: readonly number[], count: number, seen: reado
   return figures;
 }
 
-/** MB less for each one that was added, of each batch. */
+/** MB that MemAvailable fell for each sandbox or process added, of each batch. */
 async function onHost(count: number, add: () => Promise<void>): Promise<number[]> {
   const batch = Math.max(1, Math.floor(count / BATCHES));
   const each: number[] = [];
@@ -128,7 +130,7 @@ async function onHost(count: number, add: () => Promise<void>): Promise<number[]
   return each;
 }
 
-/** MemAvailable in bytes, once the kernel has done what it does later. */
+/** MemAvailable in bytes, once the kernel has done its deferred work. */
 async function settledAvailable(): Promise<number> {
   await sleep(SETTLE_MS);
   return numberIn('/proc/meminfo', /^MemAvailable: +(\d+)/m) * KB;
@@ -140,7 +142,7 @@ function lookAt({ cgroup }: BenchSandbox): Seen {
 }
 
 function setSizes(pid: number): Omit<Seen, 'cgroup'> {
-  // A worker may look into its sandboxes: they are in user namespaces below one that its user made.
+  // A worker may read /proc of its sandboxes: they are in user namespaces below one that its user made.
   const file = `/proc/${pid}/smaps_rollup`;
   const kb = (name: string): number => numberIn(file, new RegExp(`^${name}: +(\\d+)`, 'm')) * KB;
   return {
@@ -150,7 +152,7 @@ function setSizes(pid: number): Omit<Seen, 'cgroup'> {
   };
 }
 
-/** Bytes that are charged to the cgroup of a process: memory.current in v2; in v1 the usage, kernel memory in it. */
+/** Bytes charged to the cgroup of a process: memory.current in v2; in v1 the usage, kernel memory included. */
 function chargedTo(pid: number): number {
   const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
   const v1 = /^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.*)$/m.exec(lines)?.[1];

@@ -18,7 +18,7 @@ const TURNS = 5;
 const PEER_QUEUE = 'peer';
 const LOOK_MS = 5;
 
-/** Jobs a second, from the first that is sent to the end of the last. */
+/** Jobs a second, from the first request to the end of the last job. */
 export async function queuedSection(run: Run): Promise<Section> {
   const jobs = run.counts.calls;
   const redis = await startRedis({ dir: join(run.temporary, 'redis') });
@@ -92,7 +92,7 @@ function ratesOf(results: readonly number[], row: string): Figure {
   return figure(row, 'per second', results);
 }
 
-/** Does it so many times, AT_ONCE of them at the same time. */
+/** Calls `act` `count` times, AT_ONCE of them at the same time. */
 async function atOnce(count: number, act: () => Promise<unknown>): Promise<void> {
   let left = count;
   await Promise.all(

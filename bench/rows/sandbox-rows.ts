@@ -1,4 +1,4 @@
-/** What the start of a sandbox costs, from nothing and from a prepared one. Real sandboxes, no Redis, no pool. */
+/** Cost of starting a sandbox, from nothing and from a prepared one. Real sandboxes, no Redis, no pool. */
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { SandboxBench } from '../../test/support/sandbox/sandbox-bench.ts';
 import { figureOf, interleave, type Contestant, type Standing } from '../measure/interleave.ts';
@@ -9,10 +9,10 @@ import { compared, figure, type Figure, type Section } from '../measure/stats.ts
 
 export const HELLO = `export default { fetch: () => Response.json({ greeting: 'Hello' }) };`;
 const RUNTIMES: readonly Runtime[] = ['node26', 'node24'];
-/** The first forks of a zygote fault in what the later ones find. */
+/** Number of discarded forks: the first forks of a zygote fault in pages that the later ones share. */
 const WARM_UP = 5;
 
-/** Milliseconds from the order to make a sandbox. */
+/** Time from the order to make a sandbox, in milliseconds. */
 interface ColdRun {
   readonly loaded: number;
   readonly answered: number;
@@ -59,7 +59,7 @@ export async function coldSection({ counts, image, temporary, stopping }: Run): 
   }
 }
 
-/** From SPECIALISE to ready, in sandboxes that were prepared before. */
+/** Time from SPECIALISE to ready, in sandboxes that were prepared before. */
 export async function preparedSection({ counts, image, temporary, stopping }: Run): Promise<Section> {
   const directory = await helloDirectory(temporary);
   return await withBenches(async (benches) => {
@@ -110,7 +110,7 @@ function asColdRun(contestant: Contestant<number>): Contestant<ColdRun> {
   return { ...contestant, turn };
 }
 
-/** `title` goes before the row's own name, which is then a detail. */
+/** `title` comes before the row's own name, which is then a detail. */
 function rowsOf<T>(standings: readonly Standing<T>[], what: (result: T) => number, title?: string): Figure[] {
   return standings.map((standing) => {
     const row = title === undefined ? standing.row : `${title} (${standing.row})`;

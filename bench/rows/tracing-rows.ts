@@ -1,6 +1,6 @@
 /**
- * What tracing costs: the same calls to platforms that export no traces, those that the default settings keep, and all of them.
- * Each has a Redis of its own, and they take turns, each time in another order: who comes after whom matters more than
+ * Cost of tracing: the same calls to platforms that export no traces, those that the default settings keep, and all of
+ * them. Each has a Redis of its own. They take turns, each round in another order, since the order matters more than
  * tracing does. Calls a second drift with the machine; the processor time of a call hardly does, so both are shown.
  */
 import { readFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ import { HELLO } from './sandbox-rows.ts';
 import { compared, figure, quantile, type Section } from '../measure/stats.ts';
 
 const AT_ONCE = 64;
-/** Short ones, many of them: neighbours in time are compared. */
+/** Short turns, many of them: neighbours in time are compared. */
 const TURN_SECONDS = 2;
 const TURNS_PER_LOAD_TURN = 4;
 const RECEIVER = fileURLToPath(new URL('../peers/otlp-receiver.ts', import.meta.url));
@@ -29,7 +29,7 @@ const ON = 'exported, as the settings are';
 const ALL = 'exported, every one';
 
 interface Turn extends LoadResult {
-  /** Microseconds of gateway and worker together. */
+  /** Microseconds of processor time, of gateway and worker together. */
   readonly cpuPerCall: number;
 }
 
@@ -101,7 +101,7 @@ export async function tracingSections(run: Run): Promise<Section[]> {
   }
 }
 
-/** So many turns of each, forwards and backwards; those of the first round are for warming up. */
+/** Runs `turns` turns of each, forwards and backwards; those of the first round are for warming up. */
 async function inTurns(
   takers: readonly { readonly row: string; readonly turn: () => Promise<Turn> }[],
   turns: number,
@@ -118,7 +118,7 @@ async function inTurns(
   return takers.map(({ row }) => ({ row, results: results.get(row) ?? [] }));
 }
 
-/** Each turn with tracing beside that without it of the same round. */
+/** Compares each turn with tracing to the one without tracing of the same round. */
 function costNote(standings: readonly Standing<Turn>[], costOf: (turn: Turn) => number): string {
   const results = (row: string): readonly Turn[] => standings.find((one) => one.row === row)?.results ?? [];
   const off = results(OFF);

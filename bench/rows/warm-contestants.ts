@@ -1,4 +1,4 @@
-/** Who takes part in the warm rows: our whole platform, the peer servers, and a queue; all alive at the same time. */
+/** Contestants of the warm rows: our whole platform, the peer servers, and a queue; all alive at the same time. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startRedis } from '../../infra/platform/redis.ts';
@@ -13,7 +13,10 @@ import { peerServers, type Server } from './servers.ts';
 const BULLMQ = 'BullMQ waitUntilFinished (no HTTP, no sandbox)';
 const BULLMQ_PROGRAM = fileURLToPath(new URL('../peers/bullmq.ts', import.meta.url));
 
-/** Starts everything that takes part, ours first, and stops it again. Who does not come up drops out at its first turn. */
+/**
+ * Starts every contestant, ours first, and stops it again. A contestant that does not come up drops out at its first
+ * turn.
+ */
 export async function withContestants<T>(
   run: Run,
   effort: Effort,

@@ -21,7 +21,7 @@ export async function warmSection(run: Run): Promise<Section> {
   });
 }
 
-/** Many calls at a time: how many a second, and how long each takes. */
+/** Many calls at a time: calls a second, and the time of each. */
 export async function loadSections(run: Run): Promise<Section[]> {
   const { seconds, loadTurns: turns } = run.counts;
   return await withContestants(run, { atOnce: AT_ONCE, seconds }, turns, async (contestants) => {
@@ -52,7 +52,7 @@ function ratesOf(results: readonly LoadResult[], row: string): Figure {
   return figure(row, 'per second', rates);
 }
 
-/** Each run has its own quantiles; shown are the medians of those. */
+/** Each run has its own quantiles; the figures are their medians. */
 function latenciesOf(results: readonly LoadResult[], row: string): Figure {
   const medians = results.map((result) => result.p50);
   const slowest = results.map((result) => result.p99);

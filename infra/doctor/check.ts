@@ -1,4 +1,4 @@
-/** What a check of the host says, and the means that the checks share. */
+/** The result of a check of the host, and helpers that the checks share. */
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -6,17 +6,17 @@ import { promisify } from 'node:util';
 export interface Check {
   readonly name: string;
   readonly ok: boolean;
-  /** Without a required one nothing runs; a recommended one makes it faster, larger or safer. */
+  /** The platform cannot run without a required check; a recommended one makes it faster, larger or safer. */
   readonly level: 'required' | 'recommended';
   /** What was seen. */
   readonly found: string;
-  /** Why it matters, in plain words; on failure. */
+  /** The reason for which it matters, in plain words; on failure. */
   readonly cause?: string;
   /** One command that mends it; on failure. */
   readonly fix?: string;
 }
 
-/** The command that mends most of it. */
+/** The command that mends most failures. */
 export const SETUP = 'npm run setup';
 
 /** The name and level of a check, before its outcome. */
@@ -30,7 +30,7 @@ export function miss(subject: Subject, found: string, cause: string, fix: string
   return { ...subject, ok: false, found, cause, fix };
 }
 
-/** The text of a file, or undefined when it is not there or not to be read. */
+/** The text of a file, or undefined when it does not exist or cannot be read. */
 export async function readText(path: string): Promise<string | undefined> {
   return readFile(path, 'utf8').then(
     (text) => text.trim(),
@@ -46,7 +46,7 @@ export async function readSysctl(name: string): Promise<number | undefined> {
 
 const execute = promisify(execFile);
 
-/** Runs a probe: undefined when it succeeded, else the last line of what it said. */
+/** Runs a probe: undefined when it succeeded, else the last line of its error output. */
 export async function probe(command: string, args: readonly string[]): Promise<string | undefined> {
   try {
     await execute(command, args, { timeout: 10_000 });

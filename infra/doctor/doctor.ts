@@ -1,5 +1,5 @@
 /**
- * Checks all that a host must offer, and says for each failure its cause and the command that mends it.
+ * Checks everything that a host must offer, and prints for each failure its cause and the command that mends it.
  * As a program: a table for people, `--json` for machines, exit code 1 when something required is missing.
  */
 import { spawnSync } from 'node:child_process';
@@ -66,7 +66,7 @@ function describe({ name, ok, level, found, cause, fix }: Check, width: number):
   return lines.join('\n');
 }
 
-/** The platform's environment, as infra/lib.sh sets it, for whoever runs the doctor by hand. */
+/** Adds the platform's environment, as infra/lib.sh sets it, when the doctor is run by hand. */
 function completeEnvironment(): void {
   const { username, homedir } = userInfo();
   process.env['OFFSHOOT_STATE'] ??= join(
@@ -76,7 +76,7 @@ function completeEnvironment(): void {
   process.env['OFFSHOOT_CGROUP'] ??= `offshoot-${username}`;
 }
 
-/** As root, what counts is what the service user may do: gives the exit code of a doctor run by it. */
+/** As root, only the service user's rights matter: returns the exit code of a doctor run as that user. */
 function runAsServiceUser(): number | undefined {
   if (process.getuid?.() !== 0 || spawnSync('id', ['-u', 'offshoot']).status !== 0) return undefined;
   const script = fileURLToPath(new URL('../as-service-user.sh', import.meta.url));

@@ -1,4 +1,4 @@
-/** What the kernel must offer. */
+/** Features that the kernel must offer. */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { release } from 'node:os';
@@ -7,7 +7,7 @@ import { isAtLeast, parseKernelVersion } from './parse.ts';
 
 /** Overlay mounts in a user namespace came with 5.11, and `userxattr` with them. */
 const OLDEST_KERNEL = [5, 11] as const;
-/** A sandbox takes a few processes; the usual limit of old is enough for some thousand. */
+/** A sandbox takes a few processes; the old default limit is enough for some thousand. */
 const MANY_PIDS = 131_072;
 const INOTIFY_INSTANCES = 128;
 const APPARMOR_PROFILE = '/etc/apparmor.d/offshoot';
@@ -23,7 +23,7 @@ export async function checkKernelVersion(): Promise<Check> {
   );
 }
 
-/** AppArmor restricts user namespaces by program; ours has a profile, so the probes run under it. */
+/** AppArmor restricts user namespaces by program; the launcher has a profile, so the probes run under it. */
 async function inProfile(command: readonly string[]): Promise<string | undefined> {
   const restricted = (await readSysctl('kernel.apparmor_restrict_unprivileged_userns')) === 1;
   const profile = restricted && (await readText(APPARMOR_PROFILE)) !== undefined;
@@ -40,7 +40,7 @@ export async function checkUserNamespaces(): Promise<Check> {
   }
   if ((await readSysctl('user.max_user_namespaces')) === 0) {
     const fix = 'sudo sysctl -w user.max_user_namespaces=100000';
-    return miss(subject, failure, 'user.max_user_namespaces is 0: nobody may make any', fix);
+    return miss(subject, failure, 'user.max_user_namespaces is 0: no process may make one', fix);
   }
   const cause =
     'something refuses them: AppArmor (see below), SELinux, or the container that this machine is';
@@ -79,18 +79,17 @@ export async function checkOverlay(): Promise<Check> {
 export async function checkSeccomp(): Promise<Check> {
   const subject: Subject = { name: 'seccomp', level: 'required' };
   const actions = (await readText('/proc/sys/kernel/seccomp/actions_avail')) ?? '';
-  // errno is what the zygote's start needs; kill_process is for whoever leaves the allow-list.
+  // The zygote's start needs errno; kill_process ends a process that leaves the allow-list.
   const missing = ['errno', 'kill_process', 'allow'].filter((action) => !actions.split(' ').includes(action));
   if (missing.length === 0) return pass(subject, `filters: ${actions}`);
-  const cause =
-    'the kernel cannot filter system calls (CONFIG_SECCOMP_FILTER), which is what holds tenant code';
+  const cause = 'the kernel cannot filter system calls (CONFIG_SECCOMP_FILTER), which confines tenant code';
   return miss(subject, actions || 'no filters', cause, 'sudo apt-get install linux-image-amd64');
 }
 
 export async function checkLandlock(): Promise<Check> {
   const subject: Subject = { name: 'Landlock', level: 'recommended' };
   const modules = await readText('/sys/kernel/security/lsm');
-  // securityfs is not mounted in every machine; then the sandbox finds out for itself.
+  // securityfs is not mounted on every machine; then the sandbox itself finds out.
   if (modules === undefined)
     return pass(subject, 'cannot be seen here (securityfs is not mounted); used where it is there');
   if (modules.split(',').includes('landlock')) return pass(subject, 'enabled');

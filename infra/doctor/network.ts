@@ -1,4 +1,4 @@
-/** What functions with network egress need beyond the rest. */
+/** Features that functions with network egress need besides the rest. */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { type Check, miss, pass, probe, SETUP, type Subject } from './check.ts';

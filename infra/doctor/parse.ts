@@ -1,4 +1,4 @@
-/** Reading what the kernel and the system's files say: text in, values out. */
+/** Parsers for output of the kernel and system files: text in, values out. */
 
 /** One range of subordinate ids. */
 export interface IdRange {

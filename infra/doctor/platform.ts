@@ -1,4 +1,4 @@
-/** What the platform itself needs: Redis, its runtime images, its native parts. */
+/** Parts that the platform itself needs: Redis, its runtime images, its native parts. */
 import { access } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +33,7 @@ export async function checkRedis(): Promise<Check> {
     );
   }
   const answer = await ask(target, ['PING']);
-  // One that asks for a password is there; whether ours is right shows when the worker starts.
+  // A Redis that asks for a password is there; the worker's start shows whether the password is right.
   if (answer.startsWith('+PONG') || answer.startsWith('-NOAUTH')) return checkPolicy(subject, target);
   const cause = 'nothing that speaks Redis answers at REDIS_URL';
   return miss(

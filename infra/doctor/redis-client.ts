@@ -1,15 +1,17 @@
-/** Redis behind TLS, Sentinels or a Cluster, where a bare PING says nothing: asked by the platform's own client. */
+/**
+ * Redis behind TLS, Sentinels or a Cluster, where a bare PING proves nothing: the check uses the platform's own client.
+ */
 import { type Check, miss, pass, type Subject } from './check.ts';
 
 const PATIENCE_MS = 3_000;
 
-/** Addresses that need this. */
+/** Whether the address needs that client. */
 export function needsClient(url: string): boolean {
   return /^rediss(:|\+)|^redis\+/.test(url);
 }
 
 export async function checkByClient(subject: Subject, url: string): Promise<Check> {
-  // Only now: doctor has something to say also where nothing is installed yet.
+  // Imported only now: the doctor also runs where no npm package is installed yet.
   const { connectRedis, keepsEverything } = await import('#storage/redis/redis.ts');
   let last = 'no answer within three seconds';
   const onError = (facts: object): void => {

@@ -1,4 +1,4 @@
-/** What the user who runs the platform must have been given. */
+/** Rights that the user who runs the platform must have. */
 import { constants } from 'node:fs';
 import { access, mkdir, rmdir, stat } from 'node:fs/promises';
 import { userInfo } from 'node:os';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type Check, miss, pass, readText, SETUP, type Subject } from './check.ts';
 import { type CgroupMount, parseCgroupMounts, parseSubids } from './parse.ts';
 
-/** One for each sandbox that lives at the same time. */
+/** Lower bound on the ids: one for each sandbox that lives at the same time. */
 const FEW_IDS = 10_000;
 const SETUID = 0o4000;
 const CONTROLLERS = ['cpu', 'cpuacct', 'memory', 'pids'] as const;
@@ -21,7 +21,7 @@ export async function checkSubids(): Promise<Check> {
   );
   const least = Math.min(...counts);
   if (least >= FEW_IDS) return pass(subject, `${least} for ${username}`);
-  const cause = 'every sandbox runs under a user id of its own, out of a range that is given to this user';
+  const cause = 'every sandbox runs under a user id of its own, from a range that this user must own';
   return miss(subject, `${least} for ${username}`, cause, SETUP);
 }
 
@@ -44,7 +44,7 @@ export async function checkCgroups(): Promise<Check> {
   const mounts = parseCgroupMounts((await readText('/proc/self/mountinfo')) ?? '');
   const directories = await delegatedDirectories(mounts);
   if (directories.length === 0) {
-    const cause = 'no memory controller is to be had, so memory could not be limited';
+    const cause = 'the kernel has no memory controller, so memory could not be limited';
     return miss(
       subject,
       'no hierarchy with the memory controller',

@@ -1,5 +1,5 @@
-# Where the cgroup hierarchies are mounted. Sourced by bash, after lib.sh.
-# `mountinfo` is read, and not `mount`, because it also tells which part of a hierarchy a container sees.
+# Mount points of the cgroup hierarchies. Sourced by bash, after lib.sh. `mountinfo` is read, and not `mount`, because
+# it also tells which part of a hierarchy a container sees.
 
 # cgroup_v1_mount CONTROLLER - prints the mount point of the v1 hierarchy of a controller (cpu and cpuacct may share one).
 cgroup_v1_mount() {

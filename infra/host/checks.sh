@@ -1,5 +1,5 @@
-# Which of the steps that need root are still to be done. Sourced by bash, after lib.sh and cgroup.sh.
-# All of this runs on every start, so it reads files and starts few processes.
+# Finds the steps that need root and are still to be done. Sourced by bash, after lib.sh and cgroup.sh. All of this runs
+# on every start, so it reads files and starts few processes.
 
 APPARMOR_PROFILE=/etc/apparmor.d/offshoot
 
@@ -61,13 +61,14 @@ cgroups_step() {
   fi
 }
 
-# apparmor_profile_needed - Ubuntu 24.04 and later: AppArmor takes all power from user namespaces of unprivileged programs.
+# apparmor_profile_needed - Ubuntu 24.04 and later: AppArmor takes all capabilities from user namespaces of unprivileged
+# programs.
 apparmor_profile_needed() {
   [[ "$(proc_value kernel/apparmor_restrict_unprivileged_userns)" == 1 ]] || return 1
   ! grep -qsF "\"$CHECKOUT/worker/native/build/launcher\"" "$APPARMOR_PROFILE"
 }
 
-# userns_step - prints `userns` when something keeps users from making user namespaces that we can lift.
+# userns_step - prints `userns` when a setting that we can change keeps users from making user namespaces.
 userns_step() {
   if [[ "$(proc_value kernel/unprivileged_userns_clone)" == 0 ]] || apparmor_profile_needed; then printf userns; fi
 }
@@ -78,12 +79,12 @@ tun_step() {
   [[ "$(stat -L -c %a /dev/net/tun 2>/dev/null)" == *6 ]] || printf tun
 }
 
-# Of groups of 16 sets. A launcher takes one, and there is one for each namespace and runtime in use.
+# Groups of 16 sets. A launcher takes one group, and each namespace and runtime in use has a launcher.
 LAST_DEVICE_GROUP=15
 # Where worker/sandbox/zygote.ts looks.
 DEVICE_SETS=/dev/offshoot
 
-# devices_step - prints `devices` when there are not the sets of device files that launchers take.
+# devices_step - prints `devices` when the sets of device files for launchers are missing.
 devices_step() {
   [[ -e "$DEVICE_SETS/$LAST_DEVICE_GROUP/0/null" || -e "$DEVICE_SETS/refused" ]] || printf devices
 }
@@ -92,7 +93,7 @@ devices_step() {
 link_step() {
   local link=/usr/local/bin/offshoot
   if [[ $EUID -eq 0 ]]; then
-    # A file that is no link was put there by somebody else: leave it.
+    # The link is a real file, so another program put it there: leave it.
     [[ -e "$link" && ! -L "$link" ]] || [[ "$(readlink -- "$link")" == "$CHECKOUT/cli/offshoot" ]] || printf link
   elif [[ ! -e "$link" && ! -e "$HOME/.local/bin/offshoot" && ":$PATH:" != *":$HOME/.local/bin:"* ]]; then
     printf link
@@ -105,7 +106,7 @@ privileged_steps() {
   missing="$(missing_packages)"
   [[ -z "$missing" ]] || echo packages
   if [[ $EUID -eq 0 ]]; then
-    # A user that is not there has neither ids nor a state directory.
+    # A missing user has neither ids nor a state directory.
     if ! owned_by "$SERVICE_USER" "$OFFSHOOT_STATE"; then echo account; fi
     if ! id -u "$SERVICE_USER" >/dev/null 2>&1; then
       printf 'subids\ncgroups\n'

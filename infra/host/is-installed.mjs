@@ -1,5 +1,5 @@
-// Exits 0 when node_modules holds what package-lock.json asks for, by npm's own record of what it installed.
-// Plain JavaScript: it runs on whatever Node the machine has, before the pinned one is there.
+// Exits 0 when node_modules holds the packages of package-lock.json, by npm's own record of its installation.
+// Plain JavaScript: it runs on any Node that the machine has, before the pinned one is there.
 import { readFileSync } from 'node:fs';
 
 function packages(path) {

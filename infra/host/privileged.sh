@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The set-up steps that need root, each on its own: `privileged.sh STEP USER`. USER is who will run the platform.
+# The set-up steps that need root, each on its own: `privileged.sh STEP USER`. USER is the one that runs the platform.
 #   packages  install the Debian packages
 #   account   make the service user and its state directory
 #   subids    give USER 65,536 subordinate user and group ids
 #   cgroups   hand a cgroup directory over to USER
-#   delegate  let each user's own systemd hand on the cpu controller (cgroup v2, platform run by an ordinary user)
-#   userns    lift what keeps USER from making user namespaces
+#   delegate  let each user's own systemd delegate the cpu controller (cgroup v2, platform run by an ordinary user)
+#   userns    lift the restriction that keeps USER from making user namespaces
 #   tun       open /dev/net/tun to all users, as udev does by itself where it runs
 #   devices   make sets of device files, so that no two tenants share one
 #   link      put the `offshoot` command on everyone's PATH
-# setup.sh says which are needed. Each may be run again at any time.
+# setup.sh finds the ones that are needed. Each may be run again at any time.
 set -euo pipefail
 # shellcheck source=../lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
@@ -23,8 +23,8 @@ install_packages() {
   mapfile -t missing < <(missing_packages)
   [[ ${#missing[@]} -gt 0 ]] || return 0
   dpkg-query -W -f '${db:Status-Status}' redis-server 2>/dev/null | grep -qx installed || had_redis=0
-  # Debian starts a service as soon as its package is installed. Nobody asked for a system-wide Redis here (the
-  # platform runs a private one), so starting is forbidden while we install, unless a policy exists already.
+  # Debian starts a service as soon as its package is installed. The platform runs a private Redis and needs no
+  # system-wide one, so a policy forbids the start while we install, unless a policy exists already.
   if [[ ! -e $policy ]]; then
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod 755 $policy
@@ -35,7 +35,7 @@ install_packages() {
     apt-get update -q
     apt_install "${missing[@]}"
   fi
-  # Without this it would start at the next boot.
+  # Otherwise it would start at the next boot.
   if [[ $had_redis -eq 0 && -d /run/systemd/system ]]; then
     systemctl disable -q redis-server.service || true
   fi
@@ -56,7 +56,8 @@ make_account() {
 
 grant_subids() {
   local first
-  # Above all that is given away already: overlapping ranges would let two users be one another in their sandboxes.
+  # Begins above all ranges that other users have: overlapping ranges would let one user act as another in their
+  # sandboxes.
   touch /etc/subuid /etc/subgid
   first="$(awk -F: 'BEGIN { m = 100000 } { e = $2 + $3; if (e > m) m = e } END { print m }' /etc/subuid /etc/subgid)"
   has_subids /etc/subuid "$user" || usermod --add-subuids "$first-$((first + 65535))" "$user"
@@ -80,14 +81,14 @@ delegate_cgroups() {
       if ! echo '+cpu +memory +pids' >"$mount/cgroup.subtree_control"; then
         # Inside a container the top of the hierarchy is an ordinary cgroup, where the kernel allows processes or
         # controllers for children, not both.
-        say "cannot hand on cgroup controllers: $mount has processes of its own, as in a container without its own init"
+        say "cannot delegate cgroup controllers: $mount has processes of its own, as in a container without its own init"
         return 1
       fi
       mkdir -p "$directory"
       echo '+cpu +memory +pids' >"$directory/cgroup.subtree_control"
       # A cgroup with controllers for its children may have no process of its own: the platform's processes live in a leaf.
       mkdir -p "$directory/platform"
-      # The kernel's list of what a delegatee may own (cgroup-v2.rst, "Model of Delegation"); not the limits.
+      # The kernel's list of files for a delegatee (cgroup-v2.rst, "Model of Delegation"); not the limits.
       chown "$user:" "$directory" "$directory/platform"
       for file in cgroup.procs cgroup.threads cgroup.subtree_control; do
         chown "$user:" "$directory/$file" "$directory/platform/$file"
@@ -117,7 +118,7 @@ allow_user_namespaces() {
   fi
   apparmor_profile_needed || return 0
   if [[ ! -e /etc/apparmor.d/abi/4.0 ]] || ! command -v apparmor_parser >/dev/null; then
-    # Without the tools for a profile, the switch for the whole machine is what is left.
+    # Without the tools for a profile, only the switch for the whole machine helps.
     echo 'kernel.apparmor_restrict_unprivileged_userns = 0' >>$sysctl
     sysctl -q -p $sysctl
     return 0
@@ -127,7 +128,7 @@ allow_user_namespaces() {
   apparmor_parser -r "$APPARMOR_PROFILE"
 }
 
-# The restriction of the machine stays; only our launcher, by its full path, and what it starts may make user namespaces.
+# The restriction of the machine stays; only our launcher, by its full path, and its children may make user namespaces.
 write_apparmor_profile() {
   local path
   printf 'abi <abi/4.0>,\ninclude <tunables/global>\n\n'
@@ -139,30 +140,31 @@ write_apparmor_profile() {
   printf '\nprofile offshoot @{offshoot_launchers} flags=(unconfined) {\n  userns,\n}\n'
 }
 
-# Kernel documentation, networking/tuntap.rst: safe, because an interface still needs power over a network namespace.
+# Kernel documentation, networking/tuntap.rst: safe, because an interface still needs capabilities over a network
+# namespace.
 open_tun() {
   if [[ ! -c /dev/net/tun ]]; then
     mkdir -p /dev/net
     mknod /dev/net/tun c 10 200 || true
   fi
   # In a container without the device everything but egress works.
-  chmod 0666 /dev/net/tun || echo 'note: /dev/net/tun is not to be had here; functions with network.egress will not start'
+  chmod 0666 /dev/net/tun || echo 'note: /dev/net/tun is not available here; functions with network.egress will not start'
 }
 
-# A user namespace can make no device, only bind one; and what is bound has the inode of its source, with its locks. /dev is
-# where devices may be, belongs to root, and is new after each boot.
+# A user namespace can make no device, only bind one. A bound device has the inode of its source, with its locks. /dev
+# may hold devices, belongs to root, and is new after each boot.
 make_devices() {
   local name number
   local -A minors=([null]=3 [zero]=5 [full]=7 [random]=8 [urandom]=9)
   mkdir -p "$DEVICE_SETS"
-  # A file system of their own, where that can be: what a sandbox sees of the host's /dev tells how much memory the host has.
+  # A file system of their own, where possible: the host's /dev shows a sandbox how much memory the host has.
   mountpoint -q "$DEVICE_SETS" ||
     mount -t tmpfs -o mode=755,nosuid,noexec,size=1m,nr_inodes=4k offshoot-devices "$DEVICE_SETS" || true
   rm -rf "$DEVICE_SETS/new"
   mkdir -p "$DEVICE_SETS/new/0"
   for name in "${!minors[@]}"; do mknod -m 0666 "$DEVICE_SETS/new/0/$name" c 1 "${minors[$name]}" || no_devices; done
   for number in {1..15}; do cp -a "$DEVICE_SETS/new/0" "$DEVICE_SETS/new/$number"; done
-  # In order, so that the last one says that all are there; each appears whole, and stays if it is there.
+  # In order, so that the last group proves that all exist; each group appears whole, and an existing one stays.
   for ((number = 0; number < LAST_DEVICE_GROUP; number++)); do
     [[ ! -e "$DEVICE_SETS/$number" ]] || continue
     rm -rf "$DEVICE_SETS/next"
@@ -172,9 +174,9 @@ make_devices() {
   mv -T "$DEVICE_SETS/new" "$DEVICE_SETS/$LAST_DEVICE_GROUP"
 }
 
-# In a container that may make no devices, sandboxes have those of the host; see SECURITY.md.
+# In a container that may make no devices, sandboxes use those of the host; see SECURITY.md.
 no_devices() {
-  echo 'note: no device can be made here; tenants share the inodes of the host'\''s'
+  echo 'note: no device can be made here; tenants share the device files of the host'
   rm -rf "${DEVICE_SETS:?}"/*
   mkdir -p "$DEVICE_SETS/refused"
   exit 0

@@ -1,6 +1,4 @@
-/**
- * A child process that cannot outlive us, whose output goes line by line to a log, and that can be stopped for certain.
- */
+/** A child process that cannot outlive us, whose output goes line by line to a log, and whose stop is certain. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -8,7 +6,7 @@ import type { Duplex, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beatMs, Watchdog } from '#watchdog/watch.ts';
 
-/** Where a child that is watched finds its two pipes. */
+/** Descriptors at which a watched child finds its two pipes. */
 const BEAT_FD = 3;
 const WITNESS_FD = 4;
 
@@ -16,7 +14,7 @@ const WITNESS_FD = 4;
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** Why the watchdog has ended it. */
+  /** Place where it stood still, when the watchdog has ended it. */
   readonly stillness?: string | undefined;
 }
 
@@ -31,13 +29,13 @@ export interface Running {
 export interface ProcessOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly onLine: (line: string) => void;
-  /** It is one of ours, and is ended when its event loop stands still for longer than this. */
+  /** A process of the platform, which is ended when its event loop stands still for longer than this. */
   readonly stillLimitMs?: number | undefined;
-  /** The same for the time until its loop turns first. */
+  /** Upper bound on the time until its loop first turns. */
   readonly startLimitMs?: number;
 }
 
-/** Starts a program. It is killed by the kernel when this process ends, however it ends. */
+/** Starts a program. The kernel kills it when this process ends, however it ends. */
 export async function startProcess(command: readonly string[], options: ProcessOptions): Promise<Running> {
   // The parent-death signal is sent when the thread that forked ends: that is our main thread, so when we do.
   const { env = process.env, stillLimitMs, onLine } = options;
@@ -65,14 +63,14 @@ export async function startProcess(command: readonly string[], options: ProcessO
     pid,
     exited,
     stop: (graceMs) => {
-      // From now on the patience is `graceMs`, and silence has no other end.
+      // From now on the wait is `graceMs`, and silence ends nothing.
       watchdog?.stop();
       return stop(child, exited, graceMs);
     },
   };
 }
 
-/** Tells a child which of its descriptors are the pipes that `watch` listens to. */
+/** Tells a child which of its descriptors are the pipes that `watch` reads. */
 function beatEnvironment(limitMs: number): NodeJS.ProcessEnv {
   const [beat, witness] = [BEAT_FD, WITNESS_FD].map(String);
   return { OFFSHOOT_BEAT_FD: beat, OFFSHOOT_WITNESS_FD: witness, OFFSHOOT_BEAT_MS: String(beatMs(limitMs)) };
@@ -93,7 +91,7 @@ async function exitOf(child: ChildProcess, output: readonly Promise<void>[]): Pr
     child.once('exit', (code, signal) => resolve({ code, signal }));
     child.once('error', () => resolve({ code: 127, signal: null }));
   });
-  // A grandchild may hold the pipes open; what the child itself said is there by now.
+  // A grandchild may hold the pipes open; the child's own output is complete by now.
   await Promise.race([Promise.all(output), sleep(200, undefined, { ref: false })]);
   return exit;
 }

@@ -1,5 +1,5 @@
 /**
- * The embedded Redis: a private `redis-server` on a unix socket, with an append-only file. Nobody else can reach it.
+ * The embedded Redis: a private `redis-server` on a unix socket, with an append-only file. Other users cannot reach it.
  */
 import { mkdir } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -9,12 +9,12 @@ import { describeExit, type Exit, type Running, startProcess } from './process.t
 
 /** sun_path of a unix socket holds 108 bytes, the closing zero among them. */
 const MAX_SOCKET_PATH = 107;
-/** Redis looks at its socket between commands also while it loads, so that one which says nothing does not work. */
+/** Redis serves its socket between commands even while it loads, so a silent one does not work. */
 const SILENCE_MS = 30_000;
 const SAY_LOADING_MS = 10_000;
 const STOP_MS = 10_000;
 const LOG_LINES = 20;
-/** Exit code of flock when somebody else holds the lock; any that redis-server does not use. */
+/** Exit code of flock when another process holds the lock; any that redis-server does not use. */
 const LOCK_TAKEN = 75;
 
 export interface RedisOptions {
@@ -25,9 +25,9 @@ export interface RedisOptions {
   readonly onLine?: (line: string) => void;
   /** Called while it loads its data, at once and every ten seconds, with the part that is loaded, such as `12.50%`. */
   readonly onLoading?: (part: string) => void;
-  /** How long it may answer nothing at all. */
+  /** Upper bound on the time for which it may answer nothing at all. */
   readonly silenceMs?: number;
-  /** Ends a start that goes on. */
+  /** Ends a start that is under way. */
   readonly signal?: AbortSignal;
 }
 
@@ -39,7 +39,7 @@ export interface EmbeddedRedis extends Running {
 
 /**
  * Starts a Redis and waits until it answers: as long as it takes to load its data, which may be minutes. Fails with its
- * last words when it ends.
+ * last output when it ends.
  */
 export async function startRedis(options: RedisOptions): Promise<EmbeddedRedis> {
   const dir = resolve(options.dir);
@@ -82,7 +82,7 @@ export async function startRedis(options: RedisOptions): Promise<EmbeddedRedis> 
 /** The command line; no configuration file, so that there is one place to read. */
 export function redisCommand(dir: string, socket: string): string[] {
   const settings: Record<string, string> = {
-    // No TCP: only who may open the socket may talk to it.
+    // No TCP: only a user who may open the socket may talk to it.
     port: '0',
     unixsocket: socket,
     unixsocketperm: '700',
@@ -149,7 +149,7 @@ async function loadedPart(socket: string): Promise<string> {
 
 /**
  * One command and the first bytes of its answer, or an empty string when there is none within a second. Enough for
- * probes, and free of a client's own ideas of reconnecting.
+ * probes, and without the reconnects of a client.
  */
 export function ask(
   target: { path: string } | { host: string; port: number },

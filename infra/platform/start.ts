@@ -28,7 +28,7 @@ const say = (name: Name, line: string): void => {
   process.stdout.write(`${styleText(COLOURS[name], name.padEnd(8))} ${line}\n`);
 };
 
-/** Where the platform keeps what it must not lose, closed to other users. */
+/** Directory of the platform's permanent data, closed to other users. */
 async function openState(): Promise<string> {
   const state = resolve(process.env['OFFSHOOT_STATE'] ?? join(homedir(), '.local/state/offshoot'));
   await mkdir(join(state, 'run'), { recursive: true });
@@ -36,7 +36,7 @@ async function openState(): Promise<string> {
   return state;
 }
 
-/** The Redis to use, and a service to stop when it is ours. */
+/** The Redis to use, and a service to stop when it is our own. */
 async function openRedis(state: string, stopping: AbortSignal): Promise<{ url: string; service?: Service }> {
   const given = process.env['REDIS_URL'];
   if (given !== undefined && given !== '') return { url: given };
@@ -47,10 +47,10 @@ async function openRedis(state: string, stopping: AbortSignal): Promise<{ url: s
       onLine: (line) => {
         if (isWarning(line)) say('redis', line);
       },
-      onLoading: (part) => say('redis', `loads its data, ${part} so far`),
+      onLoading: (part) => say('redis', `loading its data: ${part}`),
       signal,
     });
-  // Without Redis there is no platform: a first start that fails is the end, a later one is tried again.
+  // Without Redis there is no platform: a first start that fails ends everything, a later one is tried again.
   const first = await start(stopping);
   return {
     url: first.url,
@@ -59,8 +59,8 @@ async function openRedis(state: string, stopping: AbortSignal): Promise<{ url: s
 }
 
 /**
- * Redis marks what matters with `#`, and a few greetings too. Those are of no interest to whoever started the platform;
- * that memory overcommit should be on is for `offshoot doctor` to say, once.
+ * Redis marks important lines with `#`, and a few greetings too. The greetings do not interest the user who started the
+ * platform. `offshoot doctor` reports a missing memory overcommit.
  */
 function isWarning(line: string): boolean {
   return (
@@ -90,7 +90,7 @@ function startPart(
   });
 }
 
-/** Another program on our port would look like a gateway that came up. */
+/** Another program on our port would look like a running gateway. */
 async function assertPortIsFree(host: string, port: string): Promise<void> {
   const taken = await new Promise<boolean>((resolveTaken) => {
     const connection = connect({ host, port: Number(port) });
@@ -127,7 +127,7 @@ async function untilHealthy(url: string, stopping: AbortSignal): Promise<boolean
 const command = (text: string): string => styleText('bold', text);
 
 function banner(url: string, state: string): string {
-  // The CLI looks for the key by itself only at the usual address: a key must not be offered to a stranger.
+  // The CLI looks for the key only at the usual address, since it must not offer a key to a stranger.
   const login = url === USUAL_URL ? `offshoot login ${url}` : `OFFSHOOT_STATE=${state} offshoot login ${url}`;
   return [
     '',
@@ -144,9 +144,10 @@ function banner(url: string, state: string): string {
   ].join('\n');
 }
 
-/** Runs until told to stop. Settles when every process that it started is gone. */
+/** Runs until `stopping`. Settles when every process that it started is gone. */
 async function main(stopping: AbortSignal): Promise<void> {
-  // A service manager that watches is told that this loop turns, and does not hear of it any more when it stands still.
+  // Tells a watching service manager that this loop turns. While the loop stands still, the service manager hears
+  // nothing.
   const beats = startBeats(process.env, {
     warn: (facts, text) => say('offshoot', `${text}: ${JSON.stringify(facts)}`),
   });
@@ -175,9 +176,9 @@ async function main(stopping: AbortSignal): Promise<void> {
   });
   say('offshoot', 'stopping');
   beats.stopping();
-  // One that ends or is ended while others are waited for would come up for nothing.
+  // A worker that ends while others are waited for would be restarted for nothing.
   worker.retire();
-  // From the front to the back: no new calls, then those under way, then what they are kept in.
+  // From the front to the back: no new calls, then the end of the running ones, then their Redis.
   for (const service of [gateway, worker, redis.service]) await service?.stop(GRACE_MS);
 }
 
@@ -186,7 +187,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 try {
   await main(stopping.signal);
 } catch (error) {
-  // Told to stop while Redis loaded its data: nothing that went wrong.
+  // A stop during the load of Redis is no error.
   if (!stopping.signal.aborted) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     process.exitCode = 1;

@@ -7,10 +7,10 @@ import { describeEnd, type Running } from './process.ts';
 
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
-/** Whoever ran this long is not in a crash loop. */
+/** Time after which a process that ran is not in a crash loop. */
 const STABLE_MS = 10_000;
 
-/** How long to wait before the next start. */
+/** Delay before the next start. */
 export function nextDelay(previousDelayMs: number | undefined, ranForMs: number): number {
   if (previousDelayMs === undefined || ranForMs >= STABLE_MS) return FIRST_DELAY_MS;
   return Math.min(previousDelayMs * 2, LONGEST_DELAY_MS);
@@ -18,7 +18,7 @@ export function nextDelay(previousDelayMs: number | undefined, ranForMs: number)
 
 export interface Service {
   readonly name: string;
-  /** No more restarts: it may go on, and when it ends it is not started again. */
+  /** No more restarts: the process may go on, and when it ends it is not started again. */
   retire(): void;
   /** No more restarts; stops the process, with SIGKILL after `graceMs`. */
   stop(graceMs: number): Promise<void>;
@@ -26,7 +26,7 @@ export interface Service {
 
 export interface ServiceOptions {
   readonly name: string;
-  /** The signal ends a start that takes long. `restarts`: how often it was started again, this time included. */
+  /** The signal ends a start that takes long. `restarts`: number of restarts, this one included. */
   readonly start: (signal: AbortSignal, restarts: Restarts) => Promise<Running>;
   /** A process that is already running, to begin with. */
   readonly first?: Running;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `npm run test:browser [FILTER...]`: sets up what is missing, Debian's Chromium included, then uses the dashboard of a running
-# platform in it. Screenshots of each page are left in the directory that is named.
+# `npm run test:browser [FILTER...]`: sets up what is missing, Debian's Chromium included, then uses the dashboard of a
+# running platform in it. Prints the directory in which it leaves a screenshot of each page.
 set -euo pipefail
 # shellcheck source=../lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
@@ -8,7 +8,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
 source "$CHECKOUT/infra/host/cgroup.sh"
 # shellcheck source=../host/checks.sh
 source "$CHECKOUT/infra/host/checks.sh"
-# Of these tests alone: it is large, and nothing else needs it.
+# Only these tests need it, and it is large.
 BROWSER_PACKAGES=(chromium)
 
 install_browser() {

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # `npm run test:PROJECT [FILTER...]` is project.sh PROJECT [FILTER...]: sets up what is missing, then runs one project of
-# test/vitest.config.ts. Ends with an exit code other than 0 if something did not hold.
+# test/vitest.config.ts. Exits with a code other than 0 if a test failed.
 #
 #   security  attacks real sandboxes, one line for each scenario
 #   faults    ends, stops and cuts off parts of a running platform, one line for each scenario
-#   slow      what has to wait for limits, schedules and windows of time
-#   s3        the artifact store in a bucket, on an S3 server that is built by Go
-#   seccomp   takes each entry of the system call filter away in turn, to see who needs it. Takes many minutes. The table of what
-#             was found is left in the state directory, seccomp/needed.tsv
+#   slow      tests that wait for limits, schedules and windows of time
+#   s3        the artifact store in a bucket, on an S3 server that Go builds
+#   seccomp   removes each entry of the system call filter in turn, to see which step needs it. Takes many minutes. Leaves the
+#             table of its findings in the state directory, seccomp/needed.tsv
 set -euo pipefail
 infra="$(dirname -- "${BASH_SOURCE[0]}")/.."
 project="$1"

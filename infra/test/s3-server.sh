@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts the S3 server of the tests into the cache, where test/support/servers/s3-server.ts looks for it. Only tests have it: nothing that
-# runs in production does. It is versitygw, which keeps objects as plain files, checks signatures as Amazon does, and comes as
-# one program from the Go module proxy: some minutes the first time, nothing afterwards.
+# Puts the S3 server of the tests into the cache, where test/support/servers/s3-server.ts looks for it. Nothing in
+# production uses it. It is versitygw, which keeps objects as plain files, checks signatures as Amazon does, and comes
+# as one program from the Go module proxy: some minutes the first time, nothing afterwards.
 set -euo pipefail
 # shellcheck source=../lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
@@ -14,7 +14,7 @@ if [[ -x "$home/versitygw" && "$(cat "$home/version" 2>/dev/null)" == "$VERSION"
 command -v go >/dev/null ||
   fail "go is not there" "the S3 server of these tests is built by Go" "install Go 1.25 or later, then: npm run test:s3"
 
-# The service user, who runs the tests, reads it.
+# The service user runs the tests, and must be able to read it.
 umask 022
 mkdir -p "$home"
 exec {turn}>>"$home/lock"

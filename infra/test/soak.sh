@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `npm run soak -- [--minutes N] [--seed S]`: sets up what is missing, then works and hurts a platform of its own at random, and
-# ends with an exit code other than 0 if it has lost something that it had acknowledged.
+# `npm run soak -- [--minutes N] [--seed S]`: sets up what is missing, then runs a platform of its own under load, with
+# faults at random. Exits with a code other than 0 if the platform has lost something that it had acknowledged.
 set -euo pipefail
 infra="$(dirname -- "${BASH_SOURCE[0]}")/.."
 bash "$infra/setup.sh"

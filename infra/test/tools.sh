@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What only tests need of Debian: Prometheus, which scrapes a running platform, and its promtool. The package is unpacked beside
-# the downloads and not installed, because that would leave a machine that ran the tests with a service that runs for ever.
+# Debian packages that only tests need: Prometheus, which scrapes a running platform, and its promtool. The package is
+# unpacked beside the downloads. An installation would leave a service running for ever on a machine that only ran
+# tests.
 set -euo pipefail
 # shellcheck source=../lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
@@ -13,7 +14,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 fetch() { apt-get download -q prometheus >"$work/log" 2>&1; }
-# A machine that has had its packages for long may know versions that are gone from the mirror.
+# A machine with old package lists may know versions that the mirror no longer has.
 as_root=()
 [[ $EUID -eq 0 ]] || as_root=(sudo -n)
 fetch || { "${as_root[@]}" apt-get update -q >>"$work/log" 2>&1 && fetch; } || {

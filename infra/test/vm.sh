@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `npm run test:vm [-- FILTER...]`: cgroup v2 for real. Boots Debian's cloud kernel in a virtual machine without KVM, with systemd and
-# nothing mounted from this host, and there runs the isolation tests and the limit scenarios as an ordinary user.
-# What it needs of the host is installed here, and not by the general set-up, since only this needs it.
+# `npm run test:vm [-- FILTER...]`: cgroup v2 for real. Boots Debian's cloud kernel in a virtual machine without KVM,
+# with systemd and nothing mounted from this host. The isolation tests and the limit scenarios run there as an ordinary
+# user. Only this script installs the packages that it needs of the host, since the general set-up does not need them.
 set -euo pipefail
 # shellcheck source=../lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../lib.sh"
@@ -11,7 +11,8 @@ source "$CHECKOUT/infra/host/checks.sh"
 HOST_PACKAGES=(qemu-system-x86 mmdebstrap fakeroot e2fsprogs)
 GUEST_PACKAGES=(systemd systemd-sysv dbus libpam-systemd uidmap redis-server ca-certificates procps iproute2 kmod nftables
   slirp4netns)
-# Ends a machine that hangs. The whole took 7 to 12 minutes on two cores with a load of 7 to 20.
+# Upper bound on the time of the machine, so that a hanging one ends. The whole took 7 to 12 minutes on two cores with a
+# load of 7 to 20.
 LIMIT_S=1200
 MEMORY_MB=2048
 filter=("$@")
@@ -54,11 +55,11 @@ build_root() {
       cp "$1/root/boot/vmlinuz" "$1/vmlinuz"
       PATH=/usr/sbin:/sbin:$PATH mke2fs -q -t ext4 -O ^has_journal -d "$1/root" "$1/root.ext4" 1500M' build "$new" &&
     rm -rf "$new/root" "$new/root.tar" && mv "$new" "$1" &&
-    # Those of earlier inputs that nobody has booted for a month.
+    # Removes those of earlier inputs that have not been booted for a month.
     find "$OFFSHOOT_CACHE/vm" -mindepth 1 -maxdepth 1 -name 'root-*' -mtime +30 -exec rm -rf {} +
 }
 
-# build_payload FILE - the checkout without what tests in the guest do not run, and the runtime images.
+# build_payload FILE - the checkout without the files that no test in the guest runs, and the runtime images.
 build_payload() {
   local stage="$work/stage" left_out=() name
   for name in .git bench node_modules/{@cloudflare,workerd,@typescript,typescript,@ox*,ox*}; do
@@ -69,7 +70,7 @@ build_payload() {
     chmod -R go+rX "$stage/checkout" &&
     cp -a "$OFFSHOOT_STATE/images" "$stage/state/" &&
     chown --reference="$OFFSHOOT_STATE/images" "$stage/state" &&
-    # What the caller asks for, for test/vm/guest.sh.
+    # Filters of the caller, for test/vm/guest.sh.
     : >"$stage/filter" && { [[ ${#filter[@]} -eq 0 ]] || printf '%s\0' "${filter[@]}" >"$stage/filter"; } &&
     PATH="/usr/sbin:/sbin:$PATH" mke2fs -q -t ext4 -O ^has_journal -d "$stage" "$1" 2500M &&
     rm -r "$stage"
@@ -98,7 +99,7 @@ report() {
     [[ "$line" == 'end '* ]] || printf '%s\n' "$line"
   done
   if [[ -z "$ended" ]]; then
-    say "the machine ended without a word, or was ended after $LIMIT_S s; the end of its console:"
+    say "the machine ended without a result, or was ended after $LIMIT_S s; the end of its console:"
     tail -n 40 "$work/console" >&2 || true
     failed=$((failed + 1))
   elif [[ "$ended" != 0 ]]; then
@@ -129,7 +130,7 @@ flock -u "$turn"
 
 work="$(mktemp -d "${TMPDIR:-/tmp}/offshoot-vm-XXXXXX")"
 machine=''
-# Whatever ends this script ends the machine as well.
+# However this script ends, the machine ends as well.
 trap '[[ -z "$machine" ]] || kill "$machine" 2>/dev/null || true; rm -rf "$work"' EXIT
 step "disk with the checkout and the runtime images" build_payload "$work/payload.ext4"
 chown -R "$SERVICE_USER" "$work"
@@ -139,7 +140,7 @@ boot >"$work/results" 2>"$work/qemu.log" &
 machine=$!
 passed=0 failed=0
 report <"$work/results"
-# Nobody's word counts but the guest's: qemu ends with 0 whatever happened in it.
+# Only the guest's results count: qemu ends with 0 whatever happened in it.
 wait "$machine" || true
 machine=''
 [[ ! -s "$work/qemu.log" ]] || cat "$work/qemu.log" >&2

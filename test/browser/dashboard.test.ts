@@ -20,14 +20,14 @@ afterAll(async () => {
 });
 
 describe('signing in', () => {
-  test('a key that is not known is refused, and nothing is shown', async () => {
+  test('signing in with an unknown key is refused, and nothing is shown', async () => {
     await visitor.signIn('osk_not-a-key');
     await visitor.page.getByRole('alert').getByText('not known').waitFor();
     expect(await visitor.context.cookies()).toEqual([]);
     expect(await visitor.page.getByRole('navigation').count()).toBe(0);
   });
 
-  test('a known one gives a session that scripts cannot read', async () => {
+  test('signing in with a known key sets a session cookie that scripts cannot read', async () => {
     await visitor.signIn(platform.key);
     await visitor.page.getByRole('heading', { name: 'Functions' }).waitFor();
     const [cookie, ...others] = await visitor.context.cookies(`${platform.url}/dashboard`);
@@ -38,14 +38,14 @@ describe('signing in', () => {
 });
 
 describe('a function', () => {
-  test('that is deployed appears by itself', async () => {
+  test('a function appears on the open page once it is deployed', async () => {
     const { page } = visitor;
     await page.getByText('No function is deployed yet').waitFor();
     await platform.deploy('retries');
     await page.getByRole('link', { name: 'default/retries' }).waitFor({ timeout: SEEN_MS });
   });
 
-  test('is invoked from its page, and the answer leads to its waterfall', async () => {
+  test('a function is invoked from its page, and the answer links to its waterfall', async () => {
     const { page } = visitor;
     await page.getByRole('link', { name: 'default/retries' }).click();
     await page.getByLabel('Event, as JSON').fill('{"answer": 42}');
@@ -64,7 +64,7 @@ describe('a function', () => {
 });
 
 describe('an invocation', () => {
-  test('that runs is cancelled', async () => {
+  test('a running invocation is cancelled from its page', async () => {
     const { page } = visitor;
     const id = await platform.queue('retries', { sleepMs: 4_000 });
     await visitor.visit(`/invocations/${id}`);
@@ -76,8 +76,8 @@ describe('an invocation', () => {
   });
 });
 
-describe('what has failed for good', () => {
-  test('is among the dead letters, is redriven, and comes back when it fails again', async () => {
+describe('dead letters', () => {
+  test('a failed invocation is listed as a dead letter, is redriven, and comes back when it fails again', async () => {
     const { page } = visitor;
     const id = await platform.queue('retries', { fail: 'throw' });
     await platform.ended(id);
@@ -92,7 +92,7 @@ describe('what has failed for good', () => {
     await row.waitFor({ timeout: SEEN_MS });
   });
 
-  test('is purged only after a question', async () => {
+  test('a dead letter is purged only after a question', async () => {
     const { page } = visitor;
     await page.getByRole('button', { name: 'Purge all shown' }).click();
     await page.getByRole('button', { name: 'Keep' }).click();
@@ -104,7 +104,7 @@ describe('what has failed for good', () => {
 });
 
 describe('the list of invocations', () => {
-  test('is filtered by what is chosen, and the filter is in the address', async () => {
+  test('the list of invocations shows only the chosen ones, and its address holds the filter', async () => {
     const { page } = visitor;
     await visitor.visit('/invocations');
     await page.locator('tbody tr').nth(2).waitFor();
@@ -136,6 +136,6 @@ test('every section is reached by keyboard alone', async () => {
   );
 });
 
-test('nothing was complained of', () => {
+test('the browser reported no error, no dialog, no policy violation and no request to another origin', () => {
   expect(visitor.complaints).toEqual([]);
 });

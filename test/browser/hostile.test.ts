@@ -1,4 +1,7 @@
-/** What functions say is text in the dashboard, and a page that a function serves has no way into it, same origin or not. */
+/**
+ * Output of functions is shown as text in the dashboard. A page that a function serves gets no access to the dashboard,
+ * whether or not both share an origin.
+ */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Accepted, AnyInvocationDetail } from '#contract/api/api.ts';
@@ -34,18 +37,18 @@ afterAll(async () => {
   await platform.stop();
 });
 
-/** Nothing of it has become an element, and nothing has run. */
+/** No markup of a function has become an element, and no script of it has run. */
 async function expectText(): Promise<void> {
   expect(await visitor.page.locator('.injected, #app script, [onerror], [onload]').count()).toBe(0);
   expect(visitor.complaints).toEqual([]);
 }
 
-describe('markup in what a function says is shown as it is', () => {
-  test('in logs, input and result', async () => {
+describe('markup in the output of a function', () => {
+  test('markup in logs, input and result is shown as text', async () => {
     await visitor.visit(`/invocations/${ids[0]}`);
     await visitor.page.locator('.logs').getByText(MARKUP).first().waitFor();
     expect(await visitor.page.locator('.logs li').count()).toBeGreaterThanOrEqual(3);
-    // It has also sent colours, and turned the direction of what follows around.
+    // The function has also printed colours and a sign that reverses the direction of the text behind it.
     const shown = (await visitor.page.locator('.logs').textContent()) ?? '';
     expect(shown).toContain('\\u202e');
     for (const sign of ['\u001b', '\u202e']) expect(shown.includes(sign)).toBe(false);
@@ -54,13 +57,13 @@ describe('markup in what a function says is shown as it is', () => {
     await expectText();
   });
 
-  test('in the name and message of an error', async () => {
+  test('markup in the name and message of an error is shown as text', async () => {
     await visitor.visit(`/invocations/${ids[1]}`);
     await visitor.page.locator('.failure').getByText(MARKUP).first().waitFor();
     await expectText();
   });
 
-  test('in lists and among dead letters', async () => {
+  test('markup in lists and among dead letters is shown as text', async () => {
     await visitor.visit('/invocations');
     await visitor.page.locator('td.notes').getByText(MARKUP).first().waitFor();
     await expectText();
@@ -69,14 +72,14 @@ describe('markup in what a function says is shown as it is', () => {
     await expectText();
   });
 
-  test('in the answer to the form', async () => {
+  test('markup in the answer below the form is shown as text', async () => {
     await visitor.visit('/functions/default/hostile-output');
     await visitor.page.getByRole('button', { name: 'Invoke' }).click();
     await visitor.page.getByLabel('Answer').getByText('onerror').waitFor();
     await expectText();
   });
 
-  test('in an address', async () => {
+  test('markup in an address is shown as text', async () => {
     for (const path of [
       `/functions/${MARKUP}/x`,
       `/invocations/${MARKUP}`,
@@ -88,7 +91,7 @@ describe('markup in what a function says is shown as it is', () => {
     await expectText();
   });
 
-  test('and a name of a function cannot have any', async () => {
+  test('a function whose name holds markup cannot be deployed', async () => {
     const response = await platform.api(`/functions/default/${encodeURIComponent('<img>')}/versions`, {
       method: 'POST',
       body: '{}',
@@ -97,7 +100,7 @@ describe('markup in what a function says is shown as it is', () => {
   });
 });
 
-test('string to markup is refused by the browser in any case', async () => {
+test('the browser refuses to turn a string into markup', async () => {
   const refused = await visitor.page.evaluate(() => {
     try {
       document.body.insertAdjacentHTML('beforeend', '<b class="injected">bold</b>');
@@ -107,22 +110,22 @@ test('string to markup is refused by the browser in any case', async () => {
     }
   });
   expect(refused).toBe(true);
-  // Which is what a violation looks like to these tests.
+  // Control: a violation of the content security policy appears among the complaints.
   expect(visitor.complaints.splice(0).join()).toContain('TrustedHTML');
 });
 
-test('a page of a function that the signed-in browser opens can neither read nor do anything', async () => {
+test('a page of a function, opened in the signed-in browser, can neither read nor do anything in the dashboard', async () => {
   const page = await visitor.context.newPage();
   await page.goto(`${platform.url}/fn/default/hostile-output`);
   await expect.poll(() => page.title(), { timeout: 30_000 }).toContain('worker');
   expect(JSON.parse(await page.title())).toEqual({
-    // Not even that there is a session.
+    // The page cannot even see that there is a session.
     cookie: '',
     live: 403,
     api: 403,
     cancel: 403,
     document: false,
-    // It can read other pages of functions that it opens, so the next line says something.
+    // Control: this page can read the pages of functions that it opens, so the next line could fail.
     control: true,
     opened: false,
     framed: false,
@@ -140,11 +143,11 @@ describe('a session may do what its key may', () => {
     return { who, id };
   }
 
-  test('with read alone, nothing is changed', async () => {
+  test('a session whose key only reads changes nothing', async () => {
     const { who } = await signedIn('default', ['read']);
     await who.page.getByRole('link', { name: 'default/hostile-output' }).click();
     expect(await who.page.getByRole('button', { name: 'Invoke' }).isDisabled()).toBe(true);
-    // What the page does not offer, the gateway refuses as well.
+    // The gateway refuses the action too, besides the disabled button.
     const status = await who.page.evaluate(async () => {
       const meta = document.querySelector<HTMLMetaElement>('meta[name=offshoot]')?.content ?? '{}';
       const { session } = JSON.parse(meta) as { session: { page: string } };
@@ -159,7 +162,7 @@ describe('a session may do what its key may', () => {
     await who.context.close();
   });
 
-  test('of another namespace, nothing of this one is seen', async () => {
+  test('a session for another namespace sees nothing of this one', async () => {
     const { who } = await signedIn('elsewhere', ['read', 'invoke']);
     await who.page.getByText('No function is deployed yet').waitFor();
     await who.visit('/functions/default/hostile-output');
@@ -171,13 +174,13 @@ describe('a session may do what its key may', () => {
     await who.context.close();
   });
 
-  test('without read, there is none', async () => {
+  test('a key without the scope read gets no session', async () => {
     const { who } = await signedIn('default', ['invoke']);
     await who.page.getByRole('alert').getByText('scope "read"').waitFor();
     await who.context.close();
   });
 
-  test('whose key is deleted, it ends', async () => {
+  test('a session ends when its key is deleted', async () => {
     const { who, id } = await signedIn('default', ['read']);
     await who.page.getByRole('heading', { name: 'Functions' }).waitFor();
     await platform.api(`/keys/${id}`, { method: 'DELETE' });
@@ -185,7 +188,7 @@ describe('a session may do what its key may', () => {
     await who.context.close();
   });
 
-  test('and after signing out, the cookie is worth nothing', async () => {
+  test('after signing out, the cookie of the session is worth nothing', async () => {
     const { who } = await signedIn('default', ['read']);
     await who.page.getByRole('heading', { name: 'Functions' }).waitFor();
     const cookies = await who.context.cookies(`${platform.url}/dashboard`);

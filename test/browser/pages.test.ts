@@ -1,4 +1,4 @@
-/** Each page of the dashboard with something to show: readable by everybody, in light and dark, and a picture of it. */
+/** Each page of the dashboard, filled with data: accessible in light and dark, with a screenshot of each. */
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import { Platform } from '../support/platform/platform.ts';
 
 let platform: Platform;
 let browser: Browser;
-/** Path of the page of an invocation that went through retries, and of one that somebody waited for. */
+/** Pages of an invocation that went through retries and of a synchronous call. */
 const paths: Record<string, string> = {};
 
 beforeAll(async () => {
@@ -42,7 +42,7 @@ async function work(): Promise<void> {
     );
   }
   await platform.call('faulty/never');
-  // Alone, as its failures are counted in one sandbox.
+  // Deployed alone, because its failures are counted within one sandbox.
   const retried = await platform.queue('retries', {
     fail: 'throw',
     times: 2,
@@ -66,7 +66,7 @@ async function work(): Promise<void> {
   paths['invocation-failed'] = `/invocations/${dead[0]}`;
 }
 
-/** What has just run is also put into the past, so that the charts of the last minutes have more than one bar. */
+/** Moves recent records into the past, so that the charts of the last minutes have more than one bar. */
 async function ageRecords(): Promise<void> {
   const redis = connectRedis(platform.redis.url, 'commands', pino({ level: 'silent' }));
   await once(redis, 'ready');
@@ -118,7 +118,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
   beforeAll(async () => {
     visitor = await Visitor.open(browser, platform, scheme);
     await visitor.visit('');
-    // Under way while the pages are looked at.
+    // Still running while the pages are opened.
     const file = join(platform.state, `slow-${scheme}.ndjson`);
     const item = JSON.stringify({ quantity: 1, sleepMs: 60 });
     await writeFile(file, Array.from({ length: 20_000 }, () => item).join('\n'));
@@ -131,7 +131,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
     await visitor.context.close();
   });
 
-  test('sign-in has no serious finding', async () => {
+  test('the sign-in page has no serious finding of axe', async () => {
     await visitor.page.getByLabel('API key').waitFor();
     expect(await visitor.findings()).toEqual([]);
     await visitor.shoot(`sign-in-${scheme}`);
@@ -139,7 +139,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
     await visitor.page.locator('table').first().waitFor();
   });
 
-  test.each(PAGES)('%s has no serious finding', async (name, path, ready) => {
+  test.each(PAGES)('%s has no serious finding of axe', async (name, path, ready) => {
     const { page } = visitor;
     await visitor.visit(paths[name] ?? path);
     await page.locator('.link-mark.live').waitFor();
@@ -149,11 +149,11 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
     await visitor.shoot(`${name}-${scheme}`);
   });
 
-  test('nothing was complained of', () => {
+  test('the browser reported no error, no dialog, no policy violation and no request to another origin', () => {
     expect(visitor.complaints).toEqual([]);
   });
 
-  test('what looks for findings finds one', async () => {
+  test('control: axe finds text of low contrast', async () => {
     await visitor.page.evaluate(() => {
       const faint = document.createElement('p');
       faint.textContent = 'grey on grey';
@@ -165,7 +165,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
   });
 });
 
-test('all of it is small, and comes once', async () => {
+test('all files of the dashboard together are below 200 KB, and an unchanged file is not sent again', async () => {
   const sizes = await Promise.all(
     ['', '/assets/main.js', '/assets/main.css', '/assets/icon.svg'].map(async (path) => {
       const response = await fetch(`${platform.url}/dashboard${path}`);
@@ -182,7 +182,7 @@ test('all of it is small, and comes once', async () => {
   expect(again.status).toBe(304);
 });
 
-test('a page that is hidden has no stream', async () => {
+test('a hidden page closes its event stream, and opens a new one when it is shown', async () => {
   const visitor = await Visitor.open(browser, platform);
   await visitor.signIn(platform.key);
   await visitor.page.locator('table').first().waitFor();

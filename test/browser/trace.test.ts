@@ -15,7 +15,7 @@ const PACKAGES = fileURLToPath(new URL('../../functions/traced/node_modules', im
 const CALLER = '00f067aa0ba902b7';
 const MARKUP = '<img src=x onerror="alert(1)" class="injected">';
 
-/** What a function is told to do: a span for each step, which may call another function with steps of its own. */
+/** Instructions for a function: one span for each step. A step may call another function, with steps of its own. */
 interface Step {
   readonly name: string;
   readonly ms?: number;
@@ -63,7 +63,7 @@ async function deploy(name: string): Promise<void> {
   if (code !== 0) throw new Error(stdout + stderr);
 }
 
-/** Begins steps of a function of the shop, called by somebody with a trace of their own. */
+/** Starts steps in a function of the shop, called with a trace context of the caller's own. */
 function begin(name: string, steps: readonly Step[]): { traceId: string; answer: Promise<Response> } {
   const traceId = `${'5eed'.repeat(7)}${String(++traces).padStart(4, '0')}`;
   const answer = fetch(`${platform.url}/fn/shop/${name}`, {
@@ -90,7 +90,7 @@ describe.skipIf(own === undefined)('a whole trace', () => {
   beforeAll(async () => {
     [platform, browser] = await Promise.all([Platform.start({ OFFSHOOT_HOST: '0.0.0.0' }), openBrowser()]);
     for (const name of ['checkout', 'stock', 'payment']) await deploy(name);
-    // So that the picture shows what usually happens.
+    // Gives the screenshot a usual trace.
     for (const name of ['checkout', 'stock', 'payment']) await walk(name, [{ name: 'warm up' }]);
     ({ id: invocation } = await walk('checkout', [
       { name: 'price the basket', ms: 14, attributes: { 'basket.items': 3, 'basket.currency': 'EUR' } },
@@ -129,7 +129,7 @@ describe.skipIf(own === undefined)('a whole trace', () => {
   /** The line of a span. */
   const line = (name: string) => visitor.page.locator('.trace-line').filter({ hasText: name });
 
-  test('is opened from the page of an invocation, and has each span of each function', async () => {
+  test('a trace opens from the page of an invocation, and shows each span of each function', async () => {
     const { page } = visitor;
     await visitor.visit(`/invocations/${invocation}`);
     await page.getByRole('link', { name: 'whole trace' }).click();
@@ -163,12 +163,12 @@ describe.skipIf(own === undefined)('a whole trace', () => {
     expect(await page.locator('.summary').textContent()).toContain('3 invocations of 3 functions');
     expect(await visitor.findings()).toEqual([]);
     await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
-    // The whole of it in one picture.
+    // One screenshot shows the whole trace.
     await page.setViewportSize({ width: 1280, height: 960 });
     await visitor.shoot('trace-light');
   });
 
-  test('shows more of a span that is opened, also by keyboard', async () => {
+  test('a span that is opened, by mouse or by keyboard, shows its details', async () => {
     const { page } = visitor;
     await line('price the basket').click();
     const facts = page.locator('.trace-facts');
@@ -185,18 +185,18 @@ describe.skipIf(own === undefined)('a whole trace', () => {
     expect(await facts.count()).toBe(0);
   });
 
-  test('leads to each of its invocations', async () => {
+  test('a trace links to each of its invocations', async () => {
     const { page } = visitor;
     const row = page.locator('.trace li').filter({ hasText: 'shop/payment' });
     await row.getByRole('link').click();
     await page.getByRole('heading', { name: 'Invocation', exact: true }).waitFor();
     await page.locator('.summary', { hasText: 'payment' }).waitFor();
-    // From there it is the same trace.
+    // That page links back to the same trace.
     await page.getByRole('link', { name: 'whole trace' }).click();
     await line('shop/checkout').waitFor();
   });
 
-  test('follows what is still under way', async () => {
+  test('the page of a trace follows running invocations', async () => {
     const { page } = visitor;
     const { traceId, answer } = begin('checkout', [{ name: 'think', ms: 4_000 }]);
     await expect
@@ -208,13 +208,13 @@ describe.skipIf(own === undefined)('a whole trace', () => {
     await line('shop/checkout').click();
     await line('think').waitFor({ timeout: 20_000 });
     expect(await page.locator('.summary .chip.running').count()).toBe(0);
-    // What was open is so still, though rows have come before and behind it.
+    // The opened span is still open, though rows were added before and behind it.
     expect(await line('shop/checkout').getAttribute('aria-expanded')).toBe('true');
     expect(await page.locator('.trace-facts').textContent()).toContain('faas.invocation_id');
     await answer;
   });
 
-  test('shows a hostile name as text, and an attribute as well', async () => {
+  test('a hostile span name is shown as text, and so is a hostile attribute', async () => {
     const { page } = visitor;
     const { traceId } = await walk('checkout', [
       { name: `${MARKUP}\u001b[31m\u202e`, fail: MARKUP, attributes: { [MARKUP]: MARKUP } },
@@ -228,7 +228,7 @@ describe.skipIf(own === undefined)('a whole trace', () => {
     expect(await page.locator('.injected, [onerror]').count()).toBe(0);
   });
 
-  test('is readable in the dark, and one that is not there says so', async () => {
+  test('the page of a trace is readable in the dark, and the page of an unknown trace says so', async () => {
     const dark = await Visitor.open(browser, platform, 'dark');
     await dark.signIn(platform.key);
     await dark.page.getByRole('heading', { name: 'Functions' }).waitFor();
@@ -243,7 +243,7 @@ describe.skipIf(own === undefined)('a whole trace', () => {
     await dark.context.close();
   });
 
-  test('nothing was complained of', () => {
+  test('the browser reported no error, no dialog, no policy violation and no request to another origin', () => {
     expect(visitor.complaints).toEqual([]);
   });
 });

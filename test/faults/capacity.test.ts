@@ -1,4 +1,7 @@
-/** What Redis and the processes hold does not grow with what has gone through them: Q7, Q8 and Q13 of the list of scenarios. */
+/**
+ * Memory of Redis and of the processes does not grow with the work that has passed through them: Q7, Q8 and Q13 of the
+ * list of scenarios.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,16 +30,16 @@ async function health(): Promise<string> {
   return answer.status;
 }
 
-test('Q7 eviction: a Redis that would throw away what it is given is an alarm, and the state of health', async () => {
+test('Q7 eviction: a Redis that may evict keys raises an alarm, which the health check shows', async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
   expect(await health()).toBe('ok');
   await withRedis((redis) => redis.config('SET', 'maxmemory-policy', 'allkeys-lru'));
-  // Looked at whenever a connection is made.
+  // Redis is checked whenever a connection is made.
   await platform.kill('gateway');
   platform.run('gateway');
   const alarm = 'its maxmemory-policy is not noeviction';
   await expect.poll(() => platform.output, { timeout: 10_000 }).toContain(alarm);
-  // Not only until its worker is seen, as of each gateway that has just started.
+  // A new gateway is degraded until it sees a worker; the alarm must keep it degraded beyond that.
   await expect.poll(() => health().catch(() => undefined), { timeout: 10_000 }).toBe('degraded');
   await sleep(1_000);
   expect(await health()).toBe('degraded');
@@ -89,7 +92,7 @@ async function held(): Promise<Held> {
   });
 }
 
-test('Q13 plateau: what is held after 4,000 jobs and 4,000 calls is held after 10,000 of each', async () => {
+test('Q13 plateau: after 10,000 jobs and 10,000 calls, as much memory is held as after 4,000 of each', async () => {
   platform = await Platform.start({
     OFFSHOOT_PREPARED: '1',
     OFFSHOOT_KEPT_JOBS: '500',

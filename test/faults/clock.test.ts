@@ -33,7 +33,7 @@ afterEach(async () => {
   await redisClock.remove();
 });
 
-/** Those of gateway and worker, that of Redis, or all, as where they are on one host. */
+/** Clocks that a test sets: those of gateway and worker, that of Redis, or all of them, as on a single host. */
 type Whose = 'hosts' | 'Redis' | 'all';
 
 async function setClocks(whose: Whose, shiftMs: number): Promise<void> {
@@ -67,7 +67,7 @@ test.each<[Whose, string, number]>([
     const running = call(2_000);
     await sleep(500);
     await setClocks(whose, shift);
-    // Begun before and after.
+    // Started before and after the clocks are set.
     expect((await running).status).toBe(200);
     expect((await call(100)).status).toBe(200);
     const later = await delayed(3);

@@ -1,6 +1,6 @@
 /**
- * The history checker of the queued lane: every invocation that was acknowledged reaches exactly one end, and whatever ran
- * more than once has a cause on record for each time.
+ * The history checker of the queued lane: every acknowledged invocation reaches exactly one end, and a second run of an
+ * invocation has its cause on record.
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,7 +10,7 @@ import type { Platform } from '../support/platform/platform.ts';
 
 export type Enqueue = (event: unknown, headers?: Record<string, string>) => Promise<Response>;
 
-/** Queues events of a function; the caller looks at the answers. */
+/** Queues events of a function; returns the answers unchecked. */
 export function enqueuer(platform: Platform, name: string, namespace = 'default'): Enqueue {
   return (event, headers = {}) =>
     fetch(`${platform.url}/api/v1/functions/${namespace}/${name}/invocations`, {
@@ -20,13 +20,13 @@ export function enqueuer(platform: Platform, name: string, namespace = 'default'
     });
 }
 
-/** Queues so many; resolves to the ids of those that were acknowledged. */
+/** Queues `count` events; resolves to the ids of the acknowledged ones. */
 export async function acknowledged(enqueue: Enqueue, count: number, event: unknown): Promise<string[]> {
   const answers = await Promise.allSettled(Array.from({ length: count }, () => enqueue(event)));
   const ids: string[] = [];
   for (const answer of answers) {
     if (answer.status !== 'fulfilled' || answer.value.status !== 202) continue;
-    // One whose body was cut off was not acknowledged either.
+    // An answer whose body was cut off is no acknowledgement.
     const accepted = (await answer.value.json().catch(() => undefined)) as Accepted | undefined;
     if (accepted) ids.push(accepted.id);
   }
@@ -70,11 +70,12 @@ export async function checkedEnd(
 }
 
 function checkHistory({ id, attempts = [], logs, dead, terms }: InvocationDetail): void {
-  // Each try but the last has failed, for a reason that is on record.
+  // Each attempt but the last has failed, for a reason on record.
   for (const attempt of attempts.slice(0, -1))
     assert.ok(hasFailed(attempt), `${id} was tried again without a cause: ${JSON.stringify(attempts)}`);
   for (const { outcome } of attempts) assert.notEqual(outcome, undefined, `a try of ${id} has no end`);
-  // The function logs each of its runs. One that a worker had begun when it died may not have.
+  // The function logs a line for each of its runs. A run that was cut short by the death of its worker may have logged
+  // none.
   const runs = logs.filter(({ text }) => text === `runs ${id}`).length;
   assert.ok(runs <= attempts.length, `${id} has run ${runs} times in ${attempts.length} tries`);
   if (dead === 'attempts_used') assert.ok(attempts.length >= (terms?.maxAttempts ?? 0), `${id} ended early`);

@@ -1,6 +1,6 @@
 /**
- * The network between the platform and its Redis at fault: delays, resets, silence, and answers that are lost after Redis has
- * done what was asked. Q5 and Q9 of the list of scenarios.
+ * Faults of the network between the platform and its Redis: delays, resets, silence, and answers that are lost after
+ * Redis has executed the command. Q5 and Q9 of the list of scenarios.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,16 +12,20 @@ import { TcpProxy } from '../support/faults/tcp-proxy.ts';
 import { Stopwatch } from '../support/stopwatch.ts';
 import { acknowledged, ended, enqueuer, type Enqueue } from './history.ts';
 
-/** Lost jobs begin again after their lock and two looks, some 16 s; a silent connection is noticed after 15. */
+/**
+ * A lost job restarts after its lock expires and the queue is checked twice, about 16 s; a silent connection is noticed
+ * after 15.
+ */
 const RECOVERY_MS = 60_000;
 /**
- * The deadline of a call: its time in the queue, to load and to run, and half a second. One whose answer was lost on its way
- * is told then; another second is for the test. Its time in the queue is longer than a lane's reader waits on a silent connection.
+ * Upper bound on the time of a call: queue, load and run, plus half a second; one more second is for the test. A caller
+ * whose answer was lost gets an error at this deadline. The queue time is longer than a lane's reader waits on a silent
+ * connection.
  */
 const QUEUE_TIMEOUT_MS = 8_000;
 const LOAD_AND_RUN_MS = 4_000;
 const CALL_MS = QUEUE_TIMEOUT_MS + LOAD_AND_RUN_MS + 1_500;
-/** A worker runs half as many jobs at a time. */
+/** The worker runs half of these jobs at the same time. */
 const CAPACITY = 16;
 
 let redis: PrivateRedis;
@@ -60,7 +64,7 @@ async function call(): Promise<Answer> {
   return { status: response.status, ms: performance.now() - before };
 }
 
-/** Calls one after the other until told to stop. */
+/** Makes calls one after the other until `stop` is called. */
 function calling(): () => Promise<Answer[]> {
   const answers: Answer[] = [];
   const stopping = new AbortController();
@@ -77,13 +81,13 @@ function calling(): () => Promise<Answer[]> {
   };
 }
 
-/** All that was acknowledged ends, and everything works that worked before, in the same processes. */
+/** All acknowledged invocations end, and the same processes serve everything again. */
 async function allIsWell(ids: readonly string[], pids: readonly number[]): Promise<void> {
   await expect.poll(async () => (await call()).status, { timeout: 15_000 }).toBe(200);
   await expect.poll(async () => (await platform.api('/invocations')).status, { timeout: 15_000 }).toBe(200);
   await ended(platform, ids, RECOVERY_MS);
   for (const { status } of await Promise.all(Array.from({ length: 10 }, call))) expect(status).toBe(200);
-  // Each of the worker's places for jobs is there: three rounds of all, and one that needs its lock renewed.
+  // Every place for jobs of the worker is free again: three full rounds run, and one job that renews its lock.
   const again = await acknowledged(enqueue, CAPACITY * 1.5 - 1, { sleepMs: 100 });
   const long = await acknowledged(enqueue, 1, { sleepMs: 12_000 });
   expect(again.length + long.length).toBe(CAPACITY * 1.5);
@@ -96,7 +100,7 @@ async function allIsWell(ids: readonly string[], pids: readonly number[]): Promi
 const pidsOf = (): number[] => [platform.pid('worker'), platform.pid('gateway')];
 
 describe('Q5', () => {
-  test('Q5 redis-latency: 200 ms each way, give or take: slow, and nothing else', async () => {
+  test('Q5 redis-latency: with 200 ms of delay each way, everything is slower and nothing fails', async () => {
     const pids = pidsOf();
     proxy.conditions.latencyMs = 200;
     proxy.conditions.jitterMs = 50;
@@ -105,7 +109,7 @@ describe('Q5', () => {
     for (let round = 0; round < 3; round++) {
       const { status, ms } = await call();
       expect(status).toBe(200);
-      // Control: the delay is there.
+      // Control: the delay can be measured.
       expect(ms).toBeGreaterThan(400);
       expect(ms).toBeLessThan(CALL_MS);
     }
@@ -115,7 +119,7 @@ describe('Q5', () => {
     await allIsWell(ids, pids);
   });
 
-  test('Q5 redis-resets: connections that are reset beneath running jobs lose none, and leave nobody waiting', async () => {
+  test('Q5 redis-resets: connections that are reset during running jobs lose no job, and every caller gets an answer', async () => {
     const pids = pidsOf();
     const stop = calling();
     const ids: string[] = [];
@@ -132,7 +136,7 @@ describe('Q5', () => {
     await allIsWell(ids, pids);
   }, 180_000);
 
-  test('Q5 redis-half-open: connections that pass nothing any more, and are not closed, are given up', async () => {
+  test('Q5 redis-half-open: connections that stay open but pass no bytes are abandoned, and no job is lost', async () => {
     const pids = pidsOf();
     const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
     await sleep(300);
@@ -141,12 +145,12 @@ describe('Q5', () => {
     await sleep(10_000);
     const answers = await stop();
     expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(CALL_MS);
-    // Control: callers have noticed, some even that Redis was away.
+    // Control: callers have noticed the silence; some got 503.
     expect(answers.some(({ status }) => status === 503)).toBe(true);
     await allIsWell(ids, pids);
   }, 180_000);
 
-  test('Q5 redis-limit-data: connections that end in the middle of a command or an answer', async () => {
+  test('Q5 redis-limit-data: connections that end in the middle of a command or an answer lose no job', async () => {
     const pids = pidsOf();
     proxy.conditions.resetAfterBytes = 50_000;
     const stop = calling();
@@ -165,23 +169,29 @@ describe('Q5', () => {
   }, 180_000);
 });
 
-/** A connection that owes an answer is given up after 5 s, one that may block for 2 s after 6; another second is for the test. */
+/**
+ * Time after which a silent connection is replaced: 5 s when it owes an answer, 6 s when it may block for 2 s. Another
+ * second is for the test.
+ */
 const GIVEN_UP_MS = 7_000;
-/** The same of BullMQ's, which may block for 10 s. */
+/** The same bound for BullMQ's connections, which may block for 10 s. */
 const QUEUE_GIVEN_UP_MS = 16_000;
 
 describe('Q5 silence', () => {
-  /** What a connection does, by what only its requests have in them, and how a call may end that begins when it is silent. */
+  /**
+   * Task of a connection, a pattern that only its requests match, and the statuses possible for a call that starts
+   * while the connection is silent.
+   */
   const BY_ITSELF: [string, RegExp, number[]][] = [
     ['on which a worker reads its lane', /blmpop[^]*:lane\r/i, [200]],
     ['on which a gateway reads answers', /blmpop[^]*offshoot:replies:/i, [200]],
     ['on which a worker waits for jobs', /bzpopmin/i, [200]],
     ['on which the time is asked for', /offshoot:clock/i, [200, 503]],
   ];
-  /** The same of those that the call itself makes silent. */
+  /** The same for connections that the call itself silences. */
   const BY_THE_CALL: [string, RegExp, number[]][] = [
     ['on which a worker answers', /rpush[^]*offshoot:replies:/i, [200]],
-    // Nobody can say whether Redis has the call, so that its caller is told.
+    // The gateway cannot know whether Redis has the call, so its caller gets an error.
     ['on which a gateway hands calls over', /rpush[^]*:lane\r/i, [503]],
   ];
   const LINES = [
@@ -190,7 +200,7 @@ describe('Q5 silence', () => {
   ];
 
   test.each(LINES)(
-    'Q5 redis-silent-connection: one %s is silent, and is given up long before any deadline',
+    'Q5 redis-silent-connection: a silent connection, one %s, is replaced long before any deadline',
     async (_, request, statuses, byItself) => {
       await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);
       const silent = proxy.silenceAt((data) => request.test(data.toString('latin1')));
@@ -204,20 +214,20 @@ describe('Q5 silence', () => {
     },
   );
 
-  test('Q5 redis-hangs: connections made while Redis hangs pass nothing, as with a primary that Sentinel has not given up yet', async () => {
+  test('Q5 redis-hangs: connections made to a hanging Redis, such as a primary before failover, are replaced once it answers', async () => {
     const pids = pidsOf();
     const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
     proxy.conditions.hanging = true;
     proxy.silence();
     const stop = calling();
-    // Every connection is made anew in this time, and hangs again.
+    // Within this time every connection is made anew, and hangs again.
     await sleep(QUEUE_GIVEN_UP_MS);
     proxy.heal();
     const healed = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
     const before = await stop();
     expect(before.some(({ status }) => status === 200)).toBe(false);
     expect(Math.max(...before.map(({ ms }) => ms))).toBeLessThan(CALL_MS);
-    // The last ones were made a moment before, and are given up in turn: the way there, and the way back.
+    // The newest connections are still within their timeout: one to hand the call over, then one for its answer.
     await expect.poll(async () => (await call()).status, { timeout: 2 * GIVEN_UP_MS }).toBe(200);
     expect(healed.stop()).toBeLessThan(2 * GIVEN_UP_MS);
     await allIsWell(ids, pids);
@@ -225,7 +235,7 @@ describe('Q5 silence', () => {
 });
 
 describe('Q9', () => {
-  /** The commands of which an invocation is made, by what only they have in them. */
+  /** Commands that create an invocation, recognised by a part that only they contain. */
   const STEPS: Record<string, (request: string) => boolean> = {
     'the key is claimed': (request) => request.includes(':idempotency:'),
     'the input is kept': (request) => request.includes('offshoot:input:'),
@@ -233,9 +243,9 @@ describe('Q9', () => {
   };
 
   test.each(Object.entries(STEPS))(
-    'Q9 lost-answer: %s, and the answer is lost: the same Idempotency-Key is one execution',
+    'Q9 lost-answer: when %s and the answer is lost, requests with the same Idempotency-Key cause one execution',
     async (step, isIt) => {
-      // Redis knows the scripts after the first time.
+      // The first run loads the scripts into Redis.
       await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);
       for (let order = 0; order < 5; order++) {
         const key = { 'idempotency-key': `${step} ${order}` };
@@ -243,9 +253,9 @@ describe('Q9', () => {
         const cut = proxy.cutNextReply((request) => isIt(request.toString('latin1')));
         const first = await enqueue(event, key);
         await cut;
-        // Redis has done it, and the caller cannot know.
+        // Redis has executed the command, and the caller cannot know.
         expect(first.status).toBe(503);
-        // Long enough for a job that was added to have been run.
+        // Long enough for a queued job to run.
         if (order % 2 === 1) await sleep(500);
         let second = await enqueue(event, key);
         for (let retry = 0; second.status === 503 && retry < 50; retry++) {
@@ -260,7 +270,7 @@ describe('Q9', () => {
         await sleep(300);
         const invocations = await platform.api('/invocations?namespace=default&name=retries');
         const all = ((await invocations.json()) as { invocations: unknown[] }).invocations;
-        // One for each order, and the first.
+        // One invocation for each order, and the first one.
         expect(all).toHaveLength(order + 2);
       }
       expect(proxy.resets).toBe(5);

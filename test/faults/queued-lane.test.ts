@@ -14,7 +14,7 @@ import { Platform } from '../support/platform/platform.ts';
 import { Stopwatch } from '../support/stopwatch.ts';
 import { acknowledged, ended, enqueuer, look, type Enqueue } from './history.ts';
 
-/** A lost worker's jobs begin again after the lock and two looks, some 16 s; then they run. */
+/** A lost worker's jobs restart after their lock expires and the queue is checked twice, about 16 s; then they run. */
 const RECOVERY_MS = 45_000;
 
 let platform: Platform;
@@ -26,7 +26,7 @@ beforeEach(async () => {
 }, 60_000);
 afterEach(() => platform.stop());
 
-/** Ends the worker at once, starts another, and makes sure that nothing of the first goes on. */
+/** Kills the worker, starts another, and checks that no process of the first is left. */
 async function replaceWorker(): Promise<void> {
   const pid = platform.pid('worker');
   await platform.kill('worker');
@@ -38,7 +38,7 @@ async function replaceWorker(): Promise<void> {
   platform.run('worker');
 }
 
-test('Q1 worker-kill: workers ended in the middle of their jobs lose none, and leave no process', async () => {
+test('Q1 worker-kill: workers that are killed during their jobs lose no job and leave no process', async () => {
   const ids: string[] = [];
   for (let round = 0; round < 5; round++) {
     ids.push(...(await acknowledged(enqueue, 20, { sleepMs: 150 })));
@@ -55,7 +55,7 @@ test('Q1 worker-kill: workers ended in the middle of their jobs lose none, and l
     expect(['ok', 'worker_lost'].includes(outcome) && (dead ?? 'poison')).toBe('poison');
 });
 
-test('Q2 stopped-worker: one that was held up for longer than its locks does not end jobs of another', async () => {
+test('Q2 stopped-worker: a worker that was stopped for longer than its locks does not end jobs of another worker', async () => {
   const [id = ''] = await acknowledged(enqueue, 1, { sleepMs: 1_000 });
   await expect.poll(async () => (await look(platform, id)).state, { timeout: 5_000 }).toBe('running');
   const held = platform.pid('worker');
@@ -73,7 +73,7 @@ test('Q2 stopped-worker: one that was held up for longer than its locks does not
   process.kill(held, 'SIGKILL');
 });
 
-test('Q3 redis-restart: three seconds without Redis lose no job, and callers who wait are told', async () => {
+test('Q3 redis-restart: three seconds without Redis lose no job, and callers get 503', async () => {
   const ids = await acknowledged(enqueue, 40, { sleepMs: 100 });
   expect(ids).toHaveLength(40);
   await platform.redis.kill();
@@ -89,7 +89,7 @@ test('Q3 redis-restart: three seconds without Redis lose no job, and callers who
   await ended(platform, await acknowledged(enqueue, 5, {}), 20_000);
 });
 
-test('Q4 redis-stopped: eight seconds of silence lose no job', async () => {
+test('Q4 redis-stopped: eight seconds of a silent Redis lose no job', async () => {
   const ids = await acknowledged(enqueue, 20, { sleepMs: 100 });
   const redis = platform.redis.pid ?? 0;
   process.kill(redis, 'SIGSTOP');
@@ -98,13 +98,13 @@ test('Q4 redis-stopped: eight seconds of silence lose no job', async () => {
   expect(performance.now() - before).toBeLessThan(5_000);
   await sleep(8_000 - (performance.now() - before));
   process.kill(redis, 'SIGCONT');
-  // Connections that were silent for so long are made anew.
+  // Connections that were silent for that time are made anew.
   await platform.ready();
   await ended(platform, ids, RECOVERY_MS);
   await ended(platform, await acknowledged(enqueue, 5, {}), 20_000);
 });
 
-test('Q6 redis-full: what Redis has no room for is refused, and accepted again when it has', async () => {
+test('Q6 redis-full: a job for which Redis has no memory is refused, and jobs are accepted again when it has', async () => {
   const redis = new Redis({ ...parseRedisUrl(platform.redis.url), replyMapping: 'legacy' });
   await redis.config('SET', 'maxmemory', '1mb');
   const refused = await enqueue({ answer: 'x'.repeat(1_000) });
@@ -114,7 +114,7 @@ test('Q6 redis-full: what Redis has no room for is refused, and accepted again w
   await ended(platform, await acknowledged(enqueue, 10, {}), RECOVERY_MS);
 });
 
-test('Q10 poison: what has taken three workers with it is not given a fourth, and others go on', async () => {
+test('Q10 poison: an invocation that has ended three workers is not given a fourth, and other jobs go on', async () => {
   await platform.deploy('retries', {
     name: 'patient',
     retries: { attempts: 50, minDelay: 0.1, maxDelay: 0.1 },
@@ -124,7 +124,7 @@ test('Q10 poison: what has taken three workers with it is not given a fourth, an
     await expect.poll(async () => (await look(platform, poison)).state, { timeout: 40_000 }).toBe('running');
     await sleep(200);
     await replaceWorker();
-    // Seen as running until another worker has it.
+    // It counts as running until another worker takes it.
     await expect
       .poll(async () => (await look(platform, poison)).attempts?.length ?? 0, { timeout: 40_000 })
       .toBeGreaterThan(kill < 2 ? kill + 1 : 2);
@@ -139,7 +139,7 @@ test('Q10 poison: what has taken three workers with it is not given a fourth, an
   await ended(platform, await acknowledged(enqueue, 10, {}), 20_000);
 }, 180_000);
 
-test('Q11 dlq: an always failing job has its tries, waits longer each time, and says why', async () => {
+test('Q11 dlq: a job that always fails uses all its attempts, waits longer before each, and records why', async () => {
   await platform.deploy('retries', {
     name: 'failing',
     retries: { attempts: 4, minDelay: 0.1, maxDelay: 10 },
@@ -159,7 +159,7 @@ test('Q11 dlq: an always failing job has its tries, waits longer each time, and 
   for (const [index, wait] of waits.entries()) expect(wait).toBeLessThan(100 * 2 ** index + 1_000);
 });
 
-test('Q12 graceful: a worker that is asked to stop finishes or gives back, and no job is tried twice', async () => {
+test('Q12 graceful: a worker that is asked to stop finishes or returns its jobs, and no job is tried twice', async () => {
   const ids = await acknowledged(enqueue, 60, { sleepMs: 300 });
   await sleep(150);
   const stopping = platform.kill('worker', 'SIGTERM');
@@ -169,7 +169,7 @@ test('Q12 graceful: a worker that is asked to stop finishes or gives back, and n
   for (const { outcome, attempts } of records) expect([outcome, attempts?.length]).toEqual(['ok', 1]);
 });
 
-test('Q14 no-workers: callers who wait are told soon, jobs are kept, and the age limit holds', async () => {
+test('Q14 no-workers: without a worker, callers soon get an error, jobs are kept, and the age limit holds', async () => {
   await platform.kill('worker');
   await sleep(2_000);
   const before = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
@@ -185,7 +185,7 @@ test('Q14 no-workers: callers who wait are told soon, jobs are kept, and the age
   expect(second).toMatchObject({ outcome: 'expired', logs: [] });
 });
 
-/** A namespace that fills its queue holds up neither the calls nor the jobs of another. */
+/** A namespace that fills its queue delays neither calls nor jobs of another. */
 test('Q15 fairness: beside 100,000 queued jobs of one namespace, another waits 0.1 s for a call and 2 s for a job', async () => {
   await platform.deploy('retries', {}, 'greedy');
   await platform.deploy('retries', {}, 'modest');
@@ -208,7 +208,7 @@ test('Q15 fairness: beside 100,000 queued jobs of one namespace, another waits 0
   }
   expect(Math.max(...calls), JSON.stringify(calls)).toBeLessThan(100);
   expect(Math.max(...jobs), JSON.stringify(jobs)).toBeLessThan(2_000);
-  // Meanwhile the other one was served as well, and had work all the time.
+  // Meanwhile the heavy namespace was served too, and had work all the time.
   const left = await queueLength(url, 'greedy');
   expect(left).toBeGreaterThan(1_000);
   expect(left).toBeLessThan(atFirst);

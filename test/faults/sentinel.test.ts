@@ -1,4 +1,4 @@
-/** A primary with a replica and three Sentinels: the primary is ended, and the platform goes on by itself. */
+/** A primary with a replica and three Sentinels: the primary is ended, and the platform goes on without help. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Platform } from '../support/platform/platform.ts';
@@ -24,17 +24,18 @@ afterEach(async () => {
 
 const called = (): Promise<Response> => platform.call('retries', { method: 'POST', body: '{}' });
 
-test('S1 sentinel: the primary ends, Sentinel promotes its replica, and nothing acknowledged before is lost', async () => {
+test('S1 sentinel: when the primary ends, Sentinel promotes its replica, and no acknowledged job is lost', async () => {
   const pids = [platform.pid('worker'), platform.pid('gateway')];
   const ids = await acknowledged(enqueue, 40, { sleepMs: 300 });
   expect(ids).toHaveLength(40);
-  // Replication is asynchronous: what the replica has not got yet would be lost with its primary. It is milliseconds behind.
+  // Replication is asynchronous, so writes that the replica lacks are lost with the primary. The replica is
+  // milliseconds behind.
   await sleep(250);
   const old = await redis.primary();
   await old.kill();
   const before = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
   const [sync, queued] = await Promise.all([called(), enqueue({})]);
-  // Refused, and not left waiting.
+  // Callers are refused at once, and do not wait.
   expect([sync.status, queued.status]).toEqual([503, 503]);
   expect(before.stop()).toBeLessThan(8_000);
   await until(async () => (await redis.primary()).port !== old.port, 'Sentinel has promoted the replica');
@@ -45,7 +46,7 @@ test('S1 sentinel: the primary ends, Sentinel promotes its replica, and nothing 
   for (const pid of pids) expect(process.kill(pid, 0)).toBe(true);
 });
 
-test('S2 sentinel-hung: a primary that is silent and comes back as a replica is left, and not written to', async () => {
+test('S2 sentinel-hung: a primary that hangs and comes back as a replica is left, and gets no more writes', async () => {
   const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
   await sleep(250);
   const old = await redis.primary();

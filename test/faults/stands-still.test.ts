@@ -1,4 +1,4 @@
-/** Q17 to Q22 of the list of scenarios: event loops that stand still, in every way in which they can. */
+/** Q17 to Q22 of the list of scenarios: event loops that stand still, in every way that is possible. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -14,18 +14,24 @@ import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
 import { type Part, Platform } from '../support/platform/platform.ts';
 import { acknowledged, ended, enqueuer } from './history.ts';
 
-/** A caller of a silent worker is told: its heartbeat's time, a look of the gateway and an announcement, on a busy machine. */
+/**
+ * Upper bound on the time until callers of a silent worker get their error: its heartbeat's time to live, a check by
+ * the gateway and an announcement, on a busy machine.
+ */
 const TOLD_MS = WORKER_TTL_MS + 2_500;
-/** Nothing is ended earlier, and it is ended so much later at most: a beat, a look, the facts, and a busy machine. */
+/**
+ * Bounds on the end of a silent process: no earlier than LIMIT_MS, and at most this much later (a beat, a check,
+ * reading where it stands, and a busy machine).
+ */
 const LIMIT_MS = 5_000;
 const ENDED_WITHIN_MS = LIMIT_MS + 7_000;
-/** A lost worker's jobs begin again after the lock and two looks, some 16 s; then they run. */
+/** A lost worker's jobs restart after their lock expires and the queue is checked twice, about 16 s; then they run. */
 const RECOVERY_MS = 45_000;
 const SUPPORT = join(import.meta.dirname, '../support');
 
 let folder: string;
 let platform: Platform;
-/** Undoes what a test does to processes that are not the platform's. */
+/** Undoes the changes of a test to processes that are not the platform's. */
 let tidy: (() => void)[];
 beforeEach(async () => {
   tidy = [];
@@ -100,7 +106,7 @@ function stand(how: string): (pid: number) => Promise<void> {
   };
 }
 
-/** By the attack that does it to a worker where nothing forbids splice(2). */
+/** Uses the attack that stops a worker in this way where splice(2) is allowed. */
 async function standForLock(pid: number): Promise<void> {
   await writeFile(join(folder, 'stand.holder'), await nativeProgram('stall'), { mode: 0o755 });
   await stand('lock')(pid);
@@ -126,7 +132,7 @@ const WAYS: Way[] = [
   LOOP,
 ];
 
-/** Waits until the supervisor has told the end of a part; gives the line, and how long that took. */
+/** Waits until the supervisor reports the end of `part`; returns the line, and the milliseconds that it took. */
 async function told(part: 'worker' | 'gateway'): Promise<{ line: string; ms: number }> {
   const before = performance.now();
   const line = new RegExp(`^${part} +stood still for .*$`, 'm');
@@ -135,7 +141,7 @@ async function told(part: 'worker' | 'gateway'): Promise<{ line: string; ms: num
 }
 
 test.each(WAYS)(
-  'Q17 worker-still: one that is %s is ended, its calls are told at once, and its jobs go to others',
+  'Q17 worker-still: a worker that is %s is ended, its calls fail at once, and its jobs go to others',
   async (_, begin, said) => {
     await open();
     const still = platform.pid('worker');
@@ -151,7 +157,7 @@ test.each(WAYS)(
     await begin(still);
     const begunAt = performance.now();
     const ending = told('worker');
-    // Those that its last question to Redis still takes, and no one has announced.
+    // Calls that the worker's last BLMPOP still takes, and that it never announces.
     const untaken = await answers(8, 0);
     for (const { outcome, ms } of untaken) {
       expect(outcome).toBeOneOf(['ok', 'worker_lost']);
@@ -160,7 +166,7 @@ test.each(WAYS)(
     for (const { outcome } of await taken) expect(outcome).toBe('worker_lost');
     expect(performance.now() - begunAt).toBeLessThan(TOLD_MS);
     await sleep(begunAt + TOLD_MS - performance.now());
-    // It is alive and silent, and nothing is sent to it any more.
+    // The worker is alive but silent, and gets no more calls.
     expect(platform.pid('worker')).toBe(still);
     for (const { outcome } of await answers(40, 0)) expect(outcome).toBe('ok');
 
@@ -180,7 +186,7 @@ test.each(WAYS)(
 );
 
 test.each([STOPPED, LOOP])(
-  'Q18 gateway-still: one that is %s is ended and answers again, and no job is lost',
+  'Q18 gateway-still: a gateway that is %s is ended and answers again, and no job is lost',
   async (_, begin, said) => {
     await open();
     const still = platform.pid('gateway');
@@ -207,7 +213,7 @@ test.each([STOPPED, LOOP])(
 
 const PARTS: readonly Part[] = ['worker', 'gateway'];
 
-/** Nothing was ended: the processes are the same, and work. */
+/** Checks that no process was ended: the ids are the same, and calls work. */
 async function unharmed(before: readonly number[]): Promise<void> {
   expect(PARTS.map((part) => platform.pid(part))).toEqual(before);
   expect(platform.output).not.toMatch(/stood still|starting it again/);
@@ -218,7 +224,7 @@ async function unharmed(before: readonly number[]): Promise<void> {
 test.each([
   ['stopped by a signal', stopBySignal],
   ['in a loop', stand('loop 3000')],
-])('Q19 short-stall: parts that are %s for 3 s are left alone', async (_, begin) => {
+])('Q19 short-stall: worker and gateway that are %s for 3 s are left alone', async (_, begin) => {
   await open();
   const pids = PARTS.map((part) => platform.pid(part));
   for (const pid of pids) await begin(pid);
@@ -228,7 +234,7 @@ test.each([
   await unharmed(pids);
 });
 
-test('Q20 watchdog-off: with OFFSHOOT_WATCHDOG_S=0 what stands still goes on standing', async () => {
+test('Q20 watchdog-off: with OFFSHOOT_WATCHDOG_S=0 a process that stands still is left alone', async () => {
   await open({ OFFSHOOT_WATCHDOG_S: '0' });
   const pids = PARTS.map((part) => platform.pid(part));
   const worker = platform.pid('worker');
@@ -239,13 +245,13 @@ test('Q20 watchdog-off: with OFFSHOOT_WATCHDOG_S=0 what stands still goes on sta
   await unharmed(pids);
 });
 
-test('Q21 suspended: a machine that stands still as a whole is not taken for a stall', async () => {
+test('Q21 suspended: a machine that was suspended as a whole is not taken for a stalled process', async () => {
   await open();
   const pids = PARTS.map((part) => platform.pid(part));
   const all = [platform.pid('supervisor'), ...pids];
   for (const pid of all) await stopBySignal(pid);
   await sleep(LIMIT_MS + 4_000);
-  // The one that watches is first to run again.
+  // The supervisor is the first to run again.
   for (const pid of all) {
     process.kill(pid, 'SIGCONT');
     await sleep(300);
@@ -254,10 +260,10 @@ test('Q21 suspended: a machine that stands still as a whole is not taken for a s
   await unharmed(pids);
 });
 
-test('Q22 stop-still: a supervisor that is asked to stop ends what stands still, and starts nothing', async () => {
+test('Q22 stop-still: a supervisor that is asked to stop ends processes that stand still, and starts none', async () => {
   await open();
   const pids = PARTS.map((part) => platform.pid(part));
-  // The gateway is waited for first, for longer than a worker may stand still.
+  // The supervisor waits for the gateway first, for longer than a worker may stand still.
   for (const pid of pids) await stopBySignal(pid);
   const before = performance.now();
   await platform.kill('supervisor', 'SIGTERM');

@@ -13,7 +13,7 @@
     if (!(condition)) abort();                                                                               \
   } while (0)
 
-// In memory of exactly this size, so that a read beyond it is seen.
+// Has exactly this size, so that the sanitizer sees a read beyond it.
 static void *copy(const void *bytes, size_t size) {
   void *copied = malloc(size ? size : 1);
   HOLDS(copied);
@@ -89,7 +89,7 @@ static void budget(const uint8_t *bytes, size_t size) {
     memcpy(&later, bytes, sizeof later);
     at_us += later;
     granted += refusal_spend(&spent, at_us);
-    // What it starts with, and four a second.
+    // The budget at the start, and four refusals a second.
     HOLDS(granted <= 128 + at_us / 250000 + 1);
   }
 }

@@ -1,5 +1,5 @@
 // The native code that can run outside of a sandbox, under AddressSanitizer and UndefinedBehaviorSanitizer.
-// Prints a line for each thing that does not hold, and how many were looked at; ends with 1 if there was one.
+// Prints a line for each check that fails, and the number of checks; exits with 1 if one failed.
 #include "sandbox/sandbox.h"
 #include "sandbox/turns.h"
 #include "worker/refusals.h"
@@ -108,7 +108,7 @@ static void listeners(void) {
   unsigned fit = 0;
   while (listener_fits(&count))
     fit++;
-  holds(fit == MAX_LISTENERS, "the first are let through uncounted");
+  holds(fit == MAX_LISTENERS, "the first listeners are allowed uncounted");
   listener_recount(&count, getpid());
   unsigned there = count.most;
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -144,7 +144,7 @@ static void turns(void) {
   turns_unmap(theirs);
 }
 
-// In a child, because it holds for ever.
+// In a child process, because the condition lasts for ever.
 static void landlock(void) {
   fflush(stdout);
   pid_t child = fork();

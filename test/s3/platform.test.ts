@@ -1,4 +1,6 @@
-/** A whole platform whose artifact store is a bucket, and what becomes of its work while the server of that bucket is away. */
+/**
+ * A whole platform whose artifact store is a bucket, and the fate of its work while the server of that bucket is away.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
@@ -14,7 +16,7 @@ import { S3Server } from '../support/servers/s3-server.ts';
 
 const MB = 1024 * 1024;
 const LARGE = 200 * MB;
-/** As in large-bodies.test.ts: buffers, and garbage that is not collected yet. */
+/** Growth allowed, as in large-bodies.test.ts: buffers, and garbage that is not collected yet. */
 const FLAT = 100 * MB;
 
 describe('a platform with its artifact store in S3', () => {
@@ -33,7 +35,7 @@ describe('a platform with its artifact store in S3', () => {
     await server.stop();
   });
 
-  /** Keys of what lies below one place of the prefix. */
+  /** Keys below one place of the prefix. */
   async function objects(place: string): Promise<string[]> {
     const start = `team/offshoot/${place}`;
     return (await server.files()).filter((file) => file.startsWith(start));
@@ -80,7 +82,7 @@ describe('a platform with its artifact store in S3', () => {
       .map((line) => JSON.parse(line) as ItemResult);
   }
 
-  /** By how much gateway and worker grew at most while `work` was done. */
+  /** Largest growth of gateway and worker while `work` ran. */
   async function growth(work: () => Promise<void>): Promise<number> {
     const look = async (): Promise<number[]> =>
       await Promise.all([memoryOf(platform.pid('gateway')), memoryOf(platform.pid('worker'))]);
@@ -97,13 +99,13 @@ describe('a platform with its artifact store in S3', () => {
     return most;
   }
 
-  test('has its archives in the bucket, and nothing of them in its directory', async () => {
+  test('archives are in the bucket, and none in the directory of the platform', async () => {
     expect((await platform.call('hello-fetch')).status).toBe(200);
     expect(await objects('artifacts/')).toHaveLength(3);
     for (const name of ['artifacts', 'blobs']) expect(existsSync(join(platform.state, name))).toBe(false);
   });
 
-  test('passes a large body to a caller who waits, and no process grows by it', async () => {
+  test('a large body reaches a caller who waits, and no process grows by it', async () => {
     const expected = { bytes: LARGE, sha256: await digest(LARGE) };
     const most = await growth(async () => {
       expect((await upload('upload/hash', pieces(LARGE))).body).toEqual(expected);
@@ -113,7 +115,7 @@ describe('a platform with its artifact store in S3', () => {
     expect(await readdir(join(platform.state, 'scratch'))).toEqual([]);
   }, 60_000);
 
-  test('keeps a large body and a large result of what nobody waits for', async () => {
+  test('a large body and a large result of a queued invocation are kept in the bucket', async () => {
     const id = await queue('upload/hash', pieces(LARGE));
     expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', requestBytes: LARGE });
     expect(await (await platform.api(`/invocations/${id}/result`)).json()).toEqual({
@@ -132,19 +134,19 @@ describe('a platform with its artifact store in S3', () => {
     expect(most).toBeLessThan(FLAT);
   }, 90_000);
 
-  test('runs a batch and gives its results in order', async () => {
+  test('a batch runs and gives its results in order', async () => {
     const items = Array.from({ length: 230 }, (_, at) => ({ quantity: at }));
     const results = await resultsOf(await batch(items));
     expect(results.map(({ index, ok }) => [index, ok])).toEqual(items.map((_, at) => [at, true]));
   }, 30_000);
 
-  test('is held back by a function that reads slowly, and loses nothing of its body', async () => {
+  test('a function that reads slowly holds its body back, and loses nothing of it', async () => {
     expect((await upload('upload/slow?ms=5', pieces(40 * MB))).body).toEqual({ bytes: 40 * MB });
   }, 60_000);
 
-  test('says so while the server is away, loses nothing, and works again when it is back', async () => {
+  test('while the server is away, requests get an error, nothing is lost, and all works again when it is back', async () => {
     const waiting = await queue('upload/hash', pieces(5 * MB), { 'x-offshoot-delay': '5' });
-    // Its items are read before the server is gone, its results are written while it is.
+    // Its items are read before the server goes away, and its results are written while it is away.
     const slow = Array.from({ length: 60 }, (_, at) => ({ quantity: at, sleepMs: 50 }));
     const running = await batch(slow);
     await sleep(500);
@@ -160,7 +162,7 @@ describe('a platform with its artifact store in S3', () => {
     );
     expect(code).not.toBe(0);
     expect(stderr + stdout).toMatch(/the artifact store does not answer \(ECONNREFUSED\)/);
-    // What needs no store goes on.
+    // Work that needs no artifact store goes on.
     expect((await platform.call('hello-fetch')).status).toBe(200);
     await sleep(6_000);
     const meanwhile = (await (await platform.api(`/invocations/${waiting}`)).json()) as AnyInvocationDetail;
@@ -169,7 +171,7 @@ describe('a platform with its artifact store in S3', () => {
     await server.resume();
     const end = await platform.ended(waiting);
     expect(end).toMatchObject({ outcome: 'ok', requestBytes: 5 * MB });
-    // It has waited, not failed.
+    // The invocation waited, and did not fail.
     expect(end.attempts?.map(({ outcome }) => outcome)).toEqual(['ok']);
     const results = await resultsOf(running);
     expect(results.map(({ index, ok, tries }) => [index, ok, tries])).toEqual(
@@ -179,7 +181,7 @@ describe('a platform with its artifact store in S3', () => {
     await platform.deploy('upload', { timeout: 60, memory: 200 });
   }, 120_000);
 
-  test('starts while the server is away, and fetches code when it is back', async () => {
+  test('a platform starts while the server is away, and fetches code when it is back', async () => {
     await server.kill();
     await platform.kill('worker');
     await rm(join(platform.state, 'code'), { recursive: true });
@@ -197,9 +199,9 @@ describe('a platform with its artifact store in S3', () => {
     expect((await platform.call('hello-fetch')).status).toBe(200);
   }, 60_000);
 
-  test('runs no code that was changed in the bucket', async () => {
+  test('code that was changed in the bucket does not run', async () => {
     const archives = (await objects('artifacts/')).map((key) => join(server.bucket, key));
-    // Sound archives all of them, each under the digest of its neighbour.
+    // All are sound archives, each under the digest of another.
     const contents = await Promise.all(archives.map((path) => readFile(path)));
     for (const [at, path] of archives.entries())
       await writeFile(path, contents[(at + 1) % contents.length] as Buffer);

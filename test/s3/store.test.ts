@@ -1,4 +1,7 @@
-/** The artifact store in S3 where the way to it is bad: nothing half, nothing mixed, a clear error, and everything again afterwards. */
+/**
+ * The artifact store in S3 over a bad network: nothing is stored in part or mixed, errors are clear, and everything
+ * works again afterwards.
+ */
 import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -32,7 +35,7 @@ describe('the settings', () => {
     ['worker', parseEnv],
   ] as const;
 
-  test.each(readers)('are read by the %s', (_, parse) => {
+  test.each(readers)('the %s reads the settings of the store', (_, parse) => {
     expect(s3Settings(parse(given))).toEqual({
       bucket: 'bucket',
       prefix: 'some/prefix',
@@ -56,12 +59,15 @@ describe('the settings', () => {
     expect(s3Settings(parse({ ...own, OFFSHOOT_S3_PATH_STYLE: '0' }))?.pathStyle).toBe(false);
   });
 
-  test.each(readers)('of other programs mean nothing to the %s while S3 is not chosen', (_, parse) => {
-    expect(s3Settings(parse({ ...given, OFFSHOOT_ARTIFACTS: '' }))).toBeUndefined();
-    expect(s3Settings(parse({ OFFSHOOT_STATE: '/tmp/state', AWS_ACCESS_KEY_ID: 'id' }))).toBeUndefined();
-  });
+  test.each(readers)(
+    'AWS settings of other programs mean nothing to the %s while S3 is not chosen',
+    (_, parse) => {
+      expect(s3Settings(parse({ ...given, OFFSHOOT_ARTIFACTS: '' }))).toBeUndefined();
+      expect(s3Settings(parse({ OFFSHOOT_STATE: '/tmp/state', AWS_ACCESS_KEY_ID: 'id' }))).toBeUndefined();
+    },
+  );
 
-  test.each(readers)('that cannot be are refused by the %s, with what to do', (_, parse) => {
+  test.each(readers)('the %s refuses settings that cannot work, and says what to do', (_, parse) => {
     expect(() => parse({ ...given, OFFSHOOT_ARTIFACTS: '/var/lib/artifacts' })).toThrow(
       /OFFSHOOT_ARTIFACTS: .*s3:\/\/BUCKET/,
     );
@@ -79,7 +85,7 @@ describe('a store in S3', () => {
   let proxy: FaultProxy;
   let scratch: string;
   let blobs: S3BlobStore;
-  /** The same one by the straight way. */
+  /** The same store, without the proxy. */
   let straight: S3BlobStore;
   const objects = async (given: Partial<S3Settings>): Promise<S3Objects> =>
     new S3Objects(server.settings('p', given), scratch);
@@ -97,7 +103,7 @@ describe('a store in S3', () => {
     await rm(scratch, { recursive: true, force: true });
   });
 
-  test('reads on at its byte when connections are cut', async () => {
+  test('a read continues at its byte when connections are cut', async () => {
     const body = numbered(20 * MB);
     await straight.put('a', body);
     proxy.faults = { cutDownAfter: 3 * MB };
@@ -105,7 +111,7 @@ describe('a store in S3', () => {
     expect(proxy.connections).toBeGreaterThan(5);
   });
 
-  test('never gives the begin of one body and the end of another', async () => {
+  test('a read never joins the begin of one body and the end of another', async () => {
     await straight.put('a', Buffer.alloc(20 * MB, 1));
     const stream = await blobs.open('a');
     const seen: number[] = [];
@@ -122,7 +128,7 @@ describe('a store in S3', () => {
     expect(new Set(seen)).toEqual(new Set([1]));
   });
 
-  test('a reader that lets go holds no connection', async () => {
+  test('a reader that stops early holds no connection', async () => {
     await straight.put('a', Buffer.alloc(20 * MB));
     const stream = await blobs.open('a');
     await new Promise((resolve) => stream?.once('readable', resolve));
@@ -131,13 +137,13 @@ describe('a store in S3', () => {
     await expect.poll(() => proxy.open).toBe(0);
   });
 
-  test('an upload that breaks off is not seen, and what is left of it is swept away', async () => {
+  test('an upload that breaks off is not seen, and its remains are swept away', async () => {
     await straight.put('kept/a', Buffer.from('as before'));
     proxy.faults = { cutUpAfter: 2 * MB };
     const put = blobs.put('kept/a', Readable.from([numbered(40 * MB)]));
     await expect(put).rejects.toMatchObject({ code: 'storage_unavailable', status: 503 });
     expect((await straight.read('kept/a'))?.toString()).toBe('as before');
-    // Begun, and with the way cut it could not be given up: this is what the sweep is for.
+    // The upload was begun, and with the connection cut it could not be aborted: this is the reason for the sweep.
     proxy.faults = { refuse: true };
     await sleep(1_100);
     await straight.sweep(500, 'kept');
@@ -145,7 +151,7 @@ describe('a store in S3', () => {
     expect(await readdir(scratch)).toEqual([]);
   });
 
-  test('a source that fails in its tenth part has sent none', async () => {
+  test('a source that fails in its tenth part has stored none', async () => {
     const before = proxy.connections;
     const broken = Readable.from(
       (async function* () {
@@ -158,7 +164,7 @@ describe('a store in S3', () => {
     expect([...(await server.files()), ...(await readdir(scratch))]).toEqual([]);
   });
 
-  test('a server that is away is an error soon, and no more when it is back, with all that it had', async () => {
+  test('a server that is away soon causes an error; once it is back, reads work and all its data are there', async () => {
     await blobs.put('a', Buffer.from('kept'));
     await server.kill();
     const began = performance.now();
@@ -177,7 +183,7 @@ describe('a store in S3', () => {
     expect(await blobs.size('b')).toBeUndefined();
   });
 
-  test('what is refused to the credentials says so, and names neither server nor key', async () => {
+  test('a refusal of the credentials is reported as such, and names neither server nor key', async () => {
     const wrong = new S3BlobStore(
       objects({ credentials: { accessKeyId: 'test-key', secretAccessKey: 'another-secret' } }),
     );
@@ -201,7 +207,7 @@ describe('a store in S3', () => {
     await expect(stream.toArray()).rejects.toMatchObject({ code: 'digest_mismatch' });
   });
 
-  test('bodies that arrive slowly are in no memory, however many', async () => {
+  test('bodies that arrive slowly stay out of memory, however many there are', async () => {
     const gate = Promise.withResolvers<void>();
     const slow = async function* (): AsyncGenerator<Buffer> {
       for (let at = 0; at < 7; at++) yield Buffer.alloc(MB, at);
@@ -220,7 +226,7 @@ describe('a store in S3', () => {
 describe('a stream that is read on', () => {
   const opened = (body: Readable) => ({ body, etag: '"1"', size: 10 });
 
-  test('gives a silent server up, but not one whose reader is slow', async () => {
+  test('a silent server times out, but a slow reader does not', async () => {
     let asked = 0;
     const stream = resumable(
       opened(Readable.from([Buffer.from('01234')])),
@@ -239,7 +245,7 @@ describe('a stream that is read on', () => {
   });
 });
 
-test('turns are given to so many at a time, in order, and refused to who has waited too long', async () => {
+test('turns are taken in order by a limited number at a time, and a turn that waited too long is refused', async () => {
   const turns = new Semaphore(2, 100);
   const order: number[] = [];
   let atOnce = 0;
@@ -255,7 +261,7 @@ test('turns are given to so many at a time, in order, and refused to who has wai
   const held = [take(5, 300), take(6, 300)];
   await expect(take(7, 0)).rejects.toMatchObject({ code: 'storage_unavailable' });
   await Promise.all(held);
-  // Whoever has given up has taken nobody's place.
+  // A caller that timed out has taken no place.
   await Promise.all([take(8, 10), take(9, 10)]);
   expect(order.slice(4)).toEqual([5, 6, 8, 9]);
 });

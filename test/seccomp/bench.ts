@@ -17,7 +17,7 @@ export async function openTrialBench(): Promise<TrialBench> {
   const state = process.env['OFFSHOOT_STATE'];
   if (!state) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm run test:seccomp');
   await mkdir(join(state, 'seccomp'), { recursive: true });
-  // Beside the images, because the copies of them are hard links.
+  // Beside the images, because the copies are made of hard links.
   const directory = await mkdtemp(join(state, 'seccomp/bench-'));
   const close = (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
@@ -38,7 +38,7 @@ export async function openTrialBench(): Promise<TrialBench> {
   }
 }
 
-/** What the basket holds: Node's own modules first, since they find more than others. */
+/** Paths of the basket: Node's own modules first, since they find more differences than others. */
 async function packages(store: string): Promise<string[]> {
   const bench = await SandboxBench.open('node26', undefined, store);
   const sandbox = await bench.start('basket', false, BASKET);

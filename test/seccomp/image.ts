@@ -1,6 +1,6 @@
 /**
- * Runtime images whose sandboxes are under another filter. Nothing of the product can exchange the filter, and nothing of
- * it is built anew for this: the filter is data in zygote.node, and these are other bytes there, in a copy of the image.
+ * Runtime images whose sandboxes run under another filter. The product has no switch for this, and no native code is
+ * built anew: the filter is data in zygote.node, and a copy of the image has other bytes there.
  */
 import { execFile } from 'node:child_process';
 import { readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { filterWithout } from './policy.ts';
 
 const run = promisify(execFile);
 
-/** BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS: what is never reached must still end in a return. */
+/** BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS: unreachable code must still end in a return. */
 const NEVER = Buffer.from([0x06, 0, 0, 0, 0, 0, 0, 0x80]);
 
 /** A copy of a runtime's image by hard links. */
@@ -41,7 +41,7 @@ export class Image {
     return new Image(root, addon, { start, bytes: filter.length });
   }
 
-  /** Zygotes that are started from now on have this filter. */
+  /** From now on, new zygotes have this filter. */
   async use(filter: Buffer): Promise<void> {
     const { start, bytes } = this.#place;
     if (filter.length > bytes)

@@ -1,6 +1,6 @@
 /**
- * Each thing that the filter allows is taken away in turn, to see who needs it. What nobody needs is attack surface for
- * nothing: it goes, or is marked KEPT in worker/native/seccomp/policy.h, where its reason says who else would.
+ * Each entry of the filter is removed in turn, to see which step needs it. An entry without need is attack surface for
+ * nothing: it is deleted, or marked KEPT in worker/native/seccomp/policy.h with a reason that names other users.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { openTrialBench, type TrialBench } from './bench.ts';
 import { allowedEntries, type Entry } from './policy.ts';
 import { firstDifference } from './trial.ts';
 
-/** Entry, tab, who needed it when this was last committed. Only says where to look first. */
+/** Entry, tab, the step that needed it when this file was last committed. Only a hint at where to look first. */
 const KNOWN = new URL('needed.tsv', import.meta.url);
 const HOUR = 3_600_000;
 
@@ -25,13 +25,13 @@ beforeAll(async () => {
 }, HOUR);
 afterAll(() => bench.close());
 
-test('what the basket does comes out right under the product’s filter', () => {
+test('the steps of the basket give the expected results under the product’s filter', () => {
   for (const { runtime, expected } of bench.lanes)
     for (const [step, got] of expected)
       if (step.startsWith('basket ')) expect(got, `${runtime} ${step}`).toMatch(/^\{"ok":true/);
 });
 
-test('nobody needs what is marked KEPT', { timeout: HOUR }, async () => {
+test('no step needs an entry that is marked KEPT', { timeout: HOUR }, async () => {
   const culprits: string[] = [];
   let without = kept;
   for (;;) {
@@ -44,7 +44,7 @@ test('nobody needs what is marked KEPT', { timeout: HOUR }, async () => {
   expect(culprits).toEqual([]);
 });
 
-test('somebody needs each entry that is not marked KEPT', { timeout: 4 * HOUR }, async () => {
+test('some step needs each entry that is not marked KEPT', { timeout: 4 * HOUR }, async () => {
   const known = await knownNeeds();
   const unneeded: string[] = [];
   const found: string[] = [];
@@ -58,7 +58,7 @@ test('somebody needs each entry that is not marked KEPT', { timeout: 4 * HOUR },
   expect(unneeded).toEqual([]);
 });
 
-/** Which of these entries it is whose lack makes this difference: the first that makes it when they are taken away in order. */
+/** The entry whose lack causes this difference: the first that does when they are removed in order. */
 async function culpritOf(entries: readonly Entry[], hint: string): Promise<Entry> {
   let [works, fails] = [0, entries.length];
   while (fails - works > 1) {

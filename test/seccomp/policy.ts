@@ -6,12 +6,12 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const COMPILER = fileURLToPath(new URL('../../worker/native/build/seccomp_compile', import.meta.url));
 
-/** One thing that the filter allows. */
+/** One entry that the filter allows. */
 export interface Entry {
   readonly number: number;
   /** `openat`, `fcntl(F_GETFD)`. */
   readonly name: string;
-  /** Marked as not needed by this workload, but kept for a reason. */
+  /** No step of this workload needs it, but it is kept for a reason. */
   readonly kept: boolean;
 }
 

@@ -1,11 +1,13 @@
-/** Tries the whole workload under a filter, on each runtime at once, and says what was the first to come out differently. */
+/** Tries the whole workload under a filter, on each runtime at once, and returns the first difference. */
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { type BenchSandbox, SandboxBench } from '../support/sandbox/sandbox-bench.ts';
 import type { Image } from './image.ts';
 import { type Entry, filterWithout } from './policy.ts';
 import type { Step } from './workload.ts';
 
-/** Longer than any step takes on a slow machine: what waits longer waits for ever. */
+/**
+ * Upper bound on the time of a step, longer than any takes on a slow machine: a step that waits longer waits for ever.
+ */
 const STEP_MS = 30_000;
 
 export interface Lane {
@@ -13,11 +15,11 @@ export interface Lane {
   readonly image: Image;
   readonly store: string;
   readonly steps: readonly Step[];
-  /** Step → what came out under the product's own filter. */
+  /** Step → its result under the product's own filter. */
   readonly expected: Map<string, string>;
 }
 
-/** Fills in what is expected. */
+/** Records the expected results. */
 export async function learn(lane: Lane): Promise<void> {
   await lane.image.use(await filterWithout([]));
   await everyStep(lane, lane.steps, (step, got) => {
@@ -43,7 +45,7 @@ export async function firstDifference(
     });
   };
   await Promise.all(lanes.map(({ image }) => image.use(filter)));
-  // The one step alone first: then the lack of most entries shows within a second.
+  // First only that one step: the lack of most entries shows within a second.
   for (const lane of lanes)
     await compare(
       lane,
@@ -53,7 +55,7 @@ export async function firstDifference(
   return found;
 }
 
-/** Runs steps one by one, those of one function in one sandbox, until `then` says no. */
+/** Runs steps one by one, those of one function in one sandbox, until `then` returns false. */
 async function everyStep(
   lane: Lane,
   steps: readonly Step[],

@@ -1,4 +1,4 @@
-/** What functions do, in steps that each give something to compare: the test functions, and the basket of packages. */
+/** Work of functions, in steps that each give a result to compare: the test functions, and the basket of packages. */
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,7 @@ export interface Step {
   /** Steps of one function run in one sandbox. */
   readonly code: string;
   readonly options: StartOptions;
-  /** Gives what must be the same under every filter that is good enough. */
+  /** Returns the part of the result that must be the same under every sufficient filter. */
   run(sandbox: BenchSandbox): Promise<string>;
 }
 
@@ -36,7 +36,7 @@ const PNG = Buffer.from(
 const same = ({ status, text }: Answer): string => `${status} ${text}`;
 const onlyStatus = ({ status }: Answer): string => String(status);
 
-/** Path and request of each call, and what of the answer is always the same. */
+/** Path and request of each call, and the part of the answer that never changes. */
 const CALLS: Readonly<Record<string, readonly [string, CallOptions?, ((answer: Answer) => string)?][]>> = {
   'hello-fetch': [['/?name=x']],
   'hono-zod': [
@@ -72,7 +72,7 @@ export async function storeFunctions(store: string): Promise<void> {
     await mkdir(join(store, name));
     await extract({ file, cwd: join(store, name) });
   }
-  // As it is, with its packages as files: bundling them takes longer than copying them.
+  // Copied with its packages as files: bundling them takes longer than copying them.
   await cp(join(FUNCTIONS, 'basket'), join(store, 'basket'), { recursive: true });
 }
 

@@ -1,4 +1,4 @@
-/** Real sandboxes with attacks in them, canaries around them, and a record of all that came out. */
+/** Real sandboxes with attacks in them, canaries around them, and a record of all their output. */
 import { execFile } from 'node:child_process';
 import { chmod, copyFile, cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ import { Canaries } from './canaries.ts';
 
 const run = promisify(execFile);
 
-/** What an attack says of one thing that it tried or saw. */
+/** Result of one attempt of an attack, or one fact that it saw. */
 export interface Attempt {
   readonly call: string;
   readonly succeeded?: boolean;
@@ -77,7 +77,7 @@ export class AttackBench {
     await writeFile(join(folder, 'program32'), program32(), { mode: 0o755 });
     const code = await bench.addDirectory(folder);
     await rm(folder, { recursive: true });
-    // What the kernel would honour if it could: these belong to the service user, who is root of the launcher's namespace.
+    // Files whose bits the kernel would honour: the service user owns them, who is root of the launcher's namespace.
     const stored = join(bench.store, code);
     for (const name of ['attack-setuid', 'attack-capable'])
       await copyFile(join(native, 'attack'), join(stored, name));
@@ -124,7 +124,7 @@ export class AttackBench {
     this.#transcript += sandbox.said();
   }
 
-  /** Ends what still runs; says which canaries were ever shown or touched. */
+  /** Ends the live sandboxes; returns the canaries that were ever shown or touched. */
   async breaches(): Promise<string[]> {
     for (const sandbox of this.#live) await this.#end(sandbox);
     const shown = this.canaries.shownIn(this.#transcript).map((name) => `shown: ${name}`);
@@ -168,7 +168,7 @@ function program32(): Buffer {
   return Buffer.concat([header, code]);
 }
 
-/** Attempts that succeeded, or were refused in another way than `errnos` say. Facts are not judged here. */
+/** Attempts that succeeded, or were refused with an errno that `errnos` does not list. Facts are not judged here. */
 export function notRefused(attempts: readonly Attempt[], ...errnos: string[]): string[] {
   return attempts
     .filter(({ succeeded, signal }) => succeeded !== undefined && signal === undefined)

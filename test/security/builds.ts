@@ -1,7 +1,7 @@
 /**
- * What the attack suite builds for itself, in the state directory: the attack program and addon, and copies of the
- * runtime image in which one layer of the isolation is left out. Nothing of the product can switch a layer off: it takes
- * another build of zygote.node or of the bootstrap, which the product's build refuses to make (worker/native/Makefile).
+ * Builds of the attack suite, in the state directory: the attack program and addon, and copies of the runtime image in
+ * which one layer of the isolation is left out. The product cannot switch a layer off: that takes another build of
+ * zygote.node or of the bootstrap, which the product's build refuses to make (worker/native/Makefile).
  */
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
@@ -19,7 +19,7 @@ function workshop(): string {
   return join(state, 'security');
 }
 
-/** Builds the attacks in C; gives the directory of `attack` and `attack.node`. */
+/** Builds the attacks in C; returns the directory of `attack` and `attack.node`. */
 export async function buildAttacks(): Promise<string> {
   const directory = join(workshop(), 'attacks');
   await mkdir(directory, { recursive: true });
@@ -39,7 +39,7 @@ export const NATIVE_LAYERS = [
 ] as const;
 export type NativeLayer = (typeof NATIVE_LAYERS)[number];
 
-/** An image whose zygote leaves out layers. Gives its root. */
+/** An image whose zygote leaves out layers. Returns its root. */
 export async function imageWithout(...layers: NativeLayer[]): Promise<string> {
   const name = layers.join('-');
   const directory = join(workshop(), `without-${name.toLowerCase()}`);
@@ -56,8 +56,8 @@ export async function imageWithout(...layers: NativeLayer[]): Promise<string> {
 }
 
 /**
- * An image whose sandboxes do not refresh their randomness, and whose zygote has used it: what forks of a runtime do
- * when nobody takes care.
+ * An image whose sandboxes do not refresh their randomness, and whose zygote has used it: forks of a runtime without
+ * care.
  */
 export async function imageWithoutReseed(): Promise<string> {
   const careless: Plugin = {

@@ -1,6 +1,6 @@
 /**
- * Secrets that the host holds and that no sandbox may ever show, and things of the host that no sandbox may ever touch.
- * One oracle for every attack: whatever it says or prints is searched for them.
+ * Secrets of the host that no sandbox may ever show, and things of the host that no sandbox may ever touch. One oracle
+ * for every attack: all its output is searched for them.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm, stat, writeFile, chmod } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export class Canaries {
-  /** Common to all tokens of this run: what a search for any of them looks for. */
+  /** Common part of all tokens of this run, for which the search looks. */
   readonly prefix = `canary-${randomBytes(12).toString('hex')}`;
   readonly #tokens = new Map<string, string>();
   readonly #directory: string;
@@ -48,7 +48,7 @@ export class Canaries {
     await chmod(this.socket, 0o777);
   }
 
-  /** The secret of that name, made when it is first asked for. */
+  /** The secret of that name, made when it is first needed. */
   token(name: string): string {
     let token = this.#tokens.get(name);
     if (token === undefined) {
@@ -75,7 +75,7 @@ export class Canaries {
     return [...this.#tokens].filter(([, token]) => text.includes(token)).map(([name]) => name);
   }
 
-  /** What has happened to the things of the host. */
+  /** Changes to the things of the host. */
   async hostEffects(): Promise<string[]> {
     const effects: string[] = [];
     if (this.#reached > 0) effects.push(`a socket of the host was reached ${this.#reached} times`);

@@ -9,7 +9,7 @@ import { parseRedisUrl } from '#storage/redis/redis.ts';
 import { Platform } from '../support/platform/platform.ts';
 import { Receiver, verify } from '../support/servers/receiver.ts';
 
-/** A lost gateway's deliveries begin again after the lock and two looks, some 16 s. */
+/** A lost gateway's deliveries restart after the lock expires and the queue is checked twice, about 16 s. */
 const RECOVERY_MS = 40_000;
 
 let platform: Platform;
@@ -59,7 +59,7 @@ async function look(id: string): Promise<AnyInvocationDetail> {
   return (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocationDetail;
 }
 
-/** The callback as the record has it when there is nothing more to come. */
+/** The callback in the record, once nothing more is to come. */
 async function settled(id: string, patienceMs = 15_000): Promise<Callback> {
   for (const giveUp = performance.now() + patienceMs; performance.now() < giveUp; await sleep(20)) {
     const { state, callback } = await look(id);
@@ -80,7 +80,7 @@ async function post(path: string, body: unknown = {}): Promise<number> {
 }
 
 describe('the end of an invocation', () => {
-  test('reaches the receiver signed, with what the function answered', async () => {
+  test('a callback reaches the receiver signed, with the answer of the function', async () => {
     const id = await queued({ answer: 42, sleepMs: 300 });
     const open = await look(id);
     expect(open.callback).toEqual({ url: `${receiver.url}/ended?of=a`, state: 'pending', attempts: 0 });
@@ -108,12 +108,12 @@ describe('the end of an invocation', () => {
     const { current } = await secrets();
     if (!got) throw new Error('nothing came');
     verify(current.secret, got);
-    // Controls: the check would have seen another secret, and another body.
+    // Controls: the check fails with another secret, and with another body.
     expect(() => verify('whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', got)).toThrow('signature');
     expect(() => verify(current.secret, { ...got, text: `${got.text} ` })).toThrow('signature');
   });
 
-  test('is told as well where Prefer: respond-async asked for it', async () => {
+  test('a callback is sent too where Prefer: respond-async asked for it', async () => {
     const response = await platform.call('retries', {
       method: 'POST',
       headers: {
@@ -129,7 +129,7 @@ describe('the end of an invocation', () => {
     expect(receiver.of(id)).toHaveLength(1);
   });
 
-  test.each([300_000, 2_000_000])('is told with the address of an answer of %i bytes', async (size) => {
+  test.each([300_000, 2_000_000])('a callback holds the address of an answer of %i bytes', async (size) => {
     const id = await queued({ answer: 'x'.repeat(size) });
     await settled(id);
     const [got] = receiver.of(id);
@@ -141,7 +141,7 @@ describe('the end of an invocation', () => {
     expect(((await result.json()) as { answer: string }).answer).toHaveLength(size);
   });
 
-  test('is told of a dead letter, and once more when it has been queued again', async () => {
+  test('a dead letter is reported by a callback, and again after it has been queued again', async () => {
     const id = await queued({ fail: 'throw' }, { name: 'once' });
     await settled(id);
     expect(receiver.of(id).map(({ body }) => body)).toMatchObject([
@@ -154,7 +154,7 @@ describe('the end of an invocation', () => {
     expect(receiver.of(id)[1]?.body).toMatchObject({ dead: 'attempts_used', attempts: 2 });
   });
 
-  test('is told of one that was cancelled before it ran, while it ran, and that expired', async () => {
+  test('a callback is sent for an invocation that was cancelled before it ran, while it ran, and that expired', async () => {
     const waiting = await queued({}, { headers: { 'x-offshoot-delay': '60' } });
     const running = await queued({ sleepMs: 10_000 });
     await expect.poll(async () => (await look(running)).state, { timeout: 5_000 }).toBe('running');
@@ -170,7 +170,7 @@ describe('the end of an invocation', () => {
     expect(told).toEqual([['cancelled'], ['cancelled'], ['expired']]);
   }, 60_000);
 
-  test('has its delivery in Redis before the record says so, whoever ends it', async () => {
+  test('a delivery is in Redis before the record says that the invocation has ended, whichever process ends it', async () => {
     const redis = new Redis({ ...parseRedisUrl(platform.redis.url), replyMapping: 'legacy' });
     const monitor = await redis.monitor();
     const seen: string[] = [];
@@ -191,7 +191,7 @@ describe('the end of an invocation', () => {
     redis.disconnect();
   });
 
-  test('is told nobody where nobody asked', async () => {
+  test('no callback is sent where the request asked for none', async () => {
     const response = await platform.api('/functions/default/retries/invocations', {
       method: 'POST',
       body: '{}',
@@ -203,7 +203,7 @@ describe('the end of an invocation', () => {
 });
 
 describe('a receiver that', () => {
-  test('fails is asked again, under the same id', async () => {
+  test('a receiver that fails gets another delivery, under the same id', async () => {
     receiver.answer = (response, turn) =>
       void response.writeHead(turn < 2 ? 500 : 200).end('x'.repeat(9_000));
     const id = await queued({});
@@ -214,7 +214,7 @@ describe('a receiver that', () => {
     for (const got of receiver.of(id)) verify(current.secret, got);
   });
 
-  test('fails each time is given up after so many tries', async () => {
+  test('a receiver that always fails gets its number of deliveries, and then no more', async () => {
     receiver.answer = (response) => void response.writeHead(503).end();
     const id = await queued({});
     expect(await settled(id)).toMatchObject({
@@ -227,7 +227,7 @@ describe('a receiver that', () => {
     expect(receiver.of(id)).toHaveLength(4);
   });
 
-  test('names a time by Retry-After is left alone until then', async () => {
+  test('a receiver that names a time by Retry-After gets nothing until then', async () => {
     receiver.answer = (response, turn) =>
       void (turn === 0 ? response.writeHead(429, { 'retry-after': '1' }) : response.writeHead(200)).end();
     const id = await queued({});
@@ -236,7 +236,7 @@ describe('a receiver that', () => {
     expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(950);
   });
 
-  test('answers 410 is not asked again', async () => {
+  test('a receiver that answers 410 gets nothing more', async () => {
     receiver.answer = (response) => void response.writeHead(410).end();
     const id = await queued({});
     expect(await settled(id)).toMatchObject({ state: 'failed', attempts: 1, lastStatus: 410 });
@@ -244,7 +244,7 @@ describe('a receiver that', () => {
     expect(receiver.of(id)).toHaveLength(1);
   });
 
-  test('redirects is not followed', async () => {
+  test('a receiver that redirects is not followed', async () => {
     const inside = await Receiver.start();
     receiver.answer = (response) => void response.writeHead(307, { location: inside.url }).end();
     const id = await queued({});
@@ -253,7 +253,7 @@ describe('a receiver that', () => {
     await inside.stop();
   });
 
-  test('never answers keeps its own namespace waiting, and no other', async () => {
+  test('a receiver that never answers delays its own namespace, and no other', async () => {
     await platform.deploy('retries', {}, 'neighbour');
     receiver.answer = () => undefined;
     const slow = await Promise.all(Array.from({ length: 6 }, () => queued({})));
@@ -261,7 +261,7 @@ describe('a receiver that', () => {
     const quick = await Receiver.start();
     const id = await queued({}, { namespace: 'neighbour', url: quick.url });
     expect(await settled(id)).toMatchObject({ state: 'delivered' });
-    // Control: those before it have not been told meanwhile, two at a time have been tried.
+    // Control: the deliveries before it are still pending, two at a time were tried.
     for (const one of slow) expect((await look(one)).callback?.state).toBe('pending');
     receiver.answer = (response) => void response.writeHead(200).end();
     for (const one of slow) expect(await settled(one)).toMatchObject({ state: 'delivered' });
@@ -273,7 +273,7 @@ describe('a receiver that', () => {
 });
 
 describe('a gateway that dies', () => {
-  test('between the end and its delivery loses nothing', async () => {
+  test('a gateway that dies between the end and its delivery loses nothing', async () => {
     const id = await queued({ sleepMs: 1_500 });
     await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('running');
     await platform.kill('gateway');
@@ -281,13 +281,13 @@ describe('a gateway that dies', () => {
     expect(receiver.received).toEqual([]);
     platform.run('gateway');
     await platform.ready();
-    // The worker has ended it while no gateway was there.
+    // The worker has ended it while no gateway ran.
     expect((await look(id)).state).toBe('done');
     expect(await settled(id)).toMatchObject({ state: 'delivered', attempts: 1 });
     expect(receiver.of(id)).toHaveLength(1);
   }, 60_000);
 
-  test('in the middle of a delivery leaves it to the next, under the same id, and one success on record', async () => {
+  test('a gateway that dies during a delivery leaves it to the next, under the same id, with one success on record', async () => {
     receiver.answer = (response, turn) => void (turn > 0 && response.writeHead(200).end());
     const id = await queued({});
     await expect.poll(() => receiver.of(id).length, { timeout: 10_000 }).toBe(1);
@@ -304,7 +304,7 @@ describe('a gateway that dies', () => {
   }, 90_000);
 });
 
-test('a worker that dies in the middle of a run leaves its end, and the telling of it, to the next', async () => {
+test('a worker that dies during a run leaves both its end and its callback to the next', async () => {
   const id = await queued({ sleepMs: 3_000 });
   await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('running');
   await platform.kill('worker');
@@ -322,7 +322,7 @@ describe('an address inside', () => {
     ['a number', (port: number) => `http://2130706434:${port}`],
     ['a form of IPv6 with an IPv4 address in it', () => 'http://[64:ff9b::a9fe:a9fe]/'],
     ['this host', (port: number) => `http://0.0.0.0:${port}`],
-  ])('is refused, and the record says so: %s', async (_, url) => {
+  ])('a callback to an address inside is refused, and the record says so: %s', async (_, url) => {
     const inside = await Receiver.start('0.0.0.0');
     const id = await queued({}, { url: url(inside.port) });
     expect(await settled(id)).toMatchObject({
@@ -331,7 +331,7 @@ describe('an address inside', () => {
       lastError: expect.stringContaining('OFFSHOOT_CALLBACK_ALLOW') as unknown,
     });
     expect(inside.received).toEqual([]);
-    // Control: it listens there, and is reached by the address that is allowed.
+    // Control: the receiver listens, and is reached by the address that is allowed.
     const allowed = await queued({}, { url: `http://127.0.0.1:${inside.port}` });
     expect(await settled(allowed)).toMatchObject({ state: 'delivered' });
     await inside.stop();
@@ -341,7 +341,7 @@ describe('an address inside', () => {
     ['no URL', 'soon'],
     ['another scheme', 'ftp://example.com/'],
     ['credentials', 'https://user:secret@example.com/'],
-  ])('is refused at once where it is %s', async (_, url) => {
+  ])('a callback URL is refused at once where it is %s', async (_, url) => {
     const response = await fetch(`${platform.url}/api/v1/functions/default/retries/invocations`, {
       method: 'POST',
       headers: {
@@ -359,7 +359,7 @@ describe('an address inside', () => {
 });
 
 describe('the secret', () => {
-  test('is the namespace’s own, and a new one is used beside the old', async () => {
+  test('each namespace has a secret of its own, and after a rotation the new one signs beside the old', async () => {
     const before = await secrets();
     expect(before.current.secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
     expect((await secrets()).current).toEqual(before.current);
@@ -379,7 +379,7 @@ describe('the secret', () => {
 });
 
 describe('the CLI', () => {
-  test('asks for a callback, shows what came of it, and shows and rotates the secret', async () => {
+  test('the CLI asks for a callback, shows its deliveries, and shows and rotates the secret', async () => {
     const url = `${receiver.url}/cli`;
     const invoked = await platform.cli(
       'invoke',
@@ -405,7 +405,7 @@ describe('the CLI', () => {
     expect(document.current.secret).toBe((await secrets()).current.secret);
   }, 60_000);
 
-  test('refuses --callback without --async', async () => {
+  test('the CLI refuses --callback without --async', async () => {
     const { code, stderr } = await platform.cli('invoke', 'retries', '--callback', receiver.url);
     expect(code).toBe(2);
     expect(stderr).toContain('--async');

@@ -11,7 +11,7 @@ import { Platform } from '../support/platform/platform.ts';
 const WEIGHTS_KNOWN_MS = 2_500;
 const SETTLE_MS = 1_500;
 const MEASURED_MS = 5_000;
-/** Callers of each namespace: several times what fits, so that both always have work. */
+/** Callers of each namespace: several times the capacity, so that both always have work. */
 const CALLERS = 40;
 
 let platform: Platform;
@@ -30,7 +30,7 @@ async function weigh(heavy: number, light: number): Promise<void> {
   await sleep(WEIGHTS_KNOWN_MS);
 }
 
-/** Calls that ended while both namespaces had callers in front of the door. */
+/** Calls that ended while both namespaces had callers waiting. */
 async function syncShares(): Promise<[number, number]> {
   const done = new Map([
     ['heavy', 0],
@@ -77,7 +77,7 @@ for (const [heavy, light] of [
   [3, 1],
   [1, 1],
 ] as const) {
-  test(`weights of ${heavy} and ${light} are the shares of both lanes`, async () => {
+  test(`namespaces with weights of ${heavy} and ${light} get these shares of both lanes`, async () => {
     await weigh(heavy, light);
     const queued = await queuedShares();
     const sync = await syncShares();
@@ -90,19 +90,19 @@ for (const [heavy, light] of [
   }, 60_000);
 }
 
-test('a job of another namespace begins while one holds its slots for long, and calls find room', async () => {
+test('a job of another namespace starts while one holds its places for long, and calls still have room', async () => {
   await fillQueue(platform.redis.url, { namespace: 'heavy', name: 'retries' }, 200, { sleepMs: 4_500 });
   const running = async (): Promise<number> => {
     const { workers } = (await (await platform.api('/workers')).json()) as { workers: WorkerStatus[] };
     return workers[0]?.running ?? 0;
   };
-  // Of 8 slots, one is kept for namespaces that have none.
+  // Of 8 places, one is kept for namespaces that have none.
   await expect.poll(running, { timeout: 10_000 }).toBe(7);
   const light = enqueuer(platform, 'retries', 'light');
   const [id = ''] = await acknowledged(light, 1, {});
   const [record] = await ended(platform, [id], 10_000);
   expect((record?.attempts?.[0]?.startedAt ?? Infinity) - (record?.startedAt ?? 0)).toBeLessThan(1_000);
-  // Now that one has had the last slot, no job of the heavy one has taken it.
+  // The other job has taken the last place, and no job of the heavy namespace has.
   expect(await running()).toBe(7);
   const calls = Array.from({ length: 9 }, () =>
     fetch(`${platform.url}/fn/heavy/retries`, { method: 'POST', body: JSON.stringify({ sleepMs: 500 }) }),

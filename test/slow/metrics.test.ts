@@ -1,4 +1,4 @@
-/** Debian's Prometheus scrapes a running platform, with the rules and the dashboard that infra/monitoring/ has. */
+/** Debian's Prometheus scrapes a running platform, with the rules and the dashboard of infra/monitoring/. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,7 +23,7 @@ beforeAll(async () => {
   await platform.record(await platform.call('hello-fetch'));
   await platform.record(await platform.call('faulty/throw'));
   await platform.record(await platform.call('faulty/exit'));
-  // Its sandbox has ended, so this one has to be started.
+  // Its sandbox has ended, so this call starts another.
   await platform.record(await platform.call('faulty/throw'));
   await platform.record(await platform.call('faulty/never'));
   const queued = await platform.api('/functions/default/hello-fetch/invocations', {
@@ -54,7 +54,9 @@ async function makeKey(namespace: string): Promise<string> {
   return ((await answer.json()) as { key: string }).key;
 }
 
-/** Prometheus as infra/monitoring/prometheus.yml has it, but for where things are on this machine, and how often it looks. */
+/**
+ * Prometheus as infra/monitoring/prometheus.yml configures it, except the addresses of this machine and the interval.
+ */
 async function startPrometheus(): Promise<Prometheus> {
   const key = join(platform.state, 'prometheus-key');
   await writeFile(key, `${await makeKey('*')}\n`);
@@ -74,7 +76,7 @@ async function startPrometheus(): Promise<Prometheus> {
 }
 
 describe('metrics', () => {
-  test('the gateway shows them to a key of all namespaces, and to no other', async () => {
+  test('the gateway shows its metrics to a key of all namespaces, and to no other', async () => {
     const url = `${platform.url}/metrics`;
     expect((await scrape(url)).status).toBe(401);
     const refused = await scrape(url, await makeKey('default'));
@@ -85,14 +87,14 @@ describe('metrics', () => {
     expect(shown.type).toContain('version=0.0.4');
   });
 
-  test('promtool finds nothing wrong with the text of either', async () => {
+  test('promtool finds no fault in the text of either process', async () => {
     const gateway = await scrape(`${platform.url}/metrics`, platform.key);
     const worker = await scrape(workerUrl);
     for (const { text } of [gateway, worker]) {
       const { output } = await promtool(['check', 'metrics'], text);
       expect(output.replaceAll(/^.*(non-histogram|abbreviated).*$\n?/gm, '')).toBe('');
     }
-    // The control: it does find what is wrong.
+    // Control: it does find a fault.
     expect((await promtool(['check', 'metrics'], 'offshoot_x{a="b} 1\n')).code).not.toBe(0);
   });
 
@@ -113,14 +115,14 @@ describe('metrics', () => {
     expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="exited"\} 1\n/);
     expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="timeout"\} 1\n/);
     expect(worker).toMatch(/offshoot_sandbox_fork_seconds_count [1-9]/);
-    // One that has its function loaded takes some megabytes.
+    // A sandbox that has its function loaded takes some megabytes.
     const memory = Number(/offshoot_sandboxes_memory_bytes (\d+)/.exec(worker)?.[1]);
     const limit = Number(/offshoot_sandboxes_memory_limit_bytes (\d+)/.exec(worker)?.[1]);
     expect(memory).toBeGreaterThan(2_000_000);
     expect(limit).toBeGreaterThan(memory);
   });
 
-  test('Prometheus scrapes it, its rules hold, and each query of the dashboard names metrics that are there', async () => {
+  test('Prometheus scrapes both, its rules hold, and each query of the dashboard names metrics that exist', async () => {
     const rules = `${monitoring}alerts.yml`;
     const checked = await promtool(['check', 'rules', rules]);
     expect(checked, checked.output).toMatchObject({ code: 0 });
@@ -141,7 +143,7 @@ describe('metrics', () => {
       expect(evaluated.length).toBeGreaterThan(8);
       expect(evaluated.filter(({ health }) => health !== 'ok')).toEqual([]);
 
-      // A bucket leads to the trace of a call that was really made, and that to the invocation.
+      // A bucket leads to the trace of a real call, and the trace leads to the invocation.
       const bucket = 'offshoot_invocation_duration_seconds_bucket{function="hello-fetch",lane="sync"}';
       while ((await prometheus.exemplars(bucket)).length === 0 && Date.now() < end) await sleep(100);
       const [exemplar] = await prometheus.exemplars(bucket);
@@ -158,7 +160,7 @@ describe('metrics', () => {
 
       const dashboard = await readFile(`${monitoring}grafana-dashboard.json`, 'utf8');
       const alerts = await readFile(rules, 'utf8');
-      // What has not happened yet has no series.
+      // Series that appear only with their first event.
       const later = new Set([
         'offshoot_callbacks_total',
         'offshoot_batch_items_total',

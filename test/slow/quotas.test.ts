@@ -1,4 +1,4 @@
-/** Limits of functions and namespaces, on real processes: what is over them, in both lanes, and who gives places back. */
+/** Limits of functions and namespaces, on real processes: calls and jobs beyond them, and how places are returned. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Accepted, InvocationDetail } from '#contract/api/api.ts';
@@ -32,7 +32,7 @@ async function errorOf(response: Response): Promise<ErrorBody['error']> {
   return ((await response.json()) as ErrorBody).error;
 }
 
-/** Most of these that ran at the same time. */
+/** Largest number of these that ran at the same time. */
 function overlap(records: readonly InvocationDetail[]): number {
   const times = records.flatMap(({ attempts = [] }) =>
     attempts.flatMap(({ startedAt, endedAt = Infinity }) => [
@@ -48,7 +48,7 @@ function overlap(records: readonly InvocationDetail[]): number {
 }
 
 describe('concurrency of a function', () => {
-  test('calls over it are refused at once, with the reason and a time; without it none is', async () => {
+  test('calls over the concurrency are refused at once, with the reason and a time; without a limit none is', async () => {
     const calls = (name: string): Promise<Response[]> =>
       Promise.all(Array.from({ length: 5 }, () => call(`default/${name}`, { sleepMs: 600 })));
     const from = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
@@ -65,11 +65,11 @@ describe('concurrency of a function', () => {
       details: { of: 'function', limit: 2, running: 2 },
     });
     expect((await calls('free')).map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
-    // QuotaLeases are given back just after the answer.
+    // Quota leases are returned just after the answer.
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 3_000 }).toBe(200);
   });
 
-  test('a caller who goes away leaves its place', async () => {
+  test('a caller who disconnects frees its place', async () => {
     const leaving = new AbortController();
     const gone = [0, 1].map(() =>
       fetch(`${platform.url}/fn/default/two`, {
@@ -84,10 +84,10 @@ describe('concurrency of a function', () => {
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 2_500 }).toBe(200);
   });
 
-  test('jobs over it wait, however many: none fails, none counts a try, and calls count as well', async () => {
+  test('jobs over the concurrency wait, however many: none fails or uses up an attempt, and calls count as well', async () => {
     const ids = await acknowledged(enqueuer(platform, 'two'), 40, { sleepMs: 50 });
     const seen: number[] = [];
-    // A place may be free just now, since jobs that were moved back do not come back at once.
+    // A place may be free for a moment, since jobs that were moved back do not return at once.
     for (let probe = 0; probe < 20; probe++) {
       seen.push((await call('default/two', { sleepMs: 10 })).status);
       await sleep(20);
@@ -96,7 +96,7 @@ describe('concurrency of a function', () => {
     for (const { outcome, attempts } of records) expect([outcome, attempts?.length]).toEqual(['ok', 1]);
     expect(overlap(records)).toBe(2);
     expect(seen).toContain(429);
-    // The same without a limit, where more run at once.
+    // Control: without a limit, more run at once.
     const free = await ended(
       platform,
       await acknowledged(enqueuer(platform, 'free'), 40, { sleepMs: 50 }),
@@ -115,7 +115,7 @@ describe('concurrency of a function', () => {
   }, 60_000);
 });
 
-test('what is not limited asks Redis for no place; what is limited asks once', async () => {
+test('a function without limits asks Redis for no place; one with limits asks once', async () => {
   await withRedis(platform.redis.url, async (redis) => {
     const monitor = await redis.monitor();
     const asked: string[] = [];
@@ -126,14 +126,14 @@ test('what is not limited asks Redis for no place; what is limited asks once', a
     await sleep(200);
     expect(asked).toEqual([]);
     expect((await call('default/two', {})).status).toBe(200);
-    // One to take it and one to give it back, whole the first time and by its digest from then on.
+    // One command to take a place and one to return it, whole the first time and by its digest from then on.
     await expect.poll(() => asked.length, { timeout: 1_000 }).toBeGreaterThanOrEqual(2);
     monitor.disconnect();
   });
 });
 
 describe('rate of a function', () => {
-  test('a burst is let through, then a call is told to the millisecond when it may come again', async () => {
+  test('a burst is admitted, then a refused call gets the exact time, in milliseconds, when it may come again', async () => {
     const answers = await Promise.all(Array.from({ length: 5 }, () => call('default/slow', {})));
     const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b);
     expect(statuses).toEqual([200, 200, 200, 429, 429]);
@@ -148,7 +148,7 @@ describe('rate of a function', () => {
     expect((await call('default/slow', {})).status).toBe(200);
   });
 
-  test('jobs over it wait until they may', async () => {
+  test('jobs over the rate wait until they may run', async () => {
     const ids = await acknowledged(enqueuer(platform, 'steady'), 11, {});
     const records = await ended(platform, ids, 25_000);
     for (const { outcome, attempts } of records) expect([outcome, attempts?.length]).toEqual(['ok', 1]);
@@ -158,7 +158,7 @@ describe('rate of a function', () => {
 });
 
 describe('limits of a namespace', () => {
-  test('are set and shown by the command line, and hold over its functions', async () => {
+  test('limits of a namespace are set and shown by the command line, and hold over its functions', async () => {
     const before = await platform.cli('limits', '-n', 'small', '--json');
     expect(JSON.parse(before.stdout)).toEqual({ namespace: 'small', limits: {} });
     const options = '--concurrency 1 --rate 50 --burst 9 --weight 2 --max-queued 5 --json';
@@ -185,14 +185,14 @@ describe('limits of a namespace', () => {
       call('small/other', { sleepMs: 300 }),
     ]);
     expect(both.map(({ status }) => status)).toEqual([200, 200]);
-    // What the others were not asked to change is as it was.
+    // Limits that were not to be changed are as before.
     expect(await (await platform.api('/namespaces/small/limits')).json()).toEqual({
       weight: 2,
       maxQueued: 5,
     });
   });
 
-  test('a limit that makes no sense is refused with the reason', async () => {
+  test('an invalid limit is refused with the reason', async () => {
     const cli = await platform.cli('limits', '-n', 'small', '--burst', '3', '--json');
     expect(cli.code).not.toBe(0);
     expect(cli.stdout).toContain('--burst needs a --rate');
@@ -206,13 +206,13 @@ describe('limits of a namespace', () => {
     ]);
   });
 
-  test('a full queue says how many wait, and when it is worth coming back', async () => {
+  test('a full queue says how many wait, and when to come back', async () => {
     await platform.api('/namespaces/small/limits', {
       method: 'PUT',
       body: JSON.stringify({ maxQueued: 8, concurrency: 1 }),
     });
     await sleep(WORKER_KNOWS_MS);
-    // One at a time, so that two or so end in a second.
+    // One at a time, so that about two end in a second.
     const enqueue = enqueuer(platform, 'one', 'small');
     const ids: string[] = [];
     let full: Response | undefined;
@@ -234,8 +234,8 @@ describe('limits of a namespace', () => {
   }, 60_000);
 });
 
-describe('who dies holding places gives them back', () => {
-  test('a gateway', async () => {
+describe('places of a process that dies', () => {
+  test('a gateway that dies returns its places', async () => {
     const lost = [0, 1].map(() => call('default/two', { sleepMs: 4_500 }).catch(() => undefined));
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 3_000 }).toBe(429);
     await platform.kill('gateway');
@@ -248,7 +248,7 @@ describe('who dies holding places gives them back', () => {
       .toBe(200);
   }, 30_000);
 
-  test('a worker', async () => {
+  test('a worker that dies returns its places', async () => {
     const ids = await acknowledged(enqueuer(platform, 'two'), 2, { sleepMs: 4_000 });
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 5_000 }).toBe(429);
     await platform.kill('worker');

@@ -1,4 +1,6 @@
-/** A whole platform on a Cluster of three primaries: everything that it does to Redis keeps to the slots, and outlives one. */
+/**
+ * A whole platform on a Cluster of three primaries: all its commands keep to the slots, and it outlives one primary.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DeadLetters, InvocationDetail } from '#contract/api/api.ts';
@@ -8,7 +10,7 @@ import { Platform } from '../support/platform/platform.ts';
 import { RedisCluster, until } from '../support/redis/redis-server.ts';
 import { Stopwatch } from '../support/stopwatch.ts';
 
-/** Each with a primary of its own: which the first test checks. */
+/** Each has a primary of its own, which the first test checks. */
 const NAMESPACES = ['default', 'second', 'red'];
 
 let redis: RedisCluster;
@@ -33,7 +35,7 @@ async function post(path: string, body: unknown = {}): Promise<unknown> {
   return await response.json();
 }
 
-test('the namespaces lie with three primaries', async () => {
+test('the three namespaces lie on three primaries', async () => {
   const slots = await Promise.all(
     NAMESPACES.map(
       async (namespace) =>
@@ -43,8 +45,8 @@ test('the namespaces lie with three primaries', async () => {
   expect(new Set(slots.map((slot) => Math.floor((slot * 3) / 16_384))).size).toBe(3);
 });
 
-describe('calls', () => {
-  test('of all namespaces are answered at once, side by side', async () => {
+describe('calls on a Cluster', () => {
+  test('calls of all namespaces are answered at once, side by side', async () => {
     for (const namespace of NAMESPACES) await call(namespace, { answer: 0 });
     const before = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
     const answers = await Promise.all(
@@ -55,7 +57,7 @@ describe('calls', () => {
       expect(await answer.json()).toMatchObject({ answer: index });
   });
 
-  test('of one namespace do not wait for those of another that has more than the worker takes', async () => {
+  test('calls of one namespace do not wait for those of another that has more than the worker takes', async () => {
     const many = Array.from({ length: 24 }, () => call('default', { sleepMs: 500 }));
     await sleep(200);
     const before = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
@@ -65,12 +67,12 @@ describe('calls', () => {
     for (const one of await Promise.all(many)) expect(one.status).toBe(200);
   });
 
-  test('of a new namespace are taken by workers that run already', async () => {
+  test('calls of a new namespace are taken by workers that already run', async () => {
     await platform.deploy('retries', {}, 'late');
     expect(await (await call('late', { answer: 7 })).json()).toMatchObject({ answer: 7 });
   });
 
-  test('have records and logs', async () => {
+  test('calls have records and logs', async () => {
     const record = await platform.record(await call('second', {}));
     expect(record).toMatchObject({ outcome: 'ok', namespace: 'second', lane: 'sync' });
     await expect
@@ -83,8 +85,8 @@ describe('calls', () => {
   });
 });
 
-describe('the queued lane', () => {
-  test('runs what it has taken, in all namespaces', async () => {
+describe('the queued lane on a Cluster', () => {
+  test('accepted jobs run, in all namespaces', async () => {
     const ids: string[] = [];
     for (const namespace of NAMESPACES)
       ids.push(...(await acknowledged(enqueuer(platform, 'retries', namespace), 10, { answer: 1 })));
@@ -93,7 +95,7 @@ describe('the queued lane', () => {
     expect(await (await platform.api(`/invocations/${ids[0]}/result`)).json()).toMatchObject({ answer: 1 });
   });
 
-  test('tries again, gives up, and queues dead letters again', async () => {
+  test('jobs are retried, become dead letters, and are queued again', async () => {
     const enqueue = enqueuer(platform, 'retries', 'second');
     const [retried = ''] = await acknowledged(enqueue, 1, { fail: 'throw', times: 2 });
     const [record] = await ended(platform, [retried], 20_000);
@@ -116,7 +118,7 @@ describe('the queued lane', () => {
     expect(await post('/dead-letters/second/purge')).toEqual({ ids: [dead] });
   });
 
-  test('is the same invocation for the same Idempotency-Key', async () => {
+  test('requests with the same Idempotency-Key are the same invocation', async () => {
     const enqueue = enqueuer(platform, 'retries', 'red');
     const answers = await Promise.all(
       Array.from({ length: 10 }, () => enqueue({ answer: 1 }, { 'idempotency-key': 'order' })),
@@ -127,7 +129,7 @@ describe('the queued lane', () => {
     expect(record?.logs).toHaveLength(1);
   });
 
-  test('cancels what waits and what runs', async () => {
+  test('waiting and running invocations can be cancelled', async () => {
     const enqueue = enqueuer(platform, 'retries', 'red');
     const answer = await enqueue({}, { 'x-offshoot-delay': '60' });
     const { id: waiting } = (await answer.json()) as { id: string };
@@ -138,7 +140,7 @@ describe('the queued lane', () => {
       expect(record).toMatchObject({ outcome: 'cancelled' });
   });
 
-  test('runs schedules', async () => {
+  test('schedules run', async () => {
     await platform.deploy('nightly', { schedule: { cron: '* * * * * *', input: { keepDays: 3 } } }, 'second');
     const runs = async (): Promise<number> => {
       const answer = await platform.api('/invocations?namespace=second&name=nightly&outcome=ok');
@@ -149,11 +151,11 @@ describe('the queued lane', () => {
   });
 });
 
-test('a primary dies and its replica takes over: nobody is started again, and no job is lost', async () => {
+test('when a primary dies, its replica takes over: no process is restarted, and no job is lost', async () => {
   const enqueues = NAMESPACES.map((namespace) => enqueuer(platform, 'retries', namespace));
   const ids: string[] = [];
   for (const enqueue of enqueues) ids.push(...(await acknowledged(enqueue, 8, { sleepMs: 400 })));
-  // A replica may be some milliseconds behind; what it has not got yet would be lost with its primary.
+  // A replica may be some milliseconds behind; writes that it lacks would be lost with its primary.
   await sleep(200);
   const { worker, gateway } = { worker: platform.pid('worker'), gateway: platform.pid('gateway') };
   await redis.servers[0]?.kill();

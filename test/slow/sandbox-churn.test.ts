@@ -10,7 +10,7 @@ const CODE = `export default { fetch: () => new Response('ok') };`;
 const ROUNDS = 1_000;
 const AT_ONCE = 200;
 
-/** What may be more afterwards: caches of the kernel and heaps that have grown. A leak of 50 KB a sandbox is over it. */
+/** Tolerance for growth: caches of the kernel and heaps that have grown. A leak of 50 KB a sandbox is over it. */
 const MEMORY_SLACK_MB = 48;
 
 /** MB that the sandboxes' cgroup is charged with, kernel memory included, and that this test and its children hold. */
@@ -19,7 +19,7 @@ function memoryMb(): { cgroup: number; processes: number } {
     try {
       return Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
     } catch {
-      return 0; // ended since, or another user's: the latter are sandboxes, which the cgroup counts
+      return 0; // ended since, or of another user: those are sandboxes, which the cgroup counts
     }
   });
   return {
@@ -28,14 +28,14 @@ function memoryMb(): { cgroup: number; processes: number } {
   };
 }
 
-/** Asserts that `before` was all there was to hold, so that nothing grows with the number of sandboxes that have been. */
+/** Asserts that the host holds no more than `before`, so nothing grows with the number of sandboxes that were made. */
 function expectMemoryBackAt(before: ReturnType<typeof memoryMb>): void {
   const now = memoryMb();
   expect(now.cgroup).toBeLessThan(before.cgroup + MEMORY_SLACK_MB);
   expect(now.processes).toBeLessThan(before.processes + MEMORY_SLACK_MB);
 }
 
-/** What the host holds of this test's sandboxes now. */
+/** Counts of this test's sandboxes on the host now. */
 function footprint(): { processes: number; mounts: number; descriptors: number; cgroups: number } {
   return {
     processes: ownProcesses(process.pid).length,
@@ -55,7 +55,7 @@ function ownProcesses(ancestor: number): number[] {
         Number(/^PPid:\t(\d+)/m.exec(readFileSync(`/proc/${name}/status`, 'utf8'))?.[1]),
       );
     } catch {
-      // It has ended since.
+      // The process has ended since.
     }
   }
   const descends = (pid: number | undefined): boolean =>
@@ -74,7 +74,7 @@ describe('sandboxes in number', () => {
   afterAll(() => bench.close());
 
   test(
-    `${ROUNDS} one after another: none fails, every random source differs, nothing is left`,
+    `${ROUNDS} sandboxes one after another: none fails, every random source differs, nothing is left`,
     { timeout: 120_000 },
     async () => {
       const before = footprint();
@@ -88,14 +88,14 @@ describe('sandboxes in number', () => {
   );
 
   test(
-    `${AT_ONCE} alive at once: none fails, each has its own uid, nothing is left`,
+    `${AT_ONCE} sandboxes alive at once: none fails, each has its own uid, nothing is left`,
     { timeout: 60_000 },
     async () => {
       const before = footprint();
       const memoryBefore = memoryMb();
       const all: BenchSandbox[] = [];
       for (let number = 0; number < AT_ONCE; number++) all.push(await bench.start(code));
-      // The look itself works: each of them counts.
+      // Control: each live sandbox appears in the counts.
       expect(memoryMb().cgroup).toBeGreaterThan(memoryBefore.cgroup + AT_ONCE);
       const answers = await Promise.all(all.map((one) => one.call()));
       expect(answers.every(({ status }) => status === 200)).toBe(true);

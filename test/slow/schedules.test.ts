@@ -1,4 +1,4 @@
-/** Functions that run by themselves: at their times, one at a time, through restarts, until they are removed. */
+/** Functions that run on a schedule: at their times, one at a time, through restarts, until they are removed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
@@ -29,7 +29,7 @@ async function look(id: string | undefined): Promise<AnyInvocation> {
   return (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocation;
 }
 
-test('a function runs at its times, and is told which', async () => {
+test('a scheduled function runs at its times, and learns each time', async () => {
   await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND, input: { keepDays: 3 } } });
   await expect
     .poll(async () => (await runs('nightly')).filter(({ state }) => state === 'done').length, {
@@ -45,7 +45,7 @@ test('a function runs at its times, and is told which', async () => {
   expect(detail.logs[0]?.text).toBe(`planned for ${first?.scheduledFor}: nothing older than 3 days is kept`);
 });
 
-test('a time is left out while the run before has not ended, unless it may overlap', async () => {
+test('a scheduled time is skipped while the run before has not ended, unless runs may overlap', async () => {
   await platform.deploy('nightly', {
     name: 'slow',
     schedule: { cron: EVERY_SECOND, input: { takesMs: 2_500 } },
@@ -57,7 +57,7 @@ test('a time is left out while the run before has not ended, unless it may overl
   expect(found.filter(({ state }) => state === 'running').length).toBeLessThanOrEqual(1);
 });
 
-test('goes on after the worker and the gateway have been ended', async () => {
+test('a schedule goes on after the worker and the gateway have been ended', async () => {
   await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND } });
   await platform.kill('worker');
   await platform.kill('gateway');
@@ -72,13 +72,13 @@ test('goes on after the worker and the gateway have been ended', async () => {
         (await runs('nightly')).filter(
           ({ scheduledFor = 0, state }) => scheduledFor > before && state === 'done',
         ).length,
-      // A run that was under way in the worker is found when its lock has lapsed, and until then there is no other.
+      // A run that was under way is recovered when its lock has expired, and until then no other starts.
       { timeout: 25_000 },
     )
     .toBeGreaterThanOrEqual(2);
 });
 
-test('ends with the function, and with a version that has none', async () => {
+test('a schedule ends with its function, and with a version that has none', async () => {
   await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND } });
   await expect.poll(async () => (await runs('nightly')).length, { timeout: 5_000 }).toBeGreaterThan(0);
   await platform.deploy('nightly', { schedule: undefined });
@@ -92,9 +92,9 @@ test.each([
   ['the function is removed', 1, () => platform.api('/functions/default/nightly', { method: 'DELETE' })],
   ['a version without a schedule is active', 2, () => platform.deploy('nightly', { schedule: undefined })],
 ])(
-  'a run that waits for its next try comes to its end when %s, and holds up no later one',
+  'a run that waits for its next attempt comes to its end when %s, and delays no later one',
   async (_, tries, act) => {
-    // Its first try takes longer than it may; the next one comes at some time within the hour.
+    // Its first attempt times out; the next comes at some time within the hour.
     const schedule = { cron: EVERY_SECOND, overlap: false, input: { takesMs: 1_500 } };
     const slow = { timeout: 1, retries: { attempts: 2, minDelay: 3_600, maxDelay: 3_600 } };
     await platform.deploy('nightly', { schedule, ...slow });
@@ -122,7 +122,7 @@ test.each([
   },
 );
 
-test('is listed with its next times, in its own time zone', async () => {
+test('a schedule is listed with its next times, in its own time zone', async () => {
   await platform.deploy('nightly');
   const { code, stdout } = await platform.cli('schedule', '--json');
   expect(code).toBe(0);
@@ -136,7 +136,7 @@ test('is listed with its next times, in its own time zone', async () => {
   expect(hours).toEqual(Array(5).fill('03'));
 });
 
-test('an expression that makes no sense is refused at the deploy', async () => {
+test('an invalid cron expression is refused at the deploy', async () => {
   await expect(platform.deploy('nightly', { schedule: { cron: '0 99 * * *' } })).rejects.toThrow(
     /bad_manifest/,
   );

@@ -1,4 +1,4 @@
-/** Runs the offshoot command in a process of its own, against a small gateway that answers per contract. */
+/** Runs the offshoot command in a process of its own, against a small gateway that answers as the contract says. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -36,7 +36,7 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** Runs `offshoot ARGS` with nothing of this machine's configuration. */
+/** Runs `offshoot ARGS` without any configuration of this machine. */
 export function offshoot(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const home = temporaryFolder();
   return new Promise((resolve) => {
@@ -73,7 +73,7 @@ export interface FakeGateway {
   readonly seen: string[];
   /** Archives that were uploaded, by digest. */
   readonly artifacts: Map<string, Buffer>;
-  /** Answers of this test: `METHOD /path` without the query → handler. They come before the built-in ones. */
+  /** Handlers of this test, by `METHOD /path` without the query. They come before the built-in ones. */
   readonly routes: Map<string, Handler>;
   readonly env: Record<string, string>;
 }

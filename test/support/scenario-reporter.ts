@@ -1,4 +1,6 @@
-/** A suite of scenarios (test/security, test/faults), told in one line for each scenario: its id, what was tried, what came of it. */
+/**
+ * Prints one line for each test of a suite of scenarios (test/security, test/faults): its id, the attempt, the result.
+ */
 import type { Reporter, TestCase, TestModule } from 'vitest/node';
 
 type Verdict = 'held' | 'NOT HELD' | 'skipped';
@@ -25,7 +27,7 @@ export default class ScenarioReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], errors: readonly { message: string; stack?: string }[]): void {
     let broken = errors.length;
     for (const error of errors) this.#say(indent(error.stack ?? error.message));
-    // A file that could not be loaded or set up has no test that could say so.
+    // A file that could not be loaded or set up has no test that could report it.
     for (const module of modules) {
       const failures = [module, ...module.children.allSuites()].flatMap((part) => part.errors());
       broken += failures.length;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# fill-root.sh ROOT - what the guest's root file system has beyond its packages. mmdebstrap runs this as a hook, while the
-# package lists are still in ROOT: the kernel comes by them, and its signature is checked as that of every package.
+# fill-root.sh ROOT - adds to the guest's root file system what its packages do not bring. mmdebstrap runs this as a
+# hook, while the package lists are still in ROOT: so the kernel's signature is checked like that of every package.
 set -euo pipefail
 root="$1"
 
@@ -16,13 +16,13 @@ chroot "$root" bash -euc '
   depmod "$(ls /usr/lib/modules)"
   rm -r /tmp/kernel'
 
-# What a test does not need, and a processor in software is slow to start.
+# Units that no test needs, and that start slowly on a processor in software.
 for unit in redis-server.service getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
   e2scrub_all.timer fstrim.timer systemd-update-utmp.service systemd-journal-flush.service; do
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 
-# The one service of this machine: runs what the second disk brings. There is no udev, so it is mounted by its name.
+# The one service of this machine: runs the program on the second disk. There is no udev, so it is mounted by its name.
 cat >"$root/etc/systemd/system/offshoot-vm.service" <<'UNIT'
 [Unit]
 Description=Tests of Offshoot

@@ -1,4 +1,7 @@
-/** Source of the function that goes against every limit, chosen by the path. Plain JavaScript: the sandbox runs it as it is. */
+/**
+ * Source of the function that goes against every limit, chosen by the path. Plain JavaScript: the sandbox runs it
+ * unchanged.
+ */
 export const HOSTILE = `
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';

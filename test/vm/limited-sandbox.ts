@@ -1,4 +1,4 @@
-/** A sandbox of the bench beside the files of its cgroup, as the kernel of version 2 shows them. */
+/** A sandbox of the bench, with the files of its cgroup as the kernel shows them on version 2. */
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
@@ -54,7 +54,7 @@ export class LimitedSandbox {
     return JSON.parse((await this.#bench.call(path)).text) as T;
   }
 
-  /** Starts a deed that does not answer; its end is seen from outside. */
+  /** Starts an action that does not answer; its end is observed from outside. */
   provoke(path: string): void {
     this.#bench.call(path).catch(() => undefined);
   }
@@ -67,19 +67,19 @@ export class LimitedSandbox {
     return this.#bench.sandbox.ended;
   }
 
-  /** As the worker does at a time limit. */
+  /** Kills it as the worker does at a time limit. */
   kill(): void {
     this.#bench.sandbox.kill();
   }
 
-  /** Ends it as the worker does, and waits until its cgroup is gone. Once, however often it is called. */
+  /** Ends it as the worker does, and waits until its cgroup is gone. Repeated calls do it once. */
   end(): Promise<void> {
     this.#end ??= this.#bench.end();
     return this.#end;
   }
 }
 
-/** The highest that `look` gives within a time. */
+/** The highest value that `look` returns within a time. */
 export async function highest(look: () => number, forMs: number): Promise<number> {
   let found = 0;
   for (const end = performance.now() + forMs; performance.now() < end; await sleep(POLL_MS))
@@ -87,7 +87,7 @@ export async function highest(look: () => number, forMs: number): Promise<number
   return found;
 }
 
-/** Waits until `look` gives true. */
+/** Waits until `look` returns true. */
 export async function until(look: () => boolean): Promise<void> {
   for (const end = performance.now() + UNTIL_MS; !look(); await sleep(POLL_MS)) {
     if (performance.now() > end) throw new Error(`in ${UNTIL_MS / 1000} s it never came to: ${String(look)}`);

@@ -1,6 +1,6 @@
 /**
- * A whole platform on cgroup v2: each limit has its outcome, the caller is answered when the processes are gone, and the
- * next call is served. How soon is asked on real machines, by test/integration/platform/faults.test.ts.
+ * A whole platform on cgroup v2: each limit has its outcome, the caller is answered when the processes are gone, and
+ * the next call is served. The time it takes is tested on real machines, by test/integration/platform/faults.test.ts.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -9,9 +9,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
 import { freePort, Platform } from '../support/platform/platform.ts';
 
-/** Seconds. Enough to answer, for a function that does. */
+/** Timeout in seconds, long enough for a function that answers. */
 const TIMEOUT_S = 8;
-/** Enough to fill a heap, with all the garbage collection before the end. */
+/** Timeout in seconds, long enough to fill a heap, with all the garbage collection before the end. */
 const LONG_TIMEOUT_S = 240;
 
 /** Answers with a byte a second, for ever. */
@@ -34,7 +34,7 @@ beforeAll(async () => {
 afterAll(async () => {
   const worker = platform.pid('worker');
   await platform.stop();
-  // A worker that stops leaves no cgroup behind.
+  // A stopped worker leaves no cgroup behind.
   expect(readdirSync(sandboxCgroups()).filter((name) => name.startsWith(`${worker}-`))).toEqual([]);
 });
 afterEach(async () => {
@@ -60,7 +60,7 @@ test.each([
   expect(report?.usage?.memoryPeak).toBeGreaterThan(0);
 });
 
-test('D1 fork-bomb: a function that fails because it gets no more processes is told so', async () => {
+test('D1 fork-bomb: a function that fails because it gets no more processes ends as pids_limit', async () => {
   const response = await platform.call('greedy/spawn');
   expect(response.headers.get('x-offshoot-outcome')).toBe('pids_limit');
   const { report } = await platform.record(response);
@@ -68,7 +68,7 @@ test('D1 fork-bomb: a function that fails because it gets no more processes is t
   expect(report?.pidsRefused).toBeGreaterThan(0);
 });
 
-test('D7 output-flood: the worker keeps its size, and says what it cut', async () => {
+test('D7 output-flood: the worker keeps its size, and says how much it cut', async () => {
   const before = memoryOf(platform.pid('worker'));
   const { report } = await platform.record(await platform.call('faulty/print'));
   expect(report?.logBytesDropped).toBeGreaterThan(0);
@@ -96,7 +96,7 @@ test('D10 log-injection: control characters of a function stay data', async () =
   for (const raw of ['\u0007', '\u202e', '\u001b[31m']) expect(stdout).not.toContain(raw);
 });
 
-test('O13 the worker’s metrics tell the memory of all sandboxes, and what they may have', async () => {
+test('O13 the worker’s metrics show the memory of all sandboxes, and its limit', async () => {
   const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
   const figure = (name: string): number => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
   // From memory.current and memory.max.
@@ -106,7 +106,7 @@ test('O13 the worker’s metrics tell the memory of all sandboxes, and what they
   );
 });
 
-/** Deploys a module that is none of functions/. */
+/** Deploys a module that is not in functions/. */
 async function deploySource(name: string, source: string): Promise<void> {
   const folder = join(platform.state, name);
   await mkdir(folder);
@@ -117,7 +117,7 @@ async function deploySource(name: string, source: string): Promise<void> {
   if (code !== 0) throw new Error(stderr);
 }
 
-/** Processes in the cgroup of a sandbox; 0 when it is no more. */
+/** Processes in the cgroup of a sandbox; 0 when it is gone. */
 function processesOf(sandbox: string | undefined): number {
   expect(sandbox).toBeTruthy();
   try {

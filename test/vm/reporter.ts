@@ -1,11 +1,11 @@
-/** One line a test, for infra/test/vm.sh, which counts them: `D3 mem-bomb-js: held`. */
+/** Prints one line for each test, for infra/test/vm.sh, which counts them: `D3 mem-bomb-js: held`. */
 import type { Reporter, SerializedError, TestCase, TestModule } from 'vitest/node';
 
 export default class LineReporter implements Reporter {
   onTestCaseResult(test: TestCase): void {
     const result = test.result();
     if (result.state === 'skipped') {
-      // Without a reason, it was not asked for.
+      // Without a reason, the filter of the caller left it out.
       if (result.note) say(`${test.fullName}: skipped (${result.note})`);
       return;
     }
@@ -14,7 +14,7 @@ export default class LineReporter implements Reporter {
     say(`${test.fullName} (${seconds} s): ${result.state === 'passed' ? 'held' : 'FAILED'}`);
   }
 
-  /** What failed outside of a test: a module that cannot be loaded, a hook, a promise that nobody awaited. */
+  /** Errors outside of any test: a module that cannot be loaded, a hook, a promise that was not awaited. */
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
     for (const module of modules) {
       for (const error of module.errors()) say(`${indent(error)}\n${module.relativeModuleId}: FAILED`);

@@ -4,11 +4,11 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 /**
- * How many times slower things may be than on the host, in a machine whose processor is software and shares two cores with
- * other work. Only limits of time know it; no test asserts less.
+ * Factor by which things may be slower than on the host, in a machine whose processor is software and shares two cores
+ * with other work. Only limits of time use it; no test asserts less.
  */
 const SLOWNESS = 15;
-/** For one test or hook. */
+/** Time for one test or hook. */
 const PATIENCE_MS = 300_000;
 
 const cache = join(process.env['OFFSHOOT_STATE'] ?? '/tmp', 'vitest');

@@ -1,11 +1,11 @@
-/** What is done to the processes of a platform while it works, at random and again and again. */
+/** Faults that are injected into the processes of a working platform, at random and repeatedly. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Platform } from '../../support/platform/platform.ts';
 import type { Random } from './random.ts';
 
 export interface Fault {
   readonly name: string;
-  /** Does it, and mends what must be mended by hand: who runs a platform starts again what has died. */
+  /** Injects the fault, then does what an operator would do by hand, such as starting a dead process again. */
   readonly act: (platform: Platform, random: Random) => Promise<void>;
 }
 

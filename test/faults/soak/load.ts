@@ -1,20 +1,20 @@
-/** What callers do meanwhile: they queue jobs and batches, call functions, and keep what they were told. */
+/** Load of a soak: queues jobs and batches, calls functions, and keeps every promise that the platform made. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Accepted } from '#contract/api/api.ts';
 import type { ItemsTaken } from '#contract/invocations/batch.ts';
 import type { Platform } from '../../support/platform/platform.ts';
 import type { Random } from './random.ts';
 
-/** What was promised to callers, and what they saw. */
+/** Promises that the platform made to callers, and the answers that they saw. */
 export interface Ledger {
-  /** Ids of invocations whose 202 came. */
+  /** Ids of invocations that were accepted with 202. */
   readonly acknowledged: string[];
   readonly refused: Map<number | string, number>;
-  /** Batches that were sealed, with how many items they have. */
+  /** Batches that were sealed, with their number of items. */
   readonly batches: { id: string; items: number }[];
   calls: number;
   answered: number;
-  /** Calls whose answer was another's. */
+  /** Calls that got the answer of another call. */
   readonly mixedUp: string[];
 }
 
@@ -67,7 +67,7 @@ export async function queueOne(platform: Platform, random: Random, ledger: Ledge
     if (answer.status === 202) ledger.acknowledged.push(accepted.id);
     else count(ledger, answer.status);
   } catch (error) {
-    // Its connection broke: it was not acknowledged, whether Redis has it or not.
+    // The connection broke: the job is not acknowledged, whether Redis has it or not.
     count(ledger, error instanceof Error ? error.name : 'error');
   }
 }
@@ -87,7 +87,10 @@ export async function callOne(platform: Platform, random: Random, ledger: Ledger
   }
 }
 
-/** Fills a batch piece by piece. A piece without an answer is looked for in the batch before it is sent again. */
+/**
+ * Fills a batch piece by piece. When a piece gets no answer, the batch is asked how many items it has before the piece
+ * is sent again.
+ */
 export async function fillBatch(platform: Platform, ledger: Ledger, stopping: AbortSignal): Promise<void> {
   const patiently = async <T>(act: () => Promise<T | undefined>): Promise<T | undefined> => {
     while (!stopping.aborted) {
@@ -107,13 +110,13 @@ export async function fillBatch(platform: Platform, ledger: Ledger, stopping: Ab
     const from = have;
     const text = Array.from({ length: BATCH_PIECE }, (_, at) => `{"quantity":${from + at}}\n`).join('');
     await send(platform, `/api/v1/batches/${id}/items`, text, LINES).catch(() => undefined);
-    // Whatever became of the answer, the batch knows what it has.
+    // The batch knows how many items it has, also where the answer was lost.
     const now = await patiently(async () => {
       const answer = await platform.api(`/batches/${id}`);
       return answer.status === 200 ? ((await answer.json()) as { items: number }) : undefined;
     });
     have = now?.items ?? have;
-    // Part of a piece came: the rest of this batch would be out of step.
+    // Only part of a piece arrived: the rest of this batch would be out of step.
     if (have % BATCH_PIECE !== 0) break;
   }
   const sealed = await patiently(async () => {

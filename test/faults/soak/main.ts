@@ -1,6 +1,7 @@
 /**
- * npm run soak -- [--minutes N] [--seed S]: a platform of two workers and a gateway is worked and hurt at random for so long, then
- * left alone; whatever it has acknowledged must then come to one end, with a cause on record for each try.
+ * npm run soak -- [--minutes N] [--seed S]: runs a platform of two workers and a gateway under load for N minutes, with
+ * faults at random, then leaves it alone. Every acknowledged invocation must then reach one end, with a cause on record
+ * for each attempt.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -15,7 +16,7 @@ const JOBS_PER_SECOND = 25;
 const CALLS_PER_SECOND = 10;
 const FAULT_EVERY_MS: readonly [number, number] = [1_500, 6_000];
 const REPORT_MS = 10_000;
-/** After the last fault: locks and time-outs run off, lost workers' jobs begin again, retries wait. */
+/** Time after the last fault: locks and timeouts expire, jobs of lost workers restart, retries wait. */
 const SETTLE_MS = 120_000;
 
 const { values: flags } = parseArgs({
@@ -29,7 +30,7 @@ console.log(
 
 const platform = await Platform.start(
   { OFFSHOOT_CAPACITY: '32', OFFSHOOT_PREPARED: '1', OFFSHOOT_LOG_LEVEL: 'error' },
-  // What is acknowledged is on disk: with everysec a Redis that is killed may lose what it had not written yet.
+  // Every acknowledged write must be on disk: with everysec, a killed Redis may lose writes of the last second.
   ['--appendfsync', 'always'],
 );
 let failed = false;
@@ -88,7 +89,7 @@ function progress(ledger: Ledger, faults: ReadonlyMap<string, number>): string {
   return `  ${hurt} faults; ${acknowledged.length} jobs acknowledged, ${answered} of ${calls} calls answered, ${batches.length} batches sealed`;
 }
 
-/** Looks at everything that was promised. */
+/** Checks every promise of the ledger. */
 async function holds(ledger: Ledger): Promise<boolean> {
   const problems: string[] = [...ledger.mixedUp];
   const giveUp = performance.now() + SETTLE_MS;

@@ -10,7 +10,7 @@ let platform: Platform;
 beforeAll(async () => {
   platform = await Platform.start({
     OFFSHOOT_PREPARED: '1',
-    // Enough for all that they have to hold, and less than a tenth of what results of one group are as values.
+    // Memory that is enough for what each function holds, and less than a tenth of one group's results as values.
     NODE_OPTIONS: '--max-old-space-size=160',
   });
   await platform.deploy('orders');
@@ -62,7 +62,7 @@ async function resultsOf(id: string, query = ''): Promise<ItemResult[]> {
 }
 
 describe('a batch', () => {
-  it('gives queue() its items in groups, and keeps what came of each, in order', async () => {
+  it('queue() gets the items of a batch in groups, and each result is kept, in order', async () => {
     const items = Array.from({ length: 230 }, (_, at) => ({ quantity: at }));
     const { id } = await sent('orders', items);
     const results = await resultsOf(id);
@@ -74,7 +74,7 @@ describe('a batch', () => {
     expect(completed.map(({ index }) => index).toSorted((a, b) => a - b)).toEqual(items.map((_, at) => at));
   });
 
-  it('tries again what failed and nothing else; what fails for good is a dead letter that can be queued again', async () => {
+  it('only failed items are tried again; those that fail for good are a dead letter that can be queued again', async () => {
     const items = Array.from({ length: 60 }, (_, at) => ({
       quantity: at,
       ...(at === 7 && { fail: 'retry' }),
@@ -101,7 +101,7 @@ describe('a batch', () => {
     expect(await look(id)).toMatchObject({ state: 'done', succeeded: 59, failed: 1, groupsDone: 2 });
   });
 
-  it('fails all of a group that throws, but what it had acknowledged', async () => {
+  it('a group that throws fails all its items, except those that it had acknowledged', async () => {
     const { id } = await sent('orders', [{ quantity: 1 }, { quantity: 2, fail: 'throw' }, { quantity: 3 }]);
     const results = await resultsOf(id);
     expect(results.map(({ ok, tries }) => [ok, tries])).toEqual([
@@ -112,7 +112,7 @@ describe('a batch', () => {
     expect(results[2]?.error?.message).toBe('order 1 breaks everything');
   });
 
-  it('calls a function without queue() for each item, with its own outcome', async () => {
+  it('a function without queue() is called for each item, and each has its own outcome', async () => {
     await platform.deploy('retries', { name: 'quick', retries: { attempts: 1, minDelay: 0, maxDelay: 0 } });
     const items = [{ answer: 'a' }, { fail: 'exit' }, { fail: 'busy' }, { answer: 'd' }];
     const { id } = await sent('quick', items);
@@ -128,9 +128,9 @@ describe('a batch', () => {
     expect((await resultsOf(other)).map(({ ok }) => ok)).toEqual([true, true]);
   });
 
-  it('keeps of a group as much as it may, whatever that is as values, and says what was too large', async () => {
+  it('results of a group are kept up to their limit, whatever their shape, and a larger one says so', async () => {
     const once = { attempts: 1, minDelay: 0, maxDelay: 0 };
-    // Room for the garbage of so many objects, whenever the runtime collects it.
+    // Room for the garbage of that many objects, whenever the runtime collects it.
     await platform.deploy('retries', { name: 'wide', retries: once, timeout: 60, memory: 256 });
     const { id } = await sent(
       'wide',
@@ -151,7 +151,7 @@ describe('a batch', () => {
     expect(platform.output).not.toContain('begun again');
   }, 60_000);
 
-  it('takes a JSON array', async () => {
+  it('a batch can be sent as a JSON array', async () => {
     const items = Array.from({ length: 120 }, (_, at) => ({ quantity: at, note: 'a, [b]\n"c"' }));
     const response = await send(
       '/functions/default/orders/batches',
@@ -165,7 +165,7 @@ describe('a batch', () => {
     );
   });
 
-  it('says which line is no JSON and how many it has, and goes on from there', async () => {
+  it('a line that is no JSON is named, with the items taken before it, and the upload can go on from there', async () => {
     const bad = await send(
       '/functions/default/orders/batches',
       `{"quantity":1}\n{"quantity":2}\n{"quantity:\n{"quantity":4}\n`,
@@ -199,11 +199,11 @@ describe('a batch', () => {
     ['application/json', '{"quantity":1}', 400],
     ['application/json', '[{"quantity":1},', 400],
     ['application/x-ndjson', `"${'x'.repeat(300_000)}"\n`, 400],
-  ])('refuses %s %.20s', async (type, body, status) => {
+  ])('a batch is refused that comes as %s: %.20s', async (type, body, status) => {
     expect((await send('/functions/default/orders/batches', body, type)).status).toBe(status);
   });
 
-  it('runs what has come while more is being sent, and reads no faster than it runs', async () => {
+  it('items run while more are being sent, and they are read no faster than they run', async () => {
     await platform.deploy('orders', { name: 'slow', batch: { size: 1 }, timeout: 60 });
     const { batch } = (await (await send('/functions/default/slow/batches?open=1', '')).json()) as ItemsTaken;
     let pulled = 0;
@@ -234,7 +234,7 @@ describe('a batch', () => {
     expect((await look(batch.id)).items).toBe(end.items);
   }, 60_000);
 
-  it('is seen by holders of its namespace only', async () => {
+  it('a batch is seen only by holders of keys of its namespace', async () => {
     const { id } = await sent('orders', [{ quantity: 1 }]);
     const key = (await (
       await platform.api('/keys', {
@@ -258,7 +258,7 @@ describe('a batch', () => {
 });
 
 describe('offshoot batch', () => {
-  it('sends a file, waits, and writes the results', async () => {
+  it('offshoot batch sends a file, waits, and writes the results', async () => {
     const file = `${platform.state}/orders.ndjson`;
     const out = `${platform.state}/results.ndjson`;
     await writeFile(file, lines(Array.from({ length: 130 }, (_, at) => ({ quantity: at }))));
@@ -274,7 +274,7 @@ describe('offshoot batch', () => {
     expect(listed.stdout).toMatch(new RegExp(`${batch.id} +default/orders +done +130 of 130`));
   });
 
-  it('ends with 1 where items have failed, and names what to do with a bad line', async () => {
+  it('offshoot batch exits with 1 where items failed, and says what to do with a bad line', async () => {
     const file = `${platform.state}/bad.json`;
     await writeFile(file, JSON.stringify([{ quantity: 1 }, { quantity: 2, fail: 'never' }]));
     const failing = await platform.cli('batch', file, '-f', 'orders');

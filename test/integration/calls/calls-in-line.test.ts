@@ -9,7 +9,7 @@ let platform: Platform;
 beforeAll(async () => {
   platform = await Platform.start();
   await platform.deploy('in-line');
-  // So that the worker knows the function to be quick, and hands calls ahead.
+  // Teaches the worker that the function is quick, so that it hands calls ahead.
   await callAll(Array.from({ length: 500 }, (_, n) => `quick?n=${n}`));
 }, 60_000);
 afterAll(() => platform.stop());
@@ -49,7 +49,7 @@ async function linesOf({ response }: Answer): Promise<string[]> {
 }
 
 describe('calls of one function, 64 at a time', () => {
-  test('run one at a time in each sandbox, and each exactly once', async () => {
+  test('calls run one at a time in each sandbox, and each exactly once', async () => {
     const answers = await callAll(Array.from({ length: 1_000 }, (_, n) => `quick?n=${n}`));
     expect(answers.filter(({ outcome }) => outcome !== 'ok')).toEqual([]);
     expect(answers.filter(({ overlapped }) => overlapped)).toEqual([]);
@@ -58,7 +58,7 @@ describe('calls of one function, 64 at a time', () => {
     }
   });
 
-  test('do not wait behind one that spins or sleeps', async () => {
+  test('calls do not wait behind one that spins or sleeps', async () => {
     const slow = ['spin?ms=3000&n=s1', 'sleep?ms=3000&n=s2', 'spin?ms=3000&n=s3'];
     const paths = Array.from({ length: 600 }, (_, n) => slow[n / 100 - 1] ?? `quick?n=${n}`);
     const watch = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
@@ -67,7 +67,7 @@ describe('calls of one function, 64 at a time', () => {
     watch.stop();
     expect(answers.filter(({ outcome }) => outcome !== 'ok')).toEqual([]);
     expect(answers.filter(({ overlapped }) => overlapped)).toEqual([]);
-    // Behind a slow one they would take three seconds.
+    // Behind a slow call they would take three seconds.
     const quick = answers.filter(({ path }) => path.startsWith('quick'));
     expect(Math.max(...quick.map(({ ms }) => ms)) - late).toBeLessThan(2_000);
     for (const answer of quick.slice(90, 290)) {
@@ -75,7 +75,7 @@ describe('calls of one function, 64 at a time', () => {
     }
   });
 
-  test('do not end with one that exits', async () => {
+  test('calls behind one that exits are answered all the same', async () => {
     const paths = Array.from({ length: 600 }, (_, n) => (n % 150 === 75 ? `exit?n=${n}` : `quick?n=${n}`));
     const answers = await callAll(paths);
     for (const { path, outcome } of answers)
@@ -85,7 +85,7 @@ describe('calls of one function, 64 at a time', () => {
     }
   });
 
-  test('keep apart what their child processes print', async () => {
+  test('output of child processes is kept apart by call', async () => {
     const paths = Array.from({ length: 200 }, (_, n) =>
       n % 10 === 5 ? `print?text=printed${n}&n=${n}` : `quick?n=${n}`,
     );
@@ -97,7 +97,7 @@ describe('calls of one function, 64 at a time', () => {
     }
   });
 
-  test('that are cancelled while they lie ahead leave the one that runs alone', async () => {
+  test('cancelled calls that were handed ahead leave the running one alone', async () => {
     const cancelled = Array.from({ length: 40 }, async (_, n) => {
       const abort = new AbortController();
       setTimeout(() => abort.abort(), 5 + n);

@@ -1,4 +1,4 @@
-/** A cancel that was accepted holds, at whatever moment of an invocation it comes. */
+/** An accepted cancel holds, at whatever moment of an invocation it comes. */
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -15,7 +15,7 @@ import { readyConnection } from '../../support/redis/redis-for-tests.ts';
 import { TcpProxy } from '../../support/faults/tcp-proxy.ts';
 
 let server: PrivateRedis;
-/** Between Redis and the platform, but not the test. */
+/** Between Redis and the platform, but not between Redis and the test. */
 let proxy: TcpProxy;
 let platform: Platform;
 let redis: Redis;
@@ -60,28 +60,31 @@ async function reaches(id: string, state: AnyInvocation['state'], timeout = 10_0
   return (await look(id)) as AnyInvocation;
 }
 
-/** What a try has printed. */
+/** Lines that all attempts of the invocation have printed. */
 async function printed(id: string): Promise<string[]> {
   const response = await platform.api(`/invocations/${id}`);
   return ((await response.json()) as { logs: { text: string }[] }).logs.map(({ text }) => text);
 }
 
-/** Its function has begun, so its worker looks for no cancel until it ends: that would come as a frame. */
+/**
+ * Waits until the function has begun. From then on its worker gets a cancel only as a frame, which these tests do not
+ * send.
+ */
 async function runs(id: string): Promise<AnyInvocation> {
   await expect.poll(() => printed(id), { timeout: 5_000, interval: 20 }).toEqual([`runs ${id}`]);
   return (await look(id)) as AnyInvocation;
 }
 
-test('it says that it runs, but its worker has not got its input yet', async () => {
+test('a cancel holds for an invocation that runs but whose worker has no input yet', async () => {
   proxy.conditions.latencyMs = 150;
   const id = await queued('retries', { sleepMs: 20_000 });
   await reaches(id, 'running');
-  // In a few milliseconds. The worker hears of it while it waits for Redis.
+  // Takes a few milliseconds. The worker learns of the cancel while it waits for Redis.
   expect(await lane.cancel(id)).toMatchObject({ state: 'running' });
   expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled' });
 });
 
-test('its worker has given it back: it is not begun again', async () => {
+test('a cancel holds for an invocation that its worker gave back: it is not started again', async () => {
   const record = openRecord({ name: 'retries', attempts: [] });
   await store.requestCancel(record);
   const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
@@ -91,7 +94,7 @@ test('its worker has given it back: it is not begun again', async () => {
   expect(await printed(record.id)).toEqual([]);
 });
 
-test('its try fails just then: there is no other', async () => {
+test('a cancel holds for an invocation whose attempt fails at that moment: there is no other attempt', async () => {
   const id = await queued('retries', { fail: 'throw', sleepMs: 1_000 });
   await store.requestCancel(await runs(id));
   const record = await reaches(id, 'done');
@@ -99,7 +102,7 @@ test('its try fails just then: there is no other', async () => {
   expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error']);
 });
 
-test('it came too late, and the dead letter that it left is queued again: the old cancel counts no more', async () => {
+test('a cancel that came too late counts no more once the dead letter is queued again', async () => {
   const id = await queued('once', { fail: 'throw', sleepMs: 1_000 });
   await store.requestCancel(await runs(id));
   expect(await reaches(id, 'done')).toMatchObject({ outcome: 'error', dead: 'attempts_used' });

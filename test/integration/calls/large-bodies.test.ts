@@ -11,7 +11,9 @@ import { Platform } from '../../support/platform/platform.ts';
 
 const MB = 1024 * 1024;
 const LARGE = 200 * MB;
-/** What a process may have grown by while a body of 200 MB went through it: buffers, and garbage that is not collected yet. */
+/**
+ * Upper bounds on the growth of a process while 200 MB pass through it: buffers, and garbage that is not collected yet.
+ */
 const FLAT = 100 * MB;
 const FLAT_REDIS = 16 * MB;
 
@@ -23,12 +25,12 @@ beforeAll(async () => {
   await platform.deploy('upload', { name: 'small', requestSize: 2 });
   await platform.deploy('upload', { name: 'stall', streamIdleTimeout: 1, timeout: 60 });
   await platform.deploy('lambda', { name: 'event', requestSize: 8 });
-  // So that what is measured later is a warm process.
+  // Warms the processes up before they are measured.
   await upload('upload/hash', pieces(20 * MB));
 }, 90_000);
 afterAll(() => platform.stop());
 
-/** So many bytes, in pieces that are made one at a time; no two of them alike. */
+/** Makes `bytes` bytes in pieces, one at a time; no two pieces are alike. */
 async function* pieces(bytes: number, piece = 256 * 1024, pauseMs = 0): AsyncGenerator<Buffer> {
   for (let at = 0, number = 0; at < bytes; at += piece, number++) {
     const chunk = Buffer.alloc(Math.min(piece, bytes - at), number % 253);
@@ -50,7 +52,7 @@ interface Answer {
   readonly body: Buffer;
 }
 
-/** By node:http, which sends as fast as the other side reads and keeps nothing. */
+/** Sends by node:http, which sends as fast as the other side reads and keeps nothing. */
 async function upload(
   path: string,
   body: AsyncIterable<Buffer>,
@@ -78,7 +80,7 @@ async function memoryOf(pid: number): Promise<number> {
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
 }
 
-/** By how much gateway, worker and Redis grew at most while `work` was done. */
+/** Largest growth of gateway, worker and Redis while `work` ran. */
 async function growth(work: () => Promise<void>): Promise<Record<string, number>> {
   const pids = {
     gateway: platform.pid('gateway'),
@@ -103,7 +105,7 @@ async function growth(work: () => Promise<void>): Promise<Record<string, number>
   return most;
 }
 
-/** Files of blobs in the artifact store, half-written ones included. */
+/** Files of blobs in the artifact store, partly written ones included. */
 async function blobs(place: 'calls' | 'inputs' | 'results'): Promise<string[]> {
   return await readdir(join(platform.state, 'blobs', place)).catch(() => []);
 }
@@ -131,8 +133,8 @@ async function queue(path: string, body: AsyncIterable<Buffer>, headers = {}): P
   return (json(answer) as Accepted).id;
 }
 
-describe('a large request body of a caller who waits', () => {
-  test('reaches the function whole, and no process grows by it', async () => {
+describe('a large request body of a synchronous call', () => {
+  test('a large body reaches the function whole, and no process grows by it', async () => {
     let invocation = '';
     const most = await growth(async () => {
       const answer = await upload('narrow/hash', pieces(LARGE));
@@ -145,7 +147,7 @@ describe('a large request body of a caller who waits', () => {
     await noBlobs('calls');
   }, 60_000);
 
-  test('comes in one piece to who asks for one: arrayBuffer(), json() and Lambda-style handlers', async () => {
+  test('a large body comes in one piece to arrayBuffer(), json() and Lambda-style handlers', async () => {
     expect(json(await upload('upload/whole', pieces(12 * MB)))).toEqual({ bytes: 12 * MB });
     const text = JSON.stringify({ a: 'x'.repeat(3 * MB), b: 1 });
     expect(json(await upload('upload/json', only(text)))).toEqual({ keys: ['a', 'b'] });
@@ -157,7 +159,7 @@ describe('a large request body of a caller who waits', () => {
     expect(await response.json()).toMatchObject({ sum: 400_000_000 });
   }, 30_000);
 
-  test('is echoed while it is read, byte for byte, also with a length announced', async () => {
+  test('a large body is echoed while it is read, byte for byte, also with a length announced', async () => {
     for (const headers of [{}, { 'content-length': String(30 * MB) }]) {
       const answer = await upload('upload/echo', pieces(30 * MB), headers);
       expect(answer.status).toBe(200);
@@ -165,14 +167,14 @@ describe('a large request body of a caller who waits', () => {
     }
   }, 30_000);
 
-  test('of one byte over what goes through Redis is whole, as is one at the limit', async () => {
+  test('a body just over the limit for Redis arrives whole, and so does one at the limit', async () => {
     for (const bytes of [MB - 1, MB, MB + 1, MB + 65_537]) {
       const answer = await upload('upload/hash', pieces(bytes), { 'content-length': String(bytes) });
       expect(json(answer)).toEqual({ bytes, sha256: await digest(bytes) });
     }
   });
 
-  test('is whole for each of several at once, in line in a sandbox or beside each other in one', async () => {
+  test('several large bodies at once arrive whole, whether a sandbox runs their calls in line or side by side', async () => {
     await platform.deploy('upload', { name: 'shared', concurrency: 8, timeout: 60 });
     for (const name of ['upload', 'shared']) {
       const sizes = [2, 3, 4, 5, 6, 7].map((mb) => mb * MB + mb);
@@ -185,7 +187,7 @@ describe('a large request body of a caller who waits', () => {
     await noBlobs('calls');
   }, 30_000);
 
-  test('is held back by a function that reads slowly', async () => {
+  test('a function that reads slowly holds a large body back', async () => {
     const most = await growth(async () => {
       // 640 pieces of 64 KB, a few milliseconds each.
       expect(json(await upload('upload/slow?ms=5', pieces(40 * MB)))).toEqual({ bytes: 40 * MB });
@@ -193,29 +195,29 @@ describe('a large request body of a caller who waits', () => {
     expect(most['worker']).toBeLessThan(FLAT / 2);
   }, 60_000);
 
-  test('that is not read, or in part, is let go when the call has ended', async () => {
+  test('a large body that the function reads in part, or not at all, is removed when the call has ended', async () => {
     expect(json(await upload('upload/none', pieces(20 * MB)))).toEqual({ bytes: 0 });
     const { bytes } = json(await upload('upload/part?bytes=100000', pieces(20 * MB))) as { bytes: number };
     expect(bytes).toBeLessThan(MB);
-    // While it runs and reads nothing, the worker has the file open; not afterwards.
+    // While the function runs and reads nothing, the worker has the file open; afterwards it has not.
     const waiting = upload('upload/none?ms=1500', pieces(20 * MB));
     await expect.poll(() => openBlobs('worker'), { timeout: 5_000 }).toHaveLength(1);
     await waiting;
     await expect.poll(() => openBlobs('worker'), { timeout: 5_000 }).toEqual([]);
     await noBlobs('calls');
-    // The sandbox is as good as new.
+    // The sandbox still serves.
     expect(json(await upload('upload/hash', pieces(3 * MB)))).toMatchObject({ bytes: 3 * MB });
   }, 30_000);
 
-  test('of a sandbox that dies in the middle of it leaves nothing behind', async () => {
+  test('a sandbox that dies while it reads a large body leaves nothing behind', async () => {
     const answer = await upload('upload/exit', pieces(20 * MB));
     expect(answer.headers['x-offshoot-outcome']).toBe('exited');
     await expect.poll(() => openBlobs('worker'), { timeout: 5_000 }).toEqual([]);
     await noBlobs('calls');
   });
 
-  test('of a client that goes away in the middle calls nothing and leaves nothing', async () => {
-    // The records of the calls before are written just after their answers.
+  test('a client that disconnects during a large body calls nothing and leaves nothing', async () => {
+    // The records of earlier calls are written just after their answers.
     await sleep(300);
     const before = await recent();
     const sent = httpRequest(`${platform.url}/fn/default/upload/hash`, { method: 'POST' });
@@ -232,7 +234,7 @@ describe('a large request body of a caller who waits', () => {
   });
 });
 
-test('a large body whose worker dies while the function reads it leaves nothing, and the caller is told', async () => {
+test('a worker that dies while a function reads a large body leaves nothing, and the caller gets an error', async () => {
   const answer = upload('upload/slow?ms=20', pieces(40 * MB));
   await expect.poll(() => openBlobs('worker'), { timeout: 10_000 }).toHaveLength(1);
   await platform.kill('worker');
@@ -250,13 +252,13 @@ async function* only(text: string): AsyncGenerator<Buffer> {
 async function recent(): Promise<string[]> {
   const response = await platform.api('/invocations?namespace=default&name=upload');
   const { invocations } = (await response.json()) as { invocations: { id: string }[] };
-  // Some have been called before; a list that is always empty would prove nothing.
+  // Earlier calls are listed: a list that is always empty would prove nothing.
   expect(invocations).not.toEqual([]);
   return invocations.map(({ id }) => id);
 }
 
 describe('a request body over the limit', () => {
-  test('is refused by its announced length, with the limit, the size and the setting', async () => {
+  test('a body over the limit is refused by its announced length, with the limit, the size and the setting', async () => {
     const answer = await upload('small/hash', pieces(3 * MB), { 'content-length': String(3 * MB) });
     expect(answer.status).toBe(413);
     const { error } = json(answer) as { error: { message: string } };
@@ -264,7 +266,7 @@ describe('a request body over the limit', () => {
     expect(error.message).toContain('"requestSize" in offshoot.json, 2 MB');
   });
 
-  test('is refused in chunks when it is passed, and nothing of it is kept', async () => {
+  test('a chunked body is refused as soon as it passes the limit, and nothing of it is kept', async () => {
     const answer = await upload('small/hash', pieces(30 * MB, 64 * 1024, 1));
     expect(answer.status).toBe(413);
     expect(answer.body.toString()).toContain('bytes or more; at most');
@@ -272,7 +274,7 @@ describe('a request body over the limit', () => {
     expect(json(await upload('small/hash', pieces(2 * MB)))).toMatchObject({ bytes: 2 * MB });
   });
 
-  test('is refused to those who queue it as well', async () => {
+  test('a body over the limit is refused for queued invocations as well', async () => {
     const answer = await upload('small/hash', pieces(3 * MB), {
       prefer: 'respond-async',
       authorization: `Bearer ${platform.key}`,
@@ -282,8 +284,8 @@ describe('a request body over the limit', () => {
   });
 });
 
-describe('a large body that nobody waits for', () => {
-  test('lies in the artifact store and not in Redis, is run with it, and can be run again', async () => {
+describe('a large body of a queued invocation', () => {
+  test('a large input lies in the artifact store and not in Redis, reaches the function, and can be replayed', async () => {
     let id = '';
     const most = await growth(async () => {
       id = await queue('upload/hash', pieces(LARGE));
@@ -302,11 +304,11 @@ describe('a large body that nobody waits for', () => {
       requestBytes: LARGE,
     });
     expect(await (await platform.api(`/invocations/${replayed}/result`)).json()).toEqual(expected);
-    // Each has an input of its own.
+    // Each replay has an input of its own.
     expect(await blobs('inputs')).toHaveLength(2);
   }, 90_000);
 
-  test('has its large result streamed out, with status and headers', async () => {
+  test('a large result is streamed out, with status and headers', async () => {
     const id = await queue('upload/produce?mb=50&status=201', only('go'));
     expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', status: 201, responseBytes: 50 * MB });
     const most = await growth(async () => {
@@ -321,7 +323,7 @@ describe('a large body that nobody waits for', () => {
     expect(most['gateway']).toBeLessThan(FLAT);
   }, 60_000);
 
-  test('keeps nothing of a result that breaks off', async () => {
+  test('nothing is kept of a result that breaks off', async () => {
     const before = await blobs('results');
     const id = await queue('upload/produce?mb=8&rest=20000', only('go'));
     await expect.poll(async () => (await blobs('results')).length).toBe(before.length + 1);
@@ -331,7 +333,7 @@ describe('a large body that nobody waits for', () => {
     await expect.poll(() => blobs('results'), { timeout: 5_000 }).toEqual(before);
   }, 60_000);
 
-  test('under the same Idempotency-Key is the same invocation, and its body is kept once', async () => {
+  test('a large body under the same Idempotency-Key is the same invocation, and is kept once', async () => {
     const before = (await blobs('inputs')).length;
     const key = { 'idempotency-key': 'large-1' };
     const id = await queue('upload/hash', pieces(5 * MB), key);
@@ -346,7 +348,7 @@ describe('a large body that nobody waits for', () => {
     await expect.poll(async () => (await blobs('inputs')).length).toBe(before + 1);
   }, 30_000);
 
-  test('is refused before it is taken in where its headers make no sense', async () => {
+  test('a large body whose headers are invalid is refused before it is read', async () => {
     const before = await blobs('inputs');
     const answer = await upload('upload/hash', pieces(20 * MB), {
       prefer: 'respond-async',
@@ -357,7 +359,7 @@ describe('a large body that nobody waits for', () => {
     expect(await blobs('inputs')).toEqual(before);
   });
 
-  test('whose input is gone ends as such, and says so', async () => {
+  test('an invocation whose input is gone ends with an error that says so', async () => {
     const id = await queue('upload/hash', pieces(2 * MB), { 'x-offshoot-delay': '1' });
     for (const name of await blobs('inputs'))
       await rm(join(platform.state, 'blobs/inputs', name), { force: true });
@@ -367,7 +369,7 @@ describe('a large body that nobody waits for', () => {
 });
 
 describe('a streamed response that stands still', () => {
-  test('is ended as stream_idle, which names the setting', async () => {
+  test('a streamed response that stands still ends as stream_idle, which names the setting', async () => {
     const response = await platform.call('stall/produce?mb=1&rest=8000');
     expect(response.status).toBe(200);
     await expect(response.arrayBuffer()).rejects.toThrow();
@@ -378,13 +380,13 @@ describe('a streamed response that stands still', () => {
     expect(record.duration).toBeLessThan(6_000);
   });
 
-  test('but not while it is its reader who holds it up, whose slowness no process grows by', async () => {
+  test('a slow reader does not end its response as stream_idle, and no process grows by it', async () => {
     const most = await growth(async () => {
-      // More than all buffers on the way hold.
+      // More than all buffers on the way can hold.
       const response = await platform.call('stall/produce?mb=60');
       const reader = response.body?.getReader();
       await reader?.read();
-      // Three times what the function may be silent for.
+      // Three times the silence that is allowed to the function.
       await sleep(3_000);
       let bytes = 0;
       for (let next = await reader?.read(); next && !next.done; next = await reader?.read())

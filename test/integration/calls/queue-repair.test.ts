@@ -1,4 +1,4 @@
-/** What an untimely death leaves behind is made by hand here, and brought back on its way. */
+/** The tests write by hand the state that a sudden death leaves behind. The keeper must bring it to its end. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -56,7 +56,7 @@ async function look(id: string): Promise<AnyInvocationDetail> {
   return (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocationDetail;
 }
 
-it('queues an invocation again that has lost its job, and leaves one that has it', async () => {
+it('the keeper queues an invocation again that has lost its job, and leaves one that has its job', async () => {
   const delayed = await fetch(`${platform.url}/api/v1/functions/default/retries/invocations`, {
     method: 'POST',
     headers: { authorization: `Bearer ${platform.key}`, 'x-offshoot-delay': '3600' },
@@ -77,7 +77,7 @@ it('queues an invocation again that has lost its job, and leaves one that has it
   expect((await look(waiting)).state).toBe('queued');
 });
 
-it('reaches what has lost its job behind thousands that wait in order', async () => {
+it('the keeper finds an invocation without its job behind thousands that wait in order', async () => {
   const dueAt = Date.now() + 3_600_000;
   const many = Array.from({ length: 2_000 }, () => ({ ...openJob(), dueAt }));
   await Promise.all(many.map((record) => store.create(record, Buffer.alloc(0))));
@@ -89,7 +89,7 @@ it('reaches what has lost its job behind thousands that wait in order', async ()
   await queues.of('default').addBulk(jobs);
   const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
   const lost = openJob();
-  await sleep(2); // behind them in the index, which has milliseconds
+  await sleep(2); // behind them in the index, which counts in milliseconds
   await store.create(lost, encodePayload(meta, Buffer.from('{}')));
   await keeper.look(0);
   await expect.poll(async () => (await look(lost.id)).state, { timeout: 5_000 }).toBe('done');
@@ -97,7 +97,7 @@ it('reaches what has lost its job behind thousands that wait in order', async ()
   await Promise.all(many.map(({ id }) => queues.remove('default', id)));
 }, 60_000);
 
-it('queues a group of a batch that has its place and no record, when the batch stands still', async () => {
+it('the keeper queues a group that has its place in a batch but no record, when the batch stands still', async () => {
   const id = randomBytes(16).toString('hex');
   const [traceId, spanId] = [randomBytes(16).toString('hex'), randomBytes(8).toString('hex')];
   const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, queueMs: 60_000 };
@@ -107,7 +107,7 @@ it('queues a group of a batch that has its place and no record, when the batch s
   await new DirectoryBlobStore(join(platform.state, 'blobs')).put(input, Buffer.from('{"answer":1}\n'));
   await batches.add(id, 1, 13, input);
   await batches.seal(id);
-  // As many newer ones as none of the lists would show.
+  // More newer batches than any list shows.
   for (let newer = 0; newer < 150; newer++)
     await batches.create({
       ...facts,
@@ -123,13 +123,13 @@ it('queues a group of a batch that has its place and no record, when the batch s
   await keeper.look(0);
   await expect.poll(async () => (await batches.find(id))?.batch.state, { timeout: 5_000 }).toBe('done');
   expect((await batches.find(id))?.batch.succeeded).toBe(1);
-  // And is not looked at any more.
+  // The batch that has ended is off the list of open ones.
   await keeper.look(0);
   expect(await redis.zscore(keys.openBatches('default'), id)).toBeNull();
   expect(await redis.zcard(keys.openBatches('default'))).toBe(150);
 });
 
-it('ends a call whose gateway is gone, and none whose gateway lives', async () => {
+it('the keeper ends a call whose gateway is gone, and none whose gateway lives', async () => {
   const lives = (await redis.zrange(keys.gateways(), 0, '-1'))[0] ?? '';
   const calls = await Promise.all(['gone', lives].map((gateway) => openCall(gateway)));
   await keeper.look(0);

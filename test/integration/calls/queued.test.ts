@@ -1,4 +1,4 @@
-/** The queued lane through real processes: accept, run, try again, give up, cancel, replay. */
+/** The queued lane through real processes: accept, run, retry, dead letter, cancel, replay. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Accepted, AnyInvocationDetail, DeadLetters, InvocationDetail } from '#contract/api/api.ts';
@@ -9,12 +9,13 @@ beforeAll(async () => {
   platform = await Platform.start();
   await platform.deploy('retries');
   await platform.deploy('retries', { name: 'once', retries: { attempts: 1 } });
-  // It counts failures in memory, so each try has to be in the same sandbox: one that nothing else has ever made a second of.
+  // This function counts its failures in memory, so each attempt must run in the same sandbox. No other function ever
+  // makes the worker start a second one.
   await platform.deploy('retries', { name: 'alone' });
 }, 60_000);
 afterAll(() => platform.stop());
 
-/** Queues an event; resolves to what the gateway answered. */
+/** Queues an event; resolves to the gateway's answer. */
 async function enqueue(
   event: unknown,
   headers: Record<string, string> = {},
@@ -57,8 +58,8 @@ async function post(path: string, body?: unknown): Promise<{ status: number; bod
   return { status: response.status, body: await response.json() };
 }
 
-describe('an invocation that nobody waits for', () => {
-  test('is known from the moment it is accepted, runs, and keeps its answer and its log', async () => {
+describe('a queued invocation', () => {
+  test('a queued invocation is known once it is accepted, runs, and keeps its answer and its log', async () => {
     const id = await queued({ answer: 42, sleepMs: 300 });
     expect(id).toMatch(/^[0-9a-f]{32}$/);
     expect(['queued', 'running']).toContain((await look(id)).state);
@@ -72,7 +73,7 @@ describe('an invocation that nobody waits for', () => {
     expect(await result.json()).toEqual({ answer: 42, failed: 0 });
   });
 
-  test('is had on the function’s own URL by Prefer: respond-async, with the whole request', async () => {
+  test('Prefer: respond-async queues a request to the function’s own URL, with all of the request', async () => {
     const response = await platform.call('retries/some/path?a=1', {
       method: 'POST',
       headers: { prefer: 'respond-async', authorization: `Bearer ${platform.key}` },
@@ -84,14 +85,14 @@ describe('an invocation that nobody waits for', () => {
     expect(record).toMatchObject({ outcome: 'ok', method: 'POST', path: '/some/path' });
   });
 
-  test('is a call like any other where a stranger asks for it: what they queue would fill Redis', async () => {
+  test('Prefer: respond-async without a key is a synchronous call, since a stranger’s jobs would fill Redis', async () => {
     const headers = { prefer: 'respond-async' };
     const response = await platform.call('retries', { method: 'POST', headers, body: '{"answer":1}' });
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({ answer: 1, failed: 0 });
   });
 
-  test('waits for its time, and can be called off before', async () => {
+  test('a delayed invocation waits for its time, and can be cancelled before', async () => {
     const later = await queued({}, { 'x-offshoot-delay': '1' });
     const never = await queued({}, { 'x-offshoot-delay': '1' });
     expect(await look(later)).toMatchObject({ state: 'queued' });
@@ -106,7 +107,7 @@ describe('an invocation that nobody waits for', () => {
     expect((await post(`/invocations/${never}/cancel`)).status).toBe(409);
   });
 
-  test('is killed where it runs when it is cancelled, and not tried again', async () => {
+  test('a running invocation that is cancelled is killed, and not tried again', async () => {
     const id = await queued({ sleepMs: 4_000 });
     await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('running');
     expect((await post(`/invocations/${id}/cancel`)).status).toBe(202);
@@ -116,7 +117,7 @@ describe('an invocation that nobody waits for', () => {
     expect(record.dead).toBeUndefined();
   });
 
-  test('does not start after its time to live', async () => {
+  test('a queued invocation does not start after its time to live', async () => {
     const id = await queued({}, { 'x-offshoot-delay': '0.5', 'x-offshoot-ttl': '1' });
     process.kill(platform.pid('worker'), 'SIGSTOP');
     await sleep(2_000);
@@ -128,7 +129,7 @@ describe('an invocation that nobody waits for', () => {
     ['x-offshoot-delay', 'soon'],
     ['x-offshoot-priority', '0'],
     ['x-offshoot-ttl', '-1'],
-  ])('is refused when %s is %s', async (header, value) => {
+  ])('a queued invocation is refused when %s is %s', async (header, value) => {
     const response = await enqueue({}, { [header]: value });
     expect(response.status).toBe(400);
     expect(await response.text()).toContain(header);
@@ -136,7 +137,7 @@ describe('an invocation that nobody waits for', () => {
 });
 
 describe('the same Idempotency-Key', () => {
-  test('is the same invocation, which runs once', async () => {
+  test('requests with the same Idempotency-Key are the same invocation, which runs once', async () => {
     const key = { 'idempotency-key': 'order-1' };
     const ids = await Promise.all(Array.from({ length: 20 }, () => queued({ answer: 1 }, key)));
     expect(new Set(ids).size).toBe(1);
@@ -146,11 +147,11 @@ describe('the same Idempotency-Key', () => {
     const other = await queued({ answer: 1 }, { 'idempotency-key': 'order-2' });
     expect(other).not.toBe(id);
     await ended(other);
-    // Keys belong to a function.
+    // An Idempotency-Key belongs to one function.
     expect(await queued({ answer: 1 }, key, 'once')).not.toBe(id);
   });
 
-  test('with another input is refused', async () => {
+  test('the same Idempotency-Key with another input is refused', async () => {
     const key = { 'idempotency-key': 'order-3' };
     await queued({ answer: 1 }, key);
     const response = await enqueue({ answer: 2 }, key);
@@ -160,14 +161,14 @@ describe('the same Idempotency-Key', () => {
 });
 
 describe('an invocation that fails', () => {
-  test('is tried again until it succeeds', async () => {
+  test('a failed invocation is tried again until it succeeds', async () => {
     const record = await ended(await queued({ fail: 'throw', times: 2 }, {}, 'alone'));
     expect(record).toMatchObject({ outcome: 'ok' });
     expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error', 'error', 'ok']);
     expect(record.attempts?.[0]?.message).toBe('Error: failure 1');
   });
 
-  test('waits as long as its answer asks for by Retry-After', async () => {
+  test('a retry waits as long as Retry-After in the answer asks for', async () => {
     const record = await ended(await queued({ fail: 'busy', times: 1 }, {}, 'alone'));
     const [first, second] = record.attempts ?? [];
     expect(first).toMatchObject({ outcome: 'ok', status: 503 });
@@ -175,7 +176,7 @@ describe('an invocation that fails', () => {
     expect(second).toMatchObject({ outcome: 'ok', status: 200 });
   });
 
-  test('becomes a dead letter, which is listed, queued again, and purged', async () => {
+  test('an invocation that fails for good becomes a dead letter, which is listed, queued again, and purged', async () => {
     const id = await queued({ fail: 'throw' }, {}, 'once');
     expect(await ended(id)).toMatchObject({ outcome: 'error', dead: 'attempts_used' });
     const letters = async (): Promise<string[]> =>
@@ -194,7 +195,7 @@ describe('an invocation that fails', () => {
     expect((await look(id)).state).toBe('done');
   });
 
-  test('is poison when it has ended three sandboxes, however many tries it has', async () => {
+  test('an invocation that has ended three sandboxes is poison, however many attempts it has left', async () => {
     await platform.deploy('retries', {
       name: 'patient',
       retries: { attempts: 50, minDelay: 0.1, maxDelay: 0.1 },
@@ -206,7 +207,7 @@ describe('an invocation that fails', () => {
 });
 
 describe('a replay', () => {
-  test('has the same input, or another one, and says of which invocation it is one', async () => {
+  test('a replay has the same input, or another one, and names the invocation that it repeats', async () => {
     const id = await queued({ answer: 'first' });
     await ended(id);
     const again = await post(`/invocations/${id}/replay`, {});
@@ -225,8 +226,8 @@ describe('a replay', () => {
   });
 });
 
-describe('what is shown of invocations', () => {
-  test('a call that somebody waits for is shown while it lasts, and can be cancelled', async () => {
+describe('the views of invocations', () => {
+  test('a synchronous call that lasts is shown meanwhile, and can be cancelled', async () => {
     const waiting = platform.call('retries', { method: 'POST', body: JSON.stringify({ sleepMs: 4_000 }) });
     const running = async (): Promise<AnyInvocationDetail | undefined> =>
       (
@@ -241,7 +242,7 @@ describe('what is shown of invocations', () => {
     expect(await ended(id)).toMatchObject({ outcome: 'cancelled', lane: 'sync' });
   });
 
-  test('the list is filtered by state and outcome', async () => {
+  test('the list of invocations is filtered by state and outcome', async () => {
     const list = async (query: string): Promise<InvocationDetail[]> =>
       (
         (await (await platform.api(`/invocations?namespace=default&${query}`)).json()) as {
@@ -255,8 +256,8 @@ describe('what is shown of invocations', () => {
     expect((await list(`trace=${one?.traceId}`)).map(({ id }) => id)).toEqual([one?.id]);
   });
 
-  test('progress comes as server-sent events, the last when it has ended', async () => {
-    // So that it does not begin before somebody looks.
+  test('progress of an invocation comes as server-sent events, the last one when it has ended', async () => {
+    // Keeps the invocation from starting before the events are read.
     process.kill(platform.pid('worker'), 'SIGSTOP');
     const id = await queued({ sleepMs: 2_000 });
     const response = await platform.api(`/invocations/${id}/events`);

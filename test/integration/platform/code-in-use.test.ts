@@ -1,4 +1,4 @@
-/** Code that no version names any more, and that a real sandbox still runs, stays until it has ended. */
+/** Code that no version names any more stays as long as a real sandbox runs it. */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -67,7 +67,7 @@ test('the code of a live sandbox is not collected', async () => {
       createdAt: 0,
       archiveBytes: archive.length,
     });
-    // It is idle for a long time, and its function has been removed.
+    // The sandbox has been idle for long, and its function has been removed.
     lease.release();
     await collector.look();
     expect(await kept()).toEqual([digest]);

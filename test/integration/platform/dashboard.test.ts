@@ -1,4 +1,6 @@
-/** The dashboard without a browser: who gets in, what a session opens, and how long a list of ten thousand takes. */
+/**
+ * The dashboard without a browser: signing in, the rights of a session, and the time that a list of ten thousand takes.
+ */
 import { once } from 'node:events';
 import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { pino } from 'pino';
@@ -10,7 +12,7 @@ import { MAX_TRACE_INVOCATIONS, WholeTrace } from '#contract/invocations/whole-t
 import { connectRedis } from '#storage/redis/redis.ts';
 import { Platform } from '../../support/platform/platform.ts';
 
-/** As a browser sends it for a page, for a script of the page, and for a form of another site. */
+/** Headers as a browser sends them for a page, for a script of the page, and for a form of another site. */
 const AS_PAGE = { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', 'sec-fetch-site': 'none' };
 const AS_SCRIPT = { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', 'sec-fetch-site': 'same-origin' };
 const AS_STRANGER = { ...AS_SCRIPT, 'sec-fetch-site': 'cross-site' };
@@ -28,7 +30,7 @@ interface Answer {
   readonly text: string;
 }
 
-/** Not by fetch, which has its own mind about these headers. */
+/** Not by fetch, which sets these headers in its own way. */
 async function open(
   path: string,
   {
@@ -58,7 +60,7 @@ async function signIn(headers: Record<string, string> = AS_SCRIPT): Promise<Answ
   return await ask('/dashboard/session', { method: 'POST', headers, body: { key: platform.key } });
 }
 
-/** What a page of the dashboard sends with each request. */
+/** Headers that a page of the dashboard sends with each request. */
 async function session(): Promise<{ cookie: string; 'x-offshoot-page': string }> {
   const [given = ''] = (await signIn()).headers['set-cookie'] ?? [];
   const cookie = given.split(';')[0] ?? '';
@@ -84,8 +86,8 @@ async function look<K extends keyof Pages>(
   return { ms, data: JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? '') as Pages[K] };
 }
 
-describe('who gets in', () => {
-  test('nobody from another site, or with half a key', async () => {
+describe('signing in', () => {
+  test('signing in is refused from another site, and with a truncated key', async () => {
     expect((await signIn(AS_STRANGER)).status).toBe(403);
     const refused = await ask('/dashboard/session', {
       method: 'POST',
@@ -96,7 +98,7 @@ describe('who gets in', () => {
     expect(refused.headers['set-cookie']).toBeUndefined();
   });
 
-  test('the cookie is for the dashboard alone, and for https where there is some', async () => {
+  test('the session cookie is limited to the dashboard, and to https where the request came by https', async () => {
     const [plain = ''] = (await signIn()).headers['set-cookie'] ?? [];
     expect(plain).toMatch(/^offshoot_session=[\w-]{43};.*Path=\/dashboard;.*HttpOnly; SameSite=Strict$/);
     const [secure = ''] =
@@ -118,10 +120,10 @@ describe('who gets in', () => {
   });
 });
 
-describe('what opens the data', () => {
+describe('access to data', () => {
   const PATHS = ['/dashboard/live/functions', '/dashboard/api/v1/functions'];
 
-  test('cookie and page secret together, and neither alone', async () => {
+  test('data is sent for the cookie together with the page secret, and for neither alone', async () => {
     const both = await session();
     const { cookie } = both;
     for (const path of PATHS) {
@@ -133,7 +135,7 @@ describe('what opens the data', () => {
     expect((await ask(PATHS[1] ?? '', { headers: both })).status).toBe(200);
   });
 
-  test('variables of a function are named, their values are not sent', async () => {
+  test('the names of a function’s variables are shown, their values are not sent', async () => {
     const response = await open('/dashboard/live/function?namespace=default&name=hello-fetch', {
       headers: await session(),
     });
@@ -147,14 +149,14 @@ describe('what opens the data', () => {
     expect(text).not.toContain('hunter2');
   });
 
-  test('a session is nothing to the API as others call it, and a key nothing to the dashboard', async () => {
+  test('a session is not accepted by the public API, and an API key is not accepted by the dashboard', async () => {
     expect((await ask('/api/v1/functions', { headers: await session() })).status).toBe(401);
     const bearer = { authorization: `Bearer ${platform.key}` };
     expect((await ask('/dashboard/api/v1/functions', { headers: bearer })).status).toBe(401);
     expect((await ask('/api/v1/functions', { headers: bearer })).status).toBe(200);
   });
 
-  test('the secret is in a page that is shown as such, and in nothing that a script fetches', async () => {
+  test('the page secret is in a page that a browser navigates to, and in no answer that a script fetches', async () => {
     const { cookie, ...page } = await session();
     const secret = page['x-offshoot-page'];
     expect(secret).toHaveLength(43);
@@ -170,7 +172,7 @@ describe('what opens the data', () => {
     }
   });
 
-  test('a page allows nothing but its own files, no frame and no opener', async () => {
+  test('a page may load nothing but its own files, and allows no frame and no opener', async () => {
     const { headers } = await ask('/dashboard', { headers: AS_PAGE });
     expect(headers['content-security-policy']).toMatch(
       /^default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; .*frame-ancestors 'none'/,
@@ -183,7 +185,7 @@ describe('what opens the data', () => {
     });
   });
 
-  test('so many streams of a session, and no more', async () => {
+  test('a session may have ten streams at a time, and no more', async () => {
     const headers = await session();
     const streams = await Promise.all(
       Array.from({ length: 10 }, () => open('/dashboard/live/workers', { headers })),
@@ -217,7 +219,7 @@ describe('ten thousand invocations', () => {
     const redis = connectRedis(platform.redis.url, 'background', pino({ level: 'silent' }));
     await once(redis, 'ready');
     const recent = keys.recent('default', 'hello-fetch');
-    // There is one more, which is dropped where it is read.
+    // One more is added, which is trimmed when the list is read.
     oldest = plain.startedAt - 10 * (COUNT - 1);
     ({ traceId } = plain);
     for (let from = 0; from < COUNT; from += 1_000) {
@@ -237,7 +239,7 @@ describe('ten thousand invocations', () => {
     redis.disconnect();
   }, 60_000);
 
-  test('are listed and filtered, whole; how long it takes is printed', async () => {
+  test('ten thousand invocations are listed and filtered completely; the time it takes is printed', async () => {
     const headers = await session();
     const first = await look('invocations', 'outcome=failed', headers);
     expect(first.data).toMatchObject({ looked: COUNT, matched: COUNT / 100 });
@@ -256,7 +258,7 @@ describe('ten thousand invocations', () => {
     );
   });
 
-  test('also by the API', async () => {
+  test('ten thousand invocations are listed and filtered by the API as well', async () => {
     await platform.api('/invocations?outcome=error&limit=1000');
     const begun = performance.now();
     const answer = await platform.api('/invocations?outcome=error&limit=1000');
@@ -266,15 +268,15 @@ describe('ten thousand invocations', () => {
     expect(invocations).toHaveLength(COUNT / 100);
   });
 
-  test('are not all that there have been, and the page of the function says so', async () => {
+  test('the page of a function says how far back its kept invocations reach', async () => {
     const headers = await session();
     const { data } = await look('function', 'namespace=default&name=hello-fetch&minutes=60', headers);
     expect(data).toMatchObject({ since: oldest, kept: COUNT, traffic: { count: COUNT } });
-    // A rate is made from the hundred seconds that they reach back, not from the hour.
+    // The rate is computed over the hundred seconds that they reach back, not over the hour.
     expect(data.traffic.perMinute).toBeGreaterThan(COUNT / 5);
   });
 
-  test('of one trace are cut, and the trace says so', async () => {
+  test('a trace of ten thousand invocations is cut, and the trace says so', async () => {
     const answer = await platform.api(`/traces/${traceId}`);
     const whole = WholeTrace.parse(await answer.json());
     expect(whole.invocations).toHaveLength(MAX_TRACE_INVOCATIONS);
@@ -282,7 +284,7 @@ describe('ten thousand invocations', () => {
   });
 });
 
-test('dead letters that are not listed are not counted, and the number says so', async () => {
+test('the number of dead letters says that it is a lower bound when there are more than are listed', async () => {
   const headers = await session();
   const record = await platform.record(await platform.call('hello-fetch'));
   const { logs: _logs, spans: _spans, isolation: _isolation, ...plain } = record;
@@ -297,7 +299,7 @@ test('dead letters that are not listed are not counted, and the number says so',
     return (await look('queues', '', headers)).data.queues[0];
   };
   expect(await add(0, 200)).toMatchObject({ dead: 200, deadMore: false });
-  // What was looked at a moment ago is shown again; a session has so many streams at a time.
+  // The page may show figures of a moment ago, so it is read again, below the limit of streams of a session.
   await expect
     .poll(() => add(200, 205), { interval: 600, timeout: 10_000 })
     .toMatchObject({ dead: 200, deadMore: true });

@@ -1,4 +1,7 @@
-/** Functions, processes and Redis that fail: each has its outcome, nobody else notices, and the platform goes on. */
+/**
+ * Functions, processes and Redis that fail: each fault has its outcome, no other function is affected, and the platform
+ * goes on.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -35,24 +38,27 @@ describe('a function that', () => {
     ['sends itself a signal', 'signal?name=SIGTERM', 'crashed', 502, undefined],
     ['never answers', 'never', 'timeout', 504, undefined],
     ['spins for ever', 'busy', 'timeout', 504, undefined],
-    // Their memory ends before their time does, however slow the machine is.
+    // Their memory runs out before their time does, however slow the machine is.
     ['allocates buffers without end', 'allocate', 'out_of_memory', 502, undefined, 'patient'],
     ['fills its heap', 'heap', 'out_of_memory', 502, undefined, 'patient'],
     ['prints without end', 'print', 'timeout', 504, undefined],
-  ] as const)('%s', async (_, path, outcome, status, message, name: string = 'faulty') => {
-    const response = await platform.call(`${name}/${path}`);
-    expect(response.headers.get('x-offshoot-outcome')).toBe(outcome);
-    expect(response.status).toBe(status);
-    const text = await response.text();
-    if (message) expect(text).toMatch(message);
-    const record = await platform.record(response);
-    expect(record.outcome).toBe(outcome);
-    expect(record.report?.usage?.cpu ?? 0).toBeGreaterThanOrEqual(0);
-    if (outcome === 'exited') expect(record.report?.exitCause).toBe('exit code 3');
-    if (outcome === 'crashed') expect(record.report?.exitCause).toMatch(/^signal SIG/);
-  });
+  ] as const)(
+    'a function that %s ends with the outcome and status of its fault',
+    async (_, path, outcome, status, message, name: string = 'faulty') => {
+      const response = await platform.call(`${name}/${path}`);
+      expect(response.headers.get('x-offshoot-outcome')).toBe(outcome);
+      expect(response.status).toBe(status);
+      const text = await response.text();
+      if (message) expect(text).toMatch(message);
+      const record = await platform.record(response);
+      expect(record.outcome).toBe(outcome);
+      expect(record.report?.usage?.cpu ?? 0).toBeGreaterThanOrEqual(0);
+      if (outcome === 'exited') expect(record.report?.exitCause).toBe('exit code 3');
+      if (outcome === 'crashed') expect(record.report?.exitCause).toMatch(/^signal SIG/);
+    },
+  );
 
-  test('makes a system call that is refused reads so, and its record names the call', async () => {
+  test('a function whose system call is refused sees the error, and its record names the call', async () => {
     const response = await platform.call('faulty/refused');
     expect(await response.json()).toEqual({ code: 'EPERM' });
     const { report, logs } = await platform.record(response);
@@ -64,7 +70,7 @@ describe('a function that', () => {
     expect(honest.report?.refusedCalls).toBeUndefined();
   });
 
-  test('throws is told in the lines of its source', async () => {
+  test('a function that throws is reported with the lines of its source', async () => {
     const response = await platform.call('faulty/throw');
     const { report } = await platform.record(response);
     expect(report?.error?.name).toBe('TypeError');
@@ -72,19 +78,19 @@ describe('a function that', () => {
     expect(report?.error?.stack).not.toContain('/opt/offshoot');
   });
 
-  test('prints without end keeps a bounded log that says what was cut', async () => {
+  test('a function that prints without end has a bounded log that says how much was cut', async () => {
     const record = await platform.record(await platform.call('faulty/print'));
     expect(record.report?.logBytes).toBeLessThanOrEqual(256 * 1024);
     expect(record.report?.logBytesDropped).toBeGreaterThan(0);
     expect(record.logs.at(-1)?.text).toMatch(/bytes of output were cut/);
   });
 
-  test('breaks off in the middle of its response does not look complete', async () => {
+  test('a response that breaks off in the middle does not look complete', async () => {
     const response = await platform.call('faulty/broken-stream');
     await expect(response.text()).rejects.toThrow();
   });
 
-  test('ran out of time is gone before its caller is told', async () => {
+  test('a function that ran out of time is gone before its caller gets the answer', async () => {
     const before = processesBySandbox();
     const call = platform.call('faulty/busy');
     await sleep(500);
@@ -92,23 +98,23 @@ describe('a function that', () => {
     const after = processesBySandbox();
     const { report } = await platform.record(response);
     expect(after.get(report?.sandbox ?? '') ?? 0).toBe(0);
-    // The idle sandbox of the other function is there in both looks: the look itself works.
+    // Control: the idle sandbox of the other function appears in both lists.
     expect([...before.values()].filter((count) => count > 0).length).toBeGreaterThan(0);
     expect([...after.values()].filter((count) => count > 0).length).toBeGreaterThan(0);
   });
 });
 
-test('a caller that goes away ends the run', async () => {
+test('a caller that disconnects ends the run', async () => {
   const abort = new AbortController();
   const call = platform.call('patient/sleep?ms=25000', { signal: abort.signal });
   await expect.poll(running, { timeout: 10_000 }).toBe(1);
   abort.abort();
   await expect(call).rejects.toThrow();
-  // It would go on for 25 s.
+  // The run would go on for 25 s.
   await expect.poll(running, { timeout: 10_000 }).toBe(0);
 });
 
-test('a zygote that dies is replaced in under a second, and its calls are told', async () => {
+test('a zygote that dies is replaced in under a second, and its calls fail with an error', async () => {
   await platform.call('faulty/ok');
   const slow = platform.call('patient/sleep?ms=25000');
   await expect.poll(running, { timeout: 10_000 }).toBe(1);
@@ -120,7 +126,7 @@ test('a zygote that dies is replaced in under a second, and its calls are told',
   expect(killed.stop()).toBeLessThan(1_000);
 });
 
-test('a worker that dies: its calls are told in under two seconds, and a new one takes over', async () => {
+test('a worker that dies fails its calls within 2 s, and a new worker takes over', async () => {
   const slow = platform.call('patient/sleep?ms=25000');
   await expect.poll(running, { timeout: 10_000 }).toBe(1);
   await platform.kill('worker');
@@ -132,7 +138,7 @@ test('a worker that dies: its calls are told in under two seconds, and a new one
   await platform.ready();
 });
 
-test('Redis that goes away: 503 soon, and everything works when it is back', async () => {
+test('while Redis is away, calls get 503 soon, and everything works when it is back', async () => {
   await platform.redis.kill();
   const started = Stopwatch.start(platform.pid('gateway'));
   const response = await platform.call('honest');
@@ -143,9 +149,9 @@ test('Redis that goes away: 503 soon, and everything works when it is back', asy
   await expect.poll(async () => (await platform.call('honest')).status, { timeout: 10_000 }).toBe(200);
 });
 
-test('a worker that is asked to stop finishes what it has', async () => {
+test('a worker that is asked to stop finishes its running calls', async () => {
   const slow = platform.call('patient/sleep?ms=3000');
-  // One that it has not taken yet is not its own to finish.
+  // A call that the worker has not taken yet is not its own to finish.
   await expect.poll(running, { timeout: 2_500 }).toBe(1);
   await platform.kill('worker', 'SIGTERM');
   expect((await slow).status).toBe(200);
@@ -154,7 +160,7 @@ test('a worker that is asked to stop finishes what it has', async () => {
   await platform.ready();
 });
 
-/** What the worker runs, by its own word, which is some tenths of a second old. */
+/** Runs of the worker, by its own report, which is some tenths of a second old. */
 async function running(): Promise<number | undefined> {
   const { workers } = (await (await platform.api('/workers')).json()) as { workers: { running: number }[] };
   return workers[0]?.running;

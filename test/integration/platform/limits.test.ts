@@ -1,4 +1,4 @@
-/** Each limit of offshoot.json, in real sandboxes: what the function meets, what its caller is told, what is recorded. */
+/** Each limit of offshoot.json, in real sandboxes: the error in the function, the answer to its caller, the record. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseEnv } from '../../../worker/process/env.ts';
 import { pendingSignalsEach, pendingSignalsHere } from '../../../worker/cgroup/user-limits.ts';
@@ -9,7 +9,7 @@ beforeAll(async () => {
   platform = await Platform.start();
   await platform.deploy('faulty', {
     name: 'narrow',
-    // So that each limit is met before that of memory.
+    // Large enough that each other limit is met before that of memory.
     memory: 512,
     timeout: 20,
     cpuTime: 0.4,
@@ -27,7 +27,7 @@ afterAll(() => platform.stop());
 
 const outcomeOf = (response: Response): string | null => response.headers.get('x-offshoot-outcome');
 
-test('memory is that of the function', async () => {
+test('a sandbox has the memory that the manifest sets', async () => {
   await platform.deploy('faulty', { name: 'small', timeout: 20, memory: 64 });
   const small = await platform.call('small/hold?mb=200');
   expect(outcomeOf(small)).toBe('out_of_memory');
@@ -36,9 +36,9 @@ test('memory is that of the function', async () => {
   expect(await (await platform.call('narrow/hold?mb=200')).json()).toEqual({ bytes: 200 * 1024 * 1024 });
 });
 
-test('so are the processors: 300 ms of their time at a fifth of one take over a second', async () => {
+test('a sandbox has the processors that the manifest sets: 300 ms of work at a fifth of one take over a second', async () => {
   await platform.deploy('faulty', { name: 'slow', cpu: 0.2, timeout: 20 });
-  // Loading may have used up the quota of a period; what counts is a run that has nothing else to do.
+  // Loading may have used up the quota of a period; only a run counts that has nothing else to do.
   const record = await platform.record(await platform.call('slow/spin?ms=300'));
   expect(record.outcome).toBe('ok');
   expect(record.report?.usage?.cpu).toBeGreaterThanOrEqual(300);
@@ -46,7 +46,7 @@ test('so are the processors: 300 ms of their time at a fifth of one take over a 
 });
 
 describe('processor time', () => {
-  test('a run that uses it up is killed and told so, long before its wall time is over', async () => {
+  test('a run that uses up its processor time is killed and ends as cpu_limit, long before its timeout', async () => {
     const response = await platform.call('narrow/busy');
     expect(outcomeOf(response)).toBe('cpu_limit');
     expect(response.status).toBe(504);
@@ -57,12 +57,12 @@ describe('processor time', () => {
     expect(report?.usage?.cpu).toBeLessThan(2_000);
   });
 
-  test('a run that waits for longer than that uses none of it', async () => {
+  test('a run that waits for longer than its processor time uses none of it', async () => {
     const response = await platform.call('narrow/sleep?ms=900');
     expect(outcomeOf(response)).toBe('ok');
   });
 
-  test('it is counted for each run, not for the life of the sandbox', async () => {
+  test('processor time is counted for each run, not for the life of the sandbox', async () => {
     const sandboxes = new Set<string | undefined>();
     for (let run = 0; run < 4; run++) {
       const response = await platform.call('narrow/spin?ms=150');
@@ -74,7 +74,7 @@ describe('processor time', () => {
 });
 
 describe('processes and threads', () => {
-  test('a function that fails because it gets no more is told which limit that is', async () => {
+  test('a function that fails because no more processes are allowed gets an error that names the limit', async () => {
     const response = await platform.call('narrow/spawn');
     expect(outcomeOf(response)).toBe('pids_limit');
     expect(response.status).toBe(502);
@@ -83,19 +83,19 @@ describe('processes and threads', () => {
     const { report } = await platform.record(response);
     expect(report?.pidsRefused).toBeGreaterThan(0);
     expect(report?.error?.message).toMatch(/EAGAIN/);
-    // The next run finds a sandbox of its own, without what the last one left.
+    // The next run has a new sandbox, without processes of the last run.
     const next = await platform.record(await platform.call('narrow/ok'));
     expect(next.outcome).toBe('ok');
     expect(next.report?.sandbox).not.toBe(report?.sandbox);
     expect(next.report?.pidsRefused).toBeUndefined();
   });
 
-  test('threads count as well', async () => {
+  test('threads count as processes', async () => {
     const response = await platform.call('threaded/threads');
     expect(outcomeOf(response)).toBe('pids_limit');
   });
 
-  test('a function that lives with it has succeeded, and its record says what happened', async () => {
+  test('a function that copes with refused processes succeeds, and its record counts them', async () => {
     const response = await platform.call('narrow/spawn?caught=1');
     expect(outcomeOf(response)).toBe('ok');
     expect(((await response.json()) as { spawned: number }).spawned).toBeLessThan(24);
@@ -103,7 +103,7 @@ describe('processes and threads', () => {
     expect(record.report?.pidsRefused).toBeGreaterThan(0);
   });
 
-  test('another function has its own', async () => {
+  test('each function has its own limit of processes', async () => {
     const response = await platform.call('wide/spawn?caught=1');
     const { spawned } = (await response.json()) as { spawned: number };
     expect(spawned).toBeGreaterThan(40);
@@ -111,7 +111,7 @@ describe('processes and threads', () => {
   });
 });
 
-test('memory that a child process ran out of ends its sandbox, and is not blamed on what the function does later', async () => {
+test('a child process that runs out of memory ends its sandbox, and later failures are not blamed on memory', async () => {
   const first = await platform.record(await platform.call('threaded/child-memory'));
   expect(first.outcome).toBe('out_of_memory');
   const second = await platform.record(await platform.call('threaded/exit?code=3'));
@@ -161,7 +161,7 @@ test('pending signals of all sandboxes together stay below those of the worker',
 });
 
 describe('output', () => {
-  test('a response over its size is broken off, and the run ended', async () => {
+  test('a response over its size limit is broken off, and the run is ended', async () => {
     const response = await platform.call('narrow/large-response?bytes=9000000');
     await expect(response.arrayBuffer()).rejects.toThrow();
     const record = await platform.record(response);
@@ -171,7 +171,7 @@ describe('output', () => {
     expect((await whole.arrayBuffer()).byteLength).toBe(9_000_000);
   });
 
-  test('logs over their size are cut, and the record says how much', async () => {
+  test('logs over their size limit are cut, and the record says by how much', async () => {
     const record = await platform.record(await platform.call('narrow/print-some?lines=1000'));
     expect(record.outcome).toBe('ok');
     expect(record.report?.logBytes).toBeLessThanOrEqual(2 * 1024);
@@ -180,7 +180,7 @@ describe('output', () => {
   });
 });
 
-test('describe shows the limits of a function', async () => {
+test('offshoot describe shows the limits of a function', async () => {
   const { stdout } = await platform.cli('describe', 'narrow');
   for (const text of ['0.4 s in a run', '24 processes', '80 open files', '3 MB, 100 files', '1 MB in a resp'])
     expect(stdout).toContain(text);

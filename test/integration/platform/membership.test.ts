@@ -1,11 +1,11 @@
-/** Which workers there are: how one joins, leaves, dies and hangs, and what becomes of calls meanwhile. */
+/** The list of workers: how a worker joins, leaves, dies and hangs, and the fate of calls meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { WorkerStatus } from '#contract/api/api.ts';
 import { Platform } from '../../support/platform/platform.ts';
 import { Stopwatch } from '../../support/stopwatch.ts';
 
-/** Less than a worker that is asked to stop waits for. */
+/** Less than the time that a worker waits for its runs when it is asked to stop. */
 const SLOW_MS = 8_000;
 
 let platform: Platform;
@@ -28,7 +28,10 @@ async function workerOf(response: Response): Promise<string | undefined> {
   return (await platform.record(response)).report?.worker;
 }
 
-/** Starts a second worker; resolves to the process and the name of the first, which is this function's caller's to end. */
+/**
+ * Starts a second worker; resolves to the process and the name of the first, which the caller of this function must
+ * end.
+ */
 async function join(): Promise<{ pid: number; id: string }> {
   const [first] = await workers();
   const pid = platform.pid('worker');
@@ -46,7 +49,7 @@ function lives(pid: number): boolean {
   }
 }
 
-test('a worker is listed with what it may take, what it runs, and its sandboxes', async () => {
+test('a worker is listed with its capacity, its runs and its sandboxes', async () => {
   await expect
     .poll(async () => (await workers())[0], { timeout: 10_000 })
     .toMatchObject({
@@ -59,11 +62,11 @@ test('a worker is listed with what it may take, what it runs, and its sandboxes'
   await expect.poll(async () => (await workers())[0]?.running, { timeout: 10_000 }).toBe(0);
 });
 
-test('one that is asked to stop finishes what it has, takes nothing more, and is gone at once', async () => {
+test('a worker that is asked to stop finishes its runs, takes nothing more, and leaves the list at once', async () => {
   await workerOf(await call(0));
   const first = await join();
   const slow: Promise<Response>[] = [];
-  // Which of the two takes one is chance; to start a worker in the meantime takes as long as it takes.
+  // Either worker may take a call; meanwhile a worker starts, which takes its time.
   for (let taken = 0; taken === 0;) {
     slow.push(call(SLOW_MS));
     await expect
@@ -78,11 +81,11 @@ test('one that is asked to stop finishes what it has, takes nothing more, and is
   expect(lives(first.pid)).toBe(true);
   expect(await Promise.all((await Promise.all(slow)).map(workerOf))).toContain(first.id);
   await expect.poll(() => lives(first.pid), { timeout: 10_000 }).toBe(false);
-  // It has said so itself: nobody has to wait for its silence.
+  // The worker has left by itself, so no heartbeat has to expire.
   expect((await workers()).map(({ id }) => id)).not.toContain(first.id);
 }, 60_000);
 
-test('one that is ended without a word is gone in under two seconds, and calls go on', async () => {
+test('a worker that is killed leaves the list within 2 s, and calls go on', async () => {
   const first = await join();
   process.kill(first.pid, 'SIGKILL');
   const ended = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
@@ -91,7 +94,7 @@ test('one that is ended without a word is gone in under two seconds, and calls g
   for (let one = 0; one < 5; one++) expect(await workerOf(await call(0))).not.toBe(first.id);
 }, 30_000);
 
-test('one that hangs loses its calls in under two seconds, and what comes then goes to others', async () => {
+test('a worker that hangs loses its calls within 2 s, and later calls go to others', async () => {
   const slow = call(30_000);
   await expect.poll(async () => (await workers())[0]?.running, { timeout: 10_000 }).toBe(1);
   const first = await join();
@@ -104,7 +107,7 @@ test('one that hangs loses its calls in under two seconds, and what comes then g
   for (let one = 0; one < 5; one++) {
     const sent = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
     const answer = await call(0);
-    // What Redis hands to a connection that nobody reads is lost with it, and its caller is told.
+    // A call that Redis hands to a connection without a reader is lost with it, and its caller gets worker_lost.
     if (answer.status !== 200) expect(answer.headers.get('x-offshoot-outcome')).toBe('worker_lost');
     expect(sent.stop()).toBeLessThan(2_000);
   }

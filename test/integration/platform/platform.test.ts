@@ -12,14 +12,14 @@ beforeAll(async () => {
 afterAll(() => platform.stop());
 
 describe('the example functions', () => {
-  test('hello-fetch', async () => {
+  test('hello-fetch answers a fetch request', async () => {
     await platform.deploy('hello-fetch');
     const response = await platform.call('hello-fetch?name=Ada');
     expect(response.status).toBe(200);
     expect(await response.text()).toContain('Ada');
   });
 
-  test('hono-zod: routes and validated input', async () => {
+  test('hono-zod routes requests and validates their input', async () => {
     await platform.deploy('hono-zod');
     const order = (body: object) =>
       platform.call('hono-zod/orders', {
@@ -34,7 +34,7 @@ describe('the example functions', () => {
     expect((await platform.call('hono-zod/nowhere')).status).toBe(404);
   });
 
-  test('markdown: an npm package, sanitised', async () => {
+  test('markdown uses an npm package and returns sanitised HTML', async () => {
     await platform.deploy('markdown');
     const response = await platform.call('markdown', {
       method: 'POST',
@@ -46,7 +46,7 @@ describe('the example functions', () => {
     expect(html).not.toContain('<script>x');
   });
 
-  test('thumbnail: WebAssembly codecs', async () => {
+  test('thumbnail runs WebAssembly codecs', async () => {
     await platform.deploy('thumbnail');
     const response = await platform.call('thumbnail?size=16', { method: 'POST', body: png(64, 32) });
     expect(response.status).toBe(200);
@@ -55,11 +55,11 @@ describe('the example functions', () => {
     expect(image.subarray(0, 2).toString('hex')).toBe('ffd8');
   });
 
-  test('stream: pieces arrive as they are produced', async () => {
+  test('stream sends its pieces as they are produced', async () => {
     await platform.deploy('stream');
     const response = await platform.call('stream/events?count=4&pause=80');
     expect(response.headers.get('content-type')).toContain('text/event-stream');
-    // The head leaves before the end is known; it has what is known so far.
+    // The headers leave before the end is known; they hold the times known by then.
     expect(response.headers.get('server-timing')).toMatch(
       /queue;dur=.*acquire;dur=.*desc="(?:idle|prepared|cold)/,
     );
@@ -73,7 +73,7 @@ describe('the example functions', () => {
     expect((arrivals.at(-1) ?? 0) - (arrivals[0] ?? 0)).toBeGreaterThan(150);
   });
 
-  test('lambda: HTTP events and plain ones', async () => {
+  test('lambda takes HTTP events and plain ones', async () => {
     await platform.deploy('lambda');
     const response = await platform.call('lambda/add?numbers=1,2,3');
     expect(await response.json()).toMatchObject({ sum: 6, path: '/add' });
@@ -82,7 +82,7 @@ describe('the example functions', () => {
     expect(JSON.parse(stdout)).toMatchObject({ sum: 9 });
   });
 
-  test('native-addon: a .node file beside the bundle, on both images', async () => {
+  test('native-addon loads a .node file beside the bundle, on both images', async () => {
     for (const runtime of ['node26', 'node24']) {
       await platform.deploy('native-addon', { runtime, name: `native-${runtime}` });
       const post = async (body: object) =>
@@ -99,7 +99,7 @@ describe('the example functions', () => {
 describe('a call', () => {
   beforeAll(() => platform.deploy('faulty'));
 
-  test('passes method, path, query, repeated headers and binary bodies both ways', async () => {
+  test('method, path, query, repeated headers and binary bodies pass both ways', async () => {
     const sent = Buffer.from(Array.from({ length: 256 }, (_, index) => index));
     const response = await platform.call('faulty/request?a=1&a=2', {
       method: 'PUT',
@@ -124,7 +124,7 @@ describe('a call', () => {
     expect(cookies.headers.getSetCookie()).toEqual(['a=1', 'b=2; Path=/']);
   });
 
-  test('does not show the function a key of the platform, but what is the function’s own', async () => {
+  test('a function sees no key of the platform, but its own authorization header', async () => {
     const seen = async (headers: Record<string, string>): Promise<string> =>
       await (await platform.call('faulty/request', { headers })).text();
     expect(await seen({ authorization: `Bearer ${platform.key}` })).not.toContain('osk_');
@@ -132,12 +132,12 @@ describe('a call', () => {
     expect(await seen({ authorization: 'Bearer own-token' })).toContain('own-token');
   });
 
-  test('passes a large response whole', async () => {
+  test('a large response arrives whole', async () => {
     const response = await platform.call('faulty/large-response?bytes=3000000');
     expect((await response.arrayBuffer()).byteLength).toBe(3_000_000);
   });
 
-  test('continues the caller’s trace and hands it on', async () => {
+  test('a function continues its caller’s trace and passes it on', async () => {
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
     const response = await platform.call('faulty/context', {
       headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-01` },
@@ -156,7 +156,7 @@ describe('a call', () => {
     expect(response.headers.get('server-timing')).toMatch(/gateway;dur=.*queue;dur=.*acquire;dur=.*run;dur=/);
   });
 
-  test('leaves its log lines in its record, in order and with their levels', async () => {
+  test('log lines of a call are in its record, in order and with their levels', async () => {
     const record = await platform.record(await platform.call('faulty/print-some?lines=2'));
     expect(record.logs.map(({ level, text }) => [level, text])).toEqual([
       ['log', 'line 0'],
@@ -169,7 +169,7 @@ describe('a call', () => {
     expect(stdout).toMatch(/run +\d/);
   });
 
-  test('may leave work for after the response', async () => {
+  test('a function may go on working after its response', async () => {
     const response = await platform.call('faulty/wait-until?ms=150');
     expect(await response.json()).toEqual({ accepted: true });
     await new Promise((resolve) => setTimeout(resolve, 400));
@@ -178,7 +178,7 @@ describe('a call', () => {
     );
   });
 
-  test('over the body limit is refused with the limit and the size', async () => {
+  test('a body over the limit is refused with the limit and the size', async () => {
     const response = await platform.call('faulty/request', {
       method: 'POST',
       body: Buffer.alloc(1024 * 1024 + 1),
@@ -190,7 +190,7 @@ describe('a call', () => {
     expect(error.message).toMatch(/1048577/);
   });
 
-  test('to a function that does not exist is told the nearest name', async () => {
+  test('a call to an unknown function names the most similar function', async () => {
     const response = await platform.call('fualty');
     expect(response.status).toBe(404);
     expect(await response.text()).toContain('faulty');
@@ -199,7 +199,7 @@ describe('a call', () => {
     expect(await elsewhere.text()).toContain('default');
   });
 
-  test('to a function that is not public needs a key of scope invoke', async () => {
+  test('a call to a private function needs a key of scope invoke', async () => {
     await platform.deploy('hello-fetch', { name: 'private', access: 'key' });
     expect((await platform.call('private')).status).toBe(401);
     const withKey = (key: string) =>
@@ -216,13 +216,13 @@ describe('a call', () => {
 });
 
 describe('a deploy', () => {
-  test('that fails to load shows the error at its TypeScript line, and the old version goes on', async () => {
+  test('a deploy that fails to load shows the error at its TypeScript line, and the old version goes on', async () => {
     await platform.deploy('hello-fetch', { name: 'broken-load' });
     await expect(platform.deploy('broken-load')).rejects.toThrow(/src\/[\w-]+\.ts/);
     expect((await platform.call('broken-load')).status).toBe(200);
   });
 
-  test('that does not bundle shows file and line', async () => {
+  test('a deploy that does not bundle shows file and line', async () => {
     await expect(platform.deploy('broken-syntax')).rejects.toThrow(/index\.ts:\d+/);
   });
 
@@ -230,12 +230,12 @@ describe('a deploy', () => {
     [{ memory: 1 }, /memory/],
     [{ nmae: 'x' }, /name/],
     [{ name: 'Bad Name' }, /name/],
-  ])('with a manifest of %o says which field is wrong', async (manifest, reason) => {
+  ])('a deploy with a manifest of %o says which field is wrong', async (manifest, reason) => {
     await expect(platform.deploy('hello-fetch', manifest)).rejects.toThrow(reason);
   });
 });
 
-test('nothing of the platform runs as root', () => {
+test('no process of the platform runs as root', () => {
   for (const name of ['worker', 'gateway'] as const) {
     for (const pid of [platform.pid(name), ...childrenOf(platform.pid(name))]) {
       const [real, effective] =

@@ -1,4 +1,4 @@
-/** What is left of a function that is removed: nothing that runs, and nothing that is kept for it. */
+/** After a function is removed, nothing of it runs and nothing is kept for it. */
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,7 +10,7 @@ import { Platform } from '../../support/platform/platform.ts';
 
 let platform: Platform;
 beforeAll(async () => {
-  // None is prepared: each sandbox that there is is one of a function.
+  // No sandbox is prepared, so each one that exists belongs to a function.
   platform = await Platform.start({ OFFSHOOT_PREPARED: '0' });
 }, 60_000);
 afterAll(() => platform.stop());
@@ -61,7 +61,7 @@ async function list(query: string): Promise<AnyInvocation[]> {
   return ((await response.json()) as { invocations: AnyInvocation[] }).invocations;
 }
 
-/** What the worker is sent meanwhile, it finds all at once. */
+/** Runs `act` while the worker is stopped, so that the worker receives all its messages at once. */
 async function whileWorkerStands(act: () => Promise<void>): Promise<void> {
   const worker = platform.pid('worker');
   process.kill(worker, 'SIGSTOP');
@@ -72,7 +72,7 @@ async function whileWorkerStands(act: () => Promise<void>): Promise<void> {
   }
 }
 
-test('a function that is removed answers no more, and its sandboxes end', async () => {
+test('a removed function answers no more, and its sandboxes end', async () => {
   await platform.deploy('hello-fetch', { name: 'short-lived' });
   const { report } = await platform.record(await platform.call('short-lived'));
   expect(sandboxes().some((name) => name.endsWith(report?.sandbox ?? '?'))).toBe(true);
@@ -81,11 +81,11 @@ test('a function that is removed answers no more, and its sandboxes end', async 
   await expect.poll(sandboxes, { timeout: 5_000 }).toEqual([]);
 });
 
-test('a sandbox that is being started for it ends as well', async () => {
+test('a sandbox that is being started for a removed function ends as well', async () => {
   const manifest = { name: 'slow-load', isolation: { mode: 'request' }, env: { LOAD_MS: '1500' } };
   await platform.deploy('faulty', manifest);
   const { report } = await platform.record(await platform.call('slow-load/ok'));
-  // The next one is loaded before anybody asks for it.
+  // With one invocation for each sandbox, the next sandbox is loaded ahead of the next call.
   const next = (): boolean => sandboxes().some((name) => !name.endsWith(report?.sandbox ?? '?'));
   await expect.poll(next, { timeout: 5_000 }).toBe(true);
   await remove('slow-load');
@@ -93,7 +93,7 @@ test('a sandbox that is being started for it ends as well', async () => {
 });
 
 describe('what is queued for a function that is removed', () => {
-  test('does not run, says why, is no dead letter, and can be replayed when the function is back', async () => {
+  test('a queued invocation of a removed function does not run, says why, is no dead letter, and can be replayed', async () => {
     await platform.deploy('retries', { name: 'leaving' });
     const id = await queued('leaving', { answer: 1 }, '1');
     await remove('leaving');
@@ -108,13 +108,13 @@ describe('what is queued for a function that is removed', () => {
     await remove('leaving');
   }, 30_000);
 
-  test('is not tried again, and a dead letter of it stays one', async () => {
+  test('a failed invocation of a removed function is not tried again, and a dead letter stays one', async () => {
     await platform.deploy('retries', { name: 'failing', retries: { attempts: 2, minDelay: 2, maxDelay: 2 } });
     await platform.deploy('retries', { name: 'once', retries: { attempts: 1 } });
     const letter = await queued('once', { fail: 'throw' });
     await ended(letter);
     const id = await queued('failing', { fail: 'busy' });
-    // Its answer asks for a second until the next try.
+    // The answer asks for a second until the next attempt.
     await expect.poll(async () => (await look(id)).attempts?.[0]?.outcome, { timeout: 5_000 }).toBe('ok');
     await remove('failing');
     await remove('once');
@@ -126,7 +126,7 @@ describe('what is queued for a function that is removed', () => {
     expect(await deadLetters()).toEqual([letter]);
   }, 30_000);
 
-  test('fails each item of its batches that has not run', async () => {
+  test('a removed function fails each item of its batches that has not run', async () => {
     await platform.deploy('orders', { name: 'batched' });
     let batch = '';
     await whileWorkerStands(async () => {
@@ -152,7 +152,7 @@ describe('what is queued for a function that is removed', () => {
     expect(letters.filter(({ name }) => name === 'batched')).toEqual([]);
   }, 30_000);
 
-  test('ends a run of its schedule that waits for another try', async () => {
+  test('a removed function ends a run of its schedule that waits for its next attempt', async () => {
     await platform.deploy('nightly', {
       name: 'planned',
       timeout: 0.3,
@@ -168,9 +168,9 @@ describe('what is queued for a function that is removed', () => {
   }, 30_000);
 });
 
-test('a call that waits in the lane of a function that is removed is told so', async () => {
+test('a waiting call of a removed function is answered that the function is gone', async () => {
   await platform.deploy('hello-fetch', { name: 'waiting' });
-  // A worker that has never had the function.
+  // This worker has never had the function.
   await platform.kill('worker', 'SIGTERM');
   platform.run('worker');
   await platform.ready();

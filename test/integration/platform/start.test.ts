@@ -1,4 +1,4 @@
-/** `npm start`, when the set-up is there: all in one, at the address that it was told. */
+/** `npm start` after the set-up: all processes in one command, at the address of the settings. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, symlink } from 'node:fs/promises';
@@ -43,7 +43,7 @@ function start(state: string, env: Record<string, string>): Started {
   return started;
 }
 
-test('it says that it is ready at another address than 127.0.0.1, and that one is taken then', async () => {
+test('npm start reports its address, also when that is not 127.0.0.1; a second one says that the port is taken', async () => {
   const state = await stateOfItsOwn();
   const port = await freePort();
   const env = { OFFSHOOT_HOST: '127.0.0.2', OFFSHOOT_PORT: String(port) };
@@ -64,7 +64,7 @@ test('it says that it is ready at another address than 127.0.0.1, and that one i
   }
 }, 90_000);
 
-test('a service manager is told by the supervisor alone, when it is ready and as long as its loop turns', async () => {
+test('a service manager hears from the supervisor alone: when it is ready, and while its event loop turns', async () => {
   const socket = `@offshoot-start-${process.pid}`;
   const said = await serviceManager(socket);
   const port = await freePort();
@@ -102,6 +102,6 @@ test.each([
   ['10.1.2.3', '10.1.2.3'],
   ['::1', '[::1]'],
   ['gateway.internal', 'gateway.internal'],
-])('told to listen at %s, it is looked for at %s', (host, there) => {
+])('a gateway that listens at %s is looked for at %s', (host, there) => {
   expect(urlHost(reachableHost(host))).toBe(there);
 });

@@ -1,4 +1,4 @@
-/** What is kept ready for a namespace: nothing once it has no function, and again something when it has. */
+/** A namespace without functions has nothing warm; with its first function it has again. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { WorkerStatus } from '#contract/api/api.ts';
@@ -37,7 +37,7 @@ async function remove(namespace: string, name: string): Promise<void> {
 
 const call = (path: string): Promise<Response> => fetch(`${platform.url}/fn/${path}`);
 
-test('zygote and prepared sandboxes of a namespace end with its last function, after what still runs', async () => {
+test('zygote and prepared sandboxes of a namespace end with its last function, once its runs have ended', async () => {
   await platform.deploy('hello-fetch', {}, 'one');
   await platform.deploy('hello-fetch', {}, 'two');
   await platform.deploy('faulty', { timeout: 10 }, 'two');
@@ -57,18 +57,18 @@ test('zygote and prepared sandboxes of a namespace end with its last function, a
   await expect.poll(launchers, { timeout: 5_000 }).toBe(0);
 }, 40_000);
 
-test('a function that comes to it later finds all that it needs', async () => {
+test('a function that is deployed to an emptied namespace runs, and the namespace is warm again', async () => {
   await platform.deploy('hello-fetch', {}, 'one');
   expect((await call('one/hello-fetch')).status).toBe(200);
   await expect.poll(sandboxes, { timeout: 10_000 }).toEqual({ one: 3 });
   expect(launchers()).toBe(1);
 }, 30_000);
 
-test('a worker that starts makes nothing ready for namespaces without functions', async () => {
+test('a worker that starts prepares nothing for namespaces without functions', async () => {
   await platform.kill('worker', 'SIGTERM');
   platform.run('worker');
   await platform.ready();
-  // "two" would have been made ready together with it.
+  // Sandboxes for "two" would have been prepared together with these.
   await expect.poll(sandboxes, { timeout: 10_000 }).toEqual({ one: 2 });
   await platform.deploy('hello-fetch', { name: 'late' }, 'one');
   await expect.poll(sandboxes, { timeout: 10_000 }).toEqual({ one: 3 });

@@ -1,4 +1,4 @@
-/** What a sandbox does to itself beyond namespaces and ids: keyring, limits, speculation. */
+/** Restrictions of a sandbox beyond namespaces and ids: keyring, limits, speculation. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compileC } from '../../support/sandbox/compile-c.ts';
 import { type BenchSandbox, SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 
-/** What this host offers: its session keyring (0: no keys), and PR_GET_SPECULATION_CTRL of indirect branches. */
+/** Facts of this host: its session keyring (0: no keys), and PR_GET_SPECULATION_CTRL of indirect branches. */
 const HOST = `
 #include <stdio.h>
 #include <linux/keyctl.h>
@@ -51,7 +51,7 @@ describe('a sandbox', async () => {
     await bench.close();
   });
 
-  test('has a session keyring of its own, and no way to any', async (context) => {
+  test('a sandbox has a session keyring of its own, and access to no other', async (context) => {
     context.skip(keyring <= 0, 'the kernel lacks keyrings (CONFIG_KEYS)');
     const serials = [one, other].map(({ sandbox }) => sandbox.isolation?.sessionKeyring ?? 0);
     for (const serial of serials) expect(serial).toBeGreaterThan(0);
@@ -60,7 +60,7 @@ describe('a sandbox', async () => {
     expect((await one.call('/host')).text).toMatch(/^\[-1,/);
   });
 
-  test('keeps its branch predictions apart where the kernel lets a process choose', (context) => {
+  test('a sandbox keeps its branch predictions apart where the kernel lets a process choose', (context) => {
     context.skip(
       (speculation & CHOICE) === 0,
       'the kernel lacks PR_SPEC_INDIRECT_BRANCH control for a process (PR_SPEC_PRCTL)',
@@ -68,7 +68,7 @@ describe('a sandbox', async () => {
     expect(one.sandbox.isolation?.branchSpeculation).toBe('disabled');
   });
 
-  test('and its children are under the limits that a cgroup does not keep', async () => {
+  test('a sandbox and its children are under the limits that no cgroup enforces', async () => {
     const texts = JSON.parse((await one.call('/limits')).text) as string[];
     const expected = {
       'core file size': '0',

@@ -1,4 +1,7 @@
-/** A function's process is PID 1 of its sandbox: what orphans it, and what it sends to itself, must end as elsewhere. */
+/**
+ * A function's process is PID 1 of its sandbox: orphans must be reaped, and signals to itself must act, as in any other
+ * process.
+ */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Exit } from '../../../worker/sandbox/zygote.ts';
 import { type BenchSandbox, SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
@@ -70,24 +73,24 @@ describe('the process of a function', () => {
     await bench.close();
   });
 
-  test('reaps 500 orphans, of which its limit of 64 processes could hold a tenth', async () => {
+  test('the process of a function reaps 500 orphans, ten times as many as its limit of 64 processes could hold', async () => {
     const { left } = (await ask('/orphans?all=500&each=25')) as { most: number; left: number };
     expect(left).toBe(0);
   });
 
-  test('leaves its own children to whoever started them', async () => {
+  test('the process of a function leaves its own children to the code that started them', async () => {
     expect(await ask('/own-children')).toEqual(Array.from({ length: 20 }, (_, number) => number + 1));
     expect(await ask('/late')).toBe(7);
     expect(await ask('/worker')).toBe(9);
   });
 
-  test('hears what it has a handler for, and shrugs at what is harmless', async () => {
+  test('the process of a function runs its signal handlers, and ignores signals that are ignored by default', async () => {
     expect(await ask('/handled')).toBe('SIGTERM');
     expect(await ask('/harmless')).toEqual([true, true, true]);
   });
 
   test.each(['SIGTERM', 'SIGKILL', 'SIGSEGV', 'SIGUSR1', 'SIGABRT'])(
-    'is ended by its own %s',
+    'the process of a function is ended by its own %s',
     async (name) => {
       const victim = await bench.start(code);
       const call = victim.call(`/signal?name=${name}`);

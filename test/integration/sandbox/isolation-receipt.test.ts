@@ -1,4 +1,4 @@
-/** What the record of an invocation says of its isolation, held against what the sandbox and the kernel say. */
+/** The isolation receipt of an invocation, compared with what sandbox and kernel report. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -45,8 +45,8 @@ async function connected(): Promise<Redis> {
   return redis;
 }
 
-describe('the receipt', () => {
-  test('names the namespaces and the id that the sandbox sees itself under', async () => {
+describe('the isolation receipt', () => {
+  test('the receipt names the namespaces and the id that the sandbox sees', async () => {
     const { record, answer } = await called('measured/isolation');
     const own = answer as { namespaces: Record<string, number>; uidMap: number[] };
     const { isolation } = record;
@@ -59,7 +59,7 @@ describe('the receipt', () => {
     expect(isolation?.worker).toBe(record.report?.worker);
   });
 
-  test('tells the id and the limits that the kernel has for it', async () => {
+  test('the receipt names the id and the limits that the kernel has for the sandbox', async () => {
     const { record } = await called('measured/ok');
     const { isolation } = record;
     const sandbox = record.report?.sandbox ?? '';
@@ -86,7 +86,7 @@ describe('the receipt', () => {
     }
   });
 
-  test('names what it ran: image, code and filter', async () => {
+  test('the receipt names the image, the code and the filter', async () => {
     const { record } = await called('measured/ok');
     const image = JSON.parse(
       readFileSync(join(platform.state, 'images/node26/opt/offshoot/image.json'), 'utf8'),
@@ -98,13 +98,13 @@ describe('the receipt', () => {
     expect(record.isolation?.network).toBe('none');
   });
 
-  test('says whether there is a way to the network', async () => {
+  test('the receipt says whether the sandbox has network egress', async () => {
     await platform.deploy('faulty', { name: 'connected', network: { egress: ['192.0.2.1:80'] } });
     const { record } = await called('connected/ok');
     expect(record.isolation?.network).toBe('egress');
   });
 
-  test('is stored once for each sandbox, whatever it serves, and kept for longer than a record', async () => {
+  test('the receipt is stored once for each sandbox, whatever it serves, and outlives the records', async () => {
     const redis = await connected();
     const count = async (): Promise<number> => (await redis.keys('offshoot:isolation:*')).length;
     const { record: first } = await called('measured/ok');
@@ -122,7 +122,7 @@ describe('the receipt', () => {
     redis.disconnect();
   });
 
-  test('is shown by trace, in a line or as a whole', async () => {
+  test('offshoot trace shows the receipt, in a line or as a whole', async () => {
     const { record } = await called('measured/ok');
     const short = await platform.cli('trace', record.id);
     expect(short.stdout).toMatch(/isolation +7 namespaces, uid \d+, cgroup v[12], seccomp/);
@@ -135,7 +135,7 @@ describe('the receipt', () => {
 });
 
 describe('isolation.require', () => {
-  test('lets a function run where all of it is given', async () => {
+  test('a function runs where the host meets all of its isolation.require', async () => {
     await platform.deploy('faulty', {
       name: 'asking',
       isolation: { require: ['seccomp', 'memory-limit', 'cpu-limit', 'pids-limit'] },
@@ -147,8 +147,8 @@ describe('isolation.require', () => {
     expect(stdout).toContain('seccomp, memory-limit, cpu-limit, pids-limit');
   });
 
-  test('refuses a deploy where something is missing, and names it', async (context) => {
-    // Where all that can be required is there, nothing can be missing.
+  test('a deploy is refused where the host lacks a requirement, which the error names', async (context) => {
+    // A host that meets every requirement cannot show a refusal.
     context.skip(cgroupVersion === 2, 'the kernel lacks a cgroup v1 hierarchy for memory');
     await platform.deploy('faulty', { name: 'refused' });
     const refused = platform.deploy('faulty', {
@@ -161,15 +161,16 @@ describe('isolation.require', () => {
     expect((await platform.call('refused/ok')).status).toBe(200);
   });
 
-  test('is looked at for each sandbox, before a byte of the function runs', async (context) => {
-    // Where all that can be required is there, nothing can be missing.
+  test('requirements are checked for each sandbox, before a byte of the function runs', async (context) => {
+    // A host that meets every requirement cannot show a refusal.
     context.skip(cgroupVersion === 2, 'the kernel lacks a cgroup v1 hierarchy for memory');
     await platform.deploy('faulty', { name: 'moved', env: { PRINT_AT_LOAD: '1' } });
-    // A module that is loaded says so in the first invocation of its sandbox, so silence below means something.
+    // Control: a loaded module prints a line in the first invocation of its sandbox, so silence below means that none
+    // was loaded.
     await platform.call('moved/exit');
     const { record: loud } = await called('moved/ok');
     expect(loud.logs.map(({ text }) => text)).toContain('the module is being loaded');
-    // As if it had been deployed where the host gives more than this one.
+    // Writes the record as if it had been deployed on a host that meets more.
     const redis = await connected();
     const stored = JSON.parse((await redis.hget(keys.versions('default', 'moved'), '1')) ?? '') as {
       manifest: object;
@@ -195,7 +196,7 @@ describe('isolation.require', () => {
     expect(logs).toEqual([]);
   });
 
-  test('refuses a requirement that there is not', async () => {
+  test('a deploy with an unknown requirement is refused', async () => {
     await expect(
       platform.deploy('faulty', { name: 'unknown', isolation: { require: ['selinux'] } }),
     ).rejects.toThrow(/isolation\.require/);

@@ -1,4 +1,4 @@
-/** What a sandbox sees of itself and of the host: namespaces, identity, privileges, file system, network. */
+/** The view from inside a sandbox: namespaces, identity, privileges, file system, network. */
 import { readlinkSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SLOWNESS } from '../../support/faults/slowness.ts';
@@ -58,7 +58,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     await bench.close();
   });
 
-  test('has seven namespaces that are neither the host’s nor a sibling’s', async () => {
+  test('a sandbox has seven namespaces that are neither the host’s nor a sibling’s', async () => {
     const own = await ask<Record<string, string>>(one, '/namespaces');
     const sibling = await ask<Record<string, string>>(other, '/namespaces');
     for (const name of NAMESPACES) {
@@ -67,7 +67,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     }
   });
 
-  test('has no capability, no way to gain one, and a system call filter', async () => {
+  test('a sandbox has no capability, no way to gain one, and a system call filter', async () => {
     const status = await ask<Record<string, string>>(one, '/status');
     for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
       expect(status[set], set).toMatch(/^0+$/);
@@ -75,7 +75,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     expect(status['Seccomp']).toBe('2');
   });
 
-  test('hands the same restrictions to its child processes', async () => {
+  test('a sandbox passes the same restrictions to its child processes', async () => {
     const output = await ask<string>(one, '/child');
     expect(output).toMatch(/^1000\n/);
     expect(output).toMatch(/CapEff:\t0+\n/);
@@ -83,7 +83,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     expect(output).toMatch(/Seccomp:\t2/);
   });
 
-  test('runs as an id of the host that no other live sandbox has, and that is not the worker’s', async () => {
+  test('a sandbox runs as an id of the host that no other live sandbox has, and that is not the worker’s', async () => {
     const [a, b] = await Promise.all(
       [one, other].map((sandbox) =>
         ask<{ uid: number; uidMap: string[]; setgroups: string }>(sandbox, '/identity'),
@@ -98,7 +98,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     expect(a?.uidMap[1]).not.toBe(b?.uidMap[1]);
   });
 
-  test('holds only its channel, its output and an event loop', async () => {
+  test('a sandbox holds only its channel, its output and an event loop', async () => {
     const targets = await ask<string[]>(one, '/fds');
     const sockets = targets.filter((target) => target.startsWith('socket:'));
     expect(sockets).toHaveLength(1);
@@ -109,7 +109,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     }
   });
 
-  test('sees a root of its own that it cannot change, and nothing of the host', async () => {
+  test('a sandbox sees a root of its own that it cannot change, and nothing of the host', async () => {
     const files = await ask<Record<string, unknown>>(one, '/files');
     expect(files['shadow']).toBe('ENOENT');
     expect(files['sys']).toBe('ENOENT');
@@ -122,12 +122,12 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     );
   });
 
-  test('has an empty environment and does not see where its cgroup is', async () => {
+  test('a sandbox has an empty environment and does not see where its cgroup is', async () => {
     const { environ, env, cgroup } = await ask<{ environ: string; env: object; cgroup: string }>(
       one,
       '/environment',
     );
-    // It is not dumpable, so not even its own /proc files that could tell something are its own.
+    // The process is not dumpable, so root owns those of its /proc files that could reveal something.
     expect(environ).toBe('EACCES');
     expect(env).toEqual({});
     for (const line of cgroup
@@ -137,7 +137,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
       expect(line).toMatch(/:\/$|:\/\.\./);
   });
 
-  test('reaches no network, and fails at once when it tries', async () => {
+  test('a sandbox reaches no network, and fails at once when it tries', async () => {
     for (const host of ['1.1.1.1', '10.0.0.1', '169.254.169.254']) {
       const { result, ms } = await ask<{ result: string; ms: number }>(one, `/connect?host=${host}&port=80`);
       expect(result).toBe('ENETUNREACH');
@@ -147,11 +147,11 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     expect(result).toBe('ECONNREFUSED');
   });
 
-  test('can talk to itself over 127.0.0.1', async () => {
+  test('a sandbox can talk to itself over 127.0.0.1', async () => {
     expect(await ask(one, '/loopback')).toEqual({ text: 'inside' });
   });
 
-  test('may not chroot', async () => {
+  test('a sandbox may not chroot', async () => {
     expect(await ask<string>(one, '/unshare')).not.toBe('done');
   });
 });

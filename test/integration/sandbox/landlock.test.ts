@@ -1,11 +1,11 @@
-/** Landlock, the barrier behind mounts, ids and filter: what it refuses by itself, and what functions still can. */
+/** Landlock, the barrier behind mounts, ids and filter: what it refuses by itself, and what functions still can do. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compileC } from '../../support/sandbox/compile-c.ts';
 import { type BenchSandbox, SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 
-/** The ABI of this kernel, asked of it directly; 0 where it has none. */
+/** The ABI version that the kernel itself reports; 0 where it has no Landlock. */
 const ABI = `
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -49,7 +49,7 @@ describe('a sandbox on a kernel with Landlock', async () => {
     await bench.close();
   });
 
-  test('says which ABI is in force, and which filter it is under', () => {
+  test('a sandbox reports the Landlock ABI in force and its filter', () => {
     expect(sandbox.sandbox.isolation?.landlockAbi).toBe(abi < 2 ? 0 : abi);
     const built = readFileSync(new URL('../../../worker/native/build/seccomp_filter.json', import.meta.url));
     const { sha256 } = JSON.parse(built.toString()) as { sha256: string };
@@ -57,18 +57,18 @@ describe('a sandbox on a kernel with Landlock', async () => {
     expect(sandbox.sandbox.isolation?.seccompFilter).toBe(sha256);
   });
 
-  test('is refused even the files under /proc that are its own', async (context) => {
+  test('a sandbox is refused even those files under /proc that are its own', async (context) => {
     context.skip(abi < 2, `the kernel lacks Landlock of ABI 2 (has ${abi})`);
-    // The control: without Landlock, a process may name itself.
+    // Control: without Landlock, a process may name itself.
     expect(execFileSync('/bin/sh', ['-c', 'echo renamed > /proc/self/comm']).toString()).toBe('');
     expect(await ask('/own-proc')).toMatch(/Permission denied/);
   });
 
-  test('may not make rules of its own', async () => {
+  test('a sandbox may not make Landlock rules of its own', async () => {
     expect(await ask('/rest')).toBe('0');
   });
 
-  test('works in /tmp as on any file system, and with its devices', async () => {
+  test('a sandbox uses /tmp as any file system, and its devices too', async () => {
     expect(await ask('/tmp')).toBe('te');
     expect(await ask('/null')).toBe('4');
   });

@@ -1,6 +1,6 @@
 /**
- * A process of a sandbox that the kernel ends for memory is the end of the sandbox, whichever process it was: half of a process
- * tree is of no use, and a caller must not be told that all went well. The kernel does so itself on cgroup v2.
+ * When the kernel ends any process of a sandbox for memory, the sandbox ends: half of a process tree is of no use, and
+ * its caller must not see a success. On cgroup v2 the kernel itself ends the whole tree.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -9,7 +9,7 @@ import { deployArchive, sandboxesOf } from '../../security/abuse/platform.ts';
 import { Platform } from '../../support/platform/platform.ts';
 import { SLOWNESS } from '../../support/faults/slowness.ts';
 
-/** A program of its own size, which stays as large as it is. */
+/** A program whose size is fixed, and stays that large. */
 const SOURCE = `
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -56,7 +56,7 @@ const livesOf = (sandbox: string | undefined): string[] =>
   [...sandboxesOf(platform).keys()].filter((name) => name.endsWith(sandbox ?? 'none'));
 
 test.each(['tree', 'single', 'several'])(
-  'M1 of two programs the kernel ends one: %s, the whole sandbox ends',
+  'M1 when the kernel ends one of two programs of %s, the whole sandbox ends',
   async (name) => {
     const begun = performance.now();
     const response = await platform.call(`${name}/two`);
@@ -64,7 +64,7 @@ test.each(['tree', 'single', 'several'])(
       outcome: 'out_of_memory',
       status: 502,
     });
-    // It is not waited for what the function would have answered after four seconds.
+    // The caller does not wait for the answer that the function would have sent after four seconds.
     expect(performance.now() - begun).toBeLessThan(3_500);
     const record = await platform.record(response);
     expect(record.outcome).toBe('out_of_memory');
@@ -76,7 +76,7 @@ test.each(['tree', 'single', 'several'])(
 );
 
 test.each(['seen', 'exits', 'throws', 'streams'])(
-  'M2 whatever the function makes of it: %s',
+  'M2 the outcome is out_of_memory whatever the function does about its lost child: %s',
   async (path) => {
     const response = await platform.call(`tree/${path}`);
     await response.text().catch(() => '');
@@ -89,11 +89,11 @@ test.each(['seen', 'exits', 'throws', 'streams'])(
   30_000,
 );
 
-test('M2 a worker thread that takes it all', async () => {
+test('M2 a worker thread that takes all memory ends as out_of_memory', async () => {
   expect(outcomeOf(await platform.call('tree/thread'))).toBe('out_of_memory');
 }, 30_000);
 
-test('M3 a child of an earlier call: the sandbox ends, and the next call has another one', async () => {
+test('M3 a lost child of an earlier call ends the sandbox, and the next call has another one', async () => {
   const first = await platform.record(await platform.call('tree/late'));
   expect(first.outcome).toBe('ok');
   await expect.poll(() => livesOf(first.report?.sandbox), { timeout: 5_000 * SLOWNESS }).toEqual([]);
@@ -101,27 +101,27 @@ test('M3 a child of an earlier call: the sandbox ends, and the next call has ano
   expect(next.outcome).toBe('ok');
 }, 30_000);
 
-test('M3 work left to waitUntil() does not go on', async () => {
+test('M3 work left to waitUntil() does not go on after a child was lost', async () => {
   const response = await platform.call('tree/after');
   const { report } = await platform.record(response);
   await expect.poll(() => livesOf(report?.sandbox), { timeout: 2_500 * SLOWNESS }).toEqual([]);
   expect((await platform.record(response)).logs.map(({ text }) => text)).not.toContain('went on');
 }, 30_000);
 
-test('M4 a module whose child is ended so while it loads does not load', async () => {
+test('M4 a module whose child runs out of memory while it loads does not load', async () => {
   const archive = await packed([[{ name: 'index.mjs' }, SOURCE]]);
   const refused = await deployArchive(platform, 'at-load', archive, { memory: 256, env: { AT_LOAD: '1' } });
   expect(refused?.message).toMatch(/out_of_memory|memory/);
 }, 30_000);
 
-test('M5 a sandbox near its limit of which nothing was ended goes on', async () => {
+test('M5 a sandbox near its limit that lost no process goes on', async () => {
   const sandboxes = new Set<string | undefined>();
   for (let call = 0; call < 3; call++) {
     const record = await platform.record(await platform.call('tree/hold?mb=160'));
     expect(record.outcome).toBe('ok');
     expect(record.report?.usage?.memoryPeak).toBeGreaterThan(160 * 1024 * 1024);
     sandboxes.add(record.report?.sandbox);
-    // The pool has looked meanwhile.
+    // The pool has checked the sandbox meanwhile.
     await sleep(1_200);
   }
   expect(sandboxes.size).toBe(1);

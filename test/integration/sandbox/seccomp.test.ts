@@ -1,4 +1,4 @@
-/** The system call filter where it looks at arguments: what is refused, how, and what stays allowed beside it. */
+/** The system call filter where it inspects arguments: what it refuses, with which error, and what stays allowed. */
 import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { describeExit } from '../../../worker/sandbox/zygote.ts';
@@ -6,8 +6,8 @@ import { compileC } from '../../support/sandbox/compile-c.ts';
 import { type BenchSandbox, SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 
 /**
- * Makes calls that are given as numbers, and prints the errno of each, 0 where it succeeded. Or takes a lock on a file,
- * prints the errno, and keeps it for a while.
+ * Makes system calls from numbers, and prints the errno of each, 0 where it succeeded. Or takes a lock on a file,
+ * prints the errno, and keeps the lock for a while.
  */
 const CALLS = `
 #include <errno.h>
@@ -81,7 +81,7 @@ const [OK, EPERM, EBADF, EWOULDBLOCK, EMFILE, ENOSYS] = [0, 1, 9, 11, 24, 38];
 const HIGH = 0x100000000;
 const x = (number: number): string => `0x${number.toString(16)}`;
 
-/** Name, call and arguments, errno. Descriptor 99 is not open: EBADF says that the filter let the call pass. */
+/** Name, call and arguments, errno. Descriptor 99 is not open: EBADF shows that the filter let the call pass. */
 const EXPECTED: [string, string, number][] = [
   ['clone3', '435,z,88', ENOSYS],
   ['io_uring_setup', '425,8,z', ENOSYS],
@@ -235,7 +235,7 @@ describe('the system call filter', async () => {
   });
   afterAll(() => bench.close());
 
-  test('answers each call as its policy says', async () => {
+  test('the filter answers each call as its policy says', async () => {
     const sandbox = await bench.start(code);
     const { numbers } = await run(
       sandbox,
@@ -246,7 +246,7 @@ describe('the system call filter', async () => {
     await sandbox.end();
   });
 
-  test('names what it refused, to the worker, and for children as well', async () => {
+  test('the filter names to the worker each call that it refused, also of children', async () => {
     const sandbox = await bench.start(code);
     const calls = [
       '41,40,1,0',
@@ -258,7 +258,7 @@ describe('the system call filter', async () => {
     ];
     const { numbers } = await run(sandbox, calls);
     expect(numbers).toEqual([EPERM, OK, EPERM, EPERM, EPERM, EPERM]);
-    // Neither what is allowed nor what honest programs try: an AF_NETLINK socket comes with every look-up of a name.
+    // Neither allowed calls nor those of honest programs are named: each look-up of a name tries an AF_NETLINK socket.
     expect(sandbox.refused).toEqual([
       'socket(AF_VSOCK)',
       'clone(CLONE_NEWUSER)',
@@ -268,7 +268,7 @@ describe('the system call filter', async () => {
     await sandbox.end();
   });
 
-  test('tells of a flood only until the sandbox has used up its share, and refuses on', async () => {
+  test('a flood of refused calls is reported until the sandbox has used up its share, and refused beyond that', async () => {
     const sandbox = await bench.start(code);
     const before = readdirSync('/proc/self/fd').length;
     const { numbers } = await run(sandbox, ['repeat', '2000', '272,0x10000000']);
@@ -277,14 +277,15 @@ describe('the system call filter', async () => {
     expect(told).toBeLessThan(256);
     expect(numbers).toEqual([...Array(told).fill(EPERM), ...Array(2000 - told).fill(ENOSYS)]);
     expect(sandbox.refused).toHaveLength(told);
-    // The worker has let go of the listener.
+    // The worker has closed the listener.
     expect(readdirSync('/proc/self/fd')).toHaveLength(before - 1);
     expect((await run(sandbox, ['39'])).numbers).toEqual([OK]);
     await sandbox.end();
   });
 
-  // What waits at a listener is charged to nobody (D4 of test/security): their number is what bounds it.
-  test('lets 64 sockets listen at a time, as often as they like, and no more', async () => {
+  // The kernel charges connections that wait at a listener to no cgroup (D4 of test/security), so their number is
+  // limited.
+  test('a sandbox may have 64 listening sockets at a time, any number of times, and no more', async () => {
     const sandbox = await bench.start(code);
     const serve = async (kind: string): Promise<unknown> =>
       JSON.parse((await sandbox.call(`/?serve=${encodeURIComponent(kind)}`)).text);
@@ -295,7 +296,7 @@ describe('the system call filter', async () => {
     await sandbox.end();
   });
 
-  test('leaves nothing behind in the worker when a sandbox dies in the middle of a refused call', async () => {
+  test('a sandbox that dies during a refused call leaves nothing behind in the worker', async () => {
     const before = readdirSync('/proc/self/fd').length;
     for (let round = 0; round < 10; round++) {
       const sandbox = await bench.start(code);
@@ -307,7 +308,7 @@ describe('the system call filter', async () => {
     expect(readdirSync('/proc/self/fd')).toHaveLength(before);
   });
 
-  test('leaves locks alone, which on files of the image are the sandbox’s own', async () => {
+  test('locks are allowed, and on files of the image they are the sandbox’s own', async () => {
     const [one, other] = [await bench.start(code), await bench.start(code)];
     const lock = async (sandbox: BenchSandbox, path: string): Promise<number> =>
       JSON.parse((await sandbox.call(`/?call=lock&call=${path}`)).text) as number;
@@ -323,7 +324,7 @@ describe('the system call filter', async () => {
   test.each([
     ['a call of the 32-bit table by int 0x80', 'int80'],
     ['a call with the bit of x32', '0x40000027'],
-  ])('ends a process that makes %s', async (_, call) => {
+  ])('the filter ends a process that makes %s', async (_, call) => {
     const sandbox = await bench.start(code);
     expect(await run(sandbox, ['39'])).toMatchObject({ numbers: [0], signal: null });
     expect(await run(sandbox, [call])).toMatchObject({ signal: 'SIGSYS' });

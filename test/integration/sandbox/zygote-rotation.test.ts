@@ -1,4 +1,6 @@
-/** Zygotes that are worn, with real zygotes and sandboxes: the next one takes over, and the old one ends with its last. */
+/**
+ * Worn zygotes, with real zygotes and sandboxes: the next one takes over, and the old one ends with its last sandbox.
+ */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,11 +37,11 @@ const init = {
   concurrency: 1,
 };
 
-/** A check of V8 that fails: native code that ends by the processor's own word. */
+/** A failed check of V8: native code that ends itself by an illegal instruction. */
 const CRASHES = `import { setFlagsFromString } from 'node:v8';
 setFlagsFromString('--allow-natives-syntax');
 new Function('%AbortJS("on purpose")')();`;
-/** Nothing happens for so long. */
+/** Time during which nothing must happen. */
 const QUIET_MS = 1_500;
 const CRASH = /^SIG(ABRT|SEGV|ILL|TRAP)$/;
 
@@ -85,16 +87,16 @@ async function run(code: 'crash' | 'signal' | 'exit'): Promise<string | number |
 
 const current = (): Promise<Zygote> => zygotes.get('node26', 'test');
 
-describe('a zygote is replaced', () => {
-  test('after a burst of crashes, and not for exits and signals that it sends itself', async () => {
+describe('replacement of a zygote', () => {
+  test('a zygote is replaced after a burst of crashes, but exits and signals of a function to itself do not count', async () => {
     const first = await open({ crashes: 3 });
     for (let count = 0; count < 5; count++) {
       expect(await run('exit')).toBe(7);
-      // A word to the worker and no crash: the kernel keeps the signal itself from a PID 1.
+      // Sent to the worker as a message and no crash: the kernel keeps the signal itself from a PID 1.
       expect(await run('signal')).toBe('SIGSEGV');
     }
     zygotes.tend();
-    // Several times as long as it takes to warm up the next one.
+    // Several times as long as the next zygote takes to warm up.
     await sleep(QUIET_MS);
     expect(first.retired).toBe(false);
     for (let count = 0; count < 3; count++) expect(await run('crash')).toMatch(CRASH);
@@ -110,11 +112,11 @@ describe('a zygote is replaced', () => {
     expect(await current()).toBe(second);
   });
 
-  test('after a number of forks; it serves until the next one is warm, and ends when its last sandbox has', async () => {
+  test('a zygote is replaced after a number of forks: it serves until the next is warm, and ends with its last sandbox', async () => {
     const first = await open({ forks: 2 });
     const [one, two] = [factory.start(first), factory.start(first)];
     await Promise.all([one.prepared, two.prepared]);
-    // This is the call that finds it worn; it need not wait.
+    // This call finds the zygote worn, and need not wait.
     expect(await current()).toBe(first);
     await expect.poll(() => first.retired, { timeout: 10_000 }).toBe(true);
     expect(await current()).not.toBe(first);
@@ -128,16 +130,16 @@ describe('a zygote is replaced', () => {
     expect((await current()).alive).toBe(true);
   });
 
-  test('at an age, also while nobody asks for it, and while it has no sandbox', async () => {
+  test('a zygote is replaced at an age, also when no call asks for it, and when it has no sandbox', async () => {
     const first = await open({ ageMs: 1 });
     zygotes.tend();
-    // Looked at again while the next one warms up: it must neither be ended before that, nor replaced twice.
+    // A second check while the next one warms up must neither end the zygote before that, nor replace it twice.
     zygotes.tend();
     expect(first.alive).toBe(true);
     await expect.poll(() => first.retired, { timeout: 10_000 }).toBe(true);
   });
 
-  test('by the one that was warming up, when it dies meanwhile', async () => {
+  test('a zygote that dies while its replacement warms up is followed by that one', async () => {
     const first = await open({ forks: 1 });
     const sandbox = factory.start(first);
     await sandbox.prepared;
@@ -150,7 +152,7 @@ describe('a zygote is replaced', () => {
     expect(await current()).toBe(second);
   });
 
-  test('by none when its namespace is given up, also while one is warming up', async () => {
+  test('a zygote whose namespace is abandoned has no replacement, also when one is warming up', async () => {
     const first = await open({ ageMs: 1 });
     zygotes.tend();
     expect(zygotes.live).toBe(2);
@@ -167,7 +169,7 @@ describe('a zygote is replaced', () => {
     expect((await current()).alive).toBe(true);
   });
 
-  test('and the pool gives up what it has prepared with it', async () => {
+  test('a zygote that is replaced takes the sandboxes prepared from it out of the pool', async () => {
     const first = await open({ ageMs: 800 });
     // Never connected: nothing is called here.
     const redis = new Redis({ lazyConnect: true });
@@ -187,7 +189,7 @@ describe('a zygote is replaced', () => {
     await pool.warm('node26', 'test');
     await expect.poll(() => pool.counts().prepared, { timeout: 5_000 }).toBe(2);
     expect(first.live).toBe(2);
-    // Nothing but the pool's own ticks.
+    // Only the pool's own timer runs.
     await expect.poll(() => first.alive, { timeout: 10_000 }).toBe(false);
     await expect.poll(() => pool.counts().prepared, { timeout: 5_000 }).toBe(2);
     await pool.stop();

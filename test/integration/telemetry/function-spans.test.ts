@@ -1,4 +1,4 @@
-/** Spans of a function's own: what the real `@opentelemetry/api` asks for, and that none of them is lost. */
+/** Spans that a function makes itself: all calls of the real `@opentelemetry/api`, and no span is lost. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
 import { OtlpReceiver, type ReceivedSpan } from '../../support/servers/otlp-receiver.ts';
@@ -26,7 +26,7 @@ function own(record: InvocationDetail, name: string): Own {
   return found;
 }
 
-/** Calls a scenario; gives its answer, the record and the exported spans, when all of `names` have arrived. */
+/** Calls a scenario; returns its answer, the record and the exported spans, when all of `names` have arrived. */
 async function scenario(path: string, names: string[] = [], init?: RequestInit) {
   const response = await platform.call(`spans${path}`, init);
   const text = await response.text();
@@ -44,7 +44,7 @@ async function scenario(path: string, names: string[] = [], init?: RequestInit) 
 const answer = ({ text }: { text: string }): unknown => JSON.parse(text);
 
 describe('spans of a function', () => {
-  test('S1 keep their events, exceptions and links', async () => {
+  test('S1 spans keep their events, exceptions and links', async () => {
     const done = await scenario('/parts', ['parts']);
     expect(answer(done)).toEqual({ before: true, after: false });
     const { record, received, exported } = done;
@@ -56,7 +56,7 @@ describe('spans of a function', () => {
       attributes: { key: 'a' },
     });
     const span = received('parts');
-    // Said to have gone well, which a later word does not take back.
+    // The span is marked OK, which a later status does not overwrite.
     expect(span).toMatchObject({ kind: 5, status: 1, attributes: {} });
     const [missed, timed] = span.events;
     expect(missed).toMatchObject({ name: 'cache.miss', attributes: { key: 'a' } });
@@ -80,7 +80,7 @@ describe('spans of a function', () => {
     expect(event?.attributes).toMatchObject({ 'exception.message': 'bad input' });
   });
 
-  test('S2 have bounds, and say how much is beyond them', async () => {
+  test('S2 spans are bounded, and say how much was cut', async () => {
     const { received, record } = await scenario('/capped', ['capped', 'wide']);
     const span = received('capped');
     expect(Object.keys(span.attributes)).toHaveLength(64);
@@ -92,7 +92,7 @@ describe('spans of a function', () => {
     expect(record.report?.spansDropped).toBeUndefined();
   });
 
-  test('S3 of a loop without end: those that are there are whole, and the others are counted', async () => {
+  test('S3 a loop that makes spans without end keeps some of them whole, and the others are counted', async () => {
     const { record, received } = await scenario('/many', ['parent']);
     const parent = received('parent');
     const children = record.report?.spans?.filter(({ name }) => /^s\d+$/.test(name)) ?? [];
@@ -103,21 +103,21 @@ describe('spans of a function', () => {
     expect(received('default/spans').attributes['offshoot.spans_dropped']).toBe(record.report?.spansDropped);
   });
 
-  test('S4 one that nobody has ended when the answer is out is there, as unfinished', async () => {
+  test('S4 a span that has not ended when the answer is out is kept, marked as unfinished', async () => {
     const { record, received } = await scenario('/open', ['open', 'child']);
     expect(own(record, 'open')).toMatchObject({ unfinished: true, attributes: { early: true, later: true } });
     expect(own(record, 'open').duration).toBeLessThan(200);
     expect(received('open').attributes).toEqual({ early: true, later: true, 'offshoot.unfinished': true });
     expect(received('open').events).toMatchObject([{ name: 'on the way' }]);
     expect(received('child').parentSpanId).toBe(received('open').spanId);
-    // They are shown where they were: within the run.
+    // They are shown within the run, where they were made.
     const slack = 2_000_000n;
     expect(received('open').start).toBeGreaterThanOrEqual(received('run').start - slack);
     expect(received('child').end).toBeLessThanOrEqual(received('run').end + slack);
     expect(own(record, 'child').unfinished).toBeUndefined();
   });
 
-  test('S5 of a streamed answer, those are whole that end with it', async () => {
+  test('S5 spans that end during a streamed answer are whole', async () => {
     const { record, text } = await scenario('/stream', ['streamed', 'left']);
     expect(text).toBe('piece piece piece ');
     expect(own(record, 'streamed').duration).toBeGreaterThanOrEqual(55);
@@ -125,7 +125,7 @@ describe('spans of a function', () => {
     expect(own(record, 'left')).toMatchObject({ unfinished: true, events: [{ name: 'while streaming' }] });
   });
 
-  test('S6 work left to waitUntil(): what begins after the answer is exported, and once', async () => {
+  test('S6 spans that begin in waitUntil() after the answer are exported, once', async () => {
     const { record, received, exported } = await scenario('/wait', [
       'begun after',
       'its child',
@@ -150,19 +150,19 @@ describe('spans of a function', () => {
     ['/memory', 'grows', 'out_of_memory', {}],
     ['/uncaught', 'throws elsewhere', 'error', { later: true }],
   ])(
-    'S7 a sandbox that is killed in %s leaves the span in which it was',
+    'S7 a sandbox that is killed in %s keeps the span in which it was',
     async (path, name, outcome, said) => {
       const { record, received } = await scenario(path, [name]);
       expect(record.outcome).toBe(outcome);
       expect(own(record, name)).toMatchObject({ unfinished: true });
       expect(received(name).attributes).toEqual({ ...said, 'offshoot.unfinished': true });
       expect(received(name).parentSpanId).toBe(received('run').spanId);
-      // Whatever had ended is whole, though the code did not wait once after it.
+      // Every span that had ended is whole, though the code did not wait once after it.
       if (path === '/spin') expect(own(record, 'ended before').unfinished).toBeUndefined();
     },
   );
 
-  test('S8 contexts: the active span, three forms of startActiveSpan, with() over await, suppressed tracing', async () => {
+  test('S8 contexts work: the active span, three forms of startActiveSpan, with() over await, suppressed tracing', async () => {
     const done = await scenario('/contexts', ['one', 'two', 'three']);
     const { received, exported } = done;
     const run = received('run').spanId;
@@ -186,7 +186,7 @@ describe('spans of a function', () => {
     expect(exported.map(({ name }) => name)).not.toContain('GET');
   });
 
-  test('S9 times in each form that the API takes', async () => {
+  test('S9 times are taken in each form that the API allows', async () => {
     const done = await scenario('/times', ['nonsense']);
     const { at, now } = answer(done) as { at: number; now: number };
     for (const name of ['hrtime', 'date', 'number']) {
@@ -200,7 +200,7 @@ describe('spans of a function', () => {
     expect(own(done.record, 'nonsense').startedAt).toBeGreaterThan(now - 1_000);
   });
 
-  test('S10 what was not sampled is in the record, is passed on as such, and is exported when it failed', async () => {
+  test('S10 an unsampled trace is in the record, is passed on as unsampled, and is exported when it failed', async () => {
     const traceId = 'c'.repeat(32);
     const headers = { traceparent: `00-${traceId}-00f067aa0ba902b7-00`, tracestate: 'vendor=1' };
     const response = await platform.call('spans/echo', { headers });
@@ -221,7 +221,7 @@ describe('spans of a function', () => {
     expect(receiver.spans.filter((span) => span.traceId === traceId)).toEqual([]);
   });
 
-  test('S11 tracestate goes in, through and out; a bad one goes, and its traceparent stays', async () => {
+  test('S11 tracestate goes in, through and out; an invalid one is dropped, and its traceparent stays', async () => {
     const traceparent = (digit: string): string => `00-${digit.repeat(32)}-00f067aa0ba902b7-01`;
     const good = await scenario('/echo', ['GET'], {
       headers: { traceparent: traceparent('a'), tracestate: 'vendor=1, other=x', baggage: 'a=b' },
@@ -243,7 +243,7 @@ describe('spans of a function', () => {
     expect(new Set(bad.exported.map(({ tracestate }) => tracestate))).toEqual(new Set(['']));
   });
 
-  test('S12 a message’s context can be read: the span that handles it is linked to it, in its own trace', async () => {
+  test('S12 the context of a message can be read: the span that handles it links to it, in its own trace', async () => {
     const done = await scenario('/consume', ['consumer']);
     expect(answer(done)).toEqual({
       handedOn: { traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`, tracestate: 'vendor=2' },

@@ -1,4 +1,7 @@
-/** A function that prints without end, called without end: Redis keeps so much of it, and an answer of the gateway has an end. */
+/**
+ * A function that prints without end, called without end: Redis keeps a bounded part, and the gateway's answer is
+ * bounded.
+ */
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { keys } from '#contract/platform/keys.ts';
@@ -17,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => platform?.stop());
 
 test(
-  'the newest logs of a function are kept, up to its bytes of them, and what is gone is said to be',
+  'the newest logs of a function are kept up to its byte limit, and lost ones are reported',
   async () => {
     const redis = connectRedis(platform.redis.url, 'background', pino({ level: 'silent' }));
     const memory = async (pattern: string): Promise<number> => {

@@ -1,4 +1,7 @@
-/** Logs of functions by every way out: whose a line is, what was cut, and that nothing in it acts on who looks at it. */
+/**
+ * Logs of functions by every way out: which try a line belongs to, how much was cut, and that nothing in it acts on a
+ * terminal.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { AnyInvocationDetail } from '#contract/api/api.ts';
@@ -14,7 +17,7 @@ beforeAll(async () => {
   receiver = await OtlpReceiver.start();
   platform = await Platform.start({ OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url });
   await platform.deploy('faulty');
-  // What has to come to its own end, however slow the machine is.
+  // Has a longer timeout for calls that must come to their own end, however slow the machine is.
   await platform.deploy('faulty', { name: 'patient', timeout: 25 });
   await platform.deploy('retries');
 }, 60_000 * SLOWNESS);
@@ -34,7 +37,7 @@ async function ended(id: string): Promise<AnyInvocationDetail> {
 }
 const own = (logs: readonly LogLine[]): LogLine[] => logs.filter(({ text }) => text.startsWith('runs '));
 
-test('G1 each line of a queued invocation says by which try it was printed', async () => {
+test('G1 each line of a queued invocation says which attempt printed it', async () => {
   const body = JSON.stringify({ fail: 'busy', times: 2 });
   const answer = await platform.api('/functions/default/retries/invocations', { method: 'POST', body });
   const { id } = (await answer.json()) as { id: string };
@@ -42,7 +45,7 @@ test('G1 each line of a queued invocation says by which try it was printed', asy
   expect(own(logs).map(({ attempt }) => attempt)).toEqual([1, 2, 3]);
   const shown = await platform.cli('logs', 'retries', '-i', id);
   expect(shown.stdout.match(/ try \d {2}/g)).toEqual([' try 1  ', ' try 2  ', ' try 3  ']);
-  // So it does in the log of the function, and at a collector.
+  // The log of the function says so as well, and so does a collector.
   const all = await platform.cli('logs', 'retries', '--json', '--grep', id);
   const { logs: found } = JSON.parse(all.stdout) as { logs: LogLine[] };
   expect(found.map(({ attempt }) => attempt)).toEqual([1, 2, 3]);
@@ -54,7 +57,7 @@ test('G1 each line of a queued invocation says by which try it was printed', asy
   expect(sent()).toEqual([1, 2, 3]);
 });
 
-test('G2 each line of a batch says by which try, and by which item where they run one by one', async () => {
+test('G2 each line of a batch says which attempt printed it, and which item where items run one by one', async () => {
   const answer = await fetch(`${platform.url}/api/v1/functions/default/retries/batches`, {
     method: 'POST',
     headers: { authorization: `Bearer ${platform.key}`, 'content-type': 'application/x-ndjson' },
@@ -70,14 +73,14 @@ test('G2 each line of a batch says by which try, and by which item where they ru
   const { logs } = await ended(group?.id ?? '');
   const lines = own(logs).map(({ attempt, item }) => `${attempt}: ${item}`);
   expect(lines.slice(0, 3).toSorted()).toEqual(['1: 0', '1: 1', '1: 2']);
-  // What has failed is tried again, in whichever sandbox, and each of those counts for itself.
+  // The failed item is tried again, in any sandbox, and each sandbox counts for itself.
   expect(lines[3]).toBe('2: 1');
   expect(lines.slice(4).filter((line) => line !== '3: 1')).toEqual([]);
   const shown = await platform.cli('logs', 'retries', '-i', group?.id ?? '');
   expect(shown.stdout).toContain(' try 1 item 2  ');
 });
 
-test('G3 pieces of lines are put together, those of native code too', async () => {
+test('G3 pieces of lines are joined, also those of native code', async () => {
   const { logs } = await platform.record(await platform.call('faulty/print-pieces'));
   expect(logs.map(({ level, text }) => `${level} ${text}`)).toEqual([
     'stdout by the runtime',
@@ -89,7 +92,7 @@ test('G3 pieces of lines are put together, those of native code too', async () =
   ]);
 });
 
-test('G3 the same while the module is loaded, however many they are', async () => {
+test('G3 pieces of lines are joined while the module is loaded, however many there are', async () => {
   // More pieces than are kept, some of them half a character.
   const wanted = ['lädt'.repeat(150), '€ '.repeat(100).trim(), 'unended'];
   await platform.deploy('faulty', {
@@ -102,19 +105,20 @@ test('G3 the same while the module is loaded, however many they are', async () =
   expect(logs.map(({ level, text }) => `${level} ${text}`)).toEqual(wanted.map((text) => `stdout ${text}`));
 });
 
-test('G3 half a character at the end is shown as what it is', async () => {
+test('G3 half a character at the end is shown as a replacement character', async () => {
   const { logs } = await platform.record(await platform.call('faulty/print-half'));
   expect(logs.map(({ text }) => text)).toEqual(['half \ufffd']);
 });
 
-test('G4 what was cut is said at the end, of work after the answer too', async () => {
+test('G4 the end of a log says how much was cut, also of work after the answer', async () => {
   const cut = await platform.record(await platform.call('patient/print-some?lines=30000'));
   const { logBytesDropped = 0, logLinesDropped = 0 } = cut.report ?? {};
   expect(cut.logs.at(-1)?.level).toBe('platform');
   expect(cut.logs.at(-1)?.text).toContain(
     `${logBytesDropped} bytes of output were cut, ${logLinesDropped} lines of them whole`,
   );
-  // Of 30,002 lines, each is there or counted. (What came faster than it could be read is said in its place.)
+  // Of 30,002 lines, each is kept or counted. (Lines that came faster than they could be read are reported in their
+  // place.)
   const lost = cut.logs.some(({ text }) => text.includes('written faster than read'));
   if (!lost) expect(cut.logs.length - 1 + logLinesDropped).toBe(30_002);
   const { stdout } = await platform.cli('trace', cut.id);
@@ -126,16 +130,16 @@ test('G4 what was cut is said at the end, of work after the answer too', async (
   expect((await last())?.text).toMatch(/bytes of output were cut/);
 });
 
-test('G7 what exporters drop is in the metrics of the process that drops it, by signal', async () => {
+test('G7 spans and logs that an exporter drops are counted in the metrics of its process, by signal', async () => {
   const text = await (
     await fetch(`${platform.url}/metrics`, { headers: { authorization: `Bearer ${platform.key}` } })
   ).text();
   expect(text).toMatch(/^offshoot_telemetry_dropped_total\{signal="spans"\} 0$/m);
 });
 
-test('G6 what a module prints while it is loaded is in the log of the first invocation, as far as it is kept', async () => {
+test('G6 output of a module while it loads is in the log of the first invocation, as far as it is kept', async () => {
   await platform.deploy('faulty', { name: 'loud', env: { PRINT_AT_LOAD: '1500' }, logSize: 64 });
-  // The deploy has had what was printed in the sandbox that it made.
+  // The deploy consumed the output of the sandbox that it made itself.
   await platform.call('loud/exit');
   const { logs } = await platform.record(await platform.call('loud/ok'));
   expect(logs.filter(({ text }) => text === 'the module is being loaded')).toHaveLength(1_000);
@@ -145,11 +149,11 @@ test('G6 what a module prints while it is loaded is in the log of the first invo
   });
 });
 
-/** What a terminal acts on or reorders, as it would come out of a program that writes UTF-8. */
-// oxlint-disable-next-line no-control-regex -- they are what it looks for
+/** Characters on which a terminal acts or that reorder text, as a program that writes UTF-8 sends them. */
+// oxlint-disable-next-line no-control-regex -- the test looks for these
 const ACTED_ON = /[\u0000-\u0008\u000b-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
-test('G5 no way out of a log lets anything through on which a terminal acts', async () => {
+test('G5 no way out of a log lets a character through on which a terminal acts', async () => {
   const response = await platform.call('faulty/print-hostile');
   const { id } = await platform.record(response);
   const raw = await (await platform.api(`/invocations/${id}`)).text();
@@ -187,7 +191,7 @@ test('G5 no way out of a log lets anything through on which a terminal acts', as
     ...exported,
   ])
     expect(text).not.toMatch(ACTED_ON);
-  // To a program it is what the function has printed, but for half a character, which UTF-8 has none of.
+  // A program gets the function's output unchanged, except half a character, which UTF-8 cannot express.
   const { logs } = JSON.parse(raw) as AnyInvocationDetail;
   expect(logs[0]?.text).toContain('\u009b31mb\u009cc\u0000d\u202ee\u2066f\u061cg\u2028h\ufffdi\u007f\rj');
 });

@@ -1,4 +1,4 @@
-/** A trace from its caller to the function's own spans, as a receiver gets it that reads OTLP by itself. */
+/** A trace from its caller to the function's own spans, as an independent OTLP receiver gets it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { OtlpReceiver, type ReceivedLog, type ReceivedSpan } from '../../support/servers/otlp-receiver.ts';
@@ -28,9 +28,9 @@ afterAll(async () => {
 });
 
 const CALLER = '00f067aa0ba902b7';
-/** `kept`: within the ratio, or beyond it. */
+/** `kept`: whether the trace lies within the ratio. */
 function newTrace(kept = true): { traceId: string; headers: Record<string, string> } {
-  // What is random of it, and decides, are its last 14 digits.
+  // The last 14 digits are the random part, by which sampling decides.
   const traceId = `${'ab'.repeat(8)}${String(++traces).padStart(2, '0')}${kept ? 'f' : '0'}${'0'.repeat(13)}`;
   return { traceId, headers: { traceparent: `00-${traceId}-${CALLER}-01` } };
 }
@@ -47,7 +47,7 @@ function pick(spans: readonly ReceivedSpan[], name: string): ReceivedSpan {
 }
 
 describe('traces', () => {
-  test('T1 a call: from the span of its caller to those of the function, which need no network', async () => {
+  test('T1 a call is traced from the span of its caller to those of the function, which need no network', async () => {
     const { traceId, headers } = newTrace();
     const response = await platform.call('traced/fetch', {
       headers: { ...headers, tracestate: 'vendor=1' },
@@ -69,29 +69,29 @@ describe('traces', () => {
       status: 2,
       message: 'on purpose',
     });
-    // A fetch has its span without any code, which does not show what is secret of the address.
+    // A fetch has its span without any code, and the span hides the secret parts of the address.
     const fetched = pick(spans, 'GET');
     expect(fetched).toMatchObject({ parentSpanId: work.spanId, kind: 3, status: 2 });
     expect(fetched.attributes).toMatchObject({ 'url.full': 'http://127.0.0.1:9/place', 'server.port': 9 });
     expect(spans.filter(({ name }) => name === 'GET')).toHaveLength(1);
-    // What the function would hand on is its own span in the same trace.
+    // The function would pass on its own span in the same trace.
     expect(await response.json()).toEqual({
       traceparent: `00-${traceId}-${work.spanId}-01`,
       tracestate: 'vendor=1',
     });
-    // They lie within the invocation, by the clock of the sandbox. (Where exactly its run begins is known less well: of the way
+    // The spans lie within the invocation, by the clock of the sandbox. (The start of its run is less exact: of the way
     // to the worker and back, only the sum is measured.)
     const slack = 5_000_000n;
     expect(work.start).toBeGreaterThanOrEqual(root.start - slack);
     expect(work.end).toBeLessThanOrEqual(root.end + slack);
-    // The API shows the same ones.
+    // The API shows the same spans.
     const record = await platform.record(response);
     expect(record.spans.map(({ spanId }) => spanId).toSorted()).toEqual(
       spans.map(({ spanId }) => spanId).toSorted(),
     );
   });
 
-  test('T2 spans that had ended are there when the sandbox is killed', async () => {
+  test('T2 spans that had ended are kept when the sandbox is killed', async () => {
     const { traceId, headers } = newTrace(false);
     const response = await platform.call('traced/hang', { headers });
     expect(response.status).toBe(504);
@@ -100,7 +100,7 @@ describe('traces', () => {
     expect(pick(spans, 'work').parentSpanId).toBe(pick(spans, 'run').spanId);
   });
 
-  test('T3 a function that makes spans without end has some of them, and the number of the others', async () => {
+  test('T3 a function that makes spans without end keeps some of them, and the number of the others', async () => {
     const { traceId, headers } = newTrace();
     await (await platform.call('traced/many', { headers })).text();
     const spans = await receiver.of(traceId, named('default/traced', 'work'));
@@ -109,7 +109,7 @@ describe('traces', () => {
     expect(own.length).toBeLessThanOrEqual(128);
   });
 
-  test('T4 the queued lane: each try is linked to the one before, with its own spans', async () => {
+  test('T4 in the queued lane, each attempt links to the one before, with its own spans', async () => {
     const { traceId, headers } = newTrace(false);
     await platform.deploy('traced', { env: { FRESH: '1' } });
     const queued = await fetch(`${platform.url}/api/v1/functions/default/traced/invocations`, {
@@ -135,7 +135,7 @@ describe('traces', () => {
     expect(root.attributes).toMatchObject({ 'offshoot.attempts': 2, 'messaging.operation.type': 'process' });
     expect(attempt).toMatchObject({ status: 2, parentSpanId: root.spanId });
     expect(run.links).toEqual([attempt.spanId]);
-    // Who is told of the end is told the trace as well.
+    // The callback carries the trace as well.
     const [told] = callbacks.received;
     const callback = pick(spans, 'callback');
     expect(callback).toMatchObject({ parentSpanId: root.spanId, kind: 3, status: 0 });
@@ -145,7 +145,7 @@ describe('traces', () => {
     expect(parents.toSorted()).toEqual([attempt.spanId, run.spanId].toSorted());
   });
 
-  test('T5 of quick calls that went well, those beyond the ratio are left out', async () => {
+  test('T5 of quick calls that succeeded, those beyond the ratio are left out', async () => {
     const left = newTrace(false);
     await (await platform.call('traced', { headers: left.headers })).text();
     const kept = newTrace();
@@ -154,7 +154,7 @@ describe('traces', () => {
     expect(receiver.spans.filter(({ traceId }) => traceId === left.traceId)).toEqual([]);
   });
 
-  test('T7 what a function prints has its level and span, and no control characters', async () => {
+  test('T7 a line that a function prints has its level and span, and no control characters', async () => {
     const { traceId, headers } = newTrace();
     const response = await platform.call('traced', { headers });
     const spans = await receiver.of(traceId, named('work'));
@@ -167,7 +167,7 @@ describe('traces', () => {
     expect(logs).toMatchObject([{ level: 'warn', span: spanId }]);
   });
 
-  test('T8 a batch has a span, below that of its caller and above those of its groups, whoever ends it', async () => {
+  test('T8 a batch has a span below that of its caller and above those of its groups, whichever process ends it', async () => {
     await platform.deploy('orders');
     const start = async (
       query: string,
@@ -202,7 +202,7 @@ describe('traces', () => {
     expect(group).toMatchObject({ parentSpanId: batch.spanId, kind: 5, tracestate: 'vendor=1' });
     expect(batch.end).toBeGreaterThan(batch.start);
 
-    // A function without queue() runs for each item by itself; the spans of all of them are the group's.
+    // A function without queue() runs for each item by itself; all their spans belong to the group.
     const single = newTrace();
     await start('', single, '[1,2,3]', 'traced');
     const items = await receiver.of(
@@ -215,7 +215,7 @@ describe('traces', () => {
     for (const { parentSpanId } of items.filter(({ name }) => name === 'work'))
       expect(runs).toContain(parentSpanId);
 
-    // One of which something has failed is exported beyond the ratio, once, though it ends again.
+    // A batch with a failed item is exported beyond the ratio, once, though it ends again.
     const bad = newTrace(false);
     const badId = await start('', bad, '[{"quantity":1},{"quantity":2,"fail":"never"}]');
     const failed = pick(
@@ -240,14 +240,14 @@ describe('traces', () => {
     expect((await platform.api(`/batches/${openId}/cancel`, { method: 'POST' })).status).toBe(202);
     const cancelled = await receiver.of(none.traceId, named('batch default/orders'));
     expect(cancelled).toMatchObject([{ status: 2, attributes: { 'offshoot.outcome': 'cancelled' } }]);
-    // The worker that has exported the group’s span a second time would have exported the batch’s before.
+    // The export of the cancelled batch would have come after a second export of the first one.
     const ends = receiver.spans.filter(
       ({ traceId, name }) => traceId === bad.traceId && name.startsWith('batch'),
     );
     expect(ends).toHaveLength(1);
   });
 
-  test('T9 each try is shown its own context, and the trace’s state goes all the way', async () => {
+  test('T9 each attempt has a context of its own, and the trace state goes all the way', async () => {
     await platform.deploy('traced', { env: { FRESH: '2' } });
     const { traceId, headers } = newTrace(false);
     const before = callbacks.received.length;

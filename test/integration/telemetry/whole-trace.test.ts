@@ -15,7 +15,7 @@ const own = Object.values(networkInterfaces())
   .flat()
   .find((entry) => entry?.family === 'IPv4' && !entry.internal)?.address;
 
-/** Clocks of several processes, and phases of which only the sum is measured. */
+/** Tolerance: clocks of several processes, and phases of which only the sum is measured. */
 const TOLERANCE_NS = 10_000_000n;
 
 let platform: Platform;
@@ -61,7 +61,7 @@ async function asCaller(act: (traceparent: string) => Promise<unknown>): Promise
   return traceId;
 }
 
-/** As receivers draw it: each span below its parent, by names. */
+/** Draws spans as receivers do: each below its parent, by names. */
 function paths(spans: readonly ReceivedSpan[]): string[] {
   const byId = new Map(spans.map((span) => [span.spanId, span]));
   return spans
@@ -74,7 +74,7 @@ function paths(spans: readonly ReceivedSpan[]): string[] {
     .toSorted();
 }
 
-/** Throws unless they are one tree whose root is the caller's span, times within times. */
+/** Throws unless the spans are one tree whose root is the caller's span, with times within times. */
 function expectOneTree(spans: readonly ReceivedSpan[], slackOf: (span: ReceivedSpan) => bigint): void {
   const byId = new Map(spans.map((span) => [span.spanId, span]));
   expect(byId.size).toBe(spans.length);
@@ -100,7 +100,9 @@ const lengthOf = ({ start, end }: ReceivedSpan): bigint => end - start;
 const ids = (spans: readonly { readonly spanId: string }[]): string[] =>
   spans.map(({ spanId }) => spanId).toSorted();
 
-/** Of the way to the worker and back only the sum is known, which `queue` has; a run may have begun earlier by as much. */
+/**
+ * Of the way to the worker and back only the sum is known, which `queue` holds; a run may have begun earlier by that.
+ */
 function slackFrom(spans: readonly ReceivedSpan[]): (span: ReceivedSpan) => bigint {
   const queues = spans.filter(({ name }) => name === 'queue').map(lengthOf);
   const most = queues.toSorted((a, b) => Number(b - a))[0] ?? 0n;
@@ -109,7 +111,7 @@ function slackFrom(spans: readonly ReceivedSpan[]): (span: ReceivedSpan) => bigi
 
 // The host's own address stands for "some address that a rule names"; a machine without one cannot show this.
 describe.skipIf(own === undefined)('a function that calls another one', () => {
-  test('T20 on the sync lane: one tree, from the span of the caller to those of the function that was called', async () => {
+  test('T20 in the sync lane, the spans of caller, function and called function are one tree', async () => {
     const traceId = await asCaller(async (traceparent) => {
       const to = encodeURIComponent(`${reached}/fn/default/called`);
       const response = await platform.call(`traced?to=${to}`, { headers: { traceparent } });
@@ -132,7 +134,7 @@ describe.skipIf(own === undefined)('a function that calls another one', () => {
     }
     expect(new Set(spans.map(({ service }) => service))).toEqual(new Set(['shop', 'offshoot']));
 
-    // The API has the same ones, but for the caller's, of which it has the id alone.
+    // The API shows the same spans, except the caller's, of which it has only the id.
     const whole = await wholeTrace(traceId);
     expect(ids(whole.spans)).toEqual(ids(spans));
     const caller = spans.find(({ name }) => name === 'checkout');
@@ -149,7 +151,7 @@ describe.skipIf(own === undefined)('a function that calls another one', () => {
     for (const span of whole.spans.slice(1)) expect(span.parentSpanId).toBe(parents.get(span.spanId));
     expect(whole.invocations.map(({ name }) => name)).toEqual(['traced', 'called']);
 
-    // And the terminal draws them.
+    // The terminal draws them too.
     const { stdout } = await platform.cli('trace', traceId);
     for (const line of [
       'caller +caller +its own times',
@@ -160,7 +162,7 @@ describe.skipIf(own === undefined)('a function that calls another one', () => {
       expect(stdout).toMatch(new RegExp(`^ +${line}`, 'm'));
   });
 
-  test('T21 a gateway that has just started finds it as well', async () => {
+  test('T21 a gateway that has just started shows the same tree', async () => {
     const traceId = await asCaller(async (traceparent) => {
       const response = await platform.call('called', { headers: { traceparent } });
       await platform.record(response);
@@ -173,7 +175,7 @@ describe.skipIf(own === undefined)('a function that calls another one', () => {
   });
 });
 
-test('T22 on the queued lane: a try that failed and the one that is linked to it, in the same tree', async () => {
+test('T22 in the queued lane, a failed attempt and its retry, which links to it, are in the same tree', async () => {
   const to = encodeURIComponent(`${reached}/fn/default/called`);
   let id = '';
   const traceId = await asCaller(async (traceparent) => {
@@ -184,7 +186,7 @@ test('T22 on the queued lane: a try that failed and the one that is linked to it
     });
     expect(response.status, await response.clone().text()).toBe(202);
     ({ id } = (await response.json()) as { id: string });
-    // The caller has its answer; what it asked for is still to come.
+    // The caller has its answer, while the work that it asked for is still to come.
   });
   const calls = own === undefined ? 0 : 2;
   const spans = await receiver.of(
@@ -196,7 +198,7 @@ test('T22 on the queued lane: a try that failed and the one that is linked to it
         found.some((one) => one.name === name),
       ),
   );
-  // Work that nobody waits for ends after its caller's span, which is all that may stick out.
+  // Queued work ends after its caller's span; nothing else may end outside of its parent.
   const caller = spans.find(({ name }) => name === 'checkout');
   const after = spans.reduce((last, { end }) => (end > last ? end : last), 0n) - (caller?.end ?? 0n);
   const slack = slackFrom(spans);
@@ -217,7 +219,7 @@ test('T22 on the queued lane: a try that failed and the one that is linked to it
     spanId: attempt?.spanId,
   });
   expect(whole.spans.find(({ spanId }) => spanId === run?.spanId)?.link).toBe(attempt?.spanId);
-  // Each that it shows is one that was exported. (The record keeps the function's own spans of the last try.)
+  // Each span shown was exported too. (The record keeps the function's own spans of the last attempt.)
   const exported = new Set(ids(spans));
   expect(whole.spans.filter(({ spanId }) => !exported.has(spanId))).toEqual([]);
 });

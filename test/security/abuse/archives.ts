@@ -1,4 +1,4 @@
-/** Archives as an attacker makes them: by a library where it lets us, byte by byte where it would refuse. */
+/** Archives as an attacker makes them: by a library where it allows that, byte by byte where it would refuse. */
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import * as tar from 'tar-stream';
@@ -15,7 +15,7 @@ export async function packed(entries: readonly Entry[]): Promise<Buffer> {
   return gzipSync(Buffer.concat(chunks));
 }
 
-/** One header of 512 bytes. `size` is what it says of itself, and need not be true; a string is written as it is. */
+/** One header of 512 bytes. `size` is the declared size, and need not be true; a string is written unchanged. */
 export function rawHeader(name: string, size: number | string, type = '0', link = ''): Buffer {
   const header = Buffer.alloc(512);
   header.write(name.slice(0, 100), 0);
@@ -34,7 +34,7 @@ export function rawHeader(name: string, size: number | string, type = '0', link 
   return header;
 }
 
-/** A PAX extended header and its records, padded; it speaks of the header that follows it. */
+/** A PAX extended header and its records, padded; it describes the header that follows it. */
 export function paxHeader(records: Readonly<Record<string, string>>): Buffer {
   const text = Object.entries(records)
     .map(([key, value]) => {

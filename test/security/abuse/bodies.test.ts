@@ -1,4 +1,7 @@
-/** Functions that lie about the large body of their request, or sit on it: the worker loses neither memory nor descriptors. */
+/**
+ * Functions that lie about the large body of their request, or never read it: the worker loses neither memory nor
+ * descriptors.
+ */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -30,10 +33,10 @@ async function worker(): Promise<{ blobs: number; memory: number }> {
 test.each([
   ['credit for more than was sent', 'more', 'crashed'],
   ['credit for nothing', 'nothing', 'crashed'],
-  ['credit for what it has not read', 'greedy', 'crashed'],
+  ['credit for bytes that it has not read', 'greedy', 'crashed'],
   ['a body that it never reads', 'hold', 'timeout'],
 ])(
-  '%s: ends the one who does it, and nothing is left',
+  'a sandbox that sends or keeps %s ends, and leaves nothing',
   async (_, path, outcome) => {
     const before = await worker();
     let most = 0;

@@ -1,4 +1,7 @@
-/** Archives that a hostile client uploads past the CLI: whatever is in them, the host is as it was, and others are served. */
+/**
+ * Archives that a hostile client uploads past the CLI: whatever their content, the host is unchanged, and others are
+ * served.
+ */
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -34,7 +37,7 @@ afterEach(async () => {
   expect(await readdir(canaries)).toEqual(['canary']);
   expect(await readFile(canary, 'utf8')).toBe('untouched');
   await rm(canaries, { recursive: true });
-  // Nothing half unpacked stays behind, and the neighbour answers.
+  // No half unpacked archive stays behind, and the neighbour answers.
   const store = await readdir(join(platform.state, 'code', 'default')).catch(() => []);
   expect(store.filter((name) => !/^[0-9a-f]{64}$/.test(name))).toEqual([]);
   expect((await platform.call('honest')).status).toBe(200);
@@ -107,7 +110,7 @@ describe('an archive that climbs out', () => {
 });
 
 describe('an archive that is larger than it looks', () => {
-  /** Where each test stands when it began; what the gateway and the worker took is compared with it. */
+  /** Values of the gateway and the worker before each test, to compare with those after it. */
   async function bounded(attack: () => Promise<void>): Promise<void> {
     const host = await hostFacts(platform.state);
     const before = peakMb(platform.pid('gateway')) + peakMb(platform.pid('worker'));
@@ -115,15 +118,15 @@ describe('an archive that is larger than it looks', () => {
     await attack();
     expect(performance.now() - start).toBeLessThan(20_000);
     const after = await hostFacts(platform.state);
-    // Others work on the same disk; a bomb would take gigabytes and hundreds of thousands of inodes.
+    // Other programs write to the same disk; a bomb would take gigabytes and hundreds of thousands of inodes.
     expect(host.freeMb - after.freeMb).toBeLessThan(1024);
     expect(host.freeInodes - after.freeInodes).toBeLessThan(50_000);
     expect(peakMb(platform.pid('gateway')) + peakMb(platform.pid('worker')) - before).toBeLessThan(400);
   }
 
-  test('B9 zip-bomb: ten gigabytes of zeros in ten megabytes are stopped while they are unpacked', () =>
+  test('B9 zip-bomb: ten megabytes that unpack to ten gigabytes of zeros are refused during unpacking', () =>
     bounded(async () => {
-      // 1 MB of zeros a thousand times more, as gzip members behind one another: one after the other is one stream.
+      // 1 MB of zeros, a thousand times and more, as gzip members behind one another: gzip reads them as one stream.
       const member = gzipSync(Buffer.alloc(64 * MB));
       const head = gzipSync(rawHeader('zeros.bin', 7 * 1024 * MB));
       const archive = Buffer.concat([head, ...Array.from({ length: 112 }, () => member)]);
@@ -186,7 +189,7 @@ describe('an archive that is larger than it looks', () => {
     },
   );
 
-  test('B9 zip-bomb: an archive of archives is not looked into, and one that is no tar is refused', () =>
+  test('B9 zip-bomb: an archive within an archive is not unpacked, and a file that is no tar is refused', () =>
     bounded(async () => {
       const bomb = gzipSync(gzipSync(Buffer.alloc(256 * MB)));
       expect(await deploy(bomb)).toMatchObject({ status: 400, code: 'bad_archive' });
@@ -219,7 +222,7 @@ describe('a layout of links and devices', () => {
     },
   );
 
-  test('B10 symlinked-layout: directories named as the platform names its own stay inside the bundle', async () => {
+  test('B10 symlinked-layout: directories with the platform’s own names stay inside the bundle', async () => {
     const names = [
       'dev/null',
       'proc/self/exe',
@@ -268,8 +271,8 @@ describe('a layout of links and devices', () => {
   );
 });
 
-describe('what a function leaves behind', () => {
-  /** Runs an attack of attacks/files.mjs to its end and gives the outcome, when nothing of it is left. */
+describe('files that a function leaves behind', () => {
+  /** Runs an attack of attacks/files.mjs to its end; returns the outcome once nothing of it is left. */
   async function attack(
     path: string,
     withinMs = 2_000,
@@ -280,7 +283,7 @@ describe('what a function leaves behind', () => {
     const text = await response.text();
     const record = await platform.record(response);
     const sandbox = record.report?.sandbox ?? '';
-    // Those that ended by themselves are torn down; the others are idle and may be used again.
+    // Sandboxes that ended by themselves are torn down; the others are idle and may be used again.
     if (record.outcome !== 'ok') await gone(platform, sandbox, withinMs);
     const after = await hostFacts(platform.state);
     expect(host.freeMb - after.freeMb).toBeLessThan(512);
@@ -289,9 +292,9 @@ describe('what a function leaves behind', () => {
     return { outcome: record.outcome, text };
   }
 
-  test('B11 artifact-symlink: links, pipes and a sparse terabyte in /tmp are nobody else’s business', async () => {
-    // The platform collects no files of a function: there is nothing on the host that could follow such a link or wait
-    // for such a pipe. What is shown is that they harm nothing while they are there and when they go.
+  test('B11 artifact-symlink: links, pipes and a sparse terabyte in /tmp harm nothing outside', async () => {
+    // The platform collects no files of a function, so no program of the host could follow such a link or wait for such
+    // a pipe. The test shows that they harm nothing while they exist and when they are removed.
     const { outcome, text } = await attack(`oddities?canary=${encodeURIComponent(canary)}`);
     expect(outcome).toBe('ok');
     const made = JSON.parse(text) as Record<string, string>;
@@ -299,15 +302,15 @@ describe('what a function leaves behind', () => {
     expect((await attack('exit')).outcome).toBe('exited');
   });
 
-  test('B12 cleanup-race: directories that turn into links while they are torn down lead nowhere', async () => {
+  test('B12 cleanup-race: directories that become links during the teardown lead nowhere', async () => {
     for (let round = 0; round < 3; round++) {
       const { outcome } = await attack(`flip?canary=${encodeURIComponent(canaries)}`);
       expect(outcome).toBe('timeout');
     }
   }, 60_000);
 
-  test('B12 cleanup-race: a tree of ten thousand levels is gone two seconds after its end', async () => {
-    // Landlock looks at each directory above a new one, so the making of such a tree takes its maker long.
+  test('B12 cleanup-race: a tree of ten thousand levels is gone two seconds after the sandbox ended', async () => {
+    // Landlock looks at each directory above a new one, so such a tree takes long to make.
     await deployAttack(platform, 'files', { name: 'files-patient', timeout: 60 });
     const { outcome } = await attack('deep', 2_000, 'files-patient');
     expect(outcome).toBe('exited');
@@ -319,7 +322,7 @@ describe('what a function leaves behind', () => {
       outcome: 'ok',
       answer: { code: 'ENOSPC', mb: 64 },
     });
-    // What is written to /tmp is memory of the sandbox as well: the smaller of both limits is met first.
+    // A file in /tmp is memory of the sandbox as well, so the smaller of both limits is met first.
     await deployAttack(platform, 'files', { name: 'files-large', memory: 128, tmpSize: 1024, timeout: 20 });
     const response = await platform.call('files-large/fill?mb=100000');
     await response.text();

@@ -1,16 +1,16 @@
-/** All that a worker holds of the host, by name: what a leak would add to. */
+/** Everything of the host that a worker holds, by name: the counts in which a leak would show. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { WorkerStatus } from '#contract/api/api.ts';
 import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
 import type { Platform } from '../../support/platform/platform.ts';
 import { sandboxesOf } from './platform.ts';
 
-/** How many there are of each. */
+/** Count by name. */
 export type Held = ReadonlyMap<string, number>;
 
 /**
- * Of the worker and of all processes below it; the rest of the machine is somebody else's. Linux namespaces need no count
- * of their own: the kernel frees one when no process, descriptor or mount holds it.
+ * Counts of the worker and all processes below it, since the rest of the machine is not the test's. Linux namespaces
+ * need no count of their own: the kernel frees one when no process, descriptor or mount holds it.
  */
 export function heldBy(platform: Platform): Held {
   const held = new Map<string, number>();
@@ -37,7 +37,7 @@ export function heldBy(platform: Platform): Held {
   return held;
 }
 
-/** What `after` has more or less of than `before`, each with both numbers. */
+/** Names whose count differs between `before` and `after`, each with both numbers. */
 export function difference(before: Held, after: Held): string[] {
   const names = new Set([...before.keys(), ...after.keys()]);
   return [...names]
@@ -45,7 +45,7 @@ export function difference(before: Held, after: Held): string[] {
     .map((name) => `${name}: ${before.get(name) ?? 0} before, ${after.get(name) ?? 0} now`);
 }
 
-/** By its own word, the worker has as many sandboxes of each kind, and runs none. */
+/** By its own report, the worker has this number of sandboxes of each kind, and runs none. */
 export async function hasOnly(platform: Platform, prepared: number, idle: number): Promise<boolean> {
   const { workers } = (await (await platform.api('/workers')).json()) as { workers: WorkerStatus[] };
   const [worker] = workers;
@@ -57,7 +57,7 @@ export function cgroupOf(platform: Platform, id: string): string {
   return `${sandboxCgroups()}/${platform.pid('worker')}-${id}`;
 }
 
-/** What the descriptors of a process lead to, without the numbers that each has for itself. */
+/** Targets of the descriptors of a process, without the numbers that each process has for itself. */
 function descriptors(pid: number): string[] {
   return namesIn(`/proc/${pid}/fd`).flatMap((fd) => {
     try {

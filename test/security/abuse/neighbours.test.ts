@@ -1,6 +1,6 @@
 /**
- * One hostile function beside ten honest ones. The same load is measured with and without it, in turn within one run, so
- * that whatever else this machine does is on both sides.
+ * One hostile function beside ten honest ones. The same load is measured with and without it, in turn within one run,
+ * so that other work of this machine affects both sides.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,14 +14,14 @@ import { deployAttack, mostTasks } from './platform.ts';
 import { percentile } from '../gateway/raw.ts';
 
 const HONEST = 10;
-/** An odd number, so that one is in the middle. */
+/** An odd number, so that one round is in the middle. */
 const ROUNDS = 7;
-/** Calls of each honest function in one window: how long that takes is what is measured. */
+/** Calls of each honest function in one window; their times are measured. */
 const CALLS = 40;
-/** Between a hostile window and a quiet one: its processes are gone, and what it made others wait for is done. */
+/** Pause between a hostile window and a quiet one: the hostile processes are gone, and delayed calls have ended. */
 const SETTLE_MS = 250;
 const PAUSE_MS = 10;
-/** Many for any machine that this runs on. */
+/** Number of processes that spin outside of any sandbox: far more than processors. */
 const UNLIMITED = 24 * availableParallelism();
 
 let platform: Platform;
@@ -60,7 +60,7 @@ async function honestLoad(calls = CALLS): Promise<Window> {
   return window;
 }
 
-/** What a neighbour has made of the 99th percentile, in the round in the middle. */
+/** Factor by which a neighbour raises the 99th percentile, in the round in the middle. */
 interface Beside {
   readonly times: number;
   readonly lost: number;
@@ -68,8 +68,8 @@ interface Beside {
 }
 
 /**
- * Measures a quiet window and one beside the neighbour in turn. Each is compared with the one before it alone, and the middle
- * one of all rounds counts: what else this machine does comes and goes, and a neighbour's harm is in each round.
+ * Measures a quiet window and one beside the neighbour in turn. Each is compared only with the one before it, and the
+ * median of all rounds counts: other work of this machine comes and goes, while a neighbour's harm is in each round.
  */
 async function compare(
   begin: () => { stop(): Promise<void> },
@@ -99,7 +99,7 @@ async function compare(
   return { times: middle.beside / middle.before, lost, text };
 }
 
-/** Calls the hostile function again as soon as it has ended, until it is told to stop, which ends its run. */
+/** Calls the hostile function again as soon as it has ended, until `stop()`, which ends its run. */
 function hostileLoad(path: string): { stop(): Promise<void> } {
   const controller = new AbortController();
   const caller = (async () => {
@@ -157,14 +157,14 @@ describe('ten honest functions', () => {
     180_000,
   );
 
-  test('D12 noisy-neighbour: control: beside as many processes outside of any sandbox, it more than triples', async () => {
+  test('D12 noisy-neighbour: control: beside as many processes outside of any sandbox, the 99th percentile more than triples', async () => {
     const { times, text } = await compare(unlimitedLoad, 3, 5);
     console.log(`outside of any sandbox: p99 times ${times.toFixed(2)} (${text} ms)`);
     expect(times).toBeGreaterThan(3);
   }, 180_000);
 });
 
-describe('what is kept for the platform', () => {
+describe('resources reserved for the platform', () => {
   const read = (path: string): string => readFileSync(path, 'utf8').trim();
 
   test('D12 noisy-neighbour: all sandboxes together have a limit of memory and processes that leaves some to the host', () => {
@@ -181,7 +181,7 @@ describe('what is kept for the platform', () => {
     expect(processes).toBeGreaterThan(1_000);
   });
 
-  test('D12 noisy-neighbour: the platform’s processes have more of the processors than all sandboxes together', () => {
+  test('D12 noisy-neighbour: the platform’s processes get more processor time than all sandboxes together', () => {
     const sandboxes = sandboxCgroups();
     const isV1 = sandboxes.includes('/pids/');
     for (const pid of [platform.pid('worker'), platform.pid('gateway'), platform.redis.pid ?? 0]) {
@@ -190,8 +190,8 @@ describe('what is kept for the platform', () => {
       expect(path).toBeDefined();
       expect(path).not.toContain('/sandboxes');
     }
-    // On v1 each of the three is an entity of its own beside the one of the sandboxes, by the same weight; on v2 they
-    // share one, which weighs more.
+    // On v1 each of the three competes with the sandboxes' group by itself, with the same weight; on v2 they share one
+    // group, which weighs more.
     if (isV1)
       expect(Number(read(`${sandboxes.replace('/pids/', '/cpu/')}/../cpu.shares`))).toBeLessThanOrEqual(1024);
     else {

@@ -1,4 +1,4 @@
-/** A function without a network: nothing outside of its sandbox is reached, and it learns so at once. */
+/** A function without a network reaches nothing outside of its sandbox, and learns so at once. */
 import { execFile } from 'node:child_process';
 import { createSocket, type Socket as Datagrams } from 'node:dgram';
 import { once } from 'node:events';
@@ -24,7 +24,7 @@ interface Answer {
   readonly ms: number;
 }
 
-/** EINVAL is for a link-local address that does not say which link. */
+/** EINVAL: a link-local address that names no link. */
 const REFUSALS =
   /^(EINVAL|ENETUNREACH|ECONNREFUSED|ENOENT|EAFNOSUPPORT|EACCES|EPERM|EAI_AGAIN|ENOTFOUND|EADDRNOTAVAIL|EHOSTUNREACH)$/;
 const FAST_MS = 100;
@@ -36,7 +36,7 @@ let server: Server;
 let pathServer: Server;
 let abstractServer: Server;
 let datagrams: Datagrams;
-/** Connections and datagrams that have come in from anywhere. */
+/** Connections and datagrams that came in from anywhere. */
 let arrived = 0;
 const abstractName = `offshoot-canary-${process.pid}`;
 
@@ -47,7 +47,7 @@ beforeAll(async () => {
   const count = (): void => {
     arrived++;
   };
-  // On all addresses, IPv6 as well: whatever way leads out of a sandbox, one of these would hear of it.
+  // Listens on all addresses, IPv6 as well: a packet that leaves a sandbox by any way arrives at one of these.
   server = createServer(count).listen(0, '::');
   pathServer = createServer(count).listen(join(directory, 'canary.sock'));
   abstractServer = createServer(count).listen({ path: `\0${abstractName}` });
@@ -83,7 +83,7 @@ async function ask<T>(path: string, body?: unknown): Promise<T> {
   return JSON.parse(text) as T;
 }
 
-/** Each of them refused, and quickly. A busy machine may be late with one of them, not with most. */
+/** Each attempt is refused, and quickly. A busy machine may be late with one of them, not with most. */
 async function expectUnreachable(probes: readonly Probe[], how: string): Promise<void> {
   const answers = await ask<Answer[]>(
     'probe',
@@ -125,7 +125,7 @@ describe.each(['javascript', 'native'])('from %s', (how) => {
       how,
     ));
 
-  test(`E2 loopback-isolated: ${how}, no service of the host answers on 127.0.0.1 or another address of it`, () => {
+  test(`E2 loopback-isolated: ${how}, no service of the host answers on 127.0.0.1 or another address of the host`, () => {
     const ports = [port(), gatewayPort(), 6379, 22];
     const addresses = ['127.0.0.1', '127.0.0.2', '0.0.0.0', '::1', '::ffff:127.0.0.1', ...hostAddresses()];
     return expectUnreachable(
@@ -162,7 +162,7 @@ describe.each(['javascript', 'native'])('from %s', (how) => {
       how,
     ));
 
-  test(`E4 abstract-unix: ${how}, sockets of the host in the abstract space and in its files are not there`, () =>
+  test(`E4 abstract-unix: ${how}, sockets of the host cannot be found, in the abstract namespace or as files`, () =>
     expectUnreachable(
       [
         `@${abstractName}`,
@@ -219,7 +219,7 @@ test('E5 raw-packet: native, raw, packet, netlink and other families of sockets 
   expect(answers).toHaveLength(refused.length);
 });
 
-test('E6 lo-self: a server and its client in one sandbox work, and are not there outside nor for a neighbour', async () => {
+test('E6 lo-self: a server and its client in one sandbox work, and neither the host nor a neighbour reaches the server', async () => {
   const inside = await ask<{ port: number; text: string }>('loopback');
   expect(inside.text).toBe('inside');
   const outside = createConnection(inside.port, '127.0.0.1');

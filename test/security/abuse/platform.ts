@@ -1,4 +1,4 @@
-/** What the attack tests ask of a platform beyond test/support: deploys past the CLI, and what the host looks like. */
+/** Helpers of the attack tests beyond test/support: deploys past the CLI, and facts of the host. */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
@@ -19,7 +19,7 @@ export interface Refusal {
   readonly message: string;
 }
 
-/** Uploads an archive and deploys it, as a client of the API that is not ours would. Undefined when it was accepted. */
+/** Uploads an archive and deploys it, as a hostile client of the API would. Returns undefined when it was accepted. */
 export async function deployArchive(
   platform: Platform,
   name: string,
@@ -52,7 +52,7 @@ async function refusalOf(response: Response): Promise<Refusal> {
   return { status: response.status, code: error.code, message: error.message };
 }
 
-/** Deploys one of attacks/, with the native program beside it. Throws when it is refused. */
+/** Deploys one of attacks/, with the native program beside it. Throws when the deploy is refused. */
 export async function deployAttack(
   platform: Platform,
   attack: string,
@@ -63,7 +63,7 @@ export async function deployAttack(
   if (refused) throw new Error(`deploy of ${attack}: ${refused.code}: ${refused.message}`);
 }
 
-/** One of attacks/, packed. Twice it is not the same archive, as the time is in it. */
+/** One of attacks/, packed. Two calls give two different archives, since each holds the time. */
 export async function attackArchive(attack: string): Promise<Buffer> {
   const entries: Entry[] = [
     [{ name: 'index.mjs' }, await readFile(join(here, 'attacks', `${attack}.mjs`))],
@@ -92,7 +92,7 @@ export function nativeProgram(name = 'abuse'): Promise<Buffer> {
   return built;
 }
 
-/** What an attack must not have changed. */
+/** Facts of the host that an attack must not have changed. */
 export interface HostFacts {
   readonly freeMb: number;
   readonly freeInodes: number;
@@ -110,7 +110,7 @@ export function residentMb(pid: number): number {
   return memoryMb(pid, 'VmRSS');
 }
 
-/** The most that it ever was, in MB. */
+/** Peak of the resident memory of a process, in MB. */
 export function peakMb(pid: number): number {
   return memoryMb(pid, 'VmHWM');
 }
@@ -136,7 +136,7 @@ export function sandboxesOf(platform: Platform): Map<string, number[]> {
   return found;
 }
 
-/** Most processes and threads that one sandbox of this platform has now. */
+/** Number of processes and threads in the largest sandbox of this platform. */
 export function mostTasks(platform: Platform): number {
   const root = sandboxCgroups();
   let most = 0;

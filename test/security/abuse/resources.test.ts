@@ -1,4 +1,4 @@
-/** Functions that take all they can get: each meets its own limit and outcome, and everybody else is served as before. */
+/** Functions that take all they can get: each meets its own limit and outcome, and all others are served as before. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -20,7 +20,7 @@ beforeAll(async () => {
   await platform.deploy('hello-fetch', { name: 'honest' });
   await deployAttack(platform, 'resources', { timeout: TIMEOUT_S });
   await deployAttack(platform, 'resources', { name: 'large', timeout: 12, memory: 1024 });
-  // A sandbox full of threads is used again by its own function, which is nobody else's business.
+  // A sandbox full of threads is used again by its own function; that harms no other function.
   await deployAttack(platform, 'resources', { name: 'threads', timeout: 6, memory: 1024 });
   await deployAttack(platform, 'resources', { name: 'small', timeout: 12, memory: 128 });
   await deployAttack(platform, 'resources', { name: 'half', timeout: TIMEOUT_S, cpu: 0.5 });
@@ -33,7 +33,7 @@ beforeEach(() => {
   residentBefore = residentMb(workerPid);
 });
 afterEach(async () => {
-  // The neighbour answers, and it is the same worker that serves it.
+  // The neighbour answers, and the same worker serves it.
   expect((await platform.call('honest')).status).toBe(200);
   expect(platform.pid('worker')).toBe(workerPid);
   expect(residentMb(workerPid) - residentBefore).toBeLessThan(250);
@@ -44,11 +44,11 @@ interface Attacked {
   readonly outcome: string;
   readonly text: string;
   readonly record: InvocationDetail;
-  /** Calls of the neighbour that were answered while the attack went on. */
+  /** Calls of the neighbour that were answered during the attack. */
   readonly neighbours: number;
 }
 
-/** Calls an attack, and the neighbour all the while; waits until nothing of an ended sandbox is left. */
+/** Calls an attack, and the neighbour meanwhile; waits until nothing is left of an ended sandbox. */
 async function attack(path: string, meanwhile: () => void = () => undefined): Promise<Attacked> {
   const answered = (async () => {
     const response = await platform.call(path);
@@ -88,7 +88,7 @@ describe('processes', () => {
     ['javascript', 'resources/fork-bomb'],
     ['native', 'resources/background?words=fork-bomb'],
   ])(
-    'D1 fork-bomb: %s, capped by pids.max, the neighbour keeps answering, cleaned up in two seconds',
+    'D1 fork-bomb: a %s bomb is capped by pids.max, the neighbour keeps answering, and all is cleaned up in two seconds',
     async (_, path) => {
       let most = 0;
       const { outcome, neighbours } = await attack(path, () => {
@@ -101,20 +101,20 @@ describe('processes', () => {
     },
   );
 
-  test('D1 fork-bomb: native, the kernel refuses the fork that is one too many with EAGAIN', async () => {
+  test('D1 fork-bomb: native code gets EAGAIN for the fork beyond the limit', async () => {
     const { answer } = await native('fork-count');
     expect(answer?.said.error).toBe('EAGAIN');
     expect(answer?.said.count).toBeLessThan(PIDS);
   });
 
-  test('D2 thread-bomb: native threads meet the same cap', async () => {
+  test('D2 thread-bomb: native threads meet the same limit', async () => {
     const { answer } = await native('thread-count');
     expect(answer?.said).toMatchObject({ what: 'thread', error: 'EAGAIN' });
     expect(answer?.said.count).toBeLessThan(PIDS);
     expect(answer?.said.count).toBeGreaterThan(PIDS / 2);
   });
 
-  test('D2 thread-bomb: workers of JavaScript meet the same cap or the memory limit', async () => {
+  test('D2 thread-bomb: workers of JavaScript meet the same limit or the memory limit', async () => {
     let most = 0;
     const { outcome } = await attack('threads/worker-bomb', () => {
       most = Math.max(most, mostTasks(platform));
@@ -130,7 +130,7 @@ const APART = 1 + 1 / 8;
 
 describe('memory', () => {
   test.each(['heap', 'buffers'])(
-    'D3 mem-bomb-js: %s, its own outcome for the caller, the worker lives, the memory is back',
+    'D3 mem-bomb-js: a function that fills %s has an outcome of its own, the worker lives, and the memory is free again',
     async (kind) => {
       const { outcome, status, record } = await attack(`resources/${kind}`);
       expect({ outcome, status }).toEqual({ outcome: 'out_of_memory', status: 502 });
@@ -175,14 +175,16 @@ describe('memory', () => {
     60_000,
   );
 
-  // Of each connection the kernel takes the first segment whether its cgroup has room or not. It charges it, which ends the
-  // sandbox on v2; on v1 the buffers are counted apart, and what the sockets themselves take of the limit bounds their number.
+  // For each connection the kernel accepts the first segment whether its cgroup has room or not. On v2 it charges the
+  // segment, which ends the sandbox. On v1 it charges the buffers elsewhere, and the memory of the sockets themselves
+  // bounds their number.
   test('D4 mem-bomb-native: tcp buffers of a hundred processes stay within two and a half times a small limit', async () => {
     await fillBuffers('tcp', 'small', 2.5 * 128, 100);
   }, 60_000);
 
-  // Such connections are charged to nobody: without a bound on listeners, five processes took 700 MB of the host here.
-  test('D4 mem-bomb-native: connections whose client has gone, waiting at many listeners', async () => {
+  // The kernel charges such connections to no cgroup: without a bound on listeners, five processes took 700 MB of the
+  // host here.
+  test('D4 mem-bomb-native: connections whose client has gone, waiting at many listeners, take less than 256 MB of the host', async () => {
     const before = availableMb();
     let most = 0;
     const watching = setInterval(() => {
@@ -208,7 +210,7 @@ function socketMb(): number {
 }
 
 describe('time', () => {
-  /** Within 10 % and 100 ms of the limit, as late as a timer of our own is on this busy machine. */
+  /** Ends within 10 % and 100 ms of the limit, plus the delay of a timer of our own on this busy machine. */
   async function endsInTime(path: string): Promise<Attacked> {
     const start = performance.now();
     let late = 0;
@@ -236,7 +238,7 @@ describe('time', () => {
     expect(record.report?.usage?.cpu).toBeGreaterThan(100);
   });
 
-  test('D5 cpu-spin: eight native threads together get the quota of the function, and not more', async () => {
+  test('D5 cpu-spin: eight native threads together get the processor quota of the function, and not more', async () => {
     const { record } = await endsInTime(`half/background?words=${encodeURIComponent('spin 8')}`);
     // Half a core for two seconds, and a period of 100 ms at either end.
     expect(record.report?.usage?.cpu).toBeLessThan(TIMEOUT_S * 500 + 200);
@@ -248,11 +250,11 @@ describe('time', () => {
     (kind) => endsInTime(`resources/${kind}`).then(() => undefined),
   );
 
-  test('D8 slow-output: a byte now and then for ever does not move the time limit, and no slot is lost', async () => {
+  test('D8 slow-output: a byte now and then for ever does not move the time limit, and no place is lost', async () => {
     const response = await platform.call('resources/slow');
     await expect(response.arrayBuffer()).rejects.toThrow();
     expect((await platform.record(response)).outcome).toBe('timeout');
-    // The worker tells what it runs every 0.4 s.
+    // The worker reports its runs every 0.4 s.
     await expect.poll(async () => await running(), { timeout: 3_000 }).toBe(0);
   });
 });
@@ -263,7 +265,7 @@ async function running(): Promise<number> {
 }
 
 describe('output', () => {
-  /** How much an invocation may keep in Redis: the text, and what each line costs beside it. */
+  /** Upper bound on what an invocation may keep in Redis: the text, and the overhead of each line. */
   function expectBounded({ record }: Attacked): void {
     expect(record.report?.logBytes).toBeLessThanOrEqual(DEFAULT_LOG_BYTES);
     expect(record.report?.logBytesDropped).toBeGreaterThan(0);
@@ -280,14 +282,17 @@ describe('output', () => {
     ['a native program on stdout, of nothing but line ends', 'resources/background?words=newlines'],
     ['raw frames on the channel', 'raw-frames/text'],
     ['raw frames on the channel, of nothing but line ends', 'raw-frames/newlines'],
-  ])('D7 output-flood: %s, cut at the cap and flagged, the worker’s memory bounded', async (_, path) => {
-    const peak = peakMb(workerPid);
-    const attacked = await attack(path);
-    expect(attacked.outcome).toBe('timeout');
-    expect(attacked.neighbours).toBeGreaterThan(3);
-    expectBounded(attacked);
-    expect(peakMb(workerPid) - peak).toBeLessThan(150);
-  });
+  ])(
+    'D7 output-flood: %s is cut at the limit and flagged, and the worker’s memory is bounded',
+    async (_, path) => {
+      const peak = peakMb(workerPid);
+      const attacked = await attack(path);
+      expect(attacked.outcome).toBe('timeout');
+      expect(attacked.neighbours).toBeGreaterThan(3);
+      expectBounded(attacked);
+      expect(peakMb(workerPid) - peak).toBeLessThan(150);
+    },
+  );
 
   test.each(['load-flood', 'raw-frames'])(
     'D7 output-flood: %s, while the module is being loaded, does not fill the worker',
@@ -306,7 +311,7 @@ describe('output', () => {
     const response = await platform.call('large/result', { signal: abort.signal });
     const reader = response.body?.getReader();
     let bytes = 0;
-    // As fast as it comes for a while, then not at all.
+    // Read as fast as it comes for a while, then not at all.
     while (bytes < 40 * 1024 * 1024) bytes += (await reader?.read())?.value?.length ?? 0;
     await sleep(1_500);
     expect(peakMb(workerPid) + peakMb(platform.pid('gateway')) - peak).toBeLessThan(250);
@@ -326,7 +331,7 @@ describe('output', () => {
     expect(peakMb(workerPid) + peakMb(platform.pid('gateway')) - peak).toBeLessThan(250);
   });
 
-  test('D10 log-injection: a line of 100 MB is cut, and what follows it is still attributed', async () => {
+  test('D10 log-injection: a line of 100 MB is cut, and the lines behind it are still attributed', async () => {
     const attacked = await attack('large/long-line');
     expect(attacked.outcome).toBe('ok');
     for (const { text } of attacked.record.logs)
@@ -334,7 +339,7 @@ describe('output', () => {
     expect(attacked.record.report?.logBytes).toBeLessThanOrEqual(DEFAULT_LOG_BYTES);
   });
 
-  test('D10 log-injection: nothing that a function prints passes for the platform or for another invocation', async () => {
+  test('D10 log-injection: output of a function cannot pass for the platform’s or for that of another invocation', async () => {
     const { record } = await attack('resources/inject');
     const forged = record.logs.filter(({ text }) => text.includes('forged'));
     expect(forged.length).toBeGreaterThan(2);
@@ -373,7 +378,7 @@ describe('limits', () => {
     expect(refused?.message).toMatch(/memory/);
   });
 
-  test('D11 limits-before-code: no sandbox that lives, prepared ones included, is without a limit', () => {
+  test('D11 limits-before-code: no live sandbox, prepared ones included, is without a limit', () => {
     const root = sandboxCgroups();
     const mine = readdirSync(root).filter((name) => name.startsWith(`${workerPid}-`));
     expect(mine.length).toBeGreaterThan(2);
@@ -392,7 +397,7 @@ describe('limits', () => {
     }
   });
 
-  test('D11 limits-before-code: a function sees itself at the root of every hierarchy, limited', async () => {
+  test('D11 limits-before-code: a function sees itself at the root of every hierarchy, with its limits', async () => {
     const { text } = await attack('resources/first');
     const { cgroups } = JSON.parse(text) as { cgroups: string[] };
     for (const line of cgroups.filter((entry) => /:(cpu|cpuacct|memory|pids|cpu,cpuacct|):/.test(entry))) {

@@ -1,4 +1,4 @@
-/** C: what JavaScript alone can reach of the system calls; the native attacks do the rest. */
+/** C: the system calls that JavaScript alone can reach; the native attacks do the rest. */
 import { execFileSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -59,13 +59,13 @@ function* filesUnder(directory) {
   }
 }
 
-/** The first id inside and how many there are; which ids of the host they are differs from sandbox to sandbox. */
+/** The first id inside and the number of ids; the ids of the host behind them differ between sandboxes. */
 function insideIds(map) {
   const [first, , count] = readFileSync(`/proc/self/${map}`, 'utf8').trim().split(/ +/);
   return `${first}, ${count} in all`;
 }
 
-/** What scanners look at to tell what holds a process, and where it might get out. */
+/** Points that scanners check to tell which container holds a process, and how it might get out. */
 const SCAN = {
   capabilities: () => ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map(status),
   'no new privileges': () => status('NoNewPrivs'),

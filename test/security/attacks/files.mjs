@@ -125,7 +125,7 @@ function safeList(directory) {
 
 const servers = [];
 
-/** Leaves marks wherever that is possible: files, an abstract socket. */
+/** Leaves marks everywhere possible: files, an abstract socket. */
 export const B13mark = async ([mark]) => {
   const directories = writable('/');
   for (const directory of directories) writeFileSync(`${directory}/${mark}`, mark);
@@ -168,7 +168,7 @@ export const B17 = ([levels]) => {
 
 const events = [];
 
-/** Watches the devices, which are the host's own, and tells what it saw so far. */
+/** Watches the devices, which are the host's own, and returns the events seen by then. */
 export const watchDevices = () => {
   if (events.length === 0) {
     const names = ['null', 'zero', 'full', 'random', 'urandom'];

@@ -1,6 +1,7 @@
 /**
- * The function that attacks: /js/ID runs a JavaScript attack in the function's process, /native/ID the attack program as
- * a child process, /addon/ID the same code as a native addon in the function's process. Arguments are `a` in the query.
+ * The function that attacks. `/js/ID` runs a JavaScript attack in the function's process. `/native/ID` runs the attack
+ * program as a child process. `/addon/ID` runs the same code as a native addon in the function's process. Arguments are
+ * `a` in the query.
  */
 import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -39,7 +40,7 @@ function inProcess(id, args) {
     .map((line) => JSON.parse(line));
 }
 
-/** V8 computes a string's hash when it is used as a key. */
+/** V8 computes a string's hash when the string is used as a key. */
 function hashOf(addon, text) {
   const [key] = Object.keys({ [text]: 1 });
   return addon.hashOf(key);

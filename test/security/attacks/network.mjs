@@ -1,4 +1,4 @@
-/** What reaches another sandbox or the host over sockets. */
+/** Attempts to reach another sandbox or the host over sockets. */
 import { connect, createServer } from 'node:net';
 
 const open = [];

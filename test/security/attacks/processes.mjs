@@ -66,16 +66,16 @@ export const A7 = () => {
 export const A8 = (pids) =>
   ['1', 'self', ...pids].flatMap((pid) =>
     ['mem', 'environ', 'auxv', 'stack', 'syscall', 'root/etc/hostname', 'cwd/index.mjs', 'fd/0']
-      // What a process reads of itself is its own.
+      // A process may read about itself.
       .filter((file) => (pid !== '1' && pid !== 'self' ? true : ['mem', 'environ', 'stack'].includes(file)))
       .map((file) => attempt(`/proc/${pid}/${file}`, () => readFileSync(`/proc/${pid}/${file}`))),
   );
 
-/** The host's first: what comes after ends its own sandbox. */
+/** The host's processes first: a later signal ends the sandbox of the attack. */
 export const A9 = (pids) => [
   ...pids.map((pid) => attempt(`kill(${pid}, SIGKILL)`, () => process.kill(Number(pid), 'SIGKILL'))),
   attempt('kill(-1, SIGKILL)', () => process.kill(-1, 'SIGKILL')),
-  // By a child: the runtime obeys what it sends to itself, and would be gone.
+  // By a child: a signal of the runtime to itself takes effect, and would end it.
   attempt('kill(1, SIGKILL)', () => run('/bin/sh', '-c', 'kill -KILL 1')),
   attempt('kill(1, SIGKILL)', () => process.kill(1, 'SIGKILL')),
 ];
@@ -91,7 +91,7 @@ export const A11 = () => {
 };
 
 export const A12 = async () => {
-  // By a child: the runtime obeys what it sends to itself, and would be gone.
+  // By a child: a signal of the runtime to itself takes effect, and would end it.
   run('/bin/sh', '-c', 'kill -USR1 1');
   await sleep(300);
   const errno = await new Promise((resolve) => {

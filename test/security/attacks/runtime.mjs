@@ -15,8 +15,8 @@ const descriptors = () =>
   });
 
 /**
- * Writes what libuv's signal pipes carry (a pointer to a handle and a number, uv__signal_msg_t) into every pipe that this
- * process has: whoever reads it takes the pointer for one of its own.
+ * Writes messages of libuv's signal pipes (a pointer to a handle and a number, uv__signal_msg_t) into every pipe of
+ * this process: a process that reads one takes the pointer for one of its own.
  */
 export const F1poison = () => {
   const message = Buffer.alloc(16, 0x41);
@@ -40,13 +40,13 @@ export const F2 = () => [
   fact('/proc/1/environ', () => readFileSync('/proc/1/environ', 'utf8')),
 ];
 
-/** Reads what a script can of its own memory: the heap, by a snapshot. */
+/** Searches the memory that a script can read of its own process: the heap, by a snapshot. */
 export const F3 = async ([reversed]) => {
   const { getHeapSnapshot } = await import('node:v8');
   let text = '';
   for await (const chunk of getHeapSnapshot()) text += chunk;
   const wanted = [...reversed].toReversed().join('');
-  // The request that asks and the string that was just made are the only places.
+  // Only the request with the secret and the string just made may contain it.
   return [
     { call: 'in the heap', value: String(text.split(wanted).length - 1) },
     attempt('/proc/self/mem', () => readFileSync('/proc/self/mem')),

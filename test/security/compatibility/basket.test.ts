@@ -1,7 +1,7 @@
 /**
- * Scenario C9: a filter that breaks honest programs would be switched off, so fifty popular npm packages, those with native
- * code, programs and WebAssembly among them, do in a sandbox what they are there for. Which entries of the filter they
- * need is what test/seccomp asks.
+ * Scenario C9: users would switch off a filter that breaks honest programs. Fifty popular npm packages do their usual
+ * work in a sandbox, those with native code, programs and WebAssembly among them. test/seccomp asks which entries of
+ * the filter they need.
  */
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';

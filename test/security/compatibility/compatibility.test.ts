@@ -1,4 +1,4 @@
-/** C9: what holds attackers must not break honest functions. */
+/** C9: barriers against attackers must not break honest functions. */
 import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,7 +31,7 @@ describe.each(['node26', 'node24'] as const)('%s', (runtime) => {
   );
 });
 
-/** Runs all uses of a basket in a sandbox, as a deployed bundle would be run. */
+/** Runs all uses of a basket in a sandbox, as a deployed bundle would run. */
 async function use(bench: SandboxBench, basket: string): Promise<{ uses: number; failures: object }> {
   const folder = await mkdtemp(join(tmpdir(), 'offshoot-uses-'));
   await chmod(folder, 0o755);

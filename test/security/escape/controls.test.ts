@@ -33,7 +33,7 @@ describe('controls', () => {
   });
   afterAll(() => canaries.remove());
 
-  /** What a scenario gets of sandboxes that were forked from this image. */
+  /** Result of a scenario on sandboxes that were forked from this image. */
   async function gotFrom(image: string, work: (bench: AttackBench) => Promise<string[]>): Promise<string[]> {
     const bench = await AttackBench.open({ image, canaries });
     try {
@@ -66,8 +66,8 @@ describe('controls', () => {
   test('K2 one uid for all: A3 and U4 turn red', { timeout: CONTROL_MS }, async () => {
     const got = await gotFrom(await imageWithout('DISTINCT_UID'), scenario(named(processes, 'A3')));
     expect(got).toContain('two sandboxes share an id of the host');
-    // With one bench for both tenants: an id of the host is what they must not share.
-    // The listener of the filter cannot even be sent: that needs a descriptor in flight, which are all taken.
+    // Uses one bench for both tenants, who must not share an id of the host. The listener of the filter cannot even be
+    // sent: that needs a descriptor in flight, and all are taken.
     const shared = gotFrom(await imageWithout('DISTINCT_UID'), userQuotas);
     await expect(shared).rejects.toThrow(/send the listener of the filter: Too many references/);
   });
@@ -80,7 +80,7 @@ describe('controls', () => {
       await expect(gotFrom(await imageWithout('CLOSE_RANGE'), f1)).rejects.toThrow(
         /audit: descriptor \d+ \(pipe:\[\d+\]\) is the zygote's as well/,
       );
-      // What F1 does harms the zygote that it shares descriptors with, and with that itself.
+      // F1 harms the zygote, whose descriptors it shares, and so itself.
       const got = await gotFrom(await imageWithout('CLOSE_RANGE', 'AUDIT'), (bench) =>
         f1(bench).catch((error: unknown) => [String(error)]),
       );
@@ -102,7 +102,7 @@ describe('controls', () => {
     async () => {
       const product = join(process.env['OFFSHOOT_STATE'] ?? '', 'images/node26');
       expect(await gotFrom(product, reachSibling)).toEqual([]);
-      // Landlock (ABI 6) keeps abstract sockets apart by itself, so both barriers must go for that one.
+      // Landlock (ABI 6) separates abstract sockets by itself, so both barriers must be off for this one.
       expect(await gotFrom(await imageWithout('NETNS'), reachSibling)).toContain(
         "connect of a sibling's port",
       );

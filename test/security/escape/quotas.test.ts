@@ -1,4 +1,6 @@
-/** U1 to U4: quotas by user, which the kernel counts up to the user whom all tenants share. */
+/**
+ * U1 to U4: quotas of a user, which the kernel also counts for the user above: the service user, common to all tenants.
+ */
 import { describe, expect, test } from 'vitest';
 import { pendingSignalsHere } from '../../../worker/cgroup/user-limits.ts';
 import { AttackBench } from '../attack-bench.ts';
@@ -11,8 +13,8 @@ const EACH = 32;
 
 scenarioTests('quotas', quotas);
 
-describe('what counts over the limit', () => {
-  // kill(2) queues its signal whatever the limit is, and it counts.
+describe('signals and timers beyond the limit', () => {
+  // kill(2) queues its signal whatever the limit is, and the signal counts.
   const beside = async (id: string, number: number, each: number): Promise<number> => {
     const canaries = await Canaries.plant();
     const bench = await AttackBench.open({ canaries });
@@ -34,11 +36,19 @@ describe('what counts over the limit', () => {
     },
   );
 
-  test('U3 control: where the service user has a limit, they do not', { timeout: TIMEOUT }, async () => {
-    expect(await withSignalLimit(1_000, () => beside('U3', 3, EACH))).toBe(0);
-  });
+  test(
+    'U3 control: where the service user has a limit, timers of another tenant are missing',
+    { timeout: TIMEOUT },
+    async () => {
+      expect(await withSignalLimit(1_000, () => beside('U3', 3, EACH))).toBe(0);
+    },
+  );
 
-  test('U2 control: with limits that are more together than the user’s', { timeout: TIMEOUT }, async () => {
-    expect(await withSignalLimit(1_000, () => beside('U2', 3, 1_024))).toBe(0);
-  });
+  test(
+    'U2 control: with sandbox limits that exceed the user’s together, another tenant’s timers are missing',
+    { timeout: TIMEOUT },
+    async () => {
+      expect(await withSignalLimit(1_000, () => beside('U2', 3, 1_024))).toBe(0);
+    },
+  );
 });

@@ -1,4 +1,4 @@
-/** F1 to F12: the runtime, and what a sandbox inherited from its zygote. */
+/** F1 to F12: the runtime, and everything that a sandbox inherited from its zygote. */
 import { scenarioTests } from '../scenarios/scenario.ts';
 import { runtime } from '../scenarios/runtime.ts';
 

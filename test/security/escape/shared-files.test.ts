@@ -1,4 +1,7 @@
-/** No open file of a sandbox is held by anybody outside of it: flags, locks and positions belong to the file, not to the holder. */
+/**
+ * No process outside of a sandbox holds an open file of it: flags, locks and positions belong to the open file, not to
+ * the holder.
+ */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -24,7 +27,7 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => rm(directory, { recursive: true }));
 
-/** Open files that a process has together with one of the others, and how many pairs were looked at. */
+/** Open files that a process shares with one of the others, and the number of compared pairs. */
 async function shared(
   pid: number,
   others: readonly number[],
@@ -35,8 +38,8 @@ async function shared(
 }
 
 /**
- * Has it been isolated? A prepared sandbox takes its own identity only when it is told its function, and nothing of a tenant is in
- * it before. While it is at that, its /proc files are nobody's to read.
+ * Has it been isolated? A prepared sandbox takes its own identity only with its function, and holds nothing of a tenant
+ * before. Meanwhile no process may read its /proc files.
  */
 function isIsolated(pid: number): boolean {
   try {
@@ -47,7 +50,7 @@ function isIsolated(pid: number): boolean {
   }
 }
 
-test('X5 no sandbox has an open file together with worker, gateway, zygote, init or another sandbox', async () => {
+test('X5 no sandbox shares an open file with worker, gateway, zygote, init or another sandbox', async () => {
   const platform = await Platform.start();
   try {
     await platform.deploy('hello-fetch', { name: 'reused' });
@@ -58,7 +61,7 @@ test('X5 no sandbox has an open file together with worker, gateway, zygote, init
       expect((await platform.call(name)).status).toBe(200);
     const isolated = (): number[][] =>
       [...sandboxesOf(platform).values()].filter((pids) => pids.some(isIsolated));
-    // One of each function; that of the single one is loaded ahead for its next call.
+    // One sandbox of each function; that of the single-use function is loaded ahead for its next call.
     await expect.poll(() => isolated().length, { timeout: 10_000 }).toBeGreaterThan(3);
     const sandboxes = isolated();
     const platformOwn = [platform.pid('worker'), platform.pid('gateway')];

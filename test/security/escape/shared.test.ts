@@ -1,4 +1,4 @@
-/** V1, V2: what sandboxes of two tenants have of one host in common. */
+/** V1, V2: things of one host that sandboxes of two tenants have in common. */
 import { scenarioTests } from '../scenarios/scenario.ts';
 import { shared } from '../scenarios/shared.ts';
 

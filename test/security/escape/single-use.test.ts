@@ -1,6 +1,6 @@
 /**
- * `isolation.mode: "request"`: what an invocation does is not there for the next one of the same function. The same is
- * tried where sandboxes are kept, where it must succeed: otherwise nothing would be shown.
+ * `isolation.mode: "request"`: an invocation leaves nothing for the next one of the same function. The same attacks run
+ * where sandboxes are kept, and must succeed there: otherwise the test would show nothing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -76,7 +76,7 @@ describe('with isolation.mode "request"', () => {
     expect(next.record.isolation?.mode).toBe('sandbox');
   });
 
-  test('A11b daemonise: what a function leaves running is gone within 1 s of the reply', async () => {
+  test('A11b daemonise: a process that a function leaves running is gone within 1 s of the reply', async () => {
     const { record } = await call('request/mark');
     const end = performance.now() + 1_000;
     const id = record.report?.sandbox ?? 'none';
@@ -85,7 +85,7 @@ describe('with isolation.mode "request"', () => {
     expect(left()).toEqual([]);
   });
 
-  test('A11b daemonise: a sandbox that is kept keeps it', async () => {
+  test('A11b daemonise: a process that a function leaves running goes on where the sandbox is kept', async () => {
     const { record } = await call('sandbox/mark');
     await sleep(1_000);
     const [, pids] =
@@ -100,7 +100,7 @@ test('forty calls at once each have a sandbox of their own', async () => {
   expect(new Set(answers.map(({ record }) => record.report?.sandbox)).size).toBe(40);
 }, 30_000);
 
-test('the next sandbox is loaded meanwhile, so that a call after a pause finds one', async () => {
+test('the next single-use sandbox is loaded meanwhile, so that a call after a pause finds one', async () => {
   await call('request/look');
   await sleep(500);
   const { record } = await call('request/look');
@@ -108,7 +108,7 @@ test('the next sandbox is loaded meanwhile, so that a call after a pause finds o
   expect(record.report?.timings.init).toBe(0);
 });
 
-test('its sandbox lives until what it has handed to waitUntil is done', async () => {
+test('a single-use sandbox lives until the work in waitUntil() is done', async () => {
   const response = await platform.call('request/after');
   await response.json();
   let record = await platform.record(response);
@@ -120,7 +120,7 @@ test('its sandbox lives until what it has handed to waitUntil is done', async ()
   expect(JSON.stringify(record)).toContain('late 1');
 });
 
-test('a function that asks for a sandbox of its own and for many invocations in one is refused', async () => {
+test('a function may not ask for single-use sandboxes and for a concurrency over one', async () => {
   const archive = await packed([[{ name: 'index.mjs' }, MARKER]]);
   const refused = await deployArchive(platform, 'both', archive, {
     isolation: { mode: 'request' },

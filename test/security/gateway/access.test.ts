@@ -1,4 +1,6 @@
-/** Who may do what: requests made from the API's own document, and keys that do not fit, get nobody else's things. */
+/**
+ * Rights of keys: requests made from the API's own document, and keys without the right, get nothing of another tenant.
+ */
 import { randomBytes } from 'node:crypto';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -8,7 +10,7 @@ import { packed, sha256, type Entry } from '../abuse/archives.ts';
 import { deployArchive } from '../abuse/platform.ts';
 import { head, percentile, raw } from './raw.ts';
 
-/** Names and values that only the victim's namespace has. */
+/** Names and values that exist only in the victim's namespace. */
 const CANARY = `canary${randomBytes(8).toString('hex')}`;
 const VICTIM = 'victim';
 const TENANT = 'tenant';
@@ -88,7 +90,7 @@ function send(key: string | undefined, method: string, path: string, body?: stri
   });
 }
 
-/** The victim has all that it had. */
+/** The victim still has everything. */
 async function expectVictimUnharmed(): Promise<void> {
   const found = await platform.api(`/functions/${VICTIM}/${CANARY}`);
   expect(found.status).toBe(200);
@@ -102,7 +104,7 @@ async function expectVictimUnharmed(): Promise<void> {
 }
 
 describe('G1', () => {
-  /** Names that are there, names that are not, and what is none. */
+  /** Names that exist, names that do not, and values that are no names. */
   const part = fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom(VICTIM, TENANT, 'own', CANARY, 'default', '*') },
     {
@@ -136,7 +138,7 @@ describe('G1', () => {
         ? fc.oneof(part, fc.constantFrom(victimInvocation, victimKeyId))
         : part;
 
-  /** A value that fits a schema more or less: each part of it may also be anything at all. */
+  /** A value that roughly fits a schema: each part of it may also be any other value. */
   function fitting(schema: unknown): fc.Arbitrary<unknown> {
     const anything = fc.jsonValue({ maxDepth: 3 });
     const given = (schema ?? {}) as {
@@ -210,15 +212,15 @@ describe('G1', () => {
         fc.asyncProperty(requests(), async ({ method, path, body }) => {
           const response = await send(who && keys[who], method, path, body);
           const text = await response.text();
-          // 503 is for Redis or workers that are away, and they are not.
+          // 503 means that Redis or workers are away, and they are not.
           expect(response.status).toBeLessThan(500);
-          // What the request itself named may be named in the answer.
+          // The answer may repeat names that the request itself contained.
           if (!`${path}${body ?? ''}`.includes(CANARY)) expect(text).not.toContain(CANARY);
           expect(text).not.toContain('"env":{"CANARY"');
           if (who !== 'tenant' && !path.startsWith('/healthz'))
             expect(response.status).toBeGreaterThanOrEqual(400);
         }),
-        // The seed makes a failure repeatable; another one each day would make it a surprise.
+        // The seed makes a failure repeatable; a new seed each day would make it a surprise.
         { numRuns: runs, seed: 20_260_101 },
       );
       await expectVictimUnharmed();
@@ -282,7 +284,7 @@ describe('G5', () => {
     await expectVictimUnharmed();
   });
 
-  test('G5 auth: a key in the query is none, and an invocation of another tenant is not even said to exist', async () => {
+  test('G5 auth: a key in the query is ignored, and the existence of another tenant’s invocation is not revealed', async () => {
     const inQuery = await send(
       undefined,
       'GET',
@@ -303,7 +305,7 @@ describe('G5', () => {
     ['reader', 403, ['DELETE', 'POST']],
     ['invoker', 403, ['DELETE', 'GET']],
   ] as const)(
-    'G5 auth: a key of the victim with the scope of a %s does what its scope says only',
+    'G5 auth: a key of the victim with the scope of a %s does only what its scope allows',
     async (who, status, methods) => {
       const tried = routes().filter(
         ([verb, target]) =>
@@ -321,9 +323,9 @@ describe('G5', () => {
     },
   );
 
-  test('G5 auth: a key that is nearly right takes as long to refuse as one that is not', async () => {
-    // Keys are found by their hash, so how much of one is right cannot be told by the time. Interleaved, so that whatever
-    // else this machine does is in both; each key is a new one, since unknown keys are remembered for a moment.
+  test('G5 auth: a key that is nearly right takes as long to refuse as any other wrong key', async () => {
+    // Keys are found by their hash, so the time reveals nothing about a partly right key. The calls are interleaved, so
+    // that other work of this machine affects both; each key is new, since unknown keys are remembered for a moment.
     const near: number[] = [];
     const far: number[] = [];
     const timed = async (key: string, into: number[]): Promise<void> => {
@@ -342,7 +344,7 @@ describe('G5', () => {
     expect(ratio).toBeLessThan(1.25);
   }, 60_000);
 
-  test('G5 auth: what is too long to be a key is not taken for one, and so not remembered as an unknown one', async () => {
+  test('G5 auth: a text too long for a key is not taken for one, and so not remembered as an unknown key', async () => {
     const long = `osk_${'k'.repeat(20_000)}`;
     expect(presentedKey({ 'x-api-key': long })).toBeUndefined();
     expect(presentedKey({ authorization: `Bearer ${long}` })).toBeUndefined();

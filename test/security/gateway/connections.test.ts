@@ -1,6 +1,6 @@
 /**
- * A connection that is kept for the next request: a proxy hands it to another client meanwhile. Either its next request is answered, or
- * the answer before has said that the connection ends.
+ * A connection that is kept for the next request, which a proxy may send for another client. Either that request is
+ * answered, or the answer before has said that the connection ends.
  */
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,9 +10,11 @@ import { connect, head } from './raw.ts';
 
 const KB = 1024;
 const MB = 1024 * KB;
-/** Longer than what is left of a body is waited for where the connection ends, and than hono would wait. */
+/**
+ * Longer than the gateway waits for the rest of a body before it closes a connection, and longer than hono would wait.
+ */
 const PAUSE_MS = 2_500;
-/** What a client of a pool asks next. */
+/** Next request of a client with a pool of connections. */
 const NEXT = head('GET /healthz');
 
 let platform: Platform;
@@ -81,10 +83,10 @@ interface Case {
   readonly name: string;
   readonly line: string;
   readonly headers: () => readonly string[];
-  /** Undefined: the client waits to be told to send it. */
+  /** Undefined: the client waits for 100 Continue before it sends the body. */
   readonly body: Buffer | undefined;
   readonly status: number;
-  /** It is answered when all of it is there. */
+  /** The answer comes only once all of the body was sent. */
   readonly whole?: boolean;
 }
 
@@ -198,10 +200,10 @@ const cases: readonly Case[] = [
 ];
 
 test.each(cases)(
-  'G10 connections: $name',
+  'G10 connections: after $name, the next request is answered, or the answer said that the connection ends',
   { timeout: 30_000 },
   async ({ line, headers, body, status, whole }) => {
-    // Sent at once, or only when the answer is there, as by a client that is slow.
+    // Sends the body at once, or half of it only after the answer, as a slow client does.
     for (const late of body === undefined ? [true] : whole === true ? [false] : [false, true]) {
       const connection = new Connection(await connect(platform));
       const { socket } = connection;
@@ -211,7 +213,7 @@ test.each(cases)(
       const answer = await connection.answer();
       expect(answer?.status).toBe(status);
       if (answer?.closes === true) {
-        // It may go on sending, and must not be reset before it has read the answer.
+        // The client may go on sending, and must not be reset before it has read the answer.
         if (late && body && !connection.isClosed) socket.write(body.subarray(half));
         await expect.poll(() => connection.isClosed, { timeout: 5_000 }).toBe(true);
         continue;
@@ -226,7 +228,7 @@ test.each(cases)(
   },
 );
 
-/** What the parser of HTTP answers by itself. */
+/** Requests that the HTTP parser itself refuses. */
 test.each<readonly [string, string, number]>([
   ['headers that are too large', head('GET /fn/default/open', [`a: ${'b'.repeat(40 * KB)}`]), 431],
   ['a request that is none', 'NONSENSE\r\n\r\n', 400],
@@ -246,7 +248,7 @@ test.each<readonly [string, string, number]>([
 });
 
 test(
-  'G10 connections: a hundred requests on one, each with a body that is read',
+  'G10 connections: a hundred requests on one connection, each with a body that is read, are all answered',
   { timeout: 30_000 },
   async () => {
     const connection = new Connection(await connect(platform));

@@ -1,21 +1,21 @@
 /**
- * Measures for how long the event loop of a process stands still. Loaded into a process of the platform before its own code
- * (`node --import`), it writes the longest stalls since the last time to a file, as Stall, on SIGUSR2.
+ * Measures how long the event loop of a process stands still. It is loaded into a process of the platform before its
+ * own code (`node --import`). On SIGUSR2 it writes the longest stalls since the last time to a file, as Stall.
  */
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Milliseconds. */
 export interface Stall {
-  /** Between two beats of the loop, by the clock: other programs of the machine count as well. */
+  /** Time between two beats of the loop, by the clock: other programs of the machine count as well. */
   readonly wall: number;
-  /** Processor time of the thread between two beats: what its own work took. */
+  /** Processor time of the thread between two beats: its own work. */
   readonly cpu: number;
 }
 
 const BEAT_MS = 2;
 
-/** Returns what gives the longest stalls since it was asked last. */
+/** Returns a function that gives the longest stalls since its last call. */
 export function beat(): () => Stall {
   let longest: Stall = { wall: 0, cpu: 0 };
   let wall = performance.now();

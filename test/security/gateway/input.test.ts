@@ -1,4 +1,7 @@
-/** Requests that are too much, or that mean one thing to one reader and another to the next: refused early, nobody stalls. */
+/**
+ * Requests that are too large, or that two readers understand differently: each is refused early, and stalls no other
+ * request.
+ */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
@@ -9,7 +12,7 @@ import { deployArchive, peakMb } from '../abuse/platform.ts';
 import { answerOf, connect, head, raw, type RawAnswer } from './raw.ts';
 
 const MB = 1024 * 1024;
-/** What a function that needs a key answers; nobody may ever see it here without one. */
+/** Answer of a function that needs a key; no request without a key may ever get it. */
 const SECRET = `secret-${randomBytes(8).toString('hex')}`;
 
 let platform: Platform;
@@ -87,7 +90,7 @@ describe('bodies and headers', () => {
     const bomb = new Uint8Array(gzipSync(Buffer.alloc(400 * MB)));
     const headers = { 'content-encoding': 'gzip', 'content-type': 'application/json' };
     const called = await platform.call('echo', { method: 'POST', body: bomb, headers });
-    // It reaches the function as the bytes that it is.
+    // The body reaches the function byte for byte.
     expect(await called.json()).toMatchObject({ bytes: bomb.byteLength });
     const request = head('POST /api/v1/keys', [
       auth(),
@@ -117,7 +120,7 @@ describe('bodies and headers', () => {
   ])('G3 body-bomb: %s, refused with 431 as soon as there are 32 KB', async (_, request) => {
     const bytes = request();
     expect((await raw(platform, bytes.slice(0, 48 * 1024))).status).toBe(431);
-    // Who goes on sending may find the connection cut before having read why.
+    // A client that goes on sending may find the connection cut before it has read the reason.
     expect([0, 431]).toContain((await raw(platform, bytes)).status);
   });
 
@@ -195,7 +198,7 @@ describe('JSON', () => {
     return raw(platform, Buffer.concat([Buffer.from(head(`POST ${path}`, headers)), bytes]));
   }
 
-  /** Milliseconds for which a request that needs nothing but the event loop waited longest, while `action` went on. */
+  /** Longest wait, in milliseconds, of a request that needs nothing but the event loop, while `action` runs. */
   async function longestStall(action: () => Promise<unknown>): Promise<number> {
     let over = false;
     let longest = 0;
@@ -217,8 +220,8 @@ describe('JSON', () => {
   }
 
   /**
-   * The event loop is held up for under 50 ms, beyond what a harmless body does at the same time. What a bomb costs it costs
-   * each time; what this machine is busy with otherwise is not there each time.
+   * The event loop stalls for under 50 ms more than with a harmless body sent at the same time. The cost of a bomb
+   * recurs each time; other work of this machine does not.
    */
   async function expectNoStall(bomb: string, send: (body: string) => Promise<unknown>): Promise<void> {
     let harmless = Number.POSITIVE_INFINITY;
@@ -232,25 +235,25 @@ describe('JSON', () => {
   }
 
   test.each(bombs)(
-    'G4 json-bomb: %s, refused without a stall and without a long answer',
+    'G4 json-bomb: %s is refused without a stall and without a long answer',
     async (_, bomb) => {
       for (const path of ['/keys', '/functions/default/x/versions', '/functions/default/echo/activate']) {
         await expectNoStall(bomb, async (body) => {
-          // On a connection of its own: what is refused before it was read costs the client its connection.
+          // On a connection of its own: a refusal before the body was read costs the client its connection.
           const { status, text } = await post(`/api/v1${path}`, body);
           expect(status).toBeGreaterThanOrEqual(400);
           expect(status).toBeLessThan(500);
           expect(text.length).toBeLessThan(64 * 1024);
         });
       }
-      // Nobody got a key by it.
+      // No request has made a key.
       const { keys: known } = (await (await platform.api('/keys')).json()) as { keys: unknown[] };
       expect(known).toHaveLength(1);
     },
     60_000,
   );
 
-  test.each(bombs)('G4 json-bomb: %s, as an event', (_, bomb) =>
+  test.each(bombs)('G4 json-bomb: %s, sent as an event, stalls nothing', (_, bomb) =>
     expectNoStall(bomb, async (body) => {
       const { status } = await post('/api/v1/functions/default/echo/invoke', body);
       expect(status).toBeGreaterThanOrEqual(200);
@@ -341,7 +344,7 @@ describe('paths', () => {
           status: expect.toSatisfy((code: number) => code < 500) as number,
           leaks: false,
         });
-        // Answered by the public function, with the path as it was sent, or refused.
+        // Either the public function answers, with the path as it was sent, or the request is refused.
         if (status === 200 && method === 'GET')
           expect(text).toMatch(/\/fn\/|"url":"http:\/\/127\.0\.0\.1\/|"url":"http:\/\/evil/);
       }

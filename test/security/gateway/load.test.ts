@@ -1,4 +1,4 @@
-/** Clients that are slow, too many, or gone: whoever is none of that is served, and everything is as before afterwards. */
+/** Clients that are slow, too many, or gone: all other clients are served, and everything is as before afterwards. */
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -22,7 +22,7 @@ beforeAll(async () => {
 }, 90_000);
 afterAll(() => platform.stop(), 60_000);
 
-/** Milliseconds that each of so many calls of the honest function took, one after another. */
+/** Times in milliseconds of `calls` calls of the honest function, one after another. */
 async function latencies(calls: number): Promise<number[]> {
   const times: number[] = [];
   for (let call = 0; call < calls; call++) {
@@ -42,7 +42,10 @@ async function status(): Promise<WorkerStatus> {
 }
 
 describe('clients that are slow', () => {
-  /** Opens them, keeps `drip` going on each, and measures others meanwhile. Gives the connections that were cut. */
+  /**
+   * Opens `count` clients, keeps `drip` going on each, and measures other calls meanwhile. Returns the number of cut
+   * connections.
+   */
   async function besides(
     first: string,
     drip: string | undefined,
@@ -56,7 +59,7 @@ describe('clients that are slow', () => {
       sockets.push(...(await Promise.all(Array.from({ length: 100 }, () => connect(platform)))));
     }
     for (const socket of sockets) {
-      // Not read: what comes stays where it is.
+      // The clients do not read, so the answers stay in their buffers.
       socket.pause();
       socket.write(first);
     }
@@ -64,19 +67,19 @@ describe('clients that are slow', () => {
       if (drip !== undefined) for (const socket of sockets) if (socket.writable) socket.write(drip);
     }, 1_000);
     const during = await latencies(200);
-    // A machine that others use as well makes one call in a hundred late; it does not make all of them late.
+    // Other programs of this machine make one call in a hundred late; they do not make all of them late.
     expect(percentile(during, 50)).toBeLessThan(3 * percentile(before, 50) + 5);
     expect(percentile(during, 95)).toBeLessThan(3 * percentile(before, 95) + 30);
     expect(residentMb(platform.pid('gateway')) - resident).toBeLessThan(200);
     const end = performance.now() + ms;
-    // Their ends are seen only by who reads.
+    // A socket learns of its end only when it reads.
     for (const socket of sockets) socket.resume();
     while (performance.now() < end && sockets.some((socket) => !socket.closed)) await sleep(50);
     clearInterval(dripping);
     return { cut: sockets.filter((socket) => socket.closed).length, sockets };
   }
 
-  test('G2 slowloris: a thousand connections with headers that never end, cut in half a minute, others served meanwhile', async () => {
+  test('G2 slowloris: a thousand connections with endless headers are cut in half a minute, and others are served meanwhile', async () => {
     const { cut, sockets } = await besides(
       'GET /fn/default/honest HTTP/1.1\r\nHost: x\r\n',
       'a: b\r\n',
@@ -86,20 +89,20 @@ describe('clients that are slow', () => {
     expect(cut).toBe(CONNECTIONS);
   }, 90_000);
 
-  test('G2 slowloris: a thousand bodies that never end take no place of a worker, others served meanwhile', async () => {
+  test('G2 slowloris: a thousand endless bodies take no place of a worker, and others are served meanwhile', async () => {
     const { sockets } = await besides(head('POST /fn/default/honest', ['Content-Length: 100000']), 'x', 500);
     expect((await status()).running).toBe(0);
     for (const socket of sockets) socket.destroy();
   }, 60_000);
 
-  test('G2 slowloris: a thousand clients that do not read what they asked for, others served meanwhile', async () => {
+  test('G2 slowloris: a thousand clients that do not read their answers take nothing from others', async () => {
     const { sockets } = await besides(head('GET /api/v1/openapi.json').repeat(20), undefined, 0);
     for (const socket of sockets) socket.destroy();
     await expect.poll(async () => (await status()).running, { timeout: 5_000 }).toBe(0);
   }, 60_000);
 });
 
-test('G7 overload: ten times what fits, for ten seconds, 200 or 503 with Retry-After, then everything at once', async () => {
+test('G7 overload: under ten times the capacity, calls get 200 or 503 with Retry-After, and then all is served at once', async () => {
   const resident = residentMb(platform.pid('gateway')) + residentMb(platform.pid('worker'));
   const seen = new Map<number, number>();
   const end = performance.now() + 10_000;
@@ -124,7 +127,7 @@ test('G7 overload: ten times what fits, for ten seconds, 200 or 503 with Retry-A
   );
 }, 60_000);
 
-test('G8 client-disconnect: a thousand callers that go away in the middle, places freed, nothing runs on', async () => {
+test('G8 client-disconnect: a thousand callers that disconnect free their places, and none of their runs goes on', async () => {
   await platform.call('sleep?ms=1');
   let aborted = 0;
   for (let batch = 0; batch < 20; batch++) {
@@ -141,7 +144,7 @@ test('G8 client-disconnect: a thousand callers that go away in the middle, place
     });
     await Promise.all(calls);
   }
-  // Some were told that there is no room before they left.
+  // Some callers got an answer that there is no room before they left.
   expect(aborted).toBeGreaterThan(500);
   const over = Stopwatch.start();
   await expect.poll(async () => (await status()).running, { timeout: 5_000 }).toBe(0);

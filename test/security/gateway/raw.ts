@@ -1,4 +1,4 @@
-/** HTTP as an attacker speaks it: bytes on a socket, since a client library would put them right. */
+/** HTTP as an attacker speaks it: bytes on a socket, since a client library would correct them. */
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,13 +12,15 @@ export interface RawAnswer {
 
 export async function connect(platform: Platform): Promise<Socket> {
   const socket = createConnection({ host: '127.0.0.1', port: Number(new URL(platform.url).port) });
-  // Cut off is an answer too; whoever waits for one sees the end.
+  // A cut connection is an answer too; reads on this socket see its end.
   socket.on('error', () => undefined);
   await once(socket, 'connect');
   return socket;
 }
 
-/** Sends these bytes and gives what comes back until the other side ends it, an answer is whole, or `ms` have passed. */
+/**
+ * Sends these bytes; returns all that comes back until the other side closes, an answer is whole, or `ms` have passed.
+ */
 export async function raw(platform: Platform, bytes: string | Buffer, ms = 5_000): Promise<RawAnswer> {
   const socket = await connect(platform);
   socket.write(bytes);
@@ -44,12 +46,12 @@ function isWhole(text: string): boolean {
   return length !== undefined && text.length >= end + 4 + Number(length);
 }
 
-/** A request line and headers, ended. */
+/** A request line and headers, with the empty line at the end. */
 export function head(line: string, headers: readonly string[] = []): string {
   return [`${line} HTTP/1.1`, 'Host: 127.0.0.1', ...headers, '', ''].join('\r\n');
 }
 
-/** One value that comes after so many percent of all others. */
+/** The value below which `percent` percent of all values lie. */
 export function percentile(values: readonly number[], percent: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))] ?? Number.NaN;

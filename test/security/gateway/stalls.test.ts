@@ -1,6 +1,6 @@
 /**
- * Bytes that a tenant decides, 10 MB or as many as are taken, never hold up the loop of the gateway or of the worker, on which all
- * tenants are served. The longest stall of each is printed, and the other tenant's 99th percentile.
+ * Bytes chosen by a tenant, up to 10 MB, never hold up the event loops of gateway and worker, which serve all tenants.
+ * The longest stall of each is printed, and the other tenant's 99th percentile.
  */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,9 +10,12 @@ import { stallOf, WatchedPlatform } from './stalls.ts';
 
 const MB = 1024 * 1024;
 const BYTES = 10 * MB;
-/** Milliseconds of the loop's own work between two beats; SPECIFICATION.md, W4. */
+/** Upper bound on the loop's own work between two beats, in milliseconds; SPECIFICATION.md, W4. */
 const LONGEST_MS = 50;
-/** What the machine's other work costs them, and what these tests do themselves, is in it; a loop that stands still for seconds is not. */
+/**
+ * Upper bound on the other tenant's 99th percentile. It allows for the machine's other work and for the work of these
+ * tests, and is still below a loop that stands still for seconds.
+ */
 const P99_MS = 3_000;
 
 let watched: WatchedPlatform;
@@ -25,7 +28,7 @@ beforeAll(async () => {
 afterAll(() => watched.stop(), 60_000);
 
 const SINK = `export default { fetch: () => new Response('ok'), queue: () => undefined };`;
-/** Makes text of some bytes that costs a parser of JSON as much as can be. */
+/** Makes text of the given bytes that costs a JSON parser as much as possible. */
 const MAKE = `
   const made = {
     deep: (bytes) => '['.repeat(bytes / 2) + ']'.repeat(bytes / 2),
@@ -36,7 +39,7 @@ const MAKE = `
       return text + '1]';
     },
   };`;
-/** Each item has a result of as many bytes as one may have. */
+/** Each item returns as many bytes as one result may have. */
 const ANSWERS = `${MAKE}
   export default { queue(batch) {
     const result = JSON.parse(made[batch.messages[0].body](250 * 1024));
@@ -70,7 +73,7 @@ interface Sent {
   readonly headers?: Record<string, string>;
 }
 
-/** Sends it by POST where there is a body. Resolves to status and text. */
+/** Sends `body`, if any, by POST. Resolves to status and text. */
 async function send(
   path: string,
   body?: Buffer,
@@ -86,7 +89,7 @@ async function send(
 const ARRAY = 'application/json';
 const LINES = 'application/x-ndjson';
 
-/** `act` is done while the other tenant calls, and holds nobody up. */
+/** Runs `act` while the other tenant calls, and checks that neither loop stalls. */
 async function expectNoStall(name: string, act: () => Promise<unknown>): Promise<void> {
   const { gateway, worker, p99, calls } = await watched.during(act);
   const ms = (time: number): string => `${time.toFixed(0)} ms`;
@@ -98,7 +101,7 @@ async function expectNoStall(name: string, act: () => Promise<unknown>): Promise
   expect(p99, `${name}: 99th percentile of the other tenant`).toBeLessThan(P99_MS);
 }
 
-/** So many pieces that they have so many bytes together. */
+/** Pieces made one after the other until they have `bytes` bytes together. */
 function upTo(bytes: number, piece: (at: number) => string): string {
   const pieces: string[] = [];
   for (let at = 0, size = 0; size < bytes; at++) {
@@ -152,16 +155,20 @@ describe('items of batches', () => {
     { name: 'lines of numbers', body: '1\n'.repeat(few), type: LINES, status: 202, taken: few },
     { name: 'blank lines', body: '\n'.repeat(BYTES), type: LINES, status: 202, taken: 0 },
   ];
-  test.each(bombs)('G9 stalls: $name', { timeout: 120_000 }, async ({ name, body, type, status, taken }) => {
-    const bytes = Buffer.from(body);
-    await expectNoStall(name, async () => {
-      const answer = await send('/api/v1/functions/default/sink/batches', bytes, { type });
-      expect(answer.status, answer.text).toBe(status);
-      if (taken !== undefined) expect(answer.text).toMatch(new RegExp(`"taken":${taken}\\b`));
-    });
-  });
+  test.each(bombs)(
+    'G9 stalls: $name, sent as a batch, stalls no event loop',
+    { timeout: 120_000 },
+    async ({ name, body, type, status, taken }) => {
+      const bytes = Buffer.from(body);
+      await expectNoStall(name, async () => {
+        const answer = await send('/api/v1/functions/default/sink/batches', bytes, { type });
+        expect(answer.status, answer.text).toBe(status);
+        if (taken !== undefined) expect(answer.text).toMatch(new RegExp(`"taken":${taken}\\b`));
+      });
+    },
+  );
 
-  test('G9 stalls: ten arrays at once', { timeout: 120_000 }, async () => {
+  test('G9 stalls: ten arrays at once stall no event loop', { timeout: 120_000 }, async () => {
     const body = Buffer.from(`[${upTo(MB, () => `${deep(1_000)},`)}1]`);
     await expectNoStall('ten arrays at once', async () => {
       const path = '/api/v1/functions/default/sink/batches';
@@ -171,7 +178,7 @@ describe('items of batches', () => {
   });
 
   test.each(['deep', 'flat', 'objects'])(
-    'G9 stalls: 15 MB of results of one group, %s',
+    'G9 stalls: 15 MB of results of one group, %s, stall no event loop',
     { timeout: 120_000 },
     async (kind) => {
       await expectNoStall(`results, ${kind}`, async () => {
@@ -189,7 +196,7 @@ describe('items of batches', () => {
 describe('events, headers and archives', () => {
   const sizes = [128 * 1024, MB, BYTES];
   test.each(sizes)(
-    'G9 stalls: an event of %i bytes, called and queued under a key',
+    'G9 stalls: an event of %i bytes, called and queued under a key, stalls no event loop',
     { timeout: 60_000 },
     async (bytes) => {
       const event = Buffer.from(objects(bytes - 64));
@@ -203,7 +210,7 @@ describe('events, headers and archives', () => {
     },
   );
 
-  test('G9 stalls: as many headers, cookies and parameters as there is room for', async () => {
+  test('G9 stalls: as many headers, cookies and parameters as fit stall no event loop', async () => {
     const headers = {
       cookie: 'a=b; '.repeat(1_200),
       tracestate: 'a=b,'.repeat(1_000),
@@ -223,26 +230,34 @@ describe('events, headers and archives', () => {
     });
   });
 
-  test('G9 stalls: archives of many files, and of large ones', { timeout: 240_000 }, async () => {
-    const index: Entry = [{ name: 'index.mjs' }, SINK];
-    const many = Array.from({ length: 5_000 }, (_, at): Entry => [
-      { name: `d${at % 100}/${'f'.repeat(80)}${at}` },
-      'x',
-    ]);
-    const archives = {
-      many: [index, ...many],
-      large: [index, [{ name: 'a' }, randomBytes(BYTES)], [{ name: 'b' }, Buffer.alloc(150 * MB)]] as Entry[],
-    };
-    for (const [name, entries] of Object.entries(archives)) {
-      const archive = await packed(entries);
-      await expectNoStall(`archive, ${name}`, async () => {
-        expect(await deployArchive(watched.platform, `files-${name}`, archive)).toBeUndefined();
-      });
-    }
-  });
+  test(
+    'G9 stalls: archives of many files, and of large ones, stall no event loop',
+    { timeout: 240_000 },
+    async () => {
+      const index: Entry = [{ name: 'index.mjs' }, SINK];
+      const many = Array.from({ length: 5_000 }, (_, at): Entry => [
+        { name: `d${at % 100}/${'f'.repeat(80)}${at}` },
+        'x',
+      ]);
+      const archives = {
+        many: [index, ...many],
+        large: [
+          index,
+          [{ name: 'a' }, randomBytes(BYTES)],
+          [{ name: 'b' }, Buffer.alloc(150 * MB)],
+        ] as Entry[],
+      };
+      for (const [name, entries] of Object.entries(archives)) {
+        const archive = await packed(entries);
+        await expectNoStall(`archive, ${name}`, async () => {
+          expect(await deployArchive(watched.platform, `files-${name}`, archive)).toBeUndefined();
+        });
+      }
+    },
+  );
 });
 
-describe('what functions say', () => {
+describe('output of functions', () => {
   const trace = randomBytes(16).toString('hex');
   const headers = { traceparent: `00-${trace}-${'b'.repeat(16)}-01` };
   const call = (kind: string, times: number): Promise<unknown> =>
@@ -253,22 +268,30 @@ describe('what functions say', () => {
       }),
     );
 
-  test.each(['lines', 'controls'])('G9 stalls: 8 MB of a log, %s', { timeout: 120_000 }, async (kind) => {
-    await expectNoStall(`log of ${kind} is printed`, () => call(kind, 40));
-    await expectNoStall(`log of ${kind} is read`, async () => {
-      const { status, text } = await send('/api/v1/functions/default/talker/logs');
-      expect(status).toBe(200);
-      expect(text.length).toBeGreaterThan(6 * MB);
-      expect((JSON.parse(text) as { logs: unknown[] }).logs.length).toBeGreaterThan(500);
-    });
-  });
+  test.each(['lines', 'controls'])(
+    'G9 stalls: 8 MB of a log, %s, stall no event loop',
+    { timeout: 120_000 },
+    async (kind) => {
+      await expectNoStall(`log of ${kind} is printed`, () => call(kind, 40));
+      await expectNoStall(`log of ${kind} is read`, async () => {
+        const { status, text } = await send('/api/v1/functions/default/talker/logs');
+        expect(status).toBe(200);
+        expect(text.length).toBeGreaterThan(6 * MB);
+        expect((JSON.parse(text) as { logs: unknown[] }).logs.length).toBeGreaterThan(500);
+      });
+    },
+  );
 
-  test.each(['json', 'error'])('G9 stalls: 10 MB of answers, %s', { timeout: 120_000 }, async (kind) => {
-    await expectNoStall(`answers, ${kind}`, () => call(kind, 40));
-  });
+  test.each(['json', 'error'])(
+    'G9 stalls: 10 MB of answers, %s, stall no event loop',
+    { timeout: 120_000 },
+    async (kind) => {
+      await expectNoStall(`answers, ${kind}`, () => call(kind, 40));
+    },
+  );
 
   test(
-    'G9 stalls: records with as many spans as may be, listed and drawn',
+    'G9 stalls: records with the largest number of spans, listed and drawn, stall no event loop',
     { timeout: 240_000 },
     async () => {
       await expectNoStall('spans are told', () => call('spans', 600));
@@ -290,7 +313,7 @@ describe('what functions say', () => {
   );
 });
 
-/** The control: what makes values of all of it in one go is seen to stand still for longer than is allowed. */
+/** The control: a parser that makes values of all of it in one go stands still for longer than is allowed. */
 test('G9 stalls: control, JSON.parse() of 10 MB is seen as a stall', async () => {
   const text = objects(BYTES);
   expect((await stallOf(() => JSON.parse(text))).cpu).toBeGreaterThan(LONGEST_MS);

@@ -1,4 +1,7 @@
-/** How long the loop of a process of the platform stands still while something is done, and how another tenant's calls fare. */
+/**
+ * Measures how long the event loop of a process of the platform stands still during an action, and the calls of another
+ * tenant meanwhile.
+ */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +29,7 @@ export class WatchedPlatform {
     this.#folder = folder;
   }
 
-  /** Of one whose tenant `other` has the public function `honest`. */
+  /** Stalls of a platform whose tenant `other` has the public function `honest`. */
   static async start(environment: Readonly<Record<string, string>> = {}): Promise<WatchedPlatform> {
     const folder = await mkdtemp(join(tmpdir(), 'offshoot-heartbeat-'));
     const preload = fileURLToPath(new URL('./heartbeat.ts', import.meta.url));
@@ -39,7 +42,7 @@ export class WatchedPlatform {
     return new WatchedPlatform(platform, folder);
   }
 
-  /** Does something while another tenant calls its function, one call after the other. Throws when one of those fails. */
+  /** Runs an action while another tenant calls its function, one call after the other. Throws when a call fails. */
   async during(action: () => Promise<unknown>): Promise<Watched> {
     const times: number[] = [];
     const over = new AbortController();
@@ -67,7 +70,7 @@ export class WatchedPlatform {
     return await Promise.all([this.#stallOf('gateway'), this.#stallOf('worker')]);
   }
 
-  /** Since it was asked last. */
+  /** The longest stall since the last question. */
   async #stallOf(part: Part): Promise<Stall> {
     const asked = (this.#asked.get(part) ?? 0) + 1;
     this.#asked.set(part, asked);
@@ -86,7 +89,7 @@ export class WatchedPlatform {
   }
 }
 
-/** The stall that something makes in this process: whether stalls are seen at all. */
+/** The stall of an action in this process: shows that stalls are seen at all. */
 export async function stallOf(action: () => unknown): Promise<Stall> {
   const longest = beat();
   await sleep(50);

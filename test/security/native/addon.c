@@ -1,5 +1,5 @@
-// The attacks as a native addon: the same code inside of the function's own process, which holds more than a
-// child does.
+// The attacks as a native addon: the same code in the function's own process, which has more access than a
+// child process.
 //
 //   run(id, arguments) -> string   the text that the program would print
 //   hashOf(string) -> number       the hash that V8 keeps in a string used as a property name; it shows the hash seed

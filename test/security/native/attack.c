@@ -47,7 +47,7 @@ void fact_number(const struct attack *attack, const char *call, long value) {
 
 void in_child(const struct attack *attack, const char *call, long (*work)(const void *),
               const void *argument) {
-  // Or the child would write the parent's buffer again.
+  // Otherwise the child would write the parent's buffer again.
   fflush(attack->out);
   pid_t pid = fork();
   if (pid < 0) return told(attack, call, -1, errno);

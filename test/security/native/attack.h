@@ -1,12 +1,12 @@
-// What the attacks share. An attack tries things and tells what came of each; whether that is a breach is for
-// the test outside to judge, because a program that was taken over would not judge itself.
+// Shared parts of the attacks. An attack makes attempts and prints the result of each. The test outside
+// decides whether that is a breach, because a program that was taken over would not judge itself.
 #pragma once
 
 #include <errno.h>
 #include <stdio.h>
 
 struct attack {
-  // Where the attempts are told, one JSON object a line.
+  // Stream for the attempts, one JSON object a line.
   FILE *out;
   int argc;
   char **argv;
@@ -17,8 +17,8 @@ void told(const struct attack *attack, const char *call, long result, int error)
 // A fact that the test compares.
 void fact(const struct attack *attack, const char *call, const char *value);
 void fact_number(const struct attack *attack, const char *call, long value);
-// Runs `work` in a child process, because it may not survive: tells its result, errno or the signal that
-// ended it.
+// Runs `work` in a child process, because it may not survive; prints its result, its errno or the signal
+// that ended it.
 void in_child(const struct attack *attack, const char *call, long (*work)(const void *),
               const void *argument);
 
@@ -38,7 +38,7 @@ struct scenario {
   const char *id;
   void (*run)(const struct attack *attack);
 };
-// Ended by an entry without an id.
+// The last entry has no id.
 extern const struct scenario process_scenarios[], file_scenarios[], call_scenarios[], memory_scenarios[],
     quota_scenarios[], shared_scenarios[];
 

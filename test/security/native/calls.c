@@ -27,8 +27,8 @@ struct call {
   long arguments[6];
 };
 
-// With arguments that would make the call succeed or be judged by the kernel, so that only the filter gives
-// the errno that the test expects. Numbers are written out where older headers lack the name.
+// The arguments would make the call succeed or reach a check of the kernel. So only the filter gives the
+// errno that the test expects. Numbers are written out where older headers lack the name.
 static const struct call forbidden[] = {
     {"mount", SYS_mount, {BUFFER, BUFFER, BUFFER}},
     {"umount2", SYS_umount2, {BUFFER}},
@@ -152,7 +152,7 @@ static long make(const void *argument) {
 }
 
 static void deny_table(const struct attack *attack) {
-  // Each in a child: one that succeeds must not spoil the next.
+  // Each in a child: a call that succeeds must not affect the next.
   for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++)
     in_child(attack, forbidden[i].name, make, &forbidden[i]);
 }
@@ -305,7 +305,7 @@ static void *give_back(void *unused) {
   return unused;
 }
 
-// CVE-2016-5195: a private mapping, written through /proc/self/mem while its copy is being thrown away.
+// CVE-2016-5195: a private mapping, written through /proc/self/mem while its copy is being discarded.
 static void dirty_cow(const struct attack *attack, const char *path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC), memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
   char before = 0, after = 0;

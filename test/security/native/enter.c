@@ -1,6 +1,6 @@
-// enter PID PROGRAM [ARGUMENT...]: becomes PROGRAM in the user and network namespace of process PID, with all
-// power over both. nsenter(1) loses that power as it executes a program as anybody but root; here it is
-// ambient, capabilities(7), so that newuidmap can do there what it does by its set-uid bit elsewhere.
+// enter PID PROGRAM [ARGUMENT...]: becomes PROGRAM in the user and network namespace of process PID, with
+// all capabilities in both. nsenter(1) loses them as it executes a program as any user but root. Here they
+// are ambient, capabilities(7), so that newuidmap needs no set-uid bit there.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/capability.h>

@@ -86,7 +86,7 @@ static void host_files(const struct attack *attack) {
   fact_number(attack, "tried", tried);
 }
 
-// nftw(3) hands nothing through.
+// nftw(3) passes no argument through.
 static const struct attack *walker;
 static long tries;
 

@@ -1,4 +1,4 @@
-// attack ID [ARGUMENT...]: the attacks as a program, static so that it runs wherever it is put.
+// attack ID [ARGUMENT...]: the attacks as a program, static so that it runs in any root.
 #include "attack.h"
 
 int main(int argc, char **argv) {

@@ -1,4 +1,4 @@
-// F: what a sandbox inherited from its zygote: descriptors and memory.
+// F: descriptors and memory that a sandbox inherited from its zygote.
 #include "attack.h"
 
 #include <dirent.h>
@@ -35,8 +35,8 @@ static void shared_mappings(const struct attack *attack) {
   fact_number(attack, "mappings", mappings);
 }
 
-// Marks every event descriptor that this process holds: an epoll instance is made to watch descriptor
-// argv[0], and an eventfd counts argv[1] more. The test looks whether the zygote's have changed.
+// Marks every event descriptor of this process: an epoll instance gets a watch of descriptor argv[0], and an
+// eventfd counts argv[1] more. The test checks whether the zygote's have changed.
 static void mark_events(const struct attack *attack) {
   int mark = atoi(attack->argv[0]);
   uint64_t count = (uint64_t)atoi(attack->argv[1]);
@@ -55,9 +55,9 @@ static void mark_events(const struct attack *attack) {
   }
 }
 
-// Searches all memory that this process can read for bytes that are given inverted, so that the search itself
-// does not bring them into memory. Pages are copied through a pipe: what cannot be read is then an error and
-// not a crash.
+// Searches all memory that this process can read for the given bytes. They come inverted, so that the search
+// itself does not bring them into memory. Pages are copied through a pipe: an unreadable page is then an
+// error and not a crash.
 static void scan_memory(const struct attack *attack) {
   const char *inverted = attack->argv[0];
   size_t length = strlen(inverted) / 2;

@@ -59,7 +59,7 @@ static void identity(const struct attack *attack) {
       write_to("/tmp/a3", "x") < 0 && creat("/tmp/a3", 0600) < 0 ? -1 : chown("/tmp/a3", 0, 0));
 }
 
-// Run out of a file with the set-id bits or with capabilities.
+// Started from a file with the set-id bits or with capabilities.
 static void effective_identity(const struct attack *attack) {
   fact_number(attack, "ruid", getuid());
   fact_number(attack, "euid", geteuid());
@@ -108,7 +108,7 @@ static void nested_namespaces(const struct attack *attack) {
       in_child(attack, call, clone3_with, &flags[with]);
     }
   }
-  // The filter looks at the lower half of the flags.
+  // The filter inspects the lower half of the flags.
   const unsigned long high = CLONE_NEWUSER | (1UL << 32);
   in_child(attack, "unshare(user) with the upper half set", unshare_flags, &high);
 }
@@ -174,7 +174,7 @@ static void look_into(const struct attack *attack, pid_t pid) {
   }
 }
 
-// Its own PID 1, which is not dumpable, and the processes that the test names: those of the host.
+// The sandbox's own PID 1, which is not dumpable, and the processes that the test names: those of the host.
 static void look_into_others(const struct attack *attack) {
   look_into(attack, 1);
   for (int i = 0; i < attack->argc; i++)

@@ -1,4 +1,4 @@
-// U: quotas that the kernel keeps for a user. What is taken stays taken until the process ends.
+// U: quotas that the kernel keeps for a user. Everything that is taken stays taken until the process ends.
 #include "attack.h"
 
 #include <fcntl.h>
@@ -14,11 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-// More than any of the limits that are tried.
+// More than any of the tested limits.
 #define MANY 4096
 #define FULL_PIPE 65536
 
-// Calls `take` until it fails, and tells how often it did not, and how it ended.
+// Calls `take` until it fails; prints the number of successes, and the error.
 static void exhaust(const struct attack *attack, const char *name, long (*take)(void), long most) {
   long taken = 0;
   errno = 0;
@@ -52,8 +52,8 @@ static void timers(const struct attack *attack) {
   exhaust(attack, "timer_create", take_timer, MANY);
 }
 
-// Waits for nothing, with every signal blocked: what is sent to it stays pending, and counts. Signals that
-// kill(2) sends are queued whatever the limit is.
+// A child that waits with every signal blocked: signals to it stay pending, and count. Signals that kill(2)
+// sends are queued whatever the limit is.
 static long take_pending(void) {
   pid_t pid = fork();
   if (pid < 0) return -1;
@@ -62,7 +62,7 @@ static long take_pending(void) {
       pause();
   }
   for (int number = 1; number < SIGRTMIN; number++) {
-    // Not those that nobody can block, and not the one that would wake a stopped process.
+    // Leaves out those that cannot be blocked, and the one that would wake a stopped process.
     if (number != SIGKILL && number != SIGSTOP && number != SIGCONT) kill(pid, number);
   }
   return 0;
@@ -96,7 +96,7 @@ static long take_epoll_watch(void) {
   return fd < 0 ? -1 : epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-// A descriptor that is on its way and never taken counts for whoever sent it.
+// A descriptor in flight that is never received counts for its sender.
 static long take_in_flight(void) {
   static int ends[2] = {-1, -1};
   static int sent;
@@ -138,7 +138,7 @@ static long take_key(void) {
   return syscall(SYS_add_key, "user", "offshoot", "v", 1, -2);
 }
 
-// Of the pipe that the worker has made for this process's output, and pays for.
+// Belongs to the pipe that the worker made, and pays for, for this process's output.
 static long enlarge_output(void) {
   return fcntl(STDERR_FILENO, F_SETPIPE_SZ, 1 << 20);
 }
@@ -158,7 +158,7 @@ static const struct {
     {"larger pipes of the worker", enlarge_output},
 };
 
-// Each in a child that keeps what it has taken, and has descriptors of its own for it.
+// Each in a child that keeps everything it has taken, and has descriptors of its own for it.
 static void per_user(const struct attack *attack) {
   for (size_t i = 0; i < sizeof quotas / sizeof *quotas; i++) {
     int ends[2];

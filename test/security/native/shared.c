@@ -1,4 +1,4 @@
-// V: what two sandboxes have of one host in common.
+// V: things of one host that two sandboxes have in common.
 #include "attack.h"
 
 #include <fcntl.h>
@@ -14,7 +14,7 @@ static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/full", "/d
 #define FIRST_BYTE (1LL << 40)
 #define MESSAGE 4711
 
-// Device number `index`, or, after the last, what this process was born with as its input.
+// Device number `index`, or, after the last, the input that this process was started with.
 static int device(size_t index, const char **name) {
   *name = index < DEVICES ? devices[index] : "descriptor 0";
   return index < DEVICES ? open(devices[index], O_RDWR | O_CLOEXEC) : dup(STDIN_FILENO);
@@ -83,7 +83,7 @@ static void in_another_process(const struct attack *attack) {
   close(ends[0]);
 }
 
-// Everything that could set a time stamp of a device.
+// Every call that could set a time stamp of a device.
 static void touch_devices(const struct attack *attack) {
   char call[64], byte[16] = "x";
   for (size_t i = 0; i < DEVICES; i++) {

@@ -1,4 +1,7 @@
-/** Functions with a network, in a world of the test's own: hosts of every kind of address, and a function that tries to reach them. */
+/**
+ * Functions with a network, in a world of the test's own: hosts with every kind of address, and a function that tries
+ * to reach them.
+ */
 import { Manifest } from '#contract/functions/manifest.ts';
 import type { DeniedEgress } from '#contract/functions/network.ts';
 import { Networks } from '../../../worker/network/networks.ts';
@@ -7,7 +10,7 @@ import { World } from '../../support/network/world.ts';
 
 export const PORT = 8080;
 export const OTHER_PORT = 8081;
-/** Whoever is connected to stays so. */
+/** A server on this port keeps its connections open. */
 export const HOLDING_PORT = 8082;
 export const PUBLIC = '203.0.113.5';
 export const PUBLIC_DECOY = '203.0.113.6';
@@ -100,7 +103,7 @@ export class EgressBench {
   readonly bench: SandboxBench;
   readonly world: World;
   readonly networks: Networks;
-  /** Of the function that tries. */
+  /** Name of the code of the function that tries. */
   readonly code: string;
   /** Ended with the bench. */
   readonly started: BenchSandbox[] = [];
@@ -118,7 +121,7 @@ export class EgressBench {
     return new EgressBench(bench, world, await bench.addCode(PROBE));
   }
 
-  /** Networks whose outside is the world. */
+  /** Networks whose outside is the test's world. */
   open(options: ConstructorParameters<typeof Networks>[0]): Networks {
     const { owner, network: hostNetwork, nameServer } = this.world;
     return new Networks({ owner, hostNetwork, servers: [nameServer], ...options });

@@ -1,4 +1,7 @@
-/** What a function reaches over the network, and what not, in a world of the test's own. */
+/**
+ * Addresses that a function reaches over the network and addresses that it must not reach, in a world of the test's
+ * own.
+ */
 import { networkInterfaces } from 'node:os';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RESOLVER_ADDRESS } from '#contract/functions/network.ts';
@@ -29,14 +32,14 @@ describe('network egress', () => {
   });
   afterAll(() => egress.stop());
 
-  test('N1 an address and port that a rule names are reached, and nothing beside them', async () => {
+  test('N1 an address and port that a rule names are reached, and no other', async () => {
     const sandbox = await start([`${PUBLIC}:${PORT}`]);
     expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
     expect(await tcp(sandbox, PUBLIC, OTHER_PORT)).toBe('ECONNREFUSED');
     expect(await tcp(sandbox, PUBLIC_DECOY)).toBe('ECONNREFUSED');
   });
 
-  test('N2 without rules there is no way out at all, while others have one', async () => {
+  test('N2 a sandbox without rules has no way out at all, while others have one', async () => {
     const sandbox = await start([]);
     expect(sandbox.sandbox.network).toBeUndefined();
     for (const host of HOSTS.filter((address) => address !== '127.0.0.1'))
@@ -52,7 +55,7 @@ describe('network egress', () => {
     expect(await tcp(sandbox, PRIVATE_DECOY)).toBe('ECONNREFUSED');
   });
 
-  test('N4 a name that a rule allows resolves and is reached; another is not even asked for outside', async () => {
+  test('N4 a name that a rule allows resolves and is reached; another name is not even asked for outside', async () => {
     egress.world.names.set('allowed.example', [[PUBLIC]]);
     egress.world.names.set('other.example', [[PUBLIC]]);
     const sandbox = await start([`allowed.example:${PORT}`]);
@@ -66,7 +69,7 @@ describe('network egress', () => {
     expect(egress.world.asked).not.toContain('sub.allowed.example');
   });
 
-  test('N5 a star stands for the names below a domain, and for nothing that only looks like it', async () => {
+  test('N5 a star matches the names below a domain, and no name that only looks similar', async () => {
     for (const name of [
       'a.wild.example',
       'a.b.wild.example',
@@ -106,7 +109,7 @@ describe('network egress', () => {
     },
   );
 
-  test('N8 a name that changes to a private address after it was allowed stays with what was allowed', async () => {
+  test('N8 an allowed name that changes to a private address still leads to the address that was allowed', async () => {
     egress.world.names.set('rebind.example', [[PUBLIC], [PRIVATE, METADATA, PUBLIC], [METADATA]]);
     const sandbox = await start([`rebind.example:${PORT}`]);
     expect(await tcp(sandbox, 'rebind.example')).toBe(`tcp ${PUBLIC}`);
@@ -115,7 +118,7 @@ describe('network egress', () => {
     for (const address of [PRIVATE, METADATA]) expect(await tcp(sandbox, address)).toBe('ECONNREFUSED');
   });
 
-  test('N9 a private address that is named is reached, also by an allowed name', async () => {
+  test('N9 a private address that a rule names is reached, also by an allowed name', async () => {
     egress.world.names.set('db.example', [[PRIVATE]]);
     const sandbox = await start([`${PRIVATE}:${PORT}`, `db.example:${PORT}`]);
     expect(await tcp(sandbox, 'db.example')).toBe(`tcp ${PRIVATE}`);
@@ -136,14 +139,14 @@ describe('network egress', () => {
 
   test('N11 the loopback of the host is not reached by any address', async () => {
     const sandbox = await start(['0.0.0.0/0:1-65535']);
-    // Its own loopback, on which nobody listens.
+    // The sandbox's own loopback, on which no server listens.
     for (const host of ['127.0.0.1', '127.1.2.3', '0.0.0.0', 'localhost'])
       expect(await tcp(sandbox, host), host).toBe('ECONNREFUSED');
     for (const host of [UPLINK_GATEWAY, '198.19.254.3', '198.19.254.100', RESOLVER_ADDRESS])
       expect(await tcp(sandbox, host), host).toBe('ECONNREFUSED');
   });
 
-  test('N12 UDP is refused even where TCP is allowed, and so is every name server but the own', async () => {
+  test('N12 UDP is refused even where TCP is allowed, and so is every name server but the sandbox’s own', async () => {
     egress.world.names.set('allowed.example', [[PUBLIC]]);
     const sandbox = await start(['0.0.0.0/0:1-65535', `allowed.example:${PORT}`]);
     expect(await udp(sandbox, PUBLIC)).toMatch(/nothing|EHOSTUNREACH/);
@@ -155,7 +158,7 @@ describe('network egress', () => {
     expect((await denied(sandbox)).map(({ to }) => to)).toContain(`udp ${PUBLIC}:${PORT}`);
   });
 
-  test('N13 there is no IPv6: no address, no answer, no way', async () => {
+  test('N13 a sandbox has no IPv6: no address, no answer, no way out', async () => {
     egress.world.names.set('allowed.example', [[PUBLIC]]);
     const sandbox = await start([`allowed.example:${PORT}`]);
     const { v6 } = await ask<{ v6: string }>(sandbox, '/own');
@@ -169,14 +172,14 @@ describe('network egress', () => {
     expect(await ask(sandbox, '/resolve?type=AAAA&host=allowed.example')).toBe('ENODATA');
     for (const host of ['2001:db8::1', 'fd00::1', 'fe80::1'])
       expect(await tcp(sandbox, host), host).toMatch(/ENETUNREACH|EADDRNOTAVAIL|EINVAL|EHOSTUNREACH/);
-    // An IPv4 address in the clothes of an IPv6 one.
+    // An IPv4 address written as an IPv6 one.
     expect(await tcp(sandbox, '::ffff:10.1.2.3')).toBe('ECONNREFUSED');
   });
 
   test('N14 two sandboxes never reach each other, whatever their rules', async () => {
     const [one, other] = await Promise.all([start(['0.0.0.0/0:1-65535']), start(['0.0.0.0/0:1-65535'])]);
     const { address, text } = await ask<{ address: string; text: string }>(one, '/listen?port=8080');
-    // It does listen, and on the address that the other tries.
+    // Control: the server listens on the address that the other sandbox tries.
     expect(text).toBe('inside');
     const first = Number(address.split('.')[3]);
     const around = [first - 2, first - 1, first, first + 1, first + 2].filter(
@@ -190,7 +193,7 @@ describe('network egress', () => {
     expect(await tcp(other, address)).toBe('ECONNREFUSED');
   });
 
-  test('N15 what was refused is told once, with how often, and of the sandbox that tried it', async () => {
+  test('N15 a refused attempt is reported once, with its count, for the sandbox that made it', async () => {
     const [one, other] = await Promise.all([start([`${PUBLIC}:${PORT}`]), start([`${PUBLIC}:${PORT}`])]);
     expect(await denied(one)).toEqual([]);
     await tcp(one, PRIVATE, 25);
@@ -207,7 +210,7 @@ describe('network egress', () => {
     expect(await denied(other)).toEqual([]);
   });
 
-  test('N16 a function sees one interface, its resolver, and cannot list more through netlink', async () => {
+  test('N16 a function sees one interface and its resolver, and cannot list more through netlink', async () => {
     const sandbox = await start([`${PUBLIC}:${PORT}`]);
     const { resolv, routes } = await ask<{ resolv: string; routes: string }>(sandbox, '/own');
     expect(resolv).toContain(`nameserver ${RESOLVER_ADDRESS}\n`);
@@ -218,11 +221,11 @@ describe('network egress', () => {
         .slice(1)
         .every((line) => line.startsWith('eth0')),
     ).toBe(true);
-    // AF_NETLINK is refused by the system call filter; the runtime names what is there in any case.
+    // The system call filter refuses AF_NETLINK; the runtime names the interface in any case.
     expect(Object.keys(await ask<object>(sandbox, '/interfaces'))).toEqual(['lo']);
   });
 
-  test('N27 what the operator forbids is reached by no rule and by no name', async () => {
+  test('N27 an address that the operator forbids is reached by no rule and by no name', async () => {
     egress.world.names.set('forbidden.example', [[PRIVATE_DECOY]]);
     egress.world.names.set('public-forbidden.example', [[PUBLIC_DECOY]]);
     const guarded = egress.open({
@@ -254,7 +257,7 @@ describe('network egress', () => {
     }
   });
 
-  test('N18 control: with the firewall off, what the tests above call refused is reached', async () => {
+  test('N18 control: with the firewall off, addresses that the tests above call refused are reached', async () => {
     const open = egress.open({
       ready: 1,
       withoutFirewall: true,
@@ -269,7 +272,7 @@ describe('network egress', () => {
       expect(await udp(one, PUBLIC)).toBe(`udp ${PUBLIC}`);
       const { address } = await ask<{ address: string }>(one, '/listen?port=8080');
       expect(await tcp(other, address)).toBe('inside');
-      // A second layer that does not depend on the first: slirp4netns is told not to lead to the host's loopback.
+      // A second layer that does not depend on the first: slirp4netns is started without a way to the host's loopback.
       expect(await tcp(one, UPLINK_GATEWAY)).not.toBe('tcp 127.0.0.1');
     } finally {
       await open.stop();

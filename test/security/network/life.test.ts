@@ -1,4 +1,4 @@
-/** How the network of functions lives: what is prepared, bounded and left behind, in a world of the test's own. */
+/** The life of functions' networks: prepared pairs, bounds and remains, in a world of the test's own. */
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -34,7 +34,7 @@ describe('the network of functions', () => {
     egress.world.names.set('leaves.example', [[PUBLIC_DECOY]]);
     const before = await settled(network);
     for (let round = 0; round < 5; round++) {
-      // Another function each time, whose rules go with it.
+      // Another function each time, so that its rules go too.
       const sandbox = await start([`${PUBLIC}:${PORT}`, `leaves.example:${1000 + round}`]);
       expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
       expect(await tcp(sandbox, 'leaves.example')).toBe('ECONNREFUSED');
@@ -58,7 +58,7 @@ describe('the network of functions', () => {
     expect(await tcp(sandbox, PRIVATE)).toBe('ECONNREFUSED');
   });
 
-  test('N28 what reads tenants’ packets outside is nobody: no capability, no id of ours, a filter', async () => {
+  test('N28 the processes that read tenants’ packets outside have no capability, no id of the platform, and a filter', async () => {
     const pid = (await egress.networks.inspect(egress.bench.zygote)).uplinkPid ?? 0;
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     const field = (name: string): string => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
@@ -85,7 +85,7 @@ describe('the network of functions', () => {
     expect((await settled(network)).ready).toBe(2);
   });
 
-  test('N25 whoever tries very many destinations is refused them all, and fills nothing', async () => {
+  test('N25 a sandbox that tries very many destinations is refused them all, and fills no table', async () => {
     const sandbox = await start([`${PUBLIC}:${PORT}`]);
     expect(await ask(sandbox, `/scan?host=${PRIVATE}`)).toEqual({ ECONNREFUSED: 300 });
     expect((await denied(sandbox)).length).toBe(64);
@@ -93,7 +93,7 @@ describe('the network of functions', () => {
     expect(await denied(sandbox)).toEqual([{ to: `tcp ${METADATA}:80`, count: 1 }]);
   });
 
-  test('N29 a sandbox that floods the resolver keeps no other from its names', async () => {
+  test('N29 a sandbox that floods the resolver does not keep others from their names', async () => {
     for (let index = 0; index < 400; index++)
       egress.world.names.set(`n${index}.flood.example`, [[`203.0.113.${index % 250}`]]);
     egress.world.names.set('quiet.example', [[PUBLIC]]);
@@ -108,13 +108,13 @@ describe('the network of functions', () => {
     expect(await tcp(flooding, PRIVATE)).toBe('ECONNREFUSED');
   });
 
-  test('N30 a sandbox holds a bounded number of connections, and has room again when it has let them go', async () => {
+  test('N30 a sandbox holds a bounded number of connections, and has room again once it has closed them', async () => {
     const sandbox = await start([`${PUBLIC}:${HOLDING_PORT}`]);
     const path = `/hold?host=${PUBLIC}&port=${HOLDING_PORT}&count=`;
     const results = await ask<Record<string, number>>(sandbox, `${path}${MAX_CONNECTIONS + 50}`);
     expect(results).toEqual({ held: MAX_CONNECTIONS, ECONNREFUSED: 50 });
     await expect.poll(() => ask(sandbox, `${path}20`), { timeout: 10_000 }).toEqual({ held: 20 });
-    // Not at the cost of others.
+    // Other sandboxes still connect.
     const other = await start([`${PUBLIC}:${PORT}`]);
     expect(await tcp(other, PUBLIC)).toBe(`tcp ${PUBLIC}`);
   });
@@ -136,7 +136,7 @@ describe('the network of functions', () => {
     }
   });
 
-  test('N32 more sandboxes at once than pairs are ready: each gets its own, with the rules of its own function', async () => {
+  test('N32 when more sandboxes start than pairs are ready, each gets its own, with the rules of its own function', async () => {
     const both = [PUBLIC, PUBLIC_DECOY];
     const wanted = Array.from({ length: 12 }, (_, index) => both[index % 2] ?? PUBLIC);
     const sandboxes = await Promise.all(wanted.map((address) => start([`${address}:${PORT}`])));
@@ -153,7 +153,7 @@ describe('the network of functions', () => {
   });
 });
 
-/** Counts what a launcher's egress consists of, once the spare pairs are complete and ended sandboxes are tidied away. */
+/** Counts the parts of a launcher's egress, once the spare pairs are complete and ended sandboxes are cleaned up. */
 async function settled(network: Inspection): Promise<Counts> {
   let counts = await network.counts();
   for (let last = ''; last !== JSON.stringify(counts); counts = await network.counts()) {

@@ -1,4 +1,4 @@
-/** Egress of a deployed function, on a network with an address of its own, and what its record says. */
+/** Egress of a deployed function, on a network with an address of its own, and its traces in the record. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -99,7 +99,7 @@ describe.skipIf(!CAN_OWN_NETWORK)('egress of a deployed function (needs user nam
     expect(await (await ask('named', `http://${own}:${port}/`)).text()).toBe('the host');
   });
 
-  test('N23 a rule that makes no sense fails the deploy with the field and the reason', async () => {
+  test('N23 an invalid rule fails the deploy with the field and the reason', async () => {
     expect(await deploy('wrong', ['1.2.3.4:80', 'example.com'])).toMatch(/network\.egress\.1: .*has no port/);
   });
 });

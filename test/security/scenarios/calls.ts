@@ -5,7 +5,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { type AttackBench, type Attempt, notRefused, valueOf } from '../attack-bench.ts';
 import type { Scenario } from './scenario.ts';
 
-/** Calls that are answered EPERM, because programs try them and should read why (worker/native/seccomp/policy.h). */
+/**
+ * Calls that are answered EPERM, because programs try them and should read the reason (worker/native/seccomp/policy.h).
+ */
 const NAMED = new Set([
   'prctl PR_SET_MM',
   'prctl PR_SET_DUMPABLE',
@@ -42,7 +44,7 @@ export function judgeDenyTable(told: readonly Attempt[]): string[] {
 
 export const calls: Readonly<Record<string, Scenario>> = {
   C1: {
-    title: 'deny-table: over 100 forbidden system calls, each answered with its documented errno',
+    title: 'deny-table: over 100 forbidden system calls are each answered with their documented errno',
     run: async (bench) => judgeDenyTable(await native(bench, 'C1')),
   },
   C2: {
@@ -59,13 +61,14 @@ export const calls: Readonly<Record<string, Scenario>> = {
     },
   },
   C3: {
-    title: 'socket-families: of families 0 to 45 only AF_UNIX, AF_INET and AF_INET6; no raw sockets',
+    title:
+      'socket-families: of families 0 to 45 only AF_UNIX, AF_INET and AF_INET6 can be opened, and no raw sockets',
     async run(bench) {
       const told = await native(bench, 'C3');
       const got = told.flatMap(({ call, succeeded, errno }) => {
         const [, family = '', type] = /^\w+\((\d+), (\d+)\)/.exec(call) ?? [];
         if (!FAMILIES.has(family))
-          // EPERM while the worker is told, ENOSYS when the sandbox has used up its share of that.
+          // EPERM while the worker gets a report, ENOSYS once the sandbox has used up its share of reports.
           return succeeded || (errno !== 'EPERM' && errno !== 'ENOSYS')
             ? [`${call}: ${errno ?? 'succeeded'}`]
             : [];
@@ -90,11 +93,11 @@ export const calls: Readonly<Record<string, Scenario>> = {
     run: async (bench) => notRefused(await native(bench, 'C5'), 'EPERM'),
   },
   C6: {
-    title: 'tiocsti: TIOCSTI and other ioctls, also with the upper half of the request set',
+    title: 'tiocsti: TIOCSTI and other ioctls, also with the upper half of the request set, are refused',
     run: async (bench) => notRefused(await native(bench, 'C6'), 'EPERM', 'ENOSYS'),
   },
   C7: {
-    title: 'userfaultfd/bpf/perf: refused in every form',
+    title: 'userfaultfd/bpf/perf: these calls are refused in every form',
     run: async (bench) => notRefused(await native(bench, 'C7'), 'EPERM'),
   },
   C8: {
@@ -117,7 +120,7 @@ export const calls: Readonly<Record<string, Scenario>> = {
     },
   },
   C11: {
-    title: 'scan: what scanners of containers look at is as the declared file says, in each point',
+    title: 'scan: each point that scanners of containers check is as the declared file says',
     async run(bench) {
       const told = await bench.with((attacker) => attacker.js('C11'));
       const seen = Object.fromEntries(

@@ -10,7 +10,10 @@ import type { Scenario } from './scenario.ts';
 
 const READ_ONLY = ['EROFS', 'EACCES', 'EPERM'];
 const NOT_THERE = ['ENOENT', 'EACCES', 'ENOTDIR', 'EPERM'];
-/** Each costs as many steps as it is deep, because rules on paths are looked up to the root; the end of it is what counts. */
+/**
+ * Each costs as many steps as it is deep, because rules on paths are looked up to the root; only the end of the tree
+ * counts.
+ */
 const LEVELS = 4_000;
 const DEVICES = 'fd full null random stderr stdin stdout urandom zero';
 
@@ -30,7 +33,9 @@ async function hashOfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** What the lower layer is on the host: every file's facts, and the content of the platform's own and of the runtime. */
+/**
+ * A hash of the lower layer on the host: every file's facts, and the content of the platform's own and of the runtime.
+ */
 async function fingerprint(root: string): Promise<string> {
   const hash = createHash('sha256');
   const names = (await readdir(root, { recursive: true })).toSorted();
@@ -76,11 +81,11 @@ export const files: Readonly<Record<string, Scenario>> = {
         process.cwd(),
         '/proc/1/environ',
       );
-      // What can be read is the sandbox's own; the canaries decide. The keepers of secrets must not be there at all.
+      // A readable file is the sandbox's own unless a canary shows. Files that hold secrets must not exist at all.
       const secrets = /shadow|sudoers|ssh_host|docker\.sock|containerd|redis\.sock|admin-key|store|scratch/;
       return (
         told
-          // Mount points that are left empty are no find.
+          // An empty mount point is no finding.
           .filter(({ call, value }) => secrets.test(call) && (value ?? '') !== '')
           .map(({ call }) => `${call} could be read`)
       );
@@ -102,7 +107,7 @@ export const files: Readonly<Record<string, Scenario>> = {
   },
   B3: {
     title:
-      'mounts-flags: nosuid and nodev everywhere, noexec on /tmp, /proc and /dev, no path of the host as a source',
+      'mounts-flags: each mount has nosuid and nodev, /tmp, /proc and /dev have noexec, and no source is a path of the host',
     async run(bench) {
       const told = await bench.with((attacker) => attacker.native('B3'));
       const mounts = parseMounts(valueOf(told, '/proc/self/mountinfo'));
@@ -122,7 +127,8 @@ export const files: Readonly<Record<string, Scenario>> = {
     },
   },
   B4: {
-    title: 'mount-syscalls: mount in all its forms (each cgroup controller too), umount2, pivot_root, chroot',
+    title:
+      'mount-syscalls: mount in all its forms (each cgroup controller too), umount2, pivot_root and chroot are refused',
     run: async (bench) => notRefused(await bothWays(bench, 'B4'), 'EPERM', 'ENOSYS', 'ENOENT', 'EXIT'),
   },
   B5: {
@@ -145,7 +151,7 @@ export const files: Readonly<Record<string, Scenario>> = {
     },
   },
   B6: {
-    title: 'proc-masked: what /proc tells of the kernel and of the host is not there',
+    title: 'proc-masked: /proc shows no facts of the kernel or of the host',
     async run(bench) {
       const names = [
         'kcore',
@@ -193,7 +199,7 @@ export const files: Readonly<Record<string, Scenario>> = {
         '1/kstack',
         'sysvipc',
       );
-      // Links to what a process may know of itself: mounts is B3's, net shows the sandbox's own network.
+      // Links to facts about the process itself: mounts is B3's, net shows the sandbox's own network.
       const own = new Set(['/proc/mounts', '/proc/net', '/proc/self/net/tcp', '/proc/self/attr/current']);
       const told = await bothWays(bench, 'B6', ...names.map((name) => `/proc/${name}`));
       return notRefused(
@@ -226,7 +232,7 @@ export const files: Readonly<Record<string, Scenario>> = {
       const got = marked.length === 0 ? ['nothing could be marked, so nothing was shown'] : [];
       if (valuesOf(await first.js('B13look', mark), 'seen').length < 2)
         got.push('the attack does not see its own marks');
-      // While the first lives, and after it.
+      // While the first sandbox lives, and after it.
       const look = async (): Promise<string[]> =>
         valuesOf(await bench.with((attacker) => attacker.js('B13look', mark)), 'seen');
       got.push(...(await look()));
@@ -248,7 +254,7 @@ export const files: Readonly<Record<string, Scenario>> = {
   B17: {
     title:
       'deep-path: a tree of thousands of levels with the longest names is gone with its sandbox, in under 2 s',
-    // Landlock looks at each directory above a new one, so the making of such a tree takes its maker long.
+    // Landlock looks at each directory above a new one, so such a tree takes long to make.
     timeoutMs: 240_000,
     async run(bench) {
       const got: string[] = [];

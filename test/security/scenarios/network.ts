@@ -1,4 +1,6 @@
-/** What sandboxes reach of one another over sockets. Reaching the host and the world is tried elsewhere (E1 to E6). */
+/**
+ * Sockets through which sandboxes might reach one another. Other tests try to reach the host and the world (E1 to E6).
+ */
 import { type AttackBench, valueOf } from '../attack-bench.ts';
 
 /** A server in one sandbox, on loopback and in the abstract namespace; another sandbox tries to reach it. */

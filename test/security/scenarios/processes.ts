@@ -15,7 +15,7 @@ import {
 import type { Scenario } from './scenario.ts';
 
 const NAMESPACES = ['user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'] as const;
-/** EPERM where the filter names the call, ENOSYS where it does not, the rest by the kernel. */
+/** EPERM where the filter names the call, ENOSYS where it does not, other errors by the kernel. */
 const REFUSALS = ['EPERM', 'EACCES', 'ENOSYS', 'ENOENT', 'ESRCH'];
 
 /** From JavaScript and from the attack program, each in a sandbox of its own. */
@@ -26,7 +26,7 @@ async function bothWays(bench: AttackBench, id: string, ...args: string[]): Prom
   ];
 }
 
-/** As bothWays, of an attack that may end its own sandbox. */
+/** As bothWays, for an attack that may end its own sandbox. */
 async function untilItEnds(bench: AttackBench, id: string, ...args: string[]): Promise<Attempt[]> {
   const told: Attempt[] = [];
   for (const way of ['js', 'native'] as const) {
@@ -51,7 +51,7 @@ function hostIds({ sandbox }: Attacker): number[] {
   });
 }
 
-/** After an attack on everything: are the others still there? */
+/** After an attack on every process: are the others still there? */
 async function othersAreWell(bench: AttackBench, sibling: Attacker): Promise<string[]> {
   const harm: string[] = [];
   const answer = await sibling.native('A14').catch((error: unknown) => String(error));
@@ -63,7 +63,7 @@ async function othersAreWell(bench: AttackBench, sibling: Attacker): Promise<str
 
 export const processes: Readonly<Record<string, Scenario>> = {
   A1: {
-    title: 'ns-ids: seven namespaces that are neither the host’s nor a sibling’s',
+    title: 'ns-ids: a sandbox has seven namespaces that are neither the host’s nor a sibling’s',
     async run(bench) {
       const [one, other] = await Promise.all([bench.attacker(), bench.attacker()]);
       const seen = [await one.js('A1'), await one.native('A1')];
@@ -79,7 +79,7 @@ export const processes: Readonly<Record<string, Scenario>> = {
     },
   },
   A2: {
-    title: 'caps-zero: no capability in any set, no_new_privs, a filter, in the function and in its children',
+    title: 'caps-zero: a function and its children have no capability in any set, no_new_privs, and a filter',
     async run(bench) {
       const told = await bothWays(bench, 'A2');
       return valuesOf(told, '/proc/self/status').flatMap((status) => {
@@ -94,7 +94,7 @@ export const processes: Readonly<Record<string, Scenario>> = {
   },
   A3: {
     title:
-      'uid-map: one id of the host for each sandbox, no other’s and not the worker’s; it cannot be changed',
+      'uid-map: each sandbox has an id of the host that is no other’s and not the worker’s, and cannot change it',
     async run(bench) {
       const all = await Promise.all([bench.attacker(), bench.attacker(), bench.attacker()]);
       const got: string[] = [];
@@ -166,7 +166,7 @@ export const processes: Readonly<Record<string, Scenario>> = {
   },
   A8: {
     title:
-      'ptrace-sibling: ptrace, process_vm_*, pidfd_getfd, kcmp and /proc/PID of PID 1 and of the host’s processes',
+      'ptrace-sibling: ptrace, process_vm_*, pidfd_getfd, kcmp and /proc/PID are refused for PID 1 and for the host’s processes',
     run: async (bench) =>
       notRefused(await bothWays(bench, 'A8', ...hostPids().slice(0, 8)), ...REFUSALS, 'EBADF'),
   },
@@ -242,7 +242,8 @@ export const processes: Readonly<Record<string, Scenario>> = {
     },
   },
   A13: {
-    title: 'dumpable: no core file, no way to raise its limit, PID 1 stays non-dumpable',
+    title:
+      'dumpable: a sandbox writes no core file, cannot raise that limit, and its PID 1 stays non-dumpable',
     async run(bench) {
       const told = [
         ...(await bench.with((attacker) => attacker.native('A13'))),

@@ -1,4 +1,4 @@
-/** U: quotas that the kernel keeps for a user, and for whoever stands above that user. */
+/** U: quotas that the kernel keeps for a user, and for the user above that one. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, watch } from 'node:fs';
 import { pendingSignalsEach, pendingSignalsHere } from '../../../worker/cgroup/user-limits.ts';
@@ -6,7 +6,7 @@ import { AttackBench, type Attacker, type Attempt, valueOf } from '../attack-ben
 import type { Scenario } from './scenario.ts';
 import { withTenant } from './tenants.ts';
 
-/** A limit for this process and what it starts from here on, in place of the one of the machine. */
+/** Limit of pending signals for this process and its later children, in place of the machine's. */
 const NARROW_SIGNALS = 2_000;
 const MANY_SANDBOXES = 40;
 
@@ -22,7 +22,7 @@ function watchesHere(): string[] {
   }
 }
 
-/** Runs `work` with another limit of pending signals for this process, which its launchers take over. */
+/** Runs `work` with another limit of pending signals for this process, which its launchers inherit. */
 export async function withSignalLimit<T>(limit: number, work: () => Promise<T>): Promise<T> {
   const set = (value: string): unknown =>
     execFileSync('prlimit', ['--pid', String(process.pid), `--sigpending=${value}`]);
@@ -35,7 +35,7 @@ export async function withSignalLimit<T>(limit: number, work: () => Promise<T>):
   }
 }
 
-/** Signals that wait for processes of this user, in all user namespaces below. */
+/** Signals that are pending for processes of this user, in all user namespaces below. */
 const pendingHere = (): number =>
   Number(/^SigQ:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]);
 
@@ -51,8 +51,8 @@ async function sandboxes(
 }
 
 /**
- * Timers that a sandbox of another tenant gets while many of the first hold all they can of something; `limit` is the
- * service user's own.
+ * Number of timers that a sandbox of another tenant gets while many of the first hold all they can of a quota; `limit`
+ * is the service user's own.
  */
 export async function timersBeside(
   bench: AttackBench,
@@ -78,14 +78,14 @@ export async function timersBeside(
   }
 }
 
-/** What the kernel gives one sandbox of each quota, by the name of the quota. */
+/** Amount of each quota that the kernel gives one sandbox, by the name of the quota. */
 async function takenBy(attacker: Attacker): Promise<Record<string, string>> {
   const told = await attacker.addon('U4');
   const facts = told.filter(({ value }) => value !== undefined);
   return Object.fromEntries(facts.map(({ call, value = '' }) => [call, value]));
 }
 
-/** Quotas that a sandbox is given none of. */
+/** Quotas of which a sandbox gets nothing. */
 const REFUSED = ['huge pages', 'message queues', 'fanotify groups', 'keys', 'larger pipes of the worker'];
 const GIVEN = ['pipes', 'epoll watches', 'descriptors in flight', 'locked pages'];
 
@@ -123,12 +123,12 @@ export const quotas: Readonly<Record<string, Scenario>> = {
       }),
   },
   U4: {
-    title: `user-quotas: ${GIVEN.join(', ')} that one tenant has taken are there for another; ${REFUSED.join(', ')} for none`,
+    title: `user-quotas: ${GIVEN.join(', ')} are left for a tenant when another takes all it can; no tenant gets ${REFUSED.join(', ')}`,
     run: (bench) => withTenant(bench, async (tenant) => await userQuotas(bench, tenant)),
   },
 };
 
-/** What a sandbox of `tenant` does not get of its quotas while those of `bench` hold all that they can. */
+/** Shortfall in the quotas of a sandbox of `tenant` while sandboxes of `bench` hold all that they can. */
 export async function userQuotas(bench: AttackBench, tenant = bench): Promise<string[]> {
   const alone = await tenant.with(takenBy);
   const got = GIVEN.filter((name) => !(Number(alone[name]) >= 16)).map(

@@ -1,4 +1,4 @@
-/** F: the runtime, and what a sandbox inherited from its zygote. */
+/** F: the runtime, and everything that a sandbox inherited from its zygote. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,11 +13,11 @@ import { AttackBench, type Attempt, descendants, notRefused, valueOf, valuesOf }
 import type { Scenario } from './scenario.ts';
 import { judgeDenyTable } from './calls.ts';
 
-/** What the descriptors of an event loop are; pipes are judged by whose they are. */
+/** Targets of an event loop's descriptors; pipes are judged by their owner. */
 const EVENT_LOOP = /^(anon_inode:\[event(poll|fd)\]|pipe:\[\d+\])$/;
 const FORKS = 1_000;
 const FIRST_UUIDS = 200;
-/** Milliseconds after which a sandbox that answers nothing is given up, as the worker does at the deadline. */
+/** Time in milliseconds after which a silent sandbox is killed, as the worker does at the deadline. */
 const DEADLINE_MS = 8_000;
 
 /** Processes that the launchers of this test have started: the zygotes. */
@@ -27,7 +27,7 @@ function zygotePids(): number[] {
   return all.filter(({ name, parent }) => name !== 'launcher' && launchers.has(parent)).map(({ pid }) => pid);
 }
 
-/** Ends the zygotes that are not among these. */
+/** Ends all zygotes but these. */
 function killZygotesBut(others: readonly number[]): void {
   for (const pid of zygotePids().filter((one) => !others.includes(one))) process.kill(pid, 'SIGKILL');
 }
@@ -46,7 +46,7 @@ function fdinfoOf(pid: number): string {
     .join('');
 }
 
-/** A promise's value, or how it failed, or that it took too long. */
+/** A promise's value, or its error, or that it took too long. */
 async function outcomeOf(promise: Promise<string>): Promise<string> {
   const text = promise.catch((error: unknown) => `failed: ${String(error)}`);
   return await Promise.race([text, sleep(DEADLINE_MS, 'deadline')]);
@@ -61,7 +61,7 @@ async function aFreshOneWorks(bench: AttackBench): Promise<string[]> {
 export const runtime: Readonly<Record<string, Scenario>> = {
   F1: {
     title:
-      'fd-allowlist: no descriptor and no memory is shared with others; marks and poison in all of them reach nobody',
+      'fd-allowlist: no descriptor and no memory is shared with others; marks and poison in all of them reach no other process',
     async run(bench) {
       const [one, other] = await Promise.all([bench.attacker(), bench.attacker()]);
       const got: string[] = [];
@@ -90,20 +90,20 @@ export const runtime: Readonly<Record<string, Scenario>> = {
 
       const maps = await one.addon('F1-maps');
       if (Number(valueOf(maps, 'mappings')) < 10) got.push('its mappings could not be read');
-      // The count of calls that this sandbox was handed ahead is the only page that it has together with its worker.
+      // The count of calls handed ahead to this sandbox is on the only page that it shares with its worker.
       const pages = valuesOf(maps, 'shared mapping');
       const turns = pages.filter((line) => line.includes('/memfd:turns'));
       if (turns.length !== 1) got.push(`${turns.length} pages of turns`);
       got.push(...pages.filter((line) => !turns.includes(line)).map((line) => `shared memory: ${line}`));
 
-      // What has no number: marks in ours must not show in the zygote's.
+      // Event descriptors have no number to compare: marks in ours must not show in the zygote's.
       const marked = await one.addon('F1-mark', '900', '7');
       if (marked.length < 2) got.push('nothing could be marked');
       if (/^tfd:\s+900 /m.test(fdinfoOf(zygote))) got.push('the zygote watches a descriptor of a sandbox');
       if (/^eventfd-count:\s+[^0\s]/m.test(fdinfoOf(zygote)))
         got.push('an event of the zygote was counted up');
 
-      // It harms itself at most.
+      // At most, the sandbox harms itself.
       const poisoned = await one.js('F1poison').catch((): Attempt[] => []);
       if (poisoned.length > 0 && !poisoned.some(({ succeeded }) => succeeded))
         got.push('nothing could be poisoned');
@@ -113,7 +113,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
     },
   },
   F2: {
-    title: 'env-clean: environment, arguments and /proc show what the function was given, and nothing else',
+    title: 'env-clean: environment, arguments and /proc show the function’s own values, and nothing else',
     async run(bench) {
       const env = { GIVEN: 'value' };
       const [js, native] = await bench.with(
@@ -136,7 +136,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
   },
   F3: {
     title:
-      'memory-canary: no secret of the worker, of another function or of the host in any memory that can be read',
+      'memory-canary: no readable memory holds a secret of the worker, of another function or of the host',
     timeoutMs: 120_000,
     async run(bench) {
       const secret = bench.canaries.token('environment of another function');
@@ -154,7 +154,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
           const reversed = bench.canaries.prefix.split('').toReversed().join('');
           const heap = await attacker.js('F3', reversed);
           if (valueOf(heap, 'in the heap') !== '0') got.push('canaries in the heap');
-          // The search itself works: what it was given is found.
+          // Control: the search finds a value of the function's own.
           const control = await attacker.addon('F3', inverted(own));
           if (Number(valueOf(control, 'found')) === 0) got.push('the search does not even find its own');
           return [...got, ...notRefused(heap, 'EACCES')];
@@ -189,7 +189,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
       const tenant = await AttackBench.open({ canaries: bench.canaries });
       try {
         const [one, again, other] = [await hashes(bench), await hashes(bench), await hashes(tenant)];
-        // Forks of one zygote share it, which shows that it is the seed that is looked at.
+        // Control: forks of one zygote share it, which shows that the test sees the seed.
         if (one === '' || one !== again) return ['the hash does not show the seed'];
         return one === other ? ['two tenants have the same hash seed'] : [];
       } finally {
@@ -205,7 +205,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
       await first.js('F7pollute', mark);
       const own = await first.js('F7look', mark);
       const got = valuesOf(own, 'seen').length < 5 ? ['the attack does not see its own pollution'] : [];
-      // While the first lives, and after it.
+      // While the first sandbox lives, and after it.
       got.push(...valuesOf(await bench.with((attacker) => attacker.js('F7look', mark)), 'seen'));
       await first.end();
       return [...got, ...valuesOf(await bench.with((attacker) => attacker.js('F7look', mark)), 'seen')];
@@ -260,7 +260,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
     },
   },
   F11: {
-    title: 'zygote-kill: what ran fails cleanly, and another zygote serves in about a second',
+    title: 'zygote-kill: running calls fail cleanly, and another zygote serves in about a second',
     async run(bench) {
       const got: string[] = [];
       const others = zygotePids();
@@ -287,7 +287,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
       const second = await zygotes.get('node26', 'test');
       const took = performance.now() - killed;
       if (!second.alive || second === first) got.push('no other zygote');
-      // On a machine that is busy otherwise, the start of a runtime alone may take longer than the second.
+      // On a busy machine, the start of a runtime alone may take longer than a second.
       if (took > Math.max(1_000, 3 * start)) got.push(`it took ${Math.round(took)} ms`);
       await zygotes.stop();
       await rm(codeDirectory, { recursive: true, force: true });
@@ -338,7 +338,7 @@ export const runtime: Readonly<Record<string, Scenario>> = {
   },
 };
 
-/** Sources of which some value came twice. */
+/** Sources that gave some value twice. */
 export async function repeatedValues(bench: AttackBench, forks: number): Promise<string[]> {
   const distinct = await distinctValues(bench.bench, forks);
   const repeated = [...distinct].filter(([, values]) => values !== forks);

@@ -1,16 +1,16 @@
 /**
- * A scenario tries one thing and gives what it got that it should not have got: nothing, when the isolation holds. The
- * same function is the test of the product and the control of a build that lacks a layer.
+ * A scenario tries one attack and returns everything that it should not have got: nothing, when the isolation holds.
+ * The same function is the test of the product and the control of a build that lacks a layer.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { AttackBench } from '../attack-bench.ts';
 
 export interface Scenario {
-  /** `name: what was tried and what must come of it`. */
+  /** `name: the attempts and their expected result`. */
   readonly title: string;
   run(bench: AttackBench): Promise<string[]>;
   readonly timeoutMs?: number;
-  /** What this host lacks for it, so that it is skipped. */
+  /** Feature that this host lacks, so that the scenario is skipped. */
   missing?(): string | undefined;
 }
 

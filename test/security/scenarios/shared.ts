@@ -1,4 +1,4 @@
-/** V: what sandboxes of two tenants have of one host in common. */
+/** V: things of one host that sandboxes of two tenants have in common. */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -9,14 +9,14 @@ import { withTenant } from './tenants.ts';
 const run = promisify(execFile);
 const DEVICES = ['null', 'zero', 'full', 'random', 'urandom'].map((name) => `/dev/${name}`);
 
-/** What the set-up could not make. */
+/** Devices that the set-up could not make. */
 const noSets = (): string | undefined =>
-  existsSync('/dev/offshoot/0/0/null') ? undefined : 'the kernel lets nobody make device files here';
+  existsSync('/dev/offshoot/0/0/null') ? undefined : 'the kernel lets no process make device files here';
 
 const succeeded = (told: readonly Attempt[]): string[] =>
   told.filter((attempt) => attempt.succeeded).map(({ call }) => call);
 
-/** Whether somebody holds a lock on a device of the host, which a program of the host would wait for. */
+/** Whether a process holds a lock on a device of the host, for which a program of the host would wait. */
 async function lockedOnHost(): Promise<string[]> {
   const locked: string[] = [];
   for (const device of DEVICES)
@@ -73,7 +73,7 @@ export const shared: Readonly<Record<string, Scenario>> = {
       const told = await bench.with((attacker) => attacker.native('V3'));
       const mounts = valueOf(told, '/proc/self/mountinfo').trim().split('\n');
       const got = mounts.filter((line) => line.includes('devtmpfs'));
-      // Field 4 is where in its file system a mount begins: of the code, the directory of its own version.
+      // Field 4 is the root of the mount within its file system: for the code, the directory of its own version.
       const roots = mounts.map((line) => line.split(' ')).filter(([, , , root]) => root !== '/');
       for (const [, , , root = '', target = ''] of roots)
         if (!(target === '/var/task' ? /\/code-\d+$/ : /^\/\d+\/\d+\/\w+$/).test(root))

@@ -1,6 +1,6 @@
 /**
- * Whose time it is: processor time that a function's sandboxes use while no invocation runs in them is accounted to the function,
- * shown, and bounded. Nobody would notice it otherwise: it is in the record of no invocation.
+ * Processor time that a function's sandboxes use while no invocation runs in them is accounted to the function, shown,
+ * and bounded. It is in the record of no invocation, so it would go unnoticed otherwise.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -45,7 +45,7 @@ let metricsPort: number;
 let archive: Buffer;
 beforeAll(async () => {
   metricsPort = await freePort();
-  // A fifth of what is usual, so that nobody has to wait for long.
+  // A fifth of the usual share, which shortens the test.
   platform = await Platform.start({
     OFFSHOOT_IDLE_CPU: '0.05',
     OFFSHOOT_METRICS_PORT: String(metricsPort),
@@ -77,7 +77,7 @@ async function logOf(name: string): Promise<FunctionLogLine[]> {
 }
 const ends = (lines: readonly FunctionLogLine[]): FunctionLogLine[] =>
   lines.filter(({ level, text }) => level === 'platform' && text.includes('without an invocation'));
-/** Milliseconds of processor time of a sandbox so far, as the kernel counts. */
+/** Milliseconds of processor time that a sandbox has used, by the kernel's count. */
 function cpuMs(sandbox: string): number {
   const root = sandboxCgroups();
   const name = readdirSync(root).find((one) => one.endsWith(sandbox)) ?? 'none';
@@ -87,21 +87,21 @@ function cpuMs(sandbox: string): number {
 }
 
 test(
-  'Z1 what an invocation has left running ends with its sandbox, which is told in the log of the function',
+  'Z1 work that an invocation has left running ends with its sandbox, and the log of the function says so',
   async () => {
     await deploy('left');
     const sandbox = await sandboxOf('left/leave');
     await expect.poll(() => lives(sandbox), { timeout: 15_000 * SLOWNESS, interval: 200 }).toBe(false);
     await expect.poll(async () => ends(await logOf('left')).length, { timeout: 3_000 }).toBe(1);
     expect(ends(await logOf('left'))[0]).toMatchObject({ origin: 'unclaimed', sandbox });
-    // The next call finds another one.
+    // The next call has another sandbox.
     expect(await sandboxOf('left/ok')).not.toBe(sandbox);
   },
   30_000 * SLOWNESS,
 );
 
 test(
-  'Z2 the same for what a module has begun as it was loaded, in the runtime itself',
+  'Z2 work that a module began while it was loaded, in the runtime itself, ends with its sandbox too',
   async () => {
     await deploy('spins', { env: { KIND: 'spins' } });
     const sandbox = await sandboxOf('spins/ok');
@@ -117,7 +117,7 @@ test(
     await deploy('ahead', { env: { KIND: 'bombs' }, isolation: { mode: 'request' } });
     for (let round = 1; round <= 2; round++) {
       await sandboxOf('ahead/ok');
-      // The one that is loaded ahead of the next call.
+      // The sandbox that is loaded ahead of the next call.
       if (round === 1)
         await expect.poll(async () => (await pool('ahead'))?.idle, { timeout: 5_000 * SLOWNESS }).toBe(1);
       await expect
@@ -137,7 +137,7 @@ test(
   60_000 * SLOWNESS,
 );
 
-test('Z4 it is accounted to the function: in the API, in the terminal, in the metrics', async () => {
+test('Z4 idle time is accounted to the function: in the API, in the terminal, in the metrics', async () => {
   const status = await pool('left');
   expect(status?.idleCpu).toBeGreaterThan(1_000);
   expect(status?.startCpu).toBeGreaterThan(0);
@@ -151,7 +151,7 @@ test('Z4 it is accounted to the function: in the API, in the terminal, in the me
 });
 
 test(
-  'Z5 control: timers, connections that are kept alive and long work in an invocation are nobody’s idle time',
+  'Z5 control: timers, connections that are kept alive and long work in an invocation do not end a sandbox',
   async () => {
     await deploy('honest', { env: { KIND: 'honest' } });
     const sandbox = await sandboxOf('honest/work');
@@ -163,7 +163,7 @@ test(
     await sleep(1_500);
     expect(lives(sandbox)).toBe(true);
     expect(ends(await logOf('honest'))).toEqual([]);
-    // It is counted as it is: a share of what would end it, and not the six seconds of the two calls.
+    // It is counted exactly: a share of the time that would end the sandbox, and not the six seconds of the two calls.
     const idle = ((await pool('honest'))?.idleCpu ?? 0) - told;
     expect(idle).toBeGreaterThan(0);
     expect(idle).toBeLessThan(1_000);

@@ -1,6 +1,6 @@
 /**
- * Whose output it is: what something older than an invocation prints, or may have printed, is never shown as that invocation's own,
- * and what is printed after the end of an invocation is shown as that, and not lost.
+ * Attribution of output. Output that may come from something older than an invocation is never shown as that
+ * invocation's own. Output after the end of an invocation is marked as such, and not lost.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -55,7 +55,7 @@ export default {
   },
 };`;
 
-/** A library that begins to print as it is loaded, and a program that asks for what is refused, after a while. */
+/** A library that starts to print while it is loaded, and a program that makes a refused system call after a while. */
 const THREAD = `
 #include <pthread.h>
 #include <unistd.h>
@@ -99,7 +99,7 @@ async function call(path: string): Promise<InvocationDetail> {
 async function linesOf(name: string): Promise<FunctionLogLine[]> {
   return FunctionLog.parse(await (await platform.api(`/functions/default/${name}/logs`)).json()).logs;
 }
-/** The line of a function's log with this text, when it has come. */
+/** The line of a function's log with this text, once it has come. */
 async function line(name: string, text: string): Promise<FunctionLogLine> {
   const end = Date.now() + 8_000 * SLOWNESS;
   for (;;) {
@@ -114,7 +114,7 @@ async function textsOf({ id }: InvocationDetail): Promise<string[]> {
   return detail.logs.map(({ text }) => text);
 }
 let last = 0;
-/** ALICE leaves something that prints; BOB runs, in the same sandbox, when it does. */
+/** ALICE leaves something that prints later; BOB runs then, in the same sandbox. */
 async function aliceThenBob(
   name: string,
   path: string,
@@ -130,7 +130,7 @@ test.each([
   ['child', 'a child process'],
   ['daemon', 'a process that has lost its parent'],
   ['worker', 'a worker thread, past the runtime'],
-])('Y1 what %s of an earlier call prints is no one’s in particular', async (path) => {
+])('Y1 output of %s of an earlier call belongs to no invocation', async (path) => {
   const { bob, who } = await aliceThenBob('reused', path);
   const found = await line('reused', `LATE-${path}-${who}`);
   expect(found).toMatchObject({ level: 'stdout', origin: 'unclaimed', sandbox: bob.report?.sandbox });
@@ -138,12 +138,12 @@ test.each([
   const texts = await textsOf(bob);
   expect(texts.filter((text) => text.includes('LATE'))).toEqual([]);
   expect(texts).toContain(`OWN-console-B${last}`);
-  // Who looks for it there is told where it is.
+  // The record says where such output can be found.
   expect(texts.join()).toContain('unclaimed');
 });
 
 test.each(['fd', 'console', 'stdout', 'worker-console'])(
-  'Y2 what code of an earlier call prints is its own, and marked: %s',
+  'Y2 late output of code of an earlier call belongs to that call, and is marked: %s',
   async (path) => {
     const { alice, bob, who } = await aliceThenBob('reused', path);
     const text = `LATE-${path === 'worker-console' ? 'workerlog' : path}-${who}`;
@@ -154,7 +154,7 @@ test.each(['fd', 'console', 'stdout', 'worker-console'])(
   },
 );
 
-test('Y2 by each of the calls that write to a descriptor', async () => {
+test('Y2 late output is attributed for each of the calls that write to a descriptor', async () => {
   const { alice, bob, who } = await aliceThenBob('reused', 'fds');
   for (const kind of ['v', 'file', 'async', 'stream'])
     expect(await line('reused', `LATE-${kind}-${who}`)).toMatchObject({
@@ -166,7 +166,7 @@ test('Y2 by each of the calls that write to a descriptor', async () => {
   expect((await textsOf(bob)).filter((one) => one.includes('LATE'))).toEqual([]);
 });
 
-test('Y3 while nothing runs, it is kept all the same', async () => {
+test('Y3 output is kept while nothing runs', async () => {
   const child = await call('reused/child?who=IDLE&ms=200');
   expect(await line('reused', 'LATE-child-IDLE')).toMatchObject({
     origin: 'unclaimed',
@@ -176,7 +176,7 @@ test('Y3 while nothing runs, it is kept all the same', async () => {
   expect(await line('reused', 'LATE-console-IDLE')).toMatchObject({ origin: 'late', invocation: late.id });
 });
 
-test('Y4 several at once in a sandbox: what a process prints is no one’s, what code prints is its own', async () => {
+test('Y4 with several calls in a sandbox, output of a process belongs to none, and output of code to its own call', async () => {
   const [one, two] = await Promise.all([
     call('several/own?who=S1'),
     call('several/run?who=S2&ms=600'),
@@ -193,16 +193,16 @@ test('Y4 several at once in a sandbox: what a process prints is no one’s, what
     expect((await textsOf(of)).filter((text) => text.includes('LATE'))).toEqual([]);
 });
 
-test('Y5 what the load of the module has left prints as no one’s', async () => {
+test('Y5 output of work that was left by the load of the module belongs to no invocation', async () => {
   const record = await call('helped/run?who=C&ms=1200');
   expect(await line('helped', 'CHILD-of-load')).toMatchObject({ origin: 'unclaimed' });
   expect(await line('helped', 'TIMER-of-load')).toMatchObject({ origin: 'unclaimed', level: 'log' });
   expect((await textsOf(record)).filter((text) => text.includes('of-load'))).toEqual([]);
 });
 
-test('Y6 control: where nothing older is left, what a child and a descriptor print is the run’s own, again and again', async () => {
+test('Y6 control: where nothing older is left, output of a child and of a descriptor belongs to the run, again and again', async () => {
   const sandboxes = new Set<string | undefined>();
-  // What the tests before have left is gone by then.
+  // Work that the tests before have left is gone by then.
   await sleep(3_500);
   for (let round = 0; round < 4; round++) {
     const record = await call(`reused/own?who=R${round}`);
@@ -216,14 +216,14 @@ test('Y6 control: where nothing older is left, what a child and a descriptor pri
     expect(own.filter(({ origin }) => origin !== undefined)).toEqual([]);
   }
   expect(sandboxes.size).toBe(1);
-  // Once what was left has ended, a sandbox is as good as new.
+  // Once the work that was left has ended, output belongs to the run again.
   await call('reused/child?who=GONE&ms=300');
   await line('reused', 'LATE-child-GONE');
   const after = await call('reused/own?who=AFTER');
   expect(after.logs.map(({ text }) => text)).toContain('OWN-child-AFTER');
 }, 30_000);
 
-test('Y8 native code: of the first invocation of a sandbox what it prints is its own, of later ones nobody knows', async () => {
+test('Y8 output of native code belongs to the first invocation of a sandbox, and to none of the later ones', async () => {
   const first = await call('native/native?who=N1&ms=450');
   const own = first.logs.filter(({ text }) => text === 'THREAD');
   expect(own.length).toBeGreaterThan(1);
@@ -235,17 +235,17 @@ test('Y8 native code: of the first invocation of a sandbox what it prints is its
   expect(unclaimed.map(({ text }) => text)).toContain('THREAD');
 });
 
-test('Y9 a system call that is refused to a process of an earlier call is not told of the one that runs', async () => {
+test('Y9 a system call refused to a process of an earlier call is not reported for the running one', async () => {
   const { bob } = await aliceThenBob('reused', 'refused');
   expect(bob.report?.refusedCalls).toBeUndefined();
   expect(await line('reused', 'socket(AF_VSOCK)')).toMatchObject({ level: 'platform', origin: 'unclaimed' });
-  // Control: to a process of its own, where nothing else is left, it is.
+  // Control: a refusal to a process of the run's own is reported for the run.
   await sleep(100);
   const own = await call('reused/refused-now?who=C');
   expect(own.report?.refusedCalls).toEqual(['socket(AF_VSOCK)']);
 });
 
-test('Y7 each way of looking shows the mark', async () => {
+test('Y7 each view of a log shows the mark of late output', async () => {
   const { alice, who } = await aliceThenBob('reused', 'console');
   const text = `LATE-console-${who}`;
   await line('reused', text);

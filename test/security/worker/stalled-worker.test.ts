@@ -1,4 +1,4 @@
-/** A sandbox may stop itself; it may never stop the worker, whose one thread serves all tenants. */
+/** A sandbox may stop itself, but never the worker, whose one thread serves all tenants. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,12 +8,12 @@ import { packed } from '../abuse/archives.ts';
 import { deployArchive, nativeProgram } from '../abuse/platform.ts';
 
 const attacks = fileURLToPath(new URL('../abuse/attacks/', import.meta.url));
-/** Time for which a neighbour is called after an attack is in place. */
+/** Time for which a neighbour is called once an attack is in place. */
 const WATCH_MS = 3_000;
-/** Wait of a neighbour's call that shows a worker that stands still, on a machine that is busy with other tests. */
+/** Wait of a neighbour's call that shows a worker standing still, on a machine that is busy with other tests. */
 const STALL_MS = 1_500;
 
-// A worker that stands still would take the next scenario along, so each has a platform of its own.
+// A stalled worker would affect the next scenario, so each has a platform of its own.
 let platform: Platform;
 beforeEach(async () => {
   platform = await Platform.start();
@@ -66,7 +66,7 @@ async function longestWait(): Promise<number> {
   return longest;
 }
 
-test('X1 the counter of calls handed ahead, filled and made to block, holds up nobody', async () => {
+test('X1 the counter of calls handed ahead, filled and made to block, delays no neighbour', async () => {
   await deploy('counter');
   await callAll(quick('counter', 2_000));
   await call('attacker/counter/counter');
@@ -80,7 +80,7 @@ test.each([
   ['X3', 'sendfile'],
   ['X4', 'rights'],
 ])(
-  '%s %s of a native program holds up nobody',
+  '%s %s of a native program delays no neighbour',
   async (id, attack) => {
     await deploy(attack);
     const attacked = call(`attacker/${attack}/${attack}`, AbortSignal.timeout(WATCH_MS)).catch(String);
@@ -98,7 +98,7 @@ test('X6 native code that takes the turns of its other calls is stopped at its t
   for (const index of [100, 200]) paths[index] = 'attacker/greedy/hoard';
   const answers = await callAll(paths);
   for (const index of [100, 200]) expect(answers[index]).toMatch(/^504 .*timeout/);
-  // A call that lay behind has lost its turn, and ends with the sandbox.
+  // A call behind it has lost its turn, and ends with the sandbox.
   expect(answers.filter((answer) => !answer.startsWith('200')).length).toBeLessThan(2 * 64);
   expect(await callAll(quick('greedy', 3))).toEqual(['200 ok', '200 ok', '200 ok']);
 }, 60_000);

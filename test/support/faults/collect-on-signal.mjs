@@ -1,5 +1,5 @@
-// Loaded into a process before its program (--import): collects garbage at SIGUSR2, so that a test sees what is held and not what
-// has not been thrown away yet.
+// Loaded into a process before its program (--import): collects garbage at SIGUSR2, so that a test sees only memory
+// that is still held.
 import v8 from 'node:v8';
 import vm from 'node:vm';
 

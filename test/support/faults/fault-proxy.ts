@@ -1,9 +1,9 @@
-/** Stands between a client and a server on loopback, and cuts their connections as a test says. */
+/** Stands between a client and a server on loopback, and cuts their connections at the test's command. */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
 export interface Faults {
-  /** A connection is cut after it has carried so many bytes to the client, or to the server. */
+  /** Number of bytes after which a connection is cut: bytes to the client, or to the server. */
   cutDownAfter?: number | undefined;
   cutUpAfter?: number | undefined;
   /** New connections are cut at once. */
@@ -11,9 +11,9 @@ export interface Faults {
 }
 
 export class FaultProxy {
-  /** May be changed at any time; counts for the bytes that come then. */
+  /** May be changed at any time; applies to bytes that come afterwards. */
   faults: Faults = {};
-  /** So many there have been. */
+  /** Number of connections accepted since the start. */
   connections = 0;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -29,7 +29,7 @@ export class FaultProxy {
     return proxy;
   }
 
-  /** Connections of clients that are there now. */
+  /** Connections of clients that are open now. */
   get open(): number {
     return this.#sockets.size / 2;
   }
@@ -38,7 +38,7 @@ export class FaultProxy {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Cuts every connection that there is. */
+  /** Cuts every open connection. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
   }

@@ -1,5 +1,5 @@
-// Loaded into a process before its program (--import): its wall clock is as many milliseconds off as the file says that
-// OFFSHOOT_TEST_CLOCK names, from the moment at which that is written. Its monotonic clock goes on, as the kernel's does.
+// Loaded into a process before its program (--import): shifts its wall clock by the milliseconds in the file that
+// OFFSHOOT_TEST_CLOCK names, as soon as they are written. Its monotonic clock goes on, as the kernel's does.
 import { readFileSync } from 'node:fs';
 
 const file = process.env.OFFSHOOT_TEST_CLOCK;

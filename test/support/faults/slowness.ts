@@ -1,2 +1,5 @@
-/** How many times slower than a real machine this one is: test/vm runs tests on a processor in software. Only time limits know it. */
+/**
+ * Factor by which this machine is slower than a real one: test/vm runs tests on a processor in software. Only time
+ * limits use it.
+ */
 export const SLOWNESS = Number(process.env['OFFSHOOT_TEST_SLOWNESS'] ?? 1);

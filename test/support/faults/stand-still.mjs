@@ -1,5 +1,5 @@
-// Loaded into a process before its program (--import): at SIGUSR2 its event loop stands still, in the way that the file named by
-// OFFSHOOT_TEST_STAND says.
+// Loaded into a process before its program (--import): at SIGUSR2 its event loop stands still, in the way written in
+// the file that OFFSHOOT_TEST_STAND names.
 import { execFileSync, spawn } from 'node:child_process';
 import { openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { isMainThread, Worker } from 'node:worker_threads';
@@ -11,11 +11,11 @@ function loopWithoutEnd(milliseconds) {
 
 function writeToFullPipe(file) {
   execFileSync('mkfifo', [`${file}.pipe`]);
-  // Opened for both, so that the open does not wait for a reader. It blocks when it is full, as pipes do.
+  // Opened for both, so that the open does not wait for a reader. A full pipe blocks its writer.
   writeSync(openSync(`${file}.pipe`, 'r+'), Buffer.alloc(1024 * 1024));
 }
 
-/** A child holds the lock of a pipe in its sleep, and a read of that pipe then hears no signal. */
+/** A sleeping child holds the lock of a pipe, and a read of that pipe is then interrupted by no signal. */
 function readLockedPipe(file) {
   execFileSync('mkfifo', [`${file}.locked`]);
   const pipe = openSync(`${file}.locked`, 'r+');
@@ -23,7 +23,7 @@ function readLockedPipe(file) {
   holder.once('spawn', () => setTimeout(() => readSync(pipe, Buffer.alloc(1)), 500));
 }
 
-/** As a debugger's stop button does it. */
+/** Like the stop button of a debugger. */
 function pauseByInspector() {
   const source = `
     const { Session } = require('node:inspector');

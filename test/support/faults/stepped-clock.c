@@ -1,6 +1,5 @@
-// Loaded into a program before its libraries (LD_PRELOAD): its wall clock is as many milliseconds off as the
-// file says that OFFSHOOT_TEST_CLOCK names, a 64-bit number. Its monotonic clock goes on, as the kernel's
-// does.
+// Loaded into a program before its libraries (LD_PRELOAD): shifts its wall clock by the milliseconds in the
+// file that OFFSHOOT_TEST_CLOCK names, a 64-bit number. Its monotonic clock goes on, as the kernel's does.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

@@ -20,16 +20,16 @@ export class SteppedClock {
     return clock;
   }
 
-  /** What the program is to be started with. */
+  /** Environment with which the program must be started. */
   get environment(): Readonly<Record<string, string>> {
     return { LD_PRELOAD: this.#library, OFFSHOOT_TEST_CLOCK: this.#file };
   }
 
-  /** From now on it is so many milliseconds ahead of the host's. Whole seconds. */
+  /** Sets the clock `shiftMs` milliseconds ahead of the host's. Whole seconds. */
   async set(shiftMs: number): Promise<void> {
     const bytes = Buffer.alloc(8);
     bytes.writeBigInt64LE(BigInt(shiftMs));
-    // In place: the program has the file mapped.
+    // Written in place, because the program has mapped the file.
     const file = await open(this.#file, 'r+');
     await file.write(bytes, 0, 8, 0);
     await file.close();

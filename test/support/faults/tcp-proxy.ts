@@ -1,5 +1,5 @@
 /**
- * A TCP proxy on a loopback port that stands between a platform and its Redis and does what networks do: delays, resets,
+ * A TCP proxy on a loopback port between a platform and its Redis, with the faults of real networks: delays, resets,
  * silence, and a connection that is lost between a command and its answer.
  */
 import { once } from 'node:events';
@@ -12,12 +12,12 @@ import {
   type Socket,
 } from 'node:net';
 
-/** What becomes of connections; each may be changed at any moment, and holds for those that are open as well. */
+/** Faults of the connections. Each may be changed at any moment, and applies to open connections as well. */
 export interface Conditions {
-  /** Milliseconds that each piece of data takes, in each direction, and how much of it is by chance. */
+  /** Delay of each piece of data, in milliseconds and in each direction, and the random part added to it. */
   latencyMs: number;
   jitterMs: number;
-  /** A connection is reset when so many bytes have passed it, both directions together. */
+  /** Number of bytes after which a connection is reset, both directions together. */
   resetAfterBytes: number;
   /** New connections are refused (accepted and reset at once). */
   refusing: boolean;
@@ -33,7 +33,7 @@ const FINE: Conditions = {
   hanging: false,
 };
 
-/** A request that something is to happen at. */
+/** A request that triggers a fault. */
 interface Awaited {
   readonly match: (request: Buffer) => boolean;
   readonly done: () => void;
@@ -46,7 +46,7 @@ export class TcpProxy {
   readonly #pairs = new Set<Pair>();
   #cut: Awaited | undefined;
   #silencing: Awaited | undefined;
-  /** Connections that were made, and lost by our doing, since the start. */
+  /** Connections that were made since the start, and those that the proxy reset. */
   connections = 0;
   resets = 0;
 
@@ -70,27 +70,27 @@ export class TcpProxy {
     return this.#pairs.size;
   }
 
-  /** Everything passes from now on; what is silent stays so, as nobody tells its ends. */
+  /** From now on everything passes. Silent connections stay silent, since neither end learns that the fault is over. */
   heal(): void {
     Object.assign(this.conditions, FINE);
   }
 
-  /** Resets connections: all of them, or each with this probability. Resolves to how many. */
+  /** Resets connections: all of them, or each with this probability. Returns their number. */
   reset(probability = 1): number {
     const lost = [...this.#pairs].filter(() => Math.random() < probability);
     for (const pair of lost) pair.reset();
     return lost.length;
   }
 
-  /** The connections of now pass nothing any more, and are not closed: half-open. Those made later are fine. */
+  /** Open connections pass nothing any more, and are not closed: half-open. Later ones are fine. */
   silence(): number {
     for (const pair of this.#pairs) pair.silent = true;
     return this.#pairs.size;
   }
 
   /**
-   * Waits for the next request that matches; lets Redis have it, and resets the connection when Redis has answered, without
-   * passing the answer on. Resolves when that has happened.
+   * Waits for the next request that matches; lets Redis have it, and resets the connection when Redis has answered,
+   * without passing the answer on. Resolves then.
    */
   cutNextReply(match: (request: Buffer) => boolean): Promise<void> {
     return new Promise((done) => {
@@ -98,7 +98,7 @@ export class TcpProxy {
     });
   }
 
-  /** Waits for the next request that matches; neither it nor anything else passes its connection from then on. */
+  /** Waits for the next request that matches; from then on its connection passes nothing, and neither this request. */
   silenceAt(match: (request: Buffer) => boolean): Promise<void> {
     return new Promise((done) => {
       this.#silencing = { match, done };
@@ -111,7 +111,7 @@ export class TcpProxy {
     await once(this.#server, 'close');
   }
 
-  /** Is this the request whose answer nobody shall have? */
+  /** Is this the request whose answer must be lost? */
   takesCut(request: Buffer): (() => void) | undefined {
     const cut = this.#cut;
     if (!cut?.match(request)) return undefined;
@@ -178,19 +178,19 @@ class Pair {
     if (this.#client.destroyed) return;
     this.#proxy.resets++;
     this.#client.resetAndDestroy();
-    // Redis is to execute what it has been sent already.
+    // Redis still executes everything that it has been sent.
     this.#server.destroy();
   }
 
   #destroy(): void {
-    // Half-open is when the other end is not told.
+    // A half-open connection: the other end learns nothing.
     if (this.silent && !this.#client.destroyed && !this.#server.destroyed) return;
     this.#client.destroy();
     this.#server.destroy();
   }
 
   #pass(from: Socket, to: Socket, look: (data: Buffer) => void): void {
-    /** On the way, in the order in which it came: a timer may be late, and what comes after it must not be written before. */
+    /** Data on the way, in order: a timer may be late, and later data must not be written before earlier data. */
     const waiting: { readonly data: Buffer; readonly at: number }[] = [];
     let timer: NodeJS.Timeout | undefined;
     const deliver = (): void => {

@@ -1,4 +1,5 @@
-// A debugger that stops a process and does nothing more with it: tracer PID. Says "stopped" and waits until it is ended.
+// A debugger that stops a process and does nothing more with it: tracer PID. Prints "stopped" and waits
+// until it is ended.
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /**
  * A test double of the wire and of nothing else: it takes calls from the lane and answers them with frames, as a worker
- * does, but runs no function. What it answers is up to the test.
+ * does, but runs no function. The test decides each answer.
  */
 import type { Redis } from 'ioredis';
 import type { RunReport } from '#contract/invocations/invocation.ts';
@@ -24,7 +24,7 @@ export interface FakeCall {
   readonly header: CallHeader;
   readonly meta: RequestMeta;
   readonly body: Buffer;
-  /** Bytes that the gateway has credited so far. */
+  /** Bytes that the gateway has credited up to now. */
   credited: number;
   cancelled: boolean;
   result(meta: ResponseMeta, body?: Uint8Array): void;
@@ -32,7 +32,7 @@ export interface FakeCall {
   chunk(body: Uint8Array): void;
   end(report?: Partial<RunReport>): void;
   failed(outcome: Outcome, report?: Partial<RunReport>): void;
-  /** A RESULT whose body is these bytes as they are. */
+  /** A RESULT with exactly these bytes as its body. */
   raw(payload: Uint8Array): void;
 }
 
@@ -104,7 +104,7 @@ export class FakeWorker {
     this.#lane.disconnect();
   }
 
-  /** Falls silent as a killed process does: nothing is cleaned up, the heartbeat expires by itself. */
+  /** Falls silent as a killed process does: nothing is cleaned up, and the heartbeat expires. */
   async die(): Promise<void> {
     clearInterval(this.#heartbeat);
     this.#lane.disconnect();
@@ -209,6 +209,6 @@ export class FakeWorker {
   }
 }
 
-/** Answers with what it was asked: the body as it came, the request in a header. */
+/** Echoes the request: the same body, and the request's description in a header. */
 export const echo: FakeHandler = (call) =>
   call.result({ status: 200, headers: [['content-type', 'application/octet-stream']] }, call.body);

@@ -1,4 +1,4 @@
-/** What the tests of the gateway share: a Redis of their own and a gateway in this process. */
+/** Fixtures of the gateway tests: a Redis of their own and a gateway in this process. */
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { request, type IncomingHttpHeaders, type IncomingMessage, type RequestOptions } from 'node:http';
@@ -19,7 +19,7 @@ import type { PrivateRedis } from '../redis/private-redis.ts';
 
 export { PrivateRedis } from '../redis/private-redis.ts';
 
-/** Says nothing, so that the output of a test run is that of the tests. */
+/** Logs nothing, so that the output of a test run is that of the tests. */
 export const QUIET: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 export interface TestGateway {
@@ -98,8 +98,8 @@ async function readWhenThere(path: string): Promise<string> {
 }
 
 /**
- * Waits until a condition holds; a command that fails because Redis is away counts as not yet. How long that takes says how busy
- * the machine is, so the patience is what a test has: where the time itself is the promise, it is measured.
+ * Waits until a condition holds; a command that fails because Redis is away counts as not yet. The wait depends on how
+ * busy the machine is, so the default is long. A test whose promise is a time measures the time itself.
  */
 export async function waitFor(
   condition: () => Promise<boolean> | boolean,
@@ -116,7 +116,7 @@ export async function waitFor(
   }
 }
 
-/** A port that was free a moment ago, for what must know its port before it listens. */
+/** A port that was free a moment ago, for a program that must know its port before it listens. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -137,7 +137,7 @@ export interface RawRequest extends RequestOptions {
   readonly body?: Uint8Array | string | AsyncIterable<Uint8Array>;
 }
 
-/** An HTTP request that is sent as it is written here: no path is normalised, no header merged. */
+/** An HTTP request that is sent exactly as written: no path is normalised, no header merged. */
 export async function send(
   gateway: { port: number },
   path: string,

@@ -1,4 +1,4 @@
-/** A gateway in this process with a Redis of its own and a worker that answers as the test says. */
+/** A gateway in this process with a Redis of its own and a worker whose answers the test decides. */
 import { expect } from 'vitest';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { packArchive } from '../platform/archive.ts';
@@ -17,7 +17,7 @@ export class GatewayBench {
   readonly redis: PrivateRedis;
   readonly gateway: TestGateway;
   readonly worker: FakeWorker;
-  /** What the worker does with a call; for the next test, what it does usually. */
+  /** Handler of the worker's calls; each test starts with the usual one again. */
   handler: FakeHandler;
   readonly #usual: FakeHandler;
   #call: FakeCall | undefined;
@@ -36,7 +36,7 @@ export class GatewayBench {
   static async start(usual: FakeHandler, env: Record<string, string> = {}): Promise<GatewayBench> {
     const redis = await PrivateRedis.start();
     const bench = new GatewayBench(redis, await startGateway(redis, { env }), usual);
-    // Before the worker, which asks at its start for the namespaces to listen for.
+    // Before the worker, which at its start asks for the namespaces to listen for.
     await bench.gateway.functions.addNamespace('default');
     await bench.worker.start();
     return bench;
@@ -54,12 +54,12 @@ export class GatewayBench {
     await this.redis.stop();
   }
 
-  /** The call that the worker has got last. */
+  /** The last call that the worker has got. */
   get call(): FakeCall {
     return this.#call ?? expect.fail('the worker has got no call');
   }
 
-  /** Of a header of that call. */
+  /** Values of a header of that call. */
   headersOf(name: string): string[] {
     return this.call.meta.headers.filter(([one]) => one === name).map(([, value]) => value);
   }
@@ -104,7 +104,7 @@ export class GatewayBench {
   }
 }
 
-/** What a response says is wrong: its status and the code of its error. */
+/** The error of a response: its status and its code. */
 export function problemOf(response: RawResponse): [number, string | undefined] {
   return [response.status, (response.json() as { error?: { code: string } }).error?.code];
 }

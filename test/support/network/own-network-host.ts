@@ -1,6 +1,6 @@
 /**
- * The host of a test's own network: `own-network-host.ts SOCKET PORT`. Its server says "the host" on every address; what
- * connects to SOCKET, from outside, is connected to PORT of the loopback here.
+ * The host of a test's own network: `own-network-host.ts SOCKET PORT`. Its server says "the host" on every address. A
+ * connection to SOCKET, from outside, leads to PORT of the loopback here.
  */
 import { once } from 'node:events';
 import { createServer } from 'node:http';

@@ -1,6 +1,6 @@
 /**
- * A network of a test's own, with an address that is not a loopback's: a machine may have none. It is a network namespace in a
- * user namespace with the same ids as outside, so that a worker in it can do all that it can elsewhere.
+ * A network of a test's own, with an address that is not a loopback's, since a machine may have none. It is a network
+ * namespace in a user namespace with the same ids as outside, so a worker in it has all its powers.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,16 +19,16 @@ const ENTER = new URL('../../security/native/enter.c', import.meta.url);
 const SET_UP = `ip link set lo up && ip link add own0 type veth peer name own1 &&
   ip addr add "$1/24" dev own0 && ip link set own0 up && ip link set own1 up && shift && exec "$@"`;
 
-/** Some kernels let only chosen programs make user namespaces with power in them. */
+/** Some kernels let only chosen programs make user namespaces with capabilities in them. */
 export const CAN_OWN_NETWORK =
   spawnSync('unshare', ['--user', '--map-root-user', '--net', 'true']).status === 0;
 
 export class OwnNetwork {
-  /** Of the host in it. */
+  /** Address of the host in that network. */
   readonly address = ADDRESS;
-  /** On which the host says that it is the host. */
+  /** Port on which the host says "the host". */
   readonly port: number;
-  /** To be written before a command that is to run in it. */
+  /** Words to be put before a command that is to run in it. */
   readonly enter: readonly string[];
   readonly #directory: string;
   readonly #host: ChildProcess;
@@ -42,7 +42,7 @@ export class OwnNetwork {
     this.enter = [join(directory, 'enter'), String(host.pid)];
   }
 
-  /** Whoever connects to the loopback's `port` outside of it is connected to the same port of its loopback. */
+  /** A connection to the loopback's `port` outside of the network leads to the same port of its loopback. */
   static async open(port: number): Promise<OwnNetwork> {
     const program = await compileC(await readFile(ENTER, 'utf8'));
     const directory = await mkdtemp(join(tmpdir(), 'offshoot-network-'));
@@ -77,7 +77,7 @@ export class OwnNetwork {
   }
 }
 
-/** This user and its sub-ids are there what they are here. */
+/** This user and its sub-ids keep their numbers there. */
 function sameIds(): string[] {
   const { username, uid, gid } = userInfo();
   const range = (file: string): string => {

@@ -1,4 +1,7 @@
-/** The hosts of a test's world, one process: `world-hosts.ts PORT,... ADDRESS...`. Each answers over TCP and UDP who it is. */
+/**
+ * The hosts of a test's world, one process: `world-hosts.ts PORT,... ADDRESS...`. Each answers over TCP and UDP with
+ * its address.
+ */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -12,9 +15,9 @@ await Promise.all(
   services.map(async ({ address, port }) => {
     const tcp = createServer((socket) => {
       socket.on('error', () => undefined);
-      // Read, so that the caller's end is seen.
+      // Read, so that the end of the caller is noticed.
       socket.resume().write(`tcp ${address}`);
-      // The last of the ports holds on to its callers.
+      // The last of the ports keeps its connections open.
       if (port !== last) socket.end();
     }).listen(port, address);
     const udp = createSocket('udp4').bind(port, address);

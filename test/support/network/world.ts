@@ -1,7 +1,7 @@
 /**
- * A world of a test's own: a network namespace that stands for everything outside, with hosts of any address in it, and a
- * name server. It belongs to the same user namespace as the launcher's egress, which can therefore be joined to it instead
- * of to the machine's network, without root.
+ * A world of a test's own: a network namespace that stands for everything outside, with hosts of any address in it, and
+ * a name server. It belongs to the same user namespace as the launcher's egress. The egress can therefore be joined to
+ * it without root, instead of to the machine's network.
  */
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
@@ -16,7 +16,7 @@ const HOSTS = fileURLToPath(new URL('world-hosts.ts', import.meta.url));
 export class World {
   /** Descriptor of the network namespace. */
   readonly network: number;
-  /** What names resolve to; a list gives the next answer each time, and stays at the last one. */
+  /** Addresses of names; of a list of answers, each question gets the next one, and then the last one again. */
   readonly names = new Map<string, string[][]>();
   /** Names that were asked for. */
   readonly asked: string[] = [];

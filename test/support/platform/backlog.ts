@@ -17,7 +17,7 @@ export async function withRedis<T>(url: string, use: (redis: Redis) => Promise<T
   }
 }
 
-/** Queues the event so many times for a function that is there in version 1. */
+/** Queues the event `count` times for a function whose version 1 is deployed. */
 export function fillQueue(
   url: string,
   { namespace, name }: { namespace: string; name: string },
@@ -41,7 +41,7 @@ export function fillQueue(
   });
 }
 
-/** Jobs of a namespace that wait. */
+/** Waiting jobs of a namespace. */
 export function queueLength(url: string, namespace: string): Promise<number> {
   return withRedis(url, (redis) => new Queues(redis).of(namespace).count());
 }

@@ -18,8 +18,8 @@ import { SLOWNESS } from '../faults/slowness.ts';
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url));
 /**
- * Start in which no process ends: how long it takes says how busy the machine is. Less than a hook has, so that what was written
- * is shown, and the processes are ended.
+ * Time after which a start fails in which no process ends; a busy machine needs longer. It is below the timeout of a
+ * hook, so that the output is shown and the processes are ended.
  */
 const START_MS = 25_000 * SLOWNESS;
 const MAINS: Readonly<Record<Part, string>> = {
@@ -28,7 +28,7 @@ const MAINS: Readonly<Record<Part, string>> = {
   gateway: 'gateway/main.ts',
   supervisor: 'infra/platform/start.ts',
 };
-/** Wait for a record, of which nothing is promised but that it comes. */
+/** Upper bound on the wait for a record; the only promise is that it comes. */
 const RECORD_MS = 20_000 * SLOWNESS;
 
 export interface CliResult {
@@ -38,17 +38,17 @@ export interface CliResult {
 }
 
 /**
- * One of its processes; a second worker is there when a test runs it. The supervisor is there where the test wants it, and has
- * started worker and gateway.
+ * One of its processes. The second worker runs only where a test starts it. The supervisor runs only where the test
+ * asks for it, and then starts worker and gateway.
  */
 export type Part = 'worker' | 'worker-2' | 'gateway' | 'supervisor';
 
 export interface PlatformOptions {
   /** In a network of its own, instead of the machine's. */
   readonly ownNetwork?: boolean;
-  /** More environment for its Redis. */
+  /** Additional environment of its Redis. */
   readonly redisEnvironment?: Readonly<Record<string, string>>;
-  /** Worker and gateway are started by the supervisor, as `npm start` has it. */
+  /** The supervisor starts worker and gateway, as in `npm start`. */
   readonly supervised?: boolean;
 }
 
@@ -61,7 +61,7 @@ export class Platform {
   readonly #environment: Readonly<Record<string, string>>;
   readonly #network: OwnNetwork | undefined;
   readonly #children = new Map<Part, ChildProcess>();
-  /** What the processes wrote, for a test that fails. */
+  /** Output of all processes, shown when a test fails. */
   output = '';
 
   private constructor(
@@ -99,7 +99,7 @@ export class Platform {
     for (const part of supervised ? (['supervisor'] as const) : (['worker', 'gateway'] as const))
       platform.run(part);
     await platform.ready().catch(async (error: unknown) => {
-      // Nobody else will: the test has no platform to stop.
+      // The test has no platform yet that it could stop.
       await platform.stop();
       throw error;
     });
@@ -116,7 +116,7 @@ export class Platform {
   /** Starts one of the processes (again). */
   run(name: Part): void {
     const main = join(checkout, MAINS[name]);
-    // env(1) becomes what it is given; so the process has one id, wherever it runs.
+    // env(1) becomes the program, so the process keeps its id, also in a network of its own.
     const child = spawn('env', [...(this.#network?.enter ?? []), process.execPath, main], {
       cwd: checkout,
       env: {
@@ -143,7 +143,7 @@ export class Platform {
     return this.#network;
   }
 
-  /** Its process, or 0 where there is none just now. */
+  /** Its process id, or 0 while it does not run. */
   pid(name: Part): number {
     const own = this.#children.get(name)?.pid;
     const supervisor = this.#children.get('supervisor')?.pid;
@@ -194,7 +194,7 @@ export class Platform {
     return { code, stdout, stderr };
   }
 
-  /** Deploys one of functions/, with other facts in its manifest where the test wants them. Throws when it fails. */
+  /** Deploys one of functions/, with `manifest` merged into its own. Throws when the deploy fails. */
   async deploy(
     example: string,
     manifest: Readonly<Record<string, unknown>> = {},
@@ -269,11 +269,11 @@ function childOf(parent: number, program: string): number {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       if (!readFileSync(`/proc/${pid}/status`, 'utf8').includes(`\nPPid:\t${parent}\n`)) continue;
-      // Without the words by which setpriv(1) becomes it.
+      // Skips the words of setpriv(1), which becomes the program.
       const [, file = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
       if (file.endsWith(program)) return Number(pid);
     } catch {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
     }
   }
   return 0;

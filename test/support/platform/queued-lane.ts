@@ -1,4 +1,4 @@
-/** The gateway's side of the queued lane without a gateway: a test then decides what happens between two of its steps. */
+/** The gateway's side of the queued lane without a gateway: so a test can act between any two of its steps. */
 import type { Redis } from 'ioredis';
 import pino from 'pino';
 import { BatchStore } from '#storage/queued/batches.ts';
@@ -15,7 +15,7 @@ import { QueuedLane } from '../../../gateway/queued/control.ts';
 import { Spool } from '../../../gateway/call/spool.ts';
 import { FunctionStore } from '../../../gateway/functions/function-repository.ts';
 
-/** `directory`: of the large bodies; `kept`: ended jobs of each function. */
+/** `directory`: for the large bodies; `kept`: number of ended jobs kept of each function. */
 export function openQueuedLane(
   redis: Redis,
   directory: string,

@@ -2,15 +2,15 @@
 import { randomBytes } from 'node:crypto';
 import type { InvocationRecord, OpenInvocation, QueuedTerms } from '#contract/invocations/invocation.ts';
 
-/** What a dead letter has beside other ends. */
+/** Fields that a dead letter has besides those of other ends. */
 export const DEAD = { outcome: 'error', status: 500, dead: 'attempts_used' } as const;
 
-/** May be tried once, and not after `expiresAt`. */
+/** Terms of an invocation that is tried once, and not after `expiresAt`. */
 export function oneTryUntil(expiresAt: number): QueuedTerms {
   return { maxAttempts: 1, minDelay: 0, maxDelay: 0, expiresAt };
 }
 
-/** One that was just queued for `default/fn` and may start within the hour. */
+/** An invocation that was just queued for `default/fn` and may start within the hour. */
 export function openRecord(more: Partial<OpenInvocation> = {}): OpenInvocation {
   const now = Date.now();
   return {
@@ -32,7 +32,7 @@ export function openRecord(more: Partial<OpenInvocation> = {}): OpenInvocation {
   };
 }
 
-/** How an open one has ended: well, and at once. */
+/** The record of an open invocation once it has ended: by default at once, with success. */
 export function endedRecord(open: OpenInvocation, more: Partial<InvocationRecord> = {}): InvocationRecord {
   return {
     ...open,

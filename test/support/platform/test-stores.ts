@@ -1,4 +1,4 @@
-/** Both kinds of artifact store, for tests that must hold of either. */
+/** Both kinds of artifact store, for tests that must hold for either. */
 import { mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -12,9 +12,9 @@ import { HAS_S3_SERVER, S3Server } from '../servers/s3-server.ts';
 export interface TestStores {
   readonly artifacts: ArtifactStore;
   readonly blobs: BlobStore;
-  /** All that there is, also what is half-written or on its way: `artifacts/NAME` and `blobs/KEY`. */
+  /** All files, unfinished uploads included: `artifacts/NAME` and `blobs/KEY`. */
   files(): Promise<string[]>;
-  /** Makes one of those files look as if it had been written so long ago. */
+  /** Sets the time of one of those files `ms` milliseconds back. */
   age(file: string, ms: number): Promise<void>;
   close(): Promise<void>;
 }

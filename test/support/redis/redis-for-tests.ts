@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { connectRedis, type RedisRole } from '#storage/redis/redis.ts';
 import { PrivateRedis } from './private-redis.ts';
 
-/** A connection of the platform's that is ready, and says nothing. */
+/** A ready connection of the platform's, which logs nothing. */
 export async function readyConnection(url: string, role: RedisRole = 'commands'): Promise<Redis> {
   const redis = connectRedis(url, role, pino({ level: 'silent' }));
   await once(redis, 'ready');
@@ -19,7 +19,7 @@ interface Options {
   readonly flush?: boolean;
 }
 
-/** Starts one for the tests that follow it, and stops it after them. `use` keeps what the tests need of it. */
+/** Starts a Redis for the tests that follow, and stops it after them. `use` gets the parts that the tests need. */
 export function redisForTests(
   use: (redis: Redis, server: PrivateRedis) => void | Promise<void>,
   { role, flush = false }: Options = {},

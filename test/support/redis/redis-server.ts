@@ -1,4 +1,4 @@
-/** Redis servers of a test's own on loopback ports, and the kinds of set-up that need several: a Cluster, Sentinels. */
+/** Redis servers of a test's own on loopback ports, and set-ups of several: a Cluster, Sentinels. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { SLOWNESS } from '../faults/slowness.ts';
 const PATIENCE_MS = 20_000 * SLOWNESS;
 const SLOTS = 16_384;
 
-/** So many ports that nobody listens on just now. */
+/** Ports that are free now, `count` of them. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from({ length: count }, async () => {
@@ -33,7 +33,7 @@ export class RedisServer {
   readonly #client: RedisOptions;
   #child: ChildProcess | undefined;
 
-  /** `client`: what a client needs beside the port, such as TLS. */
+  /** `client`: options that a client needs besides the port, such as TLS. */
   constructor(port: number, commandLine: readonly string[], client: RedisOptions = {}) {
     this.port = port;
     this.#arguments = commandLine;
@@ -49,7 +49,7 @@ export class RedisServer {
     await until(async () => (await this.ask((redis) => redis.ping())) === 'PONG', 'a redis-server comes up');
   }
 
-  /** Asks it something on a connection of its own. */
+  /** Sends it a command on a connection of its own. */
   async ask<T>(question: (redis: Redis) => Promise<T>): Promise<T> {
     const redis = new Redis({
       host: '127.0.0.1',
@@ -75,7 +75,7 @@ export class RedisServer {
   }
 }
 
-/** Waits until it is so; an error counts as not yet. */
+/** Waits until the condition holds; an error counts as not yet. */
 export async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
   const end = Date.now() + PATIENCE_MS;
   while (!(await isSo().catch(() => false))) {
@@ -146,7 +146,7 @@ export class RedisCluster extends Group {
       const first = Math.floor((SLOTS * index) / 3);
       const last = Math.floor((SLOTS * (index + 1)) / 3) - 1;
       if (index < 3) await server.ask((redis) => redis.call('CLUSTER', 'ADDSLOTSRANGE', first, last));
-      // Otherwise all would have the same epoch, and settle that first.
+      // Otherwise all would have the same epoch, and would settle that first.
       await server.ask((redis) => redis.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1));
       if (index > 0)
         await server.ask((redis) => redis.call('CLUSTER', 'MEET', '127.0.0.1', ports[0] ?? 0, ports[1] ?? 0));

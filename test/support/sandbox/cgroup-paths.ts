@@ -1,4 +1,4 @@
-/** Where this user's sandboxes have their cgroups. */
+/** Paths of the cgroups of this user's sandboxes. */
 import { existsSync, readFileSync } from 'node:fs';
 
 const name = process.env['OFFSHOOT_CGROUP'] ?? 'offshoot';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** A static program out of C source: what a sandbox can run whatever its image holds; or what `kind` makes of it. */
+/** Compiles C source to a static program, which runs in any image; or to `kind`. */
 export async function compileC(source: string, kind: readonly string[] = ['-static']): Promise<Buffer> {
   const directory = await mkdtemp(join(tmpdir(), 'offshoot-probe-'));
   try {

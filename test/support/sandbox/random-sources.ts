@@ -1,4 +1,4 @@
-/** What forks of one runtime would have in common if nobody took care: the sources of randomness of a sandbox. */
+/** The sources of randomness of a sandbox. Forks of one runtime would share them without care. */
 import type { SandboxBench } from './sandbox-bench.ts';
 
 const FUNCTION = `
@@ -15,7 +15,7 @@ const values = {
 export default { fetch: () => Response.json(Object.entries(values).map(([name, draw]) => [name, draw()])) };`;
 export const RANDOM_SOURCES = 6;
 
-/** Starts `rounds` sandboxes one after another; gives how many different values each source gave. */
+/** Starts `rounds` sandboxes one after another; returns the number of different values of each source. */
 export async function distinctValues(bench: SandboxBench, rounds: number): Promise<Map<string, number>> {
   const code = await bench.addCode(FUNCTION);
   const seen = new Map<string, Set<string>>();

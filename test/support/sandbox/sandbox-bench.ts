@@ -1,6 +1,6 @@
 /**
  * A worker's lower half on a bench: real cgroups, a real launcher and zygote, real sandboxes, but no Redis and no pool.
- * For tests that ask what a sandbox is and what is left of it afterwards.
+ * For tests of a single sandbox, and of its remains after its end.
  */
 import { randomBytes } from 'node:crypto';
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -19,7 +19,7 @@ import { ownRanges } from '../../../worker/sandbox/subids.ts';
 import { Zygote } from '../../../worker/sandbox/zygote.ts';
 
 const MB = 1024 * 1024;
-/** Of all benches, as a worker has them for all of its zygotes: no two live sandboxes are the same user. */
+/** Shared by all benches, as a worker shares it among its zygotes: no two live sandboxes are the same user. */
 const slots = new SandboxNumbers();
 
 /** Milliseconds that each part of a start took, as the worker sees it. */
@@ -37,11 +37,11 @@ export interface BenchSandbox {
   readonly timings: StartTimings;
   readonly sandbox: Sandbox;
   readonly cgroup: Cgroup;
-  /** System calls that were refused while it was called. */
+  /** System calls that were refused during the call. */
   readonly refused: string[];
-  /** Calls the function with a path; gives status and body. */
+  /** Calls the function with a path; returns status and body. */
   call(path?: string, options?: CallOptions): Promise<{ status: number; text: string }>;
-  /** All that has come out of it so far: frames and output. */
+  /** All output up to now: frames and text. */
   said(): string;
   /** Ends it and waits until nothing of it is left. */
   end(): Promise<void>;
@@ -54,17 +54,17 @@ export interface StartOptions {
   readonly pendingSignals?: number;
   readonly network?: SandboxNetwork | undefined;
   readonly memoryMb?: number;
-  /** Its module, from the root of its code. */
+  /** Path of its module, from the root of its code. */
   readonly entry?: string;
-  /** Ends it, and so fails the start, when it is not ready by then. */
+  /** Time after which a sandbox that is not ready is ended, which fails the start. */
   readonly withinMs?: number;
-  /** Keeps nothing of what it says: one that may print without end. */
+  /** Discards its output, for a sandbox that may print without end. */
   readonly forget?: boolean;
-  /** Gets the cgroup of one that did not start, when it has ended and before that is removed. */
+  /** Called with the cgroup of a sandbox that failed to start, after its end and before the cgroup is removed. */
   readonly onFailure?: (cgroup: Cgroup) => void;
 }
 
-/** What a call sends besides its path. */
+/** Parts of a call besides its path. */
 export interface CallOptions {
   readonly method?: string;
   readonly headers?: readonly [string, string][];
@@ -73,7 +73,7 @@ export interface CallOptions {
 
 export class SandboxBench {
   readonly zygote: Zygote;
-  /** Where the code of its functions is, on the host. */
+  /** Directory of the functions' code, on the host. */
   readonly store: string;
   readonly #ownsStore: boolean;
   readonly #driver = detectCgroups();
@@ -85,7 +85,10 @@ export class SandboxBench {
     this.#ownsStore = ownsStore;
   }
 
-  /** `image`: the root of another image than the runtime's. `codes`: a directory of functions that are there already. `devices`: where sets of device files are. */
+  /**
+   * `image`: the root of another image than the runtime's. `codes`: a directory that already holds functions.
+   * `devices`: the directory of the device sets.
+   */
   static async open(
     runtime: Runtime = 'node26',
     image?: string,
@@ -105,7 +108,7 @@ export class SandboxBench {
     return new SandboxBench(zygote, store, codes === undefined);
   }
 
-  /** Stores a module's source, and programs beside it; gives the name that start() takes. */
+  /** Stores a module's source, and programs beside it; returns the name that start() takes. */
   async addCode(source: string, programs: Readonly<Record<string, Buffer>> = {}): Promise<string> {
     const name = `code-${this.#codes++}`;
     await mkdir(join(this.store, name));
@@ -115,7 +118,7 @@ export class SandboxBench {
     return name;
   }
 
-  /** Stores what is in a directory, links and modes as they are; gives the name that start() takes. */
+  /** Stores the content of a directory, with its links and modes; returns the name that start() takes. */
   async addDirectory(source: string): Promise<string> {
     const name = `code-${this.#codes++}`;
     await cp(source, join(this.store, name), { recursive: true, verbatimSymlinks: true });
@@ -123,8 +126,8 @@ export class SandboxBench {
   }
 
   /**
-   * `prepareFirst`: the sandbox learns its function only when it is prepared, as those of the pool do. Otherwise it is
-   * told at once, and goes on without waiting for the worker.
+   * `prepareFirst`: the sandbox gets its function only once it is prepared, as those of the pool do. Otherwise it gets
+   * the function at once, and goes on without waiting for the worker.
    */
   async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
     const limits = { memoryMb: options.memoryMb ?? 128, cpu: 1, pids: options.pids ?? 64 };
@@ -157,7 +160,7 @@ export class SandboxBench {
       withdrawn: () => undefined,
       frame: (_, payload) => hear(payload),
       output: (_, bytes) => hear(bytes),
-      // Of a process that an earlier call has left.
+      // A call refused to a process that an earlier call has left.
       refused: (name) => refused.push(name),
     };
     const refused: string[] = [];

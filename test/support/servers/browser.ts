@@ -1,4 +1,4 @@
-/** Debian's Chromium with one page of the dashboard, and what went wrong in it. */
+/** Debian's Chromium with one page of the dashboard, and the errors of that page. */
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,12 +20,15 @@ export async function openBrowser(): Promise<Browser> {
   });
 }
 
-/** Somebody who looks at the dashboard. */
+/** A person with a browser at the dashboard. */
 export class Visitor {
   readonly page: Page;
   readonly context: BrowserContext;
   readonly #platform: Platform;
-  /** Violations of the content security policy, errors of scripts, dialogs, requests to elsewhere. There shall be none. */
+  /**
+   * Violations of the content security policy, errors of scripts, dialogs, requests to other origins. There must be
+   * none.
+   */
   readonly complaints: string[] = [];
 
   private constructor(platform: Platform, context: BrowserContext, page: Page) {
@@ -38,7 +41,7 @@ export class Visitor {
     });
     page.on('pageerror', (error) => this.complaints.push(`error: ${error.message}`));
     page.on('console', (message) => {
-      // What the gateway refuses is shown in the page, and looked at there.
+      // The page shows the gateway's refusals, and the tests look there.
       if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
         this.complaints.push(`console: ${message.text()}`);
     });

@@ -1,4 +1,4 @@
-/** A receiver of OTLP over HTTP that reads what exporters really send, protobuf and JSON, without any of their code. */
+/** A receiver of OTLP over HTTP that parses the bytes of exporters, protobuf and JSON, without any of their code. */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -17,14 +17,14 @@ export interface ReceivedSpan {
   readonly end: bigint;
   readonly attributes: Readonly<Record<string, unknown>>;
   readonly links: readonly string[];
-  /** The same ones, with the trace that they lead to. */
+  /** Links of the span, each with the trace that it leads to. */
   readonly linked: readonly {
     traceId: string;
     spanId: string;
     attributes: Readonly<Record<string, unknown>>;
   }[];
   readonly events: readonly { name: string; time: bigint; attributes: Readonly<Record<string, unknown>> }[];
-  /** Attributes, events and links that the sender says it has left out. */
+  /** Number of attributes, events and links that the sender reports as left out. */
   readonly dropped: readonly [attributes: number, events: number, links: number];
   readonly tracestate: string;
   /** 2 is an error. */
@@ -72,7 +72,7 @@ export class OtlpReceiver {
     return receiver;
   }
 
-  /** Spans of a trace, when there are at least so many that fit. */
+  /** Spans of a trace, once `count` of them match. */
   async of(traceId: string, enough: (spans: readonly ReceivedSpan[]) => boolean): Promise<ReceivedSpan[]> {
     const end = Date.now() + 15_000 * SLOWNESS;
     for (;;) {

@@ -1,4 +1,7 @@
-/** A receiver of callbacks on loopback, which answers what a test says and checks signatures by the public library. */
+/**
+ * A receiver of callbacks on loopback, whose answers the test decides, and which checks signatures by the public
+ * library.
+ */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -51,7 +54,7 @@ export class Receiver {
     return receiver;
   }
 
-  /** What came for an invocation. */
+  /** Deliveries for an invocation. */
   of(id: string): Received[] {
     return this.received.filter(({ body }) => body.id === id);
   }

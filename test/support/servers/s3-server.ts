@@ -1,4 +1,6 @@
-/** An S3 server of a test's own, on loopback, with its objects as files of a directory: ended and started again it has them still. */
+/**
+ * An S3 server of a test's own, on loopback. Its objects are files of a directory, and survive an end and a new start.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -34,7 +36,7 @@ export class S3Server {
     return server;
   }
 
-  /** Where the objects are, each as a file under its key. */
+  /** Directory of the objects, each a file under its key. */
   get bucket(): string {
     return join(this.directory, 'buckets', BUCKET);
   }
@@ -55,7 +57,7 @@ export class S3Server {
     };
   }
 
-  /** For a process of the platform. */
+  /** Settings of the store for a process of the platform. */
   environment(prefix: string): Record<string, string> {
     return {
       OFFSHOOT_ARTIFACTS: `s3://${BUCKET}/${prefix}`,
@@ -68,7 +70,7 @@ export class S3Server {
   /** Starts the server again after kill(). */
   async resume(): Promise<void> {
     const at = ['--port', `127.0.0.1:${this.port}`, '--keep-alive', '--quiet'];
-    // Not in extended attributes, which not every file system of /tmp has.
+    // Without extended attributes, which not every file system of /tmp has.
     const where = ['--sidecar', join(this.directory, 'facts'), join(this.directory, 'buckets')];
     this.#child = spawn(PROGRAM, [...at, 'posix', ...where], {
       env: { ROOT_ACCESS_KEY: CREDENTIALS.accessKeyId, ROOT_SECRET_KEY: CREDENTIALS.secretAccessKey },
@@ -94,7 +96,7 @@ export class S3Server {
     await rm(this.directory, { recursive: true, force: true });
   }
 
-  /** Keys of all objects, and files of uploads that have not been ended. */
+  /** Keys of all objects, and files of unfinished uploads. */
   async files(): Promise<string[]> {
     const all = await readdir(this.bucket, { recursive: true, withFileTypes: true });
     return all
@@ -103,7 +105,7 @@ export class S3Server {
       .toSorted();
   }
 
-  /** Makes an object look as if it had been written so long ago. */
+  /** Sets the time of an object `ms` milliseconds back. */
   async age(key: string, ms: number): Promise<void> {
     const past = new Date(Date.now() - ms);
     await utimes(join(this.bucket, key), past, past);

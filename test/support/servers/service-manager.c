@@ -1,5 +1,5 @@
-// A service manager's end of sd_notify(3): service-manager SOCKET. Prints `listening`, and then each message on one line, after the
-// id of the process that the kernel says has sent it.
+// A service manager's end of sd_notify(3): service-manager SOCKET. Prints `listening`, and then each message
+// on one line, after the id of the sending process by the kernel's word.
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/** A service manager as sd_notify(3) has it, for as long as the test runs. */
+/** A service manager by the protocol of sd_notify(3), for the time of the test. */
 import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,8 +8,8 @@ import { promisify } from 'node:util';
 import { expect, onTestFinished } from 'vitest';
 
 /**
- * Listens at `socket`, a path or `@NAME`. What it is told comes into the array, a message a line, each after the id of the process
- * that has sent it: `123 READY=1`.
+ * Listens at `socket`, a path or `@NAME`. Messages are added to the returned array, one a line, each after the id of
+ * the sending process: `123 READY=1`.
  */
 export async function serviceManager(socket: string): Promise<readonly string[]> {
   const folder = await mkdtemp(join(tmpdir(), 'offshoot-manager-'));

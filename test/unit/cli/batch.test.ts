@@ -1,4 +1,4 @@
-/** offshoot batch: what it takes for items, and where it writes what came of them. */
+/** offshoot batch: where it reads items, and where it writes their results. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ interface Sent {
   readonly body: string;
 }
 
-/** A gateway whose batches end at once, and what was sent to it. */
+/** A gateway whose batches end at once, and the items that it got. */
 async function batchGateway(): Promise<{ gateway: FakeGateway; sent: Sent[] }> {
   const gateway = await fakeGateway();
   const sent: Sent[] = [];
@@ -62,7 +62,7 @@ const INPUTS: readonly [what: string, text: string, type: string][] = [
   ['nothing', '', LINES],
 ];
 
-test.each(INPUTS)('of stdin and of a file: %s', async (_what, text, type) => {
+test.each(INPUTS)('offshoot batch reads items from stdin and from a file: %s', async (_what, text, type) => {
   const { gateway, sent } = await batchGateway();
   const file = path.join(temporaryFolder(), 'items');
   writeFileSync(file, text);
@@ -75,7 +75,7 @@ test.each(INPUTS)('of stdin and of a file: %s', async (_what, text, type) => {
   ]);
 });
 
-test('a file that is named for lines has lines, also one that is an array', async () => {
+test('a file whose name ends in .ndjson is read as lines, also when a line is an array', async () => {
   const { gateway, sent } = await batchGateway();
   const file = path.join(temporaryFolder(), 'items.ndjson');
   writeFileSync(file, '[1, 2]\n');
@@ -83,7 +83,7 @@ test('a file that is named for lines has lines, also one that is an array', asyn
   expect(sent).toEqual([{ type: LINES, body: '[1, 2]\n' }]);
 });
 
-test('what another command writes, as bash gives it: offshoot batch <(seq 1 10000)', async () => {
+test('offshoot batch <(seq 1 10000) reads the output of another command, as bash provides it', async () => {
   const { gateway, sent } = await batchGateway();
   const env = { PATH: process.env['PATH'] ?? '', HOME: temporaryFolder(), ...gateway.env };
   await promisify(execFile)(
@@ -94,7 +94,7 @@ test('what another command writes, as bash gives it: offshoot batch <(seq 1 1000
   expect(sent.map(({ type, body }) => [type, body.trim().split('\n').length])).toEqual([[LINES, 10_000]]);
 });
 
-test('one that fails ends, though more may come on stdin', async () => {
+test('offshoot batch ends when it fails, though more may come on stdin', async () => {
   const env = {
     PATH: process.env['PATH'] ?? '',
     HOME: temporaryFolder(),
@@ -106,7 +106,7 @@ test('one that fails ends, though more may come on stdin', async () => {
   expect(await once(child, 'exit')).toEqual([3, null]);
 });
 
-test('what cannot be read or written is told before there is a batch', async () => {
+test('a file that cannot be read or written is reported before there is a batch', async () => {
   const { gateway } = await batchGateway();
   const folder = temporaryFolder();
   const items = path.join(folder, 'items');
@@ -126,7 +126,7 @@ test('what cannot be read or written is told before there is a batch', async () 
   expect(gateway.seen).toEqual([]);
 });
 
-test('the results replace what was in the output, which may be the file of the items', async () => {
+test('the results replace the content of the output, which may be the file of the items', async () => {
   const { gateway, sent } = await batchGateway();
   const file = path.join(temporaryFolder(), 'items');
   writeFileSync(file, '"a long item of many words"\n');
@@ -137,7 +137,7 @@ test('the results replace what was in the output, which may be the file of the i
   expect(readFileSync(file, 'utf8')).toBe('{"index":0}\n');
 });
 
-test('results that break off are told as such, with what to do', async () => {
+test('results that break off are reported as such, with the next command', async () => {
   const { gateway } = await batchGateway();
   gateway.routes.set('GET /api/v1/batches/b1/results', (_request, response) => {
     response.write('{"index":0}\n', () => response.destroy());

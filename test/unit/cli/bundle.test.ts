@@ -49,7 +49,7 @@ function make(name: string, directory: string, dependencies: string[] = [], fits
   return { name, directory, version: '1', dependencies, fits };
 }
 
-test('the same function gives the same bytes, wherever it lies and whenever it is bundled', async () => {
+test('the same function gives the same archive, wherever it lies and whenever it is bundled', async () => {
   const copies = [temporaryFolder(), temporaryFolder()];
   const archives = [];
   for (const folder of copies) {
@@ -88,7 +88,7 @@ test('entries of an archive are sorted and carry no owner, time or odd mode', as
   expect([...archive.data.subarray(4, 10)]).toEqual([0, 0, 0, 0, 0, 255]);
 });
 
-test('a native package stays a file, with what it needs for this platform, and runs', async () => {
+test('a native package stays a file, with the packages it needs on this platform, and runs', async () => {
   const { bundle, archive } = await bundleOf(path.join(FUNCTIONS, 'native-addon'));
   const names = bundle.packages.map(({ to }) => to);
   expect(names[0]).toBe('node_modules/@node-rs/argon2');
@@ -168,14 +168,14 @@ test('a bundle error names file, line and column and shows the place', async () 
   });
 });
 
-test('an import of a package that is not there says how to get it', async () => {
+test('an import of a missing package says how to install it', async () => {
   const folder = project({ 'src/index.ts': "import x from 'absent/sub'; export default x;" });
   await expect(bundleOf(folder)).rejects.toMatchObject({
     next: `(cd ${folder} && npm install absent) && offshoot deploy ${folder}`,
   });
 });
 
-test('too large an archive is refused before it is sent, and the largest files are named', async () => {
+test('an archive over the limit is refused before it is sent, and the largest files are named', async () => {
   const big = { contents: Buffer.alloc(251 * 1024 * 1024), executable: false };
   await expect(packEntries(new Map([['big.bin', big]]))).rejects.toMatchObject({
     code: 'archive_too_large',
@@ -183,7 +183,7 @@ test('too large an archive is refused before it is sent, and the largest files a
   });
 });
 
-test('names of packages', () => {
+test('imports are reduced to names of packages', () => {
   expect(packageNameOf('hono/cors')).toBe('hono');
   expect(packageNameOf('@a/b/c')).toBe('@a/b');
   expect(packageNameOf('@a/b')).toBe('@a/b');
@@ -191,7 +191,7 @@ test('names of packages', () => {
     expect(packageNameOf(other)).toBeUndefined();
 });
 
-test('the closure keeps what each package would find: one version at the top, others below their owner', () => {
+test('the closure has the versions that each package would find: one at the top, others below their owner', () => {
   const installed = new Map(
     [
       make('a', '/p/a', ['b', 'c', 'absent', 'win']),

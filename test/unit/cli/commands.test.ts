@@ -8,7 +8,7 @@ import { fakeGateway, FUNCTIONS, json, KEY, offshoot, temporaryFolder } from '..
 
 const LOCAL = 'http://127.0.0.1:8787';
 
-test('init makes a function that deploys as it is, and says the next two commands', async () => {
+test('init makes a function that can be deployed at once, and prints the next two commands', async () => {
   const gateway = await fakeGateway();
   const cwd = temporaryFolder();
   for (const template of ['fetch', 'hono', 'lambda']) {
@@ -76,7 +76,7 @@ test('deploy uploads once: the second time the gateway has the archive already',
   ]);
 });
 
-test('a load failure shows the TypeScript line, what was printed, and what to do', async () => {
+test('a load failure shows the TypeScript line, the output, and the next step', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('POST /api/v1/functions/default/broken-load/versions', (_request, response) =>
     json(response, 422, {
@@ -133,7 +133,7 @@ test('each problem of offshoot.json is named by its field', async () => {
   expect(await deploy('{"name":"a"}')).toContain('entry: there is no file src/index.ts');
 });
 
-test('without a manifest the way to one is shown', async () => {
+test('without a manifest, the error says how to make one', async () => {
   const cwd = temporaryFolder();
   const none = await offshoot(['deploy'], { cwd });
   expect(none).toMatchObject({ code: 2 });
@@ -146,7 +146,7 @@ test('without a manifest the way to one is shown', async () => {
   expect(below.stderr.trimEnd()).toMatch(new RegExp(`next: offshoot deploy ${cwd}$`));
 });
 
-test('exit codes: wrong usage 2, unreachable 3, forbidden 4; with --json the error is the document', async () => {
+test('the exit code is 2 for wrong usage, 3 when unreachable, 4 when forbidden; with --json the error is the document', async () => {
   const gateway = await fakeGateway();
   const wrong = await offshoot(['deploy', '--frob']);
   expect(wrong).toMatchObject({ code: 2, stdout: '' });
@@ -201,7 +201,7 @@ test('a key of an earlier installation at the same address is named as such, wit
   writeFileSync(file, JSON.stringify(stale));
   const env = { XDG_CONFIG_HOME: config, OFFSHOOT_STATE: state };
   const next = `offshoot login --url ${gateway.url}`;
-  // Without a key of this machine nothing better can be said.
+  // Without a key of this machine there is no better advice.
   expect((await offshoot(['list'], { env })).stderr).toBe(
     'error: the API key is not known\nnext: sign in: offshoot login\n',
   );
@@ -213,20 +213,21 @@ test('a key of an earlier installation at the same address is named as such, wit
   );
   const machine = await offshoot(['list', '--json'], { env });
   expect(JSON.parse(machine.stdout)).toMatchObject({ error: { code: 'unauthorized', next } });
-  // What it says is all that has to be done, and nothing is asked.
+  // The command that the error names is enough, and asks nothing.
   expect(await offshoot(['login', '--url', gateway.url], { env })).toMatchObject({ code: 0, stderr: '' });
   expect((await offshoot(['list'], { env })).code).toBe(0);
   const inShell = { ...env, OFFSHOOT_API_KEY: 'of-yesterday' };
   expect((await offshoot(['list'], { env: inShell })).stderr).toMatch(
     /the key in OFFSHOOT_API_KEY is of another installation, or was removed;\n.*\nnext: unset OFFSHOOT_API_KEY; offshoot login --url http/,
   );
-  // A key that was typed is not of yesterday, and the admin key is not offered in its place.
+  // A key given by --key is not taken for one of an earlier installation, and the admin key is not offered in its
+  // place.
   expect((await offshoot(['list', '--key', 'typed'], { env })).stderr).toBe(
     'error: the API key is not known\nnext: sign in: offshoot login\n',
   );
 });
 
-test('invoke sends an event, prints the body only, and tells how it ended on stderr', async () => {
+test('invoke sends an event, prints the body only, and reports the outcome on stderr', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('POST /api/v1/functions/default/add/invoke', (_request, response, body) => {
     response.setHeader('server-timing', 'gateway;dur=0.2, run;dur=1.5');
@@ -243,7 +244,7 @@ test('invoke sends an event, prints the body only, and tells how it ended on std
 
 const OK = { 'x-offshoot-invocation': 'inv-1' };
 
-test('invoke over HTTP passes path, method, headers and body on, and a failed function exits 1', async () => {
+test('invoke over HTTP passes path, method, headers and body on, and exits with 1 when the function failed', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('PUT /fn/team/echo/a/b', (request, response, body) =>
     json(response, 201, { url: request.url, header: request.headers['x-a'], body: body.toString() }, OK),
@@ -264,7 +265,7 @@ test('invoke over HTTP passes path, method, headers and body on, and a failed fu
   expect(failed.stderr).toBe('error: echo did not finish within 2 s\nnext: offshoot trace inv-1\n');
 });
 
-test('invoke shows its key to no function that does not ask for it', async () => {
+test('invoke sends its key only to functions that ask for one', async () => {
   const gateway = await fakeGateway();
   const keys: (string | undefined)[] = [];
   gateway.routes.set('GET /fn/default/open/', (request, response) => {
@@ -282,7 +283,7 @@ test('invoke shows its key to no function that does not ask for it', async () =>
   expect(keys).toEqual([undefined, undefined, `Bearer ${KEY}`]);
 });
 
-test('rm needs a yes when nobody can be asked', async () => {
+test('rm needs --yes where it cannot ask', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('DELETE /api/v1/functions/default/old', (_request, response) => {
     response.writeHead(204).end();
@@ -301,7 +302,7 @@ test('the JSON Schema of offshoot.json is up to date', async () => {
   expect(readFileSync(file, 'utf8'), 'run: node infra/generate-schema.ts').toBe(manifestSchemaText());
 });
 
-test('the wrapper finds its checkout through links, and says what to do without npm packages', async () => {
+test('the wrapper finds its checkout through links, and says how to install missing npm packages', async () => {
   const wrapper = path.join(FUNCTIONS, '../cli/offshoot');
   const folder = temporaryFolder();
   symlinkSync(wrapper, path.join(folder, 'first'));

@@ -47,7 +47,7 @@ function sendEvent(response: ServerResponse, id: string, data: object): void {
   response.write(`id: ${id}\ndata: ${JSON.stringify(data)}\n\n`);
 }
 
-test('logs shows what is there, filtered, with control characters made visible', async () => {
+test('logs shows the existing lines, filtered, with control characters made visible', async () => {
   const gateway = await fakeGateway();
   const lines = [
     line('a', 'log', 'plain \u001b[2Jtext\u009b1m\u202e'),
@@ -64,7 +64,7 @@ test('logs shows what is there, filtered, with control characters made visible',
   expect(all.stdout.trimEnd().split('\n')).toHaveLength(3);
   const grave = await offshoot(['logs', 'talker', '--level', 'warn', '--json'], { env: gateway.env });
   expect(JSON.parse(grave.stdout)).toMatchObject({ logs: [{ text: 'bad' }] });
-  // One that has not ended may have no record yet.
+  // An open invocation may have no record yet.
   const unknown = {
     code: 'invocation_not_found',
     message: 'there is no invocation b',
@@ -78,7 +78,7 @@ test('logs shows what is there, filtered, with control characters made visible',
   expect((await offshoot(['logs', 'talker', '--level', 'loud'], { env: gateway.env })).code).toBe(2);
 });
 
-/** A record as the gateway has it when an invocation has ended, or before. */
+/** The record that the gateway has of an open or an ended invocation. */
 function record(id: string, outcome?: string): object {
   return {
     id,
@@ -99,7 +99,7 @@ function record(id: string, outcome?: string): object {
   };
 }
 
-test('logs: since a time, of one invocation with all that is kept of it, of invocations that ended in one way', async () => {
+test('logs takes a time, shows all kept lines of one invocation, or those of invocations with one outcome', async () => {
   const gateway = await fakeGateway();
   const asked: (string | null)[] = [];
   gateway.routes.set(LOGS, (request, response) => {
@@ -127,7 +127,7 @@ test('logs: since a time, of one invocation with all that is kept of it, of invo
   expect(await run('--outcome', 'error', '--since', '10m')).toMatch(/^.*not fine\n$/);
   expect(Number(asked[0])).toBeGreaterThan(now - 601_000);
   expect(Number(asked[0])).toBeLessThan(now - 590_000);
-  // Which is not in the log of its function any more. It says which try and item have printed it.
+  // The log of the function no longer has this line. The line shows which attempt and item printed it.
   expect(await run('-i', 'old')).toMatch(/old {2}try 2 item 17 {2}log +from the queue\n$/);
   expect(asked).toHaveLength(1);
   const wrong = await offshoot(['logs', 'talker', '--outcome', 'bad'], { env: gateway.env });
@@ -136,7 +136,7 @@ test('logs: since a time, of one invocation with all that is kept of it, of invo
   expect((await offshoot(['logs', 'talker', '--since', 'then'], { env: gateway.env })).code).toBe(2);
 });
 
-test('logs -f of one outcome holds lines until their invocation has ended, and then shows those that fit', async () => {
+test('logs -f with an outcome holds lines until their invocation has ended, and then shows those that match', async () => {
   const gateway = await fakeGateway();
   let ended: string | undefined;
   let stream: ServerResponse | undefined;
@@ -164,7 +164,7 @@ test('logs -f of one outcome holds lines until their invocation has ended, and t
       .filter(Boolean)
       .map((text) => (JSON.parse(text) as { text: string }).text);
   await vi.waitFor(() => expect(shown()).toEqual(['line 1', 'line 3']), { timeout: 10_000 });
-  // What comes after the end, of work that was left, is shown at once; and what lasts when it is over.
+  // Lines of leftover work, printed after the end, are shown at once; a streaming invocation waits for its end.
   if (stream) sendEvent(stream, '9-0', line('fails', 'log', 'late'));
   if (stream) sendEvent(stream, '10-0', line('works', 'log', 'late as well'));
   await vi.waitFor(() => expect(shown()).toEqual(['line 1', 'line 3', 'late']), { timeout: 5_000 });
@@ -173,7 +173,7 @@ test('logs -f of one outcome holds lines until their invocation has ended, and t
   expect(await running.interrupt()).toBe(0);
 });
 
-test('logs -f goes on after a lost connection, from where it broke off', async () => {
+test('logs -f goes on after a lost connection, at the line where it broke off', async () => {
   const gateway = await fakeGateway();
   const asked: (string | undefined)[] = [];
   gateway.routes.set(LOGS, (request, response) => {
@@ -194,13 +194,13 @@ test('logs -f goes on after a lost connection, from where it broke off', async (
   expect(await running.interrupt()).toBe(0);
 });
 
-test('logs -f of a function that is not there fails at once', async () => {
+test('logs -f of an unknown function fails at once', async () => {
   const gateway = await fakeGateway();
   const ran = await offshoot(['logs', 'absent', '-f'], { env: gateway.env });
   expect(ran).toMatchObject({ code: 1, stdout: '' });
 });
 
-test('trace draws the spans and says what the outcome means and what to do', async () => {
+test('trace draws the spans, and says what the outcome means and what to do', async () => {
   const gateway = await fakeGateway();
   const span = { attributes: {}, parentSpanId: 'r' };
   const detail = {
@@ -265,7 +265,7 @@ test('trace draws the spans and says what the outcome means and what to do', asy
   expect(JSON.parse(asJson.stdout)).toEqual(detail);
 });
 
-test('trace takes the id of a trace as well, and draws all that was called within it', async () => {
+test('trace also takes the id of a trace, and draws everything that was called within it', async () => {
   const gateway = await fakeGateway();
   const traceId = 'e'.repeat(32);
   const span = { kind: 'internal', attributes: {}, invocation: 'inv-1' };

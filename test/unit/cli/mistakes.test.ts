@@ -1,4 +1,6 @@
-/** Mistakes at the command line, and answers that break off: told as what they are, with the next command to type. */
+/**
+ * Mistakes at the command line, and answers that break off: each is reported as such, with the next command to type.
+ */
 import { expect, test } from 'vitest';
 import { fakeGateway, json, offshoot } from '../../support/cli.ts';
 
@@ -32,7 +34,7 @@ test.each([
   expect(gateway.seen).toEqual([]);
 });
 
-test('an answer that its function breaks off names the invocation, as a document too', async () => {
+test('an answer that its function breaks off names the invocation, in the JSON document too', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('GET /fn/default/breaks/', (_request, response) => {
     response.writeHead(200, { ...OK, 'content-type': 'text/plain' });

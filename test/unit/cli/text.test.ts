@@ -12,11 +12,11 @@ import { bar, waterfall } from '../../../cli/show/waterfall.ts';
 import { seen } from '../../../dashboard/parts/format.ts';
 import { parseServerTiming } from '../../../cli/commands/functions/invoke.ts';
 
-/** What a terminal acts on, or reorders, or what cannot be encoded. */
-// oxlint-disable-next-line no-control-regex -- they are what it looks for
+/** Characters on which a terminal acts, that reorder text, or that cannot be encoded. */
+// oxlint-disable-next-line no-control-regex -- the test looks for these
 const ACTED_ON = /[\u0000-\u0008\u000a-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\p{Cs}]/u;
 
-test('output of a function cannot drive the terminal', () => {
+test('output of a function cannot control the terminal', () => {
   expect(defuse('\u001b[31mred\u001b[0m \u0007 \u009b2J \u007f')).toBe('␛[31mred␛[0m ␇ \\x9b2J ␡');
   expect(defuse('a\rb\nc\u202ed')).toBe('a␍b␊c\\u202ed');
   // An address behind other text (OSC 8), in both forms; an end of string; text that runs backwards; new lines; half a character.
@@ -28,14 +28,14 @@ test('output of a function cannot drive the terminal', () => {
   expect(defuseLines('a\r\nb\u001b')).toEqual(['a', 'b␛']);
 });
 
-test('nor does it reorder what the dashboard shows', () => {
+test('output of a function cannot reorder text in the dashboard', () => {
   expect(seen('a\u001b[31mb\u009b1mc\u202ed\u061ce\u2028f\ud800g')).toBe(
     'a␛[31mb\\u009b1mc\\u202ed\\u061ce\\u2028f\\ud800g',
   );
   expect(seen('two\nlines\t😀')).toBe('two\nlines\t😀');
 });
 
-test('JSON for a program is the same to it, and nothing in it acts on a terminal', () => {
+test('JSON keeps its meaning for a program, and nothing in it acts on a terminal', () => {
   const value = { text: `a\u001b[2Jb\u009b2Jc\u202ed\u2066e\u0000f\u007fg\u2028h\ud800i😀 "ü"` };
   const text = terminalJson(value);
   expect(text).not.toMatch(ACTED_ON);
@@ -43,7 +43,7 @@ test('JSON for a program is the same to it, and nothing in it acts on a terminal
   expect(terminalJson({ a: [1] }, 2)).toBe(JSON.stringify({ a: [1] }, undefined, 2));
 });
 
-test('the times of --since are as people write them', () => {
+test('--since takes times as people write them', () => {
   const now = Date.parse('2026-01-31T12:00:00Z');
   expect(parseSince('90s', now)).toBe(now - 90_000);
   expect(parseSince('1.5h', now)).toBe(now - 5_400_000);
@@ -52,7 +52,7 @@ test('the times of --since are as people write them', () => {
   for (const wrong of ['', '10', '10x', 'yesterday']) expect(() => parseSince(wrong, now)).toThrow(CliError);
 });
 
-test('sizes and times have the figures that matter', () => {
+test('sizes and times are shown with the significant digits', () => {
   expect([999, 1_500, 2_340_000].map(bytes)).toEqual(['999 B', '1.5 kB', '2.3 MB']);
   expect([0.123, 12.34, 123.4, 1_234, 61_000].map(milliseconds)).toEqual([
     '0.12 ms',
@@ -65,7 +65,7 @@ test('sizes and times have the figures that matter', () => {
   expect(ago(0, 7_200_000)).toBe('2 h ago');
 });
 
-test('words for the shell are quoted only where they must be', () => {
+test('words for the shell are quoted only where necessary', () => {
   expect(shellWord('/tmp/a-b.json')).toBe('/tmp/a-b.json');
   expect(shellWord("it's here")).toBe(`'it'\\''s here'`);
 });
@@ -102,7 +102,7 @@ test('stack frames lead to files, those of the developer first', () => {
   expect(ownFrame(frames)).toEqual({ file: '/home/me/lib/util.ts', line: 7, column: 8 });
 });
 
-test('bars are drawn to scale, and nothing that took time is invisible', () => {
+test('bars are drawn to scale, and every phase that took time is visible', () => {
   expect(bar(0, 1, 10)).toBe('██████████');
   expect(bar(0.5, 0.25, 8)).toBe('    ██');
   expect(bar(0.999, 0.00001, 10)).toBe('         ▏');
@@ -125,7 +125,7 @@ test('columns line up, the last is not padded', () => {
   expect(table(['A', 'B'], [['long', 'x']])).toEqual(['A     B', 'long  x']);
 });
 
-test('server-sent events survive any cut of the bytes', async () => {
+test('server-sent events are parsed wherever the bytes are cut', async () => {
   const text = ': comment\n\nid: 1\ndata: {"a":1}\n\nevent: end\r\ndata: x\r\ndata: y\r\n\r\ndata: cut';
   async function* pieces(): AsyncGenerator<Uint8Array> {
     for (const byte of new TextEncoder().encode(text)) yield Uint8Array.of(byte);
@@ -138,7 +138,7 @@ test('server-sent events survive any cut of the bytes', async () => {
   ]);
 });
 
-test('Server-Timing entries, with a comma inside of a description', () => {
+test('Server-Timing entries are parsed, with a comma inside of a description', () => {
   expect(parseServerTiming('gateway;dur=0.1, acquire;dur=3;desc="cold, first_call", run;dur=1.5')).toEqual([
     { name: 'gateway', duration: 0.1, description: undefined },
     { name: 'acquire', duration: 3, description: 'cold, first_call' },

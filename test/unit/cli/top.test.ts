@@ -31,14 +31,14 @@ function ended(name: string, changes: object = {}): AnyInvocation {
   };
 }
 
-test('functions by rate, with failures, cold starts and times of the window', () => {
+test('top lists functions by rate, with failures, cold starts and times of the window', () => {
   const calls = Array.from({ length: 99 }, () => ended('quick'));
   const rows = functionRows(
     [
       ...calls,
       ended('quick', { outcome: 'timeout', duration: 500 }),
       ended('slow', { state: 'running' }),
-      // Longer ago than the window: not counted, unless it still runs.
+      // Earlier than the window: not counted, unless it still runs.
       ended('old', { startedAt: NOW - 70_000 }),
       ended('old-running', { startedAt: NOW - 70_000, state: 'running' }),
     ],
@@ -51,7 +51,7 @@ test('functions by rate, with failures, cold starts and times of the window', ()
   expect(rows[1]).toMatchObject({ running: 1, p99: 0 });
 });
 
-test('a screen is never higher than it may be, and says what it leaves out', () => {
+test('a screen never exceeds its height, and says how many rows it leaves out', () => {
   const rows = functionRows(
     Array.from({ length: 30 }, (_, index) => ended(`f${index}`)),
     60_000,
@@ -62,7 +62,7 @@ test('a screen is never higher than it may be, and says what it leaves out', () 
   expect(topLines([], [], 10)[0]).toContain('no worker');
 });
 
-test('without a terminal: one table, or one document', async () => {
+test('top prints one table, or one document, without a terminal', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('GET /api/v1/workers', (_, response) => json(response, 200, { workers: [worker] }));
   gateway.routes.set('GET /api/v1/invocations', (_, response) =>

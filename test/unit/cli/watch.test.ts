@@ -1,11 +1,11 @@
-/** offshoot dev sees each change of a source, whatever became of the folders around it. */
+/** offshoot dev sees each change of a source, whatever happens to the folders around it. */
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { watchSources, type SourceWatcher } from '../../../cli/deploy/watch.ts';
 import { temporaryFolder } from '../../support/cli.ts';
 
-/** A watched project with one source, `src/lib/index.ts` unless told otherwise, and what was in it at each change. */
+/** A watched project with one source, by default `src/lib/index.ts`, and the content of that source at each change. */
 class Watched {
   readonly root = temporaryFolder();
   readonly directory = path.join(this.root, 'project');
@@ -28,7 +28,7 @@ class Watched {
     onTestFinished(() => this.watcher.close());
   }
 
-  /** Writes the source, in folders that are made where they are not there. */
+  /** Writes the source, and makes missing folders. */
   put(text: string): void {
     mkdirSync(path.dirname(this.source), { recursive: true });
     writeFileSync(this.source, text);
@@ -52,19 +52,22 @@ test('a change is seen, in a new folder too', async () => {
 test.each([
   ['at once', false],
   ['after a while', true],
-])('a folder is removed and made again %s, as by git checkout', async (_how, noticed) => {
-  const watched = new Watched();
-  for (const round of ['first', 'second']) {
-    rmSync(path.join(watched.directory, 'src'), { recursive: true });
-    if (noticed) await watched.sees('gone');
-    watched.put(`${round}: made again`);
-    await watched.sees(`${round}: made again`);
-    watched.put(`${round}: changed`);
-    await watched.sees(`${round}: changed`);
-  }
-});
+])(
+  'a change is seen after its folder is removed and made again %s, as by git checkout',
+  async (_how, noticed) => {
+    const watched = new Watched();
+    for (const round of ['first', 'second']) {
+      rmSync(path.join(watched.directory, 'src'), { recursive: true });
+      if (noticed) await watched.sees('gone');
+      watched.put(`${round}: made again`);
+      await watched.sees(`${round}: made again`);
+      watched.put(`${round}: changed`);
+      await watched.sees(`${round}: changed`);
+    }
+  },
+);
 
-test('a folder is moved away and another put in its place', async () => {
+test('a change is seen after its folder is moved away and another put in its place', async () => {
   const watched = new Watched();
   const folder = path.join(watched.directory, 'src');
   renameSync(folder, path.join(watched.root, 'old'));
@@ -77,7 +80,7 @@ test('a folder is moved away and another put in its place', async () => {
 test.each([
   ['the whole project', 'project/index.ts', 'project'],
   ['a folder outside of it', 'shared/deep/index.ts', 'shared'],
-])('%s is removed and made again', async (_what, source, removed) => {
+])('a change is seen after %s is removed and made again', async (_what, source, removed) => {
   const watched = new Watched(source);
   rmSync(path.join(watched.root, removed), { recursive: true });
   await watched.sees('gone');

@@ -9,7 +9,7 @@ import { decodeLaneFrame, encodeLaneFrame, LaneKind } from '#contract/platform/l
 import { decodePayload, encodePayload } from '#contract/wire/payload.ts';
 
 describe('lane frames', () => {
-  test('carry a header and bytes that no encoding touches', () => {
+  test('lane frames carry a header and bytes that no encoding touches', () => {
     const body = Buffer.from([0, 255, 10, 13, 128]);
     const frame = decodeLaneFrame(
       encodeLaneFrame(LaneKind.RESULT, { id: 'ü' }, body.subarray(0, 2), body.subarray(2)),
@@ -22,13 +22,13 @@ describe('lane frames', () => {
     ['too short', Buffer.from([1, 1])],
     ['another version', Buffer.from([9, 1, 0, 0, 0, 0])],
     ['a header longer than the frame', Buffer.from([1, 1, 255, 0, 0, 0])],
-  ])('refuse %s', (_, frame) => {
+  ])('lane frames refuse %s', (_, frame) => {
     expect(() => decodeLaneFrame(frame)).toThrow(/lane frame/);
   });
 });
 
 describe('payloads', () => {
-  test('come back as they went', () => {
+  test('payloads are decoded as they were encoded', () => {
     const meta = {
       status: 201,
       headers: [
@@ -40,7 +40,7 @@ describe('payloads', () => {
     expect(back).toEqual(meta);
     expect(body.toString()).toBe('x');
   });
-  test('refuse lengths that do not add up', () => {
+  test('payloads whose lengths do not add up are refused', () => {
     expect(() => decodePayload(Buffer.from([9, 0, 0, 0, 1]))).toThrow(/payload/);
     expect(() => decodePayload(Buffer.alloc(3))).toThrow(/payload/);
   });
@@ -68,7 +68,7 @@ describe('ChannelReader', () => {
   ];
 
   test.each([1, 2, 3, 5, 13, 1_000, stream.length])(
-    'gives the same frames whatever the cut: pieces of %d',
+    'ChannelReader gives the same frames wherever the bytes are cut: pieces of %d',
     (size) => {
       const pieces = [];
       for (let at = 0; at < stream.length; at += size) pieces.push(stream.subarray(at, at + size));
@@ -76,14 +76,14 @@ describe('ChannelReader', () => {
     },
   );
 
-  test('refuses a frame over the limit by its length alone, before its bytes have come', () => {
+  test('ChannelReader refuses a frame over the limit by its length alone, before its bytes have come', () => {
     const reader = new ChannelReader(100, () => undefined);
     const prefix = Buffer.alloc(4);
     prefix.writeUInt32LE(101, 0);
     expect(() => reader.push(prefix)).toThrow(/101 bytes/);
   });
 
-  test('refuses a frame that is too short to have a kind and a handle', () => {
+  test('ChannelReader refuses a frame that is too short for a kind and a handle', () => {
     const reader = new ChannelReader(100, () => undefined);
     const prefix = Buffer.alloc(4);
     prefix.writeUInt32LE(CHANNEL_PREFIX_BYTES - 5, 0);

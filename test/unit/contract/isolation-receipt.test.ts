@@ -26,10 +26,10 @@ const full: IsolationReceipt = {
 };
 
 describe('unmetRequirements', () => {
-  test('is nothing where all is given', () => {
+  test('unmetRequirements is empty where the host meets all of them', () => {
     expect(unmetRequirements(IsolationRequirement.options, full)).toEqual([]);
   });
-  test('names each that is not', () => {
+  test('unmetRequirements names each requirement that the host lacks', () => {
     const less: IsolationReceipt = {
       ...full,
       seccomp: '',
@@ -40,13 +40,13 @@ describe('unmetRequirements', () => {
     expect(unmetRequirements(['landlock'], less)).toEqual(['landlock']);
     expect(unmetRequirements([], less)).toEqual([]);
   });
-  test('swap that is not limited makes a memory limit no less, but a swap limit none', () => {
+  test('swap without a limit fails the requirement of a swap limit, but not that of a memory limit', () => {
     const swapping = { ...full, cgroup: { ...full.cgroup, swapLimited: false } };
     expect(unmetRequirements(['memory-limit', 'swap-limit'], swapping)).toEqual(['swap-limit']);
   });
 });
 
-test('a manifest requires nothing unless it says so, and nothing that there is not', () => {
+test('a manifest requires nothing by default, and may not require an unknown feature', () => {
   expect(Manifest.parse({ name: 'fn' }).isolation).toEqual({ mode: 'sandbox', require: [] });
   expect(Manifest.parse({ name: 'fn', isolation: {} }).isolation).toEqual({ mode: 'sandbox', require: [] });
   expect(Manifest.safeParse({ name: 'fn', isolation: { require: ['magic'] } }).success).toBe(false);
@@ -58,14 +58,14 @@ test('C and the contract mean the same number of namespaces', () => {
 });
 
 describe('a receipt in words', () => {
-  test('says what is missing as clearly as what is there', () => {
+  test('a receipt in words says what is missing as clearly as what is there', () => {
     expect(isolationText(full)).toBe('7 namespaces, uid 101000, cgroup v2, seccomp, landlock 7, no network');
     const { cgroup } = full;
     const less = { ...full, landlock: 0, cgroup: { ...cgroup, swapLimited: false } };
     expect(isolationText(less)).toContain('no landlock');
     expect(isolationFacts(less).find(([label]) => label === 'cgroup')?.[1]).toContain('swap not limited');
   });
-  test('does not pretend that there is one', () => {
+  test('an isolation that is not known is shown as such', () => {
     expect(isolationFacts(undefined)[0]?.[1]).toMatch(/not known/);
   });
 });

@@ -3,7 +3,7 @@ import { Manifest, manifestProblems } from '#contract/functions/manifest.ts';
 import { parseCidr, parseEgressRule, PROTECTED_RANGES, within } from '#contract/functions/network.ts';
 
 describe('an egress rule', () => {
-  test('may be an address, a range, a name or the names below one', () => {
+  test('an egress rule may be an address, a range, a name or the names below one', () => {
     expect(parseEgressRule('1.2.3.4:80-90')).toEqual({
       kind: 'address',
       cidr: '1.2.3.4/32',
@@ -49,17 +49,17 @@ describe('an egress rule', () => {
     ['127.0.0.1:6379', /sandbox itself/],
     ['127.0.0.0/8:6379', /sandbox itself/],
     ['198.18.0.4:80', /no sandbox reaches another/],
-  ])('%s is refused with its reason', (text, reason) => {
+  ])('the egress rule %s is refused with its reason', (text, reason) => {
     expect(() => parseEgressRule(text)).toThrow(reason);
     const parsed = Manifest.safeParse({ name: 'x', network: { egress: ['1.2.3.4:80', text] } });
     expect(parsed.success).toBe(false);
-    // The field, and which of the list.
+    // The field, and the position in its list.
     expect(manifestProblems(parsed.error ?? expect.fail())).toEqual([
       expect.stringMatching(new RegExp(`^network\\.egress\\.1: .*${reason.source}`)),
     ]);
   });
 
-  test('is one of a list of limited length, in a field that knows its neighbours', () => {
+  test('egress rules are a list of limited length, in a field that knows its neighbours', () => {
     const egress = Array.from({ length: 65 }, () => '1.2.3.4:80');
     expect(Manifest.safeParse({ name: 'x', network: { egress } }).success).toBe(false);
     expect(Manifest.safeParse({ name: 'x', network: { egres: [] } }).success).toBe(false);

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { drainSeconds, Pace, retrySeconds } from '#contract/platform/pace.ts';
 
 describe('pace', () => {
-  test('is a mean of the last ten seconds', () => {
+  test('the pace is a mean of the last ten seconds', () => {
     let now = 0;
     const pace = new Pace(() => now);
     for (; now < 30_000; now += 100) pace.add();
@@ -14,7 +14,7 @@ describe('pace', () => {
     expect(pace.perSecond()).toBe(0);
   });
 
-  test('of less time is a mean of that, and of less than a second none that is too high', () => {
+  test('the pace of a shorter time is a mean of that, and below a second it is never too high', () => {
     let now = 5_500;
     const pace = new Pace(() => now);
     pace.add(4);
@@ -23,7 +23,7 @@ describe('pace', () => {
     expect(pace.perSecond()).toBe(2);
   });
 
-  test('a long silence is no matter', () => {
+  test('the pace copes with a long silence', () => {
     let now = 0;
     const pace = new Pace(() => now);
     pace.add(100);
@@ -40,15 +40,15 @@ describe('Retry-After', () => {
     [1, 1_000, 1],
     [1_000_000, 1, 300],
     [0, 5, 1],
-  ])('%i that wait, of which %i end a second: %i s', (waiting, endedPerSecond, seconds) => {
+  ])('Retry-After for %i waiting, of which %i end a second, is %i s', (waiting, endedPerSecond, seconds) => {
     expect(drainSeconds({ waiting, endedPerSecond })).toBe(seconds);
   });
 
-  test('where nothing has ended lately nobody knows, and it is neither at once nor for ever', () => {
+  test('Retry-After where nothing has ended lately is a guess, neither at once nor for ever', () => {
     expect(drainSeconds({ waiting: 5, endedPerSecond: 0 })).toBe(10);
   });
 
-  test('is rounded up, so that nobody comes too early', () => {
+  test('Retry-After is rounded up, so that no caller comes too early', () => {
     expect([retrySeconds(0.2), retrySeconds(1.01), retrySeconds(1_000)]).toEqual([1, 2, 300]);
   });
 });

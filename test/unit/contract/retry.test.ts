@@ -1,4 +1,4 @@
-/** What follows a try of the queued lane. */
+/** Decisions after an attempt of the queued lane. */
 import { describe, expect, test } from 'vitest';
 import type { Attempt, QueuedTerms } from '#contract/invocations/invocation.ts';
 import { Outcome } from '#contract/invocations/outcome.ts';
@@ -23,7 +23,7 @@ describe('after a try', () => {
     ['a cancel', tries(['cancelled'])],
     ['the removal of its function', tries(['error'], ['function_removed'])],
     ['a success after failures', tries(['error'], ['timeout'], ['ok', 204])],
-  ])('%s is the end', (_, attempts) => {
+  ])('%s ends the invocation', (_, attempts) => {
     expect(afterAttempt(attempts, TERMS, NOW)).toEqual({ next: 'done' });
   });
 
@@ -40,7 +40,7 @@ describe('after a try', () => {
     },
   );
 
-  test('the function may ask for a longer wait, up to a day', () => {
+  test('a function may ask for a longer wait, up to a day', () => {
     const attempts = tries(['ok', 503]);
     const ask = (retryAfterMs: number, expiresAt = Infinity): unknown =>
       afterAttempt(attempts, { ...TERMS, expiresAt }, NOW, { retryAfterMs, random: 0.1 });
@@ -49,7 +49,7 @@ describe('after a try', () => {
     expect(ask(30_000, NOW + 20_000)).toEqual({ next: 'dead', reason: 'expired' });
   });
 
-  test('it is a dead letter when all tries are used, when another would end the same, or when it kills', () => {
+  test('an invocation is dead when its attempts are used up, when another would fail too, or when it kills', () => {
     expect(afterAttempt(tries(['error'], ['error'], ['error'], ['error']), TERMS, NOW)).toEqual({
       next: 'dead',
       reason: 'attempts_used',
@@ -65,7 +65,7 @@ describe('after a try', () => {
     });
   });
 
-  test('what was tried before it was taken out of the dead letters counts no more', () => {
+  test('attempts before a redrive count no more', () => {
     const before = tries(['worker_lost'], ['crashed'], ['out_of_memory']);
     const terms = { ...TERMS, triedBefore: 3 };
     const next = (...since: [Outcome, number?][]): unknown =>
@@ -79,7 +79,7 @@ describe('after a try', () => {
     expect(next(['crashed'], ['exited'], ['worker_lost'])).toEqual({ next: 'dead', reason: 'poison' });
   });
 
-  test('every outcome leads somewhere', () => {
+  test('every outcome leads to an end, a retry or a dead letter', () => {
     for (const outcome of Outcome.options) {
       const { next } = afterAttempt(tries([outcome]), TERMS, NOW);
       expect([outcome, next === 'done']).toEqual([outcome, !hasFailed({ outcome })]);
@@ -94,7 +94,7 @@ test.each([
   ['soon', undefined],
   ['-1', undefined],
   [undefined, undefined],
-])('Retry-After: %s', (value, expected) => {
+])('Retry-After is read: %s', (value, expected) => {
   const read = readRetryAfter(value, NOW);
   if (expected === undefined || expected === 0) expect(read ?? 0).toBe(0);
   else expect(read).toBe(expected);

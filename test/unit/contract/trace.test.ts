@@ -13,12 +13,12 @@ const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 const spanId = '00f067aa0ba902b7';
 
 describe('traceparent', () => {
-  test('is read and written', () => {
+  test('traceparent is read and written', () => {
     const header = `00-${traceId}-${spanId}-01`;
     expect(parseTraceparent(header)).toEqual({ traceId, spanId, sampled: true });
     expect(formatTraceparent({ traceId, spanId, sampled: true })).toBe(header);
   });
-  test('of a later version is read as far as it is known', () => {
+  test('traceparent of a later version is read up to its known fields', () => {
     expect(parseTraceparent(`01-${traceId}-${spanId}-00-more`)?.sampled).toBe(false);
   });
   test.each([
@@ -30,7 +30,7 @@ describe('traceparent', () => {
     `00-${traceId}-${'0'.repeat(16)}-01`,
     `00-${traceId}-${spanId}-01-more`,
     `00-${traceId.toUpperCase()}-${spanId}-01`,
-  ])('%s is no context', (header) => {
+  ])('traceparent %s is no context', (header) => {
     expect(parseTraceparent(header)).toBeUndefined();
   });
 });
@@ -44,7 +44,7 @@ describe('tracestate', () => {
     ['tenant1@system=x,1t@s=y', 'tenant1@system=x,1t@s=y'],
     ['same=1,same=2', 'same=1,same=2'],
     [members(32, 6).join(','), members(32, 6).join(',')],
-  ])('%s is passed on', (header, kept) => {
+  ])('tracestate %s is passed on', (header, kept) => {
     expect(parseTracestate(header)).toBe(kept);
   });
   test.each([
@@ -65,10 +65,10 @@ describe('tracestate', () => {
     `k=${'v'.repeat(257)}`,
     members(33, 6).join(','),
     `k=${'v'.repeat(20_000)}`,
-  ])('%s is dropped whole', (header) => {
+  ])('tracestate %s is dropped whole', (header) => {
     expect(parseTracestate(header)).toBeUndefined();
   });
-  test('of one that is too long, large members go first, then those at its end', () => {
+  test('tracestate that is too long loses large members first, then those at its end', () => {
     const large = `large=${'v'.repeat(200)}`;
     expect(parseTracestate([...members(3, 100), large, ...members(1, 100)].join(','))).toBe(
       [...members(3, 100), ...members(1, 100)].join(','),
@@ -128,11 +128,11 @@ test('the spans of an invocation lie end to end inside its root', () => {
   expect(new Set([root, ...phases].map((span) => span?.spanId)).size).toBe(phases.length + 1);
 });
 
-test('the run span has the id that the function was told', () => {
+test('the run span has the id that the function got', () => {
   expect(spansOf(record).find(({ name }) => name === 'run')?.spanId).toBe(runSpanId(spanId));
 });
 
-test('spans of its own lie within the run that made them, also when another host’s clock is wrong', () => {
+test('spans of a function lie within the run that made them, also when another host’s clock is wrong', () => {
   const own = { name: 'own', spanId: '1'.repeat(16), parentSpanId: runSpanId(spanId), kind: 0, duration: 2 };
   const events = [{ name: 'event', time: 90_001.5 }];
   const report = { ...record.report, ranAt: 90_000, spans: [{ ...own, startedAt: 90_001, events }] };
@@ -143,7 +143,7 @@ test('spans of its own lie within the run that made them, also when another host
   expect(shown?.own?.events).toEqual([{ name: 'event', start: (shown?.start ?? 0) + 0.5 }]);
 });
 
-test('an invocation that no worker took has only what the gateway saw', () => {
+test('an invocation that no worker took has only the spans of the gateway', () => {
   const { report: _, ...lost } = record;
   expect(spansOf({ ...lost, outcome: 'expired' }).map(({ name }) => name)).toEqual([
     'invoke',
@@ -152,7 +152,7 @@ test('an invocation that no worker took has only what the gateway saw', () => {
   ]);
 });
 
-test('Server-Timing says the same, and why it was cold', () => {
+test('Server-Timing names the same phases, and the reason of a cold start', () => {
   expect(serverTiming(record)).toBe(
     'gateway;dur=1, queue;dur=2, acquire;dur=4;desc="prepared first_call", init;dur=5, run;dur=6, cpu;dur=3',
   );

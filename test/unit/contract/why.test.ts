@@ -1,4 +1,4 @@
-/** What `offshoot why` says, for each way in which an invocation can end or wait. */
+/** Texts of `offshoot why`, for each way in which an invocation can end or wait. */
 import { describe, expect, test } from 'vitest';
 import {
   ColdReason,
@@ -51,7 +51,7 @@ const advice = (of: Parameters<typeof why>[0]): string => why(of, 1_060_000).adv
 
 describe('why', () => {
   test.each(Outcome.options.filter((one) => one !== 'ok'))(
-    '%s: what it means, and what to do next',
+    'offshoot why says for %s what it means, and what to do next',
     (outcome) => {
       expect(text(record({ outcome }))).toContain(
         `It ended as ${outcome} after 101 ms: ${OUTCOMES[outcome].meaning}`,
@@ -68,7 +68,7 @@ describe('why', () => {
   });
 
   test.each(ColdReason.options)(
-    'cold for %s: said with its cost, and with something to change',
+    'offshoot why gives the cost of a cold start for %s, and something to change',
     (coldReason) => {
       const cold = record(
         { duration: 131 },
@@ -81,7 +81,7 @@ describe('why', () => {
     },
   );
 
-  test('each reason names another setting', () => {
+  test('offshoot why names another setting for each reason', () => {
     const said = ColdReason.options.map((coldReason) => text(record({}, { acquired: 'cold', coldReason })));
     expect(new Set(said).size).toBe(ColdReason.options.length);
     expect(advice(record({}, { acquired: 'cold', coldReason: 'evicted' }))).toContain(
@@ -103,7 +103,7 @@ describe('why', () => {
     expect(text(record({}, { usage: { cpu: -1, memoryPeak: -1 } }))).not.toContain('processor');
   });
 
-  test('where most of the time went, with what would change that', () => {
+  test('offshoot why names the longest phase, and what would shorten it', () => {
     const waited = record({ queue: 900, duration: 1_001 });
     expect(text(waited)).toContain('It waited 900 ms (90 %) for a worker');
     expect(advice(waited)).toContain('OFFSHOOT_CAPACITY');
@@ -114,7 +114,7 @@ describe('why', () => {
     expect(text(record({ duration: 900 }))).toContain('a slow reader');
   });
 
-  test('tries and dead letters', () => {
+  test('offshoot why explains attempts and dead letters', () => {
     const attempts = [
       { startedAt: 1_000_010, endedAt: 1_000_110, worker: 'w1', outcome: 'timeout' as const },
       { startedAt: 1_002_110, endedAt: 1_002_210, worker: 'w2', outcome: 'error' as const },
@@ -139,7 +139,7 @@ describe('why', () => {
       expect(text(record({ outcome: 'error', dead: reason }))).toContain('It is a dead letter, because');
   });
 
-  test('what it was refused', () => {
+  test('offshoot why names refused calls and destinations', () => {
     const refused = record(
       { outcome: 'pids_limit' },
       {
@@ -155,7 +155,7 @@ describe('why', () => {
       expect(advice(refused)).toContain(setting);
   });
 
-  test('one that has not ended says what it waits for', () => {
+  test('offshoot why says what an open invocation waits for', () => {
     const open: OpenInvocation = { ...identity, lane: 'queued', state: 'queued' };
     expect(text(open)).toBe('It has waited 60.0 s for a worker.');
     expect(text({ ...open, dueAt: 1_065_000 })).toContain('It waits for the end of its delay, in 5.00 s');
@@ -166,7 +166,7 @@ describe('why', () => {
     expect(running).toBe('It has been running for 2.00 s.');
   });
 
-  test('the bar is to scale, shows what took any time, and never is wider than it may be', () => {
+  test('the bar is to scale, shows every phase that took time, and never exceeds its width', () => {
     const [bar = '', legend = ''] = stackedBar(why(record({ queue: 100, duration: 201 }), 0).parts, 40);
     expect(bar.length).toBe(40);
     const columns = Map.groupBy(bar, (column) => column);

@@ -1,4 +1,6 @@
-/** Parts of the gateway by themselves: environment, cache, records, heartbeat, traces, and what is refused for want of room. */
+/**
+ * Parts of the gateway by themselves: environment, cache, records, heartbeat, traces, and refusals for lack of room.
+ */
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -56,7 +58,7 @@ function recordOf(id: string, more: Partial<InvocationRecord> = {}): InvocationR
 }
 
 describe('the environment', () => {
-  test('has defaults that keep a fresh installation off the network', () => {
+  test('the environment has defaults that keep a fresh installation off the network', () => {
     expect(parseEnvironment({ OFFSHOOT_STATE: '/var/lib/offshoot', OFFSHOOT_PORT: '' })).toMatchObject({
       OFFSHOOT_HOST: '127.0.0.1',
       OFFSHOOT_PORT: 8787,
@@ -68,7 +70,7 @@ describe('the environment', () => {
     });
   });
 
-  test('is refused with a line for each variable that is wrong', () => {
+  test('a bad environment is refused with a line for each variable that is wrong', () => {
     const wrong = { OFFSHOOT_PORT: 'http', REDIS_URL: 'mysql://x', OFFSHOOT_MAX_BODY_BYTES: '-1' };
     expect(() => parseEnvironment(wrong)).toThrow(
       /OFFSHOOT_PORT: [^]*REDIS_URL: "mysql:\/\/x" is not the address[^]*OFFSHOOT_STATE: [^]*OFFSHOOT_MAX_BODY_BYTES: /,
@@ -84,20 +86,20 @@ describe('paths', () => {
     ['/fn/a/b#x', 'a', 'b', '/#x'],
     ['/fn/a/b//c', 'a', 'b', '//c'],
     ['/fn//b', '', 'b', '/'],
-  ])('%s', (path, namespace, name, rest) => {
+  ])('the path %s is split into namespace, name and rest', (path, namespace, name, rest) => {
     expect(parseFunctionPath(path)).toEqual({ namespace, name, rest });
   });
-  test('without a function', () => expect(parseFunctionPath('/fn/a')).toBeUndefined());
+  test('a path without a function is not one', () => expect(parseFunctionPath('/fn/a')).toBeUndefined());
   test.each([
     ['http://h/fn/a/b', '/fn/a/b'],
     ['HTTPS://h', '/'],
     ['http://h?x', '/?x'],
     ['*', '*'],
     ['//fn/a/b', '//fn/a/b'],
-  ])('target %s', (url, target) => expect(rawTarget(url)).toBe(target));
+  ])('the request target %s is reduced to its path', (url, target) => expect(rawTarget(url)).toBe(target));
 });
 
-/** A cache of three entries over a value that the test sets, and how often it was read. */
+/** A cache of three entries over a value that the test sets, and the number of reads. */
 class Counted {
   value: string | undefined = 'v1';
   readonly read = vi.fn(async () => this.value);
@@ -110,7 +112,7 @@ describe('FreshCache', () => {
     return () => vi.useRealTimers();
   });
 
-  test('reads once, and again in the background when it grows old, and waits when it is too old', async () => {
+  test('FreshCache reads once, again in the background when the value grows old, and waits when it is too old', async () => {
     const counted = new Counted();
     const { cache, read } = counted;
     expect(cache.peek('a')).toBeUndefined();
@@ -127,7 +129,7 @@ describe('FreshCache', () => {
     expect(read.mock.calls.length).toBeLessThanOrEqual(4);
   });
 
-  test('never uses what was announced as changed, even when a read was under way', async () => {
+  test('FreshCache never uses a value that was announced as changed, even when a read was under way', async () => {
     const slow = Promise.withResolvers<string>();
     const answers = [Promise.resolve('v1'), slow.promise, Promise.resolve('v3')];
     const cache = new FreshCache<string>(async () => await answers.shift(), 3);
@@ -141,7 +143,7 @@ describe('FreshCache', () => {
     expect(await cache.get('a')).toBe('v3');
   });
 
-  test('remembers that there is nothing, and keeps to its size', async () => {
+  test('FreshCache remembers missing values, and keeps to its size', async () => {
     const counted = new Counted();
     const { cache, read } = counted;
     counted.value = undefined;
@@ -152,7 +154,7 @@ describe('FreshCache', () => {
     expect(read).toHaveBeenCalledTimes(5);
   });
 
-  test('gives the last known value while it cannot read', async () => {
+  test('FreshCache returns the last known value while it cannot read', async () => {
     let fail = false;
     const cache = new FreshCache<string>(async () => {
       if (fail) throw new Error('away');
@@ -184,7 +186,7 @@ describe('in Redis', () => {
     const count = RECENT_LENGTH + 200;
     for (let index = 0; index < count; index++) {
       recorder.add(recordOf(`id-${index}`, { startedAt: index }));
-      // Not more than it takes in at once.
+      // No more than it takes in at once.
       if (index % 5_000 === 4_999) await recorder.close();
     }
     await recorder.close();
@@ -198,7 +200,7 @@ describe('in Redis', () => {
     expect(await commands.exists(keys.invocation('id-195'))).toBe(0);
   });
 
-  test('records that Redis does not take are dropped and counted, not piled up', async () => {
+  test('records that Redis does not take are dropped and counted, and do not pile up', async () => {
     const away = connectRedis('unix:///nonexistent/redis.sock', 'background', QUIET);
     const recorder = new Recorder(away, QUIET, 1_000);
     for (let index = 0; index < 10_500; index++) recorder.add(recordOf(`id-${index}`));
@@ -207,7 +209,7 @@ describe('in Redis', () => {
     away.disconnect();
   });
 
-  test('the lists of gateways and workers that died are cleared away, those of living ones are not', async () => {
+  test('the lists of dead gateways and workers are cleared away, those of living ones are not', async () => {
     const now = Date.now();
     await commands.zadd(keys.workers(), now - 120_000, 'dead', now - 5_000, 'alive', 1, 'forgotten');
     for (const id of ['dead', 'alive']) await commands.rpush(keys.control(id), 'frame');
@@ -228,7 +230,7 @@ describe('in Redis', () => {
     own.disconnect();
   });
 
-  test('more calls than there is room for are refused as overloaded', async () => {
+  test('calls beyond the limit are refused as overloaded', async () => {
     const dispatcher = new Dispatcher({
       gatewayId: 'full',
       lane: connectRedis(server.url, 'lane', QUIET),
@@ -295,7 +297,7 @@ describe('traces', () => {
     return new OTLPTraceExporter({ url: `http://127.0.0.1:${port}/v1/traces` });
   };
 
-  test('arrive at a collector with the ids and times of the record', async () => {
+  test('traces arrive at a collector with the ids and times of the record', async () => {
     const telemetry = startTelemetry('my-offshoot', '1.2.3', { exporter: exporter() });
     const record = recordOf('one', { outcome: 'crashed', parentSpanId: 'aaaaaaaaaaaaaaaa' });
     telemetry.export(record);
@@ -328,7 +330,7 @@ describe('traces', () => {
     expect(gateway).toMatchObject({ parentSpanId: record.spanId, kind: 1 });
   });
 
-  test('of what its caller has not sampled, arrive when it failed or was slow', async () => {
+  test('an unsampled trace arrives when its call failed or was slow', async () => {
     const telemetry = startTelemetry('my-offshoot', '1.2.3', { exporter: exporter(), slowMs: 500 });
     const ids = ['good', 'crashed', 'bad', 'slow', 'late'].map(
       (id, at) => [id, `${at + 1}`.repeat(32)] as const,

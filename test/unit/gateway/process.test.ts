@@ -1,4 +1,4 @@
-/** The gateway as a process: what it says when it starts, when it cannot, and how it ends. */
+/** The gateway as a process: its output at the start, its errors, and its end. */
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -30,7 +30,7 @@ afterAll(async () => {
   await rm(state, { recursive: true, force: true });
 });
 
-/** The environment is this and nothing else. */
+/** The process gets this environment and no other variable. */
 function start(env: Record<string, string>): Child {
   const child = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   children.push(child);
@@ -42,7 +42,7 @@ async function exitCode(child: Child): Promise<unknown> {
   return code;
 }
 
-test('shows the key once, serves, and ends properly on SIGTERM', async () => {
+test('a gateway shows the key once, serves, and ends cleanly on SIGTERM', async () => {
   const port = await freePort();
   const env = { OFFSHOOT_STATE: state, REDIS_URL: redis.url, OFFSHOOT_PORT: String(port) };
   const first = start(env);
@@ -65,14 +65,14 @@ test('shows the key once, serves, and ends properly on SIGTERM', async () => {
   expect(await again).not.toContain(key);
 });
 
-test('refuses an environment that makes no sense, and says why', async () => {
+test('a gateway refuses an invalid environment, and says why', async () => {
   const child = start({ OFFSHOOT_STATE: state, OFFSHOOT_PORT: 'eighty', REDIS_URL: 'localhost' });
   const errors = text(child.stderr);
   expect(await exitCode(child)).toBe(2);
   expect(await errors).toMatch(/OFFSHOOT_PORT: [^]*REDIS_URL: "localhost" is not the address of a Redis/);
 });
 
-test('says so when its port is taken', async () => {
+test('a gateway says so when its port is taken', async () => {
   const other = createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
   const { port } = other.address() as AddressInfo;

@@ -10,7 +10,7 @@ import {
 } from '../../../infra/doctor/parse.ts';
 import { checkByClient, needsClient } from '../../../infra/doctor/redis-client.ts';
 
-test('sub-ids are found by name and by number, broken lines are passed over', () => {
+test('sub-ids are found by name and by number, and broken lines are skipped', () => {
   const text = 'alice:100000:65536\nbob:165536:65536\n1000:300000:1000\nalice:oops:1\n\n';
   expect(parseSubids(text, 'alice', 1000)).toEqual([
     { first: 100_000, count: 65_536 },
@@ -25,7 +25,7 @@ test('kernel versions compare by number', () => {
   expect(isAtLeast([5, 4], [5, 11])).toBe(false);
 });
 
-test('cgroup hierarchies of both versions, with co-mounted controllers', () => {
+test('cgroup hierarchies of both versions are found, with co-mounted controllers', () => {
   const mountinfo = [
     '31 24 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct',
     '30 24 0:26 / /sys/fs/cgroup/unified rw shared:8 - cgroup2 cgroup2 rw,nsdelegate',
@@ -37,14 +37,14 @@ test('cgroup hierarchies of both versions, with co-mounted controllers', () => {
   ]);
 });
 
-test('what Redis answers, and where REDIS_URL leads', () => {
+test('answers of Redis are parsed, and REDIS_URL is resolved', () => {
   expect(parseConfigValue('*2\r\n$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n')).toBe('noeviction');
   expect(parseConfigValue('-NOAUTH Authentication required.\r\n')).toBeUndefined();
   expect(parseRedisUrl('unix:///run/my%20redis.sock')).toEqual({ path: '/run/my redis.sock' });
   expect(parseRedisUrl('redis://user:word@cache:7000/0')).toEqual({ host: 'cache', port: 7000 });
 });
 
-test('a failed check tells its cause and the command that mends it', () => {
+test('a failed check prints its cause and the command that mends it', () => {
   const text = describeChecks([
     { name: 'one', ok: true, level: 'required', found: 'fine' },
     { name: 'second', ok: false, level: 'required', found: 'none', cause: 'because', fix: 'do this' },

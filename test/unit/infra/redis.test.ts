@@ -34,7 +34,7 @@ test('the embedded Redis is private, keeps everything, and refuses a second one 
   }
 });
 
-test('a Redis that cannot start says its last words', async () => {
+test('a Redis that cannot start fails with its last output', async () => {
   const socket = join(dir, 'no-such-directory/redis.sock');
   await expect(startRedis({ dir, socket })).rejects.toThrow(/did not start[^]*Last|last lines[^]*socket/i);
 });
@@ -59,7 +59,7 @@ describe('a file that takes long to load', () => {
     await makeSlowToLoad();
   });
 
-  test('is waited for, which is said', async () => {
+  test('a start waits for a file that takes long to load, and says so', async () => {
     const parts: string[] = [];
     const begun = performance.now();
     const redis = await startRedis({ dir, silenceMs: SILENCE_MS, onLoading: (part) => parts.push(part) });
@@ -70,7 +70,7 @@ describe('a file that takes long to load', () => {
     await redis.stop();
   });
 
-  test('is not waited for when told to stop', async () => {
+  test('a start that is asked to stop does not wait for a file that takes long to load', async () => {
     const stopping = new AbortController();
     const start = startRedis({ dir, signal: stopping.signal, onLoading: () => stopping.abort() });
     await expect(start).rejects.toThrow(/aborted/);

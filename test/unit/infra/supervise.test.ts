@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { type Exit, type Running } from '../../../infra/platform/process.ts';
 import { nextDelay, supervise } from '../../../infra/platform/supervise.ts';
 
-test('the delay doubles from 100 ms up to 5 s, and begins anew after a stable run', () => {
+test('the delay doubles from 100 ms up to 5 s, and starts anew after a stable run', () => {
   const delays: number[] = [];
   let delay: number | undefined;
   for (let start = 0; start < 8; start++) delays.push((delay = nextDelay(delay, 50)));
@@ -10,7 +10,7 @@ test('the delay doubles from 100 ms up to 5 s, and begins anew after a stable ru
   expect(nextDelay(5000, 10_000)).toBe(100);
 });
 
-test('a process that ends is started again, and not after stop', async () => {
+test('a process that ends is started again, but not after stop', async () => {
   const started: ((exit: Exit) => void)[] = [];
   const start = async (): Promise<Running> => {
     const { promise, resolve } = Promise.withResolvers<Exit>();

@@ -1,4 +1,4 @@
-/** The request body as a function sees it, when it comes in pieces. */
+/** A request body that comes in pieces, as the function sees it. */
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { BodyStream } from '../../../runtime-images/node/bootstrap/handlers/body-stream.ts';
@@ -15,7 +15,7 @@ function asked(stream: ReadableStream): Request {
   return new Request('http://localhost/', init);
 }
 
-test('is whole for text() and for who wants it in one piece, whether it comes before or after it is asked for', async () => {
+test('a body is whole for text() and for readers that want one piece, whether it comes before or after the read', async () => {
   const early = setUp('{"a":', '1}');
   early.send();
   expect(await asked(early.body.stream()).json()).toEqual({ a: 1 });
@@ -29,7 +29,7 @@ test('is whole for text() and for who wants it in one piece, whether it comes be
   expect((await whole.body.whole()).toString()).toBe('abcdef');
 });
 
-test('gives credit for what has been asked for, and for nothing more', async () => {
+test('a body credits only the bytes that were asked for', async () => {
   const { body, send, taken } = setUp('abc', 'def', 'ghi');
   const reader = asked(body.stream()).body?.getReader();
   send();
@@ -43,7 +43,7 @@ test('gives credit for what has been asked for, and for nothing more', async () 
   expect(taken()).toBe(3);
 });
 
-test('can be read into the reader’s own memory, to its end', async () => {
+test('a body can be read into the reader’s own memory, to its end', async () => {
   const { body, send } = setUp('abcde', 'fg');
   send();
   const reader = body.stream().getReader({ mode: 'byob' });
@@ -56,14 +56,14 @@ test('can be read into the reader’s own memory, to its end', async () => {
   expect(text).toBe('abcdefg');
 });
 
-test('takes no memory from what came: pieces of one frame after the other lie in the same buffer', async () => {
+test('a body that comes in pieces of one buffer leaves that buffer intact', async () => {
   const frame = Buffer.alloc(6, 'abcdef');
   const body = new BodyStream(6, () => undefined);
   body.push(frame.subarray(0, 3));
   body.push(frame.subarray(3));
   const reader = body.stream().getReader();
   const { value } = await reader.read();
-  // A byte stream detaches what it is given; a detached buffer has no length.
+  // A byte stream detaches each buffer that it gets; a detached buffer has no length.
   expect([Buffer.from(value ?? []).toString(), frame.length]).toEqual(['abc', 6]);
   expect(Buffer.from((await reader.read()).value ?? []).toString()).toBe('def');
 });

@@ -7,7 +7,7 @@ import { baseKey } from '../../../runtime-images/rootfs.ts';
 const SHA = 'a'.repeat(64);
 const libc = { name: 'libc6', version: '2.36-9', sha256: SHA, pinned: true };
 
-test('the lock of this checkout is valid, and a damaged one says which field', async () => {
+test('the lock of this checkout is valid, and a damaged one names the bad field', async () => {
   const lock = await readLock();
   expect(Object.keys(lock.node)).toContain('node26');
   const damaged = structuredClone(lock);
@@ -15,14 +15,14 @@ test('the lock of this checkout is valid, and a damaged one says which field', a
   expect(() => parseLock(JSON.stringify(damaged))).toThrow(/debian-test.*sha256/s);
 });
 
-test('a base is named by what is in it, in whatever order', () => {
+test('a base is named by its content, in whatever order', () => {
   const other = { ...libc, name: 'dash', sha256: 'b'.repeat(64) };
   expect(baseKey('debian-x', [libc, other])).toBe(baseKey('debian-x', [other, libc]));
   expect(baseKey('debian-x', [libc, other])).not.toBe(baseKey('debian-x', [libc]));
   expect(baseKey('debian-x', [libc])).not.toBe(baseKey('debian-y', [libc]));
 });
 
-test('package records without a hash are those that are only installed', () => {
+test('package records without a hash are those of packages that are only installed', () => {
   const text = [
     `Package: dash\nVersion: 0.5\nPre-Depends: libc6 (>= 2.36)\nDepends: debianutils (>= 5), a:any | b\nSHA256: ${SHA}\n`,
     'Package: dash\nVersion: 0.4\nStatus: install ok installed\n',
@@ -32,7 +32,7 @@ test('package records without a hash are those that are only installed', () => {
   ]);
 });
 
-test('dependencies: first alternatives, without versions', () => {
+test('dependencies are read as first alternatives, without versions', () => {
   expect(parseDependencies('libc6 (>= 2.36), debconf (>= 0.5) | debconf-2.0, , perl:any')).toEqual([
     'libc6',
     'debconf',

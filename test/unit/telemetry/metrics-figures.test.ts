@@ -1,4 +1,7 @@
-/** What is asked for when somebody scrapes: queues, batches and sandboxes; and that alerts and dashboard name what is there. */
+/**
+ * Figures that are computed at a scrape: queues, batches and sandboxes; and alerts and dashboard name only existing
+ * metrics.
+ */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer, type ServerResponse } from 'node:http';
@@ -77,11 +80,11 @@ redisForTests(async (ready) => {
   worker.forked(4);
   worker.metrics.watchDropped('logs', () => 11);
 
-  // One that has waited since it was due, two that have not; one dead letter.
+  // One job that has waited since it was due, two that are not due; one dead letter.
   await redis.set(keys.invocation('i1'), JSON.stringify({ ...queued, dueAt: Date.now() - HOUR_MS }));
   for (const id of ['i1', 'i2', 'i3']) await queues.add('shop', id);
   await redis.zadd(keys.dead('shop'), Date.now() - 2 * HOUR_MS, 'd1', Date.now(), 'd2');
-  // Batches: one open, one to which no more comes, one that has ended, one that was cancelled.
+  // Batches: one open, one sealed, one ended, one cancelled.
   const { namespace, name, version, traceId, spanId, sampled } = queued;
   const facts = { namespace, name, version, traceId, spanId, sampled, size: 100 };
   const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, queueMs: 1 };
@@ -115,7 +118,7 @@ async function value(metrics: Metrics, series: string): Promise<number> {
   return Number(line?.slice(series.length));
 }
 
-test('the ages of what waits and of dead letters are those of the oldest, counted from when it was due', async () => {
+test('the ages of waiting jobs and of dead letters are those of the oldest, counted from when it was due', async () => {
   const of = 'namespace="shop"';
   expect(await value(gateway, `offshoot_queue_length{${of},lane="queued",state="waiting"}`)).toBe(3);
   const oldest = `offshoot_queue_oldest_seconds{${of},lane="queued"}`;
@@ -125,7 +128,7 @@ test('the ages of what waits and of dead letters are those of the oldest, counte
   expect(await value(gateway, `offshoot_dead_letter_oldest_seconds{${of}}`)).toBeCloseTo(7_200, -2);
 });
 
-test('open batches and their items are counted, those that have ended are not', async () => {
+test('open batches and their items are counted, ended ones are not', async () => {
   const batches = (state: string): Promise<number> =>
     value(gateway, `offshoot_open_batches{namespace="shop",state="${state}"}`);
   const items = (state: string): Promise<number> =>
@@ -134,7 +137,7 @@ test('open batches and their items are counted, those that have ended are not', 
   expect([await items('waiting'), await items('succeeded'), await items('failed')]).toEqual([16, 3, 1]);
 });
 
-test('a worker shows its sandboxes by state, their memory, forks and ends by why, and what its exporters drop', async () => {
+test('a worker shows its sandboxes by state, their memory, forks, ends by reason, and drops of its exporters', async () => {
   const { metrics } = worker;
   expect(await value(metrics, 'offshoot_sandboxes{state="starting"}')).toBe(4);
   expect(await value(metrics, 'offshoot_sandboxes_started_total{reason="prepared"}')).toBe(9);
@@ -147,7 +150,7 @@ test('a worker shows its sandboxes by state, their memory, forks and ends by why
   expect(await value(metrics, 'offshoot_log_bytes_cut_total{namespace="shop",function="orders"}')).toBe(7);
 });
 
-test('restarts are told by why they were made', async () => {
+test('restarts are counted by their reason', async () => {
   expect(await value(gateway, 'offshoot_restarts_total{reason="stood_still"}')).toBe(1);
   expect(await value(gateway, 'offshoot_restarts_total{reason="ended"}')).toBe(3);
 });
@@ -167,7 +170,7 @@ test('each metric that alerts and dashboard name is in a scrape, in both formats
   }
 });
 
-/** A collector that has one request wait until it is told what to answer. */
+/** A collector that holds one request back until `answer` is called. */
 async function slowCollector(): Promise<{
   logs: LogExport;
   answer: (status: number) => void;
@@ -193,7 +196,7 @@ async function slowCollector(): Promise<{
   };
 }
 
-test('lines that a collector does not take, or not quickly enough, are dropped and counted', async () => {
+test('lines that a collector refuses, or takes too slowly, are dropped and counted', async () => {
   const { logs, answer, asked } = await slowCollector();
   const line = { time: 1, level: 'log', text: 'x' } as const;
   logs.add(
@@ -205,7 +208,7 @@ test('lines that a collector does not take, or not quickly enough, are dropped a
   await vi.waitFor(() => expect(asked()).toBe(1));
   answer(400);
   await vi.waitFor(() => expect(logs.dropped).toBe(over + 512));
-  // Those are not on their way any more, and have left room for others.
+  // Answered lines have left room for others.
   logs.add(target, [line]);
   await vi.waitFor(() => expect(asked()).toBe(1));
   answer(200);

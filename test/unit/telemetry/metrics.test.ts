@@ -1,4 +1,4 @@
-/** What is counted, and that labels have an end. */
+/** The counters, and the bounds of their labels. */
 import { InMemorySpanExporter } from '@opentelemetry/sdk-trace';
 import { describe, expect, test } from 'vitest';
 import type { InvocationRecord } from '#contract/invocations/invocation.ts';
@@ -63,7 +63,7 @@ describe('metrics', () => {
     await metrics.close();
   });
 
-  test('a try that is followed by another is an attempt and no end', async () => {
+  test('an attempt that is followed by another counts as an attempt and not as an end', async () => {
     const metrics = new Metrics('t', '0', 10);
     const attempts = done.attempts ?? [];
     metrics.changed(open, { ...open, state: 'queued', attempts, dueAt: 9_000 });
@@ -72,7 +72,7 @@ describe('metrics', () => {
     await metrics.close();
   });
 
-  test('each try of a callback is counted by what came of it', async () => {
+  test('each delivery of a callback is counted by its result', async () => {
     const metrics = new Metrics('t', '0', 10);
     const at = (callback: NonNullable<InvocationRecord['callback']>): InvocationRecord => ({
       ...done,
@@ -96,7 +96,7 @@ describe('metrics', () => {
     await metrics.close();
   });
 
-  test('functions beyond the cap share one label, and those that were first keep theirs', async () => {
+  test('functions beyond the limit share one label, and earlier ones keep theirs', async () => {
     const cap = new LabelCap(2);
     expect(cap.of('a', 'one')).toEqual({ namespace: 'a', function: 'one' });
     expect(cap.of('a', 'two')).toEqual({ namespace: 'a', function: 'two' });
@@ -113,12 +113,12 @@ describe('metrics', () => {
     await metrics.close();
   });
 
-  test('OpenMetrics: counters, buckets and exemplars as the format wants them, and the older text without them', async () => {
+  test('OpenMetrics has counters, buckets and exemplars in its format, and the older text has no exemplars', async () => {
     const metrics = new Metrics('t', '0', 10);
     metrics.ended({ ...done, duration: 1_500 });
     metrics.ended({ ...done, duration: 1_600, traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) });
     metrics.ended({ ...done, duration: 700_000 });
-    // Its trace is nowhere to be found, so nothing leads to it.
+    // Its trace is not exported, so no exemplar leads to it.
     metrics.ended({ ...done, duration: 1_700, traceId: 'c'.repeat(32) }, false);
     const { type, text } = await metrics.expose('application/openmetrics-text;version=1.0.0');
     expect(type).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
@@ -153,11 +153,11 @@ describe('metrics', () => {
     ['application/openmetrics-text', true],
     ['*/*', false],
     [undefined, false],
-  ])('who accepts %s gets OpenMetrics: %s', (accept, wanted) => {
+  ])('a scraper that accepts %s gets OpenMetrics: %s', (accept, wanted) => {
     expect(wantsOpenMetrics(accept)).toBe(wanted);
   });
 
-  test('exemplars have an end: one for each bucket, and no more series than there may be', () => {
+  test('exemplars are bounded: one for each bucket, and no more series than the limit', () => {
     const exemplars = new Exemplars([1, 2], 2);
     for (let at = 0; at < 1_000; at++)
       exemplars.record(`f${at % 5}`, at % 4, { traceId: `t${at}`, spanId: 's' });
@@ -168,7 +168,7 @@ describe('metrics', () => {
     expect(exemplars.of('f2')).toEqual([]);
   });
 
-  test('a bucket leads to no trace that is left out of what is exported', async () => {
+  test('no bucket leads to a trace that is left out of the export', async () => {
     const metrics = new Metrics('t', '0', 10);
     const exporter = new InMemorySpanExporter();
     const telemetry = startTelemetry('t', '0', { ratio: 0, exporter });
@@ -185,7 +185,7 @@ describe('metrics', () => {
     const { text } = await metrics.expose('application/openmetrics-text');
     const led = new Set(text.match(/(?<=trace_id=")[0-9a-f]+/g));
     expect([...led]).toEqual(['b'.repeat(32)]);
-    // One that ends by a change of the queued lane, and one that only changes.
+    // One change of the queued lane that ends an invocation, and one that does not.
     expect(telemetry.changed(open, done)).toBe(true);
     expect(telemetry.changed(done, done)).toBe(false);
     await Promise.all([metrics.close(), telemetry.close()]);

@@ -1,4 +1,4 @@
-/** Which traces are exported: the same in all processes, a share of them, and no more a second than was said. */
+/** The choice of exported traces: the same in all processes, a share of them, and at most a number a second. */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { TraceSampler } from '#telemetry/sampling.ts';
@@ -8,7 +8,7 @@ const traceIds = (count: number): string[] =>
 const idWithRandom = (digits: string): string => digits.padStart(32, '1');
 
 describe('a share of the traces', () => {
-  test('all, none, and about a quarter', () => {
+  test('a share of traces keeps all, none, or about a quarter', () => {
     const ids = traceIds(20_000);
     const kept = (ratio: number): number => {
       const sampler = new TraceSampler(ratio);
@@ -20,7 +20,7 @@ describe('a share of the traces', () => {
     expect(Math.abs(kept(0.25) - 5_000)).toBeLessThan(400);
   });
 
-  test('what a smaller share keeps, a larger one keeps as well', () => {
+  test('a larger share keeps every trace of a smaller one', () => {
     const ids = traceIds(5_000);
     const small = new TraceSampler(0.1);
     const large = new TraceSampler(0.5);
@@ -36,7 +36,7 @@ describe('a share of the traces', () => {
   });
 });
 
-test('what belongs to a trace that was asked about is not counted as another one', () => {
+test('spans of a trace that was already decided are not counted as another one', () => {
   const sampler = new TraceSampler(1, 10, () => 0);
   const ids = traceIds(500);
   for (const id of ids) expect(sampler.keptWith(id)).toBe(true);
@@ -46,8 +46,8 @@ test('what belongs to a trace that was asked about is not counted as another one
   expect(ids.some((id) => !sampler.keptWith(id))).toBe(true);
 });
 
-describe('so many a second', () => {
-  /** Offers so many traces in each of some seconds; gives how many were kept in each. */
+describe('a number a second', () => {
+  /** Offers `offers` traces in each second; returns the number of kept ones in each. */
   const offered = (
     perSecond: number,
     offers: readonly number[],
@@ -68,10 +68,10 @@ describe('so many a second', () => {
     expect(offered(500, [100, 400, 499, 500]).kept).toEqual([100, 400, 499, 500]);
   });
 
-  test('of many, about as many as were asked for, whatever the load', () => {
+  test('of many calls, about the wanted number is kept, whatever the load', () => {
     for (const load of [2_000, 20_000, 100_000]) {
       const { kept } = offered(500, [load, load, load]);
-      // The first second begins with a share of one, and has to find out.
+      // The first second begins with a share of one, and has to adapt.
       expect(kept[0]).toBeLessThan(1_000);
       for (const one of kept.slice(1)) {
         expect(one).toBeGreaterThan(180);
@@ -80,13 +80,13 @@ describe('so many a second', () => {
     }
   });
 
-  test('when the load has gone, all are kept again', () => {
+  test('all calls are kept again when the load has gone', () => {
     const { kept, sampler } = offered(500, [20_000, 20_000, 50, 50, 50]);
     expect(kept.slice(3)).toEqual([50, 50]);
     expect(sampler.ratio).toBe(1);
   });
 
-  test('after a pause it begins anew', () => {
+  test('the share starts anew after a pause', () => {
     let now = 0;
     const sampler = new TraceSampler(0.5, 10, () => now);
     for (const id of traceIds(5_000)) sampler.keeps(id);

@@ -1,11 +1,11 @@
-/** The way of spans to a collector that is slow, away or unwilling: bounded, and counted. */
+/** Export of spans to a collector that is slow, away or unwilling: bounded, and counted. */
 import { ROOT_CONTEXT, trace, TraceFlags } from '@opentelemetry/api';
 import { ExportResultCode } from '@opentelemetry/core';
 import { TracerProvider, type ReadableSpan, type SpanExporter } from '@opentelemetry/sdk-trace';
 import { expect, test, vi } from 'vitest';
 import { SpanExport } from '#telemetry/span-export.ts';
 
-/** As many as may be on their way. */
+/** Upper bound on spans that are on their way. */
 const FULL = 16_384;
 /** Of one request. */
 const BATCH = 128;
@@ -25,7 +25,7 @@ function exporter(send: SpanExporter['export']): SpanExporter {
   return { export: send, shutdown: () => Promise.resolve() };
 }
 
-test('a collector that never answers costs what may be on its way, and the rest is counted', async () => {
+test('a collector that never answers holds a bounded number of spans, and the rest is counted', async () => {
   const pending: (() => void)[] = [];
   let isBack = false;
   const outlet = new SpanExport(
@@ -40,7 +40,7 @@ test('a collector that never answers costs what may be on its way, and the rest 
   for (let count = 0; count < FULL + 100; count++) outlet.add(one);
   expect(outlet.dropped).toBe(100);
 
-  // When it does answer, there is room again, for as many as it has taken.
+  // When it does answer, there is room again, for the number that it has taken.
   await vi.waitFor(() => expect(pending).toHaveLength(1));
   pending[0]?.();
   for (let count = 0; count < BATCH + 1; count++) outlet.add(one);
@@ -52,7 +52,7 @@ test('a collector that never answers costs what may be on its way, and the rest 
   expect(outlet.dropped).toBe(101);
 });
 
-test('what it refuses is counted', async () => {
+test('spans that a collector refuses are counted', async () => {
   let sent = 0;
   const outlet = new SpanExport(
     undefined,
@@ -62,13 +62,13 @@ test('what it refuses is counted', async () => {
     }),
   );
   for (let count = 0; count < 300; count++) outlet.add(span());
-  // The SDK passes on that the last of them could not be sent.
+  // The SDK reports that the last of them could not be sent.
   await outlet.close().catch(() => undefined);
   expect(sent).toBe(300);
   expect(outlet.dropped).toBe(300);
 });
 
-test('all that waits is sent at the end', async () => {
+test('all waiting spans are sent at the end', async () => {
   let sent = 0;
   const outlet = new SpanExport(
     undefined,

@@ -1,4 +1,7 @@
-/** The parts of the watchdog that decide, and the way to a service manager. The whole of it is tried in faults/stands-still.test.ts. */
+/**
+ * The decisions of the watchdog, and its messages to a service manager. faults/stands-still.test.ts tries the whole of
+ * it.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -19,13 +22,13 @@ const CHECKOUT = fileURLToPath(new URL('../../..', import.meta.url));
 describe('silence', () => {
   const terms = { limitMs: 5_000, beatMs: 250, startMs: 60_000 };
 
-  /** Looks every so often until it is too long, or until the end; gives when that was. */
+  /** Looks every `every` milliseconds until the silence is too long, or until `to`; returns the time of that look. */
   function lookUntil(silence: Silence, from: number, to: number, every: number): number | undefined {
     for (let now = from + every; now <= to; now += every) if (silence.look(now)) return now - from;
     return undefined;
   }
 
-  test('over the limit and a beat is too long, and one within it is not', () => {
+  test('a silence over the limit and a beat is too long, and one within it is not', () => {
     const silence = new Silence(terms, 0);
     silence.heard();
     expect(lookUntil(silence, 0, 5_250, 250)).toBeUndefined();
@@ -33,12 +36,12 @@ describe('silence', () => {
     expect(lookUntil(silence, 5_250, 20_000, 250)).toBe(5_500);
   });
 
-  test('before the first beat has a longer bound', () => {
+  test('a silence before the first beat has a longer bound', () => {
     expect(lookUntil(new Silence(terms, 0), 0, 59_000, 250)).toBeUndefined();
     expect(lookUntil(new Silence(terms, 0), 0, 90_000, 250)).toBe(60_250);
   });
 
-  test('of a time in which nobody listened counts as one beat, however long it was', () => {
+  test('a time in which the watcher itself stood still counts as one beat, however long it was', () => {
     const silence = new Silence(terms, 0);
     silence.heard();
     expect(lookUntil(silence, 0, 3_000, 250)).toBeUndefined();
@@ -79,11 +82,11 @@ describe('where a process stands', () => {
       },
     ],
     ['ended', { status: '', wchan: '', syscall: '' }],
-  ])('%s', (text, facts) => {
+  ])('a process is described by where it stands: %s', (text, facts) => {
     expect(describeStanding({ target: '', tracer: '', ...facts }).text).toBe(text);
   });
 
-  test('is read of a process that waits for its input', async () => {
+  test('the place where a process stands is read for one that waits for its input', async () => {
     const child = spawn('cat', { stdio: ['pipe', 'ignore', 'ignore'] });
     onTestFinished(() => void child.kill());
     await expect
@@ -98,7 +101,7 @@ describe('settings', () => {
     ['', 5_000],
     ['0', undefined],
     ['12.5', 12_500],
-  ])('OFFSHOOT_WATCHDOG_S=%s', (given, limit) => {
+  ])('OFFSHOOT_WATCHDOG_S=%s is read', (given, limit) => {
     expect(parseLimit(given === undefined ? {} : { OFFSHOOT_WATCHDOG_S: given })).toBe(limit);
   });
 
@@ -106,7 +109,7 @@ describe('settings', () => {
     expect(() => parseLimit({ OFFSHOOT_WATCHDOG_S: given })).toThrow('OFFSHOOT_WATCHDOG_S');
   });
 
-  test('of this process are not those of its children', () => {
+  test('the watchdog’s settings of this process are not passed on to its children', () => {
     const environment = {
       OFFSHOOT_BEAT_FD: '3',
       NOTIFY_SOCKET: '/run/x',
@@ -118,7 +121,7 @@ describe('settings', () => {
   });
 });
 
-test('a process whose loop never turns is ended as one that has not begun, and one that beats is not', async () => {
+test('a process whose event loop never turns is ended as not started, and one that beats is not', async () => {
   const lines: string[] = [];
   const options = {
     stillLimitMs: 1_000,
@@ -145,7 +148,7 @@ test('a process whose loop never turns is ended as one that has not begun, and o
 });
 
 describe('a service manager', () => {
-  test.each(['file', 'name without a file'])('is told at a %s', async (kind) => {
+  test.each(['file', 'name without a file'])('a service manager gets messages at a %s', async (kind) => {
     const folder = await mkdtemp(join(tmpdir(), 'offshoot-notify-'));
     onTestFinished(() => rm(folder, { recursive: true }));
     const socket = kind === 'file' ? join(folder, 'notify') : `@${folder}/notify`;
@@ -154,12 +157,12 @@ describe('a service manager', () => {
     await expect.poll(() => said).toEqual([`${process.pid} READY=1 STATUS=on`]);
   });
 
-  test('that is not there, and a path that cannot be one, are named', () => {
+  test('a missing service manager, and a path that cannot be one, are named in the error', () => {
     expect(() => notify('/nowhere/notify', 'READY=1')).toThrow('notify /nowhere/notify: No such file');
     expect(() => notify(`/${'x'.repeat(200)}`, 'READY=1')).toThrow('File name too long');
   });
 
-  test('hears of a loop that turns, and of no other', async () => {
+  test('a service manager hears of a loop that turns, and of no other', async () => {
     const socket = `@offshoot-test-${process.pid}`;
     const said = await serviceManager(socket);
     const program = `

@@ -1,4 +1,4 @@
-/** A function that lies about the body of its request, past the runtime, on the descriptor of its channel. */
+/** A function that lies about the body of its request: it writes to the descriptor of its channel, past the runtime. */
 import { fstatSync, writeSync } from 'node:fs';
 
 const BODY_CREDIT = 29;
@@ -17,7 +17,7 @@ function channel() {
 
 const fd = channel();
 
-/** Says of the invocations with the first handles that their functions have taken so much. */
+/** Reports, for the invocations with the first handles, that their functions have read `bytes` bytes. */
 function credit(bytes) {
   for (let handle = 0; handle < 8; handle++) {
     const frame = Buffer.alloc(13);
@@ -35,7 +35,7 @@ function credit(bytes) {
   }
 }
 
-/** Blocks the event loop, so that nothing of the body is read. */
+/** Blocks the event loop, so that the body is not read. */
 function idle(ms) {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
@@ -45,7 +45,7 @@ export default {
     const { pathname } = new URL(request.url);
     if (pathname === '/more') for (;;) credit(0xffffffff);
     if (pathname === '/nothing') for (;;) credit(0);
-    // As much as can have been sent, again and again, and never reads a byte of it.
+    // Credits as many bytes as can have been sent, again and again, and never reads one.
     if (pathname === '/greedy')
       for (;;) {
         credit(65_536);

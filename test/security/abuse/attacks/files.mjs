@@ -1,4 +1,4 @@
-/** Attacks on the file system, chosen by the path. Each answers with what the system said to it. */
+/** Attacks on the file system, chosen by the path. Each answers with the results of its system calls. */
 import {
   closeSync,
   ftruncateSync,
@@ -41,7 +41,7 @@ const attacks = {
     return Response.json({ link, followed, up, pipe, sparse });
   },
   exit: () => process.exit(0),
-  /** Turns a directory into a link and back until it is killed in the middle of it. */
+  /** Turns a directory into a link and back until it is killed meanwhile. */
   flip: ({ canary }) => {
     rmSync('/tmp/flip', { recursive: true, force: true });
     mkdirSync('/tmp/flip/d', { recursive: true });
@@ -53,7 +53,7 @@ const attacks = {
       renameSync('/tmp/flip/x', '/tmp/flip/d');
     }
   },
-  /** Names of 255 bytes, each directory in the one before: the path is longer than any call accepts at once. */
+  /** Names of 255 bytes, each directory inside the one before: the path is longer than any call accepts at once. */
   deep: () => {
     const name = 'd'.repeat(255);
     process.chdir('/tmp');

@@ -1,4 +1,7 @@
-/** Tries to reach what it is told to, in JavaScript or by the native program, and answers what the system said. */
+/**
+ * Tries to reach the given addresses, in JavaScript or by the native program, and answers with the results of the
+ * system calls.
+ */
 import { spawn } from 'node:child_process';
 import { lookup, resolve4 } from 'node:dns/promises';
 import { once } from 'node:events';
@@ -8,7 +11,7 @@ import { readFileSync } from 'node:fs';
 
 const PATIENCE_MS = 2_000;
 
-/** The error's code, or nothing when it was reached; and the milliseconds until that was known. */
+/** The error's code, or nothing when the address was reached; and the milliseconds until then. */
 async function timed(address, action) {
   const start = performance.now();
   let error = '';
@@ -87,7 +90,7 @@ export default {
       const lines = readFileSync('/proc/self/net/dev', 'utf8').split('\n').slice(2).filter(Boolean);
       return Response.json(lines.map((line) => line.split(':')[0]?.trim()));
     }
-    // A server and its client in one sandbox; the port stays open while the caller looks from outside.
+    // A server and its client in one sandbox; the port stays open while the test probes it from outside.
     const server = createServer((socket) => socket.end('inside')).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address();

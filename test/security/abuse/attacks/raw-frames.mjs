@@ -1,4 +1,6 @@
-/** Writes to the channel of its sandbox past the runtime: the descriptor is its own, and so is what comes of it. */
+/**
+ * Writes to the channel of its sandbox past the runtime: the descriptor is its own, so only its own calls can suffer.
+ */
 import { fstatSync, writeSync } from 'node:fs';
 
 /** The one socket that a sandbox has. */
@@ -39,7 +41,7 @@ if (process.env.ATTACK === 'load') for (;;) write(frame(LOG, 0, Buffer.alloc(500
 export default {
   fetch(request) {
     const { pathname } = new URL(request.url);
-    // Which handle is the own one is not told; nobody else's is in this sandbox.
+    // A function does not know its own handle, so it writes to several; this sandbox has no handle of another tenant.
     const text = Buffer.alloc(500 * 1024, pathname === '/newlines' ? '\n' : 'l');
     text[0] = 2;
     for (;;) for (let handle = 0; handle < 4; handle++) write(frame(LOG, handle, text));

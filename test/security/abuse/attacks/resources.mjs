@@ -6,13 +6,13 @@ import { Worker } from 'node:worker_threads';
 
 const never = () => new Promise(() => undefined);
 
-/** What the first line of this module could take, before anything else of it ran. */
+/** Memory that the first line of this module could take, before any other code of it ran. */
 const first = (() => {
   const limit = readFileSync('/proc/self/cgroup', 'utf8');
   return { cgroups: limit.split('\n').filter(Boolean) };
 })();
 
-/** Runs the native program to its end, and gives what it said and how it ended. */
+/** Runs the native program to its end, and returns its output and how it ended. */
 function native(...words) {
   const { status, signal, stdout, stderr, error } = spawnSync('/var/task/abuse', words, { encoding: 'utf8' });
   return Response.json({ status, signal, said: parse(stdout), stderr, error: error?.code });
@@ -30,7 +30,7 @@ const attacks = {
   ok: () => Response.json({ ok: true }),
   first: () => Response.json(first),
   native: ({ words }) => native(...words.split(' ')),
-  /** Does not wait for the program, which goes on beside the invocation. */
+  /** Does not wait for the program, which goes on beyond the invocation. */
   background: ({ words }) => {
     spawn('/var/task/abuse', words.split(' '), { stdio: ['ignore', 'inherit', 'inherit'] }).on(
       'error',
@@ -43,7 +43,7 @@ const attacks = {
       try {
         spawn('/var/task/abuse', ['fork-bomb'], { stdio: 'ignore' }).on('error', () => undefined);
       } catch {
-        // The limit; it goes on trying.
+        // The limit is reached; the loop goes on trying.
       }
     }
   },

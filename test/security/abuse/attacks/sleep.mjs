@@ -1,4 +1,4 @@
-/** Takes a place for as long as its caller says. */
+/** Takes a place for the time that its caller asks for. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export default {

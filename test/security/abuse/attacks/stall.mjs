@@ -1,4 +1,4 @@
-/** Attacks on the worker's own thread: whoever stops it stops the calls of all tenants. Chosen by the path. */
+/** Attacks on the worker's own thread: a function that stops it stops the calls of all tenants. Chosen by the path. */
 import { spawn, spawnSync } from 'node:child_process';
 import { fstatSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -18,7 +18,8 @@ function fillCounter() {
     }
   });
   if (counter === undefined) return 'no counter';
-  // libuv's child clears O_NONBLOCK of what becomes its descriptor 0, and so of everybody who holds the open file.
+  // libuv's child clears O_NONBLOCK of the file that becomes its descriptor 0, and so for every holder of that open
+  // file.
   spawnSync('/bin/true', [], { stdio: [counter, 'ignore', 'ignore'] });
   const full = Buffer.alloc(8, 0xff);
   full[0] = 0xfe;
@@ -36,7 +37,7 @@ function channel() {
   });
 }
 
-/** Runs the native program beside this call for as long as it holds on, and says what it said by then. */
+/** Runs the native program beside this call as long as it holds on, and returns its output up to then. */
 async function native(command) {
   let said = '';
   const child = spawn('/var/task/stall', [command], { stdio: ['ignore', 'inherit', 'pipe', channel()] });

@@ -1,6 +1,5 @@
-// The attacks of the resource and network scenarios as native code: what a function may bring along and run.
-// `abuse COMMAND [ARGUMENT...]` prints one line of JSON about what the kernel said, where it comes back at
-// all.
+// The attacks of the resource and network scenarios as native code, such as a function may bring along and
+// run. `abuse COMMAND [ARGUMENT...]` prints the kernel's answer as one line of JSON, if it returns at all.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,8 +39,8 @@ static void forever(void) {
     pause();
 }
 
-// Ends all processes of its group but itself. They would keep the pipe open through which this one is read,
-// and go on counting as processes of the sandbox until somebody has waited for them.
+// Ends all processes of its group but itself. They would keep open the pipe through which this one is read.
+// They would also count as processes of the sandbox until a parent has waited for them.
 static void end_group(void) {
   signal(SIGTERM, SIG_IGN);
   kill(0, SIGTERM);
@@ -49,7 +48,7 @@ static void end_group(void) {
   }
 }
 
-// Every child does the same, for ever; those that the kernel refuses do not give up.
+// Every child does the same, for ever; refused children go on trying.
 static void fork_bomb(void) {
   for (;;) {
     if (fork() < 0) sched_yield();
@@ -58,7 +57,7 @@ static void fork_bomb(void) {
 
 static int fork_count(void) {
   long children = 0;
-  // A group of their own, so that they can be ended together and the function beside them goes on.
+  // A group of their own, so that they can be ended together while the function beside them goes on.
   setpgid(0, 0);
   for (; children < 100000; children++) {
     pid_t pid = fork();
@@ -147,7 +146,7 @@ static long fill(int fd) {
 // One process has too few descriptors for much; each child fills its own, and keeps them.
 static int in_children(const char *what, int processes, long (*action)(void)) {
   int results[2];
-  // A group of their own, so that they can be ended together; they would keep the output of this open.
+  // A group of their own, so that they can be ended together; they would keep this program's output open.
   setpgid(0, 0);
   if (pipe(results) < 0) return said(what, -1, errno);
   int started = 0;
@@ -163,12 +162,12 @@ static int in_children(const char *what, int processes, long (*action)(void)) {
   long total = 0, bytes = 0;
   for (int done = 0; done < started; done++) {
     struct pollfd ready = {results[0], POLLIN, 0};
-    // A child that was killed says nothing, and the pipe stays open as long as another lives.
+    // A killed child prints nothing, and the pipe stays open as long as another child lives.
     if (poll(&ready, 1, 4000) <= 0 || read(results[0], &bytes, sizeof bytes) != sizeof bytes) break;
     total += bytes;
   }
   said(what, total / MB, 0);
-  // Kept for a while, so that the host can be looked at.
+  // Held for a while, so that the test can inspect the host.
   sleep(2);
   end_group();
   return 0;
@@ -346,7 +345,7 @@ static int newlines(void) {
   }
 }
 
-// Both ends are its own, so nobody ever writes.
+// Both ends are its own, so no other process ever writes.
 static int block_read(void) {
   int ends[2];
   char byte;

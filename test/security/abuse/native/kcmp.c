@@ -1,5 +1,5 @@
-// Which open files do processes share? `kcmp PID...` compares every descriptor of the first process with
-// every descriptor of each other one, and prints a line for each pair that is one open file, kcmp(2):
+// Which open files do processes share? `kcmp PID...` compares every descriptor of the first process by kcmp(2)
+// with every descriptor of the others. It prints a line for each pair that is one open file:
 //   FD PID FD WHAT
 // The last line is the number of comparisons. Ends with 1 when the kernel refuses one.
 #include <dirent.h>

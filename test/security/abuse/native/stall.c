@@ -1,7 +1,7 @@
-// Native attacks on whoever reads of a sandbox. Each tries to make the worker sleep in a system call of its
+// Native attacks on the reader of a sandbox's output. Each tries to make the worker sleep in a system call of its
 // own. `stall COMMAND` prints one word when it is in place, and then holds on until it is ended.
 //
-//   splice    sleeps with the lock of its own output pipe: splice(2) of a socket that nobody writes to
+//   splice    sleeps with the lock of its own output pipe: splice(2) of a socket that gets no bytes
 //   sendfile  the same by sendfile(2)
 //   rights    sends a socket whose close(2) takes an hour down descriptor 3, the channel
 #include <arpa/inet.h>
@@ -31,7 +31,7 @@ static int hold_output(int by_splice) {
   return 0;
 }
 
-// A connection whose other end reads nothing, with more under way than both ends hold.
+// A connection whose other end reads nothing, with more bytes on the way than both ends can buffer.
 static int full_connection(void) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;

@@ -1,6 +1,6 @@
-// What native code of a function can do with the page in which its calls are counted: it is mapped, and so it
-// can be written.
-//   hoard()    takes every turn as soon as there is one, and never comes back
+// Attacks of native code on the page in which the calls of its sandbox are counted: the page is mapped, so native
+// code can write to it.
+//   hoard()    takes every turn as soon as there is one, and never returns
 //   inflate()  counts up as far as it goes
 #include <node_api.h>
 #include <stdatomic.h>

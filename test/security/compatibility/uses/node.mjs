@@ -68,7 +68,8 @@ export const uses = {
     await seen;
     fs.unwatchFile('/tmp/copy');
     assert.equal(fs.statSync('/tmp/copy').size, 1_000_001);
-    // Refused, since a watch of a device tells what others do (B5b), and instances are the service user's (U1).
+    // Refused, since a watch of a device reveals the activity of others (B5b), and inotify instances are the service
+    // user's (U1).
     assert.throws(() => fs.watch('/tmp'), { code: 'EMFILE' });
   },
   'fs: temporary directories, statfs, access, opendir': async () => {
@@ -161,7 +162,7 @@ export const uses = {
       socket.setMulticastTTL(3);
       socket.setMulticastLoopback(true);
       socket.setMulticastInterface(type === 'udp4' ? address : '::%lo');
-      // Loopback takes no group of IPv6, which the kernel says, and not the filter.
+      // The loopback interface takes no group of IPv6: the kernel says so, and not the filter.
       for (const change of ['addMembership', 'dropMembership']) {
         try {
           socket[change](group, type === 'udp4' ? address : '::%lo');

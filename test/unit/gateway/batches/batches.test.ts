@@ -1,4 +1,4 @@
-/** How the gateway takes batches in, over a real Redis and without a worker: what was queued stays queued. */
+/** How the gateway takes batches in, over a real Redis and without a worker, so queued items stay queued. */
 import { once } from 'node:events';
 import { request, type ClientRequest, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -78,7 +78,7 @@ describe('while Redis goes away', () => {
   });
   afterEach(() => void process.off('unhandledRejection', note));
 
-  test('an upload fails, says of which batch and how much it has, and nothing else ends', async () => {
+  test('an upload fails while Redis goes away, names its batch and number of items, and nothing else ends', async () => {
     await start();
     for (let round = 0; round < 3; round++) {
       const id = await openBatch();
@@ -95,7 +95,7 @@ describe('while Redis goes away', () => {
       await redis.resume();
       await waitFor(async () => (await send(gateway, '/healthz')).status === 200);
       await waitFor(async () => (await look(id)).groups > 0);
-      // The one that was on its way may be there or not.
+      // The item that was on its way may be there or not.
       const { items } = await look(id);
       const taken = told.error?.details?.taken ?? 0;
       expect(items - taken).toBeGreaterThanOrEqual(0);
@@ -105,7 +105,7 @@ describe('while Redis goes away', () => {
   });
 });
 
-/** So many uploads of one item each, at the same time. */
+/** Uploads of one item each, `count` of them at the same time. */
 function many(count: number, id: string): { answers: Promise<Answer>[]; answered: () => number } {
   let answered = 0;
   const answers = Array.from({ length: count }, async () => {
@@ -116,23 +116,23 @@ function many(count: number, id: string): { answers: Promise<Answer>[]; answered
   return { answers, answered: () => answered };
 }
 
-describe('what waits has a bound', () => {
+describe('bounds on waiting items', () => {
   test.each([
     ['of the batch', WINDOW_GROUPS, {}],
     ['of the namespace', 10, { OFFSHOOT_MAX_QUEUED: '10' }],
-  ])('%s, however many send', async (_, most, env) => {
+  ])('waiting items have a bound %s, however many clients send', async (_, most, env) => {
     await start(env);
     const id = await openBatch();
     const { answers, answered } = many(most + 40, id);
     await waitFor(() => answered() >= most, 20_000);
-    // The others wait, and are told by this that they do so in vain.
+    // The other uploads still wait, and the seal ends them with 409.
     await post(`/batches/${id}/seal`);
     const statuses = (await Promise.all(answers)).map(({ status }) => status);
     expect([202, 409].map((status) => statuses.filter((one) => one === status).length)).toEqual([most, 40]);
     expect(await look(id)).toMatchObject({ groups: most, items: most });
   });
 
-  test('a batch is refused where as many invocations wait as may', async () => {
+  test('a batch is refused while as many invocations wait as are allowed', async () => {
     await start({ OFFSHOOT_MAX_QUEUED: '5' });
     expect((await post('/functions/default/each/batches', lines(5))).status).toBe(202);
     await waitFor(async () => (await post('/functions/default/each/batches', lines(1))).status === 503);
@@ -142,20 +142,20 @@ describe('what waits has a bound', () => {
   });
 });
 
-describe('who sends a batch', () => {
-  test('is told at once that it takes no more, also while nothing comes', async () => {
+describe('a client that sends a batch', () => {
+  test('an upload ends at once when its batch is sealed, also while no bytes come', async () => {
     await start();
     const id = await openBatch();
     const { upload, answer } = sending(`/batches/${id}/items`);
     upload.write(lines(1));
     await waitFor(async () => (await look(id)).groups === 1);
     await post(`/batches/${id}/seal`);
-    // And no end of the body.
+    // The body does not end.
     upload.write(lines(1));
     expect(await answer).toMatchObject({ status: 409, error: { details: { taken: 1, batch: id } } });
   });
 
-  test('is told how many it has when it is sealed in the middle of what was sent', async () => {
+  test('an upload whose batch is sealed meanwhile gets the number of items that were taken', async () => {
     await start({ OFFSHOOT_MAX_QUEUED: '5' });
     const id = await openBatch();
     const { upload, answer } = sending(`/batches/${id}/items`);
@@ -165,15 +165,15 @@ describe('who sends a batch', () => {
     expect(await answer).toMatchObject({ status: 409, error: { details: { taken: 5 } } });
   });
 
-  test('and has gone is not waited for, and nothing of it comes later', async () => {
+  test('an upload whose client has disconnected stops waiting, and adds no items later', async () => {
     await start({ OFFSHOOT_MAX_QUEUED: '3' });
     const id = await openBatch();
     const { upload, answer } = sending(`/batches/${id}/items`);
-    answer.catch(() => undefined); // there will be none
+    answer.catch(() => undefined); // there will be no answer
     upload.end(lines(8));
     await waitFor(async () => (await look(id)).groups === 3);
     upload.destroy();
-    // It asks for a place again and again; then no more.
+    // The upload asks for a place again and again, and then no more.
     await waitFor(async () => {
       const before = await scriptsRun();
       await sleep(100);
@@ -197,7 +197,7 @@ describe('items', () => {
       'application/json',
       Buffer.concat([Buffer.from('[1,"'), Buffer.from([0xff]), Buffer.from('"]')]),
     ],
-  ])('that are no UTF-8 are refused and not made into others: %s', async (_, type, body) => {
+  ])('items that are no UTF-8 are refused and not replaced: %s', async (_, type, body) => {
     await start();
     expect(await post('/functions/default/each/batches', body, type)).toMatchObject({
       status: 400,
@@ -205,7 +205,7 @@ describe('items', () => {
     });
   });
 
-  test('are not taken in a form whose separators would be read as part of them', async () => {
+  test('items in an encoding whose separators would be part of them are refused', async () => {
     await start();
     const body = '\u001e{"a":1}\n\u001e{"a":2}\n';
     expect(await post('/functions/default/each/batches', body, 'application/json-seq')).toMatchObject({

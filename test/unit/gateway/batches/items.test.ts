@@ -1,4 +1,6 @@
-/** How a body is cut into items: their bytes stay as sent, and what is no item is refused by name, however the body comes in pieces. */
+/**
+ * How a body is cut into items, whatever its pieces: their bytes stay as sent, and a bad item is refused by its number.
+ */
 import {
   array,
   assert,
@@ -17,7 +19,7 @@ import { JsonScanner, membersOf, NotJson } from '#contract/api/json-scanner.ts';
 import { MAX_ITEM_BYTES, MAX_ITEM_DEPTH } from '#contract/functions/limits.ts';
 import { itemCutter, type ItemForm } from '../../../../gateway/batches/items.ts';
 
-/** The items of a body, and then the message of the error that ended it. */
+/** The items of a body, followed by the message of the error that ended it. */
 function cut(form: ItemForm, body: string | Buffer, pieceBytes = 7): string[] {
   const told: string[] = [];
   const cutter = itemCutter(form, (json) => told.push(json.toString('utf8')));
@@ -47,15 +49,18 @@ describe('items keep their bytes', () => {
     'null',
     '" , ] } [ { \\" \\\\"',
   ];
-  test.each([1, 2, 3, 64, 100_000])('in pieces of %i bytes, in both forms', (pieceBytes) => {
-    expect(cut('array', ` [ ${items.join(' ,\r\n')} ]\n `, pieceBytes)).toEqual(items);
-    expect(cut('lines', `\n ${items.join(' \r\n\n\t')}`, pieceBytes)).toEqual(items);
-    const marked = Buffer.from([0xef, 0xbb, 0xbf]);
-    expect(cut('array', Buffer.concat([marked, Buffer.from('[1]')]), pieceBytes)).toEqual(['1']);
-    expect(cut('lines', Buffer.concat([marked, Buffer.from('1\n')]), pieceBytes)).toEqual(['1']);
-  });
+  test.each([1, 2, 3, 64, 100_000])(
+    'items keep their bytes in pieces of %i bytes, in both forms',
+    (pieceBytes) => {
+      expect(cut('array', ` [ ${items.join(' ,\r\n')} ]\n `, pieceBytes)).toEqual(items);
+      expect(cut('lines', `\n ${items.join(' \r\n\n\t')}`, pieceBytes)).toEqual(items);
+      const marked = Buffer.from([0xef, 0xbb, 0xbf]);
+      expect(cut('array', Buffer.concat([marked, Buffer.from('[1]')]), pieceBytes)).toEqual(['1']);
+      expect(cut('lines', Buffer.concat([marked, Buffer.from('1\n')]), pieceBytes)).toEqual(['1']);
+    },
+  );
 
-  test('and are given as soon as they are known to be whole', () => {
+  test('items are passed on as soon as they are known to be whole', () => {
     const given: string[] = [];
     const cutter = itemCutter('array', (json) => given.push(json.toString()));
     cutter.push(Buffer.from('[{"a":1}'));
@@ -66,11 +71,11 @@ describe('items keep their bytes', () => {
     expect(given).toEqual(['{"a":1}', '123']);
   });
 
-  test('but for line feeds within them, which are spaces then', () => {
+  test('items keep their bytes, except line feeds within them, which become spaces', () => {
     expect(cut('array', '[{\r\n "a":\n1}]')).toEqual(['{\r  "a": 1}']);
   });
 
-  test('of any size and depth up to the limits', () => {
+  test('items keep their bytes at any size and depth up to the limits', () => {
     const largest = `"${'x'.repeat(MAX_ITEM_BYTES - 2)}"`;
     expect(cut('array', `[${largest},${deep(MAX_ITEM_DEPTH)}]`, 10_000)).toEqual([
       largest,
@@ -90,13 +95,13 @@ describe('items keep their bytes', () => {
     expect(cut('lines', `0\n${deeper}`)[1]).toMatch(/^! bad_item: line 2 has .* more than 1000 deep/);
   });
 
-  test('and no items are none', () => {
+  test('a body without items has none', () => {
     for (const body of ['', ' \n', '[]', ' [ ] ']) expect(cut('array', body)).toEqual([]);
     for (const body of ['', ' \r\n\n']) expect(cut('lines', body)).toEqual([]);
   });
 });
 
-describe('what is no item is refused, and what came before it is taken', () => {
+describe('bad items are refused, and the items before them are taken', () => {
   test.each<[string, string[]]>([
     ['[1,]', ['1', '! bad_item: after 1 items the array is not JSON: there is no item before a bracket']],
     ['[,1]', ['! bad_item: after 0 items the array is not JSON: there is no item before a comma']],
@@ -131,7 +136,7 @@ describe('what is no item is refused, and what came before it is taken', () => {
     for (const size of [1, 2, 100]) expect(cut('lines', body, size)).toEqual(told);
   });
 
-  test('bytes that are no UTF-8, such as a half of a character that is written out', () => {
+  test('bytes that are no UTF-8 are refused, such as half of a surrogate pair', () => {
     const half = Buffer.concat([Buffer.from('["a","'), Buffer.from([0xed, 0xa0, 0x80]), Buffer.from('"]')]);
     expect(cut('array', half)).toEqual(['"a"', '! bad_item: item 2 is not UTF-8']);
   });
@@ -163,7 +168,7 @@ describe('the scanner', () => {
   };
   const size = integer({ min: 1, max: 12 });
 
-  test('takes what JSON.parse() takes, whatever the value', () => {
+  test('the scanner takes every value that JSON.parse() takes', () => {
     assert(
       property(
         anyJson({ maxDepth: 6 }),
@@ -178,7 +183,7 @@ describe('the scanner', () => {
     );
   });
 
-  test('and refuses what that refuses, whatever the bytes', () => {
+  test('the scanner refuses all bytes that JSON.parse() refuses', () => {
     const pieces = [
       '[',
       ']',
@@ -225,7 +230,7 @@ describe('the scanner', () => {
     );
   });
 
-  test('and what a change of one byte makes of it', () => {
+  test('the scanner agrees with JSON.parse() after a change of one byte', () => {
     const change = tuple(nat(), constantFrom(...'[]{},:"\\0-+.eEtrufalsn 1x'.split('')));
     assert(
       property(anyJson({ maxDepth: 4 }), change, size, (json, [at, character], pieceBytes) => {
@@ -237,7 +242,7 @@ describe('the scanner', () => {
     );
   });
 
-  test('cuts an object into its members, as they were written', () => {
+  test('the scanner cuts an object into its members, as they were written', () => {
     const object = '{ "a" : 1.0 ,"b\\u0063":[ {"a":2}, "}" ],"c":{},"a":null\t}';
     const found = membersOf(Buffer.from(object)) ?? new Map<string, Buffer>();
     expect([...found].map(([name, json]) => [name, json.toString()])).toEqual([

@@ -1,4 +1,7 @@
-/** Whether a connection may be used again, as the answers on it say. Those that refuse a body are in test/security. */
+/**
+ * Whether a connection may be used again, according to the answers on it. Answers that refuse a body are in
+ * test/security.
+ */
 import { once } from 'node:events';
 import { Agent, request, type IncomingMessage } from 'node:http';
 import { expect, test } from 'vitest';
@@ -21,7 +24,7 @@ test('the answer of a call that ends while the gateway drains says that its conn
   const first = call();
   await waitFor(() => taken.length === 1);
   answer();
-  // The control: while it does not drain, the connection is kept.
+  // Control: while the gateway does not drain, the connection is kept.
   expect((await first).headers.connection).toBe('keep-alive');
   const second = call();
   await waitFor(() => taken.length === 1);

@@ -1,4 +1,4 @@
-/** /fn/{namespace}/{name}/{path}: who may call what, bodies over the limit, and streams. */
+/** /fn/{namespace}/{name}/{path}: rights of callers, bodies over the limit, and streams. */
 import { request, type IncomingMessage } from 'node:http';
 import { createConnection } from 'node:net';
 import { once } from 'node:events';
@@ -33,12 +33,12 @@ async function closedStatus(headers: Record<string, string>): Promise<number> {
 }
 
 describe('access', () => {
-  test('a public function needs no key and gets the authorization header as it is', async () => {
+  test('a public function needs no key and gets the authorization header unchanged', async () => {
     await send(bench.gateway, '/fn/default/open', { headers: { authorization: 'Bearer my-own' } });
     expect(bench.headersOf('authorization')).toEqual(['Bearer my-own']);
   });
 
-  test('any other needs one, with the scope, of the namespace', async () => {
+  test('any other function needs a key with the scope, of the namespace', async () => {
     expect(await closedStatus({})).toBe(401);
     expect(await closedStatus({ authorization: 'Bearer my-own' })).toBe(401);
     expect(await closedStatus({ authorization: 'Bearer osk_unknown' })).toBe(401);
@@ -53,7 +53,7 @@ describe('access', () => {
     ).toBe(200);
   });
 
-  test('the key never reaches the function, the rest does', async () => {
+  test('the key never reaches the function, all other headers do', async () => {
     await send(bench.gateway, '/fn/default/closed', {
       headers: { authorization: `Bearer ${bench.gateway.key}` },
     });
@@ -83,7 +83,7 @@ describe('access', () => {
   });
 });
 
-describe('a function that is not there', () => {
+describe('an unknown function', () => {
   test.each([
     ['/fn/default/opne', 404, 'function_not_found', 'open'],
     ['/fn/defalt/open', 404, 'namespace_not_found', 'default'],
@@ -95,13 +95,13 @@ describe('a function that is not there', () => {
     ['/fn/default', 404, 'not_found', undefined],
     ['//fn/default/open', 404, 'not_found', undefined],
     ['/api/v1/../../fn/default/open', 404, 'not_found', undefined],
-  ])('%s', async (path, status, code, nearest) => {
+  ])('an unknown function is answered with its reason: %s', async (path, status, code, nearest) => {
     const response = await send(bench.gateway, path);
     expect(response.status).toBe(status);
     expect(response.json()).toMatchObject({ error: { code, ...(nearest && { details: { nearest } }) } });
   });
 
-  test('names of closed functions are told to key holders only', async () => {
+  test('names of private functions are suggested to key holders only', async () => {
     const anonymous = await send(bench.gateway, '/fn/default/closd');
     expect(anonymous.body.toString()).not.toContain('"closed"');
     const holder = await send(bench.gateway, '/fn/default/closd', {
@@ -110,7 +110,7 @@ describe('a function that is not there', () => {
     expect(holder.json()).toMatchObject({ error: { details: { nearest: 'closed' } } });
   });
 
-  test('is found as soon as it is there', async () => {
+  test('a function is found as soon as it is deployed', async () => {
     expect((await send(bench.gateway, '/fn/default/late')).status).toBe(404);
     await bench.gateway.add('late');
     await waitFor(async () => (await send(bench.gateway, '/fn/default/late')).status === 200, 500);
@@ -120,7 +120,7 @@ describe('a function that is not there', () => {
 describe('a body over the limit', () => {
   const problem = { error: { code: 'body_too_large', details: { limit: MAX_BODY } } };
 
-  test('is refused by its announced length alone', async () => {
+  test('a body over the limit is refused by its announced length alone', async () => {
     const socket = createConnection(bench.gateway.port, '127.0.0.1').setEncoding('utf8');
     socket.write(`POST /fn/default/open HTTP/1.1\r\nHost: a\r\nContent-Length: ${MAX_BODY + 1}\r\n\r\n`);
     const [head] = (await once(socket, 'data')) as [string];
@@ -130,7 +130,7 @@ describe('a body over the limit', () => {
     expect(head).toContain(String(MAX_BODY + 1));
   });
 
-  test('is refused in chunks as soon as it is passed', async () => {
+  test('a chunked body is refused as soon as it exceeds the limit', async () => {
     let sent = 0;
     const endless = (async function* () {
       while (sent < 200) {
@@ -143,7 +143,7 @@ describe('a body over the limit', () => {
     expect([response.status, response.json()]).toMatchObject([413, problem]);
   });
 
-  test('is refused before it is sent when the client asks first', async () => {
+  test('a body over the limit is refused before it is sent when the client asks first', async () => {
     const sent = request({
       host: '127.0.0.1',
       port: bench.gateway.port,
@@ -159,7 +159,7 @@ describe('a body over the limit', () => {
     expect([response.statusCode, asked]).toEqual([413, false]);
   });
 
-  test('at the limit is taken', async () => {
+  test('a body at the limit is taken', async () => {
     const body = Buffer.alloc(MAX_BODY);
     expect((await send(bench.gateway, '/fn/default/open', { method: 'POST', body })).status).toBe(200);
     expect(bench.call.body).toHaveLength(MAX_BODY);
@@ -178,7 +178,7 @@ describe('a body over the limit', () => {
 });
 
 describe('a streamed response', () => {
-  test('reaches the caller piece by piece', async () => {
+  test('a streamed response reaches the caller piece by piece', async () => {
     bench.handler = (one) => one.head({ status: 200, headers: [['content-type', 'text/event-stream']] });
     const response = await open();
     expect(response.headers['content-type']).toBe('text/event-stream');
@@ -199,7 +199,7 @@ describe('a streamed response', () => {
     expect((await bench.api(`/invocations/${id}`)).json()).toMatchObject({ responseBytes: 27, status: 200 });
   });
 
-  test('to a client that does not read earns no credit, and all of it once it reads', async () => {
+  test('a client that does not read earns no credit, and gets all of the response once it reads', async () => {
     const piece = Buffer.alloc(64 * 1024, 'x');
     bench.handler = (one) => one.head({ status: 200, headers: [] });
     const response = await open();
@@ -218,7 +218,7 @@ describe('a streamed response', () => {
     await once(response, 'end');
   });
 
-  test('whose client goes away is cancelled', async () => {
+  test('a client that disconnects from a streamed response cancels its call', async () => {
     bench.handler = (one) => one.head({ status: 200, headers: [] }, Buffer.from('first'));
     const response = await open();
     const id = String(response.headers['x-offshoot-invocation']);
@@ -233,7 +233,7 @@ describe('a streamed response', () => {
     });
   });
 
-  test('that fails half way is cut off, so that nobody takes it for whole', async () => {
+  test('a streamed response that fails half way is cut off, so that it cannot pass for whole', async () => {
     bench.handler = (one) => {
       one.head({ status: 200, headers: [] }, Buffer.from('half'));
       setTimeout(() => one.end({ outcome: 'crashed', exitCause: 'signal SIGSEGV' }), 50);
@@ -250,7 +250,7 @@ describe('a streamed response', () => {
   test.each([
     ['longer', 5],
     ['shorter', 500],
-  ])('that is %s than its content-length is cut off', async (_what, length) => {
+  ])('a streamed response that is %s than its content-length is cut off', async (_what, length) => {
     bench.handler = (one) => {
       one.head({ status: 200, headers: [['content-length', String(length)]] }, Buffer.from('0123'));
       one.chunk(Buffer.from('HTTP/1.1 200 OK\r\n\r\nforged response'));
@@ -268,7 +268,7 @@ describe('a streamed response', () => {
     );
   });
 
-  test('with a right content-length shows its size', async () => {
+  test('a streamed response with a right content-length shows its size', async () => {
     bench.handler = (one) => {
       one.head({ status: 200, headers: [['content-length', '8']] }, Buffer.from('0123'));
       one.chunk(Buffer.from('4567'));
@@ -279,7 +279,7 @@ describe('a streamed response', () => {
     expect(Buffer.concat(await response.toArray()).toString()).toBe('01234567');
   });
 
-  test('to a HEAD has no body', async () => {
+  test('a response to a HEAD has no body', async () => {
     bench.handler = (one) => {
       one.head({ status: 200, headers: [] }, Buffer.from('not for you'));
       one.end();
@@ -287,7 +287,7 @@ describe('a streamed response', () => {
     expect(await (await open('/fn/default/open', 'HEAD')).toArray()).toEqual([]);
   });
 
-  test('with bad headers is a bad_response and its function is stopped', async () => {
+  test('a response with bad headers is a bad_response and its function is stopped', async () => {
     bench.handler = (one) => one.head({ status: 200, headers: [['a b', 'c']] });
     const response = await open();
     expect(response.statusCode).toBe(502);

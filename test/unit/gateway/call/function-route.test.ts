@@ -1,4 +1,4 @@
-/** /fn/{namespace}/{name}/{path}: what a function gets of a request, and what a caller gets of its answer. */
+/** /fn/{namespace}/{name}/{path}: the request that a function gets, and the answer that its caller gets. */
 import { createConnection } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
@@ -27,14 +27,14 @@ describe('the request, as the function sees it', () => {
     ['/fn/default/open/../../../api/v1/keys', '/../../../api/v1/keys'],
     ['/fn/default/open/%2e%2e/%2F/%C3%A4', '/%2e%2e/%2F/%C3%A4'],
     ['http://other.example/fn/default/open/absolute', '/absolute'],
-  ])('path %s', async (path, seen) => {
+  ])('a function sees the right URL for the path %s', async (path, seen) => {
     const { status } = await send(bench.gateway, path, { headers: { host: 'my.host:80' } });
     expect(status).toBe(200);
     expect(bench.call.meta.url).toBe(`http://my.host:80${seen}`);
   });
 
   test.each(['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD', 'QUERY'])(
-    'method %s',
+    'a function can be called by the method %s',
     async (method) => {
       await send(bench.gateway, '/fn/default/open', { method });
       expect(bench.call.meta).toMatchObject({ kind: 'http', method });
@@ -51,7 +51,7 @@ describe('the request, as the function sees it', () => {
     expect(bench.headersOf('x-latin')).toEqual(['caf\u00e9']);
   });
 
-  test('hop-by-hop headers stay behind, also those that Connection names', async () => {
+  test('hop-by-hop headers are not passed on, also those that Connection names', async () => {
     await send(bench.gateway, '/fn/default/open', {
       headers: {
         connection: 'close, X-Private',
@@ -66,7 +66,7 @@ describe('the request, as the function sees it', () => {
     for (const name of ['connection', 'x-private', 'te', 'keep-alive']) expect(names).not.toContain(name);
   });
 
-  test('the way it came is told, and not what the caller claims of it', async () => {
+  test('forwarding headers describe the real connection, and not the claims of the caller', async () => {
     await send(bench.gateway, '/fn/default/open/x', {
       headers: {
         host: 'real.example',
@@ -81,7 +81,7 @@ describe('the request, as the function sees it', () => {
     expect(bench.headersOf('x-forwarded-prefix')).toEqual(['/fn/default/open']);
   });
 
-  test('the way it came is believed behind a proxy that is trusted', async () => {
+  test('forwarding headers of a trusted proxy are believed', async () => {
     const proxied = await startGateway(bench.redis, {
       state: bench.gateway.state,
       env: { OFFSHOOT_TRUST_PROXY: '1' },
@@ -98,7 +98,7 @@ describe('the request, as the function sees it', () => {
     expect(bench.call.meta.url).toBe('https://public.example/x');
   });
 
-  test('a binary body, with a length and in chunks', async () => {
+  test('a binary body arrives unchanged, with a length and in chunks', async () => {
     const bytes = Buffer.from(Array.from({ length: 5_000 }, (_, index) => index % 256));
     await send(bench.gateway, '/fn/default/open', { method: 'POST', body: bytes });
     expect(bench.call.body.equals(bytes)).toBe(true);
@@ -113,14 +113,14 @@ describe('the request, as the function sees it', () => {
     expect(bench.headersOf('transfer-encoding')).toEqual([]);
   });
 
-  test('a Host that is none is refused', async () => {
+  test('an invalid Host is refused', async () => {
     const response = await send(bench.gateway, '/fn/default/open', { headers: { host: 'a/b@c' } });
     expect([response.status, response.json()]).toMatchObject([400, { error: { code: 'bad_request' } }]);
   });
 });
 
 describe('the response, as the caller sees it', () => {
-  test('status, repeated set-cookie, binary body', async () => {
+  test('status, repeated set-cookie and a binary body reach the caller', async () => {
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, index) => index));
     bench.handler = (one) =>
       one.result(
@@ -144,7 +144,7 @@ describe('the response, as the caller sees it', () => {
     expect(response.headers['server-timing']).toMatch(/^gateway;dur=[\d.]+, queue;dur=[\d.]+, acquire;dur=/);
   });
 
-  test('hop-by-hop and platform headers of the function stay behind', async () => {
+  test('hop-by-hop and platform headers of the function are not passed on', async () => {
     bench.handler = (one) =>
       one.result({
         status: 200,
@@ -163,19 +163,22 @@ describe('the response, as the caller sees it', () => {
     expect(headers['server-timing']).toMatch(/^own;dur=1, gateway;/);
   });
 
-  test.each([204, 205, 304])('%i has no body, whatever the function sends', async (status) => {
-    bench.handler = (one) => one.result({ status, headers: [] }, Buffer.from('should not be here'));
-    // On one connection, so that a stray body would be taken for the next response.
-    const socket = createConnection(bench.gateway.port, '127.0.0.1');
-    const text = socket.setEncoding('utf8').toArray();
-    const line = 'GET /fn/default/open HTTP/1.1\r\nHost: a\r\n';
-    socket.write(`${line}\r\n${line}Connection: close\r\n\r\n`);
-    const all = (await text).join('');
-    expect(all.match(/HTTP\/1\.1 /g)).toHaveLength(2);
-    expect(all).not.toContain('should not');
-  });
+  test.each([204, 205, 304])(
+    'a response with status %i has no body, whatever the function sends',
+    async (status) => {
+      bench.handler = (one) => one.result({ status, headers: [] }, Buffer.from('should not be here'));
+      // Sent on one connection, so that a stray body would be taken for the next response.
+      const socket = createConnection(bench.gateway.port, '127.0.0.1');
+      const text = socket.setEncoding('utf8').toArray();
+      const line = 'GET /fn/default/open HTTP/1.1\r\nHost: a\r\n';
+      socket.write(`${line}\r\n${line}Connection: close\r\n\r\n`);
+      const all = (await text).join('');
+      expect(all.match(/HTTP\/1\.1 /g)).toHaveLength(2);
+      expect(all).not.toContain('should not');
+    },
+  );
 
-  test('HEAD has the headers of the answer and no body', async () => {
+  test('a HEAD request gets the headers of the answer and no body', async () => {
     bench.handler = (one) =>
       one.result({
         status: 200,
@@ -204,7 +207,7 @@ describe('the response, as the caller sees it', () => {
     ],
     ['headers that are too long', { status: 200, headers: [['x', 'y'.repeat(70_000)]] }],
     ['null', null],
-  ])('%s is a bad_response', async (_what, meta) => {
+  ])('a response with %s is a bad_response', async (_what, meta) => {
     const json = Buffer.from(JSON.stringify(meta));
     const prefix = Buffer.alloc(4);
     prefix.writeUInt32LE(json.length);
@@ -225,33 +228,36 @@ describe('the response, as the caller sees it', () => {
     expect((await send(bench.gateway, '/fn/default/open')).status).toBe(502);
   });
 
-  test.each(Object.keys(OUTCOMES).filter((outcome) => outcome !== 'ok'))('outcome %s', async (outcome) => {
-    bench.handler = (one) =>
-      one.failed(outcome as keyof typeof OUTCOMES, {
-        error: { name: 'TypeError', message: 'it broke', stack: 'TypeError: it broke\n at secret.ts:1' },
-        exitCause: 'signal SIGSEGV',
+  test.each(Object.keys(OUTCOMES).filter((outcome) => outcome !== 'ok'))(
+    'the outcome %s is answered with the status of its table',
+    async (outcome) => {
+      bench.handler = (one) =>
+        one.failed(outcome as keyof typeof OUTCOMES, {
+          error: { name: 'TypeError', message: 'it broke', stack: 'TypeError: it broke\n at secret.ts:1' },
+          exitCause: 'signal SIGSEGV',
+        });
+      const facts = OUTCOMES[outcome as keyof typeof OUTCOMES];
+      const response = await send(bench.gateway, '/fn/default/open', {
+        headers: { 'x-api-key': bench.gateway.key },
       });
-    const facts = OUTCOMES[outcome as keyof typeof OUTCOMES];
-    const response = await send(bench.gateway, '/fn/default/open', {
-      headers: { 'x-api-key': bench.gateway.key },
-    });
-    const id = String(response.headers['x-offshoot-invocation']);
-    expect(response.status).toBe(facts.status);
-    expect(response.headers['x-offshoot-outcome']).toBe(outcome);
-    // No more is in front of it than what this test calls.
-    if (facts.status === 503) expect(response.headers['retry-after']).toBe('1');
-    else expect(response.headers['retry-after']).toBeUndefined();
-    expect(response.json()).toMatchObject({
-      error: {
-        code: outcome,
-        message: expect.stringContaining(facts.meaning) as string,
-        details: { invocation: id, error: { stack: expect.any(String) as string } },
-      },
-    });
-    const anonymous = await send(bench.gateway, '/fn/default/open');
-    expect(anonymous.json()).toMatchObject({ error: { details: { error: { message: 'it broke' } } } });
-    expect(anonymous.body.toString()).not.toContain('secret.ts');
-  });
+      const id = String(response.headers['x-offshoot-invocation']);
+      expect(response.status).toBe(facts.status);
+      expect(response.headers['x-offshoot-outcome']).toBe(outcome);
+      // Only this test calls, so nothing waits in front.
+      if (facts.status === 503) expect(response.headers['retry-after']).toBe('1');
+      else expect(response.headers['retry-after']).toBeUndefined();
+      expect(response.json()).toMatchObject({
+        error: {
+          code: outcome,
+          message: expect.stringContaining(facts.meaning) as string,
+          details: { invocation: id, error: { stack: expect.any(String) as string } },
+        },
+      });
+      const anonymous = await send(bench.gateway, '/fn/default/open');
+      expect(anonymous.json()).toMatchObject({ error: { details: { error: { message: 'it broke' } } } });
+      expect(anonymous.body.toString()).not.toContain('secret.ts');
+    },
+  );
 });
 
 describe('trace and record', () => {
@@ -302,7 +308,7 @@ describe('trace and record', () => {
     expect(sum).toBeLessThanOrEqual((record?.duration ?? 0) + 0.5);
   });
 
-  test('without one, or with one that is malformed, a trace is begun', async () => {
+  test('a trace is begun where the request has none, or a malformed one', async () => {
     for (const traceparent of ['nonsense', `00-${'0'.repeat(32)}-00f067aa0ba902b7-01`]) {
       await send(bench.gateway, '/fn/default/open', { headers: { traceparent, tracestate: 'vendor=1' } });
       expect(bench.call.header.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);

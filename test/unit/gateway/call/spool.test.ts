@@ -1,4 +1,4 @@
-/** Where the gateway keeps large request bodies, how much of them, and for how long. */
+/** Large request bodies in the gateway: their place, their bounds and their time. */
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { createServer, request, type IncomingMessage, type Server } from 'node:http';
@@ -43,7 +43,7 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-/** Sends the parts, and the end unless it is to be left open; resolves to what became of it. */
+/** Sends the parts, and the end unless the body is to stay open; resolves to the result. */
 async function send(parts: readonly number[], open = false): Promise<Spooled> {
   const { port } = server.address() as AddressInfo;
   const before = kept.length;
@@ -60,7 +60,7 @@ async function files(): Promise<string[]> {
 }
 
 describe('the spool', () => {
-  test('keeps a body until it is removed', async () => {
+  test('the spool keeps a body until it is removed', async () => {
     const body = await send([40 * KB, 40 * KB]);
     expect(body.bytes).toBe(80 * KB);
     expect(await blobs.size(body.key)).toBe(80 * KB);
@@ -68,10 +68,10 @@ describe('the spool', () => {
     expect(await files()).toEqual([]);
   });
 
-  test('has room for so much at a time, and again when some of it is gone', async () => {
+  test('the spool holds a bounded number of bytes at a time, and has room again when some are removed', async () => {
     const first = await send([80 * KB]);
     await expect(send([80 * KB])).rejects.toMatchObject({ code: 'spool_full', status: 503 });
-    // What was refused counts no more.
+    // A refused body takes no room.
     const second = await send([60 * KB]);
     await spool.remove(first);
     await send([80 * KB]);
@@ -79,7 +79,7 @@ describe('the spool', () => {
     expect(await files()).toHaveLength(2);
   });
 
-  test('refuses what is over the limit, with the size so far and the setting', async () => {
+  test('the spool refuses a body over the limit, with the size read by then and the setting', async () => {
     await expect(send([60 * KB, 60 * KB])).rejects.toMatchObject({
       code: 'body_too_large',
       message: expect.stringMatching(/or more; at most 102400 are accepted \(a setting\)/) as string,
@@ -87,14 +87,14 @@ describe('the spool', () => {
     expect(await files()).toEqual([]);
   });
 
-  test('cuts off a client that stands still in the middle', async () => {
+  test('the spool cuts off a client that stands still in the middle', async () => {
     const before = performance.now();
     await expect(send([10 * KB], true)).rejects.toMatchObject({ name: 'RequestAborted' });
     expect(performance.now() - before).toBeGreaterThan(250);
     expect(await files()).toEqual([]);
   });
 
-  test('does not take it for a fault of the client when the store is slow', async () => {
+  test('the spool does not blame the client for a slow store', async () => {
     const slow = blobs.put.bind(blobs);
     blobs.put = (key, source, options) => {
       const slowly = async function* (): AsyncGenerator<Uint8Array> {
@@ -105,11 +105,11 @@ describe('the spool', () => {
       };
       return slow(key, slowly(), options);
     };
-    // More than is read ahead, so that some of it is still to come.
+    // More than is read ahead, so that some of the body is still to come.
     expect((await send(Array.from({ length: 9 }, () => 10 * KB))).bytes).toBe(90 * KB);
   });
 
-  test('sweeps each place when its time is over, and no sooner', async () => {
+  test('the spool sweeps each place when its time is over, and no sooner', async () => {
     const day = 86_400_000;
     const ages = { calls: [1, 3], inputs: [6, 8], results: [0.9, 1.1] };
     for (const [place, days] of Object.entries(ages)) {
@@ -125,7 +125,7 @@ describe('the spool', () => {
     expect((await files()).toSorted()).toEqual(['calls/0', 'inputs/0', 'results/0']);
   });
 
-  test('sweeps no input that an invocation holds still, and nothing while nobody can tell', async () => {
+  test('the spool sweeps no input that an invocation still holds, and no input while Redis cannot tell', async () => {
     const held = new Set(['inputs/held', 'batches/b1/in/0']);
     let away = true;
     spool = new Spool({
@@ -140,7 +140,7 @@ describe('the spool', () => {
       await utimes(join(root, key), long, long);
     }
     await spool.sweep();
-    // A result is for a day, whatever its invocation.
+    // A result stays for a day, whatever its invocation.
     const left = async (): Promise<string[]> =>
       (await files()).filter((name) => /\/(held|free|0)$/.test(name)).toSorted();
     expect(await left()).toEqual(['batches/b1/in/0', 'batches/b2/in/0', 'inputs/free', 'inputs/held']);

@@ -1,4 +1,4 @@
-/** Deliveries on a real Redis, turn by turn, where a test decides what dies and what comes twice. */
+/** Deliveries on a real Redis, turn by turn, where a test decides which process dies and which turn comes twice. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -80,7 +80,7 @@ async function change(id: string, how: (record: InvocationRecord) => InvocationR
 }
 
 describe('a turn', () => {
-  test('that finds the invocation still open looks again, and later each time, until it has ended', async () => {
+  test('a turn that finds the invocation still open comes again, later each time, until it has ended', async () => {
     const before = await opened();
     const { id } = before.record;
     const soon = (await deliver(deps(), turn(id))) ?? 0;
@@ -93,7 +93,7 @@ describe('a turn', () => {
     expect(receiver.received).toHaveLength(1);
   });
 
-  test('that comes after the delivery, or too early, sends nothing', async () => {
+  test('a turn that comes after the delivery, or too early, sends nothing', async () => {
     const id = await ended();
     await deliver(deps(), turn(id));
     expect(await deliver(deps(), turn(id))).toBeUndefined();
@@ -108,7 +108,7 @@ describe('a turn', () => {
     expect(receiver.received).toHaveLength(1);
   });
 
-  test('that was the last makes it one of the ended jobs that are kept by number, unless it is a dead letter', async () => {
+  test('after its last turn, an invocation counts among the ended jobs kept by number, unless it is a dead letter', async () => {
     const kept = (): Promise<string[]> => redis.lrange(keys.endedJobs('default', 'f'), 0, -1);
     const letter = await ended();
     await deliver(deps(), turn(letter));
@@ -124,16 +124,16 @@ describe('a turn', () => {
     expect(await kept()).toEqual([told, refused]);
   });
 
-  test('that runs beside another sends once: the record lets one of them begin', async () => {
+  test('of two turns at the same time, the record lets only one send', async () => {
     const id = await ended();
     receiver.answer = (response) => void setTimeout(() => response.writeHead(200).end(), 200);
     const [one, two] = await Promise.all([deliver(deps(), turn(id)), deliver(deps(), turn(id))]);
-    // The other one is told to look again at once.
+    // The other turn must look again at once.
     expect([one, two].filter((next) => next === undefined)).toHaveLength(1);
     expect(receiver.received).toHaveLength(1);
   });
 
-  test('of a gateway that was taken for dead: its success counts, its failure does not', async () => {
+  test('a turn of a gateway that was taken for dead: its success counts, its failure does not', async () => {
     const overtake = (record: InvocationRecord): InvocationRecord => ({
       ...record,
       callback: { url: receiver.url, state: 'pending', attempts: 2 },
@@ -147,12 +147,12 @@ describe('a turn', () => {
       void change(succeeded, overtake).then(() => response.writeHead(200).end());
     await deliver(deps(), turn(succeeded));
     expect(await callbackOf(succeeded)).toMatchObject({ state: 'delivered', attempts: 2 });
-    // The other one's failure comes too late then.
+    // The failure of the other turn comes too late then.
     expect(await deliver(deps(), turn(succeeded))).toBeUndefined();
     expect(await callbackOf(succeeded)).toMatchObject({ state: 'delivered', attempts: 2 });
   });
 
-  test('is counted before it is sent, and none is begun after the last', async () => {
+  test('a delivery is counted before it is sent, and none starts after the last', async () => {
     const id = await ended();
     let seen: Callback | undefined;
     receiver.answer = (response) =>
@@ -162,7 +162,7 @@ describe('a turn', () => {
       });
     await deliver(deps(), turn(id));
     expect(seen).toEqual({ url: receiver.url, state: 'pending', attempts: 1 });
-    // As a gateway leaves it that dies in the last try.
+    // State after a gateway that died in the last delivery.
     await change(id, (record) => ({
       ...record,
       callback: { url: receiver.url, state: 'pending', attempts: 3 },
@@ -172,7 +172,7 @@ describe('a turn', () => {
     expect(receiver.received).toHaveLength(1);
   });
 
-  test('of an end that a redrive has overtaken says nothing, whether before or while it is sent', async () => {
+  test('a turn for an end that a redrive has overtaken reports nothing, whether before or while it is sent', async () => {
     const redrive = (record: InvocationRecord): OpenInvocation => {
       const { dead: _d, outcome: _o, status: _s, duration: _u, ...rest } = record;
       return {
@@ -193,13 +193,13 @@ describe('a turn', () => {
       state: 'queued',
       callback: { state: 'pending', attempts: 0 },
     });
-    // The next end is told, under an id of its own.
+    // The next end is reported, under an id of its own.
     await ended((await store.find(during)) as Versioned & { record: OpenInvocation });
     await deliver(deps(), turn(during, 1));
     expect(receiver.received.at(-1)?.headers['webhook-id']).toBe(`${during}-1`);
   });
 
-  test('keeps what else has changed in the record meanwhile', async () => {
+  test('a turn keeps other changes that were made to the record meanwhile', async () => {
     const id = await ended();
     receiver.answer = (response) =>
       void change(id, (record) => {
@@ -212,7 +212,7 @@ describe('a turn', () => {
     expect(record).not.toHaveProperty('dead');
   });
 
-  test('ends at the time-out, and is tried again', async () => {
+  test('a delivery ends at its timeout, and is tried again', async () => {
     const id = await ended();
     receiver.answer = () => undefined;
     const next = await deliver(deps({ timeoutMs: 200 }), turn(id));
@@ -225,7 +225,7 @@ describe('a turn', () => {
     });
   });
 
-  test('of a name that leads inside is over, and the record says why', async () => {
+  test('a delivery to a name that leads inside has failed for good, and the record says why', async () => {
     const id = await ended();
     await change(id, (record) => ({
       ...record,
@@ -251,13 +251,13 @@ describe('a turn', () => {
     expect(receiver.received).toHaveLength(1);
   });
 
-  test('of an invocation whose record is gone is over', async () => {
+  test('a turn for an invocation whose record is gone is over', async () => {
     expect(await deliver(deps(), turn('gone'))).toBeUndefined();
   });
 });
 
 describe('a gateway', () => {
-  test('that is stopped gives what it has begun to the next one, at once', async () => {
+  test('a gateway that is stopped leaves its started deliveries to the next one, at once', async () => {
     const env = { OFFSHOOT_CALLBACK_ALLOW: '127.0.0.1', OFFSHOOT_CALLBACK_TIMEOUT_MS: '60000' };
     const state = await mkdtemp(join(tmpdir(), 'offshoot-state-'));
     const first = await startGateway(server, { env, state });
@@ -265,7 +265,7 @@ describe('a gateway', () => {
     const before = await opened();
     await new Deliveries(redis).add(before.record);
     await sleep(200);
-    // Announced, and not ended yet.
+    // Its delivery has started, and not ended yet.
     expect(receiver.received).toEqual([]);
     const id = await ended(before);
     await waitFor(() => receiver.received.length === 1);
@@ -277,7 +277,7 @@ describe('a gateway', () => {
     const second = await startGateway(server, { env, state });
     await waitFor(async () => (await callbackOf(id))?.state === 'delivered');
     expect(receiver.received).toHaveLength(2);
-    // Nothing is left of it in Redis but its record.
+    // Nothing is left of it in Redis except its record.
     await waitFor(
       async () => (await redis.keys(`${keys.queuePrefix('default')}:deliveries:${id}*`)).length === 0,
     );
@@ -287,12 +287,12 @@ describe('a gateway', () => {
 });
 
 describe('the secret of a namespace', () => {
-  test('is one, also when many ask at the same time for the first', async () => {
+  test('a namespace has one secret, also when many requests want the first at the same time', async () => {
     const all = await Promise.all(Array.from({ length: 20 }, () => secrets.of('first')));
     expect(new Set(all.map(({ current }) => current.secret)).size).toBe(1);
   });
 
-  test('that is rotated holds for a day beside the new one, and no longer', async () => {
+  test('a rotated secret stays valid for a day beside the new one, and no longer', async () => {
     const hour = 3_600_000;
     const entry = (secret: string, age: number): string =>
       JSON.stringify({ secret, createdAt: Date.now() - age });
@@ -310,7 +310,7 @@ describe('the secret of a namespace', () => {
     expect(await redis.llen(keys.callbackSecrets('rotated'))).toBe(4);
   });
 
-  test('signs what is delivered', async () => {
+  test('the secret of a namespace signs its deliveries', async () => {
     await deliver(deps(), turn(await ended()));
     const [got] = receiver.received;
     if (!got) throw new Error('nothing came');

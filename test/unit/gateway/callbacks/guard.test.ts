@@ -1,4 +1,4 @@
-/** Where a callback may lead, and that it goes to no other address than was looked at. */
+/** Addresses to which a callback may lead, and that it goes to no other address than the one that was checked. */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -22,7 +22,7 @@ const ports = new Set([80, 443]);
 const byAddress = (one: { address: string }, other: { address: string }): number =>
   one.address.localeCompare(other.address);
 
-/** A name server that answers its questions in turn, the last one from then on. */
+/** A name server that gives its answers in turn, and then the last one again. */
 function nameServer(...answers: string[][]): { asked: string[]; resolve: Resolve } {
   const asked: string[] = [];
   return {
@@ -77,22 +77,22 @@ describe('the guard', () => {
     'http://localhost.',
     'http://a.localhost',
   ];
-  test.each(inside)('refuses %s', async (url) => {
+  test.each(inside)('the guard refuses %s', async (url) => {
     await expect(guard.addresses(new URL(url), now)).rejects.toThrow(ReceiverRefused);
     await expect(guard.addresses(new URL(url), now)).rejects.toThrow(
       /not? public(?: address)?; the operator/,
     );
   });
 
-  // Controls: it does not refuse everything.
+  // Controls: the guard does not refuse everything.
   test.each(['https://8.8.8.8/path', 'http://1.1.1.1', 'http://[2606:4700::1111]', 'http://172.32.0.1'])(
-    'lets %s through',
+    'the guard lets %s through',
     async (url) => {
       expect(await guard.addresses(new URL(url), now)).toHaveLength(1);
     },
   );
 
-  test('refuses a name when one of its addresses is inside', async () => {
+  test('the guard refuses a name when one of its addresses is inside', async () => {
     const of = (...addresses: string[]): Promise<unknown> =>
       new Guard({ allow: [], ports, resolve: nameServer(addresses).resolve }).addresses(
         new URL('https://example.com'),
@@ -106,7 +106,7 @@ describe('the guard', () => {
     expect(await of('8.8.8.8', '2606:4700::1111')).toHaveLength(2);
   });
 
-  test('lets through what the operator allows, and no more', async () => {
+  test('the guard lets through addresses that the operator allows, and no others', async () => {
     const some = new Guard({ allow: ['127.0.0.1/32', '10.1.0.0/16', 'fd00:1::/32'], ports });
     for (const url of [
       'http://127.0.0.1:9000',
@@ -119,7 +119,7 @@ describe('the guard', () => {
       await expect(some.addresses(new URL(url), now)).rejects.toThrow(ReceiverRefused);
   });
 
-  test('refuses other ports of public addresses, and other schemes', async () => {
+  test('the guard refuses other ports of public addresses, and other schemes', async () => {
     await expect(guard.addresses(new URL('http://8.8.8.8:25'), now)).rejects.toThrow('port 25');
     const more = new Guard({ allow: [], ports: new Set([8443]) });
     expect(await more.addresses(new URL('https://8.8.8.8:8443'), now)).toHaveLength(1);
@@ -127,7 +127,7 @@ describe('the guard', () => {
     await expect(guard.addresses(new URL('ftp://8.8.8.8'), now)).rejects.toThrow('ftp');
   });
 
-  test('reads the ranges of the environment, and says which is none', () => {
+  test('the guard reads the ranges of the environment, and names one that is invalid', () => {
     const env = (allow: string): string[] =>
       parseEnvironment({ OFFSHOOT_STATE: '/tmp', OFFSHOOT_CALLBACK_ALLOW: allow }).OFFSHOOT_CALLBACK_ALLOW;
     expect(env('10.0.0.0/8, fd00::/8')).toEqual(['10.0.0.0/8', 'fd00::/8']);
@@ -176,7 +176,7 @@ describe('a name', () => {
     return Buffer.concat([answer, record, Buffer.alloc(15), Buffer.from([1])]);
   }
 
-  test('is asked for at the name servers, for all its addresses of both families', async () => {
+  test('a name is looked up at the name servers, for all its addresses of both families', async () => {
     const server = await serve({ 'four.example': ['192.0.2.1', '192.0.2.2'], 'six.example': ['192.0.2.3'] });
     expect((await askNameServers('four.example', now, [server])).toSorted(byAddress)).toEqual([
       { address: '192.0.2.1', family: 4 },
@@ -192,14 +192,14 @@ describe('a name', () => {
       ports,
       resolve: (name, signal) => askNameServers(name, signal, [server]),
     });
-    // The second family is looked at as well.
+    // The second family is checked as well.
     await expect(guard.addresses(new URL('http://six.example'), now)).rejects.toThrow(
       'six.example leads to an address that is not public',
     );
     expect(await guard.addresses(new URL('http://four.example'), now)).toHaveLength(2);
   });
 
-  test('that is not there, or whose server is silent, is a failure in time', async () => {
+  test('an unknown name, or a silent name server, is a failure in time', async () => {
     const server = await serve({});
     await expect(askNameServers('none.example', now, [server])).rejects.toThrow('ENOTFOUND');
     const before = Stopwatch.start();
@@ -235,7 +235,7 @@ describe('a delivery that is sent', () => {
     } satisfies CallbackBody),
   );
 
-  test('goes to the address that was checked, whatever the name is afterwards', async () => {
+  test('a delivery goes to the address that was checked, even if the name changes afterwards', async () => {
     const outside = await start('127.0.0.1');
     const within = await start('127.0.0.2', outside.port);
     const url = new URL(`http://receiver.example:${outside.port}/`);
@@ -244,7 +244,7 @@ describe('a delivery that is sent', () => {
     expect(await send(guard, url, {}, body, now)).toMatchObject({ status: 204 });
     expect(names.asked).toEqual(['receiver.example']);
     expect(outside.received.map(({ headers }) => headers.host)).toEqual([`receiver.example:${outside.port}`]);
-    // The name leads inside from now on, which the next delivery is refused.
+    // From now on the name leads inside, so the next delivery is refused.
     await expect(send(guard, url, {}, body, now)).rejects.toThrow(ReceiverRefused);
     expect(within.received).toEqual([]);
     // Control: with an allowance the same address is reached.
@@ -253,7 +253,7 @@ describe('a delivery that is sent', () => {
     expect(within.received).toHaveLength(1);
   });
 
-  test('goes to another checked address of the name where one is not there', async () => {
+  test('a delivery goes to another checked address of the name where one does not answer', async () => {
     const there = await start('127.0.0.1');
     const names = nameServer(['127.0.0.3', '127.0.0.1']);
     const guard = new Guard({ allow: ['127.0.0.0/8'], ports, resolve: names.resolve });
@@ -262,7 +262,7 @@ describe('a delivery that is sent', () => {
     });
   });
 
-  test('reads of an answer without end only a little, and of one that never ends only for its time', async () => {
+  test('a delivery reads little of an endless answer, and waits a bounded time for one that never ends', async () => {
     const receiver = await start('127.0.0.1');
     const guard = new Guard({ allow: ['127.0.0.1'], ports });
     let written = 0;

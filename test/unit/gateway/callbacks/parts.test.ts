@@ -1,4 +1,4 @@
-/** The parts of callbacks: how they are signed, what they say, and when they are tried again. */
+/** The parts of callbacks: their signatures, their content, and their retries. */
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import type { Callback, InvocationRecord } from '#contract/invocations/invocation.ts';
@@ -12,7 +12,7 @@ import { requestMeta } from '../../../../gateway/call/request.ts';
 import { verify } from '../../../support/servers/receiver.ts';
 
 describe('a signature', () => {
-  test('is that of the vector in the test suites of the specification', () => {
+  test('a signature is that of the vector in the test suites of the specification', () => {
     const headers = signatureHeaders(
       'msg_p5jXN8AQM9LWM0D4loKWxJek',
       1_614_265_330,
@@ -26,7 +26,7 @@ describe('a signature', () => {
     });
   });
 
-  test('is there for each secret, and the public library finds its own', () => {
+  test('each secret has a signature, and the public library finds its own', () => {
     const [one, two, other] = [newSecret(), newSecret(), newSecret()];
     const text = '{"a":"ü"}';
     const headers = signatureHeaders('id', Math.floor(Date.now() / 1000), Buffer.from(text), [one, two]);
@@ -35,7 +35,7 @@ describe('a signature', () => {
     expect(() => verify(other, { text, headers })).toThrow('signature');
   });
 
-  test('is made with a secret of a length that the specification allows', () => {
+  test('a secret has a length that the specification allows', () => {
     const bytes = Buffer.from(newSecret().slice('whsec_'.length), 'base64').length;
     expect(bytes).toBeGreaterThanOrEqual(24);
     expect(bytes).toBeLessThanOrEqual(64);
@@ -43,13 +43,13 @@ describe('a signature', () => {
   });
 });
 
-describe('what follows a try', () => {
+describe('after a delivery', () => {
   const terms = { attempts: 8, firstDelayMs: 5_000, lastDelayMs: 64_800_000 };
   const at = (attempts: number): Callback => ({ url: 'http://a/', state: 'pending', attempts });
   const after = (attempts: number, tried: Tried, random = 0.5): Callback =>
     afterDelivery(at(attempts), tried, terms, 1_000_000, random);
 
-  test('is nothing more after 2xx, 410 and a refusal', () => {
+  test('no delivery follows after 2xx, 410 and a refusal', () => {
     expect(after(3, { status: 204 })).toEqual({
       url: 'http://a/',
       state: 'delivered',
@@ -63,7 +63,7 @@ describe('what follows a try', () => {
     });
   });
 
-  test.each([301, 400, 404, 408, 429, 500, 503])('is another try after %i', (status) => {
+  test.each([301, 400, 404, 408, 429, 500, 503])('another delivery follows after %i', (status) => {
     expect(after(1, { status })).toMatchObject({ state: 'pending', lastStatus: status, nextAt: 1_002_500 });
     expect(after(8, { status })).toEqual(
       expect.not.objectContaining({ nextAt: expect.anything() as unknown }),
@@ -71,7 +71,7 @@ describe('what follows a try', () => {
     expect(after(8, { status })).toMatchObject({ state: 'failed' });
   });
 
-  test('waits between nothing and a bound that grows from the first to the last, over a day in all', () => {
+  test('the wait is drawn from 0 to a bound that grows from the first to the last, over a day in all', () => {
     const bounds = [1, 2, 3, 4, 5, 6, 7].map((attempt) => bound(attempt, terms));
     expect(bounds[0]).toBe(5_000);
     expect(bounds[6]).toBeCloseTo(64_800_000, 0);
@@ -85,14 +85,14 @@ describe('what follows a try', () => {
     expect(bound(1, { attempts: 2, firstDelayMs: 10, lastDelayMs: 5 })).toBe(10);
   });
 
-  test('waits as long as Retry-After asks for, a day at most', () => {
+  test('the wait is as long as Retry-After asks for, a day at most', () => {
     expect(after(1, { status: 503, retryAfter: '60' }).nextAt).toBe(1_060_000);
     expect(after(1, { status: 503, retryAfter: '999999' }).nextAt).toBe(1_000_000 + 86_400_000);
     expect(after(1, { status: 503, retryAfter: 'soon' }).nextAt).toBe(1_002_500);
   });
 });
 
-describe('what the receiver is told', () => {
+describe('the content of a callback', () => {
   const record = {
     id: 'one',
     namespace: 'n',
@@ -112,7 +112,7 @@ describe('what the receiver is told', () => {
   };
   const JSON_TYPE: HeaderList = [['Content-Type', 'application/json; charset=utf-8']];
 
-  test('is the JSON of the function as it is, number for number', () => {
+  test('a callback holds the JSON of the function unchanged, number for number', () => {
     const { text, body } = told(JSON_TYPE, Buffer.from('{"large": 12345678901234567890}'));
     expect(text).toContain('"body":{"large": 12345678901234567890}');
     expect(body).toMatchObject({ timestamp: '2023-11-14T22:13:20.005Z', result: { encoding: 'json' } });
@@ -132,14 +132,14 @@ describe('what the receiver is told', () => {
     expect(result).toMatchObject({ encoding: 'base64', body: bytes.toString('base64') });
   });
 
-  test('is the address of what is over 256 KB', () => {
+  test('a callback holds the address of a result over 256 KB', () => {
     expect(told(JSON_TYPE, Buffer.from(`"${'x'.repeat(262_142)}"`)).body.result).toBeDefined();
     expect(told(JSON_TYPE, Buffer.from(`"${'x'.repeat(262_143)}"`)).body).toMatchObject({
       resultUrl: '/api/v1/invocations/one/result',
     });
   });
 
-  test('has no result where there is none', () => {
+  test('a callback has no result where the invocation has none', () => {
     expect(Object.keys(JSON.parse(callbackBody(record, undefined).toString()) as object)).not.toContain(
       'result',
     );
@@ -147,7 +147,7 @@ describe('what the receiver is told', () => {
   });
 });
 
-test('the header is not shown to the function', () => {
+test('the callback header is not shown to the function', () => {
   const rawHeaders = [
     'Host',
     'a',
@@ -167,7 +167,7 @@ test('the header is not shown to the function', () => {
   expect(meta?.headers).toContainEqual(['x-other', 'kept']);
 });
 
-test('the header is an http or https URL without credentials', () => {
+test('the callback header must be an http or https URL without credentials', () => {
   const read = (url: string): string | undefined => queuedOptions({ 'x-offshoot-callback': url }).callbackUrl;
   expect(read('https://Example.com/a b#c')).toBe('https://example.com/a%20b');
   for (const wrong of [

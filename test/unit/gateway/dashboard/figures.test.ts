@@ -1,4 +1,4 @@
-/** What the dashboard computes of invocations, and what it asks Redis for. */
+/** Figures that the dashboard computes from invocations, and the commands that it sends to Redis for them. */
 import { describe, expect, test, vi } from 'vitest';
 import type { Sample } from '#contract/api/dashboard.ts';
 import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocations/invocation.ts';
@@ -53,18 +53,18 @@ describe('traffic', () => {
     expect(trafficOf(samples, 15, NOW)).toMatchObject({ count: 100, failed: 5, p50: 50, p99: 99, cold: 0 });
   });
 
-  test('only what began in the window counts, and of nothing nothing is said', () => {
+  test('only invocations that began in the window count, and without any there are no figures', () => {
     expect(trafficOf(samples, 1, NOW)).toMatchObject({ count: 61, perMinute: 61 });
     expect(trafficOf([], 15, NOW)).toEqual({ count: 0, perMinute: 0, failed: 0 });
   });
 
-  test('a rate is of the time that the samples reach back, where that is less', () => {
+  test('a rate covers only the time that the samples reach back, where that is less than the window', () => {
     expect(trafficOf(samples, 15, NOW).perMinute).toBeCloseTo(100 / 15);
     expect(trafficOf(samples, 15, NOW, NOW - 99_000).perMinute).toBeCloseTo(100 / 1.65);
     expect(trafficOf(samples, 1, NOW, NOW - 99_000).perMinute).toBe(61);
   });
 
-  test('what has not ended is a call, and neither failed nor slow', () => {
+  test('an open invocation is a call, and neither failed nor slow', () => {
     const running = [sampleOf(open('r', NOW)), ...samples.slice(0, 1)];
     expect(trafficOf(running, 15, NOW)).toMatchObject({ count: 2, failed: 1, p50: 1 });
   });
@@ -80,7 +80,7 @@ describe('traffic', () => {
 });
 
 describe('samples', () => {
-  test('say from when on they are whole, where older ones have been dropped', async () => {
+  test('samples say since when they are complete, where older ones have been dropped', async () => {
     const ids = Array.from({ length: 3 }, (_, index) => `i${index}`);
     const of = (kept: readonly string[]): Samples =>
       new Samples({
@@ -93,13 +93,13 @@ describe('samples', () => {
     const whole = of(ids);
     await whole.of('default', 'hello');
     expect(whole.knownFrom('default', 'hello')).toBeUndefined();
-    // The record of the oldest is gone, and it was not the first one either.
+    // The record of the oldest is gone, and that was not the first invocation either.
     const cut = of(ids.slice(0, 2));
     await cut.of('default', 'hello');
     expect(cut.knownFrom('default', 'hello')).toBe(NOW - 1_000);
   });
 
-  test('what has ended is read once, what runs is read until it has', async () => {
+  test('an ended invocation is read once, an open one until it has ended', async () => {
     vi.useFakeTimers({ toFake: ['performance'] });
     const records = new Map<string, AnyInvocation>([
       ['a', done('a', NOW - 5_000)],
@@ -126,7 +126,7 @@ describe('samples', () => {
     records.set('c', done('c', NOW));
     vi.advanceTimersByTime(1_000);
     const later = await samples.of('default', 'hello');
-    // A dead letter may be queued again, so it is not believed for ever.
+    // A dead letter may be queued again, so its record is read again after a while.
     expect(read.at(-1)).toEqual(['b', 'c', 'd']);
     expect(later.map(({ id, state }) => `${id} ${state}`)).toEqual(['c done', 'd done', 'b done', 'a done']);
     vi.useRealTimers();

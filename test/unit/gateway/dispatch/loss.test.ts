@@ -1,4 +1,4 @@
-/** What callers are told when a worker dies, when there is none, and when Redis goes away: quickly, and the truth. */
+/** Answers to callers when a worker dies, when there is none, and when Redis goes away: quick and true. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { request, type ServerResponse } from 'node:http';
@@ -20,7 +20,7 @@ import {
   type TestGateway,
 } from '../../../support/gateway/fixture.ts';
 
-/** The promise: a caller whose worker has died is told within this. */
+/** Upper bound, in milliseconds, on the time until a caller learns that its worker has died. */
 const TOLD_WITHIN_MS = 2_000;
 
 let redis: PrivateRedis;
@@ -78,7 +78,7 @@ async function record(response: RawResponse): Promise<InvocationDetail> {
 }
 
 describe('a worker dies', () => {
-  test('with a call that it had said to have taken', async () => {
+  test('a call that a dead worker had announced fails as worker_lost', async () => {
     const dying = await startWorker('dies-1', silent);
     const calling = timed();
     await waitFor(() => dying.calls.size === 1);
@@ -94,14 +94,14 @@ describe('a worker dies', () => {
     expect(await record(response)).toMatchObject({ outcome: 'worker_lost', status: 502 });
   });
 
-  test('with a call that it took in the last moment of its life and never announced', async () => {
+  test('a call that a worker took just before its death and never announced fails as worker_lost', async () => {
     let died = 0;
     const dying = await startWorker('dies-2', () => {
       died = performance.now();
       void dying.die();
     });
     const living = await startWorker('lives-2', silent);
-    // Whichever worker gets it; call until it is the one that dies.
+    // Either worker may get it; calls are repeated until the dying one does.
     let response: RawResponse;
     do {
       const calling = timed();
@@ -113,7 +113,7 @@ describe('a worker dies', () => {
     expect(performance.now() - died).toBeLessThan(TOLD_WITHIN_MS);
   });
 
-  test('and calls that still wait in the lane, or run elsewhere, are not touched', async () => {
+  test('a worker’s death does not touch calls that wait in the lane or run elsewhere', async () => {
     const answered: FakeCall[] = [];
     const other = await startWorker('lives-3', (call) => answered.push(call));
     const dying = await startWorker('dies-3', silent);
@@ -130,7 +130,7 @@ describe('a worker dies', () => {
     expect(other.calls.size).toBe(0);
   });
 
-  test('in the middle of a stream, which is then cut off', async () => {
+  test('a worker’s death in the middle of a stream cuts the response off', async () => {
     const dying = await startWorker('dies-4', (call) =>
       call.head({ status: 200, headers: [] }, Buffer.from('half')),
     );
@@ -153,11 +153,12 @@ describe('a worker dies', () => {
 });
 
 describe('no worker', () => {
-  test('at all: the caller is told after a second, and the call never runs', async () => {
+  test('without any worker, the caller gets an error after a second, and the call never runs', async () => {
     await waitFor(async () => (await send(gateway, '/healthz')).body.includes('"workers":0'));
     const { response, took } = await timed();
     expect(response.status).toBe(503);
-    // Nothing else waits; where nothing has been answered lately either, it takes as long as starting a worker does.
+    // Nothing else waits; where nothing has been answered lately either, the guess is the time in which a worker
+    // starts.
     expect(response.headers['retry-after']).toMatch(/^(?:1|10)$/);
     expect(response.json()).toMatchObject({
       error: {
@@ -171,17 +172,17 @@ describe('no worker', () => {
     expect(await queued()).toBe(0);
   });
 
-  test('yet, but in time', async () => {
+  test('a call waits for a worker that starts in time', async () => {
     const calling = timed();
     await new Promise((resolve) => setTimeout(resolve, 500));
     await startWorker('late', (call) => call.result({ status: 200, headers: [] }));
     expect((await calling).response.status).toBe(200);
   });
 
-  test('that takes it within the queue time: expired, and it never runs', async () => {
+  test('a call that no worker takes within its queue time is expired, and never runs', async () => {
     await gateway.add('elsewhere', { timeout: 60 }, 'unserved');
     await startWorker('other-lane', silent);
-    // A worker that is alive but does not listen on the lane of this namespace.
+    // A live worker that does not listen on the lane of this namespace.
     await gateway.commands.srem(keys.namespaces(), 'unserved');
     await waitFor(async () => (await queued()) === 0);
     await workers[0]?.stop();
@@ -197,7 +198,7 @@ describe('no worker', () => {
 });
 
 describe('the deadline', () => {
-  test('of a call that a worker took and never answers is a timeout, and the worker is told to end it', async () => {
+  test('a call that a worker never answers is a timeout, and the worker gets the order to end it', async () => {
     const mute = await startWorker('mute', silent);
     let call: FakeCall | undefined;
     const calling = timed('fn');
@@ -214,7 +215,7 @@ describe('the deadline', () => {
 });
 
 describe('a caller goes away', () => {
-  test('while its call waits: the call is taken out of the lane', async () => {
+  test('a caller who disconnects while its call waits takes it out of the lane', async () => {
     const socket = createConnection(gateway.port, '127.0.0.1');
     socket.write('GET /fn/default/slow HTTP/1.1\r\nHost: a\r\n\r\n');
     await waitFor(async () => (await queued()) === 1);
@@ -222,7 +223,7 @@ describe('a caller goes away', () => {
     await waitFor(async () => (await queued()) === 0, 500);
   });
 
-  test('while its call runs: the worker is told', async () => {
+  test('a caller who disconnects while its call runs has it cancelled at the worker', async () => {
     const running = await startWorker('running', silent);
     const socket = createConnection(gateway.port, '127.0.0.1');
     socket.write('GET /fn/default/slow HTTP/1.1\r\nHost: a\r\n\r\n');
@@ -231,7 +232,7 @@ describe('a caller goes away', () => {
       call = [...running.calls.values()][0];
       return call !== undefined;
     });
-    // At once, before the worker has even said that it took it.
+    // At once, before the worker has announced the call.
     socket.destroy();
     await waitFor(() => call?.cancelled === true, 500);
   });
@@ -240,40 +241,43 @@ describe('a caller goes away', () => {
     ['a function', '/fn/default/unseen', {}],
     ['a key', '/fn/default/slow', { 'x-api-key': 'osk_unseen' }],
     ['a limit', '/fn/default/limited', {}],
-  ])('while Redis is asked about %s: nothing is called', async (_about, path, headers) => {
-    await gateway.add('unseen');
-    await gateway.add('limited', { maxConcurrency: 5 });
-    const idle = await startWorker('idle', silent);
-    const { pid } = redis;
-    if (pid === undefined) throw new Error('no redis');
-    const left = new Promise<void>((resolve) => {
-      const onStart = (message: unknown): void => {
-        unsubscribe('http.server.request.start', onStart);
-        (message as { response: ServerResponse }).response.once('close', resolve);
-      };
-      subscribe('http.server.request.start', onStart);
-    });
-    process.kill(pid, 'SIGSTOP');
-    try {
-      const sent = request({ host: '127.0.0.1', port: gateway.port, path, headers, agent: false });
-      sent.on('error', () => undefined);
-      sent.end();
-      await once(sent, 'finish');
-      sent.destroy();
-      await left;
-    } finally {
-      process.kill(pid, 'SIGCONT');
-    }
-    // What comes after it is asked about after it as well.
-    await gateway.add('later');
-    void send(gateway, '/fn/default/later').catch(() => undefined);
-    await waitFor(() => [...idle.calls.values()].some(({ header }) => header.name === 'later'));
-    expect([...idle.calls.values()].map(({ header }) => header.name)).toEqual(['later']);
-  });
+  ])(
+    'a caller who disconnects while Redis is asked about %s calls nothing',
+    async (_about, path, headers) => {
+      await gateway.add('unseen');
+      await gateway.add('limited', { maxConcurrency: 5 });
+      const idle = await startWorker('idle', silent);
+      const { pid } = redis;
+      if (pid === undefined) throw new Error('no redis');
+      const left = new Promise<void>((resolve) => {
+        const onStart = (message: unknown): void => {
+          unsubscribe('http.server.request.start', onStart);
+          (message as { response: ServerResponse }).response.once('close', resolve);
+        };
+        subscribe('http.server.request.start', onStart);
+      });
+      process.kill(pid, 'SIGSTOP');
+      try {
+        const sent = request({ host: '127.0.0.1', port: gateway.port, path, headers, agent: false });
+        sent.on('error', () => undefined);
+        sent.end();
+        await once(sent, 'finish');
+        sent.destroy();
+        await left;
+      } finally {
+        process.kill(pid, 'SIGCONT');
+      }
+      // Later questions to Redis come after this one.
+      await gateway.add('later');
+      void send(gateway, '/fn/default/later').catch(() => undefined);
+      await waitFor(() => [...idle.calls.values()].some(({ header }) => header.name === 'later'));
+      expect([...idle.calls.values()].map(({ header }) => header.name)).toEqual(['later']);
+    },
+  );
 });
 
 describe('Redis', () => {
-  test('away: callers are told at once, and all is well when it is back', async () => {
+  test('while Redis is away, callers get an error at once, and all is well when it is back', async () => {
     await startWorker('outage', (call) => call.result({ status: 200, headers: [] }));
     expect((await timed()).response.status).toBe(200);
     await redis.kill();
@@ -290,7 +294,7 @@ describe('Redis', () => {
     expect((await send(gateway, '/healthz')).json()).toMatchObject({ status: 'ok', redis: true, workers: 1 });
   });
 
-  test('away when the gateway starts: it says so, and works as soon as Redis comes', async () => {
+  test('a gateway that starts without Redis says so, and works as soon as Redis comes', async () => {
     const late = await PrivateRedis.start();
     await late.kill();
     const errors: string[] = [];
@@ -315,7 +319,7 @@ describe('Redis', () => {
     await late.stop();
   });
 
-  test('back in time: a call under way is answered as if nothing had been', async () => {
+  test('a running call is answered as usual when Redis comes back in time', async () => {
     const patient = await startWorker('patient', (call) => {
       setTimeout(() => call.result({ status: 200, headers: [] }, Buffer.from('done')), 2_500);
     });
@@ -361,7 +365,7 @@ describe('Redis', () => {
     await waitFor(async () => (await send(gateway, '/healthz')).status === 200);
   }, 15_000);
 
-  test('hanging: nobody waits for ever', async () => {
+  test('no caller waits for ever for a Redis that hangs', async () => {
     const { pid } = redis;
     if (pid === undefined) throw new Error('no redis');
     process.kill(pid, 'SIGSTOP');
@@ -378,7 +382,7 @@ describe('Redis', () => {
 });
 
 describe('the gateway ends', () => {
-  test('after the calls under way, and accepts no new ones', async () => {
+  test('a gateway that stops lets running calls end, and accepts no new ones', async () => {
     const second = await startGateway(redis, { state: gateway.state });
     const slow = await startWorker('drained', (call) => {
       setTimeout(() => call.result({ status: 200, headers: [] }, Buffer.from('done')), 500);
@@ -394,7 +398,7 @@ describe('the gateway ends', () => {
     expect(before.stop()).toBeLessThan(2_500);
   });
 
-  test('in time, whatever is under way', async () => {
+  test('a gateway stops in time, whatever is running', async () => {
     const second = await startGateway(redis, { state: gateway.state });
     const endless = await startWorker('endless', silent);
     const calling = send(second, '/fn/default/slow').catch((error: unknown) => error);

@@ -1,4 +1,4 @@
-/** Archives that no version names go after a day, and no other ones, whoever uploads and deploys meanwhile. */
+/** An archive that no version names is removed after a day, and no other, even while clients upload and deploy. */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -63,13 +63,13 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     return digest;
   }
 
-  /** As if all that was found without a version had been found so much earlier. */
+  /** Moves the time at which archives were found without a version back by `ms`. */
   async function pass(ms: number): Promise<void> {
     for (const digest of await redis.zrange(keys.unnamedArchives(), 0, '-1'))
       await redis.zincrby(keys.unnamedArchives(), -ms, digest);
   }
 
-  test('an archive goes a day after it was found without a version, and one that was named by then does not', async () => {
+  test('an archive is removed a day after it was found without a version, unless a version names it by then', async () => {
     const [stray, late] = [await upload('stray'), await upload('late')];
     expect(await collector.look()).toEqual([]);
     await pass(23 * HOUR_MS);
@@ -79,12 +79,12 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     expect(await collector.look()).toEqual([stray]);
     expect(await stores.artifacts.has(stray)).toBe(false);
     expect(await stores.artifacts.has(late)).toBe(true);
-    // Uploaded anew, it has a day again.
+    // Uploaded again, it has another day.
     await upload('stray');
     expect(await collector.look()).toEqual([]);
   });
 
-  test('what a kept version names stays, the active one or not; what a removed function alone named goes', async () => {
+  test('archives of kept versions stay, active or not; an archive that only a removed function named goes', async () => {
     const [old, active, shared] = [await upload('old'), await upload('active'), await upload('shared')];
     await addVersion('kept', old);
     await addVersion('kept', active);
@@ -104,7 +104,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
       expect(await stores.artifacts.has(digest)).toBe(true);
   });
 
-  test('a version that loses its function has a day from then on, however old its archive is', async () => {
+  test('an archive that loses its last version has a day from then on, however old it is', async () => {
     const digest = await upload('rolled back to in time');
     await addVersion('fn', digest);
     await collector.look();
@@ -115,7 +115,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     expect(await collector.look()).toEqual([digest]);
   });
 
-  test('whoever claims it in the middle of a round keeps it', async () => {
+  test('an archive that is claimed in the middle of a round is kept', async () => {
     const digest = await upload('claimed');
     await collector.look();
     await pass(25 * HOUR_MS);
@@ -123,7 +123,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     const late = new ArchiveCollector({
       commands: redis,
       artifacts: stores.artifacts,
-      // It has read the names already, and is about to take it.
+      // This collector has read the names already, and is about to take the archive.
       unnamed: new (class extends UnnamedArchives {
         override async take(...args: [string, number]): Promise<boolean> {
           expect(await claiming.claim(digest)).toBe(true);
@@ -136,12 +136,12 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     expect(await stores.artifacts.has(digest)).toBe(true);
   });
 
-  test('and whoever comes while it is being removed is told that it is not there', async () => {
+  test('a claim during the removal of an archive is answered that it does not exist', async () => {
     const digest = await upload('taken');
     await collector.look();
     expect(await unnamed.take(digest, Date.now() + HOUR_MS)).toBe(true);
     expect(await unnamed.claim(digest)).toBe(false);
-    // The other gateway had the same list.
+    // The other gateway has the same list.
     expect(await unnamed.take(digest, Date.now() + HOUR_MS)).toBe(false);
     expect(await redis.pttl(keys.archiveRemoval(digest))).toBeGreaterThan(60_000);
     await unnamed.removed(digest);
@@ -161,7 +161,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
   });
 });
 
-test('a gateway looks by itself, one of several; uploads and questions claim an archive, a deploy does too', async () => {
+test('one of several gateways collects by itself; uploads and questions claim an archive, and so does a deploy', async () => {
   const gateway = await startGateway(server);
   const headers = { 'x-api-key': gateway.key };
   await waitFor(async () => (await redis.exists(keys.archiveCollector())) === 1);

@@ -1,4 +1,4 @@
-/** /api/v1: archives, versions, and which of them is called. */
+/** /api/v1: archives, versions, and which version is called. */
 import { request, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -21,7 +21,7 @@ beforeEach(() => bench.reset());
 afterAll(() => bench.stop());
 
 describe('deploying', () => {
-  test('a function, and the next version of it', async () => {
+  test('a function is deployed, and then its next version', async () => {
     const first = await bench.deploy('hello', { manifest: { name: 'hello', access: 'public', memory: 64 } });
     expect(first.status).toBe(201);
     expect(first.json()).toMatchObject({
@@ -61,7 +61,7 @@ describe('deploying', () => {
     );
   });
 
-  test('reaches other gateways at once', async () => {
+  test('a deploy reaches other gateways at once', async () => {
     const other = await startGateway(bench.redis, { state: bench.gateway.state });
     await bench.deploy('shared', { manifest: { name: 'shared', access: 'public' } });
     expect((await send(other, '/fn/default/shared')).body.toString()).toBe('v1');
@@ -70,7 +70,7 @@ describe('deploying', () => {
     await other.close();
   });
 
-  test('goes back to an earlier version', async () => {
+  test('an earlier version can be activated again', async () => {
     await bench.deploy('rolled', { manifest: { name: 'rolled', access: 'public' } });
     await bench.deploy('rolled', { manifest: { name: 'rolled', access: 'public' } });
     const response = await bench.api('/functions/default/rolled/activate', { json: { version: 1 } });
@@ -85,11 +85,11 @@ describe('deploying', () => {
     expect(((await bench.deploy('rolled')).json() as DeployResult).function.activeVersion).toBe(3);
   });
 
-  test('a version that does not load is not activated and leaves nothing, the old one goes on', async () => {
+  test('a version that does not load is not activated and leaves nothing, and the old one goes on', async () => {
     await bench.deploy('broken', { manifest: { name: 'broken', access: 'public' } });
     bench.handler = (one) => {
       if (one.header.operation !== 'load') return answer(one);
-      // The logs come a moment after the answer, as they may with a real worker.
+      // The logs come a moment after the answer, as with a real worker.
       setTimeout(() => {
         const line = { time: 1, level: 'error', text: 'about to fail' };
         void bench.gateway.commands.rpush(keys.logs(one.header.id), JSON.stringify(line));
@@ -119,26 +119,26 @@ describe('deploying', () => {
     expect((await send(bench.gateway, '/fn/default/broken')).body.toString()).toBe('v1');
     const detail = (await bench.api('/functions/default/broken')).json() as FunctionDetail;
     expect([detail.activeVersion, detail.versions.map((one) => one.version)]).toEqual([1, [1]]);
-    // A number is never used twice.
+    // A version number is never used twice.
     bench.reset();
     expect(((await bench.deploy('broken')).json() as DeployResult).function.activeVersion).toBe(3);
   });
 
-  test('a function whose first version does not load is not there', async () => {
+  test('a function whose first version does not load does not exist', async () => {
     bench.handler = (one) => one.failed('load_timeout');
     expect(problemOf(await bench.deploy('stillborn'))).toEqual([422, 'load_failed']);
     expect(problemOf(await bench.api('/functions/default/stillborn'))).toEqual([404, 'function_not_found']);
     expect(await bench.gateway.commands.hlen(keys.versions('default', 'stillborn'))).toBe(0);
   });
 
-  test('when the platform fails it is not the function that is blamed', async () => {
+  test('a failure of the platform during a deploy is not blamed on the function', async () => {
     bench.handler = (one) => one.failed('platform_error');
     const response = await bench.deploy('blameless');
     expect(problemOf(response)).toEqual([500, 'platform_error']);
     expect(await bench.gateway.commands.hlen(keys.versions('default', 'blameless'))).toBe(0);
   });
 
-  test('of two at the same time the newer wins, whichever is loaded first', async () => {
+  test('of two deploys at the same time the newer wins, whichever is loaded first', async () => {
     await bench.deploy('race');
     const loads: FakeCall[] = [];
     bench.handler = (one) => loads.push(one);
@@ -153,7 +153,7 @@ describe('deploying', () => {
     expect(((await bench.api('/functions/default/race')).json() as FunctionDetail).activeVersion).toBe(3);
   });
 
-  test('into a new namespace: workers are told, and its own key may, another may not', async () => {
+  test('a deploy into a new namespace reaches the workers; a key of that namespace may do it, another may not', async () => {
     const own = await bench.newKey('fresh', ['deploy', 'read', 'invoke']);
     const everywhere = await bench.newKey('*', ['deploy']);
     expect(problemOf(await bench.deploy('fn', { namespace: 'fresh', key: everywhere.key }))).toEqual([
@@ -171,7 +171,7 @@ describe('deploying', () => {
     expect(mine.functions.map((one) => one.name)).toEqual(['fn', 'fn2']);
   });
 
-  test('ends what is deleted', async () => {
+  test('a deleted function is gone', async () => {
     await bench.deploy('doomed', { manifest: { name: 'doomed', access: 'public' } });
     await send(bench.gateway, '/fn/default/doomed');
     expect((await bench.api('/functions/default/doomed', { method: 'DELETE' })).status).toBe(204);
@@ -184,7 +184,7 @@ describe('deploying', () => {
 });
 
 describe('an archive', () => {
-  test('is stored once and can be asked for', async () => {
+  test('an archive is stored once and can be asked for', async () => {
     const { digest, bytes } = await packArchive({ 'a.mjs': 'unique to this test' });
     const head = async (): Promise<number> =>
       (await bench.api(`/artifacts/${digest}`, { method: 'HEAD' })).status;
@@ -194,7 +194,7 @@ describe('an archive', () => {
     expect((await bench.api(`/artifacts/${digest}`, { method: 'PUT', body: bytes })).status).toBe(200);
   });
 
-  test('whose bytes are not what the digest says is refused', async () => {
+  test('an archive whose bytes do not match the digest is refused', async () => {
     const { digest } = await packArchive({ 'a.mjs': 'x' });
     expect(
       problemOf(await bench.api(`/artifacts/${digest}`, { method: 'PUT', body: Buffer.from('y') })),
@@ -205,7 +205,7 @@ describe('an archive', () => {
     ]);
   });
 
-  test('that announces too many bytes is refused at once', async () => {
+  test('an archive that announces too many bytes is refused at once', async () => {
     const sent = request({
       host: '127.0.0.1',
       port: bench.gateway.port,
@@ -223,7 +223,7 @@ describe('an archive', () => {
     expect(response.statusCode).toBe(413);
   });
 
-  test('with a path that leads out, or without the entry file, is not deployed', async () => {
+  test('an archive with a path that leads out, or without the entry file, is not deployed', async () => {
     const evil = await bench.upload({ '../evil': 'x' });
     const json = { digest: evil, entryFile: 'index.mjs', manifest: { name: 'evil' } };
     expect(problemOf(await bench.api('/functions/default/evil/versions', { json }))).toEqual([

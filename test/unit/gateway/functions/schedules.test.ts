@@ -1,4 +1,4 @@
-/** Which schedules are taken, and what is shown of one that was taken before it would have been refused. */
+/** Accepted and refused schedules, and the view of a schedule that an earlier version accepted and this one refuses. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ScheduleView } from '#contract/api/api.ts';
 import { Schedule } from '#contract/functions/manifest.ts';
@@ -41,7 +41,7 @@ describe('a schedule', () => {
     '0 0 31 * *',
     '0 0 * * THU',
     '0 0 * MAR *',
-  ])('of %s is taken', (cron) => {
+  ])('a schedule of %s is accepted', (cron) => {
     expect(() => check(cron)).not.toThrow();
   });
 
@@ -53,12 +53,12 @@ describe('a schedule', () => {
     ['H H * * *', 'by chance'],
     ['H(0-29) 3 * * *', 'by chance'],
     ['*/H 3 * * *', 'cannot be used'],
-  ])('of %s is refused, and said why', (cron, why) => {
+  ])('a schedule of %s is refused, with the reason', (cron, why) => {
     expect(() => check(cron)).toThrow(expect.objectContaining({ code: 'bad_manifest' }));
     expect(() => check(cron)).toThrow(why);
   });
 
-  test('that never comes keeps nobody from seeing the others', async () => {
+  test('a schedule that never comes does not hide the others', async () => {
     await gateway.add('never', { schedule: NEVER });
     await gateway.add('chance', { schedule: { cron: 'H H * * *' } });
     await gateway.add('often', { schedule: { cron: '* * * * *' } });
@@ -71,7 +71,7 @@ describe('a schedule', () => {
     expect(times).toEqual({ never: 0, chance: 0, often: 5 });
   });
 
-  test('that takes long to look through is looked through once', () => {
+  test('a schedule that takes long to compute is computed once', () => {
     const rare = Schedule.parse({ cron: '0 0 * 2 1#5' });
     const look = (): number => {
       const before = performance.now();
@@ -81,7 +81,7 @@ describe('a schedule', () => {
     const first = look();
     const later = Array.from({ length: 20 }, look);
     expect(later.reduce((sum, ms) => sum + ms)).toBeLessThan(first);
-    // And again when its first time has passed.
+    // It is computed again when its first time has passed.
     const [next = 0] = schedules.view('default', 'rare', rare).next;
     expect(schedules.view('default', 'rare', rare, new Date(next)).next[0]).toBeGreaterThan(next);
   });

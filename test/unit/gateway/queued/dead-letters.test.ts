@@ -29,7 +29,7 @@ beforeEach(async () => {
   server = await PrivateRedis.start();
   root = await mkdtemp(join(tmpdir(), 'dead-letters-'));
   redis = await readyConnection(server.url);
-  // Only what is still there is queued again.
+  // Only an existing record is queued again.
   for (const name of ['fn', 'old', 'new']) await redis.hset(keys.versions('default', name), '1', '{}');
   ({ lane, store } = openQueuedLane(redis, root, KEPT));
 });
@@ -46,7 +46,10 @@ function letter(name: string, at: number): InvocationRecord {
   return endedRecord(open, { ...DEAD, duration: 1_000 });
 }
 
-/** As they are after days: those of `old`, and then many more of `new`, several of which ended in the same millisecond. */
+/**
+ * Dead letters as after days: those of `old`, and then many more of `new`, several of which ended in the same
+ * millisecond.
+ */
 async function fill(): Promise<InvocationRecord[]> {
   const all = Array.from({ length: ALL }, (_, at) =>
     letter(at < OLD ? 'old' : 'new', NOW - 100_000 + Math.floor(at / 3)),
@@ -63,7 +66,7 @@ async function fill(): Promise<InvocationRecord[]> {
 const ids = (records: readonly InvocationRecord[]): string[] => records.map(({ id }) => id).toSorted();
 const indexed = (): Promise<number> => redis.zcard(keys.dead('default'));
 
-test('a letter that is queued again and again has each time as many tries and as much time as at first', async () => {
+test('a dead letter that is queued again and again has the same attempts and time each time', async () => {
   const first = letter('fn', NOW - 86_400_000);
   await redis.set(keys.invocation(first.id), JSON.stringify(first));
   for (let round = 1; round <= 3; round++) {
@@ -82,7 +85,7 @@ test('a letter that is queued again and again has each time as many tries and as
   }
 });
 
-test('what is queued for later and cancelled, again and again, leaves no job, and as many records as are kept', async () => {
+test('delayed invocations that are cancelled, again and again, leave no job, and no more records than are kept', async () => {
   for (let round = 0; round < KEPT + 50; round++) {
     const dueAt = NOW + 30 * 86_400_000;
     const record = openRecord({ startedAt: NOW - 1_000, terms: oneTryUntil(dueAt + 1_000), dueAt });
@@ -95,7 +98,7 @@ test('what is queued for later and cancelled, again and again, leaves no job, an
 });
 
 describe('of 1,200 dead letters', () => {
-  test('those of the function that failed first are listed, newest first', async () => {
+  test('dead letters of the function that failed first are listed, newest first', async () => {
     const all = await fill();
     const found = await lane.deadLetters('default', { name: 'old' }, 1_000);
     expect(ids(found)).toEqual(ids(all.slice(0, OLD)));
@@ -104,7 +107,7 @@ describe('of 1,200 dead letters', () => {
     expect(await lane.deadLetters('default', {}, ALL + 1)).toHaveLength(ALL);
   });
 
-  test('the oldest can be queued again by its id, and is off the list then', async () => {
+  test('the oldest dead letter can be queued again by its id, and leaves the list then', async () => {
     const [oldest] = await fill();
     const chosen = [oldest?.id ?? '', 'no such id'];
     expect(await lane.redrive('default', { ids: chosen })).toEqual({ ids: [oldest?.id] });
@@ -115,12 +118,12 @@ describe('of 1,200 dead letters', () => {
     expect(await lane.purge('other', { ids: [oldest?.id ?? ''] })).toEqual({ ids: [] });
   });
 
-  test.each(['redrive', 'purge'] as const)('all are reached by %s, each once', async (verb) => {
+  test.each(['redrive', 'purge'] as const)('%s reaches all dead letters, each once', async (verb) => {
     const all = await fill();
     const first = await lane[verb]('default', {});
     expect(first.ids).toHaveLength(1_000);
     expect(first.until).toBeDefined();
-    // It has failed again meanwhile.
+    // This one has failed again meanwhile.
     const again = { ...letter('new', Date.now() + 10), id: first.ids[0] ?? '' };
     await redis.zadd(keys.dead('default'), again.startedAt + again.duration, again.id);
     await redis.set(keys.invocation(again.id), JSON.stringify(again));
@@ -131,9 +134,9 @@ describe('of 1,200 dead letters', () => {
     expect(await indexed()).toBe(1);
   });
 
-  test('those whose function is gone are not in the way of the older ones', async () => {
+  test('dead letters whose function is gone do not hide older ones', async () => {
     const all = await fill();
-    // The newest thousand of them, but that two of the others may have ended in the same millisecond.
+    // The newest thousand are gone, but two of the older ones may have ended in the same millisecond.
     await redis.hdel(keys.versions('default', 'new'), '1');
     const first = await lane.redrive('default', {});
     expect(first.ids.length).toBeLessThanOrEqual(2);
@@ -143,26 +146,26 @@ describe('of 1,200 dead letters', () => {
     expect(await indexed()).toBe(ALL - OLD);
   });
 
-  test('one that is queued again and cancelled leaves nothing on the list', async () => {
+  test('a dead letter that is queued again and cancelled leaves nothing on the list', async () => {
     const [, one] = await fill();
     const id = one?.id ?? '';
     await lane.redrive('default', { ids: [id] });
-    // As a gateway leaves it that dies in between.
+    // State after a gateway that died in between.
     await redis.zadd(keys.dead('default'), NOW, id);
     expect(await lane.cancel(id)).toMatchObject({ outcome: 'cancelled' });
     expect(await indexed()).toBe(ALL - 1);
   });
 
-  test('those that are purged are as many records as other ends are', async () => {
+  test('purged dead letters are kept as records in the same number as other ends', async () => {
     const all = await fill();
     const purged = [...(await lane.purge('default', {})).ids, ...(await lane.purge('default', {})).ids];
     expect(purged).toHaveLength(ALL);
     const left = await redis.exists(...all.map(({ id }) => keys.invocation(id)));
-    // 200 of the one function, and the newest of the other.
+    // 200 of the old function, and the newest of the other.
     expect(left).toBe(OLD + KEPT);
   });
 
-  test('what is past its time is taken off where it is met', async () => {
+  test('an expired dead letter is taken off the list when it is read', async () => {
     const all = await fill();
     await redis.del(...all.slice(0, 5).map(({ id }) => keys.invocation(id)));
     expect(await lane.deadLetters('default', {}, ALL)).toHaveLength(ALL - 5);

@@ -1,4 +1,7 @@
-/** Logs as the gateway reads them: however much workers have left, an answer has an end, and says what it leaves out. */
+/**
+ * Logs as the gateway reads them: however many lines workers have left, an answer is bounded, and says how many it
+ * omits.
+ */
 import type { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
 import type { LogLine } from '#contract/invocations/invocation.ts';
@@ -17,7 +20,7 @@ redisForTests(
   { flush: true },
 );
 
-/** One try after the other prints so many lines of so many bytes. */
+/** Each of `tries` attempts prints `lines` lines of `bytes` bytes. */
 function print(tries: number, lines: number, bytes: number): void {
   for (let attempt = 1; attempt <= tries; attempt++) {
     const target = { id: 'i', namespace: 'shop', name: 'orders', traceparent: '', attempt };
@@ -31,7 +34,7 @@ function print(tries: number, lines: number, bytes: number): void {
 const named = (lines: readonly LogLine[]): (string | undefined)[] =>
   lines.map(({ text }) => text.split(' ')[0]);
 
-test('a log of a few thousand lines is whole, in order', async () => {
+test('a log of a few thousand lines is returned whole, in order', async () => {
   print(3, 1_234, 20);
   const wanted = [1, 2, 3].flatMap((attempt) => Array.from({ length: 1_234 }, (_, at) => `${attempt}.${at}`));
   expect(named(await store.logs('i'))).toEqual(wanted);
@@ -41,7 +44,7 @@ test('a log of a few thousand lines is whole, in order', async () => {
   expect(await store.logs('another')).toEqual([]);
 });
 
-test('of more than an answer may have, the newest lines are in it, and how many are not', async () => {
+test('a log over the limit is cut to its newest lines, with the number of the others', async () => {
   print(30, 100, 10_000);
   const [first, ...lines] = await store.logs('i');
   const bytes = JSON.stringify(lines).length;
@@ -61,7 +64,7 @@ test('of more than an answer may have, the newest lines are in it, and how many 
   expect(JSON.stringify(logs).length).toBeLessThan(MAX_LOG_ANSWER_BYTES * 1.1);
 });
 
-test('it is read in pieces, so that one look at it holds nobody up', async () => {
+test('a log is read in pieces, so that one reader delays no other', async () => {
   print(4, 60, 16_000);
   let read = 0;
   for (let after = '0', full = true; full;) {

@@ -1,4 +1,4 @@
-/** The tree of a trace: each span below the one that made it, whatever functions and callers say. */
+/** The tree of a trace: each span below the one that made it, whatever functions and callers claim. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { FunctionSpan, InvocationRecord, OpenInvocation } from '#contract/invocations/invocation.ts';
 import { keys } from '#contract/platform/keys.ts';
@@ -103,7 +103,7 @@ describe('the tree', () => {
     ]);
   });
 
-  test('each span says where it was; the times of the caller are not known', () => {
+  test('each span says where it ran; the times of the caller are not known', () => {
     const { spans } = traceOf(TRACE, [first, second]);
     expect(spans[0]).toEqual({
       name: 'caller',
@@ -125,14 +125,14 @@ describe('the tree', () => {
     });
   });
 
-  test('a caller of two is one span, and two callers are two', () => {
+  test('a caller of two invocations is one span, and two callers are two', () => {
     const also = done('also', OTHER, { parentSpanId: CALLER, startedAt: START + 30 });
     const apart = done('apart', '3333333333333333', { parentSpanId: '4'.repeat(16), startedAt: START - 5 });
     const names = drawn(traceOf(TRACE, [first, also, apart]).spans).filter((name) => /^\.?[cd]/.test(name));
     expect(names).toEqual(['caller', '.default/apart', 'caller', '.default/first', '.default/also']);
   });
 
-  test('one without a parent is a root', () => {
+  test('an invocation without a parent is a root', () => {
     expect(drawn(traceOf(TRACE, [done('alone', ROOT)]).spans)).toEqual([
       'default/alone',
       '.gateway',
@@ -141,7 +141,7 @@ describe('the tree', () => {
   });
 });
 
-describe('what has not ended', () => {
+describe('open invocations', () => {
   const open: OpenInvocation = {
     ...identity,
     id: 'o',
@@ -151,7 +151,7 @@ describe('what has not ended', () => {
     state: 'running',
   };
 
-  test('has no end; what it calls lies below its run', () => {
+  test('an open invocation has no end; invocations that it calls lie below its run', () => {
     const called = done('called', OTHER, { parentSpanId: runSpanId(ROOT), startedAt: START + 4 });
     const { spans } = traceOf(TRACE, [open, called]);
     expect(drawn(spans).slice(0, 3)).toEqual(['default/open', '.run', '..default/called']);
@@ -159,7 +159,7 @@ describe('what has not ended', () => {
     expect(spans[1]).not.toHaveProperty('duration');
   });
 
-  test('shows the tries that have failed', () => {
+  test('an open invocation shows its failed attempts', () => {
     const attempts = [
       { startedAt: START + 1, endedAt: START + 3, worker: 'w', outcome: 'error' as const },
       { startedAt: START + 9, worker: 'w' },
@@ -178,10 +178,10 @@ describe('what has not ended', () => {
   });
 });
 
-describe('what functions and callers say of themselves', () => {
+describe('claims of functions and callers', () => {
   const ids = ['a', 'b', 'c'].map((digit) => digit.repeat(16)) as [string, string, string];
 
-  test('a span whose parent is not there, is its own ancestor or of somebody else stays in its own run', () => {
+  test('a span with a missing or foreign parent, or that is its own ancestor, stays in its own run', () => {
     const [a, b, c] = ids;
     const spans = [
       own('a', a, b),
@@ -202,7 +202,7 @@ describe('what functions and callers say of themselves', () => {
     ]);
   });
 
-  test('an id of the platform’s that a function uses again takes nothing from it', () => {
+  test('a function that reuses an id of the platform’s takes nothing from that span', () => {
     const thief = done('thief', ROOT, { report: report([own('thief', OTHER, runSpanId(ROOT))]) });
     const called = done('called', '5'.repeat(16), { parentSpanId: OTHER, startedAt: START + 2 });
     const real = done('real', OTHER, { startedAt: START + 1 });
@@ -211,13 +211,13 @@ describe('what functions and callers say of themselves', () => {
     expect(spans.slice(0, at).findLast(({ depth }) => depth === 0)?.name).toBe('default/real');
   });
 
-  test('a caller that names a span below its own call is no loop', () => {
+  test('a caller that names a span below its own call makes no loop', () => {
     const [a] = ids;
     const looped = done('looped', ROOT, { parentSpanId: a, report: report([own('a', a, runSpanId(ROOT))]) });
     expect(drawn(traceOf(TRACE, [looped]).spans)).toContain('..a');
   });
 
-  test('times that cannot be do not stretch the picture', () => {
+  test('impossible times do not stretch the picture', () => {
     const late = { ...own('late', ids[0], runSpanId(ROOT)), startedAt: 8e15 };
     expect(traceOf(TRACE, [done('far', ROOT, { report: report([late]) })]).duration).toBe(20);
   });
@@ -272,7 +272,7 @@ describe('GET /api/v1/traces/{traceId}', () => {
   const names = (response: RawResponse): string[] =>
     WholeTrace.parse(response.json()).invocations.map(({ name }) => name);
 
-  test('is all of it to who may see all, and to others what is of their namespace', async () => {
+  test('a key sees the whole trace if it may see all, and otherwise the part of its namespace', async () => {
     const whole = await ask(TRACE);
     expect(names(whole)).toEqual(['shown', 'hidden']);
     expect(drawn(WholeTrace.parse(whole.json()).spans)).toContain('..other/hidden');
@@ -286,21 +286,21 @@ describe('GET /api/v1/traces/{traceId}', () => {
     expect(names(part)).toEqual(['hidden']);
     expect(drawn(WholeTrace.parse(part.json()).spans).slice(0, 2)).toEqual(['caller', '.other/hidden']);
     expect(part.body.toString()).not.toContain('shown');
-    // Also not where it is asked for by name.
+    // Also when it asks for the invocation by its id.
     expect(names(await ask(`${TRACE}?invocation=${shown.id}`, key))).toEqual(['hidden']);
   });
 
-  test('has one that the lists have no more, when its id is given', async () => {
+  test('a trace includes an invocation that left the lists, when the request names its id', async () => {
     expect(names(await ask(`${TRACE}?invocation=${unlisted.id}`))).toContain('unlisted');
   });
 
-  test('is not there, or no trace id', async () => {
+  test('an unknown trace id is answered 404, and an invalid one 400', async () => {
     const absent = await ask('b'.repeat(32));
     expect([absent.status, absent.body.toString()]).toEqual([
       404,
       expect.stringContaining('trace_not_found'),
     ]);
-    // One of another trace is none of this one.
+    // An invocation of another trace does not belong here.
     expect((await ask(`${'b'.repeat(32)}?invocation=${shown.id}`)).status).toBe(404);
     for (const id of ['x', '0'.repeat(32), TRACE.toUpperCase()]) expect((await ask(id)).status).toBe(400);
   });

@@ -1,4 +1,4 @@
-/** /api/v1: looking, keys, logs; and that each mistake gets a clear answer. */
+/** /api/v1: reads, keys, logs; and each mistake gets a clear answer. */
 import { createHash } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { request, type IncomingMessage } from 'node:http';
@@ -56,7 +56,7 @@ async function follow(headers: Record<string, string>): Promise<IncomingMessage>
 }
 
 describe('the first key', () => {
-  test('is in a file that nobody else reads, and may do everything', async () => {
+  test('the first key is in a file that no other user can read, and may do everything', async () => {
     const file = join(bench.gateway.state, 'admin-key');
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect(await readFile(file, 'utf8')).toBe(`${bench.gateway.key}\n`);
@@ -67,13 +67,13 @@ describe('the first key', () => {
     });
   });
 
-  test('is not in Redis, only its hash', async () => {
+  test('the first key is not in Redis, only its hash', async () => {
     const stored = JSON.stringify(await bench.gateway.commands.hgetall(keys.apiKeys()));
     expect(stored).toContain(createHash('sha256').update(bench.gateway.key).digest('hex'));
     expect(stored).not.toContain(bench.gateway.key);
   });
 
-  test('is made good again when Redis has lost everything', async () => {
+  test('the first key works again after Redis has lost everything', async () => {
     const other = await PrivateRedis.start();
     const first = await startGateway(other, { state: bench.gateway.state });
     expect(first.key).toBe(bench.gateway.key);
@@ -84,14 +84,14 @@ describe('the first key', () => {
   });
 });
 
-describe('what is refused, and how', () => {
+describe('refusals', () => {
   test.each([
     [{ name: 'fn', memory: 1 }, 'bad_manifest', /memory/],
     [{ name: 'fn', timeuot: 5 }, 'bad_manifest', /timeuot.*did you mean "timeout"/],
     [{ name: 'other' }, 'bad_manifest', /"other".*"fn"/],
     [{ name: 'Bad Name' }, 'bad_manifest', /name/],
     [{ name: 'fn', env: { OFFSHOOT_X: '1' } }, 'bad_manifest', /OFFSHOOT_/],
-  ])('manifest %j', async (manifest, wanted, message) => {
+  ])('a deploy is refused with the reason: manifest %j', async (manifest, wanted, message) => {
     const response = await bench.deploy('fn', { manifest });
     expect(problemOf(response)).toEqual([400, wanted]);
     expect((response.json() as { error: { message: string } }).error.message).toMatch(message);
@@ -108,11 +108,11 @@ describe('what is refused, and how', () => {
     ['GET', '/nothing', 404, 'not_found'],
     ['POST', '/functions', 404, 'not_found'],
     ['DELETE', '/keys/nothing', 404, 'not_found'],
-  ])('%s %s', async (method, path, status, wanted) => {
+  ])('a bad request is refused with its reason: %s %s', async (method, path, status, wanted) => {
     expect(problemOf(await bench.api(path, { method }))).toEqual([status, wanted]);
   });
 
-  test('bodies that are not JSON, or not said to be', async () => {
+  test('bodies that are not JSON, or not declared as such, are refused', async () => {
     const path = '/functions/default/fn/versions';
     const bad = {
       method: 'POST',
@@ -137,7 +137,7 @@ describe('what is refused, and how', () => {
     expect(problemOf(chunked)).toEqual([400, 'bad_request']);
   });
 
-  test('each route without a key, with a wrong one and with one that lacks the scope', async () => {
+  test('each route refuses a request without a key, with a wrong one and with one that lacks the scope', async () => {
     const document = (await send(bench.gateway, '/api/v1/openapi.json')).json() as {
       paths: Record<string, Record<string, { security?: unknown[] }>>;
     };
@@ -156,7 +156,7 @@ describe('what is refused, and how', () => {
           (await send(bench.gateway, target, { method: method.toUpperCase(), headers })).status;
         expect([path, method, await status({})]).toEqual([path, method, 401]);
         expect(await status({ authorization: 'Bearer osk_wrong' })).toBe(401);
-        // A key may cancel and replay what is its own; what belongs to others is not even said to exist.
+        // A key may cancel and replay its own invocations; the existence of others is not revealed.
         const refused = /\{id\}\/(?:cancel|replay|items|seal)$/.test(path) ? 404 : 403;
         if (!path.endsWith('/whoami'))
           expect([path, await status({ 'x-api-key': nobody.key })]).toEqual([path, refused]);
@@ -167,7 +167,7 @@ describe('what is refused, and how', () => {
 });
 
 describe('keys', () => {
-  test('are made, listed without themselves, and deleted', async () => {
+  test('keys are made, listed without themselves, and deleted', async () => {
     const made = await bench.newKey('default', ['invoke', 'invoke']);
     expect(made).toMatchObject({ namespace: 'default', scopes: ['invoke'], last4: made.key.slice(-4) });
     expect(made.key).toMatch(/^osk_[\w-]{43}$/);
@@ -178,7 +178,7 @@ describe('keys', () => {
     expect(problemOf(await bench.api('/whoami', { key: made.key }))).toEqual([401, 'unauthorized']);
   });
 
-  test('an admin key of one namespace cannot be made, and the last admin key not be deleted', async () => {
+  test('an admin key of one namespace cannot be made, and the last admin key cannot be deleted', async () => {
     expect(
       problemOf(await bench.api('/keys', { json: { namespace: 'default', scopes: ['admin'] } })),
     ).toEqual([400, 'bad_request']);
@@ -189,7 +189,7 @@ describe('keys', () => {
 });
 
 describe('calling and looking', () => {
-  test('an event is handed on as it is, and what the function answers comes back', async () => {
+  test('an event is passed on unchanged, and the answer of the function comes back', async () => {
     await bench.deploy('evented');
     bench.handler = (one) => one.result({ status: 202, headers: [['x-own', '1']] }, one.body);
     const response = await bench.api('/functions/default/evented/invoke', { json: { hello: ['wörld'] } });
@@ -224,14 +224,14 @@ describe('calling and looking', () => {
     const other = await bench.newKey('other', ['read']);
     expect(await list('', other.key)).toEqual([]);
     const [newest] = await list('limit=1');
-    // What belongs to another namespace is not even said to exist.
+    // The existence of invocations of another namespace is not revealed.
     expect(problemOf(await bench.api(`/invocations/${newest?.id}`, { key: other.key }))).toEqual([
       404,
       'invocation_not_found',
     ]);
   });
 
-  test('logs are given, since a time, and followed', async () => {
+  test('logs are returned, from a time on, and followed', async () => {
     await bench.deploy('chatty');
     await print('one', 'a', 'b');
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -253,7 +253,7 @@ describe('calling and looking', () => {
     expect(received.match(/^id: /gm)).toHaveLength(1);
     first.destroy();
 
-    // From where it broke off.
+    // It continues where it broke off.
     await print('four', 'f');
     const second = await follow({ 'last-event-id': /^id: (.+)$/m.exec(received)?.[1] ?? '' });
     const [text] = (await once(second, 'data')) as [string];
@@ -262,7 +262,7 @@ describe('calling and looking', () => {
     second.destroy();
   });
 
-  test('workers and health', async () => {
+  test('workers and health can be read', async () => {
     expect((await bench.api('/workers')).json()).toMatchObject({ workers: [{ id: 'w1', capacity: 64 }] });
     expect((await send(bench.gateway, '/healthz')).json()).toEqual({ status: 'ok', redis: true, workers: 1 });
     await bench.gateway.commands.config('SET', 'maxmemory-policy', 'allkeys-lru');
@@ -274,14 +274,14 @@ describe('calling and looking', () => {
 });
 
 describe('the documentation', () => {
-  test('is an OpenAPI 3.1 document of all routes, and a page that loads nothing', async () => {
+  test('the documentation is an OpenAPI 3.1 document of all routes, and a page that loads nothing from elsewhere', async () => {
     const response = await send(bench.gateway, '/api/v1/openapi.json');
     const document = response.json() as { openapi: string; paths: Record<string, unknown> };
     expect(document.openapi).toBe('3.1.0');
     expect(Object.keys(document.paths)).toContain('/api/v1/functions/{namespace}/{name}/versions');
     expect(document.paths['/api/v1/artifacts/{digest}']).toMatchObject({ head: {}, put: {} });
     expect(document.paths['/api/v1/artifacts/{digest}']).not.toHaveProperty('get');
-    // What a receiver of callbacks gets is part of it.
+    // The body of a callback is part of the document.
     const told = JSON.stringify(document.paths['/api/v1/functions/{namespace}/{name}/invocations']);
     expect(told).toContain('{$request.header.x-offshoot-callback}');
     expect(told).toContain('"const":"invocation.ended"');
@@ -292,7 +292,7 @@ describe('the documentation', () => {
   });
 });
 
-test('a fault of the platform is told as such and does not end it', async () => {
+test('an internal error is reported as such and does not end the gateway', async () => {
   // A file where a directory of the store should be. (A really full disk: artifacts/artifacts.test.ts)
   const other = await startGateway(bench.redis, { state: bench.gateway.state });
   const { bytes, digest } = await packArchive({ 'a.mjs': 'no room' });

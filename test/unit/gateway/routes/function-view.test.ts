@@ -1,4 +1,4 @@
-/** What the API shows of a function's configuration: the names of its variables, to no key their values. */
+/** A function's configuration in the API: no key sees the values of its variables, only their names. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Manifest, ShownManifest } from '#contract/functions/manifest.ts';
 import { PrivateRedis, send, startGateway, type TestGateway } from '../../../support/gateway/fixture.ts';
@@ -15,7 +15,7 @@ afterAll(async () => {
 });
 
 test.each(['/functions', '/functions/default', '/functions/default/secretive'])(
-  '%s names variables and keeps their values, of earlier versions too',
+  '%s names variables and hides their values, of earlier versions too',
   async (path) => {
     await gateway.add('secretive', { env: { DB_PASSWORD: 'hunter1' } });
     await gateway.add('secretive', { env: { DB_PASSWORD: 'hunter2', MODE: 'quick' } });
@@ -28,7 +28,7 @@ test.each(['/functions', '/functions/default', '/functions/default/secretive'])(
   },
 );
 
-test('all else of a manifest is shown as it is', () => {
+test('all other fields of a manifest are shown unchanged', () => {
   const { env, ...rest } = Manifest.parse({ name: 'one', memory: 64, env: { A: '1' } });
   expect(ShownManifest.parse({ ...rest, env: Object.keys(env) })).toEqual({ ...rest, env: ['A'] });
 });

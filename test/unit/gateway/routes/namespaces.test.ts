@@ -1,4 +1,4 @@
-/** What the holder of a key of one namespace, and who holds none, is told of what is not theirs. */
+/** Views of other namespaces for the holder of a key of one namespace, and for a stranger without a key. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keys } from '#contract/platform/keys.ts';
 import {
@@ -59,7 +59,7 @@ test('the list of workers names the namespace of its reader only', async () => {
   });
 });
 
-test('a stranger who asks for what is not there costs a few reads, however many functions there are', async () => {
+test('a stranger who asks for an unknown function costs a few reads, however many functions there are', async () => {
   const names = Array.from({ length: 60 }, (_, at) => `private-${at}`);
   await Promise.all(names.map((name) => gateway.add(name, { access: 'key' }, 'many')));
   await gateway.add('greeting', {}, 'many');
@@ -77,7 +77,7 @@ test('a stranger who asks for what is not there costs a few reads, however many 
   expect((await reads()) - before).toBeLessThan(40 * 10);
   const nearest = async (): Promise<unknown> => (await send(gateway, '/fn/many/greting')).json();
   expect(await nearest()).toMatchObject({ error: { details: { nearest: 'greeting' } } });
-  // What is public no more is not named any more.
+  // A function that is public no more is no longer suggested.
   await gateway.add('greeting', { access: 'key' }, 'many');
   await waitFor(async () => !JSON.stringify(await nearest()).includes('greeting'), 900);
 });

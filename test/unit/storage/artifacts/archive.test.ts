@@ -1,4 +1,7 @@
-/** Archives that a stranger made: sound ones pass and unpack, each kind of harmful one is refused with nothing left behind. */
+/**
+ * Archives from strangers: sound ones are accepted and unpacked, harmful ones of each kind are refused and leave
+ * nothing behind.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
@@ -30,7 +33,7 @@ async function pack(entries: readonly (readonly [Header, string?])[]): Promise<B
   return gzipSync(Buffer.concat(chunks));
 }
 
-/** A tar header made by hand, for what a library would not write. */
+/** A tar header made by hand, for values that a library would not write. */
 function rawHeader(name: string | Buffer, size: number, typeflag = '0', mode = '0000644'): Buffer {
   const header = Buffer.alloc(512);
   Buffer.from(name).copy(header, 0);
@@ -62,7 +65,7 @@ async function bothRefuse(archive: Buffer, code: string, message?: RegExp): Prom
 }
 
 describe('a sound archive', () => {
-  test('is listed and unpacked with the same files', async () => {
+  test('a sound archive is listed and unpacked with the same files', async () => {
     const big = 'x'.repeat(300_000);
     const archive = await pack([
       [{ name: 'index.mjs' }, 'export default {}'],
@@ -82,7 +85,7 @@ describe('a sound archive', () => {
     expect((await stat(join(target(), 'empty'))).size).toBe(0);
   });
 
-  test('gets modes 0644 and 0755 and no others, whatever it says and whatever the umask', async () => {
+  test('files get modes 0644 and 0755 and no others, whatever the archive and the umask say', async () => {
     const archive = await pack([
       [{ name: 'setuid', mode: 0o6777 }, 'a'],
       [{ name: 'writable', mode: 0o666 }, 'b'],
@@ -99,7 +102,7 @@ describe('a sound archive', () => {
     expect(await mode('secret')).toBe(0o644);
   });
 
-  test('may come in any pieces', async () => {
+  test('a sound archive may come in any pieces', async () => {
     const archive = await pack([[{ name: 'a' }, 'hello']]);
     const bytewise = Readable.from([...archive].map((byte) => Buffer.of(byte)));
     expect(await inspectArchive(bytewise)).toEqual([{ path: 'a', size: 5, executable: false }]);
@@ -120,11 +123,11 @@ describe('a path is refused', () => {
     ['new\nline', /character/],
     ['n'.repeat(300), /part longer/],
     [Array.from({ length: 12 }, () => 'p'.repeat(100)).join('/'), /longer than 1024/],
-  ])('%s', async (name, message) => {
+  ])('a path is refused: %s', async (name, message) => {
     await bothRefuse(await pack([[{ name }, 'x']]), 'bad_archive', message);
   });
 
-  test('a NUL that an extended header brings in', async () => {
+  test('a path is refused that holds a NUL from an extended header', async () => {
     await bothRefuse(
       await pack([[{ name: 'a', pax: { path: 'safe\0/../x' } }, 'x']]),
       'bad_archive',
@@ -132,7 +135,7 @@ describe('a path is refused', () => {
     );
   });
 
-  test('bytes that are not UTF-8', async () => {
+  test('a path is refused whose bytes are not UTF-8', async () => {
     const name = Buffer.from([0x61, 0xff, 0x62]);
     await bothRefuse(gzipSync(Buffer.concat([rawHeader(name, 0), END])), 'bad_archive', /character/);
   });
@@ -145,16 +148,16 @@ describe('an entry is refused', () => {
     ['fifo', ''],
     ['character-device', ''],
     ['block-device', ''],
-  ] as const)('%s', async (type, linkname) => {
+  ] as const)('an entry is refused: %s', async (type, linkname) => {
     const archive = await pack([[{ name: 'index.mjs' }, 'x'], [{ name: 'bad', type, linkname }]]);
     await bothRefuse(archive, 'bad_archive', /only files and directories/);
   });
 
-  test('of an unknown kind', async () => {
+  test('an entry of an unknown kind is refused', async () => {
     await bothRefuse(gzipSync(Buffer.concat([rawHeader('a', 0, 'S'), END])), 'bad_archive', /unknown kind/);
   });
 
-  test('that comes twice', async () => {
+  test('an entry that comes twice is refused', async () => {
     await bothRefuse(
       await pack([
         [{ name: 'a' }, '1'],
@@ -165,7 +168,7 @@ describe('an entry is refused', () => {
     );
   });
 
-  test('that is both a file and a directory', async () => {
+  test('an entry that is both a file and a directory is refused', async () => {
     await bothRefuse(
       await pack([
         [{ name: 'a' }, '1'],
@@ -186,7 +189,7 @@ describe('an entry is refused', () => {
 });
 
 describe('limits', () => {
-  test('too many entries', async () => {
+  test('an archive with too many entries is refused', async () => {
     const archive = await pack(
       Array.from({ length: 11 }, (_, index) => [{ name: `f${index}` }, ''] as const),
     );
@@ -213,7 +216,7 @@ describe('limits', () => {
     expect(produced).toBeLessThan(2);
   });
 
-  test('many files that are too large together', async () => {
+  test('many files that are too large together are refused', async () => {
     const archive = await pack([
       [{ name: 'a' }, 'x'.repeat(600)],
       [{ name: 'b' }, 'x'.repeat(600)],
@@ -223,7 +226,7 @@ describe('limits', () => {
     ).rejects.toEqual(refusal('archive_too_large'));
   });
 
-  test('an archive of extended headers only, which would keep the parser busy for minutes', async () => {
+  test('an archive of extended headers only is refused, which would keep the parser busy for minutes', async () => {
     const records = Buffer.from('5 a=b\n'.repeat(600_000)).subarray(0, 3 * 1024 * 1024);
     const one = Buffer.concat([rawHeader('pax', records.length, 'x'), records]);
     const archive = gzipSync(Buffer.concat([one, one, one, one]));
@@ -232,25 +235,25 @@ describe('limits', () => {
     expect(before.stop()).toBeLessThan(2_000);
   });
 
-  test('endless zeros after the end', async () => {
+  test('endless zeros after the end are refused', async () => {
     await bothRefuse(gzipSync(Buffer.alloc(50 * 1024 * 1024)), 'bad_archive', /headers and padding/);
   });
 });
 
 describe('a broken archive is refused as such', () => {
-  test('no gzip', async () => {
+  test('a file that is no gzip is refused', async () => {
     await bothRefuse(Buffer.from('hello, I am not a tar'), 'bad_archive', /not a sound/);
   });
-  test('nothing', async () => {
+  test('an empty file is refused', async () => {
     await bothRefuse(Buffer.alloc(0), 'bad_archive', /not a sound/);
   });
-  test('gzip of something else', async () => {
+  test('a gzip of something else is refused', async () => {
     await bothRefuse(
       gzipSync(createHash('sha256').update('x').digest().toString('hex').repeat(40)),
       'bad_archive',
     );
   });
-  test('cut off, at any place', async () => {
+  test('an archive that is cut off at any place is refused', async () => {
     const archive = await pack([
       [{ name: 'a' }, 'hello'.repeat(5000)],
       [{ name: 'b' }, 'x'],
@@ -262,7 +265,7 @@ describe('a broken archive is refused as such', () => {
 });
 
 describe('unpacking', () => {
-  test('never goes into a directory that is there already', async () => {
+  test('unpacking never writes into an existing directory', async () => {
     const archive = await pack([[{ name: 'a' }, 'x']]);
     await symlink('/etc', target());
     await expect(unpackArchive(Readable.from([archive]), target())).rejects.toThrow(/EEXIST/);
@@ -273,7 +276,7 @@ describe('unpacking', () => {
     expect(await readFile(target(), 'utf8')).toBe('a file');
   });
 
-  test('a source that fails leaves nothing', async () => {
+  test('unpacking from a source that fails leaves nothing', async () => {
     const archive = await pack([[{ name: 'a' }, 'x'.repeat(100_000)]]);
     const source = Readable.from(
       (function* () {

@@ -1,4 +1,4 @@
-/** The artifact store, of either kind: what is kept is what the digest says, and what goes wrong leaves nothing behind. */
+/** The artifact store, of either kind: stored bytes match their digest, and a failure leaves nothing behind. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
@@ -23,7 +23,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
   });
   afterEach(() => stores.close());
 
-  test('what is put can be asked for, opened and put again', async () => {
+  test('a stored archive can be asked for, opened and stored again', async () => {
     expect(await stores.artifacts.has(digest)).toBe(false);
     await expect(stores.artifacts.open(digest)).rejects.toMatchObject({ code: 'artifact_not_found' });
     expect(await stores.artifacts.put(digest, source(bytes.subarray(0, 5), bytes.subarray(5)), 1e6)).toEqual({
@@ -35,14 +35,14 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     expect(await stores.files()).toEqual([FILE]);
   });
 
-  test('bytes that are not what the digest says are not kept', async () => {
+  test('bytes that do not match the digest are not kept', async () => {
     await expect(stores.artifacts.put(digest, source(Buffer.from('other')), 1e6)).rejects.toMatchObject({
       code: 'digest_mismatch',
     });
     expect(await stores.files()).toEqual([]);
   });
 
-  test('an archive over the limit is refused at the byte that is too many', async () => {
+  test('an archive over the limit is refused at the first byte beyond it', async () => {
     let asked = 0;
     const endless = (async function* () {
       for (;;) {
@@ -85,7 +85,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     expect(await stores.files()).toHaveLength(1);
   });
 
-  test('archives are listed and removed; what else lies there is no archive', async () => {
+  test('archives are listed and removed; other files in their place are not listed', async () => {
     expect(await Array.fromAsync(stores.artifacts.list())).toEqual([]);
     const digests: string[] = [];
     for (const text of ['one', 'two', 'three']) {
@@ -112,7 +112,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
   );
 });
 
-test('what a killed upload has left in the directory is swept away, once it is old', async () => {
+test('files that a killed upload has left in the directory are swept away, once they are old', async () => {
   const root = await mkdtemp(join(tmpdir(), 'offshoot-artifacts-'));
   const script = `
     import { DirectoryArtifactStore } from ${JSON.stringify(new URL('../../../../storage/artifacts/artifacts.ts', import.meta.url).href)};
@@ -138,7 +138,7 @@ test.skipIf(!NAMESPACES)(
   'a full disk is storage_full, and leaves nothing (needs user namespaces)',
   async () => {
     const root = await mkdtemp(join(tmpdir(), 'offshoot-artifacts-'));
-    // A file system of 256 KB of the test's own, in a mount namespace of its own: a really full disk.
+    // A small file system of the test's own, in a mount namespace of its own: a really full disk of 256 KB.
     const script = `
     import { readdirSync } from 'node:fs';
     import { DirectoryArtifactStore } from ${JSON.stringify(new URL('../../../../storage/artifacts/artifacts.ts', import.meta.url).href)};

@@ -13,7 +13,7 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
   });
   afterEach(() => stores.close());
 
-  it('gives back what was put, replaces it, and removes it', async () => {
+  it('a blob is returned as stored, can be replaced, and can be removed', async () => {
     expect(await stores.blobs.put('a/b', Readable.from([Buffer.from('one '), Buffer.from('two')]))).toEqual({
       bytes: 7,
     });
@@ -34,7 +34,7 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
     expect(await stores.files()).toEqual(['blobs/ab']);
   });
 
-  it('keeps nothing of what is too large or breaks off', async () => {
+  it('nothing is kept of a body that is too large or breaks off', async () => {
     await expect(stores.blobs.put('a/b', Buffer.alloc(11), { maxBytes: 10 })).rejects.toMatchObject({
       code: 'body_too_large',
     });
@@ -49,14 +49,14 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
   });
 
   it.each(['', '/etc/passwd', '../x', 'a/../b', 'a//b', '.part', 'a/.b', 'a\0b', 'a/'])(
-    'refuses the key %j',
+    'the key %j is refused',
     async (key) => {
       await expect(stores.blobs.put(key, Buffer.from('x'))).rejects.toMatchObject({ code: 'bad_request' });
       await expect(stores.blobs.remove(key)).rejects.toMatchObject({ code: 'bad_request' });
     },
   );
 
-  it('sweeps what is old, and the directories that are empty then', async () => {
+  it('a sweep removes old blobs, and directories that are empty then', async () => {
     await stores.blobs.put('old/one', Buffer.from('x'));
     await stores.blobs.put('mixed/old', Buffer.from('x'));
     await stores.blobs.put('mixed/new', Buffer.from('x'));
@@ -67,7 +67,7 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
     expect(await stores.blobs.read('mixed/old')).toBeUndefined();
   });
 
-  it('spares in a sweep what it is told to, and asks only of what is old', async () => {
+  it('a sweep spares the blobs that its caller names, and asks only about old ones', async () => {
     const [asked, all] = [[] as string[], ['place/a', 'place/b', 'place/in/c', 'place/new']];
     for (const key of all) await stores.blobs.put(key, Buffer.from('x'));
     for (const key of all.slice(0, 3)) await stores.age(`blobs/${key}`, 60_000);
@@ -80,7 +80,7 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
     expect(await stores.files()).toEqual(['blobs/place/b', 'blobs/place/in/c', 'blobs/place/new']);
   });
 
-  it.each([0, 1, 8 * MB, 8 * MB + 1, 40 * MB])('keeps a body of %d bytes', async (bytes) => {
+  it.each([0, 1, 8 * MB, 8 * MB + 1, 40 * MB])('a body of %d bytes is kept', async (bytes) => {
     const body = Buffer.alloc(bytes, 'every byte in its place');
     expect(await stores.blobs.put('a', pieces(body))).toEqual({ bytes });
     expect(await stores.blobs.put('b', body)).toEqual({ bytes });
@@ -89,7 +89,7 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
     expect((await stores.blobs.read('b'))?.equals(body)).toBe(true);
   });
 
-  it('removes more than a thousand of one prefix', async () => {
+  it('more than a thousand blobs of one prefix are removed', async () => {
     const keys = Array.from({ length: 1_003 }, (_one, index) => `many/${index}`);
     for (let at = 0; at < keys.length; at += 50)
       await Promise.all(keys.slice(at, at + 50).map((key) => stores.blobs.put(key, Buffer.from('x'))));
@@ -98,7 +98,7 @@ describe.each(STORE_KINDS)('blobs in a store of the kind: %s', (_, open) => {
     expect(await stores.files()).toEqual([]);
   });
 
-  it('shows a reader the old body or the new one, whole', async () => {
+  it('a reader sees either the old body or the new one, whole', async () => {
     const [one, two] = [Buffer.alloc(9 * MB, 1), Buffer.alloc(9 * MB, 2)];
     await stores.blobs.put('a', one);
     const done: number[] = [];

@@ -1,4 +1,4 @@
-/** Lanes over a real Redis: order, batching, waking, stopping without loss, and living through an outage. */
+/** Lanes over a real Redis: order, batching, waking, stopping without loss, and surviving an outage. */
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { LaneReader, LaneWriter } from '#storage/lane/lane.ts';
@@ -69,7 +69,7 @@ test('a burst of large frames is cut into several pushes and stays in order', as
   await vi.waitFor(() => expect(got.map((text) => text[0]).join('')).toBe('0123456'), 5_000);
 });
 
-test('wake() ends a wait on old keys and on no capacity at once', async () => {
+test('wake() ends a wait at once, for old keys or for a lack of capacity', async () => {
   const writer = new LaneWriter(await connect('lane'));
   const got: string[] = [];
   let keys = ['first'];
@@ -100,7 +100,7 @@ test('wake() ends a wait on old keys and on no capacity at once', async () => {
   expect(performance.now() - before).toBeLessThan(500);
 });
 
-test('waking all the time loses nothing', async () => {
+test('constant waking loses nothing', async () => {
   const writer = new LaneWriter(await connect('lane'));
   const got: string[] = [];
   const woken = await startReader(
@@ -156,7 +156,7 @@ test('a handler that throws does not end the reading', async () => {
   await vi.waitFor(() => expect(got).toEqual(['good']));
 });
 
-test('an outage of Redis: pushes fail at once, and reading goes on afterwards by itself', async () => {
+test('in an outage of Redis pushes fail at once, and afterwards reading goes on by itself', async () => {
   const writer = new LaneWriter(await connect('lane'));
   const commands = await connect('commands');
   const got: string[] = [];
@@ -183,7 +183,7 @@ test('an outage of Redis: pushes fail at once, and reading goes on afterwards by
   await vi.waitFor(() => expect(got).toEqual(['before', 'after']), 5_000);
 });
 
-test('a Redis that is not there yet is waited for', async () => {
+test('a lane waits for a Redis that does not run yet', async () => {
   await server.kill();
   const errors: string[] = [];
   const log = { ...QUIET, error: (_facts: object, message: string) => errors.push(message) };
@@ -196,7 +196,7 @@ test('a Redis that is not there yet is waited for', async () => {
   expect(errors).toHaveLength(1);
 });
 
-test('the eviction policy is looked at', async () => {
+test('the eviction policy is checked', async () => {
   const commands = await connect('commands');
   expect(await keepsEverything(commands)).toBe(true);
   await commands.config('SET', 'maxmemory-policy', 'allkeys-lru');
@@ -204,7 +204,7 @@ test('the eviction policy is looked at', async () => {
   await commands.config('SET', 'maxmemory-policy', 'noeviction');
 });
 
-test('a Redis that refuses for want of memory is unavailable, a wrong command is our own fault', async () => {
+test('a Redis without memory counts as unavailable, a wrong command as our own fault', async () => {
   const commands = await connect('commands');
   await commands.config('SET', 'maxmemory', '1');
   const refused: unknown = await commands.set('x', '1').catch((error: unknown) => error);
@@ -219,7 +219,7 @@ test('a Redis that refuses for want of memory is unavailable, a wrong command is
   });
 });
 
-test('addresses', () => {
+test('Redis addresses are parsed', () => {
   expect(parseRedisUrl('unix:///run/a%20b/redis.sock')).toMatchObject({ path: '/run/a b/redis.sock', db: 0 });
   expect(parseRedisUrl('redis://:p%40ss@[::1]:7000/3')).toMatchObject({
     host: '::1',

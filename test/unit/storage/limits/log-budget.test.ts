@@ -1,4 +1,4 @@
-/** However much a function prints, Redis keeps so many bytes of it, and the newest. */
+/** However much a function prints, Redis keeps a bounded number of bytes, and the newest. */
 import type { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
 import type { LogLine } from '#contract/invocations/invocation.ts';
@@ -14,7 +14,7 @@ const stream = keys.logStream('shop', 'orders');
 let redis: Redis;
 redisForTests((ready) => void (redis = ready), { role: 'background', flush: true });
 
-/** An invocation prints so many lines of so many bytes, at once. */
+/** An invocation prints `lines` lines of `bytes` bytes, at once. */
 async function print(budget: LogBudget, id: string, lines: number, bytes: number): Promise<void> {
   const log = new InvocationLog(
     redis,
@@ -24,14 +24,14 @@ async function print(budget: LogBudget, id: string, lines: number, bytes: number
   log.maxBytes = MB;
   for (let at = 0; at < lines; at++) log.add({ time: at, level: 'log', text: `${at} `.padEnd(bytes, '.') });
   log.flush(true);
-  // By the same connection, so when Redis has the log.
+  // Sent on the same connection, so Redis has the log by then.
   await redis.ping();
 }
 
 const memoryOf = async (key: string): Promise<number> =>
   (await redis.memory('USAGE', key, 'SAMPLES', 0)) ?? 0;
 
-/** What the logs of all invocations take. */
+/** Memory that the logs of all invocations take. */
 async function memoryOfLogs(): Promise<number> {
   const found = await redis.keys(keys.logs('*'));
   return (await Promise.all(found.map(memoryOf))).reduce((total, one) => total + one, 0);
@@ -58,19 +58,19 @@ test.each([
   },
 );
 
-test('one that goes on printing loses its oldest lines, while it runs', async () => {
+test('an invocation that goes on printing loses its oldest lines, while it runs', async () => {
   const budget = new LogBudget(redis, MB, QUIET);
   for (let round = 0; round < 40; round++) await print(budget, 'endless', 10, 10_000);
   await budget.close();
   const lines = (await redis.lrange(keys.logs('endless'), 0, -1)).map((line) => JSON.parse(line) as LogLine);
   expect(lines.length).toBeGreaterThan(50);
   expect(lines.length).toBeLessThan(105);
-  // The newest, with nothing left out in between.
+  // The newest lines, with no gap between them.
   const wanted = Array.from({ length: lines.length }, (_, at) => (400 - lines.length + at) % 10);
   expect(lines.map(({ time }) => time)).toEqual(wanted);
 });
 
-test('the budget is of each function, and of all workers together', async () => {
+test('each function has its own log budget, which all workers share', async () => {
   const workers = [new LogBudget(redis, MB, QUIET), new LogBudget(redis, MB, QUIET)];
   const other = { namespace: 'shop', name: 'carts', id: 'other' };
   await redis.rpush(keys.logs('other'), 'kept');
@@ -83,9 +83,9 @@ test('the budget is of each function, and of all workers together', async () => 
   for (const id of ['other', 'w0-59', 'w1-59']) expect(await redis.exists(keys.logs(id))).toBe(1);
 });
 
-test('the stream of a function has its own, whatever is in it', async () => {
+test('the stream of a function has a budget of its own, whatever the size of its entries', async () => {
   const budget = new LogBudget(redis, 64 * MB, QUIET);
-  // Small entries first: that they are many must not hide how large the later ones are.
+  // Small entries first: their large number must not hide the size of the later ones.
   for (let at = 0; at < 1_900; at++) await print(budget, `small${at}`, 1, 10);
   for (let at = 0; at < 20; at++) await print(budget, `large${at}`, 65, 16_000);
   await budget.close();
@@ -96,7 +96,7 @@ test('the stream of a function has its own, whatever is in it', async () => {
   expect(await redis.llen(keys.logs('large0'))).toBe(65);
 });
 
-test('it costs calls no command of their own', async () => {
+test('the log budget needs no command of its own for each call', async () => {
   const budget = new LogBudget(redis, MB, QUIET);
   await redis.config('RESETSTAT');
   for (let at = 0; at < 2_000; at++) budget.add({ namespace: 'shop', name: 'orders', id: `n${at}` }, 1, 100);

@@ -51,7 +51,7 @@ function taken(result: Taken): QuotaLease {
 describe('concurrency', () => {
   const two: Quota = { function: { concurrency: 2 }, namespace: {} };
 
-  test('is counted over all who take places, and a place that was left is free', async () => {
+  test('concurrency is counted over all processes, and a returned place is free', async () => {
     const first = taken(await take(places, two));
     taken(await take(others, two));
     expect(await take(places, two)).toEqual({
@@ -61,7 +61,7 @@ describe('concurrency', () => {
     await vi.waitFor(async () => taken(await take(others, two)));
   });
 
-  test('of the namespace holds over its functions, and who is refused has taken nothing', async () => {
+  test('concurrency of the namespace holds over its functions, and a refused call has taken nothing', async () => {
     const both: Quota = { function: { concurrency: 5 }, namespace: { concurrency: 2 } };
     taken(await take(places, both, 'a'));
     taken(await take(places, both, 'b'));
@@ -70,7 +70,7 @@ describe('concurrency', () => {
     expect(await redis.zcard(keys.places('ns', 'c'))).toBe(0);
   });
 
-  test('tells how quickly places become free', async () => {
+  test('a refusal says how quickly places become free', async () => {
     for (let run = 0; run < 10; run++) {
       taken(await take(places, two)).leave();
       await sleep(100);
@@ -83,7 +83,7 @@ describe('concurrency', () => {
   });
 
   test(
-    'places of a process that died are free when their lease is over, and those of one that lives are not',
+    'places of a dead process are free when their lease has expired, and those of a live one are not',
     async () => {
       taken(await take(places, two));
       taken(await take(others, two));
@@ -97,7 +97,7 @@ describe('concurrency', () => {
     LEASE_MS * 3,
   );
 
-  test('nothing is left behind', async () => {
+  test('no key is left behind', async () => {
     taken(await take(places, two)).leave();
     await vi.waitFor(async () => expect(await redis.keys('*places*')).toEqual([]));
     expect(await redis.pttl(keys.placePace('ns', 'fn'))).toBeGreaterThan(0);
@@ -110,7 +110,7 @@ describe('rate', () => {
     namespace: {},
   });
 
-  test('a burst, then as many as the rate says, over all who take places', async () => {
+  test('a rate allows a burst, then its number a second, over all processes', async () => {
     const quota = limited(20, 5);
     const from = performance.now();
     let granted = 0;
@@ -118,12 +118,12 @@ describe('rate', () => {
       for (const one of [places, others]) if (!('refused' in (await take(one, quota)))) granted++;
       await sleep(2);
     }
-    // 5 at once and 20 in a second; the last look may be a little late.
+    // 5 at once and 20 in a second; the last check may be a little late.
     expect(granted).toBeGreaterThanOrEqual(23);
     expect(granted).toBeLessThanOrEqual(27);
   });
 
-  test('says exactly when the next may begin', async () => {
+  test('a rate says exactly when the next call may begin', async () => {
     const quota = limited(2, 1);
     taken(await take(places, quota));
     const { refused } = (await take(places, quota)) as { refused: { waitMs: number; limit: string } };
@@ -136,12 +136,12 @@ describe('rate', () => {
     taken(await take(others, quota));
   });
 
-  test('without a burst, as many as in a second may begin at once', async () => {
+  test('a rate without a burst allows the number of one second at once', async () => {
     const results = await Promise.all(Array.from({ length: 12 }, () => take(places, limited(10))));
     expect(results.filter((one) => !('refused' in one))).toHaveLength(10);
   });
 
-  test('of function and namespace together: neither pays for what the other refused', async () => {
+  test('rates of function and namespace together: neither counts a call that the other refused', async () => {
     const quota: Quota = {
       function: { rateLimit: { rate: 100, burst: 100 } },
       namespace: { rateLimit: { rate: 0.01, burst: 1 } },

@@ -1,4 +1,4 @@
-/** How long invocations of the queued lane are kept, with what they need. */
+/** Time for which invocations of the queued lane are kept, with everything that they need. */
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
@@ -11,7 +11,7 @@ import { DEAD, endedRecord, oneTryUntil, openRecord } from '../../../support/pla
 import { redisForTests } from '../../../support/redis/redis-for-tests.ts';
 
 const DAY_S = 86_400;
-/** Between a write and the look at it. */
+/** Tolerance for the time between a write and its check. */
 const PATIENCE_S = 30;
 
 let redis: Redis;
@@ -21,7 +21,7 @@ redisForTests((ready) => {
   store = new QueuedStore(redis);
 });
 
-/** One that may start for so many seconds from now. */
+/** An invocation that may start within `waitsS` seconds from now. */
 function open(waitsS: number, more: Partial<OpenInvocation> = {}): OpenInvocation {
   return openRecord({ terms: oneTryUntil(Date.now() + waitsS * 1000), ...more });
 }
@@ -36,7 +36,7 @@ describe('what an invocation needs', () => {
   it.each([
     ['a day', 1],
     ['as long as a delay and a time to live may be together', 60],
-  ])('is there for a week after it could start last: %s', async (_, days) => {
+  ])('the data of an invocation are kept for a week after its last possible start: %s', async (_, days) => {
     const record = open(days * DAY_S, { inputBlob: `inputs/${randomBytes(4).toString('hex')}` });
     await store.create(record, Buffer.from('{}'));
     const wanted = days * DAY_S + RECORD_TTL_S;
@@ -46,11 +46,11 @@ describe('what an invocation needs', () => {
     expect(await redis.ttl(keys.recent('default', 'fn'))).toBeGreaterThan(wanted - PATIENCE_S);
   });
 
-  it('is there as long as its record when it has ended, and when it is queued again from the dead letters', async () => {
+  it('the data of an invocation are kept as long as its record, when it has ended and when it is queued again', async () => {
     const record = open(2 * DAY_S, { inputBlob: `inputs/${randomBytes(4).toString('hex')}` });
     await store.create(record, Buffer.from('{}'));
     const mine = [keys.invocation(record.id), keys.input(record.id), keys.heldBlob(record.inputBlob ?? '')];
-    // A try that ends late.
+    // An attempt that ends late.
     for (const key of mine) await redis.expire(key, DAY_S);
     const before = await store.find(record.id);
     const letter = before && (await store.swap(before, endedRecord(record, DEAD)));
@@ -63,7 +63,7 @@ describe('what an invocation needs', () => {
     for (const key of mine) await expectKept(key, 10 * DAY_S + RECORD_TTL_S);
   });
 
-  it('is, of a group, its batch, through all waits and ends of its groups', async () => {
+  it('the batch of a group is kept through all waits and ends of its groups', async () => {
     const batches = new BatchStore(redis);
     const id = randomBytes(16).toString('hex');
     const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, queueMs: 14 * DAY_S * 1000 };
@@ -76,10 +76,10 @@ describe('what an invocation needs', () => {
     await store.create(groupRecord(whole, 0, entry));
     const mine = [keys.batch(id), keys.batchGroups(id)];
     for (const key of mine) await expectKept(key, 14 * DAY_S + RECORD_TTL_S);
-    // Another one does not shorten it, but for a moment.
+    // Another group does not shorten this, except for a moment.
     await batches.add(id, 2, 10, `batches/${id}/in/1`);
     for (const key of mine) await expectKept(key, 14 * DAY_S + RECORD_TTL_S);
-    // It ends on the last day; its results are there for a week from then on.
+    // The batch ends on its last day; its results are kept for a week from then on.
     for (const key of mine) await redis.expire(key, DAY_S);
     const record = groupRecord(whole, 0, entry);
     await batches.report(id, { group: 0, attempt: 1, ok: 2, failed: 0, final: true });
@@ -92,7 +92,7 @@ describe('what an invocation needs', () => {
 });
 
 describe('the list of a function', () => {
-  it('has its bounds, of length and of time, whatever other functions are queued beside it', async () => {
+  it('the list of a function is bounded in length and time, whatever other functions are queued beside it', async () => {
     const lists = ['first', 'second'].map((name) => keys.recent('default', name));
     for (const list of lists)
       await redis.zadd(list, ...Array.from({ length: RECENT_LENGTH }, (_, at) => [at, `old-${at}`]).flat());

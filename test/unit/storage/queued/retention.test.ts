@@ -15,7 +15,7 @@ redisForTests((ready) => void (redis = ready), { role: 'background' });
 it.each([
   ['one Redis', false],
   ['a Cluster', true],
-])('removes what is past the newest, with all that belongs to it: %s', async (_, isCluster) => {
+])('a record beyond the newest is removed with everything that belongs to it: %s', async (_, isCluster) => {
   const list = keys.endedJobs('default', `fn-${isCluster}`);
   const ids = Array.from({ length: 30 }, (_none, at) => `${isCluster}-${at}`);
   for (const id of ids)
@@ -70,7 +70,7 @@ describe('an ended invocation of the queued lane', () => {
     return ids.filter((_, at) => found[at] === 1);
   }
 
-  it('is kept, however many end after it, while a dead letter or an untold callback needs it', async () => {
+  it('an ended invocation is kept, however many end after it, while a dead letter or a pending callback needs it', async () => {
     const dead = await end(3, { dead: 'attempts_used' });
     const untold = await end(3, { callback: { url: 'http://h/', state: 'pending', attempts: 1 } });
     const told = await end(3, { callback: { url: 'http://h/', state: 'delivered', attempts: 1 } });
@@ -78,7 +78,7 @@ describe('an ended invocation of the queued lane', () => {
     expect(await left([...dead, ...untold, ...told])).toEqual([...dead, ...untold]);
   });
 
-  it('is kept for as long as its Idempotency-Key stands for it, and is one of many then', async () => {
+  it('an ended invocation is kept as long as its Idempotency-Key, and counts like others then', async () => {
     const old = await end(3, { deduplicates: true, startedAt: Date.now() - 30 * HOUR_MS });
     const keyed = await end(3 * KEPT, { deduplicates: true, startedAt: Date.now() - 23 * HOUR_MS });
     await end(2 * KEPT);

@@ -9,7 +9,7 @@ import { SteppedClock } from '../../../support/faults/stepped-clock.ts';
 import { PrivateRedis, QUIET, waitFor } from '../../../support/gateway/fixture.ts';
 
 const HOUR_MS = 3_600_000;
-/** More than a test of this file takes, much less than an hour. */
+/** More than the run time of any test in this file, and much less than an hour. */
 const NEAR_MS = 2_000;
 
 let stepped: SteppedClock;
@@ -31,14 +31,14 @@ afterAll(async () => {
   await stepped.remove();
 });
 
-/** One that was there for a while. */
+/** The clock of a process that has run for a while. */
 async function known(monotonic?: () => number): Promise<SharedClock> {
   const clock = new SharedClock(monotonic);
   for (let asked = 0; asked < 6; asked++) await clock.ask(redis);
   return clock;
 }
 
-/** How far it is from the clock of this host, which nobody sets. */
+/** Distance of a SharedClock from the clock of this host, which stays unchanged. */
 const off = (clock: SharedClock): number => Math.abs(clock.now() - Date.now());
 const ahead = async (): Promise<number> => Number(await redis.hget(keys.clock(), 'ahead'));
 
@@ -46,7 +46,7 @@ describe.each([
   ['ahead', HOUR_MS],
   ['back', -HOUR_MS],
 ])('the clock of Redis is set %s by an hour', (_, shift) => {
-  test('time goes on, for those that were there and those that come', async () => {
+  test('time goes on for earlier and for new processes', async () => {
     const [one, other] = [await known(), await known()];
     await stepped.set(shift);
     const [seconds] = await redis.time();
@@ -65,7 +65,7 @@ describe.each([
     for (const clock of [one, late]) expect(off(clock)).toBeLessThan(NEAR_MS);
   });
 
-  test('who has just come does not say what time it is before those who know have', async () => {
+  test('a new process does not announce the time before the earlier ones have', async () => {
     const old = await known();
     await stepped.set(shift);
     const fresh = new SharedClock();
@@ -75,7 +75,7 @@ describe.each([
     for (const clock of [old, fresh]) expect(off(clock)).toBeLessThan(NEAR_MS);
   });
 
-  test('it is made up for, at a hundredth of the time', async () => {
+  test('the step is made up for, at a hundredth of the time', async () => {
     const clock = await known();
     await stepped.set(shift);
     await clock.ask(redis);
@@ -89,7 +89,7 @@ describe.each([
     expect(Math.abs((await ahead()) - before)).toBeLessThan(NEAR_MS / 100);
   });
 
-  test('a rate goes on as it was', async () => {
+  test('a rate limit goes on unchanged', async () => {
     const places = new QuotaLeases(redis, QUIET);
     const quota = { namespace: {}, function: { rateLimit: { rate: 10, burst: 2 } } };
     const taken = async (): Promise<boolean> => !('refused' in (await places.take('ns', 'fn', quota, 'i')));
@@ -98,7 +98,7 @@ describe.each([
     await waitFor(taken, 1_000);
   });
 
-  test('places that are held stay held, and those that nobody renews become free', async () => {
+  test('a place is free once its holder renews it no more, though the clock was set', async () => {
     const places = new QuotaLeases(redis, QUIET);
     const quota = { namespace: {}, function: { concurrency: 1 } };
     await places.take('ns', 'fn', quota, 'lost');

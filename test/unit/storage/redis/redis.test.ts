@@ -44,7 +44,7 @@ async function ready(redis: Redis): Promise<Redis> {
 }
 
 describe('addresses', () => {
-  test('Sentinels, with their own password, and the database of the primary', () => {
+  test('the URL of Sentinels is read, with their own password, and the database of the primary', () => {
     const url = 'redis+sentinel://app:s%40crit@one:26380,two/main/2?sentinel_password=other';
     expect(parseRedisAddress(url)).toEqual({
       options: {
@@ -67,7 +67,7 @@ describe('addresses', () => {
     });
   });
 
-  test('a Cluster', () => {
+  test('the URL of a Cluster is read', () => {
     expect(parseRedisAddress('redis+cluster://:word@one:7000,two:7001')).toEqual({
       options: { password: 'word' },
       cluster: [
@@ -92,7 +92,7 @@ describe('addresses', () => {
     ['rediss://one?insecure=1', /the parameter "insecure"; known there: ca, cert, key, servername/],
     ['rediss://one?ca=/nowhere/ca.pem', /the file that "ca" names .* cannot be read: ENOENT/],
     ['redis+magic://one', /not the address of a Redis: use redis:\/\//],
-  ])('%s is refused, and why', (url, reason) => {
+  ])('a URL is refused with the reason: %s', (url, reason) => {
     expect(() => parseRedisAddress(url)).toThrow(reason);
   });
 
@@ -149,7 +149,7 @@ describe('TLS', () => {
     return `rediss://127.0.0.1:${port}?ca=${file(`${ca}.crt`)}${own}`;
   }
 
-  test('a self-made authority and a certificate of our own', async () => {
+  test('TLS works with a self-made authority and a certificate of our own', async () => {
     const redis = await ready(connect(url(server.port)));
     expect(await redis.set('x', '1')).toBe('OK');
     const subscriber = await ready(connect(url(server.port), 'subscriber'));
@@ -163,7 +163,7 @@ describe('TLS', () => {
   test.each([
     ['a server that another authority has signed', { ca: 'stranger' }],
     ['a client without a certificate, where one is asked for', { client: '' }],
-  ])('%s is not talked to', async (_what, files) => {
+  ])('TLS makes no connection for %s', async (_what, files) => {
     const errors: unknown[] = [];
     const log = { ...QUIET, error: (facts: object) => errors.push(facts) };
     const redis = connectRedis(url(server.port, files), 'commands', log);
@@ -185,7 +185,7 @@ describe('a Cluster', () => {
   });
   afterAll(() => cluster?.stop());
 
-  /** Lists of three primaries, and what is got from them. */
+  /** Reads lists of three primaries, and counts the frames. */
   async function read(
     keys: () => readonly string[],
     count: () => number,
@@ -199,7 +199,7 @@ describe('a Cluster', () => {
     return reader;
   }
 
-  test('lists of all primaries are read side by side, new ones too, and as many frames as there is room', async () => {
+  test('lists of all primaries are read side by side, new ones too, and as many frames as there is room for', async () => {
     let lists = ['{default}:a', '{second}:a'];
     const got: string[] = [];
     let room = 4;
@@ -221,7 +221,7 @@ describe('a Cluster', () => {
     await vi.waitFor(() => expect(got).toContain('{red}:a 1'));
     expect(before.stop()).toBeLessThan(1_500);
 
-    // One is left; each of the three may be handed one at most that there is no room for.
+    // One place is left; each of the three may hand over one frame at most beyond that.
     await Promise.all(
       lists.flatMap((list) => [2, 3, 4, 5].map((n) => writer.push(list, Buffer.from(`${n}`)))),
     );
@@ -263,7 +263,7 @@ describe('a Cluster', () => {
     for (const list of lists) expect(await commands.llen(list)).toBe(1);
   });
 
-  test('commands for several slots go to each of them, and the first error is told', async () => {
+  test('commands for several slots go to each of them, and the first error is returned', async () => {
     commands = await ready(connect(cluster.url));
     const names = ['{default}', '{second}', '{red}'];
     await sendTogether(
@@ -279,7 +279,7 @@ describe('a Cluster', () => {
     ).rejects.toThrow(/WRONGTYPE/);
   });
 
-  test('a primary that wants a replica in step and has none refuses, which is said as Redis being away', async () => {
+  test('a primary without the replica that it needs refuses writes, which counts as Redis being away', async () => {
     commands = await ready(connect(cluster.url));
     const all = (value: string): Promise<unknown> =>
       Promise.all(
@@ -297,7 +297,7 @@ describe('a Cluster', () => {
     expect(await commands.set('x', '1')).toBe('OK');
   });
 
-  test('every primary must keep what it is given', async () => {
+  test('every primary must be set to evict nothing', async () => {
     commands = await ready(connect(cluster.url));
     expect(await keepsEverything(commands)).toBe(true);
     await cluster.servers[2]?.ask((server) => server.config('SET', 'maxmemory-policy', 'allkeys-lru'));

@@ -1,4 +1,4 @@
-/** What all sandboxes of a host may have together. */
+/** Limits of all sandboxes of a host together. */
 import { expect, test } from 'vitest';
 import { commonLimits } from '../../../../worker/cgroup/reserve.ts';
 

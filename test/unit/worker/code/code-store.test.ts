@@ -1,4 +1,4 @@
-/** Unpacked code: what runs keeps its files, what a version names stays, and of the rest goes what was used longest ago. */
+/** Unpacked code: code in use and code that a version names stay; of the rest, the least recently used goes first. */
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
@@ -49,7 +49,7 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-/** As another worker of the host has it. */
+/** A store of another worker on the host. */
 function openStore(): CodeStore {
   const made = new CodeStore(code, artifacts);
   stores.push(made);
@@ -75,7 +75,7 @@ async function upload(text: string): Promise<string> {
   return digest;
 }
 
-/** Unpacked, used, released, and last used so long ago. */
+/** Unpacks code, uses it, releases it, and sets its last use `agoMs` back. */
 async function use(text: string, agoMs = 0): Promise<string> {
   const digest = await upload(text);
   (await hold(digest)).release();
@@ -107,7 +107,7 @@ async function name(digest: string): Promise<void> {
   await functions.activate('default', 'fn', version);
 }
 
-test('an archive is unpacked once, whoever asks at the same time, and a failure is not remembered', async () => {
+test('an archive is unpacked once, however many ask at the same time, and a failure is not remembered', async () => {
   const digest = await upload('one');
   const other = openStore();
   const held = await Promise.all([...Array(10)].map((_, at) => hold(digest, at % 2 ? store : other)));
@@ -123,14 +123,14 @@ test('an archive is unpacked once, whoever asks at the same time, and a failure 
   expect((await hold(late)).directory).toBe(late);
 });
 
-test('over the limit, what was used longest ago goes first, and no more than must', async () => {
+test('over the limit, the least recently used code goes first, and no more than necessary', async () => {
   const digests = [await use('a', 3_000), await use('b', 1_000), await use('c', 2_000)];
   const [a = '', b = '', c = ''] = digests;
   expect(await collector(1e9).look()).toBeGreaterThan(3 * CODE_BYTES);
   expect(await kept()).toEqual(digests.toSorted());
   expect(await collector(2.5 * CODE_BYTES).look()).toBeLessThan(2.5 * CODE_BYTES);
   expect(await kept()).toEqual([b, c].toSorted());
-  // Used again, it is the newest; unpacked again, the one that was removed is there again.
+  // Used again, it is the newest; unpacked again, the removed one is back.
   (await hold(c)).release();
   (await hold(a)).release();
   await collector(2.5 * CODE_BYTES).look();
@@ -138,7 +138,7 @@ test('over the limit, what was used longest ago goes first, and no more than mus
   expect(await readFile(join(code, 'default', a, 'index.mjs'), 'utf8')).toBe('a');
 });
 
-test('what a version names stays, though it was used longest ago and all is over the limit', async () => {
+test('code that a version names stays, though it is the least recently used and all is over the limit', async () => {
   const [old, active, stray] = [await use('old', 9_000), await use('active', 8_000), await use('stray')];
   await name(old);
   await name(active);
@@ -147,7 +147,7 @@ test('what a version names stays, though it was used longest ago and all is over
   expect(await kept()).not.toContain(stray);
 });
 
-test('what is in use stays, also when another worker looks; once it is released and let go, it goes', async () => {
+test('code in use stays, also when another worker collects; once it is released, it goes', async () => {
   const digest = await upload('in use');
   const neighbour = openStore();
   const [first, second] = [await hold(digest), await hold(digest)];
@@ -160,7 +160,7 @@ test('what is in use stays, also when another worker looks; once it is released 
   expect(await kept()).toEqual([digest]);
   second.release();
   await collector(0, neighbour).look();
-  // The neighbour cannot know that nothing runs it any more until this one has looked.
+  // The neighbour cannot know that no sandbox runs it any more until this one has looked.
   expect(await kept()).toEqual([digest]);
   await collector(0).look();
   expect(await kept()).toEqual([]);
@@ -187,7 +187,7 @@ test('the hold of a worker ends with its process', async () => {
   expect(await kept()).toEqual([]);
 });
 
-test('whoever needs code while it is removed gets all of it, again and again', async () => {
+test('a worker that needs code during its removal gets all of it, again and again', async () => {
   const digest = await upload('contested');
   const neighbour = openStore();
   const stop = new AbortController();
@@ -213,7 +213,7 @@ test('whoever needs code while it is removed gets all of it, again and again', a
   expect(removed.length).toBeGreaterThan(5);
 });
 
-test('what a killed worker has left half unpacked goes after a day', async () => {
+test('code that a killed worker left half unpacked goes after a day', async () => {
   const [old, young] = [join(code, 'default', '.old'), join(code, 'default', '.young')];
   for (const path of [old, young]) await mkdir(join(path, 'lib'), { recursive: true });
   const past = new Date(Date.now() - 25 * 3_600_000);

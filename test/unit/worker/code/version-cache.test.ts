@@ -1,4 +1,4 @@
-/** What a worker remembers of versions, and that it forgets those that are removed. */
+/** A worker's cache of versions, which drops those of removed functions. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keys } from '#contract/platform/keys.ts';
 import { Manifest } from '#contract/functions/manifest.ts';
@@ -31,7 +31,7 @@ async function store(name: string): Promise<void> {
   await redis.hset(keys.versions('default', name), '1', VERSION);
 }
 
-test('a version that was read is had without Redis until its function is removed', async () => {
+test('a cached version is used without Redis until its function is removed', async () => {
   for (const name of ['fn', 'fn-2']) await store(name);
   const functions = new Functions(redis);
   const read = (name: string): Promise<string | undefined> =>
@@ -44,7 +44,7 @@ test('a version that was read is had without Redis until its function is removed
   expect([await read('fn'), await read('fn-2')]).toEqual([undefined, 'default/fn-2@1']);
 });
 
-test('one that is read while its function is removed is not kept', async () => {
+test('a version that is read while its function is removed is not cached', async () => {
   await store('fleeting');
   const functions = new Functions(redis);
   const reading = functions.get('default', 'fleeting', 1);

@@ -1,8 +1,8 @@
-/** From which lane a worker takes: a lane is played here by how much it has. */
+/** The choice of the lane from which a worker takes; a lane is represented by its number of calls. */
 import { describe, expect, test } from 'vitest';
 import { LaneOrder } from '../../../../worker/lanes/lane-order.ts';
 
-/** What a BLMPOP over these lists takes, so many times; what is taken frees its room at once. */
+/** Plays `rounds` BLMPOP commands over these lists; each call that is taken frees its room at once. */
 function serve(
   order: LaneOrder,
   lanes: Record<string, number>,
@@ -32,7 +32,7 @@ describe('lanes that all have work', () => {
     { a: 3, b: 1 },
     { a: 1, b: 1 },
     { a: 5, b: 2, c: 1 },
-  ])('are served by weight: %o', (weights: Record<string, number>) => {
+  ])('lanes that all have work are served by weight: %o', (weights: Record<string, number>) => {
     const lanes = Object.fromEntries(Object.keys(weights).map((list) => [list, 100_000]));
     const taken = serve(orderOf(weights), lanes, 4_000);
     const unit = taken[Object.keys(weights).at(-1) ?? ''] ?? 0;
@@ -42,7 +42,7 @@ describe('lanes that all have work', () => {
     }
   });
 
-  test('are all served before any has much more than its share, however light they are', () => {
+  test('every lane with work is served before any exceeds its share by much, however light it is', () => {
     const order = orderOf({ a: 1_000, b: 1 });
     const taken = serve(order, { a: 1_000_000, b: 10 }, 2_500, 1);
     expect(taken['b']).toBeGreaterThanOrEqual(2);
@@ -56,7 +56,7 @@ test('a lane without work saves up no turns', () => {
   expect(taken).toEqual({ busy: 50, quiet: 50 });
 });
 
-test('one that is alone gets all the room, two get half of it at a time', () => {
+test('a lane alone gets all the room, two lanes get half of it at a time', () => {
   const order = orderOf({ a: 1, b: 1 });
   expect(order.count(64)).toBe(64);
   order.taken('a', 1);
@@ -66,7 +66,7 @@ test('one that is alone gets all the room, two get half of it at a time', () => 
   expect([order.count(1), order.count(0)]).toEqual([1, 0]);
 });
 
-test('lists that come and go keep the turns of the others', () => {
+test('lists that come and go leave the turns of the others unchanged', () => {
   const order = orderOf({ a: 1, b: 1 });
   order.taken('a', 5);
   expect(order.keys()).toEqual(['b', 'a']);

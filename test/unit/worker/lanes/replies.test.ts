@@ -1,4 +1,7 @@
-/** Answers whose push fails, as when the connection to Redis is lost on the way: what is whole arrives, a stream ends as failed. */
+/**
+ * Answers whose push fails, as when the connection to Redis is lost: a whole answer arrives later, a stream ends as
+ * failed.
+ */
 import { pino } from 'pino';
 import { expect, test, vi } from 'vitest';
 import { decodeLaneFrame, encodeLaneFrame, LaneKind, type ReplyHeader } from '#contract/platform/lane.ts';
@@ -6,7 +9,7 @@ import { Replies } from '../../../../worker/lanes/replies.ts';
 
 const QUIET = pino({ level: 'silent' });
 
-/** A writer whose pushes fail as long as `isAway`; what it took, by kind, id and whether it says that something was lost. */
+/** A writer whose pushes fail while `isAway`, and the frames that it took: kind, id and whether they report a loss. */
 function away(): { isAway: boolean; taken: string[]; replies: Replies } {
   const state = { isAway: true, taken: [] as string[] };
   const push = (_list: string, frame: Buffer): Promise<void> => {
@@ -32,7 +35,7 @@ test('a whole answer is pushed again until Redis has it', async () => {
   await vi.waitFor(() => expect(state.taken).toEqual([`${LaneKind.RESULT} a`, `${LaneKind.FAILED} b`]));
 });
 
-test('of a stream that lost a part, nothing more is sent but that it did', async () => {
+test('after a lost part, a stream sends nothing more except the report of the loss', async () => {
   const state = away();
   state.isAway = false;
   state.replies.send('g', frame(LaneKind.HEAD, 'a'));
@@ -47,7 +50,7 @@ test('of a stream that lost a part, nothing more is sent but that it did', async
   expect(state.taken).toEqual([`${LaneKind.HEAD} a`, `${LaneKind.CHUNK} b`, `${LaneKind.FAILED} a lost`]);
 });
 
-test('what does not fit beside those that wait is told to be lost', async () => {
+test('an answer that does not fit beside the waiting ones is reported as lost', async () => {
   const state = away();
   for (const id of ['a', 'b', 'c']) state.replies.send('g', frame(LaneKind.RESULT, id, 30 * 1024 * 1024));
   await new Promise((resolve) => setImmediate(resolve));

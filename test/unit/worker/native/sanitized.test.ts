@@ -17,7 +17,7 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => rm(build, { recursive: true, force: true }));
 
-test('readers of messages, names of refusals and Landlock’s rules do what they promise', async () => {
+test('readers of messages, names of refusals and Landlock’s rules pass their checks under the sanitizers', async () => {
   const { stdout } = await run(join(build, 'native'));
   expect(stdout).toMatch(/^(\d+) of \1 hold\n$/);
 });

@@ -24,7 +24,7 @@ test('an answer fits a UDP message, however many addresses and however long the 
   expect(encodeAnswer(query, RCODE.NOERROR, answers).length).toBeLessThanOrEqual(512);
 });
 
-test('a question for anything but an IPv4 address is told apart', () => {
+test('a question for anything but an IPv4 address is recognised', () => {
   expect(parseQuery(question(['example', 'com'], 28))?.wantsAddress).toBe(false);
 });
 
@@ -48,7 +48,7 @@ test.each([
   expect(parseQuery(message)).toBeUndefined();
 });
 
-test('no bytes whatever make it throw or read beyond the message', () => {
+test('no bytes make the parser throw or read beyond the message', () => {
   const base = question(['www', 'example', 'com']);
   for (let cut = 0; cut < base.length; cut++) expect(parseQuery(base.subarray(0, cut))).toBeUndefined();
   for (let at = 0; at < base.length; at++) {

@@ -27,24 +27,24 @@ const fresh = {
 const roomy = { total: 0, ceiling: 100, idle: 0, prepared: 0 };
 
 describe('shouldStart', () => {
-  test('starts one for a call that waits', () => {
+  test('shouldStart starts a sandbox for a call that waits', () => {
     expect(shouldStart({ ...fresh, waiting: 1, starting: 0 }, roomy)).toBe(true);
   });
-  test('starts no more than wait', () => {
+  test('shouldStart starts no more sandboxes than calls wait', () => {
     expect(shouldStart({ ...fresh, waiting: 1, starting: 1 }, roomy)).toBe(false);
     expect(shouldStart({ ...fresh, waiting: 0, starting: 0 }, roomy)).toBe(false);
   });
-  test('starts a bounded number at once, however many wait', () => {
+  test('shouldStart starts a bounded number at once, however many wait', () => {
     expect(shouldStart({ ...fresh, waiting: 1000, starting: MAX_STARTING - 1 }, roomy)).toBe(true);
     expect(shouldStart({ ...fresh, waiting: 1000, starting: MAX_STARTING }, roomy)).toBe(false);
   });
-  test('lets calls wait for a sandbox that will be free sooner than another could start', () => {
+  test('shouldStart lets calls wait for a sandbox that will be free sooner than another could start', () => {
     const short = { ...fresh, waiting: 16, members: 4, active: 4, holdMs: 1 };
     expect(shouldStart(short, roomy)).toBe(false);
     expect(shouldStart({ ...short, holdMs: 10 }, roomy)).toBe(true);
     expect(shouldStart({ ...short, waiting: 128 }, roomy)).toBe(true);
   });
-  test('starts all the same when that guess has proved wrong', () => {
+  test('shouldStart starts one all the same when that guess has proved wrong', () => {
     const waited = {
       ...fresh,
       waiting: 1,
@@ -55,7 +55,7 @@ describe('shouldStart', () => {
     };
     expect(shouldStart(waited, roomy)).toBe(true);
   });
-  test('gives a call an idle sandbox unless those that run will come to it soon', () => {
+  test('shouldStart gives a call an idle sandbox unless the running ones will come to it soon', () => {
     const few = { ...fresh, members: 8, active: 3, holdMs: 1 };
     expect(mayRun(few)).toBe(true);
     expect(mayRun({ ...few, active: 4 })).toBe(false);
@@ -63,12 +63,12 @@ describe('shouldStart', () => {
     expect(mayRun({ ...few, active: 4, holdMs: undefined })).toBe(true);
     expect(mayRun({ ...few, active: 4, waiting: 9, sinceReleaseMs: START_COST_MS })).toBe(true);
   });
-  test('never lets a call stand in line for long while another sandbox could run it', () => {
+  test('shouldStart never lets a call wait in line for long while another sandbox could run it', () => {
     const line = { ...fresh, waiting: 1, members: 8, active: 4, holdMs: 1 };
     expect(mayRun(line)).toBe(false);
     expect(mayRun({ ...line, oldestWaitMs: MAX_LINE_MS })).toBe(true);
   });
-  test('at the ceiling, starts only where an idle or a prepared sandbox can go', () => {
+  test('shouldStart, at the ceiling, starts only where an idle or a prepared sandbox can go', () => {
     const full = { total: 100, ceiling: 100, idle: 0, prepared: 0 };
     expect(shouldStart({ ...fresh, waiting: 1, starting: 0 }, full)).toBe(false);
     expect(shouldStart({ ...fresh, waiting: 1, starting: 0 }, { ...full, idle: 1 })).toBe(true);
@@ -77,12 +77,12 @@ describe('shouldStart', () => {
 });
 
 describe('preparedWanted', () => {
-  test('fills up to the floor, and counts those under way', () => {
+  test('preparedWanted fills up to the floor, and counts those that are starting', () => {
     expect(preparedWanted(4, 1, 1, roomy)).toBe(2);
     expect(preparedWanted(4, 4, 0, roomy)).toBe(0);
     expect(preparedWanted(4, 5, 0, roomy)).toBe(0);
   });
-  test('never goes over the ceiling', () => {
+  test('preparedWanted never exceeds the ceiling', () => {
     expect(preparedWanted(4, 0, 0, { ...roomy, total: 99 })).toBe(1);
     expect(preparedWanted(4, 0, 0, { ...roomy, total: 100 })).toBe(0);
   });
@@ -94,13 +94,13 @@ describe('chooseEvictions', () => {
     { key: 'old', usedAt: 10 },
     { key: 'middle', usedAt: 50 },
   ];
-  test('ends what is older than the keep-alive', () => {
+  test('chooseEvictions ends sandboxes older than the keep-alive', () => {
     expect(chooseEvictions(idle, { now: 100, keepAliveMs: 50, excess: 0 })).toEqual(['old', 'middle']);
   });
-  test('ends the least recently used first when some must go', () => {
+  test('chooseEvictions ends the least recently used first when some must go', () => {
     expect(chooseEvictions(idle, { now: 100, keepAliveMs: 1000, excess: 1 })).toEqual(['old']);
   });
-  test('ends all when more must go than there are', () => {
+  test('chooseEvictions ends all when more must go than there are', () => {
     expect(chooseEvictions(idle, { now: 100, keepAliveMs: 1000, excess: 9 })).toEqual([
       'old',
       'middle',
@@ -110,7 +110,7 @@ describe('chooseEvictions', () => {
 });
 
 describe('spareWanted', () => {
-  test('one, when all that there are run something, and nobody waits or is served already', () => {
+  test('spareWanted is true when every sandbox runs something, and no call waits or is about to be served', () => {
     expect(spareWanted(fresh, roomy)).toBe(true);
     expect(spareWanted({ ...fresh, members: 3, active: 3 }, roomy)).toBe(true);
     expect(spareWanted({ ...fresh, members: 3, active: 2 }, roomy)).toBe(false);
@@ -136,25 +136,25 @@ describe('explainCold', () => {
     [{ ...history, lastEnd: 'evicted' as const }, 'evicted'],
     [{ ...history, singleUse: true, live: 2, lastEnd: 'died' as const }, 'single_use'],
     [{ ...history, singleUse: true, everReady: false }, 'first_call'],
-  ])('%o is %s', (facts, reason) => {
+  ])('explainCold: %o is %s', (facts, reason) => {
     expect(explainCold(facts)).toBe(reason);
   });
 });
 
-test('memoryExcess gives up a tenth of the idle ones, at least one, and only under pressure', () => {
+test('memoryExcess returns a tenth of the idle sandboxes, at least one, and only under pressure', () => {
   expect(memoryExcess(1000, 500, 100)).toBe(0);
   expect(memoryExcess(400, 500, 100)).toBe(10);
   expect(memoryExcess(400, 500, 3)).toBe(1);
 });
 
 describe('aheadDepth', () => {
-  test('is what a sandbox gets through in the time of a start', () => {
+  test('aheadDepth is the number of calls that a sandbox runs in the time of a start', () => {
     expect(aheadDepth({ ...fresh, holdMs: START_COST_MS / 4 })).toBe(4);
     expect(aheadDepth({ ...fresh, holdMs: START_COST_MS * 1.1 })).toBe(0);
     expect(aheadDepth({ ...fresh, holdMs: 0.01 })).toBe(MAX_AHEAD);
   });
 
-  test('is nothing while the function is not known, or its line does not move', () => {
+  test('aheadDepth is 0 while the function is not known, or its line does not move', () => {
     expect(aheadDepth(fresh)).toBe(0);
     expect(aheadDepth({ ...fresh, holdMs: 0.1, sinceReleaseMs: START_COST_MS })).toBe(0);
   });

@@ -1,8 +1,10 @@
-/** Slots of the queued lane: who is given the next one. Time is the test's own. */
+/** Permits of the queued lane: which namespace gets the next one. The test sets the time. */
 import { describe, expect, test } from 'vitest';
 import { JobPermits, type JobPermit } from '../../../../worker/queued/job-permits.ts';
 
-/** Namespaces that always have work; each of its runs takes so long. Resolves to how many runs each has had. */
+/**
+ * Plays namespaces that always have work, each of whose runs takes `takes` ms. Resolves to the number of runs of each.
+ */
 async function play(
   tenants: Record<string, { weight?: number; takes: number }>,
   { shared, first = 0, until }: { shared: number; first?: number; until: number },
@@ -34,16 +36,19 @@ async function play(
 }
 
 describe('shares', () => {
-  test.each([1, 2, 4, 7])('of weights 3 and 1, on %i slots', async (shared) => {
-    const { heavy = 0, light = 0 } = await play(
-      { heavy: { weight: 3, takes: 10 }, light: { takes: 10 } },
-      { shared, until: 4_000 },
-    );
-    expect(heavy / light).toBeGreaterThan(2.7);
-    expect(heavy / light).toBeLessThan(3.3);
-  });
+  test.each([1, 2, 4, 7])(
+    'namespaces with weights 3 and 1 get their shares of %i permits',
+    async (shared) => {
+      const { heavy = 0, light = 0 } = await play(
+        { heavy: { weight: 3, takes: 10 }, light: { takes: 10 } },
+        { shared, until: 4_000 },
+      );
+      expect(heavy / light).toBeGreaterThan(2.7);
+      expect(heavy / light).toBeLessThan(3.3);
+    },
+  );
 
-  test('are of time: one with long runs has fewer of them', async () => {
+  test('shares are of time: a namespace with long runs has fewer of them', async () => {
     const { long = 0, short = 0 } = await play(
       { long: { takes: 100 }, short: { takes: 10 } },
       { shared: 4, until: 10_000 },
@@ -52,14 +57,14 @@ describe('shares', () => {
     expect(short / long).toBeLessThan(12);
   });
 
-  test('are everything for one that is alone', async () => {
+  test('a namespace alone gets every permit', async () => {
     const { alone = 0 } = await play({ alone: { takes: 10 } }, { shared: 4, until: 1_000 });
     expect(alone).toBeGreaterThanOrEqual(400);
   });
 });
 
 describe('one slot after the other', () => {
-  test('the last ones are for namespaces that have none', () => {
+  test('the last permits are for namespaces that have none', () => {
     const slots = new JobPermits({ shared: 2, first: 1 });
     expect([slots.tryEnter('a'), slots.tryEnter('a')]).not.toContain(undefined);
     expect(slots.tryEnter('a')).toBeUndefined();
@@ -67,7 +72,7 @@ describe('one slot after the other', () => {
     expect(slots.tryEnter('c')).toBeUndefined();
   });
 
-  test('one that had no work has saved nothing up', async () => {
+  test('a namespace without work saves up nothing', async () => {
     let now = 0;
     const slots = new JobPermits({ shared: 1, first: 0, now: () => now });
     const turns: string[] = [];
@@ -86,7 +91,7 @@ describe('one slot after the other', () => {
     expect(turns.toSorted()).toEqual(['busy', 'busy', 'late', 'late']);
   });
 
-  test('one that is paused is left out until its pause ends, by itself or by word', async () => {
+  test('a paused namespace is left out until its pause ends, by itself or by another call', async () => {
     const slots = new JobPermits({ shared: 1, first: 0 });
     slots.pause('a', 30);
     expect(slots.tryEnter('a')).toBeUndefined();
@@ -99,7 +104,7 @@ describe('one slot after the other', () => {
     expect(await waiting).toBeDefined();
   });
 
-  test('a slot is exchanged for a next one, unless it is the turn of another', async () => {
+  test('a permit is exchanged for the next one, unless it is another’s turn', async () => {
     let now = 0;
     const slots = new JobPermits({ shared: 1, first: 0, now: () => now });
     let held = slots.tryEnter('a');
@@ -117,7 +122,7 @@ describe('one slot after the other', () => {
     expect((await waiting)?.namespace).toBe('b');
   });
 
-  test('one that is owed a slot and fetches a job just now is waited for, but not for long', async () => {
+  test('a namespace that fetches a job just now and has a turn is waited for, but not for long', async () => {
     let now = 0;
     const slots = new JobPermits({ shared: 2, first: 0, now: () => now });
     slots.setWeight('heavy', 100);
@@ -125,14 +130,14 @@ describe('one slot after the other', () => {
     now = 50;
     slots.leave(second);
     slots.leave(first);
-    // Both were here a moment ago, and the light one has paid a hundred times as much.
+    // Both were here a moment ago, and the light namespace has paid a hundred times as much.
     expect(slots.tryEnter('light')).toBeUndefined();
     expect(slots.tryEnter('heavy')).toBeDefined();
     now = 80;
     expect(slots.tryEnter('light')).toBeDefined();
   });
 
-  test('who need not wait any more is told so, and others are not', async () => {
+  test('a withdrawn wait ends without a permit, and other waits go on', async () => {
     const slots = new JobPermits({ shared: 1, first: 0 });
     const held = slots.tryEnter('a') as JobPermit;
     const [mine, other] = [slots.enter('a'), slots.enter('b')];
@@ -142,7 +147,7 @@ describe('one slot after the other', () => {
     expect((await other)?.namespace).toBe('b');
   });
 
-  test('those that wait are told when there will be none any more', async () => {
+  test('all waits end without a permit when the permits are closed', async () => {
     const slots = new JobPermits({ shared: 1, first: 0 });
     slots.tryEnter('a');
     const waiting = slots.enter('a');

@@ -1,4 +1,4 @@
-/** How a request body is passed on to a sandbox: what holds it back, and what a sandbox may say. */
+/** How a request body is passed on to a sandbox: the bounds that hold it back, and the messages of the sandbox. */
 import { Readable } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -15,7 +15,7 @@ interface Setup {
   readonly bytes?: number;
   readonly announced?: number;
   readonly missing?: boolean;
-  /** Whether the socket takes more. */
+  /** Whether the socket takes more bytes. */
   readonly room?: () => Promise<void>;
 }
 
@@ -40,7 +40,7 @@ async function settle(): Promise<void> {
 }
 
 describe('a request body on its way into a sandbox', () => {
-  test('goes no further than its window, and on by as much as the function takes', async () => {
+  test('a body stops at its window, and goes on by the bytes that the function has taken', async () => {
     const { feed, sent, total, failures, source } = setUp({ bytes: 10 * BODY_WINDOW_BYTES + 5 });
     feed.start();
     await settle();
@@ -58,7 +58,7 @@ describe('a request body on its way into a sandbox', () => {
     expect(source.destroyed).toBe(true);
   });
 
-  test('goes no further than the socket takes, whatever credit is given', async () => {
+  test('a body stops when the socket takes no more, whatever credit the sandbox gives', async () => {
     const { feed, sent } = setUp({ bytes: 10 * BODY_WINDOW_BYTES, room: () => new Promise(() => undefined) });
     feed.start();
     await settle();
@@ -73,7 +73,7 @@ describe('a request body on its way into a sandbox', () => {
     ['nothing', credit(0)],
     ['no number', Buffer.alloc(3)],
     ['too much of one', Buffer.alloc(8, 1)],
-  ])('believes no credit of %s', async (_, payload) => {
+  ])('a body ignores a credit of %s', async (_, payload) => {
     const { feed } = setUp({ bytes: 10 * BODY_WINDOW_BYTES });
     expect(feed.credit(payload), 'before it has begun').toBe(false);
     feed.start();
@@ -85,7 +85,7 @@ describe('a request body on its way into a sandbox', () => {
     ['is not there', { missing: true, bytes: 5 }, /not in the artifact store/],
     ['is shorter than announced', { bytes: 5, announced: 6 }, /another length/],
     ['is longer than announced', { bytes: 7, announced: 6 }, /another length/],
-  ])('that %s fails', async (_, setup, reason) => {
+  ])('a body that %s fails', async (_, setup, reason) => {
     const { feed, failures } = setUp(setup);
     feed.start();
     await settle();
@@ -93,7 +93,7 @@ describe('a request body on its way into a sandbox', () => {
     expect(failures[0]).toMatch(reason);
   });
 
-  test('lets go of the blob when it is stopped, also before it has been opened', async () => {
+  test('a body that is stopped closes its blob, also before it has been opened', async () => {
     const running = setUp({ bytes: 10 * BODY_WINDOW_BYTES });
     running.feed.start();
     await settle();

@@ -1,4 +1,4 @@
-/** What a sandbox says of its spans is a stranger's word. */
+/** Spans from a sandbox are untrusted input. */
 import { describe, expect, test } from 'vitest';
 import type { RunReport } from '#contract/invocations/invocation.ts';
 import { FunctionSpans } from '../../../../worker/run/function-spans.ts';
@@ -11,7 +11,7 @@ const beginning = (value: typeof begun): Buffer =>
   Buffer.concat([Buffer.from(value.spanId, 'hex'), sent(value)]);
 const idOf = (index: number): string => String(index + 1).padStart(16, '0');
 
-test('a span of the right form is kept, without what else it says', () => {
+test('a valid span is kept, without its unknown fields', () => {
   const spans = new FunctionSpans();
   const said = {
     ...good,
@@ -47,14 +47,14 @@ test.each([
     'more bytes than one may have',
     sent({ ...good, attributes: Object.fromEntries(Array.from({ length: 900 }, (_, i) => [`k${i}`, 'v'])) }),
   ],
-])('%s is dropped and counted', (_, payload) => {
+])('a span is dropped and counted: %s', (_, payload) => {
   const spans = new FunctionSpans();
   expect(spans.end(payload)).toBe(false);
   expect(spans.take()).toEqual({ spans: [], dropped: 1 });
 });
 
 describe('a span that has begun', () => {
-  test('and does not end is there, as unfinished, until the time at which the run has ended', () => {
+  test('a span that does not end is kept as unfinished, up to the end of the run', () => {
     const spans = new FunctionSpans();
     spans.begin(beginning({ ...begun, startedAt: 1_000 }));
     expect(spans.take(1_250).spans).toEqual([
@@ -62,7 +62,7 @@ describe('a span that has begun', () => {
     ]);
   });
 
-  test('is taken once: what is said of it later changes nothing', () => {
+  test('a span is taken once: later messages about it change nothing', () => {
     const spans = new FunctionSpans();
     spans.begin(beginning(begun));
     spans.take();
@@ -76,14 +76,14 @@ describe('a span that has begun', () => {
     ['no JSON', Buffer.from('1111111111111111{', 'latin1')],
     ['another id than it was announced by', beginning({ ...begun, spanId: '9'.repeat(16) }).fill(1, 0, 8)],
     ['no form', Buffer.concat([Buffer.from('1'.repeat(16), 'hex'), sent({ name: 1 })])],
-  ])('with %s is dropped and counted when it does not end', (_, payload) => {
+  ])('a span that begins with %s is dropped and counted when it does not end', (_, payload) => {
     const spans = new FunctionSpans();
     spans.begin(payload);
     expect(spans.take()).toEqual({ spans: [], dropped: 1 });
   });
 
   test.each([[Buffer.alloc(0)], [Buffer.alloc(8, 1)], [Buffer.alloc(20_000, 1)]])(
-    'is not kept when its beginning has no sensible length',
+    'a span whose beginning has an impossible length is not kept',
     (payload) => {
       const spans = new FunctionSpans();
       expect(spans.begin(payload)).toBe(false);
@@ -92,14 +92,14 @@ describe('a span that has begun', () => {
   );
 });
 
-test('they are in the order of their beginning, a parent before its children', () => {
+test('spans are in the order of their beginning, a parent before its children', () => {
   const spans = new FunctionSpans();
   for (const index of [0, 1, 2]) spans.begin(beginning({ ...begun, spanId: idOf(index) }));
   for (const index of [2, 0, 1]) spans.end(sent({ ...good, spanId: idOf(index) }));
   expect(spans.take().spans.map(({ spanId }) => spanId)).toEqual([0, 1, 2].map(idOf));
 });
 
-test('their number and their bytes have an end', () => {
+test('spans are bounded in number and bytes', () => {
   const many = new FunctionSpans();
   for (let index = 0; index < 10_000; index++) many.begin(beginning({ ...begun, spanId: idOf(index) }));
   const taken = many.take();
@@ -114,7 +114,7 @@ test('their number and their bytes have an end', () => {
   expect(kept.dropped).toBeGreaterThan(0);
 });
 
-test('one for whose parts there is no room is there without them: others name it as their parent', () => {
+test('a span without room for its attributes is kept without them, since others name it as their parent', () => {
   const spans = new FunctionSpans();
   for (let index = 0; index < 100; index++) spans.begin(beginning({ ...begun, spanId: idOf(index) }));
   const attributes = Object.fromEntries(Array.from({ length: 7 }, (_, at) => [`k${at}`, 'x'.repeat(1_000)]));
@@ -127,7 +127,7 @@ test('one for whose parts there is no room is there without them: others name it
   expect(JSON.stringify(taken).length).toBeLessThan(64_000);
 });
 
-test('runs of the items of one group have together what one run may have', () => {
+test('runs of the items of one group have together the bounds of one run', () => {
   const report = (item: number): RunReport => ({
     outcome: item === 3 ? 'timeout' : 'ok',
     worker: 'w',

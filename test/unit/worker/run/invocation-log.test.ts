@@ -1,4 +1,4 @@
-/** What is kept of what an invocation prints, and what its log says of the rest. */
+/** The part of an invocation's output that is kept, and the report about the rest. */
 import type { Redis } from 'ioredis';
 import { expect, test, vi } from 'vitest';
 import { LOG_HAS_SPAN } from '#contract/wire/channel.ts';
@@ -20,9 +20,9 @@ function print(log: InvocationLog, level: LogLevel, ...texts: string[]): void {
   for (const text of texts) log.add({ time: 1, level, text });
 }
 
-/** All that Redis has of it. */
+/** All lines that Redis has of it. */
 async function kept(id = 'i1'): Promise<LogLine[]> {
-  // By the same connection, so behind what the log has written.
+  // Sent on the same connection, so behind the writes of the log.
   return (await redis.lrange(keys.logs(id), 0, -1)).map((line) => JSON.parse(line) as LogLine);
 }
 const texts = (lines: readonly LogLine[]): string[] => lines.map(({ text }) => text);
@@ -35,7 +35,7 @@ test('a text of several lines is several lines, without the carriage returns of 
   expect(log.dropped).toBe(0);
 });
 
-test('pieces that are written to a stream are put together to lines, of each stream by itself', async () => {
+test('pieces that are written to a stream are joined to lines, each stream by itself', async () => {
   const log = new InvocationLog(redis, target);
   print(log, 'stdout', 'a', 'b');
   print(log, 'stderr', 'x');
@@ -50,7 +50,7 @@ test('pieces that are written to a stream are put together to lines, of each str
   ]);
 });
 
-test('a piece that nothing follows is shown after a while, not only at the end', async () => {
+test('an unfinished line is shown after a while, not only at the end', async () => {
   const log = new InvocationLog(redis, target);
   print(log, 'stdout', 'Your name? ');
   await vi.waitFor(async () => expect(texts(await kept())).toEqual(['Your name? ']), { timeout: 5_000 });
@@ -69,11 +69,11 @@ test('a line that is too long is cut between characters, and says so itself', as
   expect(log.bytes + log.dropped).toBe(40_000 + 'after'.length);
 });
 
-test('a log over its limit ends in how many bytes and lines were cut, once more when more is cut later', async () => {
+test('a log over its limit ends with the number of bytes and lines that were cut, and again when more is cut later', async () => {
   const log = new InvocationLog(redis, target);
   log.maxBytes = 1_000;
   print(log, 'log', ...Array.from({ length: 25 }, (_, at) => `${at}`.padEnd(100, '.')));
-  // What comes when nothing is kept is not even read: a frame, and what native code prints.
+  // Output that comes when nothing is kept is not even read: a frame, and output of native code.
   log.discard(Buffer.from('frame'), true);
   log.discard(Buffer.from('a\nb\n'), false);
   log.flush(true);
@@ -92,7 +92,7 @@ test('a log over its limit ends in how many bytes and lines were cut, once more 
   expect(lines.at(-1)?.text).toMatch(/^1513 bytes of output were cut, 19 lines/);
 });
 
-test('ends of lines cost too: nobody fills Redis with empty ones', async () => {
+test('the ends of lines count too, so empty lines cannot fill Redis', async () => {
   const log = new InvocationLog(redis, target);
   log.maxBytes = 32_000;
   print(log, 'stdout', '\n'.repeat(100_000));
@@ -102,7 +102,7 @@ test('ends of lines cost too: nobody fills Redis with empty ones', async () => {
   expect(lines.at(-1)?.text).toMatch(/99000 lines of them whole/);
 });
 
-test('the platform’s own word is kept when nothing else is any more', async () => {
+test('the platform’s own lines are kept when no others are any more', async () => {
   const log = new InvocationLog(redis, target);
   log.maxBytes = 10;
   print(log, 'log', 'x'.repeat(50));
@@ -111,7 +111,7 @@ test('the platform’s own word is kept when nothing else is any more', async ()
   expect(texts(await kept())).toContain('the time limit is over');
 });
 
-test('items that run one by one share what their try may keep, and each line says whose it is', async () => {
+test('items that run one by one share the limit of their attempt, and each line names its item', async () => {
   const allowance = new LogAllowance();
   const logs = [7, 8].map((item) => new InvocationLog(redis, { ...target, attempt: 2, item }, { allowance }));
   for (const log of logs) {
@@ -138,10 +138,10 @@ test('lines that Redis does not take are counted', async () => {
   away.disconnect();
 });
 
-test('the stream of a function has an end in entries and in bytes, and both logs expire', async () => {
+test('the stream of a function is bounded in entries and in bytes, and both logs expire', async () => {
   const log = new InvocationLog(redis, target);
   log.maxBytes = 100 * MAX_LOG_LINE_BYTES;
-  // Printed at once, it would otherwise be a single entry of more than a megabyte.
+  // Printed at once, the lines would otherwise be a single entry of more than a megabyte.
   print(log, 'log', ...Array.from({ length: 90 }, () => 'z'.repeat(16_000)));
   log.flush(true);
   const entries = await redis.xrange(stream, '-', '+');
@@ -154,7 +154,7 @@ test('the stream of a function has an end in entries and in bytes, and both logs
     print(one, 'log', `line ${at}`);
     one.flush(true);
   }
-  // Redis takes whole pieces off, of a hundred entries.
+  // Redis removes whole nodes, of a hundred entries.
   const length = await redis.xlen(stream);
   expect(length).toBeGreaterThanOrEqual(LOG_STREAM_LENGTH);
   expect(length).toBeLessThan(LOG_STREAM_LENGTH + 200);
@@ -165,7 +165,7 @@ test('the stream of a function has an end in entries and in bytes, and both logs
   }
 });
 
-test('a frame is a line of the level that it says, but never of the platform’s', () => {
+test('a frame is a line of the level that it names, but never of the platform’s', () => {
   const frame = (...bytes: number[]): Buffer => Buffer.concat([Buffer.from(bytes), Buffer.from('hi')]);
   expect(readLogFrame(frame(3))).toMatchObject({ level: 'warn', text: 'hi' });
   expect(readLogFrame(frame(7))).toBeUndefined();

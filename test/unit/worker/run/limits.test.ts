@@ -6,47 +6,47 @@ import { blamePids, whyEnded } from '../../../../worker/sandbox/exit-cause.ts';
 
 describe('whyEnded', () => {
   const killed = { code: undefined, signal: 'SIGKILL' };
-  test('memory, only when the kernel counted a kill', () => {
+  test('whyEnded blames memory only when the kernel counted a kill', () => {
     expect(whyEnded(killed, 1)).toBe('out_of_memory');
     expect(whyEnded(killed, 0)).toBe('crashed');
   });
-  test('a child that was ended for memory is why the function exits or crashes then', () => {
+  test('whyEnded blames memory when a function exits or crashes after it lost a child to memory', () => {
     expect(whyEnded({ code: 3, signal: undefined }, 1)).toBe('out_of_memory');
     expect(whyEnded({ code: undefined, signal: 'SIGSEGV' }, 1)).toBe('out_of_memory');
     expect(whyEnded({ code: 3, signal: undefined }, 0)).toBe('exited');
     expect(whyEnded({ code: undefined, signal: 'SIGSEGV' }, 0)).toBe('crashed');
   });
-  test('a lost zygote is the platform’s fault', () => {
+  test('whyEnded blames the platform for a lost zygote', () => {
     expect(whyEnded({ ...killed, zygoteLost: true }, 1)).toBe('platform_error');
   });
 });
 
 describe('blamePids', () => {
-  test('blames the limit only when something was refused', () => {
+  test('blamePids blames the limit only when a process was refused', () => {
     expect(blamePids('exited', 0, undefined)).toBe('exited');
     expect(blamePids('exited', 1, undefined)).toBe('pids_limit');
     expect(blamePids('crashed', 1, undefined)).toBe('pids_limit');
   });
-  test('an error must say that it comes from there', () => {
+  test('blamePids blames the limit only for an error that comes from it', () => {
     expect(blamePids('error', 1, 'Error spawn /bin/true EAGAIN')).toBe('pids_limit');
     expect(blamePids('error', 1, 'TypeError x is undefined')).toBe('error');
     expect(blamePids('error', 0, 'Error connect EAGAIN')).toBe('error');
   });
-  test('what ended otherwise stays what it is', () => {
+  test('blamePids leaves other outcomes unchanged', () => {
     for (const outcome of ['ok', 'timeout', 'out_of_memory', 'cancelled'] as const)
       expect(blamePids(outcome, 5, 'EAGAIN')).toBe(outcome);
   });
 });
 
 describe('the clock of processor time', () => {
-  test('looks no sooner than the time can be used up', () => {
-    // All processors at once are the bound of a short while, the quota that of a long one.
+  test('the clock of processor time looks no sooner than the time can be used up', () => {
+    // For a short time all processors at once are the bound, for a long time the quota is.
     expect(pauseMs(400, 4, 4)).toBe(100);
     expect(pauseMs(10_000, 0.5, 4)).toBe(19_900);
     expect(pauseMs(1, 1, 4)).toBe(10);
   });
 
-  test('ends a run at its limit, once, and leaves others alone', async () => {
+  test('the clock of processor time ends a run at its limit, once, and leaves others alone', async () => {
     const clock = new CpuClock();
     const started = performance.now();
     const elapsed = (): number => performance.now() - started;
@@ -69,7 +69,7 @@ describe('the clock of processor time', () => {
 });
 
 describe('limits in offshoot.json', () => {
-  test('have defaults, and ceilings that the reason names', () => {
+  test('limits in offshoot.json have defaults, and ceilings that the error names', () => {
     const { pids, openFiles, tmpSize, tmpFiles, requestSize, responseSize, logSize, cpuTime, ...others } =
       Manifest.parse({ name: 'fn' });
     expect(others.streamIdleTimeout).toBe(60);

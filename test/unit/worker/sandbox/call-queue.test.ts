@@ -12,7 +12,7 @@ class Count {
     this.count -= taken;
     return taken;
   }
-  /** What a sandbox does before it starts an invocation that was handed ahead. */
+  /** The step of a sandbox before it starts an invocation that was handed ahead. */
   take(): boolean {
     return this.takeBack(1) === 1;
   }
@@ -31,7 +31,7 @@ function setUp() {
   return { tokens, turns, events, turn, pass: (ms: number) => (now += ms) };
 }
 
-test('the first begins at once, the others one after the other', () => {
+test('the first call begins at once, the others one after the other', () => {
   const { turns, events, turn, tokens } = setUp();
   expect([1, 2, 3].map((handle) => turns.add(turn(handle)))).toEqual([false, true, true]);
   expect(events).toEqual(['begin 1']);
@@ -42,7 +42,7 @@ test('the first begins at once, the others one after the other', () => {
   expect(turns.ahead).toBe(0);
 });
 
-test('one that settles twice, or out of turn, begins nothing', () => {
+test('a call that settles twice, or out of turn, begins nothing', () => {
   const { turns, events, turn } = setUp();
   for (const handle of [1, 2, 3]) turns.add(turn(handle));
   turns.done(1);
@@ -51,7 +51,7 @@ test('one that settles twice, or out of turn, begins nothing', () => {
   expect(events).toEqual(['begin 1', 'begin 2']);
 });
 
-test('those behind a slow one are taken back, and nothing is handed ahead until the sandbox has dropped them', () => {
+test('calls behind a slow one are taken back, and none is handed ahead until the sandbox has dropped them', () => {
   const { turns, events, turn, pass } = setUp();
   for (const handle of [1, 2, 3]) turns.add(turn(handle));
   turns.withdrawStuck(8);
@@ -68,10 +68,10 @@ test('those behind a slow one are taken back, and nothing is handed ahead until 
   expect(turns.open).toBe(true);
 });
 
-test('what the sandbox has started is not taken back', () => {
+test('a call that the sandbox has started is not taken back', () => {
   const { turns, events, turn, tokens } = setUp();
   for (const handle of [1, 2, 3]) turns.add(turn(handle));
-  expect(tokens.take()).toBe(true); // 2 has started; that 1 has settled is still on its way
+  expect(tokens.take()).toBe(true); // 2 has started; the report that 1 has settled is still on its way
   turns.withdraw();
   expect(events).toEqual(['begin 1', 'withdrawn 3']);
   expect(tokens.take()).toBe(false);
@@ -79,7 +79,7 @@ test('what the sandbox has started is not taken back', () => {
   expect(events.at(-1)).toBe('begin 2');
 });
 
-test('at the end of a sandbox what it had started has begun, and the rest is taken back', () => {
+test('at the end of a sandbox its started calls have begun, and the rest are taken back', () => {
   const { turns, events, turn, tokens } = setUp();
   for (const handle of [1, 2, 3]) turns.add(turn(handle));
   tokens.take();
@@ -88,7 +88,7 @@ test('at the end of a sandbox what it had started has begun, and the rest is tak
   expect(turns.ahead).toBe(0);
 });
 
-test('a sandbox that has counted its turns up loses no more than its own line', () => {
+test('a sandbox that inflates its count of turns loses no more than its own calls', () => {
   const { turns, events, turn, tokens } = setUp();
   for (const handle of [1, 2]) turns.add(turn(handle));
   tokens.count = 1_000_000;

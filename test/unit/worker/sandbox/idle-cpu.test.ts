@@ -2,13 +2,13 @@ import { describe, expect, test } from 'vitest';
 import { IdleBudget, IdleMeter, MAX_ENDS, OutsideTime } from '../../../../worker/sandbox/idle-cpu.ts';
 
 describe('the meter', () => {
-  test('counts what was used between invocations, and nothing else', () => {
+  test('the meter counts the time between invocations, and nothing else', () => {
     const meter = new IdleMeter();
     meter.saw(40, 0);
     meter.rests(() => 45, 10);
     meter.saw(60, 1_000);
     expect(meter.ms).toBe(20);
-    // The begin of an invocation is looked at while it is still idle.
+    // The beginning of an invocation is measured while the sandbox is still idle.
     meter.saw(61, 1_500);
     meter.begins();
     meter.saw(500, 2_000);
@@ -18,7 +18,7 @@ describe('the meter', () => {
     expect(meter.ms).toBe(23);
   });
 
-  test('leaves work after the answer to its invocation', () => {
+  test('the meter leaves work after the answer to its invocation', () => {
     const meter = new IdleMeter();
     meter.saw(10, 0);
     meter.rests(() => 700, 900);
@@ -28,7 +28,7 @@ describe('the meter', () => {
 });
 
 describe('the budget', () => {
-  /** Seconds until a sandbox that uses so much of a processor is ended; undefined when it lives for an hour. */
+  /** Seconds until a sandbox with this use of a processor is ended; undefined when it lives for an hour. */
   function endsAfter(used: (second: number) => number, share = 0.25): number | undefined {
     const budget = new IdleBudget(share, 0);
     for (let second = 1; second <= 3_600; second++)
@@ -36,19 +36,19 @@ describe('the budget', () => {
     return undefined;
   }
 
-  test('ends one that spins in some ten seconds, several processors in less', () => {
+  test('the budget ends a sandbox that spins in about ten seconds, one on several processors in less', () => {
     expect(endsAfter(() => 1)).toBe(11);
     expect(endsAfter(() => 2)).toBe(5);
     expect(endsAfter(() => 0.3)).toBeGreaterThan(60);
   });
 
-  test('leaves those alone that stay below it on average, with bursts of seconds', () => {
+  test('the budget leaves sandboxes alone that stay below it on average, with bursts of seconds', () => {
     expect(endsAfter(() => 0.2)).toBeUndefined();
     expect(endsAfter((second) => (second < 7 ? 1 : 0))).toBeUndefined();
     expect(endsAfter((second) => (second % 60 < 5 ? 1 : 0.02))).toBeUndefined();
   });
 
-  test('counts by the processors that the function may have', () => {
+  test('the budget is a share of the processors that the function may use', () => {
     expect(endsAfter(() => 0.2, 0.25 * 0.5)).toBeDefined();
     expect(endsAfter(() => 1, 0.25 * 4)).toBeUndefined();
     expect(endsAfter(() => 1, 1)).toBeUndefined();

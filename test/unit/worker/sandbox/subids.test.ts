@@ -7,7 +7,7 @@ test('a range is found by name or by number, and the largest wins', () => {
   expect(findRange(text, 'offshoot', 1)).toEqual({ base: 200_000, count: 1_000 });
 });
 
-test('who has no range gets none, and a line that is no range is not one', () => {
+test('a user without a range gets none, and an invalid line is no range', () => {
   expect(findRange('', 'offshoot', 999)).toBeUndefined();
   expect(findRange('offshoot\noffshoot:x:y\n', 'offshoot', 999)).toBeUndefined();
 });
