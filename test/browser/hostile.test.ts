@@ -41,7 +41,7 @@ async function expectText(): Promise<void> {
 }
 
 describe('markup in what a function says is shown as it is', () => {
-  test('in logs, input and result', async () => {
+  test('in logs, input and result [DA5]', async () => {
     await visitor.visit(`/invocations/${ids[0]}`);
     await visitor.page.locator('.logs').getByText(MARKUP).first().waitFor();
     expect(await visitor.page.locator('.logs li').count()).toBeGreaterThanOrEqual(3);
@@ -111,7 +111,7 @@ test('string to markup is refused by the browser in any case', async () => {
   expect(visitor.complaints.splice(0).join()).toContain('TrustedHTML');
 });
 
-test('a page of a function that the signed-in browser opens can neither read nor do anything', async () => {
+test('a page of a function that the signed-in browser opens can neither read nor do anything [DA3]', async () => {
   const page = await visitor.context.newPage();
   await page.goto(`${platform.url}/fn/default/hostile-output`);
   await expect.poll(() => page.title(), { timeout: 30_000 }).toContain('worker');
@@ -159,7 +159,7 @@ describe('a session may do what its key may', () => {
     await who.context.close();
   });
 
-  test('of another namespace, nothing of this one is seen', async () => {
+  test('of another namespace, nothing of this one is seen [DA4]', async () => {
     const { who } = await signedIn('elsewhere', ['read', 'invoke']);
     await who.page.getByText('No function is deployed yet').waitFor();
     await who.visit('/functions/default/hostile-output');
@@ -185,7 +185,7 @@ describe('a session may do what its key may', () => {
     await who.context.close();
   });
 
-  test('and after signing out, the cookie is worth nothing', async () => {
+  test('and after signing out, the cookie is worth nothing [DA1]', async () => {
     const { who } = await signedIn('default', ['read']);
     await who.page.getByRole('heading', { name: 'Functions' }).waitFor();
     const cookies = await who.context.cookies(`${platform.url}/dashboard`);

@@ -139,7 +139,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
     await visitor.page.locator('table').first().waitFor();
   });
 
-  test.each(PAGES)('%s has no serious finding', async (name, path, ready) => {
+  test.each(PAGES)('%s has no serious finding [DA8]', async (name, path, ready) => {
     const { page } = visitor;
     await visitor.visit(paths[name] ?? path);
     await page.locator('.link-mark.live').waitFor();
@@ -165,7 +165,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
   });
 });
 
-test('all of it is small, and comes once', async () => {
+test('all of it is small, and comes once [DA9]', async () => {
   const sizes = await Promise.all(
     ['', '/assets/main.js', '/assets/main.css', '/assets/icon.svg'].map(async (path) => {
       const response = await fetch(`${platform.url}/dashboard${path}`);
@@ -182,7 +182,7 @@ test('all of it is small, and comes once', async () => {
   expect(again.status).toBe(304);
 });
 
-test('a page that is hidden has no stream', async () => {
+test('a page that is hidden has no stream [DA6]', async () => {
   const visitor = await Visitor.open(browser, platform);
   await visitor.signIn(platform.key);
   await visitor.page.locator('table').first().waitFor();

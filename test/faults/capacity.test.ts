@@ -27,7 +27,7 @@ async function health(): Promise<string> {
   return answer.status;
 }
 
-test('Q7 eviction: a Redis that would throw away what it is given is an alarm, and the state of health', async () => {
+test('Q7 eviction: a Redis that would throw away what it is given is an alarm, and the state of health [RE5]', async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
   expect(await health()).toBe('ok');
   await withRedis((redis) => redis.config('SET', 'maxmemory-policy', 'allkeys-lru'));
@@ -89,7 +89,7 @@ async function held(): Promise<Held> {
   });
 }
 
-test('Q13 plateau: what is held after 4,000 jobs and 4,000 calls is held after 10,000 of each', async () => {
+test('Q13 plateau: what is held after 4,000 jobs and 4,000 calls is held after 10,000 of each [QU17]', async () => {
   platform = await Platform.start({
     OFFSHOOT_PREPARED: '1',
     OFFSHOOT_KEPT_JOBS: '500',

@@ -95,7 +95,7 @@ async function allIsWell(ids: readonly string[], pids: readonly number[]): Promi
 const pidsOf = (): number[] => [platform.pid('worker'), platform.pid('gateway')];
 
 describe('Q5', () => {
-  test('Q5 redis-latency: 200 ms each way, give or take: slow, and nothing else', async () => {
+  test('Q5 redis-latency: 200 ms each way, give or take: slow, and nothing else [RE1]', async () => {
     const pids = pidsOf();
     proxy.conditions.latencyMs = 200;
     proxy.conditions.jitterMs = 50;
@@ -189,7 +189,7 @@ describe('Q5 silence', () => {
   ];
 
   test.each(LINES)(
-    'Q5 redis-silent-connection: one %s is silent, and is given up long before any deadline',
+    'Q5 redis-silent-connection: one %s is silent, and is given up long before any deadline [RE1]',
     async (_, request, statuses, byItself) => {
       await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);
       const silent = proxy.silenceAt((data) => request.test(data.toString('latin1')));
@@ -232,7 +232,7 @@ describe('Q9', () => {
   };
 
   test.each(Object.entries(STEPS))(
-    'Q9 lost-answer: %s, and the answer is lost: the same Idempotency-Key is one execution',
+    'Q9 lost-answer: %s, and the answer is lost: the same Idempotency-Key is one execution [QU5]',
     async (step, isIt) => {
       // Redis knows the scripts after the first time.
       await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);

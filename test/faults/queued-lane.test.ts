@@ -37,7 +37,7 @@ async function replaceWorker(): Promise<void> {
   platform.run('worker');
 }
 
-test('Q1 worker-kill: workers ended in the middle of their jobs lose none, and leave no process', async () => {
+test('Q1 worker-kill: workers ended in the middle of their jobs lose none, and leave no process [QU1, ST3]', async () => {
   const ids: string[] = [];
   for (let round = 0; round < 5; round++) {
     ids.push(...(await acknowledged(enqueue, 20, { sleepMs: 150 })));
@@ -54,7 +54,7 @@ test('Q1 worker-kill: workers ended in the middle of their jobs lose none, and l
     expect(['ok', 'worker_lost'].includes(outcome) && (dead ?? 'poison')).toBe('poison');
 });
 
-test('Q2 stopped-worker: one that was held up for longer than its locks does not end jobs of another', async () => {
+test('Q2 stopped-worker: one that was held up for longer than its locks does not end jobs of another [QU8]', async () => {
   const [id = ''] = await acknowledged(enqueue, 1, { sleepMs: 1_000 });
   await expect.poll(async () => (await look(platform, id)).state, { timeout: 5_000 }).toBe('running');
   const held = platform.pid('worker');
@@ -103,7 +103,7 @@ test('Q4 redis-stopped: eight seconds of silence lose no job', async () => {
   await ended(platform, await acknowledged(enqueue, 5, {}), 20_000);
 });
 
-test('Q6 redis-full: what Redis has no room for is refused, and accepted again when it has', async () => {
+test('Q6 redis-full: what Redis has no room for is refused, and accepted again when it has [QU10]', async () => {
   const redis = new Redis({ ...parseRedisUrl(platform.redis.url), replyMapping: 'legacy' });
   await redis.config('SET', 'maxmemory', '1mb');
   const refused = await enqueue({ answer: 'x'.repeat(1_000) });
@@ -113,7 +113,7 @@ test('Q6 redis-full: what Redis has no room for is refused, and accepted again w
   await ended(platform, await acknowledged(enqueue, 10, {}), RECOVERY_MS);
 });
 
-test('Q10 poison: what has taken three workers with it is not given a fourth, and others go on', async () => {
+test('Q10 poison: what has taken three workers with it is not given a fourth, and others go on [QU4]', async () => {
   await platform.deploy('retries', {
     name: 'patient',
     retries: { attempts: 50, minDelay: 0.1, maxDelay: 0.1 },
@@ -138,7 +138,7 @@ test('Q10 poison: what has taken three workers with it is not given a fourth, an
   await ended(platform, await acknowledged(enqueue, 10, {}), 20_000);
 }, 180_000);
 
-test('Q11 dlq: an always failing job has its tries, waits longer each time, and says why', async () => {
+test('Q11 dlq: an always failing job has its tries, waits longer each time, and says why [QU3]', async () => {
   await platform.deploy('retries', {
     name: 'failing',
     retries: { attempts: 4, minDelay: 0.1, maxDelay: 10 },
@@ -168,7 +168,7 @@ test('Q12 graceful: a worker that is asked to stop finishes or gives back, and n
   for (const { outcome, attempts } of records) expect([outcome, attempts?.length]).toEqual(['ok', 1]);
 });
 
-test('Q14 no-workers: callers who wait are told soon, jobs are kept, and the age limit holds', async () => {
+test('Q14 no-workers: callers who wait are told soon, jobs are kept, and the age limit holds [QU6]', async () => {
   await platform.kill('worker');
   await sleep(2_000);
   const before = performance.now();
@@ -185,7 +185,7 @@ test('Q14 no-workers: callers who wait are told soon, jobs are kept, and the age
 });
 
 /** A namespace that fills its queue holds up neither the calls nor the jobs of another. */
-test('Q15 fairness: beside 100,000 queued jobs of one namespace, another waits 0.1 s for a call and 2 s for a job', async () => {
+test('Q15 fairness: beside 100,000 queued jobs of one namespace, another waits 0.1 s for a call and 2 s for a job [QU9]', async () => {
   await platform.deploy('retries', {}, 'greedy');
   await platform.deploy('retries', {}, 'modest');
   const { url } = platform.redis;

@@ -23,7 +23,7 @@ afterEach(async () => {
 
 const called = (): Promise<Response> => platform.call('retries', { method: 'POST', body: '{}' });
 
-test('S1 sentinel: the primary ends, Sentinel promotes its replica, and nothing acknowledged before is lost', async () => {
+test('Q23 sentinel: the primary ends, Sentinel promotes its replica, and nothing acknowledged before is lost [RE3]', async () => {
   const pids = [platform.pid('worker'), platform.pid('gateway')];
   const ids = await acknowledged(enqueue, 40, { sleepMs: 300 });
   expect(ids).toHaveLength(40);
@@ -44,7 +44,7 @@ test('S1 sentinel: the primary ends, Sentinel promotes its replica, and nothing 
   for (const pid of pids) expect(process.kill(pid, 0)).toBe(true);
 });
 
-test('S2 sentinel-hung: a primary that is silent and comes back as a replica is left, and not written to', async () => {
+test('Q24 sentinel-hung: a primary that is silent and comes back as a replica is left, and not written to [RE3]', async () => {
   const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
   await sleep(250);
   const old = await redis.primary();

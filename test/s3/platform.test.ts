@@ -97,13 +97,13 @@ describe('a platform with its artifact store in S3', () => {
     return most;
   }
 
-  test('has its archives in the bucket, and nothing of them in its directory', async () => {
+  test('has its archives in the bucket, and nothing of them in its directory [AR1]', async () => {
     expect((await platform.call('hello-fetch')).status).toBe(200);
     expect(await objects('artifacts/')).toHaveLength(3);
     for (const name of ['artifacts', 'blobs']) expect(existsSync(join(platform.state, name))).toBe(false);
   });
 
-  test('passes a large body to a caller who waits, and no process grows by it', async () => {
+  test('passes a large body to a caller who waits, and no process grows by it [AR3]', async () => {
     const expected = { bytes: LARGE, sha256: await digest(LARGE) };
     const most = await growth(async () => {
       expect((await upload('upload/hash', pieces(LARGE))).body).toEqual(expected);
@@ -142,7 +142,7 @@ describe('a platform with its artifact store in S3', () => {
     expect((await upload('upload/slow?ms=5', pieces(40 * MB))).body).toEqual({ bytes: 40 * MB });
   }, 60_000);
 
-  test('says so while the server is away, loses nothing, and works again when it is back', async () => {
+  test('says so while the server is away, loses nothing, and works again when it is back [AR4]', async () => {
     const waiting = await queue('upload/hash', pieces(5 * MB), { 'x-offshoot-delay': '5' });
     // Its items are read before the server is gone, its results are written while it is.
     const slow = Array.from({ length: 60 }, (_, at) => ({ quantity: at, sleepMs: 50 }));
@@ -197,7 +197,7 @@ describe('a platform with its artifact store in S3', () => {
     expect((await platform.call('hello-fetch')).status).toBe(200);
   }, 60_000);
 
-  test('runs no code that was changed in the bucket', async () => {
+  test('runs no code that was changed in the bucket [AR5]', async () => {
     const archives = (await objects('artifacts/')).map((key) => join(server.bucket, key));
     // Sound archives all of them, each under the digest of its neighbour.
     const contents = await Promise.all(archives.map((path) => readFile(path)));

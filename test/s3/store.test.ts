@@ -56,12 +56,12 @@ describe('the settings', () => {
     expect(s3Settings(parse({ ...own, OFFSHOOT_S3_PATH_STYLE: '0' }))?.pathStyle).toBe(false);
   });
 
-  test.each(readers)('of other programs mean nothing to the %s while S3 is not chosen', (_, parse) => {
+  test.each(readers)('of other programs mean nothing to the %s while S3 is not chosen [AR6]', (_, parse) => {
     expect(s3Settings(parse({ ...given, OFFSHOOT_ARTIFACTS: '' }))).toBeUndefined();
     expect(s3Settings(parse({ OFFSHOOT_STATE: '/tmp/state', AWS_ACCESS_KEY_ID: 'id' }))).toBeUndefined();
   });
 
-  test.each(readers)('that cannot be are refused by the %s, with what to do', (_, parse) => {
+  test.each(readers)('that cannot be are refused by the %s, with what to do [AR6]', (_, parse) => {
     expect(() => parse({ ...given, OFFSHOOT_ARTIFACTS: '/var/lib/artifacts' })).toThrow(
       /OFFSHOOT_ARTIFACTS: .*s3:\/\/BUCKET/,
     );
@@ -105,7 +105,7 @@ describe('a store in S3', () => {
     expect(proxy.connections).toBeGreaterThan(5);
   });
 
-  test('never gives the begin of one body and the end of another', async () => {
+  test('never gives the begin of one body and the end of another [AR2]', async () => {
     await straight.put('a', Buffer.alloc(20 * MB, 1));
     const stream = await blobs.open('a');
     const seen: number[] = [];
@@ -201,7 +201,7 @@ describe('a store in S3', () => {
     await expect(stream.toArray()).rejects.toMatchObject({ code: 'digest_mismatch' });
   });
 
-  test('bodies that arrive slowly are in no memory, however many', async () => {
+  test('bodies that arrive slowly are in no memory, however many [AR3]', async () => {
     const gate = Promise.withResolvers<void>();
     const slow = async function* (): AsyncGenerator<Buffer> {
       for (let at = 0; at < 7; at++) yield Buffer.alloc(MB, at);

@@ -74,7 +74,7 @@ async function startPrometheus(): Promise<Prometheus> {
 }
 
 describe('metrics', () => {
-  test('the gateway shows them to a key of all namespaces, and to no other', async () => {
+  test('the gateway shows them to a key of all namespaces, and to no other [OB1]', async () => {
     const url = `${platform.url}/metrics`;
     expect((await scrape(url)).status).toBe(401);
     const refused = await scrape(url, await makeKey('default'));
@@ -96,7 +96,7 @@ describe('metrics', () => {
     expect((await promtool(['check', 'metrics'], 'offshoot_x{a="b} 1\n')).code).not.toBe(0);
   });
 
-  test('a call is counted by the gateway that answered it, a queued one by the worker that ended it', async () => {
+  test('a call is counted by the gateway that answered it, a queued one by the worker that ended it [OB2]', async () => {
     const of = 'namespace="default",function="hello-fetch"';
     const gateway = (await scrape(`${platform.url}/metrics`, platform.key)).text;
     const worker = (await scrape(workerUrl)).text;
@@ -120,7 +120,7 @@ describe('metrics', () => {
     expect(limit).toBeGreaterThan(memory);
   });
 
-  test('Prometheus scrapes it, its rules hold, and each query of the dashboard names metrics that are there', async () => {
+  test('Prometheus scrapes it, its rules hold, and each query of the dashboard names metrics that are there [OB4, OB12]', async () => {
     const rules = `${monitoring}alerts.yml`;
     const checked = await promtool(['check', 'rules', rules]);
     expect(checked, checked.output).toMatchObject({ code: 0 });
@@ -175,7 +175,7 @@ describe('metrics', () => {
     }
   });
 
-  test('while Redis is away, a scrape says so', async () => {
+  test('while Redis is away, a scrape says so [OB4]', async () => {
     await platform.redis.stop();
     const { text } = await scrape(workerUrl);
     expect(text).toMatch(/offshoot_redis_up 0\n/);

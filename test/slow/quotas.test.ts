@@ -47,7 +47,7 @@ function overlap(records: readonly InvocationDetail[]): number {
 }
 
 describe('concurrency of a function', () => {
-  test('calls over it are refused at once, with the reason and a time; without it none is', async () => {
+  test('calls over it are refused at once, with the reason and a time; without it none is [SH4]', async () => {
     const calls = (name: string): Promise<Response[]> =>
       Promise.all(Array.from({ length: 5 }, () => call(`default/${name}`, { sleepMs: 600 })));
     const from = performance.now();
@@ -83,7 +83,7 @@ describe('concurrency of a function', () => {
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 2_500 }).toBe(200);
   });
 
-  test('jobs over it wait, however many: none fails, none counts a try, and calls count as well', async () => {
+  test('jobs over it wait, however many: none fails, none counts a try, and calls count as well [SH4]', async () => {
     const ids = await acknowledged(enqueuer(platform, 'two'), 40, { sleepMs: 50 });
     const seen: number[] = [];
     // A place may be free just now, since jobs that were moved back do not come back at once.
@@ -114,7 +114,7 @@ describe('concurrency of a function', () => {
   }, 60_000);
 });
 
-test('what is not limited asks Redis for no place; what is limited asks once', async () => {
+test('what is not limited asks Redis for no place; what is limited asks once [SH8]', async () => {
   await withRedis(platform.redis.url, async (redis) => {
     const monitor = await redis.monitor();
     const asked: string[] = [];
@@ -132,7 +132,7 @@ test('what is not limited asks Redis for no place; what is limited asks once', a
 });
 
 describe('rate of a function', () => {
-  test('a burst is let through, then a call is told to the millisecond when it may come again', async () => {
+  test('a burst is let through, then a call is told to the millisecond when it may come again [SH6]', async () => {
     const answers = await Promise.all(Array.from({ length: 5 }, () => call('default/slow', {})));
     const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b);
     expect(statuses).toEqual([200, 200, 200, 429, 429]);
@@ -234,7 +234,7 @@ describe('limits of a namespace', () => {
 });
 
 describe('who dies holding places gives them back', () => {
-  test('a gateway', async () => {
+  test('a gateway [SH5]', async () => {
     const lost = [0, 1].map(() => call('default/two', { sleepMs: 4_500 }).catch(() => undefined));
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 3_000 }).toBe(429);
     await platform.kill('gateway');
@@ -247,7 +247,7 @@ describe('who dies holding places gives them back', () => {
       .toBe(200);
   }, 30_000);
 
-  test('a worker', async () => {
+  test('a worker [SH5]', async () => {
     const ids = await acknowledged(enqueuer(platform, 'two'), 2, { sleepMs: 4_000 });
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 5_000 }).toBe(429);
     await platform.kill('worker');

@@ -43,7 +43,7 @@ test('the namespaces lie with three primaries', async () => {
 });
 
 describe('calls', () => {
-  test('of all namespaces are answered at once, side by side', async () => {
+  test('of all namespaces are answered at once, side by side [RE2]', async () => {
     for (const namespace of NAMESPACES) await call(namespace, { answer: 0 });
     const before = performance.now();
     const answers = await Promise.all(
@@ -148,7 +148,7 @@ describe('the queued lane', () => {
   });
 });
 
-test('a primary dies and its replica takes over: nobody is started again, and no job is lost', async () => {
+test('a primary dies and its replica takes over: nobody is started again, and no job is lost [RE3]', async () => {
   const enqueues = NAMESPACES.map((namespace) => enqueuer(platform, 'retries', namespace));
   const ids: string[] = [];
   for (const enqueue of enqueues) ids.push(...(await acknowledged(enqueue, 8, { sleepMs: 400 })));

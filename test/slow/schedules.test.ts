@@ -29,7 +29,7 @@ async function look(id: string | undefined): Promise<AnyInvocation> {
   return (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocation;
 }
 
-test('a function runs at its times, and is told which', async () => {
+test('a function runs at its times, and is told which [QU11]', async () => {
   await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND, input: { keepDays: 3 } } });
   await expect
     .poll(async () => (await runs('nightly')).filter(({ state }) => state === 'done').length, {
@@ -57,7 +57,7 @@ test('a time is left out while the run before has not ended, unless it may overl
   expect(found.filter(({ state }) => state === 'running').length).toBeLessThanOrEqual(1);
 });
 
-test('goes on after the worker and the gateway have been ended', async () => {
+test('goes on after the worker and the gateway have been ended [QU11]', async () => {
   await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND } });
   await platform.kill('worker');
   await platform.kill('gateway');

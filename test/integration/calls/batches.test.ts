@@ -62,7 +62,7 @@ async function resultsOf(id: string, query = ''): Promise<ItemResult[]> {
 }
 
 describe('a batch', () => {
-  it('gives queue() its items in groups, and keeps what came of each, in order', async () => {
+  it('gives queue() its items in groups, and keeps what came of each, in order [QU13]', async () => {
     const items = Array.from({ length: 230 }, (_, at) => ({ quantity: at }));
     const { id } = await sent('orders', items);
     const results = await resultsOf(id);
@@ -74,7 +74,7 @@ describe('a batch', () => {
     expect(completed.map(({ index }) => index).toSorted((a, b) => a - b)).toEqual(items.map((_, at) => at));
   });
 
-  it('tries again what failed and nothing else; what fails for good is a dead letter that can be queued again', async () => {
+  it('tries again what failed and nothing else; what fails for good is a dead letter that can be queued again [QU13]', async () => {
     const items = Array.from({ length: 60 }, (_, at) => ({
       quantity: at,
       ...(at === 7 && { fail: 'retry' }),
@@ -165,7 +165,7 @@ describe('a batch', () => {
     );
   });
 
-  it('says which line is no JSON and how many it has, and goes on from there', async () => {
+  it('says which line is no JSON and how many it has, and goes on from there [QU12]', async () => {
     const bad = await send(
       '/functions/default/orders/batches',
       `{"quantity":1}\n{"quantity":2}\n{"quantity:\n{"quantity":4}\n`,
@@ -203,7 +203,7 @@ describe('a batch', () => {
     expect((await send('/functions/default/orders/batches', body, type)).status).toBe(status);
   });
 
-  it('runs what has come while more is being sent, and reads no faster than it runs', async () => {
+  it('runs what has come while more is being sent, and reads no faster than it runs [QU12, QU14]', async () => {
     await platform.deploy('orders', { name: 'slow', batch: { size: 1 }, timeout: 60 });
     const { batch } = (await (await send('/functions/default/slow/batches?open=1', '')).json()) as ItemsTaken;
     let pulled = 0;

@@ -81,7 +81,7 @@ test('it says that it runs, but its worker has not got its input yet', async () 
   expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled' });
 });
 
-test('its worker has given it back: it is not begun again', async () => {
+test('its worker has given it back: it is not begun again [QU7]', async () => {
   const record = openRecord({ name: 'retries', attempts: [] });
   await store.requestCancel(record);
   const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };

@@ -132,7 +132,7 @@ async function queue(path: string, body: AsyncIterable<Buffer>, headers = {}): P
 }
 
 describe('a large request body of a caller who waits', () => {
-  test('reaches the function whole, and no process grows by it', async () => {
+  test('reaches the function whole, and no process grows by it [CA10]', async () => {
     let invocation = '';
     const most = await growth(async () => {
       const answer = await upload('narrow/hash', pieces(LARGE));
@@ -145,7 +145,7 @@ describe('a large request body of a caller who waits', () => {
     await noBlobs('calls');
   }, 60_000);
 
-  test('comes in one piece to who asks for one: arrayBuffer(), json() and Lambda-style handlers', async () => {
+  test('comes in one piece to who asks for one: arrayBuffer(), json() and Lambda-style handlers [CA10]', async () => {
     expect(json(await upload('upload/whole', pieces(12 * MB)))).toEqual({ bytes: 12 * MB });
     const text = JSON.stringify({ a: 'x'.repeat(3 * MB), b: 1 });
     expect(json(await upload('upload/json', only(text)))).toEqual({ keys: ['a', 'b'] });
@@ -193,7 +193,7 @@ describe('a large request body of a caller who waits', () => {
     expect(most['worker']).toBeLessThan(FLAT / 2);
   }, 60_000);
 
-  test('that is not read, or in part, is let go when the call has ended', async () => {
+  test('that is not read, or in part, is let go when the call has ended [CA11]', async () => {
     expect(json(await upload('upload/none', pieces(20 * MB)))).toEqual({ bytes: 0 });
     const { bytes } = json(await upload('upload/part?bytes=100000', pieces(20 * MB))) as { bytes: number };
     expect(bytes).toBeLessThan(MB);
@@ -207,14 +207,14 @@ describe('a large request body of a caller who waits', () => {
     expect(json(await upload('upload/hash', pieces(3 * MB)))).toMatchObject({ bytes: 3 * MB });
   }, 30_000);
 
-  test('of a sandbox that dies in the middle of it leaves nothing behind', async () => {
+  test('of a sandbox that dies in the middle of it leaves nothing behind [CA11]', async () => {
     const answer = await upload('upload/exit', pieces(20 * MB));
     expect(answer.headers['x-offshoot-outcome']).toBe('exited');
     await expect.poll(() => openBlobs('worker'), { timeout: 5_000 }).toEqual([]);
     await noBlobs('calls');
   });
 
-  test('of a client that goes away in the middle calls nothing and leaves nothing', async () => {
+  test('of a client that goes away in the middle calls nothing and leaves nothing [CA11]', async () => {
     // The records of the calls before are written just after their answers.
     await sleep(300);
     const before = await recent();
@@ -256,7 +256,7 @@ async function recent(): Promise<string[]> {
 }
 
 describe('a request body over the limit', () => {
-  test('is refused by its announced length, with the limit, the size and the setting', async () => {
+  test('is refused by its announced length, with the limit, the size and the setting [CA7]', async () => {
     const answer = await upload('small/hash', pieces(3 * MB), { 'content-length': String(3 * MB) });
     expect(answer.status).toBe(413);
     const { error } = json(answer) as { error: { message: string } };
@@ -283,7 +283,7 @@ describe('a request body over the limit', () => {
 });
 
 describe('a large body that nobody waits for', () => {
-  test('lies in the artifact store and not in Redis, is run with it, and can be run again', async () => {
+  test('lies in the artifact store and not in Redis, is run with it, and can be run again [QU16]', async () => {
     let id = '';
     const most = await growth(async () => {
       id = await queue('upload/hash', pieces(LARGE));
@@ -306,7 +306,7 @@ describe('a large body that nobody waits for', () => {
     expect(await blobs('inputs')).toHaveLength(2);
   }, 90_000);
 
-  test('has its large result streamed out, with status and headers', async () => {
+  test('has its large result streamed out, with status and headers [QU16]', async () => {
     const id = await queue('upload/produce?mb=50&status=201', only('go'));
     expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', status: 201, responseBytes: 50 * MB });
     const most = await growth(async () => {
@@ -367,7 +367,7 @@ describe('a large body that nobody waits for', () => {
 });
 
 describe('a streamed response that stands still', () => {
-  test('is ended as stream_idle, which names the setting', async () => {
+  test('is ended as stream_idle, which names the setting [LM12]', async () => {
     const response = await platform.call('stall/produce?mb=1&rest=8000');
     expect(response.status).toBe(200);
     await expect(response.arrayBuffer()).rejects.toThrow();

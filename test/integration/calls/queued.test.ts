@@ -58,7 +58,7 @@ async function post(path: string, body?: unknown): Promise<{ status: number; bod
 }
 
 describe('an invocation that nobody waits for', () => {
-  test('is known from the moment it is accepted, runs, and keeps its answer and its log', async () => {
+  test('is known from the moment it is accepted, runs, and keeps its answer and its log [QU2]', async () => {
     const id = await queued({ answer: 42, sleepMs: 300 });
     expect(id).toMatch(/^[0-9a-f]{32}$/);
     expect(['queued', 'running']).toContain((await look(id)).state);
@@ -91,7 +91,7 @@ describe('an invocation that nobody waits for', () => {
     expect(await response.json()).toEqual({ answer: 1, failed: 0 });
   });
 
-  test('waits for its time, and can be called off before', async () => {
+  test('waits for its time, and can be called off before [QU6]', async () => {
     const later = await queued({}, { 'x-offshoot-delay': '1' });
     const never = await queued({}, { 'x-offshoot-delay': '1' });
     expect(await look(later)).toMatchObject({ state: 'queued' });
@@ -106,7 +106,7 @@ describe('an invocation that nobody waits for', () => {
     expect((await post(`/invocations/${never}/cancel`)).status).toBe(409);
   });
 
-  test('is killed where it runs when it is cancelled, and not tried again', async () => {
+  test('is killed where it runs when it is cancelled, and not tried again [QU7]', async () => {
     const id = await queued({ sleepMs: 4_000 });
     await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('running');
     expect((await post(`/invocations/${id}/cancel`)).status).toBe(202);
@@ -116,7 +116,7 @@ describe('an invocation that nobody waits for', () => {
     expect(record.dead).toBeUndefined();
   });
 
-  test('does not start after its time to live', async () => {
+  test('does not start after its time to live [QU6]', async () => {
     const id = await queued({}, { 'x-offshoot-delay': '0.5', 'x-offshoot-ttl': '1' });
     process.kill(platform.pid('worker'), 'SIGSTOP');
     await sleep(2_000);
@@ -136,7 +136,7 @@ describe('an invocation that nobody waits for', () => {
 });
 
 describe('the same Idempotency-Key', () => {
-  test('is the same invocation, which runs once', async () => {
+  test('is the same invocation, which runs once [QU5]', async () => {
     const key = { 'idempotency-key': 'order-1' };
     const ids = await Promise.all(Array.from({ length: 20 }, () => queued({ answer: 1 }, key)));
     expect(new Set(ids).size).toBe(1);
@@ -150,7 +150,7 @@ describe('the same Idempotency-Key', () => {
     expect(await queued({ answer: 1 }, key, 'once')).not.toBe(id);
   });
 
-  test('with another input is refused', async () => {
+  test('with another input is refused [QU5]', async () => {
     const key = { 'idempotency-key': 'order-3' };
     await queued({ answer: 1 }, key);
     const response = await enqueue({ answer: 2 }, key);
@@ -167,7 +167,7 @@ describe('an invocation that fails', () => {
     expect(record.attempts?.[0]?.message).toBe('Error: failure 1');
   });
 
-  test('waits as long as its answer asks for by Retry-After', async () => {
+  test('waits as long as its answer asks for by Retry-After [QU3]', async () => {
     const record = await ended(await queued({ fail: 'busy', times: 1 }, {}, 'alone'));
     const [first, second] = record.attempts ?? [];
     expect(first).toMatchObject({ outcome: 'ok', status: 503 });
@@ -175,7 +175,7 @@ describe('an invocation that fails', () => {
     expect(second).toMatchObject({ outcome: 'ok', status: 200 });
   });
 
-  test('becomes a dead letter, which is listed, queued again, and purged', async () => {
+  test('becomes a dead letter, which is listed, queued again, and purged [QU3]', async () => {
     const id = await queued({ fail: 'throw' }, {}, 'once');
     expect(await ended(id)).toMatchObject({ outcome: 'error', dead: 'attempts_used' });
     const letters = async (): Promise<string[]> =>
@@ -194,7 +194,7 @@ describe('an invocation that fails', () => {
     expect((await look(id)).state).toBe('done');
   });
 
-  test('is poison when it has ended three sandboxes, however many tries it has', async () => {
+  test('is poison when it has ended three sandboxes, however many tries it has [QU4]', async () => {
     await platform.deploy('retries', {
       name: 'patient',
       retries: { attempts: 50, minDelay: 0.1, maxDelay: 0.1 },

@@ -96,7 +96,7 @@ describe('who gets in', () => {
     expect(refused.headers['set-cookie']).toBeUndefined();
   });
 
-  test('the cookie is for the dashboard alone, and for https where there is some', async () => {
+  test('the cookie is for the dashboard alone, and for https where there is some [DA1]', async () => {
     const [plain = ''] = (await signIn()).headers['set-cookie'] ?? [];
     expect(plain).toMatch(/^offshoot_session=[\w-]{43};.*Path=\/dashboard;.*HttpOnly; SameSite=Strict$/);
     const [secure = ''] =
@@ -104,7 +104,7 @@ describe('who gets in', () => {
     expect(secure).toContain('Secure');
   });
 
-  test('Redis has neither the cookie nor the key', async () => {
+  test('Redis has neither the cookie nor the key [DA1]', async () => {
     const { cookie } = await session();
     const redis = connectRedis(platform.redis.url, 'commands', pino({ level: 'silent' }));
     await once(redis, 'ready');
@@ -121,7 +121,7 @@ describe('who gets in', () => {
 describe('what opens the data', () => {
   const PATHS = ['/dashboard/live/functions', '/dashboard/api/v1/functions'];
 
-  test('cookie and page secret together, and neither alone', async () => {
+  test('cookie and page secret together, and neither alone [DA2]', async () => {
     const both = await session();
     const { cookie } = both;
     for (const path of PATHS) {
@@ -237,7 +237,7 @@ describe('ten thousand invocations', () => {
     redis.disconnect();
   }, 60_000);
 
-  test('are listed and filtered, whole; how long it takes is printed', async () => {
+  test('are listed and filtered, whole; how long it takes is printed [DA9]', async () => {
     const headers = await session();
     const first = await look('invocations', 'outcome=failed', headers);
     expect(first.data).toMatchObject({ looked: COUNT, matched: COUNT / 100 });
@@ -266,7 +266,7 @@ describe('ten thousand invocations', () => {
     expect(invocations).toHaveLength(COUNT / 100);
   });
 
-  test('are not all that there have been, and the page of the function says so', async () => {
+  test('are not all that there have been, and the page of the function says so [DA11]', async () => {
     const headers = await session();
     const { data } = await look('function', 'namespace=default&name=hello-fetch&minutes=60', headers);
     expect(data).toMatchObject({ since: oldest, kept: COUNT, traffic: { count: COUNT } });

@@ -52,7 +52,7 @@ describe('a function that', () => {
     if (outcome === 'crashed') expect(record.report?.exitCause).toMatch(/^signal SIG/);
   });
 
-  test('makes a system call that is refused reads so, and its record names the call', async () => {
+  test('makes a system call that is refused reads so, and its record names the call [IS12]', async () => {
     const response = await platform.call('faulty/refused');
     expect(await response.json()).toEqual({ code: 'EPERM' });
     const { report, logs } = await platform.record(response);
@@ -72,7 +72,7 @@ describe('a function that', () => {
     expect(report?.error?.stack).not.toContain('/opt/offshoot');
   });
 
-  test('prints without end keeps a bounded log that says what was cut', async () => {
+  test('prints without end keeps a bounded log that says what was cut [CA4]', async () => {
     const record = await platform.record(await platform.call('faulty/print'));
     expect(record.report?.logBytes).toBeLessThanOrEqual(256 * 1024);
     expect(record.report?.logBytesDropped).toBeGreaterThan(0);
@@ -84,7 +84,7 @@ describe('a function that', () => {
     await expect(response.text()).rejects.toThrow();
   });
 
-  test('ran out of time is gone before its caller is told', async () => {
+  test('ran out of time is gone before its caller is told [LI3]', async () => {
     const before = processesBySandbox();
     const call = platform.call('faulty/busy');
     await sleep(500);
@@ -108,7 +108,7 @@ test('a caller that goes away ends the run', async () => {
   await expect.poll(running, { timeout: 10_000 }).toBe(0);
 });
 
-test('a zygote that dies is replaced in under a second, and its calls are told', async () => {
+test('a zygote that dies is replaced in under a second, and its calls are told [LI2]', async () => {
   await platform.call('faulty/ok');
   const slow = platform.call('patient/sleep?ms=25000');
   await expect.poll(running, { timeout: 10_000 }).toBe(1);
@@ -120,7 +120,7 @@ test('a zygote that dies is replaced in under a second, and its calls are told',
   expect(killed.stop()).toBeLessThan(1_000);
 });
 
-test('a worker that dies: its calls are told in under two seconds, and a new one takes over', async () => {
+test('a worker that dies: its calls are told in under two seconds, and a new one takes over [CA5, SH9]', async () => {
   const slow = platform.call('patient/sleep?ms=25000');
   await expect.poll(running, { timeout: 10_000 }).toBe(1);
   await platform.kill('worker');
@@ -132,7 +132,7 @@ test('a worker that dies: its calls are told in under two seconds, and a new one
   await platform.ready();
 });
 
-test('Redis that goes away: 503 soon, and everything works when it is back', async () => {
+test('Redis that goes away: 503 soon, and everything works when it is back [CA6]', async () => {
   await platform.redis.kill();
   const started = Stopwatch.start();
   const response = await platform.call('honest');

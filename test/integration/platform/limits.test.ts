@@ -27,7 +27,7 @@ afterAll(() => platform.stop());
 
 const outcomeOf = (response: Response): string | null => response.headers.get('x-offshoot-outcome');
 
-test('memory is that of the function', async () => {
+test('memory is that of the function [LM1]', async () => {
   await platform.deploy('faulty', { name: 'small', timeout: 20, memory: 64 });
   const small = await platform.call('small/hold?mb=200');
   expect(outcomeOf(small)).toBe('out_of_memory');
@@ -46,7 +46,7 @@ test('so are the processors: 300 ms of their time at a fifth of one take over a 
 });
 
 describe('processor time', () => {
-  test('a run that uses it up is killed and told so, long before its wall time is over', async () => {
+  test('a run that uses it up is killed and told so, long before its wall time is over [LM2]', async () => {
     const response = await platform.call('narrow/busy');
     expect(outcomeOf(response)).toBe('cpu_limit');
     expect(response.status).toBe(504);
@@ -74,7 +74,7 @@ describe('processor time', () => {
 });
 
 describe('processes and threads', () => {
-  test('a function that fails because it gets no more is told which limit that is', async () => {
+  test('a function that fails because it gets no more is told which limit that is [LM3]', async () => {
     const response = await platform.call('narrow/spawn');
     expect(outcomeOf(response)).toBe('pids_limit');
     expect(response.status).toBe(502);
@@ -95,7 +95,7 @@ describe('processes and threads', () => {
     expect(outcomeOf(response)).toBe('pids_limit');
   });
 
-  test('a function that lives with it has succeeded, and its record says what happened', async () => {
+  test('a function that lives with it has succeeded, and its record says what happened [LM3]', async () => {
     const response = await platform.call('narrow/spawn?caught=1');
     expect(outcomeOf(response)).toBe('ok');
     expect(((await response.json()) as { spawned: number }).spawned).toBeLessThan(24);
@@ -128,7 +128,7 @@ describe('files', () => {
     readonly filesStoppedBy: string;
   }
 
-  test('/tmp takes as many bytes and files as the manifest says, also in a prepared sandbox', async () => {
+  test('/tmp takes as many bytes and files as the manifest says, also in a prepared sandbox [LM1]', async () => {
     const filled = (await (await platform.call('narrow/fill-tmp')).json()) as Filled;
     expect(filled.stoppedBy).toBe('ENOSPC');
     expect(filled.bytes).toBeLessThanOrEqual(3 * 1024 * 1024);
@@ -161,7 +161,7 @@ test('pending signals of all sandboxes together stay below those of the worker',
 });
 
 describe('output', () => {
-  test('a response over its size is broken off, and the run ended', async () => {
+  test('a response over its size is broken off, and the run ended [LM5]', async () => {
     const response = await platform.call('narrow/large-response?bytes=9000000');
     await expect(response.arrayBuffer()).rejects.toThrow();
     const record = await platform.record(response);

@@ -46,7 +46,7 @@ function lives(pid: number): boolean {
   }
 }
 
-test('a worker is listed with what it may take, what it runs, and its sandboxes', async () => {
+test('a worker is listed with what it may take, what it runs, and its sandboxes [SH9]', async () => {
   await expect
     .poll(async () => (await workers())[0], { timeout: 10_000 })
     .toMatchObject({
@@ -82,7 +82,7 @@ test('one that is asked to stop finishes what it has, takes nothing more, and is
   expect((await workers()).map(({ id }) => id)).not.toContain(first.id);
 }, 60_000);
 
-test('one that is ended without a word is gone in under two seconds, and calls go on', async () => {
+test('one that is ended without a word is gone in under two seconds, and calls go on [SH9]', async () => {
   const first = await join();
   process.kill(first.pid, 'SIGKILL');
   const ended = Stopwatch.start();

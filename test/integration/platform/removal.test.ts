@@ -72,7 +72,7 @@ async function whileWorkerStands(act: () => Promise<void>): Promise<void> {
   }
 }
 
-test('a function that is removed answers no more, and its sandboxes end', async () => {
+test('a function that is removed answers no more, and its sandboxes end [LI4]', async () => {
   await platform.deploy('hello-fetch', { name: 'short-lived' });
   const { report } = await platform.record(await platform.call('short-lived'));
   expect(sandboxes().some((name) => name.endsWith(report?.sandbox ?? '?'))).toBe(true);
@@ -93,7 +93,7 @@ test('a sandbox that is being started for it ends as well', async () => {
 });
 
 describe('what is queued for a function that is removed', () => {
-  test('does not run, says why, is no dead letter, and can be replayed when the function is back', async () => {
+  test('does not run, says why, is no dead letter, and can be replayed when the function is back [QU20]', async () => {
     await platform.deploy('retries', { name: 'leaving' });
     const id = await queued('leaving', { answer: 1 }, '1');
     await remove('leaving');

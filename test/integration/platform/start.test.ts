@@ -64,7 +64,7 @@ test('it says that it is ready at another address than 127.0.0.1, and that one i
   }
 }, 90_000);
 
-test('a service manager is told by the supervisor alone, when it is ready and as long as its loop turns', async () => {
+test('a service manager is told by the supervisor alone, when it is ready and as long as its loop turns [ST7]', async () => {
   const socket = `@offshoot-start-${process.pid}`;
   const said = await serviceManager(socket);
   const port = await freePort();

@@ -51,7 +51,7 @@ describe('a sandbox', async () => {
     await bench.close();
   });
 
-  test('has a session keyring of its own, and no way to any', async (context) => {
+  test('has a session keyring of its own, and no way to any [IS10]', async (context) => {
     context.skip(keyring <= 0, 'the kernel lacks keyrings (CONFIG_KEYS)');
     const serials = [one, other].map(({ sandbox }) => sandbox.isolation?.sessionKeyring ?? 0);
     for (const serial of serials) expect(serial).toBeGreaterThan(0);
@@ -68,7 +68,7 @@ describe('a sandbox', async () => {
     expect(one.sandbox.isolation?.branchSpeculation).toBe('disabled');
   });
 
-  test('and its children are under the limits that a cgroup does not keep', async () => {
+  test('and its children are under the limits that a cgroup does not keep [IS10]', async () => {
     const texts = JSON.parse((await one.call('/limits')).text) as string[];
     const expected = {
       'core file size': '0',

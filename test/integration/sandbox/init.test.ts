@@ -70,7 +70,7 @@ describe('the process of a function', () => {
     await bench.close();
   });
 
-  test('reaps 500 orphans, of which its limit of 64 processes could hold a tenth', async () => {
+  test('reaps 500 orphans, of which its limit of 64 processes could hold a tenth [LI6]', async () => {
     const { left } = (await ask('/orphans?all=500&each=25')) as { most: number; left: number };
     expect(left).toBe(0);
   });
@@ -87,7 +87,7 @@ describe('the process of a function', () => {
   });
 
   test.each(['SIGTERM', 'SIGKILL', 'SIGSEGV', 'SIGUSR1', 'SIGABRT'])(
-    'is ended by its own %s',
+    'is ended by its own %s [LI6]',
     async (name) => {
       const victim = await bench.start(code);
       const call = victim.call(`/signal?name=${name}`);

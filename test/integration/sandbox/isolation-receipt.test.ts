@@ -46,7 +46,7 @@ async function connected(): Promise<Redis> {
 }
 
 describe('the receipt', () => {
-  test('names the namespaces and the id that the sandbox sees itself under', async () => {
+  test('names the namespaces and the id that the sandbox sees itself under [PR1]', async () => {
     const { record, answer } = await called('measured/isolation');
     const own = answer as { namespaces: Record<string, number>; uidMap: number[] };
     const { isolation } = record;
@@ -104,7 +104,7 @@ describe('the receipt', () => {
     expect(record.isolation?.network).toBe('egress');
   });
 
-  test('is stored once for each sandbox, whatever it serves, and kept for longer than a record', async () => {
+  test('is stored once for each sandbox, whatever it serves, and kept for longer than a record [PR1]', async () => {
     const redis = await connected();
     const count = async (): Promise<number> => (await redis.keys('offshoot:isolation:*')).length;
     const { record: first } = await called('measured/ok');
@@ -147,7 +147,7 @@ describe('isolation.require', () => {
     expect(stdout).toContain('seccomp, memory-limit, cpu-limit, pids-limit');
   });
 
-  test('refuses a deploy where something is missing, and names it', async (context) => {
+  test('refuses a deploy where something is missing, and names it [PR2]', async (context) => {
     // Where all that can be required is there, nothing can be missing.
     context.skip(cgroupVersion === 2, 'the kernel lacks a cgroup v1 hierarchy for memory');
     await platform.deploy('faulty', { name: 'refused' });
@@ -161,7 +161,7 @@ describe('isolation.require', () => {
     expect((await platform.call('refused/ok')).status).toBe(200);
   });
 
-  test('is looked at for each sandbox, before a byte of the function runs', async (context) => {
+  test('is looked at for each sandbox, before a byte of the function runs [PR2]', async (context) => {
     // Where all that can be required is there, nothing can be missing.
     context.skip(cgroupVersion === 2, 'the kernel lacks a cgroup v1 hierarchy for memory');
     await platform.deploy('faulty', { name: 'moved', env: { PRINT_AT_LOAD: '1' } });

@@ -235,7 +235,7 @@ describe('the system call filter', async () => {
   });
   afterAll(() => bench.close());
 
-  test('answers each call as its policy says', async () => {
+  test('answers each call as its policy says [IS11]', async () => {
     const sandbox = await bench.start(code);
     const { numbers } = await run(
       sandbox,
@@ -246,7 +246,7 @@ describe('the system call filter', async () => {
     await sandbox.end();
   });
 
-  test('names what it refused, to the worker, and for children as well', async () => {
+  test('names what it refused, to the worker, and for children as well [IS12]', async () => {
     const sandbox = await bench.start(code);
     const calls = [
       '41,40,1,0',
@@ -268,7 +268,7 @@ describe('the system call filter', async () => {
     await sandbox.end();
   });
 
-  test('tells of a flood only until the sandbox has used up its share, and refuses on', async () => {
+  test('tells of a flood only until the sandbox has used up its share, and refuses on [IS12]', async () => {
     const sandbox = await bench.start(code);
     const before = readdirSync('/proc/self/fd').length;
     const { numbers } = await run(sandbox, ['repeat', '2000', '272,0x10000000']);
@@ -284,7 +284,7 @@ describe('the system call filter', async () => {
   });
 
   // What waits at a listener is charged to nobody (D4 of test/security): their number is what bounds it.
-  test('lets 64 sockets listen at a time, as often as they like, and no more', async () => {
+  test('lets 64 sockets listen at a time, as often as they like, and no more [IS13]', async () => {
     const sandbox = await bench.start(code);
     const serve = async (kind: string): Promise<unknown> =>
       JSON.parse((await sandbox.call(`/?serve=${encodeURIComponent(kind)}`)).text);
@@ -323,7 +323,7 @@ describe('the system call filter', async () => {
   test.each([
     ['a call of the 32-bit table by int 0x80', 'int80'],
     ['a call with the bit of x32', '0x40000027'],
-  ])('ends a process that makes %s', async (_, call) => {
+  ])('ends a process that makes %s [IS11]', async (_, call) => {
     const sandbox = await bench.start(code);
     expect(await run(sandbox, ['39'])).toMatchObject({ numbers: [0], signal: null });
     expect(await run(sandbox, [call])).toMatchObject({ signal: 'SIGSYS' });

@@ -110,7 +110,7 @@ describe('a zygote is replaced', () => {
     expect(await current()).toBe(second);
   });
 
-  test('after a number of forks; it serves until the next one is warm, and ends when its last sandbox has', async () => {
+  test('after a number of forks; it serves until the next one is warm, and ends when its last sandbox has [LI5]', async () => {
     const first = await open({ forks: 2 });
     const [one, two] = [factory.start(first), factory.start(first)];
     await Promise.all([one.prepared, two.prepared]);
@@ -150,7 +150,7 @@ describe('a zygote is replaced', () => {
     expect(await current()).toBe(second);
   });
 
-  test('by none when its namespace is given up, also while one is warming up', async () => {
+  test('by none when its namespace is given up, also while one is warming up [LI7]', async () => {
     const first = await open({ ageMs: 1 });
     zygotes.tend();
     expect(zygotes.live).toBe(2);
@@ -167,7 +167,7 @@ describe('a zygote is replaced', () => {
     expect((await current()).alive).toBe(true);
   });
 
-  test('and the pool gives up what it has prepared with it', async () => {
+  test('and the pool gives up what it has prepared with it [LI5]', async () => {
     const first = await open({ ageMs: 800 });
     // Never connected: nothing is called here.
     const redis = new Redis({ lazyConnect: true });

@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => platform?.stop());
 
 test(
-  'the newest logs of a function are kept, up to its bytes of them, and what is gone is said to be',
+  'the newest logs of a function are kept, up to its bytes of them, and what is gone is said to be [OB30]',
   async () => {
     const redis = connectRedis(platform.redis.url, 'background', pino({ level: 'silent' }));
     const memory = async (pattern: string): Promise<number> => {

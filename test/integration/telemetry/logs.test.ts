@@ -34,7 +34,7 @@ async function ended(id: string): Promise<AnyInvocationDetail> {
 }
 const own = (logs: readonly LogLine[]): LogLine[] => logs.filter(({ text }) => text.startsWith('runs '));
 
-test('G1 each line of a queued invocation says by which try it was printed', async () => {
+test('L1 each line of a queued invocation says by which try it was printed [OB17]', async () => {
   const body = JSON.stringify({ fail: 'busy', times: 2 });
   const answer = await platform.api('/functions/default/retries/invocations', { method: 'POST', body });
   const { id } = (await answer.json()) as { id: string };
@@ -54,7 +54,7 @@ test('G1 each line of a queued invocation says by which try it was printed', asy
   expect(sent()).toEqual([1, 2, 3]);
 });
 
-test('G2 each line of a batch says by which try, and by which item where they run one by one', async () => {
+test('L2 each line of a batch says by which try, and by which item where they run one by one', async () => {
   const answer = await fetch(`${platform.url}/api/v1/functions/default/retries/batches`, {
     method: 'POST',
     headers: { authorization: `Bearer ${platform.key}`, 'content-type': 'application/x-ndjson' },
@@ -77,7 +77,7 @@ test('G2 each line of a batch says by which try, and by which item where they ru
   expect(shown.stdout).toContain(' try 1 item 2  ');
 });
 
-test('G3 pieces of lines are put together, those of native code too', async () => {
+test('L3 pieces of lines are put together, those of native code too', async () => {
   const { logs } = await platform.record(await platform.call('faulty/print-pieces'));
   expect(logs.map(({ level, text }) => `${level} ${text}`)).toEqual([
     'stdout by the runtime',
@@ -89,7 +89,7 @@ test('G3 pieces of lines are put together, those of native code too', async () =
   ]);
 });
 
-test('G3 the same while the module is loaded, however many they are', async () => {
+test('L3 the same while the module is loaded, however many they are', async () => {
   // More pieces than are kept, some of them half a character.
   const wanted = ['lädt'.repeat(150), '€ '.repeat(100).trim(), 'unended'];
   await platform.deploy('faulty', {
@@ -102,12 +102,12 @@ test('G3 the same while the module is loaded, however many they are', async () =
   expect(logs.map(({ level, text }) => `${level} ${text}`)).toEqual(wanted.map((text) => `stdout ${text}`));
 });
 
-test('G3 half a character at the end is shown as what it is', async () => {
+test('L3 half a character at the end is shown as what it is', async () => {
   const { logs } = await platform.record(await platform.call('faulty/print-half'));
   expect(logs.map(({ text }) => text)).toEqual(['half \ufffd']);
 });
 
-test('G4 what was cut is said at the end, of work after the answer too', async () => {
+test('L4 what was cut is said at the end, of work after the answer too', async () => {
   const cut = await platform.record(await platform.call('patient/print-some?lines=30000'));
   const { logBytesDropped = 0, logLinesDropped = 0 } = cut.report ?? {};
   expect(cut.logs.at(-1)?.level).toBe('platform');
@@ -126,14 +126,14 @@ test('G4 what was cut is said at the end, of work after the answer too', async (
   expect((await last())?.text).toMatch(/bytes of output were cut/);
 });
 
-test('G7 what exporters drop is in the metrics of the process that drops it, by signal', async () => {
+test('L7 what exporters drop is in the metrics of the process that drops it, by signal', async () => {
   const text = await (
     await fetch(`${platform.url}/metrics`, { headers: { authorization: `Bearer ${platform.key}` } })
   ).text();
   expect(text).toMatch(/^offshoot_telemetry_dropped_total\{signal="spans"\} 0$/m);
 });
 
-test('G6 what a module prints while it is loaded is in the log of the first invocation, as far as it is kept', async () => {
+test('L6 what a module prints while it is loaded is in the log of the first invocation, as far as it is kept', async () => {
   await platform.deploy('faulty', { name: 'loud', env: { PRINT_AT_LOAD: '1500' }, logSize: 64 });
   // The deploy has had what was printed in the sandbox that it made.
   await platform.call('loud/exit');
@@ -149,7 +149,7 @@ test('G6 what a module prints while it is loaded is in the log of the first invo
 // oxlint-disable-next-line no-control-regex -- they are what it looks for
 const ACTED_ON = /[\u0000-\u0008\u000b-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
-test('G5 no way out of a log lets anything through on which a terminal acts', async () => {
+test('L5 no way out of a log lets anything through on which a terminal acts [OB18]', async () => {
   const response = await platform.call('faulty/print-hostile');
   const { id } = await platform.record(response);
   const raw = await (await platform.api(`/invocations/${id}`)).text();

@@ -33,7 +33,7 @@ test.each([
   ['credit for what it has not read', 'greedy', 'crashed'],
   ['a body that it never reads', 'hold', 'timeout'],
 ])(
-  '%s: ends the one who does it, and nothing is left',
+  '%s: ends the one who does it, and nothing is left [CA12]',
   async (_, path, outcome) => {
     const before = await worker();
     let most = 0;

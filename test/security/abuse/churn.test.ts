@@ -76,7 +76,7 @@ async function leftBehind(before: Held, patienceMs = SETTLED_MS): Promise<string
   return left;
 }
 
-test(`D13 churn: ${LIVES} sandboxes made and ended, then processes, mounts, cgroups, descriptors and memory as before`, async () => {
+test(`D13 churn: ${LIVES} sandboxes made and ended, then processes, mounts, cgroups, descriptors and memory as before [LM11]`, async () => {
   await churn(100);
   const before = await settled();
   const memory = residentMb(platform.pid('worker'));

@@ -139,7 +139,7 @@ describe('memory', () => {
   );
 
   test.each(['mmap', 'shared', 'memfd', 'tmpfs'])(
-    'D4 mem-bomb-native: %s is charged to the sandbox, which runs out of memory alone',
+    'D4 mem-bomb-native: %s is charged to the sandbox, which runs out of memory alone [LM6]',
     async (kind) => {
       const { answer, outcome } = await native(`memory ${kind} 4096`);
       // The kernel ends a process of the sandbox: the program, or the function that started it.
@@ -177,7 +177,7 @@ describe('memory', () => {
 
   // Of each connection the kernel takes the first segment whether its cgroup has room or not. It charges it, which ends the
   // sandbox on v2; on v1 the buffers are counted apart, and what the sockets themselves take of the limit bounds their number.
-  test('D4 mem-bomb-native: tcp buffers of a hundred processes stay within two and a half times a small limit', async () => {
+  test('D4 mem-bomb-native: tcp buffers of a hundred processes stay within two and a half times a small limit [LM7]', async () => {
     await fillBuffers('tcp', 'small', 2.5 * 128, 100);
   }, 60_000);
 
@@ -280,14 +280,17 @@ describe('output', () => {
     ['a native program on stdout, of nothing but line ends', 'resources/background?words=newlines'],
     ['raw frames on the channel', 'raw-frames/text'],
     ['raw frames on the channel, of nothing but line ends', 'raw-frames/newlines'],
-  ])('D7 output-flood: %s, cut at the cap and flagged, the worker’s memory bounded', async (_, path) => {
-    const peak = peakMb(workerPid);
-    const attacked = await attack(path);
-    expect(attacked.outcome).toBe('timeout');
-    expect(attacked.neighbours).toBeGreaterThan(3);
-    expectBounded(attacked);
-    expect(peakMb(workerPid) - peak).toBeLessThan(150);
-  });
+  ])(
+    'D7 output-flood: %s, cut at the cap and flagged, the worker’s memory bounded [LM8]',
+    async (_, path) => {
+      const peak = peakMb(workerPid);
+      const attacked = await attack(path);
+      expect(attacked.outcome).toBe('timeout');
+      expect(attacked.neighbours).toBeGreaterThan(3);
+      expectBounded(attacked);
+      expect(peakMb(workerPid) - peak).toBeLessThan(150);
+    },
+  );
 
   test.each(['load-flood', 'raw-frames'])(
     'D7 output-flood: %s, while the module is being loaded, does not fill the worker',

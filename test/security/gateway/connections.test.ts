@@ -198,7 +198,7 @@ const cases: readonly Case[] = [
 ];
 
 test.each(cases)(
-  'G10 connections: $name',
+  'G10 connections: $name [GW10]',
   { timeout: 30_000 },
   async ({ line, headers, body, status, whole }) => {
     // Sent at once, or only when the answer is there, as by a client that is slow.

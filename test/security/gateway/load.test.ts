@@ -75,7 +75,7 @@ describe('clients that are slow', () => {
     return { cut: sockets.filter((socket) => socket.closed).length, sockets };
   }
 
-  test('G2 slowloris: a thousand connections with headers that never end, cut in half a minute, others served meanwhile', async () => {
+  test('G2 slowloris: a thousand connections with headers that never end, cut in half a minute, others served meanwhile [GW2]', async () => {
     const { cut, sockets } = await besides(
       'GET /fn/default/honest HTTP/1.1\r\nHost: x\r\n',
       'a: b\r\n',
@@ -98,7 +98,7 @@ describe('clients that are slow', () => {
   }, 60_000);
 });
 
-test('G7 overload: ten times what fits, for ten seconds, 200 or 503 with Retry-After, then everything at once', async () => {
+test('G7 overload: ten times what fits, for ten seconds, 200 or 503 with Retry-After, then everything at once [GW6]', async () => {
   const resident = residentMb(platform.pid('gateway')) + residentMb(platform.pid('worker'));
   const seen = new Map<number, number>();
   const end = performance.now() + 10_000;
@@ -123,7 +123,7 @@ test('G7 overload: ten times what fits, for ten seconds, 200 or 503 with Retry-A
   );
 }, 60_000);
 
-test('G8 client-disconnect: a thousand callers that go away in the middle, places freed, nothing runs on', async () => {
+test('G8 client-disconnect: a thousand callers that go away in the middle, places freed, nothing runs on [GW7]', async () => {
   await platform.call('sleep?ms=1');
   let aborted = 0;
   for (let batch = 0; batch < 20; batch++) {

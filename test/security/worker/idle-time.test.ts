@@ -87,7 +87,7 @@ function cpuMs(sandbox: string): number {
 }
 
 test(
-  'Z1 what an invocation has left running ends with its sandbox, which is told in the log of the function',
+  'Z1 what an invocation has left running ends with its sandbox, which is told in the log of the function [LM13]',
   async () => {
     await deploy('left');
     const sandbox = await sandboxOf('left/leave');

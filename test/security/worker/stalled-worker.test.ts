@@ -76,11 +76,11 @@ test('X1 the counter of calls handed ahead, filled and made to block, holds up n
 }, 60_000);
 
 test.each([
-  ['X2', 'splice'],
-  ['X3', 'sendfile'],
-  ['X4', 'rights'],
+  ['X2 splice', 'splice'],
+  ['X3 sendfile', 'sendfile'],
+  ['X4 rights', 'rights'],
 ])(
-  '%s %s of a native program holds up nobody',
+  '%s of a native program holds up nobody',
   async (id, attack) => {
     await deploy(attack);
     const attacked = call(`attacker/${attack}/${attack}`, AbortSignal.timeout(WATCH_MS)).catch(String);

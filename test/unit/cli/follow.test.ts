@@ -46,7 +46,7 @@ function sendEvent(response: ServerResponse, id: string, data: object): void {
   response.write(`id: ${id}\ndata: ${JSON.stringify(data)}\n\n`);
 }
 
-test('logs shows what is there, filtered, with control characters made visible', async () => {
+test('logs shows what is there, filtered, with control characters made visible [OB19]', async () => {
   const gateway = await fakeGateway();
   const lines = [
     line('a', 'log', 'plain \u001b[2Jtext\u009b1m\u202e'),
@@ -135,7 +135,7 @@ test('logs: since a time, of one invocation with all that is kept of it, of invo
   expect((await offshoot(['logs', 'talker', '--since', 'then'], { env: gateway.env })).code).toBe(2);
 });
 
-test('logs -f of one outcome holds lines until their invocation has ended, and then shows those that fit', async () => {
+test('logs -f of one outcome holds lines until their invocation has ended, and then shows those that fit [OB19]', async () => {
   const gateway = await fakeGateway();
   let ended: string | undefined;
   let stream: ServerResponse | undefined;

@@ -62,7 +62,7 @@ test('a screen is never higher than it may be, and says what it leaves out', () 
   expect(topLines([], [], 10)[0]).toContain('no worker');
 });
 
-test('without a terminal: one table, or one document', async () => {
+test('without a terminal: one table, or one document [OB6]', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('GET /api/v1/workers', (_, response) => json(response, 200, { workers: [worker] }));
   gateway.routes.set('GET /api/v1/invocations', (_, response) =>

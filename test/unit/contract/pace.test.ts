@@ -40,7 +40,7 @@ describe('Retry-After', () => {
     [1, 1_000, 1],
     [1_000_000, 1, 300],
     [0, 5, 1],
-  ])('%i that wait, of which %i end a second: %i s', (waiting, endedPerSecond, seconds) => {
+  ])('%i that wait, of which %i end a second: %i s [SH7]', (waiting, endedPerSecond, seconds) => {
     expect(drainSeconds({ waiting, endedPerSecond })).toBe(seconds);
   });
 

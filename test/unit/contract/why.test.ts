@@ -61,7 +61,7 @@ describe('why', () => {
   );
 
   test.each(ColdReason.options)(
-    'cold for %s: said with its cost, and with something to change',
+    'cold for %s: said with its cost, and with something to change [OB5]',
     (coldReason) => {
       const cold = record(
         { duration: 131 },

@@ -115,7 +115,7 @@ async function value(metrics: Metrics, series: string): Promise<number> {
   return Number(line?.slice(series.length));
 }
 
-test('the ages of what waits and of dead letters are those of the oldest, counted from when it was due', async () => {
+test('the ages of what waits and of dead letters are those of the oldest, counted from when it was due [OB13]', async () => {
   const of = 'namespace="shop"';
   expect(await value(gateway, `offshoot_queue_length{${of},lane="queued",state="waiting"}`)).toBe(3);
   const oldest = `offshoot_queue_oldest_seconds{${of},lane="queued"}`;
@@ -134,7 +134,7 @@ test('open batches and their items are counted, those that have ended are not', 
   expect([await items('waiting'), await items('succeeded'), await items('failed')]).toEqual([16, 3, 1]);
 });
 
-test('a worker shows its sandboxes by state, their memory, forks and ends by why, and what its exporters drop', async () => {
+test('a worker shows its sandboxes by state, their memory, forks and ends by why, and what its exporters drop [OB13]', async () => {
   const { metrics } = worker;
   expect(await value(metrics, 'offshoot_sandboxes{state="starting"}')).toBe(4);
   expect(await value(metrics, 'offshoot_sandboxes_started_total{reason="prepared"}')).toBe(9);
@@ -147,7 +147,7 @@ test('a worker shows its sandboxes by state, their memory, forks and ends by why
   expect(await value(metrics, 'offshoot_log_bytes_cut_total{namespace="shop",function="orders"}')).toBe(7);
 });
 
-test('restarts are told by why they were made', async () => {
+test('restarts are told by why they were made [ST8]', async () => {
   expect(await value(gateway, 'offshoot_restarts_total{reason="stood_still"}')).toBe(1);
   expect(await value(gateway, 'offshoot_restarts_total{reason="ended"}')).toBe(3);
 });

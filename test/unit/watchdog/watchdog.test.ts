@@ -33,7 +33,7 @@ describe('silence', () => {
     expect(lookUntil(silence, 5_250, 20_000, 250)).toBe(5_500);
   });
 
-  test('before the first beat has a longer bound', () => {
+  test('before the first beat has a longer bound [ST6]', () => {
     expect(lookUntil(new Silence(terms, 0), 0, 59_000, 250)).toBeUndefined();
     expect(lookUntil(new Silence(terms, 0), 0, 90_000, 250)).toBe(60_250);
   });
@@ -159,7 +159,7 @@ describe('a service manager', () => {
     expect(() => notify(`/${'x'.repeat(200)}`, 'READY=1')).toThrow('File name too long');
   });
 
-  test('hears of a loop that turns, and of no other', async () => {
+  test('hears of a loop that turns, and of no other [ST7]', async () => {
     const socket = `@offshoot-test-${process.pid}`;
     const said = await serviceManager(socket);
     const program = `

@@ -47,7 +47,7 @@ describe('items keep their bytes', () => {
     'null',
     '" , ] } [ { \\" \\\\"',
   ];
-  test.each([1, 2, 3, 64, 100_000])('in pieces of %i bytes, in both forms', (pieceBytes) => {
+  test.each([1, 2, 3, 64, 100_000])('in pieces of %i bytes, in both forms [GW11]', (pieceBytes) => {
     expect(cut('array', ` [ ${items.join(' ,\r\n')} ]\n `, pieceBytes)).toEqual(items);
     expect(cut('lines', `\n ${items.join(' \r\n\n\t')}`, pieceBytes)).toEqual(items);
     const marked = Buffer.from([0xef, 0xbb, 0xbf]);

@@ -225,39 +225,42 @@ describe('the response, as the caller sees it', () => {
     expect((await send(bench.gateway, '/fn/default/open')).status).toBe(502);
   });
 
-  test.each(Object.keys(OUTCOMES).filter((outcome) => outcome !== 'ok'))('outcome %s', async (outcome) => {
-    bench.handler = (one) =>
-      one.failed(outcome as keyof typeof OUTCOMES, {
-        error: { name: 'TypeError', message: 'it broke', stack: 'TypeError: it broke\n at secret.ts:1' },
-        exitCause: 'signal SIGSEGV',
+  test.each(Object.keys(OUTCOMES).filter((outcome) => outcome !== 'ok'))(
+    'outcome %s [CA3]',
+    async (outcome) => {
+      bench.handler = (one) =>
+        one.failed(outcome as keyof typeof OUTCOMES, {
+          error: { name: 'TypeError', message: 'it broke', stack: 'TypeError: it broke\n at secret.ts:1' },
+          exitCause: 'signal SIGSEGV',
+        });
+      const facts = OUTCOMES[outcome as keyof typeof OUTCOMES];
+      const response = await send(bench.gateway, '/fn/default/open', {
+        headers: { 'x-api-key': bench.gateway.key },
       });
-    const facts = OUTCOMES[outcome as keyof typeof OUTCOMES];
-    const response = await send(bench.gateway, '/fn/default/open', {
-      headers: { 'x-api-key': bench.gateway.key },
-    });
-    const id = String(response.headers['x-offshoot-invocation']);
-    expect(response.status).toBe(facts.status);
-    expect(response.headers['x-offshoot-outcome']).toBe(outcome);
-    // No more is in front of it than what this test calls.
-    if (facts.status === 503) expect(response.headers['retry-after']).toBe('1');
-    else expect(response.headers['retry-after']).toBeUndefined();
-    expect(response.json()).toMatchObject({
-      error: {
-        code: outcome,
-        message: expect.stringContaining(facts.meaning) as string,
-        details: { invocation: id, error: { stack: expect.any(String) as string } },
-      },
-    });
-    const anonymous = await send(bench.gateway, '/fn/default/open');
-    expect(anonymous.json()).toMatchObject({ error: { details: { error: { message: 'it broke' } } } });
-    expect(anonymous.body.toString()).not.toContain('secret.ts');
-  });
+      const id = String(response.headers['x-offshoot-invocation']);
+      expect(response.status).toBe(facts.status);
+      expect(response.headers['x-offshoot-outcome']).toBe(outcome);
+      // No more is in front of it than what this test calls.
+      if (facts.status === 503) expect(response.headers['retry-after']).toBe('1');
+      else expect(response.headers['retry-after']).toBeUndefined();
+      expect(response.json()).toMatchObject({
+        error: {
+          code: outcome,
+          message: expect.stringContaining(facts.meaning) as string,
+          details: { invocation: id, error: { stack: expect.any(String) as string } },
+        },
+      });
+      const anonymous = await send(bench.gateway, '/fn/default/open');
+      expect(anonymous.json()).toMatchObject({ error: { details: { error: { message: 'it broke' } } } });
+      expect(anonymous.body.toString()).not.toContain('secret.ts');
+    },
+  );
 });
 
 describe('trace and record', () => {
   const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 
-  test('a trace is continued, and the function becomes a child of the run phase', async () => {
+  test('a trace is continued, and the function becomes a child of the run phase [OB23]', async () => {
     const response = await send(bench.gateway, '/fn/default/open/some/path?secret=1', {
       method: 'POST',
       headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-00`, tracestate: 'vendor=1' },

@@ -68,7 +68,7 @@ describe('the spool', () => {
     expect(await files()).toEqual([]);
   });
 
-  test('has room for so much at a time, and again when some of it is gone', async () => {
+  test('has room for so much at a time, and again when some of it is gone [CA13]', async () => {
     const first = await send([80 * KB]);
     await expect(send([80 * KB])).rejects.toMatchObject({ code: 'spool_full', status: 503 });
     // What was refused counts no more.
@@ -87,7 +87,7 @@ describe('the spool', () => {
     expect(await files()).toEqual([]);
   });
 
-  test('cuts off a client that stands still in the middle', async () => {
+  test('cuts off a client that stands still in the middle [CA13]', async () => {
     const before = performance.now();
     await expect(send([10 * KB], true)).rejects.toMatchObject({ name: 'RequestAborted' });
     expect(performance.now() - before).toBeGreaterThan(250);
@@ -109,7 +109,7 @@ describe('the spool', () => {
     expect((await send(Array.from({ length: 9 }, () => 10 * KB))).bytes).toBe(90 * KB);
   });
 
-  test('sweeps each place when its time is over, and no sooner', async () => {
+  test('sweeps each place when its time is over, and no sooner [CA13]', async () => {
     const day = 86_400_000;
     const ages = { calls: [1, 3], inputs: [6, 8], results: [0.9, 1.1] };
     for (const [place, days] of Object.entries(ages)) {
@@ -125,7 +125,7 @@ describe('the spool', () => {
     expect((await files()).toSorted()).toEqual(['calls/0', 'inputs/0', 'results/0']);
   });
 
-  test('sweeps no input that an invocation holds still, and nothing while nobody can tell', async () => {
+  test('sweeps no input that an invocation holds still, and nothing while nobody can tell [QU19]', async () => {
     const held = new Set(['inputs/held', 'batches/b1/in/0']);
     let away = true;
     spool = new Spool({

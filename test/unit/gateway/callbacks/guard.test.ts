@@ -76,7 +76,7 @@ describe('the guard', () => {
     'http://localhost.',
     'http://a.localhost',
   ];
-  test.each(inside)('refuses %s', async (url) => {
+  test.each(inside)('refuses %s [CB5]', async (url) => {
     await expect(guard.addresses(new URL(url), now)).rejects.toThrow(ReceiverRefused);
     await expect(guard.addresses(new URL(url), now)).rejects.toThrow(
       /not? public(?: address)?; the operator/,
@@ -261,7 +261,7 @@ describe('a delivery that is sent', () => {
     });
   });
 
-  test('reads of an answer without end only a little, and of one that never ends only for its time', async () => {
+  test('reads of an answer without end only a little, and of one that never ends only for its time [CB6]', async () => {
     const receiver = await start('127.0.0.1');
     const guard = new Guard({ allow: ['127.0.0.1'], ports });
     let written = 0;

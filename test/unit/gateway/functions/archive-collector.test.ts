@@ -69,7 +69,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
       await redis.zincrby(keys.unnamedArchives(), -ms, digest);
   }
 
-  test('an archive goes a day after it was found without a version, and one that was named by then does not', async () => {
+  test('an archive goes a day after it was found without a version, and one that was named by then does not [AR7]', async () => {
     const [stray, late] = [await upload('stray'), await upload('late')];
     expect(await collector.look()).toEqual([]);
     await pass(23 * HOUR_MS);

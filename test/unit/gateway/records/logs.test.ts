@@ -41,7 +41,7 @@ test('a log of a few thousand lines is whole, in order', async () => {
   expect(await store.logs('another')).toEqual([]);
 });
 
-test('of more than an answer may have, the newest lines are in it, and how many are not', async () => {
+test('of more than an answer may have, the newest lines are in it, and how many are not [OB15]', async () => {
   print(30, 100, 10_000);
   const [first, ...lines] = await store.logs('i');
   const bytes = JSON.stringify(lines).length;

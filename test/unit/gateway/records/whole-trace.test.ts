@@ -272,7 +272,7 @@ describe('GET /api/v1/traces/{traceId}', () => {
   const names = (response: RawResponse): string[] =>
     WholeTrace.parse(response.json()).invocations.map(({ name }) => name);
 
-  test('is all of it to who may see all, and to others what is of their namespace', async () => {
+  test('is all of it to who may see all, and to others what is of their namespace [OB27]', async () => {
     const whole = await ask(TRACE);
     expect(names(whole)).toEqual(['shown', 'hidden']);
     expect(drawn(WholeTrace.parse(whole.json()).spans)).toContain('..other/hidden');

@@ -185,7 +185,7 @@ describe('an entry is refused', () => {
 });
 
 describe('limits', () => {
-  test('too many entries', async () => {
+  test('too many entries [DE3]', async () => {
     const archive = await pack(
       Array.from({ length: 11 }, (_, index) => [{ name: `f${index}` }, ''] as const),
     );

@@ -36,7 +36,7 @@ describe('what an invocation needs', () => {
   it.each([
     ['a day', 1],
     ['as long as a delay and a time to live may be together', 60],
-  ])('is there for a week after it could start last: %s', async (_, days) => {
+  ])('is there for a week after it could start last: %s [QU19]', async (_, days) => {
     const record = open(days * DAY_S, { inputBlob: `inputs/${randomBytes(4).toString('hex')}` });
     await store.create(record, Buffer.from('{}'));
     const wanted = days * DAY_S + RECORD_TTL_S;

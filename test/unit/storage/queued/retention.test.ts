@@ -15,7 +15,7 @@ redisForTests((ready) => void (redis = ready), { role: 'background' });
 it.each([
   ['one Redis', false],
   ['a Cluster', true],
-])('removes what is past the newest, with all that belongs to it: %s', async (_, isCluster) => {
+])('removes what is past the newest, with all that belongs to it: %s [QU17]', async (_, isCluster) => {
   const list = keys.endedJobs('default', `fn-${isCluster}`);
   const ids = Array.from({ length: 30 }, (_none, at) => `${isCluster}-${at}`);
   for (const id of ids)

@@ -162,7 +162,7 @@ describe('TLS', () => {
   test.each([
     ['a server that another authority has signed', { ca: 'stranger' }],
     ['a client without a certificate, where one is asked for', { client: '' }],
-  ])('%s is not talked to', async (_what, files) => {
+  ])('%s is not talked to [RE4]', async (_what, files) => {
     const errors: unknown[] = [];
     const log = { ...QUIET, error: (facts: object) => errors.push(facts) };
     const redis = connectRedis(url(server.port, files), 'commands', log);

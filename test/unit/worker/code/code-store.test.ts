@@ -123,7 +123,7 @@ test('an archive is unpacked once, whoever asks at the same time, and a failure 
   expect((await hold(late)).directory).toBe(late);
 });
 
-test('over the limit, what was used longest ago goes first, and no more than must', async () => {
+test('over the limit, what was used longest ago goes first, and no more than must [AR8]', async () => {
   const digests = [await use('a', 3_000), await use('b', 1_000), await use('c', 2_000)];
   const [a = '', b = '', c = ''] = digests;
   expect(await collector(1e9).look()).toBeGreaterThan(3 * CODE_BYTES);

@@ -22,7 +22,7 @@ function away(): { isAway: boolean; taken: string[]; replies: Replies } {
 const frame = (kind: LaneKind, id: string, bytes = 1): Buffer =>
   encodeLaneFrame(kind, { id, worker: 'w' }, Buffer.alloc(bytes));
 
-test('a whole answer is pushed again until Redis has it', async () => {
+test('a whole answer is pushed again until Redis has it [CA14]', async () => {
   const state = away();
   state.replies.send('g', frame(LaneKind.RESULT, 'a'));
   state.replies.send('g', frame(LaneKind.FAILED, 'b'));
@@ -32,7 +32,7 @@ test('a whole answer is pushed again until Redis has it', async () => {
   await vi.waitFor(() => expect(state.taken).toEqual([`${LaneKind.RESULT} a`, `${LaneKind.FAILED} b`]));
 });
 
-test('of a stream that lost a part, nothing more is sent but that it did', async () => {
+test('of a stream that lost a part, nothing more is sent but that it did [CA14]', async () => {
   const state = away();
   state.isAway = false;
   state.replies.send('g', frame(LaneKind.HEAD, 'a'));
