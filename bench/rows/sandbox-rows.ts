@@ -1,5 +1,6 @@
 /** What the start of a sandbox costs, from nothing and from a prepared one. Real sandboxes, no Redis, no pool. */
 import type { Runtime } from '#contract/functions/manifest.ts';
+import { RUNTIMES } from '#contract/functions/runtimes.ts';
 import { SandboxBench } from '../../test/support/sandbox/sandbox-bench.ts';
 import { figureOf, interleave, type Contestant, type Standing } from '../measure/interleave.ts';
 import { containerEngines } from '../peers/containers.ts';
@@ -8,7 +9,6 @@ import type { Run } from '../measure/run.ts';
 import { compared, figure, type Figure, type Section } from '../measure/stats.ts';
 
 export const HELLO = `export default { fetch: () => Response.json({ greeting: 'Hello' }) };`;
-const RUNTIMES: readonly Runtime[] = ['node26', 'node24'];
 /** The first forks of a zygote fault in what the later ones find. */
 const WARM_UP = 5;
 

@@ -9,9 +9,6 @@ import type { IsolationReceipt } from '../functions/isolation.ts';
 import type { Outcome } from '../invocations/outcome.ts';
 import type { WholeTrace } from '../invocations/whole-trace.ts';
 
-/** Header with which a page of the dashboard shows that it is one; see gateway/dashboard/sessions.ts. */
-export const PAGE_HEADER = 'x-offshoot-page';
-
 /** Who is signed in; in the document itself. */
 export interface SignedIn {
   readonly namespace: string;

@@ -6,6 +6,12 @@
  */
 export const DEFAULT_INLINE_BODY_BYTES = 1024 * 1024;
 
+/**
+ * Largest status and headers of a response, as JSON: gateway and worker read them as one value, which must hold neither up. A
+ * response over it is a `bad_response` in both lanes.
+ */
+export const MAX_RESPONSE_META_BYTES = 256 * 1024;
+
 /** Largest request body that the gateway takes, whatever a function's `requestSize` says; OFFSHOOT_MAX_BODY_BYTES overrides it. */
 export const DEFAULT_MAX_BODY_BYTES = 1024 * 1024 * 1024;
 

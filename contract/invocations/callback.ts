@@ -6,7 +6,6 @@ import { z } from 'zod';
 import { DeadReason } from './invocation.ts';
 import { Outcome } from './outcome.ts';
 
-export const CALLBACK_HEADER = 'x-offshoot-callback';
 export const MAX_CALLBACK_URL = 2_048;
 
 /** Largest answer of a function, in bytes, that is sent along; of a larger one the receiver gets the address. */

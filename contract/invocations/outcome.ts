@@ -33,15 +33,13 @@ interface OutcomeFacts {
   readonly status: number;
   /** Whose fault it is: `user` is the function or its caller, `system` is the platform or its operator. */
   readonly fault: 'none' | 'user' | 'system';
-  /** May the same invocation be tried again without risk that the code already ran? Only where it certainly never started. */
-  readonly neverStarted: boolean;
   /** Does the queued lane try it again by itself? Not where the same would come of it, or where somebody wanted the end. */
   readonly retried: boolean;
   /** Is the sandbox gone afterwards? A sandbox in an unknown state is never used again. */
   readonly sandboxEnds: boolean;
   /** What a person reads. */
   readonly meaning: string;
-  /** What that person does next. */
+  /** Next step of that person. `ID` stands for the id of the invocation; see nextWith(). */
   readonly next: string;
 }
 
@@ -49,7 +47,6 @@ export const OUTCOMES = {
   ok: {
     status: 200,
     fault: 'none',
-    neverStarted: false,
     retried: false,
     sandboxEnds: false,
     meaning: 'the function answered',
@@ -58,7 +55,6 @@ export const OUTCOMES = {
   error: {
     status: 500,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: false,
     meaning: 'the function threw an error or rejected its promise',
@@ -67,7 +63,6 @@ export const OUTCOMES = {
   bad_response: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     sandboxEnds: false,
     meaning: 'the function returned something that is not a response',
@@ -76,7 +71,6 @@ export const OUTCOMES = {
   load_error: {
     status: 502,
     fault: 'user',
-    neverStarted: true,
     retried: false,
     sandboxEnds: true,
     meaning: 'the function failed while its module was being loaded',
@@ -85,7 +79,6 @@ export const OUTCOMES = {
   load_timeout: {
     status: 504,
     fault: 'user',
-    neverStarted: true,
     retried: true,
     sandboxEnds: true,
     meaning: 'the function took too long to load',
@@ -94,7 +87,6 @@ export const OUTCOMES = {
   isolation_unmet: {
     status: 501,
     fault: 'user',
-    neverStarted: true,
     retried: false,
     sandboxEnds: true,
     meaning: 'the host does not give the isolation that the function requires',
@@ -103,7 +95,6 @@ export const OUTCOMES = {
   timeout: {
     status: 504,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the function did not finish within its time limit and was killed',
@@ -112,7 +103,6 @@ export const OUTCOMES = {
   cpu_limit: {
     status: 504,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     sandboxEnds: true,
     meaning: 'the function used more processor time than its limit and was killed',
@@ -121,7 +111,6 @@ export const OUTCOMES = {
   stream_idle: {
     status: 504,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning:
@@ -131,7 +120,6 @@ export const OUTCOMES = {
   out_of_memory: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the function used more memory than its limit and was killed',
@@ -140,7 +128,6 @@ export const OUTCOMES = {
   pids_limit: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     // It may have failed by itself, or live on as half of a process tree.
     sandboxEnds: true,
@@ -150,7 +137,6 @@ export const OUTCOMES = {
   exited: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the function ended its own process before it answered',
@@ -159,7 +145,6 @@ export const OUTCOMES = {
   crashed: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the process of the function was ended by a signal',
@@ -168,7 +153,6 @@ export const OUTCOMES = {
   response_too_large: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     sandboxEnds: true,
     meaning: 'the function sent a larger response than its limit and was killed',
@@ -177,17 +161,15 @@ export const OUTCOMES = {
   cancelled: {
     status: 499,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     sandboxEnds: true,
-    meaning: 'the caller went away before the function had answered',
+    meaning: 'it was cancelled before it had ended',
     next: 'call again',
   },
   function_removed: {
     // As every call that comes later.
     status: 404,
     fault: 'user',
-    neverStarted: true,
     retried: false,
     sandboxEnds: false,
     meaning: 'the function, or the version of it that was meant, was removed before this could begin',
@@ -196,7 +178,6 @@ export const OUTCOMES = {
   expired: {
     status: 503,
     fault: 'system',
-    neverStarted: true,
     retried: false,
     sandboxEnds: false,
     meaning: 'no worker took the invocation before its deadline',
@@ -205,7 +186,6 @@ export const OUTCOMES = {
   worker_lost: {
     status: 502,
     fault: 'system',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning:
@@ -215,7 +195,6 @@ export const OUTCOMES = {
   overloaded: {
     status: 503,
     fault: 'system',
-    neverStarted: true,
     retried: true,
     sandboxEnds: false,
     meaning: 'the platform has no room for another invocation now',
@@ -224,7 +203,6 @@ export const OUTCOMES = {
   platform_error: {
     status: 500,
     fault: 'system',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the platform failed, not the function',

@@ -6,6 +6,7 @@
  *   meta        JSON (RequestMeta or ResponseMeta)
  *   body        raw bytes
  */
+import { callPath } from '../functions/function-path.ts';
 
 /** Header names in lower case, in order, repeated ones repeated (`set-cookie`). */
 export type HeaderList = [name: string, value: string][];
@@ -25,7 +26,7 @@ export interface RequestMeta {
 
 /** Of one JSON value that a function is given otherwise than by HTTP. A new one each time: its headers may be added to. */
 export function jsonMeta(kind: 'event' | 'scheduled', namespace: string, name: string): RequestMeta {
-  const url = `http://localhost/fn/${namespace}/${name}`;
+  const url = `http://localhost${callPath(namespace, name)}`;
   return { kind, method: 'POST', url, headers: [['content-type', 'application/json']] };
 }
 

@@ -1,5 +1,5 @@
 /** Asking the gateway: what a page changes goes through the management API, as everybody else's changes do. */
-import { PAGE_HEADER } from '#contract/api/dashboard.ts';
+import { PAGE_HEADER } from '#contract/api/headers.ts';
 import { state } from './session.ts';
 
 export interface Refusal {

@@ -1,5 +1,6 @@
 /** Writes the answer of a function to the HTTP connection of its caller, and records how it went. */
 import type { ServerResponse } from 'node:http';
+import { INVOCATION_HEADER, OUTCOME_HEADER } from '#contract/api/headers.ts';
 import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
 import { STREAM_WINDOW_BYTES } from '#contract/functions/limits.ts';
 import { OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
@@ -15,6 +16,9 @@ const CREDIT_BYTES = STREAM_WINDOW_BYTES / 4;
 const ONE_WRITE_BYTES = 16 * 1024;
 /** A client that takes no byte of a finished response for so long is cut off; it holds the response in our memory. */
 const STALLED_CLIENT_MS = 60_000;
+
+/** Cause of a `cancelled` outcome, in the record. */
+const GONE = 'the caller went away before the function had answered';
 
 export interface ExchangeOptions {
   readonly invocation: Invocation;
@@ -62,7 +66,7 @@ export class Exchange implements CallSink {
   }
 
   result(payload: Buffer, report: RunReport): void {
-    if (this.#gone) return this.#finish('cancelled', report);
+    if (this.#gone) return this.#finish('cancelled', report, GONE);
     const checked = checkResponse(payload);
     if ('problem' in checked) {
       return this.failed({ outcome: 'bad_response', message: checked.problem, report });
@@ -112,7 +116,7 @@ export class Exchange implements CallSink {
 
   end(report: RunReport): void {
     if (this.#broken !== undefined) return this.#finish('bad_response', report, this.#broken);
-    if (this.#gone) return this.#finish('cancelled', report);
+    if (this.#gone) return this.#finish('cancelled', report, GONE);
     if (report.outcome === 'ok' && this.#allowed !== undefined && this.#allowed > 0) {
       this.#breakOff('the body is shorter than its content-length');
       return this.#finish('bad_response', report, this.#broken);
@@ -127,7 +131,7 @@ export class Exchange implements CallSink {
 
   failed(failure: Failure): void {
     if (this.#broken !== undefined) return this.#finish('bad_response', failure.report, this.#broken);
-    if (this.#gone) return this.#finish('cancelled', failure.report, failure.message);
+    if (this.#gone) return this.#finish('cancelled', failure.report, failure.message ?? GONE);
     if (this.#response.headersSent) {
       this.#ended = true;
       this.#response.destroy();
@@ -140,7 +144,7 @@ export class Exchange implements CallSink {
     const body = Buffer.from(JSON.stringify(answer.body));
     const headers: string[] = ['content-type', 'application/json', 'content-length', String(body.length)];
     for (const [name, value] of Object.entries(answer.headers)) headers.push(name, value);
-    headers.push('cache-control', 'no-store', 'x-offshoot-invocation', this.#invocation.id);
+    headers.push('cache-control', 'no-store', INVOCATION_HEADER, this.#invocation.id);
     if (!failure.error) {
       const waits = this.#invocation.waits(failure.report);
       headers.push('server-timing', serverTiming({ ...waits, report: failure.report }));
@@ -154,8 +158,8 @@ export class Exchange implements CallSink {
     const { status, headers } = checked;
     this.#status = status;
     this.#bodyless = this.#invocation.method === 'HEAD' || status === 204 || status === 205 || status === 304;
-    headers.push('x-offshoot-invocation', this.#invocation.id, 'server-timing', timing);
-    if (outcome !== undefined) headers.push('x-offshoot-outcome', outcome);
+    headers.push(INVOCATION_HEADER, this.#invocation.id, 'server-timing', timing);
+    if (outcome !== undefined) headers.push(OUTCOME_HEADER, outcome);
     // What a GET would have had: https://www.rfc-editor.org/rfc/rfc9110#section-8.6. A 205 says that there is nothing.
     if (status === 205) headers.push('content-length', '0');
     else if (this.#bodyless && status !== 204 && checked.contentLength !== undefined) {

@@ -75,7 +75,7 @@ export class QueuedLane {
       if (!found) throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
       const { record } = found;
       if (record.state === 'done')
-        throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`);
+        throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`, { id });
       if (record.state === 'running' && record.worker !== undefined) {
         await store.requestCancel(record);
         // Its worker looks for the wish after it has written that it runs no more: one of the two sees the other.
@@ -128,6 +128,7 @@ export class QueuedLane {
       throw new OffshootError(
         'input_not_found',
         'the input of that invocation was not kept: only that of the queued lane is',
+        { id: before.id },
       );
     }
     const { meta, body }: { meta: RequestMeta; body: Buffer } = kept
@@ -163,7 +164,7 @@ export class QueuedLane {
   async #copyInput({ id, requestBytes }: AnyInvocation, key: string): Promise<BlobRef> {
     const copied = await this.#options.spool.copy({ key, bytes: requestBytes });
     if (copied) return copied;
-    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`);
+    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`, { id });
   }
 
   async deadLetters(namespace: string, filter: DeadLetterFilter, limit: number): Promise<InvocationRecord[]> {

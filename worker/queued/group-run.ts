@@ -12,7 +12,11 @@ import type {
 } from '#contract/invocations/invocation.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
 import { whyNotJson } from '#contract/api/json-scanner.ts';
-import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/functions/limits.ts';
+import {
+  MAX_GROUP_RESULT_BYTES,
+  MAX_ITEM_RESULT_BYTES,
+  MAX_RESPONSE_META_BYTES,
+} from '#contract/functions/limits.ts';
 import { nextTurn } from '#contract/platform/turns.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
 import { hasFailed } from '#contract/invocations/retry.ts';
@@ -24,10 +28,8 @@ import { Collector, readAnswer, type Collected } from './collector.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
 import type { SparePermits } from './spare-permits.ts';
 
-/** Status and headers of an item's response beside its body. */
-/** Of what items were refused, so many kinds are named. */
+/** Upper bound on the different refusals that the report of a group names. */
 const MAX_LISTED = 64;
-const META_BYTES = 64 * 1024;
 /** Items of one group that run at the same time. */
 const ITEMS_AT_ONCE = 8;
 
@@ -151,7 +153,7 @@ export class GroupRun {
     const { namespace, name } = this.#call;
     const { report, payload } = await this.#execute(
       encodePayload(jsonMeta('event', namespace, name), item.body),
-      MAX_ITEM_RESULT_BYTES + META_BYTES,
+      MAX_ITEM_RESULT_BYTES + MAX_RESPONSE_META_BYTES,
       item.index,
     );
     this.#keepReport(report);

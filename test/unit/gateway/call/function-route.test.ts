@@ -2,6 +2,7 @@
 import { createConnection } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
+import { nextWith } from '#contract/api/next.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { runSpanId } from '#contract/invocations/trace.ts';
 import { GatewayBench } from '../../../support/gateway/gateway-bench.ts';
@@ -247,6 +248,7 @@ describe('the response, as the caller sees it', () => {
         error: {
           code: outcome,
           message: expect.stringContaining(facts.meaning) as string,
+          next: nextWith(facts.next, id),
           details: { invocation: id, error: { stack: expect.any(String) as string } },
         },
       });
