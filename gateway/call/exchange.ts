@@ -107,7 +107,7 @@ export class Exchange implements CallSink {
   }
 
   lasting(worker: string | undefined): void {
-    this.#lasting(this.#invocation.open(worker === undefined ? 'queued' : 'running', 'sync', worker));
+    this.#lasting(this.#invocation.called(worker));
   }
 
   chunk(bytes: Buffer): void {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
+import { keys } from '#contract/platform/keys.ts';
 import { QueuedStore } from '#storage/queued/records.ts';
 import { Queues } from '#storage/queued/jobs.ts';
 import { withRedis } from '../support/platform/backlog.ts';
@@ -107,7 +108,8 @@ test.each([
     await withRedis(platform.redis.url, async (redis) => {
       const store = new QueuedStore(redis);
       const found = await store.find(id ?? '');
-      if (found?.record.state === 'queued') await store.swap(found, { ...found.record, dueAt: Date.now() });
+      const due = JSON.stringify({ ...found?.record, dueAt: Date.now() });
+      if (found?.record.state === 'queued') await redis.set(keys.invocation(found.record.id), due, 'KEEPTTL');
       const job = (await new Queues(redis).of('default').getDelayed()).find((one) => one.data.id === id);
       await job?.promote();
     });

@@ -107,3 +107,12 @@ describe('the list of a function', () => {
     await expectKept(lists[0] ?? '', DAY_S + RECORD_TTL_S);
   });
 });
+
+it('refuses a change of state that is none, and leaves the record as it was', async () => {
+  const record = open(1);
+  await store.create(record, Buffer.from('{}'));
+  const before = await store.find(record.id);
+  const done = before && (await store.swap(before, endedRecord(record)));
+  await expect(done && store.swap(done, record)).rejects.toThrow('cannot go from done to queued');
+  expect((await store.find(record.id))?.raw).toBe(done?.raw);
+});
