@@ -2,15 +2,23 @@
  * Every change of an invocation's state, each under its name. Pure: the caller reads the clock, and QueuedStore.swap() writes the
  * result, refusing a pair that is not in MOVES.
  *
- *   queued --taken--> running --ended--> done --redriven--> queued   (a dead letter only)
- *     ^  \               | \               ^ \
- *     |   \              |  taken (its     |  purged, delivered: an ended record stays ended
- *     |    \             |  worker is lost)|
- *     |     cancelled, ended --------------+
- *     +--- retried, handedBack
+ *   queued -> running          taken
+ *   running -> running         taken, where the worker before was lost
+ *   running -> queued          retried, handedBack
+ *   queued or running -> done  ended, cancelled, lost
+ *   done -> queued             redriven, a dead letter only
+ *   done -> done               purged, delivered
  */
-import type { Attempt, Callback, InvocationRecord, OpenInvocation, QueuedTerms } from './invocation.ts';
-import type { AnyInvocation, DeadReason, RunReport } from './invocation.ts';
+import type {
+  AnyInvocation,
+  Attempt,
+  Callback,
+  DeadReason,
+  InvocationRecord,
+  OpenInvocation,
+  QueuedTerms,
+  RunReport,
+} from './invocation.ts';
 import { OUTCOMES, type Outcome } from './outcome.ts';
 
 type State = AnyInvocation['state'];
@@ -22,7 +30,7 @@ export const MOVES: Readonly<Record<State, readonly State[]>> = {
   done: ['queued', 'done'],
 };
 
-/** What stays of an invocation whatever becomes of it. */
+/** The fields of an invocation that do not depend on its state. */
 export type Identity = Omit<OpenInvocation, 'state' | 'worker' | 'gatewayId' | 'dueAt'>;
 
 /** How an invocation ended. Times are milliseconds. */

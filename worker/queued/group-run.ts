@@ -2,8 +2,6 @@
  * One try of a group of a batch: runs the items that are still to run, all at once through `queue()`, or one by one where the
  * function has none. It says what came of each; what follows of that is decided elsewhere (run-invocation.ts).
  */
-import { isUtf8 } from 'node:buffer';
-import type { ItemResult } from '#contract/invocations/batch.ts';
 import type {
   FunctionError,
   FunctionSpan,
@@ -11,7 +9,6 @@ import type {
   RunReport,
 } from '#contract/invocations/invocation.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
-import { whyNotJson } from '#contract/api/json-scanner.ts';
 import {
   MAX_GROUP_RESULT_BYTES,
   MAX_ITEM_RESULT_BYTES,
@@ -19,20 +16,18 @@ import {
 } from '#contract/functions/limits.ts';
 import { nextTurn } from '#contract/platform/turns.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
-import { hasFailed } from '#contract/invocations/retry.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
 import { GroupResults, type Item, type KeptResult } from '#storage/queued/groups.ts';
 import { Execution, type ExecuteDeps } from '../run/execute.ts';
 import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../run/function-spans.ts';
 import { LogAllowance } from '../run/log-allowance.ts';
-import { Collector, readAnswer, type Collected } from './collector.ts';
+import { Collector, type Collected } from './collector.ts';
+import { endOfItem, oneByOne, type ItemEnd } from './one-by-one.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
 import type { SparePermits } from './spare-permits.ts';
 
 /** Upper bound on the different refusals that the report of a group names. */
 const MAX_LISTED = 64;
-/** Items of one group that run at the same time. */
-const ITEMS_AT_ONCE = 8;
-
 export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
   /** For items that run beside the first of their group, which has a slot by its job. */
   readonly spare: SparePermits;
@@ -44,13 +39,6 @@ export interface GroupEnd {
   readonly report?: RunReport | undefined;
   /** The longest wait that was asked for. */
   readonly retryAfterMs: number;
-}
-
-/** What an item that ran by itself came to. */
-interface ItemEnd {
-  readonly result: ItemResult;
-  /** JSON. */
-  readonly returned?: Buffer;
 }
 
 /** Versions without `queue()`, as this worker has learnt. */
@@ -102,9 +90,9 @@ export class GroupRun {
       queueless.add(key);
     }
     const begun = performance.now();
-    await this.#oneByOne(items, results);
+    const { retryAfterMs } = await this.#oneByOne(items, results);
     const report = mergedReport(this.#reports, performance.now() - begun);
-    return { results: results.kept, report, retryAfterMs: 0 };
+    return { results: results.kept, report, retryAfterMs };
   }
 
   /** Undefined when the function has no `queue()`. */
@@ -122,23 +110,12 @@ export class GroupRun {
     return { results: results.kept, report, retryAfterMs };
   }
 
-  async #oneByOne(items: readonly Item[], results: GroupResults): Promise<void> {
-    const left = items.values();
-    const runner = async (): Promise<void> => {
-      for (const item of left) {
-        const { result, returned } = this.#cancelled
-          ? { result: failed(item, 'cancelled') }
-          : await this.#one(item);
-        results.add(result, returned);
-      }
-    };
-    const { spare } = this.#deps;
-    const further = async (): Promise<void> => {
-      if (!spare.tryTake()) return;
-      await runner().finally(() => spare.give());
-    };
-    const beside = this.#alone ? 0 : Math.min(ITEMS_AT_ONCE, items.length) - 1;
-    await Promise.all([runner(), ...Array.from({ length: beside }, further)]);
+  #oneByOne(items: readonly Item[], results: GroupResults): Promise<{ retryAfterMs: number }> {
+    return oneByOne(items, results, {
+      spare: this.#deps.spare,
+      alone: this.#alone,
+      run: (item) => (this.#cancelled ? { result: failed(item, 'cancelled') } : this.#one(item)),
+    });
   }
 
   /** Without its spans where there are as many as one record has: those of a thousand items would fill the worker. */
@@ -158,15 +135,7 @@ export class GroupRun {
     );
     this.#keepReport(report);
     if (!payload) return { result: failed(item, report.outcome, errorOf(report)) };
-    const answered = readAnswer(payload);
-    if (!answered) return { result: failed(item, 'bad_response') };
-    const { status, body } = answered;
-    if (body.length > MAX_ITEM_RESULT_BYTES) return { result: failed(item, 'response_too_large') };
-    const ok = !hasFailed({ outcome: 'ok', status });
-    return {
-      result: { index: item.index, ok, outcome: 'ok', status, tries: item.tries + 1 },
-      ...(body.length > 0 && { returned: jsonOf(body) }),
-    };
+    return endOfItem(item, payload, sharedNow());
   }
 
   /** `item`: the one that runs by itself. */
@@ -268,14 +237,3 @@ export function mergedReport(reports: readonly RunReport[], total: number): RunR
 function errorOf({ error, exitCause }: RunReport): FunctionError | undefined {
   return error ?? (exitCause === undefined ? undefined : { name: 'Error', message: exitCause });
 }
-
-/** JSON as it is, but in one line; anything else as text. */
-function jsonOf(body: Buffer): Buffer {
-  if (!isUtf8(body) || whyNotJson(body) !== undefined)
-    return Buffer.from(JSON.stringify(body.toString('utf8')));
-  if (!body.includes(LINE_FEED)) return body;
-  // There it can stand only where a space can.
-  return Buffer.from(body.map((byte) => (byte === LINE_FEED ? SPACE : byte)));
-}
-const LINE_FEED = 0x0a;
-const SPACE = 0x20;

@@ -128,6 +128,19 @@ describe('a batch', () => {
     expect((await resultsOf(other)).map(({ ok }) => ok)).toEqual([true, true]);
   });
 
+  it('tries items again no sooner than their answer asks for by Retry-After [QU3]', async () => {
+    await platform.deploy('retries', { name: 'patient', retries: { attempts: 2, minDelay: 0, maxDelay: 0 } });
+    const begun = performance.now();
+    const { id } = await sent('patient', [{ fail: 'busy' }, { answer: 'b' }]);
+    const results = await resultsOf(id);
+    expect(results.map(({ ok, tries }) => [ok, tries])).toEqual([
+      [false, 2],
+      [true, 1],
+    ]);
+    // The function asks for one second.
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(950);
+  });
+
   it('keeps of a group as much as it may, whatever that is as values, and says what was too large', async () => {
     const once = { attempts: 1, minDelay: 0, maxDelay: 0 };
     // Room for the garbage of so many objects, whenever the runtime collects it.
