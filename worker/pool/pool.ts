@@ -19,6 +19,7 @@ import {
   chooseEvictions,
   explainCold,
   memoryExcess,
+  memoryIsShort,
   preparedWanted,
   shouldStart,
   spareWanted,
@@ -262,7 +263,7 @@ export class Pool {
 
   #keepSpare(fn: FunctionPool): void {
     if (this.#stopping || this.#functions.get(fn.version.key) !== fn) return;
-    if (!fn.outside.mayLoadAhead() || !spareWanted(fn.view, this.#view)) return;
+    if (!fn.outside.mayLoadAhead() || !spareWanted(fn.view, this.#view, this.#isShort())) return;
     fn.starting++;
     void this.#start(fn, true);
   }
@@ -293,12 +294,18 @@ export class Pool {
     }
   }
 
+  /** Is the host short of memory? Reads /proc/meminfo. */
+  #isShort(): boolean {
+    return memoryIsShort(freemem() / MB, this.#options.memoryReserveMb);
+  }
+
   /** One at a time, after the starts that calls wait for: a prepared sandbox is for the next burst, not for this one. */
   #refill(shelf: PreparedShelf): void {
     if (this.#stopping || shelf.starting > 0 || [...this.#functions.values()].some((fn) => fn.starting > 0))
       return;
+    const { sandboxes, starting } = shelf;
     const { preparedFloor } = this.#options;
-    if (preparedWanted(preparedFloor, shelf.sandboxes.length, shelf.starting, this.#view) === 0) return;
+    if (preparedWanted(preparedFloor, sandboxes.length, starting, this.#view, this.#isShort()) === 0) return;
     shelf.starting++;
     this.#prepare(shelf)
       .then(() => {

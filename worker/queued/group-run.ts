@@ -57,7 +57,7 @@ export class GroupRun {
   readonly #logAllowance = new LogAllowance();
   #cancelled = false;
 
-  /** `alone`: one item at a time, because so few invocations of its function may run. */
+  /** `alone`: one item at a time, because few invocations of its function may run. */
   constructor(record: OpenInvocation, call: CallHeader, deps: GroupDeps, alone: boolean) {
     this.#alone = alone;
     this.#batch = record.batch?.id ?? '';

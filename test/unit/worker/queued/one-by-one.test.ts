@@ -7,7 +7,7 @@ import { SparePermits } from '../../../../worker/queued/spare-permits.ts';
 const NOW = Date.UTC(2026, 0, 1);
 const item = (index: number): Item => ({ index, body: Buffer.from('1'), tries: 0 });
 
-/** What the function answers: a status, and a Retry-After where it has one. */
+/** An answer of the function: a status, and a Retry-After where it has one. */
 type Answer = readonly [status: number, retryAfter?: string];
 const payloadOf = ([status, after]: Answer): Buffer =>
   encodePayload({ status, headers: after === undefined ? [] : [['Retry-After', after]] }, Buffer.from('"x"'));
