@@ -1,5 +1,6 @@
 /** Cost of starting a sandbox, from nothing and from a prepared one. Real sandboxes, no Redis, no pool. */
 import type { Runtime } from '#contract/functions/manifest.ts';
+import { RUNTIMES } from '#contract/functions/runtimes.ts';
 import { SandboxBench } from '../../test/support/sandbox/sandbox-bench.ts';
 import { figureOf, interleave, type Contestant, type Standing } from '../measure/interleave.ts';
 import { containerEngines } from '../peers/containers.ts';
@@ -8,7 +9,6 @@ import type { Run } from '../measure/run.ts';
 import { compared, figure, type Figure, type Section } from '../measure/stats.ts';
 
 export const HELLO = `export default { fetch: () => Response.json({ greeting: 'Hello' }) };`;
-const RUNTIMES: readonly Runtime[] = ['node26', 'node24'];
 /** Number of discarded forks: the first forks of a zygote fault in pages that the later ones share. */
 const WARM_UP = 5;
 

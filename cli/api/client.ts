@@ -11,7 +11,7 @@ import { AnyInvocation, type InvocationRecord } from '#contract/invocations/invo
 import { NamespaceLimits } from '#contract/functions/quota.ts';
 import { WholeTrace } from '#contract/invocations/whole-trace.ts';
 import { CliError, messageOf } from '../terminal/errors.ts';
-import { ID_HEADER } from './headers.ts';
+import { INVOCATION_HEADER } from '#contract/api/headers.ts';
 import { DEFAULT_URL, remedyOfRefusal, type Target } from './credentials.ts';
 
 export interface RequestOptions {
@@ -132,7 +132,7 @@ export class Client {
   /** What the function answered, with its own status. */
   async result(id: string): Promise<Response> {
     const response = await this.request(`${invocationPath(id)}/result`);
-    if (!response.ok && !response.headers.has(ID_HEADER)) throw await this.failure(response);
+    if (!response.ok && !response.headers.has(INVOCATION_HEADER)) throw await this.failure(response);
     return response;
   }
 

@@ -1,6 +1,6 @@
 /** The body of a response as it arrives: printed as it is into a pipe or file, made safe on a terminal. */
 import { CliError, messageOf } from '../terminal/errors.ts';
-import { ID_HEADER } from '../api/headers.ts';
+import { INVOCATION_HEADER } from '#contract/api/headers.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { defuse } from '../terminal/text.ts';
 
@@ -14,7 +14,7 @@ export async function* bodyPieces(response: Response, next?: string): AsyncGener
   try {
     if (response.body) yield* response.body;
   } catch (error) {
-    const id = response.headers.get(ID_HEADER) ?? undefined;
+    const id = response.headers.get(INVOCATION_HEADER) ?? undefined;
     throw new CliError('failed', `the answer broke off before its end: ${messageOf(error)}`, {
       code: 'broken_off',
       details: id === undefined ? undefined : { id },

@@ -9,9 +9,6 @@ import type { IsolationReceipt } from '../functions/isolation.ts';
 import type { Outcome } from '../invocations/outcome.ts';
 import type { WholeTrace } from '../invocations/whole-trace.ts';
 
-/** Header that identifies a page of the dashboard; see gateway/dashboard/sessions.ts. */
-export const PAGE_HEADER = 'x-offshoot-page';
-
 /** The signed-in user, as part of the document. */
 export interface SignedIn {
   readonly namespace: string;

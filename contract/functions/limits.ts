@@ -7,6 +7,12 @@
 export const DEFAULT_INLINE_BODY_BYTES = 1024 * 1024;
 
 /**
+ * Upper bound on the status and headers of a response, as JSON. Gateway and worker parse them at once, which must stall neither. A
+ * response over it is a `bad_response` in both lanes.
+ */
+export const MAX_RESPONSE_META_BYTES = 256 * 1024;
+
+/**
  * Upper bound on a request body at the gateway, whatever a function's `requestSize` says; OFFSHOOT_MAX_BODY_BYTES overrides it.
  */
 export const DEFAULT_MAX_BODY_BYTES = 1024 * 1024 * 1024;

@@ -8,8 +8,9 @@ import { IsolationMode, IsolationRequirement } from './isolation.ts';
 import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
 import { MaxConcurrency, RateLimit } from './quota.ts';
+import { DEFAULT_RUNTIME, RUNTIMES } from './runtimes.ts';
 
-export const Runtime = z.enum(['node26', 'node24']);
+export const Runtime = z.enum(RUNTIMES);
 export type Runtime = z.infer<typeof Runtime>;
 
 /** Upper bound on the size of all environment variables together, so that one function cannot fill Redis or its own start. */
@@ -79,7 +80,7 @@ export const Manifest = z
   .strictObject({
     $schema: z.string().optional(),
     name: Name.describe('Name of the function, part of its URL.'),
-    runtime: Runtime.default('node26').describe('Runtime image.'),
+    runtime: Runtime.default(DEFAULT_RUNTIME).describe('Runtime image.'),
     entry: z
       .string()
       .min(1)

@@ -6,7 +6,6 @@ import { z } from 'zod';
 import { DeadReason } from './invocation.ts';
 import { Outcome } from './outcome.ts';
 
-export const CALLBACK_HEADER = 'x-offshoot-callback';
 export const MAX_CALLBACK_URL = 2_048;
 
 /** Upper bound in bytes on a function's answer that is sent along; for a larger one the receiver gets its address. */

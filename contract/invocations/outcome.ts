@@ -33,15 +33,13 @@ interface OutcomeFacts {
   readonly status: number;
   /** Party at fault: `user` is the function or its caller, `system` is the platform or its operator. */
   readonly fault: 'none' | 'user' | 'system';
-  /** True if the code certainly never started, so that another try cannot run it twice. */
-  readonly neverStarted: boolean;
   /** True if the queued lane retries it automatically. False if a retry would end the same way, or if the end was requested. */
   readonly retried: boolean;
   /** True if the sandbox ends with it. A sandbox in an unknown state is never used again. */
   readonly sandboxEnds: boolean;
   /** Explanation for a person. */
   readonly meaning: string;
-  /** Next step for that person. */
+  /** Next step for that person. `ID` stands for the id of the invocation; see nextWith(). */
   readonly next: string;
 }
 
@@ -49,7 +47,6 @@ export const OUTCOMES = {
   ok: {
     status: 200,
     fault: 'none',
-    neverStarted: false,
     retried: false,
     sandboxEnds: false,
     meaning: 'the function answered',
@@ -58,7 +55,6 @@ export const OUTCOMES = {
   error: {
     status: 500,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: false,
     meaning: 'the function threw an error or rejected its promise',
@@ -67,7 +63,6 @@ export const OUTCOMES = {
   bad_response: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     sandboxEnds: false,
     meaning: 'the function returned something that is not a response',
@@ -76,7 +71,6 @@ export const OUTCOMES = {
   load_error: {
     status: 502,
     fault: 'user',
-    neverStarted: true,
     retried: false,
     sandboxEnds: true,
     meaning: 'the module of the function failed while it was loading',
@@ -85,7 +79,6 @@ export const OUTCOMES = {
   load_timeout: {
     status: 504,
     fault: 'user',
-    neverStarted: true,
     retried: true,
     sandboxEnds: true,
     meaning: 'the function took too long to load',
@@ -94,7 +87,6 @@ export const OUTCOMES = {
   isolation_unmet: {
     status: 501,
     fault: 'user',
-    neverStarted: true,
     retried: false,
     sandboxEnds: true,
     meaning: 'the host does not offer the isolation that the function requires',
@@ -103,7 +95,6 @@ export const OUTCOMES = {
   timeout: {
     status: 504,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the function did not finish within its time limit and was killed',
@@ -112,7 +103,6 @@ export const OUTCOMES = {
   cpu_limit: {
     status: 504,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     sandboxEnds: true,
     meaning: 'the function used more processor time than its limit and was killed',
@@ -121,7 +111,6 @@ export const OUTCOMES = {
   stream_idle: {
     status: 504,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning:
@@ -131,7 +120,6 @@ export const OUTCOMES = {
   out_of_memory: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the function used more memory than its limit and was killed',
@@ -140,7 +128,6 @@ export const OUTCOMES = {
   pids_limit: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     // The function may have failed by itself, or may live on as half of a process tree.
     sandboxEnds: true,
@@ -150,7 +137,6 @@ export const OUTCOMES = {
   exited: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the function ended its own process before it answered',
@@ -159,7 +145,6 @@ export const OUTCOMES = {
   crashed: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the process of the function was ended by a signal',
@@ -168,7 +153,6 @@ export const OUTCOMES = {
   response_too_large: {
     status: 502,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     sandboxEnds: true,
     meaning: 'the function sent a larger response than its limit and was killed',
@@ -177,7 +161,6 @@ export const OUTCOMES = {
   cancelled: {
     status: 499,
     fault: 'user',
-    neverStarted: false,
     retried: false,
     sandboxEnds: true,
     meaning: 'the invocation was cancelled before it ended',
@@ -187,7 +170,6 @@ export const OUTCOMES = {
     // The same as for every later call.
     status: 404,
     fault: 'user',
-    neverStarted: true,
     retried: false,
     sandboxEnds: false,
     meaning:
@@ -197,7 +179,6 @@ export const OUTCOMES = {
   expired: {
     status: 503,
     fault: 'system',
-    neverStarted: true,
     retried: false,
     sandboxEnds: false,
     meaning: 'no worker took the invocation before its deadline',
@@ -206,7 +187,6 @@ export const OUTCOMES = {
   worker_lost: {
     status: 502,
     fault: 'system',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning:
@@ -216,7 +196,6 @@ export const OUTCOMES = {
   overloaded: {
     status: 503,
     fault: 'system',
-    neverStarted: true,
     retried: true,
     sandboxEnds: false,
     meaning: 'the platform has no room for another invocation now',
@@ -225,7 +204,6 @@ export const OUTCOMES = {
   platform_error: {
     status: 500,
     fault: 'system',
-    neverStarted: false,
     retried: true,
     sandboxEnds: true,
     meaning: 'the platform failed, not the function',

@@ -2,7 +2,9 @@
  * Why an invocation took its time and ended as it did: in words for a person, with the setting that would change it. Made from
  * the record alone, so that all clients say the same.
  */
-import type { AnyInvocation, Attempt, ColdReason, DeadReason, InvocationRecord } from './invocation.ts';
+import { DEAD } from './dead-letter.ts';
+import { nextWith } from '../api/next.ts';
+import type { AnyInvocation, Attempt, ColdReason, InvocationRecord } from './invocation.ts';
 import { OUTCOMES } from './outcome.ts';
 
 /** A part of the time of an invocation; the parts lie end to end. */
@@ -54,28 +56,10 @@ const COLD: Readonly<Record<ColdReason, { because: string; change?: string }>> =
   },
 };
 
-const DEAD: Readonly<Record<DeadReason, { because: string; change: string }>> = {
-  not_retried: {
-    because: 'another try would end the same way',
-    change: 'correct the cause, then: offshoot dlq redrive ID',
-  },
-  attempts_used: {
-    because: 'all its tries have failed',
-    change: 'raise "retries.attempts" in offshoot.json, or correct the cause, then: offshoot dlq redrive ID',
-  },
-  poison: {
-    because: 'it ended three sandboxes or workers, and another try could end a fourth',
-    change: 'find the cause in its input: offshoot trace ID; then: offshoot dlq redrive ID',
-  },
-  expired: {
-    because: 'its time in the queue ended before it could run',
-    change: 'raise "queueTime" in offshoot.json, or add a worker; then: offshoot dlq redrive ID',
-  },
-};
-
 /** `now`: Unix time in milliseconds, for an invocation that has not ended. */
 export function why(record: AnyInvocation, now: number): Why {
-  return record.state === 'done' ? explainEnd(record) : whyOpen(record, now);
+  const { advice, ...rest } = record.state === 'done' ? explainEnd(record) : whyOpen(record, now);
+  return { ...rest, advice: advice.map((one) => nextWith(one, record.id)) };
 }
 
 function explainEnd(record: InvocationRecord): Why {

@@ -8,6 +8,7 @@
  *   meta        JSON (RequestMeta or ResponseMeta)
  *   body        raw bytes
  */
+import { callPath } from '../functions/function-path.ts';
 
 /** Header names in lower case, in order, repeated ones repeated (`set-cookie`). */
 export type HeaderList = [name: string, value: string][];
@@ -26,7 +27,7 @@ export interface RequestMeta {
 
 /** Meta part for one JSON value that does not come by HTTP. A new object each time, because its headers may be added to. */
 export function jsonMeta(kind: 'event' | 'scheduled', namespace: string, name: string): RequestMeta {
-  const url = `http://localhost/fn/${namespace}/${name}`;
+  const url = `http://localhost${callPath(namespace, name)}`;
   return { kind, method: 'POST', url, headers: [['content-type', 'application/json']] };
 }
 

@@ -1,5 +1,5 @@
 /** Requests to the gateway. Changes go through the management API, as the changes of other clients do. */
-import { PAGE_HEADER } from '#contract/api/dashboard.ts';
+import { PAGE_HEADER } from '#contract/api/headers.ts';
 import { state } from './session.ts';
 
 export interface Refusal {

@@ -1,6 +1,7 @@
 /** @jsxImportSource preact */
 import type { JSX, TargetedEvent } from 'preact';
 import { useState } from 'preact/hooks';
+import { INVOCATION_HEADER } from '#contract/api/headers.ts';
 import type { Bucket } from '#contract/api/dashboard.ts';
 import { api, Refused, refusalOf, send } from '../client/api.ts';
 import { Calls, Colds, Durations } from '../parts/charts.tsx';
@@ -198,11 +199,11 @@ function Invoke({ namespace, name }: { namespace: string; name: string }): JSX.E
       const begun = performance.now();
       const response = await send('POST', `/dashboard/api/v1${path}/invoke`, parsed);
       // An answer with an invocation comes from the function, even if the function has failed.
-      if (!response.headers.has('x-offshoot-invocation')) throw new Refused(await refusalOf(response));
+      if (!response.headers.has(INVOCATION_HEADER)) throw new Refused(await refusalOf(response));
       const text = await response.text();
       const took = performance.now() - begun;
       setAnswer({
-        id: response.headers.get('x-offshoot-invocation') ?? '',
+        id: response.headers.get(INVOCATION_HEADER) ?? '',
         status: response.status,
         text: text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : pretty(text),
       });

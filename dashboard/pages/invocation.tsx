@@ -1,5 +1,6 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
+import { nextWith } from '#contract/api/next.ts';
 import type { InvocationPage, Preview } from '#contract/api/dashboard.ts';
 import { api } from '../client/api.ts';
 import { bytes, count, exact, lasting, moment, ms, seen } from '../parts/format.ts';
@@ -215,8 +216,7 @@ function noInput({ record }: InvocationPage): string {
 
 function Failure({ data }: { data: InvocationPage }): JSX.Element {
   const { record, outcome } = data;
-  // The texts of the table say ID for the id of the invocation.
-  const next = outcome?.next.replace(/\bID\b/g, record.id);
+  const next = outcome && nextWith(outcome.next, record.id);
   const error = record.state === 'done' ? record.report?.error : undefined;
   const said = record.state === 'done' ? record.message : undefined;
   return (

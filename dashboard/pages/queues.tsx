@@ -1,5 +1,6 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
+import { DEAD } from '#contract/invocations/dead-letter.ts';
 import type { QueueRow } from '#contract/api/dashboard.ts';
 import type { InvocationRecord } from '#contract/invocations/invocation.ts';
 import { api } from '../client/api.ts';
@@ -18,13 +19,6 @@ import {
   useNow,
 } from '../parts/parts.tsx';
 import { may } from '../client/session.ts';
-
-const REASONS: Readonly<Record<string, string>> = {
-  not_retried: 'a retry would end the same way',
-  attempts_used: 'all tries are used',
-  poison: 'it ended too many sandboxes or workers',
-  expired: 'its time in the queue ended',
-};
 
 export function Queues(): JSX.Element {
   const live = useLive('queues', {});
@@ -145,7 +139,7 @@ function Dead({
                   <Outcome of={letter} />
                 </td>
                 <td class="wrap">
-                  {REASONS[letter.dead ?? ''] ?? letter.dead}
+                  {letter.dead && DEAD[letter.dead].because}
                   <span class="muted"> ({letter.attempts?.length ?? 0} tries)</span>
                 </td>
                 <td class="notes muted">{seen(letter.report?.error?.message ?? letter.message ?? '')}</td>

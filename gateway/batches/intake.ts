@@ -136,6 +136,7 @@ class Intake {
     return new OffshootError(told.code, told.message, {
       cause: error,
       details: { ...told.details, taken: this.taken, batch: this.#facts.id },
+      id: this.#facts.id,
     });
   }
 

@@ -1,5 +1,6 @@
 /** Writes the answer of a function to the HTTP connection of its caller, and records how it went. */
 import type { ServerResponse } from 'node:http';
+import { INVOCATION_HEADER, OUTCOME_HEADER } from '#contract/api/headers.ts';
 import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
 import { STREAM_WINDOW_BYTES } from '#contract/functions/limits.ts';
 import { OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
@@ -105,7 +106,7 @@ export class Exchange implements CallSink {
   }
 
   lasting(worker: string | undefined): void {
-    this.#lasting(this.#invocation.open(worker === undefined ? 'queued' : 'running', 'sync', worker));
+    this.#lasting(this.#invocation.called(worker));
   }
 
   chunk(bytes: Buffer): void {
@@ -142,7 +143,7 @@ export class Exchange implements CallSink {
     const body = Buffer.from(JSON.stringify(answer.body));
     const headers: string[] = ['content-type', 'application/json', 'content-length', String(body.length)];
     for (const [name, value] of Object.entries(answer.headers)) headers.push(name, value);
-    headers.push('cache-control', 'no-store', 'x-offshoot-invocation', this.#invocation.id);
+    headers.push('cache-control', 'no-store', INVOCATION_HEADER, this.#invocation.id);
     if (!failure.error) {
       const waits = this.#invocation.waits(failure.report);
       headers.push('server-timing', serverTiming({ ...waits, report: failure.report }));
@@ -156,8 +157,8 @@ export class Exchange implements CallSink {
     const { status, headers } = checked;
     this.#status = status;
     this.#bodyless = this.#invocation.method === 'HEAD' || status === 204 || status === 205 || status === 304;
-    headers.push('x-offshoot-invocation', this.#invocation.id, 'server-timing', timing);
-    if (outcome !== undefined) headers.push('x-offshoot-outcome', outcome);
+    headers.push(INVOCATION_HEADER, this.#invocation.id, 'server-timing', timing);
+    if (outcome !== undefined) headers.push(OUTCOME_HEADER, outcome);
     // What a GET would have had: https://www.rfc-editor.org/rfc/rfc9110#section-8.6. A 205 says that there is nothing.
     if (status === 205) headers.push('content-length', '0');
     else if (this.#bodyless && status !== 204 && checked.contentLength !== undefined) {

@@ -1,5 +1,7 @@
 /** How a call that has no response is answered over HTTP: one body for every front door. */
 import type { ErrorBody } from '#contract/api/errors.ts';
+import { OUTCOME_HEADER } from '#contract/api/headers.ts';
+import { nextWith } from '#contract/api/next.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { drainSeconds } from '#contract/platform/pace.ts';
 import type { Failure } from '../dispatch/pending.ts';
@@ -18,7 +20,7 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
   if (failure.error) {
     const { status, retryAfterS } = failure.error;
     const retry = retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) };
-    return { status, headers: retry, body: failure.error.toBody() };
+    return { status, headers: retry, body: failure.error.toBody(id) };
   }
   const { outcome, report, backlog } = failure;
   const facts = OUTCOMES[outcome];
@@ -28,14 +30,14 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
   return {
     status: facts.status,
     headers: {
-      'x-offshoot-outcome': outcome,
+      [OUTCOME_HEADER]: outcome,
       ...(facts.status === 503 && { 'retry-after': String(backlog ? drainSeconds(backlog) : 1) }),
     },
     body: {
       error: {
         code: outcome,
         message: cause ? `${facts.meaning} (${cause})` : facts.meaning,
-        next: facts.next.replace('trace ID', `trace ${id}`),
+        next: nextWith(facts.next, id),
         details: { invocation: id, ...(error && { error }), ...backlog },
       },
     },

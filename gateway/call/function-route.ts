@@ -4,6 +4,8 @@
  * their order and repetitions, streams keep their back-pressure, and a call costs less.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { INVOCATION_HEADER } from '#contract/api/headers.ts';
+import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import { whyNotJson } from '#contract/api/json-scanner.ts';
@@ -104,7 +106,8 @@ export class FunctionRoute {
     const arrived = performance.now();
     const { directory, trustProxy } = this.#options;
     const path = parseFunctionPath(rawTarget(request.url ?? ''));
-    if (!path) throw new OffshootError('not_found', 'the path of a function is /fn/NAMESPACE/NAME');
+    if (!path)
+      throw new OffshootError('not_found', `the path of a function is ${FUNCTION_PREFIX}NAMESPACE/NAME`);
     // A function gets its request as the Request of the fetch standard, which there cannot be for this method.
     if (request.method === 'TRACE')
       throw new OffshootError('bad_request', 'functions cannot be called by TRACE');
@@ -251,7 +254,7 @@ export class FunctionRoute {
       'cache-control': 'no-store',
       location,
       'preference-applied': 'respond-async',
-      'x-offshoot-invocation': record.id,
+      [INVOCATION_HEADER]: record.id,
     });
     response.end(bytes);
   }

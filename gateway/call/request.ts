@@ -1,6 +1,7 @@
 /** Turns an HTTP request as it came from the socket into the one that the function sees. */
 import type { IncomingMessage } from 'node:http';
-import { CALLBACK_HEADER } from '#contract/invocations/callback.ts';
+import { CALLBACK_HEADER } from '#contract/api/headers.ts';
+import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
 import type { RequestMeta } from '#contract/wire/payload.ts';
 import { API_KEY_PREFIX } from '../functions/api-keys.ts';
 
@@ -39,8 +40,6 @@ export interface FunctionPath {
   /** As the client sent it, with the query; starts with `/`. */
   readonly rest: string;
 }
-
-export const FUNCTION_PREFIX = '/fn/';
 
 /**
  * Path and query of a request as they were sent. A proxy's absolute form (`GET http://host/path`) is brought to the usual

@@ -3,10 +3,11 @@
  * the gateway: no header may smuggle in another, no length may disagree with the body. Checked by hand because it is done
  * for each call.
  */
+import { INVOCATION_HEADER, OUTCOME_HEADER } from '#contract/api/headers.ts';
+import { MAX_RESPONSE_META_BYTES } from '#contract/functions/limits.ts';
 import { decodePayload } from '#contract/wire/payload.ts';
 import { connectionHeaders, HOP_BY_HOP } from './request.ts';
 
-const MAX_META_BYTES = 256 * 1024;
 const MAX_HEADERS = 256;
 const MAX_HEADER_BYTES = 64 * 1024;
 
@@ -19,8 +20,8 @@ const ILLEGAL_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 /** Headers of the response that are the platform's to set, or that would reach past the function's own paths. */
 const OWN: ReadonlySet<string> = new Set([
   'content-length',
-  'x-offshoot-invocation',
-  'x-offshoot-outcome',
+  INVOCATION_HEADER,
+  OUTCOME_HEADER,
   // With it a page of a function could open the dashboard, which has the same origin, and read it; see dashboard/sessions.ts.
   'cross-origin-opener-policy',
   // With it a function's service worker could stand in for the dashboard, or for another function.
@@ -38,8 +39,8 @@ export interface CheckedResponse {
 
 /** The response in a payload, or the reason why it is none. */
 export function checkResponse(payload: Buffer): CheckedResponse | { readonly problem: string } {
-  if (payload.length < 4 || payload.readUInt32LE(0) > MAX_META_BYTES) {
-    return { problem: `status and headers of the response take more than ${MAX_META_BYTES} bytes` };
+  if (payload.length < 4 || payload.readUInt32LE(0) > MAX_RESPONSE_META_BYTES) {
+    return { problem: `status and headers of the response take more than ${MAX_RESPONSE_META_BYTES} bytes` };
   }
   let meta: unknown;
   let body: Buffer;

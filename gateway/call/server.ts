@@ -2,7 +2,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
-import { FUNCTION_PREFIX, rawTarget } from './request.ts';
+import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
+import { rawTarget } from './request.ts';
 import { GatewayResponse } from './response.ts';
 
 /** Slow or idle clients hold a socket and memory; these bound how long. */

@@ -10,6 +10,7 @@ import { deliveryId, type DeliveryJob } from '#storage/queued/deliveries.ts';
 import type { QueuedStore, Versioned } from '#storage/queued/records.ts';
 import type { Retention } from '#storage/queued/retention.ts';
 import type { Callback, InvocationRecord } from '#contract/invocations/invocation.ts';
+import { delivered } from '#contract/invocations/transitions.ts';
 import { callbackSpanId, formatTraceparent } from '#contract/invocations/trace.ts';
 import { ALWAYS_LARGE_BYTES, callbackBody } from './body.ts';
 import { ReceiverRefused, type Guard } from './guard.ts';
@@ -62,11 +63,11 @@ export async function deliver(deps: DeliveryDeps, turn: Turn): Promise<number | 
   if (callback.nextAt !== undefined && callback.nextAt > now + EARLY_MS) return callback.nextAt;
   if (callback.attempts >= terms.attempts) {
     const lost: Callback = { ...callback, state: 'failed', lastError: 'the gateway ended at the last try' };
-    return (await settle(deps, found, { ...record, callback: lost })) ? undefined : now;
+    return (await settle(deps, found, delivered(record, lost))) ? undefined : now;
   }
   // Counted before it is sent, so that one that takes its gateway with it is not tried for ever.
   const begun: Callback = { url: callback.url, state: 'pending', attempts: callback.attempts + 1 };
-  const held = await store.swap(found, { ...record, callback: begun });
+  const held = await store.swap(found, delivered(record, begun));
   if (!held) return now;
   const tried = await attempt(deps, turn, held.record as InvocationRecord);
   // Not the receiver's fault, so not counted: a gateway that is replaced must not use up tries.
@@ -130,7 +131,7 @@ async function note(deps: DeliveryDeps, held: Versioned, callback: Callback): Pr
     const overtaken = now.attempts !== begun?.attempts;
     if (overtaken && callback.state !== 'delivered') return undefined;
     const noted = overtaken ? { ...callback, attempts: now.attempts } : callback;
-    if (await settle(deps, before, { ...record, callback: noted })) return noted.nextAt;
+    if (await settle(deps, before, delivered(record, noted))) return noted.nextAt;
   }
   return undefined;
 }

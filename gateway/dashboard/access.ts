@@ -2,7 +2,8 @@
 import type { Context } from 'hono';
 import { getCookie } from 'hono/cookie';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
-import { PAGE_HEADER, type Sample } from '#contract/api/dashboard.ts';
+import type { Sample } from '#contract/api/dashboard.ts';
+import { PAGE_HEADER } from '#contract/api/headers.ts';
 import type { AppEnv } from '../routes/endpoint.ts';
 import type { Samples } from '../records/samples.ts';
 import { SESSION_COOKIE, type Session, type Sessions } from './sessions.ts';

@@ -7,6 +7,7 @@ import {
   parseTracestate,
   runSpanId,
 } from '#contract/invocations/trace.ts';
+import { called, ended, type Identity } from '#contract/invocations/transitions.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import { newInvocationId, newSpanId, newTraceId } from './ids.ts';
 import type { Target } from './target.ts';
@@ -76,13 +77,13 @@ export class Invocation {
     };
   }
 
-  /** As it is shown before it has ended. */
-  open(state: OpenInvocation['state'], lane: OpenInvocation['lane'], worker?: string): OpenInvocation {
-    return { ...this.#identity(lane), state, ...(worker !== undefined && { worker }) };
+  /** As it is shown while it lasts. */
+  called(worker: string | undefined): OpenInvocation {
+    return called(this.identity('sync'), worker);
   }
 
   record(
-    ended: {
+    end: {
       outcome: Outcome;
       status: number;
       responseBytes: number;
@@ -91,21 +92,10 @@ export class Invocation {
     },
     waits: { gateway: number; queue: number },
   ): InvocationRecord {
-    return {
-      ...this.#identity('sync'),
-      state: 'done',
-      outcome: ended.outcome,
-      status: ended.status,
-      duration: performance.now() - this.#arrived,
-      gateway: waits.gateway,
-      queue: waits.queue,
-      responseBytes: ended.responseBytes,
-      ...(ended.report && { report: ended.report }),
-      ...(ended.message !== undefined && { message: ended.message }),
-    };
+    return ended(this.identity('sync'), { ...end, ...waits, duration: performance.now() - this.#arrived });
   }
 
-  #identity(lane: OpenInvocation['lane']) {
+  identity(lane: OpenInvocation['lane']): Identity {
     const { namespace, name, version } = this.target;
     return {
       id: this.id,

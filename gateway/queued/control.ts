@@ -8,12 +8,11 @@ import type {
   GroupOfBatch,
   InvocationRecord,
   OpenInvocation,
-  QueuedTerms,
 } from '#contract/invocations/invocation.ts';
 import type { Groups, KeptResult } from '#storage/queued/groups.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/platform/lane.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { cancelled, purged, redriven } from '#contract/invocations/transitions.ts';
 import { decodePayload, encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
 import type { Retention } from '#storage/queued/retention.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
@@ -75,7 +74,7 @@ export class QueuedLane {
       if (!found) throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
       const { record } = found;
       if (record.state === 'done')
-        throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`);
+        throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`, { id });
       if (record.state === 'running' && record.worker !== undefined) {
         await store.requestCancel(record);
         // Its worker looks for the wish after it has written that it runs no more: one of the two sees the other.
@@ -89,7 +88,7 @@ export class QueuedLane {
           'no worker has the call yet; who made it can end it by going away',
         );
       }
-      const ended = cancelledRecord(record);
+      const ended = cancelled(record, sharedNow());
       if (record.batch) await this.#concludeGroup(record.batch, record);
       // Before the record says so, as with a worker's ends.
       if (record.callback) await deliveries.add(record);
@@ -102,11 +101,11 @@ export class QueuedLane {
   /** What was cancelled while it waited must not fill Redis until its time would have come. */
   async #clearAway(ended: InvocationRecord): Promise<void> {
     const { dead, queues, retention } = this.#options;
-    const { namespace, id, redriven } = ended;
+    const { namespace, id, redriven: again } = ended;
     await Promise.all([
-      queues.remove(namespace, id, redriven),
+      queues.remove(namespace, id, again),
       // Its gateway may have died when it was taken out of them.
-      redriven !== undefined && dead.remove(ended),
+      again !== undefined && dead.remove(ended),
       retention.endedJob(ended),
     ]).catch(() => undefined); // Redis is away: its job finds a record that has ended, and both go with time
   }
@@ -128,6 +127,7 @@ export class QueuedLane {
       throw new OffshootError(
         'input_not_found',
         'the input of that invocation was not kept: only that of the queued lane is',
+        { id: before.id },
       );
     }
     const { meta, body }: { meta: RequestMeta; body: Buffer } = kept
@@ -163,7 +163,7 @@ export class QueuedLane {
   async #copyInput({ id, requestBytes }: AnyInvocation, key: string): Promise<BlobRef> {
     const copied = await this.#options.spool.copy({ key, bytes: requestBytes });
     if (copied) return copied;
-    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`);
+    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`, { id });
   }
 
   async deadLetters(namespace: string, filter: DeadLetterFilter, limit: number): Promise<InvocationRecord[]> {
@@ -181,7 +181,7 @@ export class QueuedLane {
       const { record, at } = letter;
       if (!record.terms) return undefined;
       if (!(await functions.hasVersion(namespace, record.name, record.version))) return undefined;
-      const again = redrivenRecord(record);
+      const again = redriven(record, sharedNow());
       // The job first: without its record it does nothing, and a record without a job would wait for ever.
       await this.enqueuer.add(again);
       if (!(await store.swap(letter, again))) return false;
@@ -194,7 +194,7 @@ export class QueuedLane {
   async purge(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
     const { store, dead, retention } = this.#options;
     return await this.#move(namespace, filter, async (letter) => {
-      const { dead: _, ...record } = letter.record;
+      const record = purged(letter.record);
       if (!(await store.swap(letter, record))) return false;
       await dead.remove(record, letter.at);
       await retention.endedJob(record);
@@ -258,48 +258,4 @@ export class QueuedLane {
         : `"${name}" has no version ${version}`,
     );
   }
-}
-
-function cancelledRecord(record: OpenInvocation): InvocationRecord {
-  const { worker: _worker, dueAt: _dueAt, ...identity } = record;
-  const waited = sharedNow() - record.startedAt;
-  return {
-    ...identity,
-    state: 'done',
-    outcome: 'cancelled',
-    status: OUTCOMES.cancelled.status,
-    duration: waited,
-    gateway: 0,
-    queue: waited,
-    responseBytes: 0,
-    message: 'it was cancelled before it ran',
-  };
-}
-
-function redrivenRecord(record: InvocationRecord): OpenInvocation {
-  const {
-    outcome: _o,
-    status: _s,
-    duration: _d,
-    gateway: _g,
-    queue: _q,
-    responseBytes: _b,
-    ...rest
-  } = record;
-  const { report: _r, message: _m, dead: _dead, resultBlob: _blob, ...identity } = rest;
-  const terms = record.terms && termsAgain(record.terms, record);
-  return {
-    ...identity,
-    state: 'queued',
-    ...(terms && { terms }),
-    redriven: (record.redriven ?? 0) + 1,
-    // It ends once more, which is told once more.
-    ...(record.callback && { callback: { url: record.callback.url, state: 'pending', attempts: 0 } }),
-  };
-}
-
-/** As many tries as it had at first, and as much time. */
-function termsAgain(terms: QueuedTerms, { startedAt, attempts = [] }: InvocationRecord): QueuedTerms {
-  const lasts = terms.lasts ?? Math.max(0, terms.expiresAt - startedAt);
-  return { ...terms, triedBefore: attempts.length, lasts, expiresAt: sharedNow() + lasts };
 }

@@ -5,6 +5,7 @@ import type { AnyInvocation, OpenInvocation } from '#contract/invocations/invoca
 import type { Deliveries } from '#storage/queued/deliveries.ts';
 import type { BlobRef } from '#contract/platform/lane.ts';
 import { drainSeconds } from '#contract/platform/pace.ts';
+import { queued, type Identity } from '#contract/invocations/transitions.ts';
 import { retryTerms } from '#contract/invocations/retry.ts';
 import type { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import type { QueuedStore } from '#storage/queued/records.ts';
@@ -185,11 +186,10 @@ function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: Bl
   const { retries, queueMs } = invocation.target;
   const { delayMs, priority, callbackUrl, ttlMs: lasts = queueMs } = options;
   const now = sharedNow();
-  return {
-    ...invocation.open('queued', 'queued'),
+  const identity: Identity = {
+    ...invocation.identity('queued'),
     ...(options.idempotencyKey !== undefined && { deduplicates: true as const }),
     ...(input && { inputBlob: input.key }),
-    ...(delayMs > 0 && { dueAt: now + delayMs }),
     terms: {
       ...retryTerms(retries),
       expiresAt: now + delayMs + lasts,
@@ -198,4 +198,5 @@ function queuedRecord(invocation: Invocation, options: QueuedOptions, input?: Bl
     },
     ...(callbackUrl !== undefined && { callback: { url: callbackUrl, state: 'pending', attempts: 0 } }),
   };
+  return queued(identity, delayMs > 0 ? now + delayMs : undefined);
 }

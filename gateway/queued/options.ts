@@ -1,7 +1,8 @@
 /** What a caller may say of an invocation that it does not wait for, in headers, for both ways to queue one. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { CALLBACK_HEADER, MAX_CALLBACK_URL } from '#contract/invocations/callback.ts';
+import { CALLBACK_HEADER, DELAY_HEADER, PRIORITY_HEADER, TTL_HEADER } from '#contract/api/headers.ts';
+import { MAX_CALLBACK_URL } from '#contract/invocations/callback.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 
 const DAY_S = 86_400;
@@ -9,15 +10,15 @@ const DAY_S = 86_400;
 const Options = z.object({
   'idempotency-key': z.string().min(1).max(255).optional(),
   /** Seconds before it may start. */
-  'x-offshoot-delay': z.coerce
+  [DELAY_HEADER]: z.coerce
     .number()
     .min(0)
     .max(30 * DAY_S)
     .default(0),
   /** 1 is first. Those without one come before all that have one. */
-  'x-offshoot-priority': z.coerce.number().int().min(1).max(1_000_000).optional(),
+  [PRIORITY_HEADER]: z.coerce.number().int().min(1).max(1_000_000).optional(),
   /** Seconds after which it does not start any more, instead of the function's own "queueTime". */
-  'x-offshoot-ttl': z.coerce
+  [TTL_HEADER]: z.coerce
     .number()
     .min(1)
     .max(30 * DAY_S)
@@ -58,11 +59,11 @@ export function queuedOptions(headers: IncomingHttpHeaders): QueuedOptions {
     const [issue] = read.error.issues;
     throw new OffshootError('bad_request', `the header ${issue?.path.join('.')}: ${issue?.message}`);
   }
-  const ttl = read.data['x-offshoot-ttl'];
+  const ttl = read.data[TTL_HEADER];
   return {
     idempotencyKey: read.data['idempotency-key'],
-    delayMs: read.data['x-offshoot-delay'] * 1000,
-    priority: read.data['x-offshoot-priority'],
+    delayMs: read.data[DELAY_HEADER] * 1000,
+    priority: read.data[PRIORITY_HEADER],
     ttlMs: ttl === undefined ? undefined : ttl * 1000,
     callbackUrl: read.data[CALLBACK_HEADER],
   };

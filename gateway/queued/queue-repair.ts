@@ -5,9 +5,9 @@
  * a lock only keeps them from all doing the same.
  */
 import type { Redis } from 'ioredis';
-import type { AnyInvocation, InvocationRecord, OpenInvocation } from '#contract/invocations/invocation.ts';
+import type { AnyInvocation, OpenInvocation } from '#contract/invocations/invocation.ts';
 import { keys } from '#contract/platform/keys.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { lost } from '#contract/invocations/transitions.ts';
 import { groupInvocationId, groupRecord, type BatchStore, type OpenBatch } from '#storage/queued/batches.ts';
 import type { Log } from '#storage/log.ts';
 import type { QueuedStore, Versioned } from '#storage/queued/records.ts';
@@ -146,7 +146,7 @@ export class QueueRepair {
     if (record.gatewayId === undefined) return;
     const seen = await commands.zscore(keys.gateways(), record.gatewayId);
     if (seen !== null && Number(seen) > sharedNow() - GATEWAY_LOST_MS) return;
-    if (await store.swap(one, lostRecord(record)))
+    if (await store.swap(one, lost(record, sharedNow())))
       log.warn({ id: record.id, gateway: record.gatewayId }, 'a call ended with its gateway');
   }
 
@@ -194,20 +194,4 @@ export class QueueRepair {
 function nextLook(record: AnyInvocation, now: number): number {
   const late = record.state === 'queued' && record.dueAt !== undefined ? record.dueAt + LATE_MS : 0;
   return late <= now ? now + REST_MS : Math.min(now + REST_MS, late - SETTLED_MS);
-}
-
-function lostRecord(record: OpenInvocation): InvocationRecord {
-  const { worker: _worker, dueAt: _dueAt, gatewayId: _gateway, ...identity } = record;
-  const lasted = sharedNow() - record.startedAt;
-  return {
-    ...identity,
-    state: 'done',
-    outcome: 'platform_error',
-    status: OUTCOMES.platform_error.status,
-    duration: lasted,
-    gateway: 0,
-    queue: 0,
-    responseBytes: 0,
-    message: 'the gateway that waited for it was lost; whether the function finished is not known',
-  } satisfies AnyInvocation;
 }

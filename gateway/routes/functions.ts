@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi';
 import { DeployRequest, DeployResult, FunctionDetail, FunctionView } from '#contract/api/api.ts';
 import type { ApiKeyRecord, VersionRecord, VersionView } from '#contract/api/api.ts';
 import { shownManifest } from '#contract/functions/manifest.ts';
-import { FUNCTION_PREFIX } from '../call/request.ts';
+import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
 import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import type { StoredFunction } from '../dispatch/target.ts';
 import { answers, endpoint, jsonBody, OfFunction, OfNamespace, type AppDeps } from './endpoint.ts';

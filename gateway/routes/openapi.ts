@@ -2,6 +2,7 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { html, raw } from 'hono/html';
 import { ERRORS } from '#contract/api/errors.ts';
+import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import type { AppEnv } from './endpoint.ts';
 
@@ -27,8 +28,7 @@ export function describeApi(app: OpenAPIHono<AppEnv>, version: string): () => Do
       info: {
         title: 'Offshoot',
         version,
-        description:
-          'Functions are called at /fn/{namespace}/{name}/{path}, with any method; that is not part of this document.',
+        description: `Functions are called at ${FUNCTION_PREFIX}{namespace}/{name}/{path}, with any method; that is not part of this document.`,
       },
     }));
 }
@@ -38,10 +38,8 @@ export function docsPage(document: Document): ReturnType<typeof html> {
   const operations = Object.entries(document.paths ?? {}).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => showOperation(method, path, operation)),
   );
-  const errors = Object.entries(ERRORS).map(([code, { status, next }]) => errorRow(code, status, next));
-  const outcomes = Object.entries(OUTCOMES).map(([code, { status, meaning }]) =>
-    errorRow(code, status, meaning),
-  );
+  const errors = Object.entries(ERRORS).map(errorRow);
+  const outcomes = Object.entries(OUTCOMES).map(errorRow);
   return html`<!doctype html>
     <html lang="en">
       <head>
@@ -61,8 +59,8 @@ export function docsPage(document: Document): ReturnType<typeof html> {
         ${operations}
         <h2>Errors</h2>
         <p>
-          Each has the form <code>{"error": {"code", "message", "next", "details"}}</code>;
-          <code>next</code> says what to do.
+          Each has the form <code>{"error": {"code", "message", "next", "details"}}</code>. The columns are
+          code, status, whose fault it is, what it means, and <code>next</code>: what to do.
         </p>
         <table>
           ${errors}
@@ -101,11 +99,20 @@ function showOperation(method: string, path: string, operation: Operation): Retu
   </details>`;
 }
 
-function errorRow(code: string, status: number, text: string): ReturnType<typeof html> {
+interface ErrorRow {
+  readonly status: number;
+  readonly fault: string;
+  readonly meaning: string;
+  readonly next: string;
+}
+
+function errorRow([code, { status, fault, meaning, next }]: [string, ErrorRow]): ReturnType<typeof html> {
   return html`<tr>
     <td><code>${code}</code></td>
     <td>${status}</td>
-    <td>${text}</td>
+    <td>${fault}</td>
+    <td>${meaning}</td>
+    <td>${next}</td>
   </tr>`;
 }
 

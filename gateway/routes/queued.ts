@@ -4,7 +4,15 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
 import { Accepted, ReplayRequest } from '#contract/api/api.ts';
-import { CALLBACK_HEADER, CallbackBody } from '#contract/invocations/callback.ts';
+import {
+  CALLBACK_HEADER,
+  DELAY_HEADER,
+  INVOCATION_HEADER,
+  OUTCOME_HEADER,
+  PRIORITY_HEADER,
+  TTL_HEADER,
+} from '#contract/api/headers.ts';
+import { CallbackBody } from '#contract/invocations/callback.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import { AnyInvocation } from '#contract/invocations/invocation.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
@@ -34,12 +42,12 @@ export const enqueue = endpoint(
           .string()
           .optional()
           .openapi({ description: 'for 24 hours, the same key is the same invocation' }),
-        'x-offshoot-delay': z.string().optional().openapi({ description: 'seconds before it may start' }),
-        'x-offshoot-priority': z
+        [DELAY_HEADER]: z.string().optional().openapi({ description: 'seconds before it may start' }),
+        [PRIORITY_HEADER]: z
           .string()
           .optional()
           .openapi({ description: '1 is first; without one comes before all' }),
-        'x-offshoot-ttl': z
+        [TTL_HEADER]: z
           .string()
           .optional()
           .openapi({ description: 'seconds after which it does not start any more' }),
@@ -88,7 +96,8 @@ export const result = endpoint(
   (deps) => async (context) => {
     const { id } = context.req.valid('param');
     const record = await ownInvocation(deps, id, context.var.holder);
-    if (record.state !== 'done') throw new OffshootError('not_ended', `the invocation is ${record.state}`);
+    if (record.state !== 'done')
+      throw new OffshootError('not_ended', `the invocation is ${record.state}`, { id });
     const found = await deps.queued.result(record);
     const checked = found && checkResponse(found.payload);
     if (!checked || 'problem' in checked) {
@@ -97,14 +106,14 @@ export const result = endpoint(
         record.outcome === 'ok'
           ? 'it was not kept'
           : `it ended as ${record.outcome}: ${OUTCOMES[record.outcome].meaning}`;
-      throw new OffshootError('result_not_found', `the invocation has no result: ${why}`);
+      throw new OffshootError('result_not_found', `the invocation has no result: ${why}`, { id });
     }
     const headers = new Headers();
     for (let at = 0; at < checked.headers.length; at += 2) {
       headers.append(checked.headers[at] ?? '', checked.headers[at + 1] ?? '');
     }
-    headers.set('x-offshoot-invocation', id);
-    headers.set('x-offshoot-outcome', record.outcome);
+    headers.set(INVOCATION_HEADER, id);
+    headers.set(OUTCOME_HEADER, record.outcome);
     // It comes from the origin of the API: a browser must not run it there.
     headers.set('content-security-policy', 'sandbox');
     headers.set('x-content-type-options', 'nosniff');

@@ -3,6 +3,7 @@ import { access } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { RUNTIMES } from '#contract/functions/runtimes.ts';
 import { ask } from '../platform/redis.ts';
 import { type Check, miss, pass, probe, readSysctl, SETUP, type Subject } from './check.ts';
 import { parseConfigValue, parseRedisUrl, type RedisTarget } from './parse.ts';
@@ -10,7 +11,6 @@ import { checkByClient, needsClient } from './redis-client.ts';
 
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
 const NATIVE_PARTS = ['launcher', 'zygote.node', 'worker.node', 'notify.node'];
-const IMAGES = ['node26', 'node24'];
 
 export async function checkRedis(): Promise<Check> {
   const subject: Subject = { name: 'Redis', level: 'required' };
@@ -91,8 +91,8 @@ export async function checkNativeParts(): Promise<Check> {
 export async function checkImages(): Promise<Check> {
   const subject: Subject = { name: 'runtime images', level: 'required' };
   const images = join(process.env['OFFSHOOT_STATE'] ?? join(homedir(), '.local/state/offshoot'), 'images');
-  const missing = await absent(IMAGES.map((name) => join(images, name, 'opt/offshoot/image.json')));
-  if (missing.length === 0) return pass(subject, `${IMAGES.join(', ')} in ${images}`);
+  const missing = await absent(RUNTIMES.map((name) => join(images, name, 'opt/offshoot/image.json')));
+  if (missing.length === 0) return pass(subject, `${RUNTIMES.join(', ')} in ${images}`);
   return miss(
     subject,
     `missing: ${missing.join(', ')}`,

@@ -22,12 +22,16 @@ missing_packages() {
   done
 }
 
-# has_subids FILE USER - succeeds when USER has a range of at least 65,536 ids (entries name the user or its number).
+# Subordinate ids that a worker maps: 1,000 that sandboxes do not use, one for each of 60,000 sandboxes, and one above
+# (SUBIDS_USED in worker/sandbox/subids.ts, which a unit test compares).
+SUBIDS_USED=61001
+
+# has_subids FILE USER - succeeds when USER has a range of SUBIDS_USED ids (entries name the user or its number).
 has_subids() {
   local uid
   uid="$(id -u "$2")"
-  [[ -r "$1" ]] && awk -F: -v user="$2" -v uid="$uid" \
-    '($1 == user || $1 == uid) && $3 >= 65536 { found = 1 } END { exit !found }' "$1"
+  [[ -r "$1" ]] && awk -F: -v user="$2" -v uid="$uid" -v used="$SUBIDS_USED" \
+    '($1 == user || $1 == uid) && $3 >= used { found = 1 } END { exit !found }' "$1"
 }
 
 # owned_by USER FILE... - succeeds when all of them exist and are USER's.

@@ -2,7 +2,7 @@
 # The set-up steps that need root, each on its own: `privileged.sh STEP USER`. USER is the one that runs the platform.
 #   packages  install the Debian packages
 #   account   make the service user and its state directory
-#   subids    give USER 65,536 subordinate user and group ids
+#   subids    give USER the subordinate user and group ids that a worker maps (SUBIDS_USED)
 #   cgroups   hand a cgroup directory over to USER
 #   delegate  let each user's own systemd delegate the cpu controller (cgroup v2, platform run by an ordinary user)
 #   userns    lift the restriction that keeps USER from making user namespaces
@@ -55,13 +55,14 @@ make_account() {
 }
 
 grant_subids() {
-  local first
+  local first last
   # Begins above all ranges that other users have: overlapping ranges would let one user act as another in their
   # sandboxes.
   touch /etc/subuid /etc/subgid
   first="$(awk -F: 'BEGIN { m = 100000 } { e = $2 + $3; if (e > m) m = e } END { print m }' /etc/subuid /etc/subgid)"
-  has_subids /etc/subuid "$user" || usermod --add-subuids "$first-$((first + 65535))" "$user"
-  has_subids /etc/subgid "$user" || usermod --add-subgids "$first-$((first + 65535))" "$user"
+  last=$((first + SUBIDS_USED - 1))
+  has_subids /etc/subuid "$user" || usermod --add-subuids "$first-$last" "$user"
+  has_subids /etc/subgid "$user" || usermod --add-subgids "$first-$last" "$user"
 }
 
 delegate_cgroups() {

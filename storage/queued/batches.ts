@@ -6,6 +6,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Batch, BatchState } from '#contract/invocations/batch.ts';
 import type { GroupOfBatch, OpenInvocation, QueuedTerms } from '#contract/invocations/invocation.ts';
+import { queued } from '#contract/invocations/transitions.ts';
 import { keys, RECORD_TTL_S } from '#contract/platform/keys.ts';
 import { WINDOW_GROUPS } from '#contract/functions/limits.ts';
 import { sharedNow } from '../redis/clock.ts';
@@ -324,13 +325,12 @@ export function groupRecord(
   const { queueMs, ...terms } = facts.terms;
   const { first, items } = entry;
   const batch: GroupOfBatch = { id: facts.id, group, first, items };
-  return {
+  return queued({
     id: groupInvocationId(facts.id, group),
     namespace: facts.namespace,
     name: facts.name,
     version: facts.version,
     lane: 'queued',
-    state: 'queued',
     method: 'BATCH',
     path: '/',
     traceId: facts.traceId,
@@ -342,7 +342,7 @@ export function groupRecord(
     requestBytes: entry.bytes,
     terms: { ...terms, expiresAt: entry.at + queueMs },
     batch,
-  };
+  });
 }
 
 function toBatch(facts: BatchFacts, stored: Record<string, string>): Batch {

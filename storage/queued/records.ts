@@ -1,10 +1,12 @@
 /**
- * Invocations of the queued lane in Redis: what is known of each (AnyInvocation), its input and its result. Gateways and workers change a record only by comparing and setting it, so that of two that want to end
- * the same invocation one gets its way, and the other learns that it has not.
+ * Records of invocations in Redis (AnyInvocation), with the input and result of each of the queued lane. Gateways and workers change
+ * a record only by comparing and setting it: of two that want to end the same invocation one succeeds, and the other learns that it
+ * did not. contract/invocations/transitions.ts makes each changed record.
  */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { AnyInvocation, OpenInvocation } from '#contract/invocations/invocation.ts';
+import { checkMove } from '#contract/invocations/transitions.ts';
 import {
   CANCEL_TTL_S,
   IDEMPOTENCY_TTL_S,
@@ -91,8 +93,12 @@ export class QueuedStore {
     return raw === null ? undefined : { raw, record: JSON.parse(raw) as AnyInvocation };
   }
 
-  /** Undefined when somebody else has changed the record since it was read. `result`: a response payload to keep with it. */
+  /**
+   * Resolves to undefined when the record has changed since it was read. Throws IllegalMove for a change that is not in MOVES.
+   * `result`: a response payload to keep with it.
+   */
   async swap(before: Versioned, record: AnyInvocation, result?: Buffer): Promise<Versioned | undefined> {
+    checkMove(before.record, record);
     const raw = JSON.stringify(record);
     const { id } = record;
     const seconds = secondsKept(record);

@@ -38,14 +38,14 @@ describe('signing in', () => {
 });
 
 describe('a function', () => {
-  test('a function appears on the open page once it is deployed', async () => {
+  test('a function appears on the open page once it is deployed [DA6]', async () => {
     const { page } = visitor;
     await page.getByText('No function is deployed yet').waitFor();
     await platform.deploy('retries');
     await page.getByRole('link', { name: 'default/retries' }).waitFor({ timeout: SEEN_MS });
   });
 
-  test('a function is invoked from its page, and the answer links to its waterfall', async () => {
+  test('a function is invoked from its page, and the answer links to its waterfall [DA7]', async () => {
     const { page } = visitor;
     await page.getByRole('link', { name: 'default/retries' }).click();
     await page.getByLabel('Event, as JSON').fill('{"answer": 42}');
@@ -92,7 +92,7 @@ describe('dead letters', () => {
     await row.waitFor({ timeout: SEEN_MS });
   });
 
-  test('a dead letter is purged only after a question', async () => {
+  test('a dead letter is purged only after a question [DA7]', async () => {
     const { page } = visitor;
     await page.getByRole('button', { name: 'Purge all shown' }).click();
     await page.getByRole('button', { name: 'Keep' }).click();

@@ -44,7 +44,7 @@ async function expectText(): Promise<void> {
 }
 
 describe('markup in the output of a function', () => {
-  test('markup in logs, input and result is shown as text', async () => {
+  test('markup in logs, input and result is shown as text [DA5]', async () => {
     await visitor.visit(`/invocations/${ids[0]}`);
     await visitor.page.locator('.logs').getByText(MARKUP).first().waitFor();
     expect(await visitor.page.locator('.logs li').count()).toBeGreaterThanOrEqual(3);
@@ -114,7 +114,7 @@ test('the browser refuses to turn a string into markup', async () => {
   expect(visitor.complaints.splice(0).join()).toContain('TrustedHTML');
 });
 
-test('a page of a function, opened in the signed-in browser, can neither read nor do anything in the dashboard', async () => {
+test('a page of a function, opened in the signed-in browser, can neither read nor do anything in the dashboard [DA3]', async () => {
   const page = await visitor.context.newPage();
   await page.goto(`${platform.url}/fn/default/hostile-output`);
   await expect.poll(() => page.title(), { timeout: 30_000 }).toContain('worker');
@@ -162,7 +162,7 @@ describe('a session may do what its key may', () => {
     await who.context.close();
   });
 
-  test('a session for another namespace sees nothing of this one', async () => {
+  test('a session for another namespace sees nothing of this one [DA4]', async () => {
     const { who } = await signedIn('elsewhere', ['read', 'invoke']);
     await who.page.getByText('No function is deployed yet').waitFor();
     await who.visit('/functions/default/hostile-output');
@@ -188,7 +188,7 @@ describe('a session may do what its key may', () => {
     await who.context.close();
   });
 
-  test('after signing out, the cookie of the session is worth nothing', async () => {
+  test('after signing out, the cookie of the session is worth nothing [DA1]', async () => {
     const { who } = await signedIn('default', ['read']);
     await who.page.getByRole('heading', { name: 'Functions' }).waitFor();
     const cookies = await who.context.cookies(`${platform.url}/dashboard`);

@@ -139,7 +139,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
     await visitor.page.locator('table').first().waitFor();
   });
 
-  test.each(PAGES)('%s has no serious finding of axe', async (name, path, ready) => {
+  test.each(PAGES)('%s has no serious finding of axe [DA8]', async (name, path, ready) => {
     const { page } = visitor;
     await visitor.visit(paths[name] ?? path);
     await page.locator('.link-mark.live').waitFor();
@@ -165,7 +165,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
   });
 });
 
-test('all files of the dashboard together are below 200 KB, and an unchanged file is not sent again', async () => {
+test('all files of the dashboard together are below 200 KB, and an unchanged file is not sent again [DA9]', async () => {
   const sizes = await Promise.all(
     ['', '/assets/main.js', '/assets/main.css', '/assets/icon.svg'].map(async (path) => {
       const response = await fetch(`${platform.url}/dashboard${path}`);
@@ -182,7 +182,7 @@ test('all files of the dashboard together are below 200 KB, and an unchanged fil
   expect(again.status).toBe(304);
 });
 
-test('a hidden page closes its event stream, and opens a new one when it is shown', async () => {
+test('a hidden page closes its event stream, and opens a new one when it is shown [DA6]', async () => {
   const visitor = await Visitor.open(browser, platform);
   await visitor.signIn(platform.key);
   await visitor.page.locator('table').first().waitFor();

@@ -129,7 +129,7 @@ describe.skipIf(own === undefined)('a whole trace', () => {
   /** The line of a span. */
   const line = (name: string) => visitor.page.locator('.trace-line').filter({ hasText: name });
 
-  test('a trace opens from the page of an invocation, and shows each span of each function', async () => {
+  test('a trace opens from the page of an invocation, and shows each span of each function [DA10]', async () => {
     const { page } = visitor;
     await visitor.visit(`/invocations/${invocation}`);
     await page.getByRole('link', { name: 'whole trace' }).click();

@@ -30,7 +30,7 @@ async function health(): Promise<string> {
   return answer.status;
 }
 
-test('Q7 eviction: a Redis that may evict keys raises an alarm, which the health check shows', async () => {
+test('Q7 eviction: a Redis that may evict keys raises an alarm, which the health check shows [RE5]', async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
   expect(await health()).toBe('ok');
   await withRedis((redis) => redis.config('SET', 'maxmemory-policy', 'allkeys-lru'));
@@ -92,7 +92,7 @@ async function held(): Promise<Held> {
   });
 }
 
-test('Q13 plateau: after 10,000 jobs and 10,000 calls, as much memory is held as after 4,000 of each', async () => {
+test('Q13 plateau: after 10,000 jobs and 10,000 calls, as much memory is held as after 4,000 of each [QU17]', async () => {
   platform = await Platform.start({
     OFFSHOOT_PREPARED: '1',
     OFFSHOOT_KEPT_JOBS: '500',

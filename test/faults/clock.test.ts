@@ -60,7 +60,7 @@ test.each<[Whose, string, number]>([
   ['all', 'an hour ahead', HOUR_MS],
   ['all', 'an hour back', -HOUR_MS],
 ])(
-  'Q16 clock-jump: clocks of %s set %s end no call, expire no job, and begin none too early',
+  'Q16 clock-jump: clocks of %s set %s end no call, expire no job, and begin none too early [QU18]',
   async (whose, _, shift) => {
     const before = performance.now();
     const job = await delayed(5);

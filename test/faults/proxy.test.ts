@@ -100,7 +100,7 @@ async function allIsWell(ids: readonly string[], pids: readonly number[]): Promi
 const pidsOf = (): number[] => [platform.pid('worker'), platform.pid('gateway')];
 
 describe('Q5', () => {
-  test('Q5 redis-latency: with 200 ms of delay each way, everything is slower and nothing fails', async () => {
+  test('Q5 redis-latency: with 200 ms of delay each way, everything is slower and nothing fails [RE1]', async () => {
     const pids = pidsOf();
     proxy.conditions.latencyMs = 200;
     proxy.conditions.jitterMs = 50;
@@ -200,7 +200,7 @@ describe('Q5 silence', () => {
   ];
 
   test.each(LINES)(
-    'Q5 redis-silent-connection: a silent connection, one %s, is replaced long before any deadline',
+    'Q5 redis-silent-connection: a silent connection, one %s, is replaced long before any deadline [RE1]',
     async (_, request, statuses, byItself) => {
       await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);
       const silent = proxy.silenceAt((data) => request.test(data.toString('latin1')));
@@ -243,7 +243,7 @@ describe('Q9', () => {
   };
 
   test.each(Object.entries(STEPS))(
-    'Q9 lost-answer: when %s and the answer is lost, requests with the same Idempotency-Key cause one execution',
+    'Q9 lost-answer: when %s and the answer is lost, requests with the same Idempotency-Key cause one execution [QU5]',
     async (step, isIt) => {
       // The first run loads the scripts into Redis.
       await ended(platform, await acknowledged(enqueue, 1, {}), 10_000);

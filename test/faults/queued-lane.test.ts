@@ -38,7 +38,7 @@ async function replaceWorker(): Promise<void> {
   platform.run('worker');
 }
 
-test('Q1 worker-kill: workers that are killed during their jobs lose no job and leave no process', async () => {
+test('Q1 worker-kill: workers that are killed during their jobs lose no job and leave no process [QU1, ST3]', async () => {
   const ids: string[] = [];
   for (let round = 0; round < 5; round++) {
     ids.push(...(await acknowledged(enqueue, 20, { sleepMs: 150 })));
@@ -55,7 +55,7 @@ test('Q1 worker-kill: workers that are killed during their jobs lose no job and 
     expect(['ok', 'worker_lost'].includes(outcome) && (dead ?? 'poison')).toBe('poison');
 });
 
-test('Q2 stopped-worker: a worker that was stopped for longer than its locks does not end jobs of another worker', async () => {
+test('Q2 stopped-worker: a worker that was stopped for longer than its locks does not end jobs of another worker [QU8]', async () => {
   const [id = ''] = await acknowledged(enqueue, 1, { sleepMs: 1_000 });
   await expect.poll(async () => (await look(platform, id)).state, { timeout: 5_000 }).toBe('running');
   const held = platform.pid('worker');
@@ -104,7 +104,7 @@ test('Q4 redis-stopped: eight seconds of a silent Redis lose no job', async () =
   await ended(platform, await acknowledged(enqueue, 5, {}), 20_000);
 });
 
-test('Q6 redis-full: a job for which Redis has no memory is refused, and jobs are accepted again when it has', async () => {
+test('Q6 redis-full: a job for which Redis has no memory is refused, and jobs are accepted again when it has [QU10]', async () => {
   const redis = new Redis({ ...parseRedisUrl(platform.redis.url), replyMapping: 'legacy' });
   await redis.config('SET', 'maxmemory', '1mb');
   const refused = await enqueue({ answer: 'x'.repeat(1_000) });
@@ -114,7 +114,7 @@ test('Q6 redis-full: a job for which Redis has no memory is refused, and jobs ar
   await ended(platform, await acknowledged(enqueue, 10, {}), RECOVERY_MS);
 });
 
-test('Q10 poison: an invocation that has ended three workers is not given a fourth, and other jobs go on', async () => {
+test('Q10 poison: an invocation that has ended three workers is not given a fourth, and other jobs go on [QU4]', async () => {
   await platform.deploy('retries', {
     name: 'patient',
     retries: { attempts: 50, minDelay: 0.1, maxDelay: 0.1 },
@@ -139,7 +139,7 @@ test('Q10 poison: an invocation that has ended three workers is not given a four
   await ended(platform, await acknowledged(enqueue, 10, {}), 20_000);
 }, 180_000);
 
-test('Q11 dlq: a job that always fails uses all its attempts, waits longer before each, and records why', async () => {
+test('Q11 dlq: a job that always fails uses all its attempts, waits longer before each, and records why [QU3]', async () => {
   await platform.deploy('retries', {
     name: 'failing',
     retries: { attempts: 4, minDelay: 0.1, maxDelay: 10 },
@@ -186,7 +186,7 @@ test('Q14 no-workers: without a worker, callers soon get an error, jobs are kept
 });
 
 /** A namespace that fills its queue delays neither calls nor jobs of another. */
-test('Q15 fairness: beside 100,000 queued jobs of one namespace, another waits 0.1 s for a call and 2 s for a job', async () => {
+test('Q15 fairness: beside 100,000 queued jobs of one namespace, another waits 0.1 s for a call and 2 s for a job [QU9]', async () => {
   await platform.deploy('retries', {}, 'greedy');
   await platform.deploy('retries', {}, 'modest');
   const { url } = platform.redis;

@@ -141,7 +141,7 @@ async function told(part: 'worker' | 'gateway'): Promise<{ line: string; ms: num
 }
 
 test.each(WAYS)(
-  'Q17 worker-still: a worker that is %s is ended, its calls fail at once, and its jobs go to others',
+  'Q17 worker-still: a worker that is %s is ended, its calls fail at once, and its jobs go to others [ST1, ST2, ST3]',
   async (_, begin, said) => {
     await open();
     const still = platform.pid('worker');
@@ -186,7 +186,7 @@ test.each(WAYS)(
 );
 
 test.each([STOPPED, LOOP])(
-  'Q18 gateway-still: a gateway that is %s is ended and answers again, and no job is lost',
+  'Q18 gateway-still: a gateway that is %s is ended and answers again, and no job is lost [ST1, ST8]',
   async (_, begin, said) => {
     await open();
     const still = platform.pid('gateway');
@@ -224,7 +224,7 @@ async function unharmed(before: readonly number[]): Promise<void> {
 test.each([
   ['stopped by a signal', stopBySignal],
   ['in a loop', stand('loop 3000')],
-])('Q19 short-stall: worker and gateway that are %s for 3 s are left alone', async (_, begin) => {
+])('Q19 short-stall: worker and gateway that are %s for 3 s are left alone [ST4]', async (_, begin) => {
   await open();
   const pids = PARTS.map((part) => platform.pid(part));
   for (const pid of pids) await begin(pid);
@@ -260,7 +260,7 @@ test('Q21 suspended: a machine that was suspended as a whole is not taken for a 
   await unharmed(pids);
 });
 
-test('Q22 stop-still: a supervisor that is asked to stop ends processes that stand still, and starts none', async () => {
+test('Q22 stop-still: a supervisor that is asked to stop ends processes that stand still, and starts none [ST5]', async () => {
   await open();
   const pids = PARTS.map((part) => platform.pid(part));
   // The supervisor waits for the gateway first, for longer than a worker may stand still.

@@ -99,13 +99,13 @@ describe('a platform with its artifact store in S3', () => {
     return most;
   }
 
-  test('archives are in the bucket, and none in the directory of the platform', async () => {
+  test('archives are in the bucket, and none in the directory of the platform [AR1]', async () => {
     expect((await platform.call('hello-fetch')).status).toBe(200);
     expect(await objects('artifacts/')).toHaveLength(3);
     for (const name of ['artifacts', 'blobs']) expect(existsSync(join(platform.state, name))).toBe(false);
   });
 
-  test('a large body reaches a caller who waits, and no process grows by it', async () => {
+  test('a large body reaches a caller who waits, and no process grows by it [AR3]', async () => {
     const expected = { bytes: LARGE, sha256: await digest(LARGE) };
     const most = await growth(async () => {
       expect((await upload('upload/hash', pieces(LARGE))).body).toEqual(expected);
@@ -144,7 +144,7 @@ describe('a platform with its artifact store in S3', () => {
     expect((await upload('upload/slow?ms=5', pieces(40 * MB))).body).toEqual({ bytes: 40 * MB });
   }, 60_000);
 
-  test('while the server is away, requests get an error, nothing is lost, and all works again when it is back', async () => {
+  test('while the server is away, requests get an error, nothing is lost, and all works again when it is back [AR4]', async () => {
     const waiting = await queue('upload/hash', pieces(5 * MB), { 'x-offshoot-delay': '5' });
     // Its items are read before the server goes away, and its results are written while it is away.
     const slow = Array.from({ length: 60 }, (_, at) => ({ quantity: at, sleepMs: 50 }));
@@ -199,7 +199,7 @@ describe('a platform with its artifact store in S3', () => {
     expect((await platform.call('hello-fetch')).status).toBe(200);
   }, 60_000);
 
-  test('code that was changed in the bucket does not run', async () => {
+  test('code that was changed in the bucket does not run [AR5]', async () => {
     const archives = (await objects('artifacts/')).map((key) => join(server.bucket, key));
     // All are sound archives, each under the digest of another.
     const contents = await Promise.all(archives.map((path) => readFile(path)));

@@ -60,14 +60,14 @@ describe('the settings', () => {
   });
 
   test.each(readers)(
-    'AWS settings of other programs mean nothing to the %s while S3 is not chosen',
+    'AWS settings of other programs mean nothing to the %s while S3 is not chosen [AR6]',
     (_, parse) => {
       expect(s3Settings(parse({ ...given, OFFSHOOT_ARTIFACTS: '' }))).toBeUndefined();
       expect(s3Settings(parse({ OFFSHOOT_STATE: '/tmp/state', AWS_ACCESS_KEY_ID: 'id' }))).toBeUndefined();
     },
   );
 
-  test.each(readers)('the %s refuses settings that cannot work, and says what to do', (_, parse) => {
+  test.each(readers)('the %s refuses settings that cannot work, and says what to do [AR6]', (_, parse) => {
     expect(() => parse({ ...given, OFFSHOOT_ARTIFACTS: '/var/lib/artifacts' })).toThrow(
       /OFFSHOOT_ARTIFACTS: .*s3:\/\/BUCKET/,
     );
@@ -111,7 +111,7 @@ describe('a store in S3', () => {
     expect(proxy.connections).toBeGreaterThan(5);
   });
 
-  test('a read never joins the begin of one body and the end of another', async () => {
+  test('a read never joins the begin of one body and the end of another [AR2]', async () => {
     await straight.put('a', Buffer.alloc(20 * MB, 1));
     const stream = await blobs.open('a');
     const seen: number[] = [];
@@ -207,7 +207,7 @@ describe('a store in S3', () => {
     await expect(stream.toArray()).rejects.toMatchObject({ code: 'digest_mismatch' });
   });
 
-  test('bodies that arrive slowly stay out of memory, however many there are', async () => {
+  test('bodies that arrive slowly stay out of memory, however many there are [AR3]', async () => {
     const gate = Promise.withResolvers<void>();
     const slow = async function* (): AsyncGenerator<Buffer> {
       for (let at = 0; at < 7; at++) yield Buffer.alloc(MB, at);

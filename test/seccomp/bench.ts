@@ -1,12 +1,11 @@
 /** Images and functions for the trials, in a directory of their own in the state directory. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { RUNTIMES } from '#contract/functions/runtimes.ts';
 import { SandboxBench } from '../support/sandbox/sandbox-bench.ts';
 import { Image } from './image.ts';
 import { type Lane, learn } from './trial.ts';
 import { BASKET, storeFunctions, workload } from './workload.ts';
-
-const RUNTIMES = ['node26', 'node24'] as const;
 
 export interface TrialBench {
   readonly lanes: readonly Lane[];

@@ -80,7 +80,7 @@ async function post(path: string, body: unknown = {}): Promise<number> {
 }
 
 describe('the end of an invocation', () => {
-  test('a callback reaches the receiver signed, with the answer of the function', async () => {
+  test('a callback reaches the receiver signed, with the answer of the function [CB3, CB8]', async () => {
     const id = await queued({ answer: 42, sleepMs: 300 });
     const open = await look(id);
     expect(open.callback).toEqual({ url: `${receiver.url}/ended?of=a`, state: 'pending', attempts: 0 });
@@ -141,7 +141,7 @@ describe('the end of an invocation', () => {
     expect(((await result.json()) as { answer: string }).answer).toHaveLength(size);
   });
 
-  test('a dead letter is reported by a callback, and again after it has been queued again', async () => {
+  test('a dead letter is reported by a callback, and again after it has been queued again [CB1]', async () => {
     const id = await queued({ fail: 'throw' }, { name: 'once' });
     await settled(id);
     expect(receiver.of(id).map(({ body }) => body)).toMatchObject([
@@ -154,7 +154,7 @@ describe('the end of an invocation', () => {
     expect(receiver.of(id)[1]?.body).toMatchObject({ dead: 'attempts_used', attempts: 2 });
   });
 
-  test('a callback is sent for an invocation that was cancelled before it ran, while it ran, and that expired', async () => {
+  test('a callback is sent for an invocation that was cancelled before it ran, while it ran, and that expired [CB1]', async () => {
     const waiting = await queued({}, { headers: { 'x-offshoot-delay': '60' } });
     const running = await queued({ sleepMs: 10_000 });
     await expect.poll(async () => (await look(running)).state, { timeout: 5_000 }).toBe('running');
@@ -170,7 +170,7 @@ describe('the end of an invocation', () => {
     expect(told).toEqual([['cancelled'], ['cancelled'], ['expired']]);
   }, 60_000);
 
-  test('a delivery is in Redis before the record says that the invocation has ended, whichever process ends it', async () => {
+  test('a delivery is in Redis before the record says that the invocation has ended, whichever process ends it [CB2]', async () => {
     const redis = new Redis({ ...parseRedisUrl(platform.redis.url), replyMapping: 'legacy' });
     const monitor = await redis.monitor();
     const seen: string[] = [];
@@ -203,7 +203,7 @@ describe('the end of an invocation', () => {
 });
 
 describe('a receiver that', () => {
-  test('a receiver that fails gets another delivery, under the same id', async () => {
+  test('a receiver that fails gets another delivery, under the same id [CB4]', async () => {
     receiver.answer = (response, turn) =>
       void response.writeHead(turn < 2 ? 500 : 200).end('x'.repeat(9_000));
     const id = await queued({});
@@ -244,7 +244,7 @@ describe('a receiver that', () => {
     expect(receiver.of(id)).toHaveLength(1);
   });
 
-  test('a receiver that redirects is not followed', async () => {
+  test('a receiver that redirects is not followed [CB6]', async () => {
     const inside = await Receiver.start();
     receiver.answer = (response) => void response.writeHead(307, { location: inside.url }).end();
     const id = await queued({});
@@ -253,7 +253,7 @@ describe('a receiver that', () => {
     await inside.stop();
   });
 
-  test('a receiver that never answers delays its own namespace, and no other', async () => {
+  test('a receiver that never answers delays its own namespace, and no other [CB7]', async () => {
     await platform.deploy('retries', {}, 'neighbour');
     receiver.answer = () => undefined;
     const slow = await Promise.all(Array.from({ length: 6 }, () => queued({})));
@@ -287,7 +287,7 @@ describe('a gateway that dies', () => {
     expect(receiver.of(id)).toHaveLength(1);
   }, 60_000);
 
-  test('a gateway that dies during a delivery leaves it to the next, under the same id, with one success on record', async () => {
+  test('a gateway that dies during a delivery leaves it to the next, under the same id, with one success on record [CB2]', async () => {
     receiver.answer = (response, turn) => void (turn > 0 && response.writeHead(200).end());
     const id = await queued({});
     await expect.poll(() => receiver.of(id).length, { timeout: 10_000 }).toBe(1);
@@ -322,7 +322,7 @@ describe('an address inside', () => {
     ['a number', (port: number) => `http://2130706434:${port}`],
     ['a form of IPv6 with an IPv4 address in it', () => 'http://[64:ff9b::a9fe:a9fe]/'],
     ['this host', (port: number) => `http://0.0.0.0:${port}`],
-  ])('a callback to an address inside is refused, and the record says so: %s', async (_, url) => {
+  ])('a callback to an address inside is refused, and the record says so: %s [CB5]', async (_, url) => {
     const inside = await Receiver.start('0.0.0.0');
     const id = await queued({}, { url: url(inside.port) });
     expect(await settled(id)).toMatchObject({

@@ -77,7 +77,7 @@ for (const [heavy, light] of [
   [3, 1],
   [1, 1],
 ] as const) {
-  test(`namespaces with weights of ${heavy} and ${light} get these shares of both lanes`, async () => {
+  test(`namespaces with weights of ${heavy} and ${light} get these shares of both lanes [SH1]`, async () => {
     await weigh(heavy, light);
     const queued = await queuedShares();
     const sync = await syncShares();
@@ -90,7 +90,7 @@ for (const [heavy, light] of [
   }, 60_000);
 }
 
-test('a job of another namespace starts while one holds its places for long, and calls still have room', async () => {
+test('a job of another namespace starts while one holds its places for long, and calls still have room [SH3]', async () => {
   await fillQueue(platform.redis.url, { namespace: 'heavy', name: 'retries' }, 200, { sleepMs: 4_500 });
   const running = async (): Promise<number> => {
     const { workers } = (await (await platform.api('/workers')).json()) as { workers: WorkerStatus[] };

@@ -76,7 +76,7 @@ async function startPrometheus(): Promise<Prometheus> {
 }
 
 describe('metrics', () => {
-  test('the gateway shows its metrics to a key of all namespaces, and to no other', async () => {
+  test('the gateway shows its metrics to a key of all namespaces, and to no other [OB1]', async () => {
     const url = `${platform.url}/metrics`;
     expect((await scrape(url)).status).toBe(401);
     const refused = await scrape(url, await makeKey('default'));
@@ -98,7 +98,7 @@ describe('metrics', () => {
     expect((await promtool(['check', 'metrics'], 'offshoot_x{a="b} 1\n')).code).not.toBe(0);
   });
 
-  test('a call is counted by the gateway that answered it, a queued one by the worker that ended it', async () => {
+  test('a call is counted by the gateway that answered it, a queued one by the worker that ended it [OB2]', async () => {
     const of = 'namespace="default",function="hello-fetch"';
     const gateway = (await scrape(`${platform.url}/metrics`, platform.key)).text;
     const worker = (await scrape(workerUrl)).text;
@@ -122,7 +122,7 @@ describe('metrics', () => {
     expect(limit).toBeGreaterThan(memory);
   });
 
-  test('Prometheus scrapes both, its rules hold, and each query of the dashboard names metrics that exist', async () => {
+  test('Prometheus scrapes both, its rules hold, and each query of the dashboard names metrics that exist [OB4, OB12]', async () => {
     const rules = `${monitoring}alerts.yml`;
     const checked = await promtool(['check', 'rules', rules]);
     expect(checked, checked.output).toMatchObject({ code: 0 });
@@ -177,7 +177,7 @@ describe('metrics', () => {
     }
   });
 
-  test('while Redis is away, a scrape says so', async () => {
+  test('while Redis is away, a scrape says so [OB4]', async () => {
     await platform.redis.stop();
     const { text } = await scrape(workerUrl);
     expect(text).toMatch(/offshoot_redis_up 0\n/);

@@ -48,7 +48,7 @@ function overlap(records: readonly InvocationDetail[]): number {
 }
 
 describe('concurrency of a function', () => {
-  test('calls over the concurrency are refused at once, with the reason and a time; without a limit none is', async () => {
+  test('calls over the concurrency are refused at once, with the reason and a time; without a limit none is [SH4]', async () => {
     const calls = (name: string): Promise<Response[]> =>
       Promise.all(Array.from({ length: 5 }, () => call(`default/${name}`, { sleepMs: 600 })));
     const from = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
@@ -84,7 +84,7 @@ describe('concurrency of a function', () => {
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 2_500 }).toBe(200);
   });
 
-  test('jobs over the concurrency wait, however many: none fails or uses up an attempt, and calls count as well', async () => {
+  test('jobs over the concurrency wait, however many: none fails or uses up an attempt, and calls count as well [SH4]', async () => {
     const ids = await acknowledged(enqueuer(platform, 'two'), 40, { sleepMs: 50 });
     const seen: number[] = [];
     // A place may be free for a moment, since jobs that were moved back do not return at once.
@@ -115,7 +115,7 @@ describe('concurrency of a function', () => {
   }, 60_000);
 });
 
-test('a function without limits asks Redis for no place; one with limits asks once', async () => {
+test('a function without limits asks Redis for no place; one with limits asks once [SH8]', async () => {
   await withRedis(platform.redis.url, async (redis) => {
     const monitor = await redis.monitor();
     const asked: string[] = [];
@@ -133,7 +133,7 @@ test('a function without limits asks Redis for no place; one with limits asks on
 });
 
 describe('rate of a function', () => {
-  test('a burst is admitted, then a refused call gets the exact time, in milliseconds, when it may come again', async () => {
+  test('a burst is admitted, then a refused call gets the exact time, in milliseconds, when it may come again [SH6]', async () => {
     const answers = await Promise.all(Array.from({ length: 5 }, () => call('default/slow', {})));
     const statuses = answers.map(({ status }) => status).toSorted((a, b) => a - b);
     expect(statuses).toEqual([200, 200, 200, 429, 429]);
@@ -235,7 +235,7 @@ describe('limits of a namespace', () => {
 });
 
 describe('places of a process that dies', () => {
-  test('a gateway that dies returns its places', async () => {
+  test('a gateway that dies returns its places [SH5]', async () => {
     const lost = [0, 1].map(() => call('default/two', { sleepMs: 4_500 }).catch(() => undefined));
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 3_000 }).toBe(429);
     await platform.kill('gateway');
@@ -248,7 +248,7 @@ describe('places of a process that dies', () => {
       .toBe(200);
   }, 30_000);
 
-  test('a worker that dies returns its places', async () => {
+  test('a worker that dies returns its places [SH5]', async () => {
     const ids = await acknowledged(enqueuer(platform, 'two'), 2, { sleepMs: 4_000 });
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 5_000 }).toBe(429);
     await platform.kill('worker');

@@ -151,7 +151,7 @@ describe('the queued lane on a Cluster', () => {
   });
 });
 
-test('when a primary dies, its replica takes over: no process is restarted, and no job is lost', async () => {
+test('when a primary dies, its replica takes over: no process is restarted, and no job is lost [RE3]', async () => {
   const enqueues = NAMESPACES.map((namespace) => enqueuer(platform, 'retries', namespace));
   const ids: string[] = [];
   for (const enqueue of enqueues) ids.push(...(await acknowledged(enqueue, 8, { sleepMs: 400 })));

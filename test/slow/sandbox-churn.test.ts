@@ -74,7 +74,7 @@ describe('sandboxes in number', () => {
   afterAll(() => bench.close());
 
   test(
-    `${ROUNDS} sandboxes one after another: none fails, every random source differs, nothing is left`,
+    `${ROUNDS} sandboxes one after another: none fails, every random source differs, nothing is left [IS7, LI1]`,
     { timeout: 120_000 },
     async () => {
       const before = footprint();
@@ -88,7 +88,7 @@ describe('sandboxes in number', () => {
   );
 
   test(
-    `${AT_ONCE} sandboxes alive at once: none fails, each has its own uid, nothing is left`,
+    `${AT_ONCE} sandboxes alive at once: none fails, each has its own uid, nothing is left [IS3, LI1]`,
     { timeout: 60_000 },
     async () => {
       const before = footprint();

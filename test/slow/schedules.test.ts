@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
+import { keys } from '#contract/platform/keys.ts';
 import { QueuedStore } from '#storage/queued/records.ts';
 import { Queues } from '#storage/queued/jobs.ts';
 import { withRedis } from '../support/platform/backlog.ts';
@@ -29,7 +30,7 @@ async function look(id: string | undefined): Promise<AnyInvocation> {
   return (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocation;
 }
 
-test('a scheduled function runs at its times, and learns each time', async () => {
+test('a scheduled function runs at its times, and learns each time [QU11]', async () => {
   await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND, input: { keepDays: 3 } } });
   await expect
     .poll(async () => (await runs('nightly')).filter(({ state }) => state === 'done').length, {
@@ -57,7 +58,7 @@ test('a scheduled time is skipped while the run before has not ended, unless run
   expect(found.filter(({ state }) => state === 'running').length).toBeLessThanOrEqual(1);
 });
 
-test('a schedule goes on after the worker and the gateway have been ended', async () => {
+test('a schedule goes on after the worker and the gateway have been ended [QU11]', async () => {
   await platform.deploy('nightly', { schedule: { cron: EVERY_SECOND } });
   await platform.kill('worker');
   await platform.kill('gateway');
@@ -107,7 +108,8 @@ test.each([
     await withRedis(platform.redis.url, async (redis) => {
       const store = new QueuedStore(redis);
       const found = await store.find(id ?? '');
-      if (found?.record.state === 'queued') await store.swap(found, { ...found.record, dueAt: Date.now() });
+      const due = JSON.stringify({ ...found?.record, dueAt: Date.now() });
+      if (found?.record.state === 'queued') await redis.set(keys.invocation(found.record.id), due, 'KEEPTTL');
       const job = (await new Queues(redis).of('default').getDelayed()).find((one) => one.data.id === id);
       await job?.promote();
     });

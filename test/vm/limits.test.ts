@@ -51,7 +51,7 @@ afterEach(async () => {
   expect(hostile.exists).toBe(false);
 });
 
-test('this is cgroup v2, and the worker an ordinary user', () => {
+test('this is cgroup v2, and the worker an ordinary user [VM4]', () => {
   expect(detectCgroups().version).toBe(2);
   expect(process.getuid?.()).not.toBe(0);
   expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toMatch(/ - cgroup /);
@@ -92,7 +92,7 @@ describe.each([
   });
 });
 
-test('D3 mem-bomb-js: arrays end the sandbox, and no more than its limit is used', async () => {
+test('D3 mem-bomb-js: arrays end the sandbox, and no more than its limit is used [VM2]', async () => {
   hostile.provoke('/mem-bomb-js');
   const { signal } = await hostile.ended;
   expect(signal).toMatch(/^SIG/);
@@ -174,7 +174,7 @@ test('D9 fd-exhaust: open files end at the limit, and no earlier', async () => {
   expect(count).toBeGreaterThan(0.9 * OPEN_FILES);
 });
 
-test('D11 limits-before-code: all limits are set to the requested values', () => {
+test('D11 limits-before-code: all limits are set to the requested values [VM1]', () => {
   expect(hostile.read('memory.max')).toBe(String(MEMORY));
   expect(hostile.read('memory.oom.group')).toBe('1');
   expect(hostile.read('memory.swap.max')).toBe('0');
@@ -211,7 +211,7 @@ describe('cgroup.kill', () => {
   test.each([
     ['a fork bomb', '/fork-bomb', 32],
     ['daemons in sessions of their own that ignore signals', '/daemons', 12],
-  ])('cgroup.kill ends %s whole, also when its zygote does not answer', async (_, path, processes) => {
+  ])('cgroup.kill ends %s whole, also when its zygote does not answer [VM3]', async (_, path, processes) => {
     await hostile.ask(path);
     await until(() => hostile.processes >= processes);
     hostile.kill();

@@ -72,10 +72,12 @@ export function aheadDepth(fn: FunctionView): number {
 }
 
 /**
- * Should a sandbox be loaded before a call asks for it? Only for functions whose sandboxes serve one invocation: the next call
- * would otherwise always be a cold one. One is enough, and it ends like other sandboxes when it is not used for long.
+ * Should a sandbox be loaded before a call asks for it? Only for functions whose sandboxes serve one invocation: the next
+ * call would otherwise always be a cold one. One is enough, and it ends like others that are idle for long. None while the host is
+ * short of memory (`isShort`): it would be given up as an idle one.
  */
-export function spareWanted(fn: FunctionView, pool: PoolView): boolean {
+export function spareWanted(fn: FunctionView, pool: PoolView, isShort = false): boolean {
+  if (isShort) return false;
   return fn.waiting === 0 && fn.starting === 0 && fn.members === fn.active && pool.total < pool.ceiling;
 }
 
@@ -92,8 +94,18 @@ export function shouldStart(fn: FunctionView, pool: PoolView): boolean {
   return pool.total < pool.ceiling || pool.idle > 0 || pool.prepared > 0;
 }
 
-/** Returns how many sandboxes to prepare now for an image that has `prepared` of them and `starting` under way. */
-export function preparedWanted(floor: number, prepared: number, starting: number, pool: PoolView): number {
+/**
+ * How many sandboxes to prepare now for an image that has `prepared` of them and `starting` under way. `isShort`: the host is short of
+ * memory, so idle sandboxes are given up; prepared ones in their place would keep it short.
+ */
+export function preparedWanted(
+  floor: number,
+  prepared: number,
+  starting: number,
+  pool: PoolView,
+  isShort = false,
+): number {
+  if (isShort) return 0;
   const room = Math.max(0, pool.ceiling - pool.total);
   return Math.max(0, Math.min(floor - prepared - starting, room));
 }
@@ -118,11 +130,16 @@ export function chooseEvictions<Key>(idle: readonly IdleView<Key>[], pressure: E
   return oldestFirst.slice(0, Math.max(expired, pressure.excess)).map(({ key }) => key);
 }
 
+/** True if the host has less memory left than OFFSHOOT_MEMORY_RESERVE_MB keeps free. */
+export function memoryIsShort(availableMb: number, reserveMb: number): boolean {
+  return availableMb < reserveMb;
+}
+
 /**
  * Returns how many sandboxes to end at once when the host is short of memory: a tenth, so that pressure is met in a few steps.
  */
 export function memoryExcess(availableMb: number, reserveMb: number, idle: number): number {
-  return availableMb >= reserveMb ? 0 : Math.ceil(idle / 10);
+  return memoryIsShort(availableMb, reserveMb) ? Math.ceil(idle / 10) : 0;
 }
 
 /** The pool's memory of a function. */

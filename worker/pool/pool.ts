@@ -17,6 +17,7 @@ import {
   chooseEvictions,
   explainCold,
   memoryExcess,
+  memoryIsShort,
   preparedWanted,
   shouldStart,
   spareWanted,
@@ -265,7 +266,7 @@ export class Pool {
 
   #keepSpare(fn: FunctionPool): void {
     if (this.#stopping || this.#functions.get(fn.version.key) !== fn) return;
-    if (!fn.outside.mayLoadAhead() || !spareWanted(fn.view, this.#view)) return;
+    if (!fn.outside.mayLoadAhead() || !spareWanted(fn.view, this.#view, this.#isShort())) return;
     fn.starting++;
     void this.#start(fn, true);
   }
@@ -296,6 +297,11 @@ export class Pool {
     }
   }
 
+  /** True if the host is short of memory. Reads /proc/meminfo. */
+  #isShort(): boolean {
+    return memoryIsShort(freemem() / MB, this.#options.memoryReserveMb);
+  }
+
   /**
    * Prepares one sandbox at a time, and only while no start is under way: prepared sandboxes are for the next burst, not for this
    * one.
@@ -303,8 +309,9 @@ export class Pool {
   #refill(shelf: PreparedShelf): void {
     if (this.#stopping || shelf.starting > 0 || [...this.#functions.values()].some((fn) => fn.starting > 0))
       return;
+    const { sandboxes, starting } = shelf;
     const { preparedFloor } = this.#options;
-    if (preparedWanted(preparedFloor, shelf.sandboxes.length, shelf.starting, this.#view) === 0) return;
+    if (preparedWanted(preparedFloor, sandboxes.length, starting, this.#view, this.#isShort()) === 0) return;
     shelf.starting++;
     this.#prepare(shelf)
       .then(() => {

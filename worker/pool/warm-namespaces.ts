@@ -1,14 +1,12 @@
 /** Decides for which namespaces zygotes and sandboxes are kept ready: for those that have functions. */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
-import type { Runtime } from '#contract/functions/manifest.ts';
+import { DEFAULT_RUNTIME } from '#contract/functions/runtimes.ts';
 import { log } from '../process/log.ts';
 import type { Pool } from './pool.ts';
 
 /** Interval between checks for vacant namespaces. Removals are announced; this finds missed ones, and failed first deploys. */
 const LOOK_MS = 30_000;
-/** Runtime of functions whose manifest names none. */
-const USUAL_RUNTIME: Runtime = 'node26';
 
 export interface ReadinessOptions {
   readonly redis: Pick<Redis, 'hlen'>;
@@ -40,7 +38,7 @@ export class WarmNamespaces {
     if (this.#begun) return;
     this.#begun = true;
     this.#each(namespaces, async (namespace) => {
-      if (!(await this.#isVacant(namespace))) await this.#options.pool.warm(USUAL_RUNTIME, namespace);
+      if (!(await this.#isVacant(namespace))) await this.#options.pool.warm(DEFAULT_RUNTIME, namespace);
     });
   }
 

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import type { RunReport } from '#contract/invocations/invocation.ts';
 import { decodeLaneFrame, LaneKind, type BlobRef, type ReplyHeader } from '#contract/platform/lane.ts';
-import { DEFAULT_INLINE_BODY_BYTES } from '#contract/functions/limits.ts';
+import { DEFAULT_INLINE_BODY_BYTES, MAX_RESPONSE_META_BYTES } from '#contract/functions/limits.ts';
 import { decodePayload } from '#contract/wire/payload.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { Execution } from '../run/execute.ts';
@@ -25,9 +25,6 @@ export interface Answered {
   readonly retryAfter: string | undefined;
   readonly body: Buffer;
 }
-
-/** Upper bound on status and headers, so that reading them cannot stall the worker. */
-const MAX_META_BYTES = 64 * 1024;
 
 /** Error that makes the store discard an incomplete response. */
 const NO_END = new Error('the response has no end');
@@ -85,7 +82,7 @@ export class Collector {
   #startSpooling(): void {
     const begun = Buffer.concat(this.#parts);
     const metaEnd = 4 + begun.readUInt32LE(0);
-    if (metaEnd > 4 + MAX_META_BYTES || metaEnd > begun.length) return this.#break('bad_response');
+    if (metaEnd > 4 + MAX_RESPONSE_META_BYTES || metaEnd > begun.length) return this.#break('bad_response');
     this.#parts = [Buffer.from(begun.subarray(0, metaEnd))];
     const pipe = new PassThrough({ highWaterMark: SPOOL_BUFFER_BYTES });
     pipe.on('error', () => undefined);
@@ -128,7 +125,7 @@ export class Collector {
 
 /** Reads status and Retry-After of a response; undefined when they are invalid. */
 export function readAnswer(payload: Buffer): Answered | undefined {
-  if (payload.length < 4 || payload.readUInt32LE(0) > MAX_META_BYTES) return undefined;
+  if (payload.length < 4 || payload.readUInt32LE(0) > MAX_RESPONSE_META_BYTES) return undefined;
   try {
     const { meta, body } = decodePayload(payload) as {
       meta: { status?: unknown; headers?: unknown };

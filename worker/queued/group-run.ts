@@ -2,8 +2,6 @@
  * Runs one attempt of a group of a batch. It runs the unfinished items all at once through `queue()`, or one by one where the
  * function has none. It only reports the results; run-invocation.ts decides what follows.
  */
-import { isUtf8 } from 'node:buffer';
-import type { ItemResult } from '#contract/invocations/batch.ts';
 import type {
   FunctionError,
   FunctionSpan,
@@ -11,26 +9,25 @@ import type {
   RunReport,
 } from '#contract/invocations/invocation.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
-import { whyNotJson } from '#contract/api/json-scanner.ts';
-import { MAX_GROUP_RESULT_BYTES, MAX_ITEM_RESULT_BYTES } from '#contract/functions/limits.ts';
+import {
+  MAX_GROUP_RESULT_BYTES,
+  MAX_ITEM_RESULT_BYTES,
+  MAX_RESPONSE_META_BYTES,
+} from '#contract/functions/limits.ts';
 import { nextTurn } from '#contract/platform/turns.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
-import { hasFailed } from '#contract/invocations/retry.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
 import { GroupResults, type Item, type KeptResult } from '#storage/queued/groups.ts';
 import { Execution, type ExecuteDeps } from '../run/execute.ts';
 import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../run/function-spans.ts';
 import { LogAllowance } from '../run/log-allowance.ts';
-import { Collector, readAnswer, type Collected } from './collector.ts';
+import { Collector, type Collected } from './collector.ts';
+import { endOfItem, oneByOne, type ItemEnd } from './one-by-one.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
 import type { SparePermits } from './spare-permits.ts';
 
 /** Upper bound on kinds of refused calls and destinations that a group's report names. */
 const MAX_LISTED = 64;
-/** Upper bound on status and headers of an item's response, beside its body. */
-const META_BYTES = 64 * 1024;
-/** Upper bound on items of one group that run at the same time. */
-const ITEMS_AT_ONCE = 8;
-
 export interface GroupDeps extends Omit<ExecuteDeps, 'reply'> {
   /** Permits for items that run beside the first of their group, whose permit comes with the job. */
   readonly spare: SparePermits;
@@ -42,13 +39,6 @@ export interface GroupEnd {
   readonly report?: RunReport | undefined;
   /** The longest delay that the function asked for. */
   readonly retryAfterMs: number;
-}
-
-/** Result of an item that ran by itself. */
-interface ItemEnd {
-  readonly result: ItemResult;
-  /** Returned value as JSON. */
-  readonly returned?: Buffer;
 }
 
 /** Versions without `queue()`, as far as this worker has learnt. */
@@ -100,9 +90,9 @@ export class GroupRun {
       queueless.add(key);
     }
     const begun = performance.now();
-    await this.#oneByOne(items, results);
+    const { retryAfterMs } = await this.#oneByOne(items, results);
     const report = mergedReport(this.#reports, performance.now() - begun);
-    return { results: results.kept, report, retryAfterMs: 0 };
+    return { results: results.kept, report, retryAfterMs };
   }
 
   /** Runs all items through `queue()`. Returns undefined when the function has none. */
@@ -120,23 +110,12 @@ export class GroupRun {
     return { results: results.kept, report, retryAfterMs };
   }
 
-  async #oneByOne(items: readonly Item[], results: GroupResults): Promise<void> {
-    const left = items.values();
-    const runner = async (): Promise<void> => {
-      for (const item of left) {
-        const { result, returned } = this.#cancelled
-          ? { result: failed(item, 'cancelled') }
-          : await this.#one(item);
-        results.add(result, returned);
-      }
-    };
-    const { spare } = this.#deps;
-    const further = async (): Promise<void> => {
-      if (!spare.tryTake()) return;
-      await runner().finally(() => spare.give());
-    };
-    const beside = this.#alone ? 0 : Math.min(ITEMS_AT_ONCE, items.length) - 1;
-    await Promise.all([runner(), ...Array.from({ length: beside }, further)]);
+  #oneByOne(items: readonly Item[], results: GroupResults): Promise<{ retryAfterMs: number }> {
+    return oneByOne(items, results, {
+      spare: this.#deps.spare,
+      alone: this.#alone,
+      run: (item) => (this.#cancelled ? { result: failed(item, 'cancelled') } : this.#one(item)),
+    });
   }
 
   /**
@@ -153,20 +132,12 @@ export class GroupRun {
     const { namespace, name } = this.#call;
     const { report, payload } = await this.#execute(
       encodePayload(jsonMeta('event', namespace, name), item.body),
-      MAX_ITEM_RESULT_BYTES + META_BYTES,
+      MAX_ITEM_RESULT_BYTES + MAX_RESPONSE_META_BYTES,
       item.index,
     );
     this.#keepReport(report);
     if (!payload) return { result: failed(item, report.outcome, errorOf(report)) };
-    const answered = readAnswer(payload);
-    if (!answered) return { result: failed(item, 'bad_response') };
-    const { status, body } = answered;
-    if (body.length > MAX_ITEM_RESULT_BYTES) return { result: failed(item, 'response_too_large') };
-    const ok = !hasFailed({ outcome: 'ok', status });
-    return {
-      result: { index: item.index, ok, outcome: 'ok', status, tries: item.tries + 1 },
-      ...(body.length > 0 && { returned: jsonOf(body) }),
-    };
+    return endOfItem(item, payload, sharedNow());
   }
 
   /** Runs a payload in a sandbox. `item`: index of an item that runs by itself. */
@@ -268,14 +239,3 @@ export function mergedReport(reports: readonly RunReport[], total: number): RunR
 function errorOf({ error, exitCause }: RunReport): FunctionError | undefined {
   return error ?? (exitCause === undefined ? undefined : { name: 'Error', message: exitCause });
 }
-
-/** Returns JSON unchanged, but in one line; anything else as a JSON string. */
-function jsonOf(body: Buffer): Buffer {
-  if (!isUtf8(body) || whyNotJson(body) !== undefined)
-    return Buffer.from(JSON.stringify(body.toString('utf8')));
-  if (!body.includes(LINE_FEED)) return body;
-  // In JSON, a line feed can only stand where a space can.
-  return Buffer.from(body.map((byte) => (byte === LINE_FEED ? SPACE : byte)));
-}
-const LINE_FEED = 0x0a;
-const SPACE = 0x20;

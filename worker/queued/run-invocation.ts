@@ -11,15 +11,14 @@
  */
 import type {
   Attempt,
-  DeadReason,
   FunctionSpan,
   GroupOfBatch,
   InvocationRecord,
   OpenInvocation,
 } from '#contract/invocations/invocation.ts';
 import type { BlobRef } from '#contract/platform/lane.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { afterAttempt, type Next } from '#contract/invocations/retry.ts';
+import { ended, handedBack, IllegalMove, retried, taken } from '#contract/invocations/transitions.ts';
 import { isRetried, type Groups } from '#storage/queued/groups.ts';
 import type { DeadLetters } from '#storage/queued/dead-letters.ts';
 import type { Deliveries } from '#storage/queued/deliveries.ts';
@@ -143,10 +142,10 @@ export class QueuedRuns {
       const executed = execution.execute(input);
       const collected = await collector.ended;
       ({ blob } = collected);
-      const ended = readEnd(collected);
+      const end = readEnd(collected);
       // No client has cancelled it, so its record must not say so. The next owner of the job sees an attempt without an end.
       if (running.abandoned) throw new Error(`the job of invocation ${id} was lost to another worker`);
-      const next = running.handedBack ? await this.#giveBack(begun) : await this.#end(begun, ended);
+      const next = running.handedBack ? await this.#giveBack(begun) : await this.#end(begun, end);
       await executed;
       return next;
     } finally {
@@ -242,32 +241,25 @@ export class QueuedRuns {
       if (!isThere)
         return await this.#finish(found, attempts, { outcome: 'function_removed' }, { next: 'done' });
       if (now > terms.expiresAt) {
-        const ended: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
-        return await this.#finish(found, attempts, ended, { next: 'dead', reason: 'expired' });
+        const end: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
+        return await this.#finish(found, attempts, end, { next: 'dead', reason: 'expired' });
       }
       if (!this.#places.has(id)) {
         const admitted = await this.#deps.admission.admit(record);
         if ('at' in admitted) return admitted.at;
         if (admitted.place) this.#places.set(id, admitted.place);
       }
-      const { dueAt: _, ...rest } = record;
-      const taken: OpenInvocation = {
-        ...rest,
-        state: 'running',
-        worker,
-        // Read again: it may have waited for its lease.
-        attempts: [...attempts, { startedAt: sharedNow(), worker }],
-      };
-      const held = await store.swap(found, taken);
+      // The time is read anew: it may have waited for its lease.
+      const held = await store.swap(found, taken(record, worker, attempts, sharedNow()));
       if (held) return held;
     }
   }
 
   /** Records the end of an attempt. Resolves to the time of the next one, or undefined. */
-  async #end(begun: Versioned, ended: Ended): Promise<number | undefined> {
+  async #end(begun: Versioned, end: Ended): Promise<number | undefined> {
     const { record } = begun as { record: OpenInvocation };
     const now = sharedNow();
-    const { outcome, status, message } = ended;
+    const { outcome, status, message } = end;
     const closed = {
       outcome,
       endedAt: now,
@@ -278,24 +270,20 @@ export class QueuedRuns {
       index === all.length - 1 ? { ...attempt, ...closed } : attempt,
     );
     if (!record.terms) return undefined;
-    const next: Next = ended.hopeless
+    const next: Next = end.hopeless
       ? { next: 'dead', reason: 'not_retried' }
-      : afterAttempt(attempts, record.terms, now, { retryAfterMs: ended.retryAfterMs });
-    if (next.next !== 'retry') return await this.#finish(begun, attempts, ended, next);
-    if (record.batch && ended.items) {
-      const end = { attempt: attempts.length, final: false, outcome };
-      await this.#conclude(record.batch, ended.items, end);
-    }
-    const { worker: _, ...rest } = record;
-    await this.#persist(begun, { ...rest, state: 'queued', dueAt: next.at, attempts });
+      : afterAttempt(attempts, record.terms, now, { retryAfterMs: end.retryAfterMs });
+    if (next.next !== 'retry') return await this.#finish(begun, attempts, end, next);
+    if (record.batch && end.items)
+      await this.#conclude(record.batch, end.items, { attempt: attempts.length, final: false, outcome });
+    await this.#persist(begun, retried(record, attempts, next.at));
     // The record keeps the spans of the last attempt only.
-    if (ended.report?.spans) this.#deps.onSpans?.(record, ended.report.spans);
+    if (end.report?.spans) this.#deps.onSpans?.(record, end.report.spans);
     return await this.#again(record, next.at);
   }
 
   async #giveBack(begun: Versioned): Promise<number> {
-    const { worker: _, ...rest } = begun.record as OpenInvocation;
-    await this.#persist(begun, { ...rest, state: 'queued', attempts: rest.attempts?.slice(0, -1) ?? [] });
+    await this.#persist(begun, handedBack(begun.record as OpenInvocation));
     return sharedNow();
   }
 
@@ -313,33 +301,27 @@ export class QueuedRuns {
     return wanted ? sharedNow() : at;
   }
 
-  async #finish(before: Versioned, attempts: Attempt[], ended: Ended, next: Next): Promise<undefined> {
-    const { worker: _worker, dueAt: _dueAt, ...identity } = before.record as OpenInvocation;
-    const { outcome, report, payload, blob, message } = ended;
-    if (identity.batch) {
-      const known = ended.items ?? (await this.#deps.groups.open(identity.batch))?.known ?? new Map();
-      const end = { attempt: attempts.length, final: true, outcome, message };
-      await this.#conclude(identity.batch, known, end);
+  async #finish(before: Versioned, attempts: Attempt[], end: Ended, next: Next): Promise<undefined> {
+    const open = before.record as OpenInvocation;
+    const { outcome, status, report, payload, blob, message } = end;
+    if (open.batch) {
+      const known = end.items ?? (await this.#deps.groups.open(open.batch))?.known ?? new Map();
+      await this.#conclude(open.batch, known, { attempt: attempts.length, final: true, outcome, message });
     }
     const now = sharedNow();
-    const dead: DeadReason | undefined = next.next === 'dead' ? next.reason : undefined;
     const begunAt = attempts.at(-1)?.startedAt ?? now;
-    const record: InvocationRecord = {
-      ...identity,
-      attempts,
-      state: 'done',
+    const facts = {
       outcome,
-      status: ended.status ?? OUTCOMES[outcome].status,
-      duration: now - identity.startedAt,
-      gateway: 0,
-      queue: Math.max(0, begunAt - identity.startedAt),
-      responseBytes: blob?.bytes ?? payload?.length ?? 0,
-      ...(blob && { resultBlob: blob.key }),
-      ...(report && { report }),
-      ...(message !== undefined && { message }),
-      ...(dead && { dead }),
+      status,
+      report,
+      message,
+      duration: now - open.startedAt,
+      queue: Math.max(0, begunAt - open.startedAt),
+      responseBytes: blob?.bytes ?? payload?.length,
+      resultBlob: blob?.key,
+      dead: next.next === 'dead' ? next.reason : undefined,
     };
-    await this.#persist(before, record, payload);
+    await this.#persist(before, ended(open, facts, attempts), payload);
   }
 
   async #hasLostBody({ inputBlob }: OpenInvocation): Promise<boolean> {
@@ -387,7 +369,7 @@ async function patiently(act: () => Promise<void>): Promise<void> {
     try {
       return await act();
     } catch (error) {
-      if (performance.now() > giveUp) throw error;
+      if (performance.now() > giveUp || error instanceof IllegalMove) throw error;
       await new Promise((resolve) => setTimeout(resolve, PERSIST_RETRY_MS));
     }
   }

@@ -7,6 +7,7 @@ import type { OpenInvocation } from '#contract/invocations/invocation.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Schedule } from '#contract/functions/manifest.ts';
 import { encodePayload, jsonMeta, type ScheduledEvent } from '#contract/wire/payload.ts';
+import { queued } from '#contract/invocations/transitions.ts';
 import { retryTerms } from '#contract/invocations/retry.ts';
 import { secondsKept, type QueuedStore } from '#storage/queued/records.ts';
 import type { QueuedJob } from '#storage/queued/jobs.ts';
@@ -93,13 +94,12 @@ function invocationOf(
   };
   const body = Buffer.from(JSON.stringify(event));
   const now = sharedNow();
-  const record: OpenInvocation = {
+  const record = queued({
     id,
     namespace,
     name,
     version: version.version,
     lane: 'queued',
-    state: 'queued',
     method: 'SCHEDULE',
     path: '/',
     traceId: randomBytes(16).toString('hex'),
@@ -112,6 +112,6 @@ function invocationOf(
       ...retryTerms(manifest.retries ?? DEFAULT_RETRIES),
       expiresAt: now + (manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,
     },
-  };
+  });
   return { record, input: encodePayload(jsonMeta('scheduled', namespace, name), body) };
 }

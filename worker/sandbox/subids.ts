@@ -6,6 +6,9 @@ import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { FIRST_SANDBOX_UID, MAX_SLOTS } from '#contract/wire/control.ts';
 
+/** Ids of a range that a worker maps; those below FIRST_SANDBOX_UID stay unused. The set-up asks for as many. */
+export const SUBIDS_USED = FIRST_SANDBOX_UID + MAX_SLOTS + 1;
+
 export interface IdRange {
   readonly base: number;
   readonly count: number;
@@ -31,7 +34,7 @@ export function ownRanges(): { uid: IdRange; gid: IdRange } {
     if (!found || found.count <= FIRST_SANDBOX_UID + 1) {
       throw new Error(`user ${username} has no range of subordinate ids in ${file}; run: npm run setup`);
     }
-    return { base: found.base, count: Math.min(found.count, FIRST_SANDBOX_UID + MAX_SLOTS + 1) };
+    return { base: found.base, count: Math.min(found.count, SUBIDS_USED) };
   };
   return { uid: range('/etc/subuid'), gid: range('/etc/subgid') };
 }

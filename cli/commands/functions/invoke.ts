@@ -1,7 +1,6 @@
 /** offshoot invoke NAME: call a function, with an event or as HTTP, and say how it ended. */
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
-import { CALLBACK_HEADER } from '#contract/invocations/callback.ts';
 import { ERRORS, ErrorBody } from '#contract/api/errors.ts';
 import { FunctionError } from '#contract/invocations/invocation.ts';
 import { DEFAULT_INLINE_BODY_BYTES } from '#contract/functions/limits.ts';
@@ -12,7 +11,15 @@ import type { Context } from '../../terminal/context.ts';
 import { CliError, EXIT_CODES, messageOf } from '../../terminal/errors.ts';
 import { printBody, wholeBody } from '../../show/body.ts';
 import { defuseLines, milliseconds, shellWord } from '../../terminal/text.ts';
-import { ID_HEADER, OUTCOME_HEADER } from '../../api/headers.ts';
+import {
+  CALLBACK_HEADER,
+  DELAY_HEADER,
+  INVOCATION_HEADER,
+  OUTCOME_HEADER,
+  PRIORITY_HEADER,
+  TTL_HEADER,
+} from '#contract/api/headers.ts';
+import { callPath } from '#contract/functions/function-path.ts';
 
 interface InvokeOptions {
   readonly data?: string;
@@ -47,7 +54,7 @@ export async function invoke(
     data !== undefined && !asHttp
       ? await sendEvent(client, namespace, name, data)
       : await sendHttp(client, namespace, name, data, options);
-  const id = response.headers.get(ID_HEADER) ?? undefined;
+  const id = response.headers.get(INVOCATION_HEADER) ?? undefined;
   // Without an id there was no invocation: the gateway itself refused the call.
   if (id === undefined && !response.ok) throw await client.failure(response);
   const outcome = Outcome.catch('ok').parse(response.headers.get(OUTCOME_HEADER) ?? 'ok');
@@ -82,9 +89,9 @@ async function queue(
   const event = data ?? Buffer.from('{}');
   checkEvent(name, event);
   const accepted = await client.enqueue(namespace, name, new Uint8Array(event), {
-    ...(delay !== undefined && { 'x-offshoot-delay': delay }),
-    ...(ttl !== undefined && { 'x-offshoot-ttl': ttl }),
-    ...(priority !== undefined && { 'x-offshoot-priority': priority }),
+    ...(delay !== undefined && { [DELAY_HEADER]: delay }),
+    ...(ttl !== undefined && { [TTL_HEADER]: ttl }),
+    ...(priority !== undefined && { [PRIORITY_HEADER]: priority }),
     ...(idempotencyKey !== undefined && { 'idempotency-key': idempotencyKey }),
     ...(callback !== undefined && { [CALLBACK_HEADER]: callback }),
   });
@@ -148,12 +155,12 @@ async function sendHttp(
   const path = `/${(options.path ?? '').replace(/^\//, '')}`;
   const method = options.method?.toUpperCase() ?? (data === undefined ? 'GET' : 'POST');
   checkMethod(method, data, name);
-  const url = `/fn/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}${path}`;
+  const url = `${callPath(namespace, name)}${path}`;
   const request = { method, headers, ...(data && { body: new Uint8Array(data) }) };
   // A large body is not sent twice, nor to somebody who may refuse it unread; the gateway keeps the key to itself anyway.
   if (data && data.length > DEFAULT_INLINE_BODY_BYTES) return client.fetch(url, request);
   const open = await client.fetch(url, { ...request, withoutKey: true });
-  if (open.status !== 401 || open.headers.has(ID_HEADER)) return open;
+  if (open.status !== 401 || open.headers.has(INVOCATION_HEADER)) return open;
   await open.arrayBuffer();
   return client.fetch(url, request);
 }

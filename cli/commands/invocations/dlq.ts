@@ -1,5 +1,5 @@
 /** offshoot dlq: invocations of the queued lane that have failed for good. */
-import type { DeadReason, InvocationRecord } from '#contract/invocations/invocation.ts';
+import type { InvocationRecord } from '#contract/invocations/invocation.ts';
 import type { Client } from '../../api/client.ts';
 import { confirm } from '../../terminal/confirm.ts';
 import { connect } from '../../api/connect.ts';
@@ -8,14 +8,6 @@ import { CliError } from '../../terminal/errors.ts';
 import { table } from '../../terminal/terminal.ts';
 import { ago, defuse, shellWord } from '../../terminal/text.ts';
 import { trace } from './trace.ts';
-
-/** What a person reads of the reason. */
-export const DEAD_MEANING: Readonly<Record<DeadReason, string>> = {
-  not_retried: 'the same would come of another try',
-  attempts_used: 'all tries have failed ("retries" in offshoot.json)',
-  poison: 'it has ended three sandboxes or workers',
-  expired: 'its time in the queue was over ("queueTime" in offshoot.json)',
-};
 
 const SHOWN_MESSAGE = 60;
 

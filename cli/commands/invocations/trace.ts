@@ -2,6 +2,8 @@
  * offshoot trace ID: where the time of an invocation went, what it used, how it ended, and what it printed; or, with the id of a
  * trace, where the time of all that was called within it went.
  */
+import { nextWith } from '#contract/api/next.ts';
+import { DEAD } from '#contract/invocations/dead-letter.ts';
 import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api/api.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { TRACE_ID, type WholeTrace } from '#contract/invocations/whole-trace.ts';
@@ -15,7 +17,6 @@ import { isolationFacts, isolationText } from '../../show/isolation-text.ts';
 import { callbackText } from '../../show/callback-text.ts';
 import { traceLines } from '../../show/trace-view.ts';
 import { waterfall } from '../../show/waterfall.ts';
-import { DEAD_MEANING } from './dlq.ts';
 
 /** Columns of what is said beside a bar. */
 const MAX_OWN_TEXT = 80;
@@ -70,7 +71,7 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   const place = ownLines(stack).flatMap((line) => /\(?([^\s()/]\S*?:\d+:\d+)\)?$/.exec(line)?.[1] ?? [])[0];
   const remedy =
     place !== undefined && detail.outcome === 'error' ? `correct ${place}, then: offshoot deploy` : next;
-  terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${remedy.replace(/\bID\b/, id)}`);
+  terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} ${nextWith(remedy, id)}`);
 }
 
 /** The invocation of that id, or else the trace. Both ids look the same. */
@@ -172,7 +173,7 @@ function facts(detail: InvocationDetail): [string, string][] {
     ['bytes', `${bytes(detail.requestBytes)} in, ${bytes(detail.responseBytes)} out`],
   ];
   if (detail.dead !== undefined)
-    rows.push(['dead', `${DEAD_MEANING[detail.dead]}; offshoot dlq redrive ${detail.id}`]);
+    rows.push(['dead', `${DEAD[detail.dead].because}; offshoot dlq redrive ${detail.id}`]);
   if (detail.callback) rows.push(['callback', callbackText(detail.callback)]);
   if (detail.replayOf !== undefined) rows.push(['replay of', detail.replayOf]);
   if (report?.usage) {

@@ -23,7 +23,7 @@ export async function why(context: Context, [id = '']: string[]): Promise<void> 
   terminal.print();
   for (const line of stackedBar(parts, terminal.width - MARGIN)) terminal.print(`  ${line}`);
   if (advice.length > 0) terminal.print();
-  for (const line of advice) terminal.print(`  ${terminal.style('cyan', '→')} ${line.replace(/\bID\b/, id)}`);
+  for (const line of advice) terminal.print(`  ${terminal.style('cyan', '→')} ${line}`);
   terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} offshoot trace ${id}`);
 }
 

@@ -62,7 +62,7 @@ async function resultsOf(id: string, query = ''): Promise<ItemResult[]> {
 }
 
 describe('a batch', () => {
-  it('queue() gets the items of a batch in groups, and each result is kept, in order', async () => {
+  it('queue() gets the items of a batch in groups, and each result is kept, in order [QU13]', async () => {
     const items = Array.from({ length: 230 }, (_, at) => ({ quantity: at }));
     const { id } = await sent('orders', items);
     const results = await resultsOf(id);
@@ -74,7 +74,7 @@ describe('a batch', () => {
     expect(completed.map(({ index }) => index).toSorted((a, b) => a - b)).toEqual(items.map((_, at) => at));
   });
 
-  it('only failed items are tried again; those that fail for good are a dead letter that can be queued again', async () => {
+  it('only failed items are tried again; those that fail for good are a dead letter that can be queued again [QU13]', async () => {
     const items = Array.from({ length: 60 }, (_, at) => ({
       quantity: at,
       ...(at === 7 && { fail: 'retry' }),
@@ -128,6 +128,19 @@ describe('a batch', () => {
     expect((await resultsOf(other)).map(({ ok }) => ok)).toEqual([true, true]);
   });
 
+  it('tries items again no sooner than their answer asks for by Retry-After [QU3]', async () => {
+    await platform.deploy('retries', { name: 'patient', retries: { attempts: 2, minDelay: 0, maxDelay: 0 } });
+    const begun = performance.now();
+    const { id } = await sent('patient', [{ fail: 'busy' }, { answer: 'b' }]);
+    const results = await resultsOf(id);
+    expect(results.map(({ ok, tries }) => [ok, tries])).toEqual([
+      [false, 2],
+      [true, 1],
+    ]);
+    // The function asks for one second.
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(950);
+  });
+
   it('results of a group are kept up to their limit, whatever their shape, and a larger one says so', async () => {
     const once = { attempts: 1, minDelay: 0, maxDelay: 0 };
     // Room for the garbage of that many objects, whenever the runtime collects it.
@@ -165,7 +178,7 @@ describe('a batch', () => {
     );
   });
 
-  it('a line that is no JSON is named, with the items taken before it, and the upload can go on from there', async () => {
+  it('a line that is no JSON is named, with the items taken before it, and the upload can go on from there [QU12]', async () => {
     const bad = await send(
       '/functions/default/orders/batches',
       `{"quantity":1}\n{"quantity":2}\n{"quantity:\n{"quantity":4}\n`,
@@ -203,7 +216,7 @@ describe('a batch', () => {
     expect((await send('/functions/default/orders/batches', body, type)).status).toBe(status);
   });
 
-  it('items run while more are being sent, and they are read no faster than they run', async () => {
+  it('items run while more are being sent, and they are read no faster than they run [QU12, QU14]', async () => {
     await platform.deploy('orders', { name: 'slow', batch: { size: 1 }, timeout: 60 });
     const { batch } = (await (await send('/functions/default/slow/batches?open=1', '')).json()) as ItemsTaken;
     let pulled = 0;

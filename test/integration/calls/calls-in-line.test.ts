@@ -49,7 +49,7 @@ async function linesOf({ response }: Answer): Promise<string[]> {
 }
 
 describe('calls of one function, 64 at a time', () => {
-  test('calls run one at a time in each sandbox, and each exactly once', async () => {
+  test('calls run one at a time in each sandbox, and each exactly once [CA9]', async () => {
     const answers = await callAll(Array.from({ length: 1_000 }, (_, n) => `quick?n=${n}`));
     expect(answers.filter(({ outcome }) => outcome !== 'ok')).toEqual([]);
     expect(answers.filter(({ overlapped }) => overlapped)).toEqual([]);

@@ -84,7 +84,7 @@ test('a cancel holds for an invocation that runs but whose worker has no input y
   expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled' });
 });
 
-test('a cancel holds for an invocation that its worker gave back: it is not started again', async () => {
+test('a cancel holds for an invocation that its worker gave back: it is not started again [QU7]', async () => {
   const record = openRecord({ name: 'retries', attempts: [] });
   await store.requestCancel(record);
   const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };

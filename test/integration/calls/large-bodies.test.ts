@@ -134,7 +134,7 @@ async function queue(path: string, body: AsyncIterable<Buffer>, headers = {}): P
 }
 
 describe('a large request body of a synchronous call', () => {
-  test('a large body reaches the function whole, and no process grows by it', async () => {
+  test('a large body reaches the function whole, and no process grows by it [CA10]', async () => {
     let invocation = '';
     const most = await growth(async () => {
       const answer = await upload('narrow/hash', pieces(LARGE));
@@ -147,7 +147,7 @@ describe('a large request body of a synchronous call', () => {
     await noBlobs('calls');
   }, 60_000);
 
-  test('a large body comes in one piece to arrayBuffer(), json() and Lambda-style handlers', async () => {
+  test('a large body comes in one piece to arrayBuffer(), json() and Lambda-style handlers [CA10]', async () => {
     expect(json(await upload('upload/whole', pieces(12 * MB)))).toEqual({ bytes: 12 * MB });
     const text = JSON.stringify({ a: 'x'.repeat(3 * MB), b: 1 });
     expect(json(await upload('upload/json', only(text)))).toEqual({ keys: ['a', 'b'] });
@@ -195,7 +195,7 @@ describe('a large request body of a synchronous call', () => {
     expect(most['worker']).toBeLessThan(FLAT / 2);
   }, 60_000);
 
-  test('a large body that the function reads in part, or not at all, is removed when the call has ended', async () => {
+  test('a large body that the function reads in part, or not at all, is removed when the call has ended [CA11]', async () => {
     expect(json(await upload('upload/none', pieces(20 * MB)))).toEqual({ bytes: 0 });
     const { bytes } = json(await upload('upload/part?bytes=100000', pieces(20 * MB))) as { bytes: number };
     expect(bytes).toBeLessThan(MB);
@@ -209,14 +209,14 @@ describe('a large request body of a synchronous call', () => {
     expect(json(await upload('upload/hash', pieces(3 * MB)))).toMatchObject({ bytes: 3 * MB });
   }, 30_000);
 
-  test('a sandbox that dies while it reads a large body leaves nothing behind', async () => {
+  test('a sandbox that dies while it reads a large body leaves nothing behind [CA11]', async () => {
     const answer = await upload('upload/exit', pieces(20 * MB));
     expect(answer.headers['x-offshoot-outcome']).toBe('exited');
     await expect.poll(() => openBlobs('worker'), { timeout: 5_000 }).toEqual([]);
     await noBlobs('calls');
   });
 
-  test('a client that disconnects during a large body calls nothing and leaves nothing', async () => {
+  test('a client that disconnects during a large body calls nothing and leaves nothing [CA11]', async () => {
     // The records of earlier calls are written just after their answers.
     await sleep(300);
     const before = await recent();
@@ -258,7 +258,7 @@ async function recent(): Promise<string[]> {
 }
 
 describe('a request body over the limit', () => {
-  test('a body over the limit is refused by its announced length, with the limit, the size and the setting', async () => {
+  test('a body over the limit is refused by its announced length, with the limit, the size and the setting [CA7]', async () => {
     const answer = await upload('small/hash', pieces(3 * MB), { 'content-length': String(3 * MB) });
     expect(answer.status).toBe(413);
     const { error } = json(answer) as { error: { message: string } };
@@ -285,7 +285,7 @@ describe('a request body over the limit', () => {
 });
 
 describe('a large body of a queued invocation', () => {
-  test('a large input lies in the artifact store and not in Redis, reaches the function, and can be replayed', async () => {
+  test('a large input lies in the artifact store and not in Redis, reaches the function, and can be replayed [QU16]', async () => {
     let id = '';
     const most = await growth(async () => {
       id = await queue('upload/hash', pieces(LARGE));
@@ -308,7 +308,7 @@ describe('a large body of a queued invocation', () => {
     expect(await blobs('inputs')).toHaveLength(2);
   }, 90_000);
 
-  test('a large result is streamed out, with status and headers', async () => {
+  test('a large result is streamed out, with status and headers [QU16]', async () => {
     const id = await queue('upload/produce?mb=50&status=201', only('go'));
     expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', status: 201, responseBytes: 50 * MB });
     const most = await growth(async () => {
@@ -369,7 +369,7 @@ describe('a large body of a queued invocation', () => {
 });
 
 describe('a streamed response that stands still', () => {
-  test('a streamed response that stands still ends as stream_idle, which names the setting', async () => {
+  test('a streamed response that stands still ends as stream_idle, which names the setting [LM12]', async () => {
     const response = await platform.call('stall/produce?mb=1&rest=8000');
     expect(response.status).toBe(200);
     await expect(response.arrayBuffer()).rejects.toThrow();

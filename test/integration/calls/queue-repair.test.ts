@@ -77,7 +77,7 @@ it('the keeper queues an invocation again that has lost its job, and leaves one 
   expect((await look(waiting)).state).toBe('queued');
 });
 
-it('the keeper finds an invocation without its job behind thousands that wait in order', async () => {
+it('the keeper finds an invocation without its job behind thousands that wait in order [QU15]', async () => {
   const dueAt = Date.now() + 3_600_000;
   const many = Array.from({ length: 2_000 }, () => ({ ...openJob(), dueAt }));
   await Promise.all(many.map((record) => store.create(record, Buffer.alloc(0))));
@@ -97,7 +97,7 @@ it('the keeper finds an invocation without its job behind thousands that wait in
   await Promise.all(many.map(({ id }) => queues.remove('default', id)));
 }, 60_000);
 
-it('the keeper queues a group that has its place in a batch but no record, when the batch stands still', async () => {
+it('the keeper queues a group that has its place in a batch but no record, when the batch stands still [QU15]', async () => {
   const id = randomBytes(16).toString('hex');
   const [traceId, spanId] = [randomBytes(16).toString('hex'), randomBytes(8).toString('hex')];
   const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, queueMs: 60_000 };
@@ -129,7 +129,7 @@ it('the keeper queues a group that has its place in a batch but no record, when 
   expect(await redis.zcard(keys.openBatches('default'))).toBe(150);
 });
 
-it('the keeper ends a call whose gateway is gone, and none whose gateway lives', async () => {
+it('the keeper ends a call whose gateway is gone, and none whose gateway lives [QU15]', async () => {
   const lives = (await redis.zrange(keys.gateways(), 0, '-1'))[0] ?? '';
   const calls = await Promise.all(['gone', lives].map((gateway) => openCall(gateway)));
   await keeper.look(0);

@@ -59,7 +59,7 @@ async function post(path: string, body?: unknown): Promise<{ status: number; bod
 }
 
 describe('a queued invocation', () => {
-  test('a queued invocation is known once it is accepted, runs, and keeps its answer and its log', async () => {
+  test('a queued invocation is known once it is accepted, runs, and keeps its answer and its log [QU2]', async () => {
     const id = await queued({ answer: 42, sleepMs: 300 });
     expect(id).toMatch(/^[0-9a-f]{32}$/);
     expect(['queued', 'running']).toContain((await look(id)).state);
@@ -92,7 +92,7 @@ describe('a queued invocation', () => {
     expect(await response.json()).toEqual({ answer: 1, failed: 0 });
   });
 
-  test('a delayed invocation waits for its time, and can be cancelled before', async () => {
+  test('a delayed invocation waits for its time, and can be cancelled before [QU6]', async () => {
     const later = await queued({}, { 'x-offshoot-delay': '1' });
     const never = await queued({}, { 'x-offshoot-delay': '1' });
     expect(await look(later)).toMatchObject({ state: 'queued' });
@@ -107,7 +107,7 @@ describe('a queued invocation', () => {
     expect((await post(`/invocations/${never}/cancel`)).status).toBe(409);
   });
 
-  test('a running invocation that is cancelled is killed, and not tried again', async () => {
+  test('a running invocation that is cancelled is killed, and not tried again [QU7]', async () => {
     const id = await queued({ sleepMs: 4_000 });
     await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('running');
     expect((await post(`/invocations/${id}/cancel`)).status).toBe(202);
@@ -117,7 +117,7 @@ describe('a queued invocation', () => {
     expect(record.dead).toBeUndefined();
   });
 
-  test('a queued invocation does not start after its time to live', async () => {
+  test('a queued invocation does not start after its time to live [QU6]', async () => {
     const id = await queued({}, { 'x-offshoot-delay': '0.5', 'x-offshoot-ttl': '1' });
     process.kill(platform.pid('worker'), 'SIGSTOP');
     await sleep(2_000);
@@ -137,7 +137,7 @@ describe('a queued invocation', () => {
 });
 
 describe('the same Idempotency-Key', () => {
-  test('requests with the same Idempotency-Key are the same invocation, which runs once', async () => {
+  test('requests with the same Idempotency-Key are the same invocation, which runs once [QU5]', async () => {
     const key = { 'idempotency-key': 'order-1' };
     const ids = await Promise.all(Array.from({ length: 20 }, () => queued({ answer: 1 }, key)));
     expect(new Set(ids).size).toBe(1);
@@ -151,7 +151,7 @@ describe('the same Idempotency-Key', () => {
     expect(await queued({ answer: 1 }, key, 'once')).not.toBe(id);
   });
 
-  test('the same Idempotency-Key with another input is refused', async () => {
+  test('the same Idempotency-Key with another input is refused [QU5]', async () => {
     const key = { 'idempotency-key': 'order-3' };
     await queued({ answer: 1 }, key);
     const response = await enqueue({ answer: 2 }, key);
@@ -168,7 +168,7 @@ describe('an invocation that fails', () => {
     expect(record.attempts?.[0]?.message).toBe('Error: failure 1');
   });
 
-  test('a retry waits as long as Retry-After in the answer asks for', async () => {
+  test('a retry waits as long as Retry-After in the answer asks for [QU3]', async () => {
     const record = await ended(await queued({ fail: 'busy', times: 1 }, {}, 'alone'));
     const [first, second] = record.attempts ?? [];
     expect(first).toMatchObject({ outcome: 'ok', status: 503 });
@@ -176,7 +176,7 @@ describe('an invocation that fails', () => {
     expect(second).toMatchObject({ outcome: 'ok', status: 200 });
   });
 
-  test('an invocation that fails for good becomes a dead letter, which is listed, queued again, and purged', async () => {
+  test('an invocation that fails for good becomes a dead letter, which is listed, queued again, and purged [QU3]', async () => {
     const id = await queued({ fail: 'throw' }, {}, 'once');
     expect(await ended(id)).toMatchObject({ outcome: 'error', dead: 'attempts_used' });
     const letters = async (): Promise<string[]> =>
@@ -195,7 +195,7 @@ describe('an invocation that fails', () => {
     expect((await look(id)).state).toBe('done');
   });
 
-  test('an invocation that has ended three sandboxes is poison, however many attempts it has left', async () => {
+  test('an invocation that has ended three sandboxes is poison, however many attempts it has left [QU4]', async () => {
     await platform.deploy('retries', {
       name: 'patient',
       retries: { attempts: 50, minDelay: 0.1, maxDelay: 0.1 },

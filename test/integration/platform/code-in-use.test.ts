@@ -20,7 +20,7 @@ import { PrivateRedis } from '../../support/redis/private-redis.ts';
 
 const QUIET = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
-test('the code of a live sandbox is not collected', async () => {
+test('the code of a live sandbox is not collected [AR8]', async () => {
   const root = await mkdtemp(join(tmpdir(), 'offshoot-in-use-'));
   const codeDirectory = join(root, 'code');
   const redis = await PrivateRedis.start();

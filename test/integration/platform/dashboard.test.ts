@@ -98,7 +98,7 @@ describe('signing in', () => {
     expect(refused.headers['set-cookie']).toBeUndefined();
   });
 
-  test('the session cookie is limited to the dashboard, and to https where the request came by https', async () => {
+  test('the session cookie is limited to the dashboard, and to https where the request came by https [DA1]', async () => {
     const [plain = ''] = (await signIn()).headers['set-cookie'] ?? [];
     expect(plain).toMatch(/^offshoot_session=[\w-]{43};.*Path=\/dashboard;.*HttpOnly; SameSite=Strict$/);
     const [secure = ''] =
@@ -106,7 +106,7 @@ describe('signing in', () => {
     expect(secure).toContain('Secure');
   });
 
-  test('Redis has neither the cookie nor the key', async () => {
+  test('Redis has neither the cookie nor the key [DA1]', async () => {
     const { cookie } = await session();
     const redis = connectRedis(platform.redis.url, 'commands', pino({ level: 'silent' }));
     await once(redis, 'ready');
@@ -123,7 +123,7 @@ describe('signing in', () => {
 describe('access to data', () => {
   const PATHS = ['/dashboard/live/functions', '/dashboard/api/v1/functions'];
 
-  test('data is sent for the cookie together with the page secret, and for neither alone', async () => {
+  test('data is sent for the cookie together with the page secret, and for neither alone [DA2]', async () => {
     const both = await session();
     const { cookie } = both;
     for (const path of PATHS) {
@@ -239,7 +239,7 @@ describe('ten thousand invocations', () => {
     redis.disconnect();
   }, 60_000);
 
-  test('ten thousand invocations are listed and filtered completely; the time it takes is printed', async () => {
+  test('ten thousand invocations are listed and filtered completely; the time it takes is printed [DA9]', async () => {
     const headers = await session();
     const first = await look('invocations', 'outcome=failed', headers);
     expect(first.data).toMatchObject({ looked: COUNT, matched: COUNT / 100 });
@@ -268,7 +268,7 @@ describe('ten thousand invocations', () => {
     expect(invocations).toHaveLength(COUNT / 100);
   });
 
-  test('the page of a function says how far back its kept invocations reach', async () => {
+  test('the page of a function says how far back its kept invocations reach [DA11]', async () => {
     const headers = await session();
     const { data } = await look('function', 'namespace=default&name=hello-fetch&minutes=60', headers);
     expect(data).toMatchObject({ since: oldest, kept: COUNT, traffic: { count: COUNT } });

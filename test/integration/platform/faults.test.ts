@@ -58,7 +58,7 @@ describe('a function that', () => {
     },
   );
 
-  test('a function whose system call is refused sees the error, and its record names the call', async () => {
+  test('a function whose system call is refused sees the error, and its record names the call [IS12]', async () => {
     const response = await platform.call('faulty/refused');
     expect(await response.json()).toEqual({ code: 'EPERM' });
     const { report, logs } = await platform.record(response);
@@ -78,7 +78,7 @@ describe('a function that', () => {
     expect(report?.error?.stack).not.toContain('/opt/offshoot');
   });
 
-  test('a function that prints without end has a bounded log that says how much was cut', async () => {
+  test('a function that prints without end has a bounded log that says how much was cut [CA4]', async () => {
     const record = await platform.record(await platform.call('faulty/print'));
     expect(record.report?.logBytes).toBeLessThanOrEqual(256 * 1024);
     expect(record.report?.logBytesDropped).toBeGreaterThan(0);
@@ -90,7 +90,7 @@ describe('a function that', () => {
     await expect(response.text()).rejects.toThrow();
   });
 
-  test('a function that ran out of time is gone before its caller gets the answer', async () => {
+  test('a function that ran out of time is gone before its caller gets the answer [LI3]', async () => {
     const before = processesBySandbox();
     const call = platform.call('faulty/busy');
     await sleep(500);
@@ -114,7 +114,7 @@ test('a caller that disconnects ends the run', async () => {
   await expect.poll(running, { timeout: 10_000 }).toBe(0);
 });
 
-test('a zygote that dies is replaced in under a second, and its calls fail with an error', async () => {
+test('a zygote that dies is replaced in under a second, and its calls fail with an error [LI2]', async () => {
   await platform.call('faulty/ok');
   const slow = platform.call('patient/sleep?ms=25000');
   await expect.poll(running, { timeout: 10_000 }).toBe(1);
@@ -126,7 +126,7 @@ test('a zygote that dies is replaced in under a second, and its calls fail with 
   expect(killed.stop()).toBeLessThan(1_000);
 });
 
-test('a worker that dies fails its calls within 2 s, and a new worker takes over', async () => {
+test('a worker that dies fails its calls within 2 s, and a new worker takes over [CA5, SH9]', async () => {
   const slow = platform.call('patient/sleep?ms=25000');
   await expect.poll(running, { timeout: 10_000 }).toBe(1);
   await platform.kill('worker');

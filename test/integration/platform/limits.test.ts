@@ -27,7 +27,7 @@ afterAll(() => platform.stop());
 
 const outcomeOf = (response: Response): string | null => response.headers.get('x-offshoot-outcome');
 
-test('a sandbox has the memory that the manifest sets', async () => {
+test('a sandbox has the memory that the manifest sets [LM1]', async () => {
   await platform.deploy('faulty', { name: 'small', timeout: 20, memory: 64 });
   const small = await platform.call('small/hold?mb=200');
   expect(outcomeOf(small)).toBe('out_of_memory');
@@ -46,7 +46,7 @@ test('a sandbox has the processors that the manifest sets: 300 ms of work at a f
 });
 
 describe('processor time', () => {
-  test('a run that uses up its processor time is killed and ends as cpu_limit, long before its timeout', async () => {
+  test('a run that uses up its processor time is killed and ends as cpu_limit, long before its timeout [LM2]', async () => {
     const response = await platform.call('narrow/busy');
     expect(outcomeOf(response)).toBe('cpu_limit');
     expect(response.status).toBe(504);
@@ -74,7 +74,7 @@ describe('processor time', () => {
 });
 
 describe('processes and threads', () => {
-  test('a function that fails because no more processes are allowed gets an error that names the limit', async () => {
+  test('a function that fails because no more processes are allowed gets an error that names the limit [LM3]', async () => {
     const response = await platform.call('narrow/spawn');
     expect(outcomeOf(response)).toBe('pids_limit');
     expect(response.status).toBe(502);
@@ -95,7 +95,7 @@ describe('processes and threads', () => {
     expect(outcomeOf(response)).toBe('pids_limit');
   });
 
-  test('a function that copes with refused processes succeeds, and its record counts them', async () => {
+  test('a function that copes with refused processes succeeds, and its record counts them [LM3]', async () => {
     const response = await platform.call('narrow/spawn?caught=1');
     expect(outcomeOf(response)).toBe('ok');
     expect(((await response.json()) as { spawned: number }).spawned).toBeLessThan(24);
@@ -128,7 +128,7 @@ describe('files', () => {
     readonly filesStoppedBy: string;
   }
 
-  test('/tmp takes as many bytes and files as the manifest says, also in a prepared sandbox', async () => {
+  test('/tmp takes as many bytes and files as the manifest says, also in a prepared sandbox [LM1]', async () => {
     const filled = (await (await platform.call('narrow/fill-tmp')).json()) as Filled;
     expect(filled.stoppedBy).toBe('ENOSPC');
     expect(filled.bytes).toBeLessThanOrEqual(3 * 1024 * 1024);
@@ -161,7 +161,7 @@ test('pending signals of all sandboxes together stay below those of the worker',
 });
 
 describe('output', () => {
-  test('a response over its size limit is broken off, and the run is ended', async () => {
+  test('a response over its size limit is broken off, and the run is ended [LM5]', async () => {
     const response = await platform.call('narrow/large-response?bytes=9000000');
     await expect(response.arrayBuffer()).rejects.toThrow();
     const record = await platform.record(response);

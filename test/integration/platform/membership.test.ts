@@ -49,7 +49,7 @@ function lives(pid: number): boolean {
   }
 }
 
-test('a worker is listed with its capacity, its runs and its sandboxes', async () => {
+test('a worker is listed with its capacity, its runs and its sandboxes [SH9]', async () => {
   await expect
     .poll(async () => (await workers())[0], { timeout: 10_000 })
     .toMatchObject({
@@ -85,7 +85,7 @@ test('a worker that is asked to stop finishes its runs, takes nothing more, and 
   expect((await workers()).map(({ id }) => id)).not.toContain(first.id);
 }, 60_000);
 
-test('a worker that is killed leaves the list within 2 s, and calls go on', async () => {
+test('a worker that is killed leaves the list within 2 s, and calls go on [SH9]', async () => {
   const first = await join();
   process.kill(first.pid, 'SIGKILL');
   const ended = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));

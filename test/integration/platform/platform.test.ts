@@ -55,7 +55,7 @@ describe('the example functions', () => {
     expect(image.subarray(0, 2).toString('hex')).toBe('ffd8');
   });
 
-  test('stream sends its pieces as they are produced', async () => {
+  test('stream sends its pieces as they are produced [CA2]', async () => {
     await platform.deploy('stream');
     const response = await platform.call('stream/events?count=4&pause=80');
     expect(response.headers.get('content-type')).toContain('text/event-stream');
@@ -99,7 +99,7 @@ describe('the example functions', () => {
 describe('a call', () => {
   beforeAll(() => platform.deploy('faulty'));
 
-  test('method, path, query, repeated headers and binary bodies pass both ways', async () => {
+  test('method, path, query, repeated headers and binary bodies pass both ways [CA1]', async () => {
     const sent = Buffer.from(Array.from({ length: 256 }, (_, index) => index));
     const response = await platform.call('faulty/request?a=1&a=2', {
       method: 'PUT',
@@ -124,7 +124,7 @@ describe('a call', () => {
     expect(cookies.headers.getSetCookie()).toEqual(['a=1', 'b=2; Path=/']);
   });
 
-  test('a function sees no key of the platform, but its own authorization header', async () => {
+  test('a function sees no key of the platform, but its own authorization header [CA8]', async () => {
     const seen = async (headers: Record<string, string>): Promise<string> =>
       await (await platform.call('faulty/request', { headers })).text();
     expect(await seen({ authorization: `Bearer ${platform.key}` })).not.toContain('osk_');
@@ -178,7 +178,7 @@ describe('a call', () => {
     );
   });
 
-  test('a body over the limit is refused with the limit and the size', async () => {
+  test('a body over the limit is refused with the limit and the size [CA7]', async () => {
     const response = await platform.call('faulty/request', {
       method: 'POST',
       body: Buffer.alloc(1024 * 1024 + 1),
@@ -216,7 +216,7 @@ describe('a call', () => {
 });
 
 describe('a deploy', () => {
-  test('a deploy that fails to load shows the error at its TypeScript line, and the old version goes on', async () => {
+  test('a deploy that fails to load shows the error at its TypeScript line, and the old version goes on [DE2]', async () => {
     await platform.deploy('hello-fetch', { name: 'broken-load' });
     await expect(platform.deploy('broken-load')).rejects.toThrow(/src\/[\w-]+\.ts/);
     expect((await platform.call('broken-load')).status).toBe(200);
@@ -235,7 +235,7 @@ describe('a deploy', () => {
   });
 });
 
-test('no process of the platform runs as root', () => {
+test('no process of the platform runs as root [IS8]', () => {
   for (const name of ['worker', 'gateway'] as const) {
     for (const pid of [platform.pid(name), ...childrenOf(platform.pid(name))]) {
       const [real, effective] =

@@ -72,7 +72,7 @@ async function whileWorkerStands(act: () => Promise<void>): Promise<void> {
   }
 }
 
-test('a removed function answers no more, and its sandboxes end', async () => {
+test('a removed function answers no more, and its sandboxes end [LI4]', async () => {
   await platform.deploy('hello-fetch', { name: 'short-lived' });
   const { report } = await platform.record(await platform.call('short-lived'));
   expect(sandboxes().some((name) => name.endsWith(report?.sandbox ?? '?'))).toBe(true);
@@ -93,7 +93,7 @@ test('a sandbox that is being started for a removed function ends as well', asyn
 });
 
 describe('what is queued for a function that is removed', () => {
-  test('a queued invocation of a removed function does not run, says why, is no dead letter, and can be replayed', async () => {
+  test('a queued invocation of a removed function does not run, says why, is no dead letter, and can be replayed [QU20]', async () => {
     await platform.deploy('retries', { name: 'leaving' });
     const id = await queued('leaving', { answer: 1 }, '1');
     await remove('leaving');

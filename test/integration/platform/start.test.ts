@@ -64,7 +64,7 @@ test('npm start reports its address, also when that is not 127.0.0.1; a second o
   }
 }, 90_000);
 
-test('a service manager hears from the supervisor alone: when it is ready, and while its event loop turns', async () => {
+test('a service manager hears from the supervisor alone: when it is ready, and while its event loop turns [ST7]', async () => {
   const socket = `@offshoot-start-${process.pid}`;
   const said = await serviceManager(socket);
   const port = await freePort();

@@ -37,7 +37,7 @@ async function remove(namespace: string, name: string): Promise<void> {
 
 const call = (path: string): Promise<Response> => fetch(`${platform.url}/fn/${path}`);
 
-test('zygote and prepared sandboxes of a namespace end with its last function, once its runs have ended', async () => {
+test('zygote and prepared sandboxes of a namespace end with its last function, once its runs have ended [LI7]', async () => {
   await platform.deploy('hello-fetch', {}, 'one');
   await platform.deploy('hello-fetch', {}, 'two');
   await platform.deploy('faulty', { timeout: 10 }, 'two');

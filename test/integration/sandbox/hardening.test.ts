@@ -51,7 +51,7 @@ describe('a sandbox', async () => {
     await bench.close();
   });
 
-  test('a sandbox has a session keyring of its own, and access to no other', async (context) => {
+  test('a sandbox has a session keyring of its own, and access to no other [IS10]', async (context) => {
     context.skip(keyring <= 0, 'the kernel lacks keyrings (CONFIG_KEYS)');
     const serials = [one, other].map(({ sandbox }) => sandbox.isolation?.sessionKeyring ?? 0);
     for (const serial of serials) expect(serial).toBeGreaterThan(0);
@@ -68,7 +68,7 @@ describe('a sandbox', async () => {
     expect(one.sandbox.isolation?.branchSpeculation).toBe('disabled');
   });
 
-  test('a sandbox and its children are under the limits that no cgroup enforces', async () => {
+  test('a sandbox and its children are under the limits that no cgroup enforces [IS10]', async () => {
     const texts = JSON.parse((await one.call('/limits')).text) as string[];
     const expected = {
       'core file size': '0',

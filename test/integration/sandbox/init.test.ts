@@ -73,7 +73,7 @@ describe('the process of a function', () => {
     await bench.close();
   });
 
-  test('the process of a function reaps 500 orphans, ten times as many as its limit of 64 processes could hold', async () => {
+  test('the process of a function reaps 500 orphans, ten times as many as its limit of 64 processes could hold [LI6]', async () => {
     const { left } = (await ask('/orphans?all=500&each=25')) as { most: number; left: number };
     expect(left).toBe(0);
   });
@@ -90,7 +90,7 @@ describe('the process of a function', () => {
   });
 
   test.each(['SIGTERM', 'SIGKILL', 'SIGSEGV', 'SIGUSR1', 'SIGABRT'])(
-    'the process of a function is ended by its own %s',
+    'the process of a function is ended by its own %s [LI6]',
     async (name) => {
       const victim = await bench.start(code);
       const call = victim.call(`/signal?name=${name}`);

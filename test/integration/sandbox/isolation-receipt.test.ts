@@ -46,7 +46,7 @@ async function connected(): Promise<Redis> {
 }
 
 describe('the isolation receipt', () => {
-  test('the receipt names the namespaces and the id that the sandbox sees', async () => {
+  test('the receipt names the namespaces and the id that the sandbox sees [PR1]', async () => {
     const { record, answer } = await called('measured/isolation');
     const own = answer as { namespaces: Record<string, number>; uidMap: number[] };
     const { isolation } = record;
@@ -104,7 +104,7 @@ describe('the isolation receipt', () => {
     expect(record.isolation?.network).toBe('egress');
   });
 
-  test('the receipt is stored once for each sandbox, whatever it serves, and outlives the records', async () => {
+  test('the receipt is stored once for each sandbox, whatever it serves, and outlives the records [PR1]', async () => {
     const redis = await connected();
     const count = async (): Promise<number> => (await redis.keys('offshoot:isolation:*')).length;
     const { record: first } = await called('measured/ok');
@@ -147,7 +147,7 @@ describe('isolation.require', () => {
     expect(stdout).toContain('seccomp, memory-limit, cpu-limit, pids-limit');
   });
 
-  test('a deploy is refused where the host lacks a requirement, which the error names', async (context) => {
+  test('a deploy is refused where the host lacks a requirement, which the error names [PR2]', async (context) => {
     // A host that meets every requirement cannot show a refusal.
     context.skip(cgroupVersion === 2, 'the kernel lacks a cgroup v1 hierarchy for memory');
     await platform.deploy('faulty', { name: 'refused' });
@@ -161,7 +161,7 @@ describe('isolation.require', () => {
     expect((await platform.call('refused/ok')).status).toBe(200);
   });
 
-  test('requirements are checked for each sandbox, before a byte of the function runs', async (context) => {
+  test('requirements are checked for each sandbox, before a byte of the function runs [PR2]', async (context) => {
     // A host that meets every requirement cannot show a refusal.
     context.skip(cgroupVersion === 2, 'the kernel lacks a cgroup v1 hierarchy for memory');
     await platform.deploy('faulty', { name: 'moved', env: { PRINT_AT_LOAD: '1' } });

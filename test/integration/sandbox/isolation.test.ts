@@ -58,7 +58,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     await bench.close();
   });
 
-  test('a sandbox has seven namespaces that are neither the host’s nor a sibling’s', async () => {
+  test('a sandbox has seven namespaces that are neither the host’s nor a sibling’s [IS1]', async () => {
     const own = await ask<Record<string, string>>(one, '/namespaces');
     const sibling = await ask<Record<string, string>>(other, '/namespaces');
     for (const name of NAMESPACES) {
@@ -67,7 +67,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     }
   });
 
-  test('a sandbox has no capability, no way to gain one, and a system call filter', async () => {
+  test('a sandbox has no capability, no way to gain one, and a system call filter [IS2, VM5]', async () => {
     const status = await ask<Record<string, string>>(one, '/status');
     for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
       expect(status[set], set).toMatch(/^0+$/);
@@ -83,7 +83,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     expect(output).toMatch(/Seccomp:\t2/);
   });
 
-  test('a sandbox runs as an id of the host that no other live sandbox has, and that is not the worker’s', async () => {
+  test('a sandbox runs as an id of the host that no other live sandbox has, and that is not the worker’s [IS3]', async () => {
     const [a, b] = await Promise.all(
       [one, other].map((sandbox) =>
         ask<{ uid: number; uidMap: string[]; setgroups: string }>(sandbox, '/identity'),
@@ -98,7 +98,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     expect(a?.uidMap[1]).not.toBe(b?.uidMap[1]);
   });
 
-  test('a sandbox holds only its channel, its output and an event loop', async () => {
+  test('a sandbox holds only its channel, its output and an event loop [IS6]', async () => {
     const targets = await ask<string[]>(one, '/fds');
     const sockets = targets.filter((target) => target.startsWith('socket:'));
     expect(sockets).toHaveLength(1);
@@ -109,7 +109,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
     }
   });
 
-  test('a sandbox sees a root of its own that it cannot change, and nothing of the host', async () => {
+  test('a sandbox sees a root of its own that it cannot change, and nothing of the host [IS4]', async () => {
     const files = await ask<Record<string, unknown>>(one, '/files');
     expect(files['shadow']).toBe('ENOENT');
     expect(files['sys']).toBe('ENOENT');
@@ -137,7 +137,7 @@ describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
       expect(line).toMatch(/:\/$|:\/\.\./);
   });
 
-  test('a sandbox reaches no network, and fails at once when it tries', async () => {
+  test('a sandbox reaches no network, and fails at once when it tries [IS5]', async () => {
     for (const host of ['1.1.1.1', '10.0.0.1', '169.254.169.254']) {
       const { result, ms } = await ask<{ result: string; ms: number }>(one, `/connect?host=${host}&port=80`);
       expect(result).toBe('ENETUNREACH');

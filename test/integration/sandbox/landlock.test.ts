@@ -57,7 +57,7 @@ describe('a sandbox on a kernel with Landlock', async () => {
     expect(sandbox.sandbox.isolation?.seccompFilter).toBe(sha256);
   });
 
-  test('a sandbox is refused even those files under /proc that are its own', async (context) => {
+  test('a sandbox is refused even those files under /proc that are its own [IS9]', async (context) => {
     context.skip(abi < 2, `the kernel lacks Landlock of ABI 2 (has ${abi})`);
     // Control: without Landlock, a process may name itself.
     expect(execFileSync('/bin/sh', ['-c', 'echo renamed > /proc/self/comm']).toString()).toBe('');

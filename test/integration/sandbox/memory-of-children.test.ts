@@ -56,7 +56,7 @@ const livesOf = (sandbox: string | undefined): string[] =>
   [...sandboxesOf(platform).keys()].filter((name) => name.endsWith(sandbox ?? 'none'));
 
 test.each(['tree', 'single', 'several'])(
-  'M1 when the kernel ends one of two programs of %s, the whole sandbox ends',
+  'M1 when the kernel ends one of two programs of %s, the whole sandbox ends [LM4]',
   async (name) => {
     const begun = performance.now();
     const response = await platform.call(`${name}/two`);
@@ -93,7 +93,7 @@ test('M2 a worker thread that takes all memory ends as out_of_memory', async () 
   expect(outcomeOf(await platform.call('tree/thread'))).toBe('out_of_memory');
 }, 30_000);
 
-test('M3 a lost child of an earlier call ends the sandbox, and the next call has another one', async () => {
+test('M3 a lost child of an earlier call ends the sandbox, and the next call has another one [LM4]', async () => {
   const first = await platform.record(await platform.call('tree/late'));
   expect(first.outcome).toBe('ok');
   await expect.poll(() => livesOf(first.report?.sandbox), { timeout: 5_000 * SLOWNESS }).toEqual([]);

@@ -235,7 +235,7 @@ describe('the system call filter', async () => {
   });
   afterAll(() => bench.close());
 
-  test('the filter answers each call as its policy says', async () => {
+  test('the filter answers each call as its policy says [IS11]', async () => {
     const sandbox = await bench.start(code);
     const { numbers } = await run(
       sandbox,
@@ -246,7 +246,7 @@ describe('the system call filter', async () => {
     await sandbox.end();
   });
 
-  test('the filter names to the worker each call that it refused, also of children', async () => {
+  test('the filter names to the worker each call that it refused, also of children [IS12]', async () => {
     const sandbox = await bench.start(code);
     const calls = [
       '41,40,1,0',
@@ -268,7 +268,7 @@ describe('the system call filter', async () => {
     await sandbox.end();
   });
 
-  test('a flood of refused calls is reported until the sandbox has used up its share, and refused beyond that', async () => {
+  test('a flood of refused calls is reported until the sandbox has used up its share, and refused beyond that [IS12]', async () => {
     const sandbox = await bench.start(code);
     const before = readdirSync('/proc/self/fd').length;
     const { numbers } = await run(sandbox, ['repeat', '2000', '272,0x10000000']);
@@ -285,7 +285,7 @@ describe('the system call filter', async () => {
 
   // The kernel charges connections that wait at a listener to no cgroup (D4 of test/security), so their number is
   // limited.
-  test('a sandbox may have 64 listening sockets at a time, any number of times, and no more', async () => {
+  test('a sandbox may have 64 listening sockets at a time, any number of times, and no more [IS13]', async () => {
     const sandbox = await bench.start(code);
     const serve = async (kind: string): Promise<unknown> =>
       JSON.parse((await sandbox.call(`/?serve=${encodeURIComponent(kind)}`)).text);
@@ -324,7 +324,7 @@ describe('the system call filter', async () => {
   test.each([
     ['a call of the 32-bit table by int 0x80', 'int80'],
     ['a call with the bit of x32', '0x40000027'],
-  ])('the filter ends a process that makes %s', async (_, call) => {
+  ])('the filter ends a process that makes %s [IS11]', async (_, call) => {
     const sandbox = await bench.start(code);
     expect(await run(sandbox, ['39'])).toMatchObject({ numbers: [0], signal: null });
     expect(await run(sandbox, [call])).toMatchObject({ signal: 'SIGSYS' });

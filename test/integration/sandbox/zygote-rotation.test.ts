@@ -112,7 +112,7 @@ describe('replacement of a zygote', () => {
     expect(await current()).toBe(second);
   });
 
-  test('a zygote is replaced after a number of forks: it serves until the next is warm, and ends with its last sandbox', async () => {
+  test('a zygote is replaced after a number of forks: it serves until the next is warm, and ends with its last sandbox [LI5]', async () => {
     const first = await open({ forks: 2 });
     const [one, two] = [factory.start(first), factory.start(first)];
     await Promise.all([one.prepared, two.prepared]);
@@ -152,7 +152,7 @@ describe('replacement of a zygote', () => {
     expect(await current()).toBe(second);
   });
 
-  test('a zygote whose namespace is abandoned has no replacement, also when one is warming up', async () => {
+  test('a zygote whose namespace is abandoned has no replacement, also when one is warming up [LI7]', async () => {
     const first = await open({ ageMs: 1 });
     zygotes.tend();
     expect(zygotes.live).toBe(2);
@@ -169,7 +169,7 @@ describe('replacement of a zygote', () => {
     expect((await current()).alive).toBe(true);
   });
 
-  test('a zygote that is replaced takes the sandboxes prepared from it out of the pool', async () => {
+  test('a zygote that is replaced takes the sandboxes prepared from it out of the pool [LI5]', async () => {
     const first = await open({ ageMs: 800 });
     // Never connected: nothing is called here.
     const redis = new Redis({ lazyConnect: true });

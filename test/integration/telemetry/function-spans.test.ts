@@ -80,7 +80,7 @@ describe('spans of a function', () => {
     expect(event?.attributes).toMatchObject({ 'exception.message': 'bad input' });
   });
 
-  test('S2 spans are bounded, and say how much was cut', async () => {
+  test('S2 spans are bounded, and say how much was cut [OB20]', async () => {
     const { received, record } = await scenario('/capped', ['capped', 'wide']);
     const span = received('capped');
     expect(Object.keys(span.attributes)).toHaveLength(64);
@@ -103,7 +103,7 @@ describe('spans of a function', () => {
     expect(received('default/spans').attributes['offshoot.spans_dropped']).toBe(record.report?.spansDropped);
   });
 
-  test('S4 a span that has not ended when the answer is out is kept, marked as unfinished', async () => {
+  test('S4 a span that has not ended when the answer is out is kept, marked as unfinished [OB8]', async () => {
     const { record, received } = await scenario('/open', ['open', 'child']);
     expect(own(record, 'open')).toMatchObject({ unfinished: true, attributes: { early: true, later: true } });
     expect(own(record, 'open').duration).toBeLessThan(200);
@@ -125,7 +125,7 @@ describe('spans of a function', () => {
     expect(own(record, 'left')).toMatchObject({ unfinished: true, events: [{ name: 'while streaming' }] });
   });
 
-  test('S6 spans that begin in waitUntil() after the answer are exported, once', async () => {
+  test('S6 spans that begin in waitUntil() after the answer are exported, once [OB21]', async () => {
     const { record, received, exported } = await scenario('/wait', [
       'begun after',
       'its child',
@@ -162,7 +162,7 @@ describe('spans of a function', () => {
     },
   );
 
-  test('S8 contexts work: the active span, three forms of startActiveSpan, with() over await, suppressed tracing', async () => {
+  test('S8 contexts work: the active span, three forms of startActiveSpan, with() over await, suppressed tracing [OB22]', async () => {
     const done = await scenario('/contexts', ['one', 'two', 'three']);
     const { received, exported } = done;
     const run = received('run').spanId;

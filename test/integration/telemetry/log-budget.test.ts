@@ -20,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => platform?.stop());
 
 test(
-  'the newest logs of a function are kept up to its byte limit, and lost ones are reported',
+  'the newest logs of a function are kept up to its byte limit, and lost ones are reported [OB30]',
   async () => {
     const redis = connectRedis(platform.redis.url, 'background', pino({ level: 'silent' }));
     const memory = async (pattern: string): Promise<number> => {

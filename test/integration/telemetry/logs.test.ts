@@ -37,7 +37,7 @@ async function ended(id: string): Promise<AnyInvocationDetail> {
 }
 const own = (logs: readonly LogLine[]): LogLine[] => logs.filter(({ text }) => text.startsWith('runs '));
 
-test('G1 each line of a queued invocation says which attempt printed it', async () => {
+test('L1 each line of a queued invocation says which attempt printed it [OB17]', async () => {
   const body = JSON.stringify({ fail: 'busy', times: 2 });
   const answer = await platform.api('/functions/default/retries/invocations', { method: 'POST', body });
   const { id } = (await answer.json()) as { id: string };
@@ -57,7 +57,7 @@ test('G1 each line of a queued invocation says which attempt printed it', async 
   expect(sent()).toEqual([1, 2, 3]);
 });
 
-test('G2 each line of a batch says which attempt printed it, and which item where items run one by one', async () => {
+test('L2 each line of a batch says which attempt printed it, and which item where items run one by one', async () => {
   const answer = await fetch(`${platform.url}/api/v1/functions/default/retries/batches`, {
     method: 'POST',
     headers: { authorization: `Bearer ${platform.key}`, 'content-type': 'application/x-ndjson' },
@@ -80,7 +80,7 @@ test('G2 each line of a batch says which attempt printed it, and which item wher
   expect(shown.stdout).toContain(' try 1 item 2  ');
 });
 
-test('G3 pieces of lines are joined, also those of native code', async () => {
+test('L3 pieces of lines are joined, also those of native code', async () => {
   const { logs } = await platform.record(await platform.call('faulty/print-pieces'));
   expect(logs.map(({ level, text }) => `${level} ${text}`)).toEqual([
     'stdout by the runtime',
@@ -92,7 +92,7 @@ test('G3 pieces of lines are joined, also those of native code', async () => {
   ]);
 });
 
-test('G3 pieces of lines are joined while the module is loaded, however many there are', async () => {
+test('L3 pieces of lines are joined while the module is loaded, however many there are', async () => {
   // More pieces than are kept, some of them half a character.
   const wanted = ['lädt'.repeat(150), '€ '.repeat(100).trim(), 'unended'];
   await platform.deploy('faulty', {
@@ -105,12 +105,12 @@ test('G3 pieces of lines are joined while the module is loaded, however many the
   expect(logs.map(({ level, text }) => `${level} ${text}`)).toEqual(wanted.map((text) => `stdout ${text}`));
 });
 
-test('G3 half a character at the end is shown as a replacement character', async () => {
+test('L3 half a character at the end is shown as a replacement character', async () => {
   const { logs } = await platform.record(await platform.call('faulty/print-half'));
   expect(logs.map(({ text }) => text)).toEqual(['half \ufffd']);
 });
 
-test('G4 the end of a log says how much was cut, also of work after the answer', async () => {
+test('L4 the end of a log says how much was cut, also of work after the answer', async () => {
   const cut = await platform.record(await platform.call('patient/print-some?lines=30000'));
   const { logBytesDropped = 0, logLinesDropped = 0 } = cut.report ?? {};
   expect(cut.logs.at(-1)?.level).toBe('platform');
@@ -130,14 +130,14 @@ test('G4 the end of a log says how much was cut, also of work after the answer',
   expect((await last())?.text).toMatch(/bytes of output were cut/);
 });
 
-test('G7 spans and logs that an exporter drops are counted in the metrics of its process, by signal', async () => {
+test('L7 spans and logs that an exporter drops are counted in the metrics of its process, by signal', async () => {
   const text = await (
     await fetch(`${platform.url}/metrics`, { headers: { authorization: `Bearer ${platform.key}` } })
   ).text();
   expect(text).toMatch(/^offshoot_telemetry_dropped_total\{signal="spans"\} 0$/m);
 });
 
-test('G6 output of a module while it loads is in the log of the first invocation, as far as it is kept', async () => {
+test('L6 output of a module while it loads is in the log of the first invocation, as far as it is kept', async () => {
   await platform.deploy('faulty', { name: 'loud', env: { PRINT_AT_LOAD: '1500' }, logSize: 64 });
   // The deploy consumed the output of the sandbox that it made itself.
   await platform.call('loud/exit');
@@ -153,7 +153,7 @@ test('G6 output of a module while it loads is in the log of the first invocation
 // oxlint-disable-next-line no-control-regex -- the test looks for these
 const ACTED_ON = /[\u0000-\u0008\u000b-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
-test('G5 no way out of a log lets a character through on which a terminal acts', async () => {
+test('L5 no way out of a log lets a character through on which a terminal acts [OB18]', async () => {
   const response = await platform.call('faulty/print-hostile');
   const { id } = await platform.record(response);
   const raw = await (await platform.api(`/invocations/${id}`)).text();

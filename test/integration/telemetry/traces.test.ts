@@ -47,7 +47,7 @@ function pick(spans: readonly ReceivedSpan[], name: string): ReceivedSpan {
 }
 
 describe('traces', () => {
-  test('T1 a call is traced from the span of its caller to those of the function, which need no network', async () => {
+  test('T1 a call is traced from the span of its caller to those of the function, which need no network [OB7]', async () => {
     const { traceId, headers } = newTrace();
     const response = await platform.call('traced/fetch', {
       headers: { ...headers, tracestate: 'vendor=1' },
@@ -91,7 +91,7 @@ describe('traces', () => {
     );
   });
 
-  test('T2 spans that had ended are kept when the sandbox is killed', async () => {
+  test('T2 spans that had ended are kept when the sandbox is killed [OB8]', async () => {
     const { traceId, headers } = newTrace(false);
     const response = await platform.call('traced/hang', { headers });
     expect(response.status).toBe(504);
@@ -145,7 +145,7 @@ describe('traces', () => {
     expect(parents.toSorted()).toEqual([attempt.spanId, run.spanId].toSorted());
   });
 
-  test('T5 of quick calls that succeeded, those beyond the ratio are left out', async () => {
+  test('T5 of quick calls that succeeded, those beyond the ratio are left out [OB10]', async () => {
     const left = newTrace(false);
     await (await platform.call('traced', { headers: left.headers })).text();
     const kept = newTrace();
@@ -154,7 +154,7 @@ describe('traces', () => {
     expect(receiver.spans.filter(({ traceId }) => traceId === left.traceId)).toEqual([]);
   });
 
-  test('T7 a line that a function prints has its level and span, and no control characters', async () => {
+  test('T7 a line that a function prints has its level and span, and no control characters [OB11]', async () => {
     const { traceId, headers } = newTrace();
     const response = await platform.call('traced', { headers });
     const spans = await receiver.of(traceId, named('work'));
@@ -167,7 +167,7 @@ describe('traces', () => {
     expect(logs).toMatchObject([{ level: 'warn', span: spanId }]);
   });
 
-  test('T8 a batch has a span below that of its caller and above those of its groups, whichever process ends it', async () => {
+  test('T8 a batch has a span below that of its caller and above those of its groups, whichever process ends it [OB25]', async () => {
     await platform.deploy('orders');
     const start = async (
       query: string,
@@ -247,7 +247,7 @@ describe('traces', () => {
     expect(ends).toHaveLength(1);
   });
 
-  test('T9 each attempt has a context of its own, and the trace state goes all the way', async () => {
+  test('T9 each attempt has a context of its own, and the trace state goes all the way [OB24]', async () => {
     await platform.deploy('traced', { env: { FRESH: '2' } });
     const { traceId, headers } = newTrace(false);
     const before = callbacks.received.length;

@@ -111,7 +111,7 @@ function slackFrom(spans: readonly ReceivedSpan[]): (span: ReceivedSpan) => bigi
 
 // The host's own address stands for "some address that a rule names"; a machine without one cannot show this.
 describe.skipIf(own === undefined)('a function that calls another one', () => {
-  test('T20 in the sync lane, the spans of caller, function and called function are one tree', async () => {
+  test('T20 in the sync lane, the spans of caller, function and called function are one tree [OB26]', async () => {
     const traceId = await asCaller(async (traceparent) => {
       const to = encodeURIComponent(`${reached}/fn/default/called`);
       const response = await platform.call(`traced?to=${to}`, { headers: { traceparent } });

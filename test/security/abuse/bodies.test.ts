@@ -36,7 +36,7 @@ test.each([
   ['credit for bytes that it has not read', 'greedy', 'crashed'],
   ['a body that it never reads', 'hold', 'timeout'],
 ])(
-  'a sandbox that sends or keeps %s ends, and leaves nothing',
+  'a sandbox that sends or keeps %s ends, and leaves nothing [CA12]',
   async (_, path, outcome) => {
     const before = await worker();
     let most = 0;

@@ -70,7 +70,7 @@ describe('an archive that climbs out', () => {
       () => [INDEX, [{ name: 'out', type: 'link', linkname: canary }], [{ name: 'out' }, 'owned']],
     ],
     ['a directory that climbs', () => [INDEX, [{ name: `${up}tmp/owned/`, type: 'directory' }]]],
-  ])('B8 zip-slip: %s is refused, the host unchanged', async (_, entries) => {
+  ])('B8 zip-slip: %s is refused, the host unchanged [DE3]', async (_, entries) => {
     expect(await deploy(await packed(entries()))).toMatchObject({ status: 400, code: 'bad_archive' });
   });
 

@@ -142,7 +142,7 @@ describe('ten honest functions', () => {
     ['a function that prints without end', 'print'],
     ['a native program that prints without end', 'background?words=flood'],
   ])(
-    'D12 noisy-neighbour: beside %s, ten honest functions lose no call, and their 99th percentile at most triples',
+    'D12 noisy-neighbour: beside %s, ten honest functions lose no call, and their 99th percentile at most triples [LM9]',
     async (name, path) => {
       let most = 0;
       const watching = setInterval(() => {
@@ -167,7 +167,7 @@ describe('ten honest functions', () => {
 describe('resources reserved for the platform', () => {
   const read = (path: string): string => readFileSync(path, 'utf8').trim();
 
-  test('D12 noisy-neighbour: all sandboxes together have a limit of memory and processes that leaves some to the host', () => {
+  test('D12 noisy-neighbour: all sandboxes together have a limit of memory and processes that leaves some to the host [LM10]', () => {
     const sandboxes = sandboxCgroups();
     const isV1 = sandboxes.includes('/pids/');
     const memory = isV1

@@ -139,7 +139,7 @@ describe('memory', () => {
   );
 
   test.each(['mmap', 'shared', 'memfd', 'tmpfs'])(
-    'D4 mem-bomb-native: %s is charged to the sandbox, which runs out of memory alone',
+    'D4 mem-bomb-native: %s is charged to the sandbox, which runs out of memory alone [LM6]',
     async (kind) => {
       const { answer, outcome } = await native(`memory ${kind} 4096`);
       // The kernel ends a process of the sandbox: the program, or the function that started it.
@@ -178,7 +178,7 @@ describe('memory', () => {
   // For each connection the kernel accepts the first segment whether its cgroup has room or not. On v2 it charges the
   // segment, which ends the sandbox. On v1 it charges the buffers elsewhere, and the memory of the sockets themselves
   // bounds their number.
-  test('D4 mem-bomb-native: tcp buffers of a hundred processes stay within two and a half times a small limit', async () => {
+  test('D4 mem-bomb-native: tcp buffers of a hundred processes stay within two and a half times a small limit [LM7]', async () => {
     await fillBuffers('tcp', 'small', 2.5 * 128, 100);
   }, 60_000);
 
@@ -283,7 +283,7 @@ describe('output', () => {
     ['raw frames on the channel', 'raw-frames/text'],
     ['raw frames on the channel, of nothing but line ends', 'raw-frames/newlines'],
   ])(
-    'D7 output-flood: %s is cut at the limit and flagged, and the worker’s memory is bounded',
+    'D7 output-flood: %s is cut at the limit and flagged, and the worker’s memory is bounded [LM8]',
     async (_, path) => {
       const peak = peakMb(workerPid);
       const attacked = await attack(path);

@@ -11,7 +11,7 @@ const FUNCTIONS = fileURLToPath(new URL('../../../functions', import.meta.url));
 
 describe.each(['node26', 'node24'] as const)('the basket on %s', (runtime) => {
   test(
-    `C9 node-compat: fifty popular npm packages, Node's modules and the image's programs work under the filter (${runtime})`,
+    `C9c node-compat: fifty popular npm packages, Node's modules and the image's programs work under the filter (${runtime})`,
     { timeout: 120_000 },
     async () => {
       const bench = await SandboxBench.open(runtime, undefined, FUNCTIONS);

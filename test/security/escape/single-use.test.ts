@@ -94,7 +94,7 @@ describe('with isolation.mode "request"', () => {
   });
 });
 
-test('forty calls at once each have a sandbox of their own', async () => {
+test('forty calls at once each have a sandbox of their own [PR3]', async () => {
   const answers = await Promise.all(Array.from({ length: 40 }, () => call('request/look')));
   expect(answers.flatMap(({ answer }) => answer.seen)).toEqual([]);
   expect(new Set(answers.map(({ record }) => record.report?.sandbox)).size).toBe(40);

@@ -206,7 +206,7 @@ describe('G1', () => {
     ['with a key that was deleted', 'deleted', 200],
     ['without a key', undefined, 200],
   ])(
-    'G1 api-fuzz: %s, no server error, nothing of the victim is read or deleted',
+    'G1 api-fuzz: %s, no server error, nothing of the victim is read or deleted [GW1]',
     async (_, who, runs) => {
       await fc.assert(
         fc.asyncProperty(requests(), async ({ method, path, body }) => {

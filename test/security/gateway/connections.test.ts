@@ -200,7 +200,7 @@ const cases: readonly Case[] = [
 ];
 
 test.each(cases)(
-  'G10 connections: after $name, the next request is answered, or the answer said that the connection ends',
+  'G10 connections: after $name, the next request is answered, or the answer said that the connection ends [GW10]',
   { timeout: 30_000 },
   async ({ line, headers, body, status, whole }) => {
     // Sends the body at once, or half of it only after the answer, as a slow client does.

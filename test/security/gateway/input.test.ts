@@ -58,7 +58,7 @@ describe('bodies and headers', () => {
   });
 
   test.each(doors)(
-    'G3 body-bomb: chunks without end to %s are refused soon, in bounded memory',
+    'G3 body-bomb: chunks without end to %s are refused soon, in bounded memory [GW3]',
     async (path) => {
       const before = peakMb(platform.pid('gateway'));
       const socket = await connect(platform);
@@ -235,7 +235,7 @@ describe('JSON', () => {
   }
 
   test.each(bombs)(
-    'G4 json-bomb: %s is refused without a stall and without a long answer',
+    'G4 json-bomb: %s is refused without a stall and without a long answer [GW4]',
     async (_, bomb) => {
       for (const path of ['/keys', '/functions/default/x/versions', '/functions/default/echo/activate']) {
         await expectNoStall(bomb, async (body) => {
@@ -321,7 +321,7 @@ describe('paths', () => {
     ['Authorization: Basic b3NrXzpvc2tf', 'X-Api-Key: '],
   ];
 
-  test.each(tricks)('G6 path-trick: %s leads past no check', async (path) => {
+  test.each(tricks)('G6 path-trick: %s leads past no check [GW5]', async (path) => {
     for (const headers of smuggled) {
       for (const method of ['GET', 'POST', 'HEAD', 'OPTIONS', 'TRACE']) {
         const request = Buffer.from(

@@ -79,7 +79,7 @@ describe('clients that are slow', () => {
     return { cut: sockets.filter((socket) => socket.closed).length, sockets };
   }
 
-  test('G2 slowloris: a thousand connections with endless headers are cut in half a minute, and others are served meanwhile', async () => {
+  test('G2 slowloris: a thousand connections with endless headers are cut in half a minute, and others are served meanwhile [GW2]', async () => {
     const { cut, sockets } = await besides(
       'GET /fn/default/honest HTTP/1.1\r\nHost: x\r\n',
       'a: b\r\n',
@@ -102,7 +102,7 @@ describe('clients that are slow', () => {
   }, 60_000);
 });
 
-test('G7 overload: under ten times the capacity, calls get 200 or 503 with Retry-After, and then all is served at once', async () => {
+test('G7 overload: under ten times the capacity, calls get 200 or 503 with Retry-After, and then all is served at once [GW6]', async () => {
   const resident = residentMb(platform.pid('gateway')) + residentMb(platform.pid('worker'));
   const seen = new Map<number, number>();
   const end = performance.now() + 10_000;
@@ -127,7 +127,7 @@ test('G7 overload: under ten times the capacity, calls get 200 or 503 with Retry
   );
 }, 60_000);
 
-test('G8 client-disconnect: a thousand callers that disconnect free their places, and none of their runs goes on', async () => {
+test('G8 client-disconnect: a thousand callers that disconnect free their places, and none of their runs goes on [GW7]', async () => {
   await platform.call('sleep?ms=1');
   let aborted = 0;
   for (let batch = 0; batch < 20; batch++) {

@@ -156,7 +156,7 @@ describe('items of batches', () => {
     { name: 'blank lines', body: '\n'.repeat(BYTES), type: LINES, status: 202, taken: 0 },
   ];
   test.each(bombs)(
-    'G9 stalls: $name, sent as a batch, stalls no event loop',
+    'G9 stalls: $name, sent as a batch, stalls no event loop [GW4]',
     { timeout: 120_000 },
     async ({ name, body, type, status, taken }) => {
       const bytes = Buffer.from(body);

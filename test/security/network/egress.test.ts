@@ -32,7 +32,7 @@ describe('network egress', () => {
   });
   afterAll(() => egress.stop());
 
-  test('N1 an address and port that a rule names are reached, and no other', async () => {
+  test('N1 an address and port that a rule names are reached, and no other [NE1]', async () => {
     const sandbox = await start([`${PUBLIC}:${PORT}`]);
     expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
     expect(await tcp(sandbox, PUBLIC, OTHER_PORT)).toBe('ECONNREFUSED');
@@ -125,7 +125,7 @@ describe('network egress', () => {
     expect(await tcp(sandbox, PRIVATE_DECOY)).toBe('ECONNREFUSED');
   });
 
-  test('N10 a rule for all addresses means the public ones only', async () => {
+  test('N10 a rule for all addresses means the public ones only [NE2]', async () => {
     const sandbox = await start(['0.0.0.0/0:1-65535']);
     expect(await tcp(sandbox, PUBLIC)).toBe(`tcp ${PUBLIC}`);
     expect(await tcp(sandbox, PUBLIC_DECOY)).toBe(`tcp ${PUBLIC_DECOY}`);
@@ -146,7 +146,7 @@ describe('network egress', () => {
       expect(await tcp(sandbox, host), host).toBe('ECONNREFUSED');
   });
 
-  test('N12 UDP is refused even where TCP is allowed, and so is every name server but the sandbox’s own', async () => {
+  test('N12 UDP is refused even where TCP is allowed, and so is every name server but the sandbox’s own [NE3]', async () => {
     egress.world.names.set('allowed.example', [[PUBLIC]]);
     const sandbox = await start(['0.0.0.0/0:1-65535', `allowed.example:${PORT}`]);
     expect(await udp(sandbox, PUBLIC)).toMatch(/nothing|EHOSTUNREACH/);
@@ -176,7 +176,7 @@ describe('network egress', () => {
     expect(await tcp(sandbox, '::ffff:10.1.2.3')).toBe('ECONNREFUSED');
   });
 
-  test('N14 two sandboxes never reach each other, whatever their rules', async () => {
+  test('N14 two sandboxes never reach each other, whatever their rules [NE4]', async () => {
     const [one, other] = await Promise.all([start(['0.0.0.0/0:1-65535']), start(['0.0.0.0/0:1-65535'])]);
     const { address, text } = await ask<{ address: string; text: string }>(one, '/listen?port=8080');
     // Control: the server listens on the address that the other sandbox tries.
@@ -193,7 +193,7 @@ describe('network egress', () => {
     expect(await tcp(other, address)).toBe('ECONNREFUSED');
   });
 
-  test('N15 a refused attempt is reported once, with its count, for the sandbox that made it', async () => {
+  test('N15 a refused attempt is reported once, with its count, for the sandbox that made it [NE5]', async () => {
     const [one, other] = await Promise.all([start([`${PUBLIC}:${PORT}`]), start([`${PUBLIC}:${PORT}`])]);
     expect(await denied(one)).toEqual([]);
     await tcp(one, PRIVATE, 25);

@@ -29,7 +29,7 @@ describe('the network of functions', () => {
   });
   afterAll(() => egress.stop());
 
-  test('N17 sandboxes one after another leave no rule, no pair and no descriptor behind', async () => {
+  test('N17 sandboxes one after another leave no rule, no pair and no descriptor behind [NE6]', async () => {
     const network = await egress.networks.inspect(egress.bench.zygote);
     egress.world.names.set('leaves.example', [[PUBLIC_DECOY]]);
     const before = await settled(network);
@@ -108,7 +108,7 @@ describe('the network of functions', () => {
     expect(await tcp(flooding, PRIVATE)).toBe('ECONNREFUSED');
   });
 
-  test('N30 a sandbox holds a bounded number of connections, and has room again once it has closed them', async () => {
+  test('N30 a sandbox holds a bounded number of connections, and has room again once it has closed them [NE7]', async () => {
     const sandbox = await start([`${PUBLIC}:${HOLDING_PORT}`]);
     const path = `/hold?host=${PUBLIC}&port=${HOLDING_PORT}&count=`;
     const results = await ask<Record<string, number>>(sandbox, `${path}${MAX_CONNECTIONS + 50}`);

@@ -87,7 +87,7 @@ function cpuMs(sandbox: string): number {
 }
 
 test(
-  'Z1 work that an invocation has left running ends with its sandbox, and the log of the function says so',
+  'Z1 work that an invocation has left running ends with its sandbox, and the log of the function says so [LM13]',
   async () => {
     await deploy('left');
     const sandbox = await sandboxOf('left/leave');

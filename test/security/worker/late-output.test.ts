@@ -130,7 +130,7 @@ test.each([
   ['child', 'a child process'],
   ['daemon', 'a process that has lost its parent'],
   ['worker', 'a worker thread, past the runtime'],
-])('Y1 output of %s of an earlier call belongs to no invocation', async (path) => {
+])('Y1 output of %s of an earlier call belongs to no invocation [OB31]', async (path) => {
   const { bob, who } = await aliceThenBob('reused', path);
   const found = await line('reused', `LATE-${path}-${who}`);
   expect(found).toMatchObject({ level: 'stdout', origin: 'unclaimed', sandbox: bob.report?.sandbox });

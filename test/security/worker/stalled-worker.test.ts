@@ -76,9 +76,9 @@ test('X1 the counter of calls handed ahead, filled and made to block, delays no 
 }, 60_000);
 
 test.each([
-  ['X2', 'splice'],
-  ['X3', 'sendfile'],
-  ['X4', 'rights'],
+  ['X2 splice', 'splice'],
+  ['X3 sendfile', 'sendfile'],
+  ['X4 rights', 'rights'],
 ])(
   '%s %s of a native program delays no neighbour',
   async (id, attack) => {

@@ -49,7 +49,7 @@ function make(name: string, directory: string, dependencies: string[] = [], fits
   return { name, directory, version: '1', dependencies, fits };
 }
 
-test('the same function gives the same archive, wherever it lies and whenever it is bundled', async () => {
+test('the same function gives the same archive, wherever it lies and whenever it is bundled [DE1]', async () => {
   const copies = [temporaryFolder(), temporaryFolder()];
   const archives = [];
   for (const folder of copies) {

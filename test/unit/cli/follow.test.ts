@@ -47,7 +47,7 @@ function sendEvent(response: ServerResponse, id: string, data: object): void {
   response.write(`id: ${id}\ndata: ${JSON.stringify(data)}\n\n`);
 }
 
-test('logs shows the existing lines, filtered, with control characters made visible', async () => {
+test('logs shows the existing lines, filtered, with control characters made visible [OB19]', async () => {
   const gateway = await fakeGateway();
   const lines = [
     line('a', 'log', 'plain \u001b[2Jtext\u009b1m\u202e'),
@@ -136,7 +136,7 @@ test('logs takes a time, shows all kept lines of one invocation, or those of inv
   expect((await offshoot(['logs', 'talker', '--since', 'then'], { env: gateway.env })).code).toBe(2);
 });
 
-test('logs -f with an outcome holds lines until their invocation has ended, and then shows those that match', async () => {
+test('logs -f with an outcome holds lines until their invocation has ended, and then shows those that match [OB19]', async () => {
   const gateway = await fakeGateway();
   let ended: string | undefined;
   let stream: ServerResponse | undefined;

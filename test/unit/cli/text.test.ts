@@ -16,7 +16,7 @@ import { parseServerTiming } from '../../../cli/commands/functions/invoke.ts';
 // oxlint-disable-next-line no-control-regex -- the test looks for these
 const ACTED_ON = /[\u0000-\u0008\u000a-\u001f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\p{Cs}]/u;
 
-test('output of a function cannot control the terminal', () => {
+test('output of a function cannot control the terminal [OB18]', () => {
   expect(defuse('\u001b[31mred\u001b[0m \u0007 \u009b2J \u007f')).toBe('␛[31mred␛[0m ␇ \\x9b2J ␡');
   expect(defuse('a\rb\nc\u202ed')).toBe('a␍b␊c\\u202ed');
   // An address behind other text (OSC 8), in both forms; an end of string; text that runs backwards; new lines; half a character.

@@ -62,7 +62,7 @@ test('a screen never exceeds its height, and says how many rows it leaves out', 
   expect(topLines([], [], 10)[0]).toContain('no worker');
 });
 
-test('top prints one table, or one document, without a terminal', async () => {
+test('top prints one table, or one document, without a terminal [OB6]', async () => {
   const gateway = await fakeGateway();
   gateway.routes.set('GET /api/v1/workers', (_, response) => json(response, 200, { workers: [worker] }));
   gateway.routes.set('GET /api/v1/invocations', (_, response) =>

@@ -40,9 +40,12 @@ describe('Retry-After', () => {
     [1, 1_000, 1],
     [1_000_000, 1, 300],
     [0, 5, 1],
-  ])('Retry-After for %i waiting, of which %i end a second, is %i s', (waiting, endedPerSecond, seconds) => {
-    expect(drainSeconds({ waiting, endedPerSecond })).toBe(seconds);
-  });
+  ])(
+    'Retry-After for %i waiting, of which %i end a second, is %i s [SH7]',
+    (waiting, endedPerSecond, seconds) => {
+      expect(drainSeconds({ waiting, endedPerSecond })).toBe(seconds);
+    },
+  );
 
   test('Retry-After where nothing has ended lately is a guess, neither at once nor for ever', () => {
     expect(drainSeconds({ waiting: 5, endedPerSecond: 0 })).toBe(10);

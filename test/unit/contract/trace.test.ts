@@ -65,7 +65,7 @@ describe('tracestate', () => {
     `k=${'v'.repeat(257)}`,
     members(33, 6).join(','),
     `k=${'v'.repeat(20_000)}`,
-  ])('tracestate %s is dropped whole', (header) => {
+  ])('tracestate %s is dropped whole [OB23]', (header) => {
     expect(parseTracestate(header)).toBeUndefined();
   });
   test('tracestate that is too long loses large members first, then those at its end', () => {

@@ -6,6 +6,7 @@ import {
   type InvocationRecord,
   type OpenInvocation,
 } from '#contract/invocations/invocation.ts';
+import { nextWith } from '#contract/api/next.ts';
 import { Outcome, OUTCOMES } from '#contract/invocations/outcome.ts';
 import { why } from '#contract/invocations/why.ts';
 import { stackedBar } from '../../../cli/commands/invocations/why.ts';
@@ -56,7 +57,7 @@ describe('why', () => {
       expect(text(record({ outcome }))).toContain(
         `It ended as ${outcome} after 101 ms: ${OUTCOMES[outcome].meaning}`,
       );
-      expect(why(record({ outcome }), 0).advice[0]).toBe(OUTCOMES[outcome].next);
+      expect(why(record({ outcome }), 0).advice[0]).toBe(nextWith(OUTCOMES[outcome].next, 'i1'));
     },
   );
 
@@ -128,7 +129,7 @@ describe('why', () => {
       dead: 'attempts_used',
     });
     expect(text(dead)).toContain('tried 2 times; 2 of the tries failed (1 × timeout, 1 × error)');
-    expect(advice(dead)).toContain('offshoot dlq redrive ID');
+    expect(advice(dead)).toContain('offshoot dlq redrive i1');
     expect(why(dead, 0).parts).toEqual([
       { name: 'wait', ms: 10 },
       { name: 'try 1', ms: 100 },

@@ -118,7 +118,7 @@ async function value(metrics: Metrics, series: string): Promise<number> {
   return Number(line?.slice(series.length));
 }
 
-test('the ages of waiting jobs and of dead letters are those of the oldest, counted from when it was due', async () => {
+test('the ages of waiting jobs and of dead letters are those of the oldest, counted from when it was due [OB13]', async () => {
   const of = 'namespace="shop"';
   expect(await value(gateway, `offshoot_queue_length{${of},lane="queued",state="waiting"}`)).toBe(3);
   const oldest = `offshoot_queue_oldest_seconds{${of},lane="queued"}`;
@@ -137,7 +137,7 @@ test('open batches and their items are counted, ended ones are not', async () =>
   expect([await items('waiting'), await items('succeeded'), await items('failed')]).toEqual([16, 3, 1]);
 });
 
-test('a worker shows its sandboxes by state, their memory, forks, ends by reason, and drops of its exporters', async () => {
+test('a worker shows its sandboxes by state, their memory, forks, ends by reason, and drops of its exporters [OB13]', async () => {
   const { metrics } = worker;
   expect(await value(metrics, 'offshoot_sandboxes{state="starting"}')).toBe(4);
   expect(await value(metrics, 'offshoot_sandboxes_started_total{reason="prepared"}')).toBe(9);
@@ -150,7 +150,7 @@ test('a worker shows its sandboxes by state, their memory, forks, ends by reason
   expect(await value(metrics, 'offshoot_log_bytes_cut_total{namespace="shop",function="orders"}')).toBe(7);
 });
 
-test('restarts are counted by their reason', async () => {
+test('restarts are counted by their reason [ST8]', async () => {
   expect(await value(gateway, 'offshoot_restarts_total{reason="stood_still"}')).toBe(1);
   expect(await value(gateway, 'offshoot_restarts_total{reason="ended"}')).toBe(3);
 });

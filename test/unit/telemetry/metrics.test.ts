@@ -40,7 +40,7 @@ async function series(metrics: Metrics, name: string): Promise<string[]> {
 }
 
 describe('metrics', () => {
-  test('the end of an invocation is counted once, with its waits, its cold start and its processor time', async () => {
+  test('the end of an invocation is counted once, with its waits, its cold start and its processor time [OB2]', async () => {
     const metrics = new Metrics('t', '0', 10);
     metrics.changed(open, done);
     // Its callback changes later; it does not end again.
@@ -96,7 +96,7 @@ describe('metrics', () => {
     await metrics.close();
   });
 
-  test('functions beyond the limit share one label, and earlier ones keep theirs', async () => {
+  test('functions beyond the limit share one label, and earlier ones keep theirs [OB3]', async () => {
     const cap = new LabelCap(2);
     expect(cap.of('a', 'one')).toEqual({ namespace: 'a', function: 'one' });
     expect(cap.of('a', 'two')).toEqual({ namespace: 'a', function: 'two' });
@@ -157,7 +157,7 @@ describe('metrics', () => {
     expect(wantsOpenMetrics(accept)).toBe(wanted);
   });
 
-  test('exemplars are bounded: one for each bucket, and no more series than the limit', () => {
+  test('exemplars are bounded: one for each bucket, and no more series than the limit [OB12]', () => {
     const exemplars = new Exemplars([1, 2], 2);
     for (let at = 0; at < 1_000; at++)
       exemplars.record(`f${at % 5}`, at % 4, { traceId: `t${at}`, spanId: 's' });

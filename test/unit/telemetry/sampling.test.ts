@@ -68,7 +68,7 @@ describe('a number a second', () => {
     expect(offered(500, [100, 400, 499, 500]).kept).toEqual([100, 400, 499, 500]);
   });
 
-  test('of many calls, about the wanted number is kept, whatever the load', () => {
+  test('of many calls, about the wanted number is kept, whatever the load [OB28]', () => {
     for (const load of [2_000, 20_000, 100_000]) {
       const { kept } = offered(500, [load, load, load]);
       // The first second begins with a share of one, and has to adapt.

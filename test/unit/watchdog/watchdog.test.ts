@@ -162,7 +162,7 @@ describe('a service manager', () => {
     expect(() => notify(`/${'x'.repeat(200)}`, 'READY=1')).toThrow('File name too long');
   });
 
-  test('a service manager hears of a loop that turns, and of no other', async () => {
+  test('a service manager hears of a loop that turns, and of no other [ST7]', async () => {
     const socket = `@offshoot-test-${process.pid}`;
     const said = await serviceManager(socket);
     const program = `

@@ -50,7 +50,7 @@ describe('items keep their bytes', () => {
     '" , ] } [ { \\" \\\\"',
   ];
   test.each([1, 2, 3, 64, 100_000])(
-    'items keep their bytes in pieces of %i bytes, in both forms',
+    'items keep their bytes in pieces of %i bytes, in both forms [GW11]',
     (pieceBytes) => {
       expect(cut('array', ` [ ${items.join(' ,\r\n')} ]\n `, pieceBytes)).toEqual(items);
       expect(cut('lines', `\n ${items.join(' \r\n\n\t')}`, pieceBytes)).toEqual(items);

@@ -2,6 +2,7 @@
 import { createConnection } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
+import { nextWith } from '#contract/api/next.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { runSpanId } from '#contract/invocations/trace.ts';
 import { GatewayBench } from '../../../support/gateway/gateway-bench.ts';
@@ -229,7 +230,7 @@ describe('the response, as the caller sees it', () => {
   });
 
   test.each(Object.keys(OUTCOMES).filter((outcome) => outcome !== 'ok'))(
-    'the outcome %s is answered with the status of its table',
+    'the outcome %s is answered with the status of its table [CA3]',
     async (outcome) => {
       bench.handler = (one) =>
         one.failed(outcome as keyof typeof OUTCOMES, {
@@ -250,6 +251,7 @@ describe('the response, as the caller sees it', () => {
         error: {
           code: outcome,
           message: expect.stringContaining(facts.meaning) as string,
+          next: nextWith(facts.next, id),
           details: { invocation: id, error: { stack: expect.any(String) as string } },
         },
       });
@@ -263,7 +265,7 @@ describe('the response, as the caller sees it', () => {
 describe('trace and record', () => {
   const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 
-  test('a trace is continued, and the function becomes a child of the run phase', async () => {
+  test('a trace is continued, and the function becomes a child of the run phase [OB23]', async () => {
     const response = await send(bench.gateway, '/fn/default/open/some/path?secret=1', {
       method: 'POST',
       headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-00`, tracestate: 'vendor=1' },

@@ -68,7 +68,7 @@ describe('the spool', () => {
     expect(await files()).toEqual([]);
   });
 
-  test('the spool holds a bounded number of bytes at a time, and has room again when some are removed', async () => {
+  test('the spool holds a bounded number of bytes at a time, and has room again when some are removed [CA13]', async () => {
     const first = await send([80 * KB]);
     await expect(send([80 * KB])).rejects.toMatchObject({ code: 'spool_full', status: 503 });
     // A refused body takes no room.
@@ -87,7 +87,7 @@ describe('the spool', () => {
     expect(await files()).toEqual([]);
   });
 
-  test('the spool cuts off a client that stands still in the middle', async () => {
+  test('the spool cuts off a client that stands still in the middle [CA13]', async () => {
     const before = performance.now();
     await expect(send([10 * KB], true)).rejects.toMatchObject({ name: 'RequestAborted' });
     expect(performance.now() - before).toBeGreaterThan(250);
@@ -109,7 +109,7 @@ describe('the spool', () => {
     expect((await send(Array.from({ length: 9 }, () => 10 * KB))).bytes).toBe(90 * KB);
   });
 
-  test('the spool sweeps each place when its time is over, and no sooner', async () => {
+  test('the spool sweeps each place when its time is over, and no sooner [CA13]', async () => {
     const day = 86_400_000;
     const ages = { calls: [1, 3], inputs: [6, 8], results: [0.9, 1.1] };
     for (const [place, days] of Object.entries(ages)) {
@@ -125,7 +125,7 @@ describe('the spool', () => {
     expect((await files()).toSorted()).toEqual(['calls/0', 'inputs/0', 'results/0']);
   });
 
-  test('the spool sweeps no input that an invocation still holds, and no input while Redis cannot tell', async () => {
+  test('the spool sweeps no input that an invocation still holds, and no input while Redis cannot tell [QU19]', async () => {
     const held = new Set(['inputs/held', 'batches/b1/in/0']);
     let away = true;
     spool = new Spool({

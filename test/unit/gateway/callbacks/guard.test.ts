@@ -77,7 +77,7 @@ describe('the guard', () => {
     'http://localhost.',
     'http://a.localhost',
   ];
-  test.each(inside)('the guard refuses %s', async (url) => {
+  test.each(inside)('the guard refuses %s [CB5]', async (url) => {
     await expect(guard.addresses(new URL(url), now)).rejects.toThrow(ReceiverRefused);
     await expect(guard.addresses(new URL(url), now)).rejects.toThrow(
       /not? public(?: address)?; the operator/,
@@ -262,7 +262,7 @@ describe('a delivery that is sent', () => {
     });
   });
 
-  test('a delivery reads little of an endless answer, and waits a bounded time for one that never ends', async () => {
+  test('a delivery reads little of an endless answer, and waits a bounded time for one that never ends [CB6]', async () => {
     const receiver = await start('127.0.0.1');
     const guard = new Guard({ allow: ['127.0.0.1'], ports });
     let written = 0;

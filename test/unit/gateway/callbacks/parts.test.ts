@@ -12,7 +12,7 @@ import { requestMeta } from '../../../../gateway/call/request.ts';
 import { verify } from '../../../support/servers/receiver.ts';
 
 describe('a signature', () => {
-  test('a signature is that of the vector in the test suites of the specification', () => {
+  test('a signature is that of the vector in the test suites of the specification [CB3]', () => {
     const headers = signatureHeaders(
       'msg_p5jXN8AQM9LWM0D4loKWxJek',
       1_614_265_330,
@@ -71,7 +71,7 @@ describe('after a delivery', () => {
     expect(after(8, { status })).toMatchObject({ state: 'failed' });
   });
 
-  test('the wait is drawn from 0 to a bound that grows from the first to the last, over a day in all', () => {
+  test('the wait is drawn from 0 to a bound that grows from the first to the last, over a day in all [CB4]', () => {
     const bounds = [1, 2, 3, 4, 5, 6, 7].map((attempt) => bound(attempt, terms));
     expect(bounds[0]).toBe(5_000);
     expect(bounds[6]).toBeCloseTo(64_800_000, 0);

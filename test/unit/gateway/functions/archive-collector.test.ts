@@ -69,7 +69,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
       await redis.zincrby(keys.unnamedArchives(), -ms, digest);
   }
 
-  test('an archive is removed a day after it was found without a version, unless a version names it by then', async () => {
+  test('an archive is removed a day after it was found without a version, unless a version names it by then [AR7]', async () => {
     const [stray, late] = [await upload('stray'), await upload('late')];
     expect(await collector.look()).toEqual([]);
     await pass(23 * HOUR_MS);

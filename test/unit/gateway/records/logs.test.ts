@@ -44,7 +44,7 @@ test('a log of a few thousand lines is returned whole, in order', async () => {
   expect(await store.logs('another')).toEqual([]);
 });
 
-test('a log over the limit is cut to its newest lines, with the number of the others', async () => {
+test('a log over the limit is cut to its newest lines, with the number of the others [OB15]', async () => {
   print(30, 100, 10_000);
   const [first, ...lines] = await store.logs('i');
   const bytes = JSON.stringify(lines).length;

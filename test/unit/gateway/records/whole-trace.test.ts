@@ -272,7 +272,7 @@ describe('GET /api/v1/traces/{traceId}', () => {
   const names = (response: RawResponse): string[] =>
     WholeTrace.parse(response.json()).invocations.map(({ name }) => name);
 
-  test('a key sees the whole trace if it may see all, and otherwise the part of its namespace', async () => {
+  test('a key sees the whole trace if it may see all, and otherwise the part of its namespace [OB27]', async () => {
     const whole = await ask(TRACE);
     expect(names(whole)).toEqual(['shown', 'hidden']);
     expect(drawn(WholeTrace.parse(whole.json()).spans)).toContain('..other/hidden');

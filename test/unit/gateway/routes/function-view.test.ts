@@ -15,7 +15,7 @@ afterAll(async () => {
 });
 
 test.each(['/functions', '/functions/default', '/functions/default/secretive'])(
-  '%s names variables and hides their values, of earlier versions too',
+  '%s names variables and hides their values, of earlier versions too [GW9]',
   async (path) => {
     await gateway.add('secretive', { env: { DB_PASSWORD: 'hunter1' } });
     await gateway.add('secretive', { env: { DB_PASSWORD: 'hunter2', MODE: 'quick' } });

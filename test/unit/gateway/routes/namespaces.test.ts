@@ -29,7 +29,7 @@ async function newKey(namespace: string): Promise<string> {
   return (response.json() as { key: string }).key;
 }
 
-test('the list of workers names the namespace of its reader only', async () => {
+test('the list of workers names the namespace of its reader only [DA4, GW1]', async () => {
   const pool = { runtime: 'node26', prepared: 1, idle: 0, busy: 0 };
   const status = {
     id: 'w1',
@@ -59,7 +59,7 @@ test('the list of workers names the namespace of its reader only', async () => {
   });
 });
 
-test('a stranger who asks for an unknown function costs a few reads, however many functions there are', async () => {
+test('a stranger who asks for an unknown function costs a few reads, however many functions there are [GW8]', async () => {
   const names = Array.from({ length: 60 }, (_, at) => `private-${at}`);
   await Promise.all(names.map((name) => gateway.add(name, { access: 'key' }, 'many')));
   await gateway.add('greeting', {}, 'many');

@@ -189,7 +189,7 @@ describe('an entry is refused', () => {
 });
 
 describe('limits', () => {
-  test('an archive with too many entries is refused', async () => {
+  test('an archive with too many entries is refused [DE3]', async () => {
     const archive = await pack(
       Array.from({ length: 11 }, (_, index) => [{ name: `f${index}` }, ''] as const),
     );

@@ -23,7 +23,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
   });
   afterEach(() => stores.close());
 
-  test('a stored archive can be asked for, opened and stored again', async () => {
+  test('a stored archive can be asked for, opened and stored again [AR1]', async () => {
     expect(await stores.artifacts.has(digest)).toBe(false);
     await expect(stores.artifacts.open(digest)).rejects.toMatchObject({ code: 'artifact_not_found' });
     expect(await stores.artifacts.put(digest, source(bytes.subarray(0, 5), bytes.subarray(5)), 1e6)).toEqual({
@@ -57,7 +57,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     expect(await stores.files()).toEqual([]);
   });
 
-  test('an upload that breaks off leaves nothing', async () => {
+  test('an upload that breaks off leaves nothing [AR2]', async () => {
     const broken = (async function* () {
       yield bytes;
       throw new Error('the connection broke');

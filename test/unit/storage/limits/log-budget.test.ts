@@ -42,7 +42,7 @@ test.each([
   ['single lines', 8_000, 1, 20],
   ['many short lines', 60, 2_000, 1],
 ])(
-  'of invocations that print %s, the logs of the newest are whole',
+  'of invocations that print %s, the logs of the newest are whole [OB30]',
   async (_what, invocations, lines, bytes) => {
     const budget = new LogBudget(redis, MB, QUIET);
     for (let at = 0; at < invocations; at++) await print(budget, `n${at}`, lines, bytes);

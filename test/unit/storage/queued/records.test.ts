@@ -36,15 +36,18 @@ describe('what an invocation needs', () => {
   it.each([
     ['a day', 1],
     ['as long as a delay and a time to live may be together', 60],
-  ])('the data of an invocation are kept for a week after its last possible start: %s', async (_, days) => {
-    const record = open(days * DAY_S, { inputBlob: `inputs/${randomBytes(4).toString('hex')}` });
-    await store.create(record, Buffer.from('{}'));
-    const wanted = days * DAY_S + RECORD_TTL_S;
-    const held = keys.heldBlob(record.inputBlob ?? '');
-    for (const key of [keys.invocation(record.id), keys.input(record.id), held])
-      await expectKept(key, wanted);
-    expect(await redis.ttl(keys.recent('default', 'fn'))).toBeGreaterThan(wanted - PATIENCE_S);
-  });
+  ])(
+    'the data of an invocation are kept for a week after its last possible start: %s [QU19]',
+    async (_, days) => {
+      const record = open(days * DAY_S, { inputBlob: `inputs/${randomBytes(4).toString('hex')}` });
+      await store.create(record, Buffer.from('{}'));
+      const wanted = days * DAY_S + RECORD_TTL_S;
+      const held = keys.heldBlob(record.inputBlob ?? '');
+      for (const key of [keys.invocation(record.id), keys.input(record.id), held])
+        await expectKept(key, wanted);
+      expect(await redis.ttl(keys.recent('default', 'fn'))).toBeGreaterThan(wanted - PATIENCE_S);
+    },
+  );
 
   it('the data of an invocation are kept as long as its record, when it has ended and when it is queued again', async () => {
     const record = open(2 * DAY_S, { inputBlob: `inputs/${randomBytes(4).toString('hex')}` });
@@ -106,4 +109,13 @@ describe('the list of a function', () => {
     await store.create(open(60, { name: 'first' }));
     await expectKept(lists[0] ?? '', DAY_S + RECORD_TTL_S);
   });
+});
+
+it('refuses a change of state that is none, and leaves the record as it was', async () => {
+  const record = open(1);
+  await store.create(record, Buffer.from('{}'));
+  const before = await store.find(record.id);
+  const done = before && (await store.swap(before, endedRecord(record)));
+  await expect(done && store.swap(done, record)).rejects.toThrow('cannot go from done to queued');
+  expect((await store.find(record.id))?.raw).toBe(done?.raw);
 });

@@ -15,37 +15,40 @@ redisForTests((ready) => void (redis = ready), { role: 'background' });
 it.each([
   ['one Redis', false],
   ['a Cluster', true],
-])('a record beyond the newest is removed with everything that belongs to it: %s', async (_, isCluster) => {
-  const list = keys.endedJobs('default', `fn-${isCluster}`);
-  const ids = Array.from({ length: 30 }, (_none, at) => `${isCluster}-${at}`);
-  for (const id of ids)
-    for (const key of [
-      keys.invocation(id),
-      keys.input(id),
-      keys.result(id),
-      keys.logs(id),
-      keys.lateSpans(id),
-    ])
-      await redis.set(key, 'x');
-  const retention = new Retention(
-    new Proxy(redis, {
-      get: (target, name) =>
-        name === 'isCluster' ? isCluster : (Reflect.get(target, name, target) as unknown),
-    }),
-    10,
-  );
-  await retention.ended(list, ids.slice(0, 10));
-  expect(await redis.exists(keys.invocation(ids[0] ?? ''))).toBe(1);
-  await retention.ended(list, ids.slice(10));
-  const left = await Promise.all(
-    ids.map((id) => redis.exists(keys.invocation(id)).then((one) => (one === 1 ? id : undefined))),
-  );
-  expect(left.filter(Boolean)).toEqual(ids.slice(20));
-  for (const of of [keys.input, keys.result, keys.logs, keys.lateSpans]) {
-    expect(await redis.exists(of(ids[19] ?? ''))).toBe(0);
-    expect(await redis.exists(of(ids[20] ?? ''))).toBe(1);
-  }
-});
+])(
+  'a record beyond the newest is removed with everything that belongs to it: %s [QU17]',
+  async (_, isCluster) => {
+    const list = keys.endedJobs('default', `fn-${isCluster}`);
+    const ids = Array.from({ length: 30 }, (_none, at) => `${isCluster}-${at}`);
+    for (const id of ids)
+      for (const key of [
+        keys.invocation(id),
+        keys.input(id),
+        keys.result(id),
+        keys.logs(id),
+        keys.lateSpans(id),
+      ])
+        await redis.set(key, 'x');
+    const retention = new Retention(
+      new Proxy(redis, {
+        get: (target, name) =>
+          name === 'isCluster' ? isCluster : (Reflect.get(target, name, target) as unknown),
+      }),
+      10,
+    );
+    await retention.ended(list, ids.slice(0, 10));
+    expect(await redis.exists(keys.invocation(ids[0] ?? ''))).toBe(1);
+    await retention.ended(list, ids.slice(10));
+    const left = await Promise.all(
+      ids.map((id) => redis.exists(keys.invocation(id)).then((one) => (one === 1 ? id : undefined))),
+    );
+    expect(left.filter(Boolean)).toEqual(ids.slice(20));
+    for (const of of [keys.input, keys.result, keys.logs, keys.lateSpans]) {
+      expect(await redis.exists(of(ids[19] ?? ''))).toBe(0);
+      expect(await redis.exists(of(ids[20] ?? ''))).toBe(1);
+    }
+  },
+);
 
 describe('an ended invocation of the queued lane', () => {
   const KEPT = 10;

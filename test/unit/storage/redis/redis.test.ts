@@ -163,7 +163,7 @@ describe('TLS', () => {
   test.each([
     ['a server that another authority has signed', { ca: 'stranger' }],
     ['a client without a certificate, where one is asked for', { client: '' }],
-  ])('TLS makes no connection for %s', async (_what, files) => {
+  ])('TLS makes no connection for %s [RE4]', async (_what, files) => {
     const errors: unknown[] = [];
     const log = { ...QUIET, error: (facts: object) => errors.push(facts) };
     const redis = connectRedis(url(server.port, files), 'commands', log);

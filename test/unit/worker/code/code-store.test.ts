@@ -123,7 +123,7 @@ test('an archive is unpacked once, however many ask at the same time, and a fail
   expect((await hold(late)).directory).toBe(late);
 });
 
-test('over the limit, the least recently used code goes first, and no more than necessary', async () => {
+test('over the limit, the least recently used code goes first, and no more than necessary [AR8]', async () => {
   const digests = [await use('a', 3_000), await use('b', 1_000), await use('c', 2_000)];
   const [a = '', b = '', c = ''] = digests;
   expect(await collector(1e9).look()).toBeGreaterThan(3 * CODE_BYTES);

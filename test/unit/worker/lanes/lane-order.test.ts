@@ -49,14 +49,14 @@ describe('lanes that all have work', () => {
   });
 });
 
-test('a lane without work saves up no turns', () => {
+test('a lane without work saves up no turns [SH2]', () => {
   const order = orderOf({ busy: 1, quiet: 1 });
   serve(order, { busy: 10_000 }, 1_000, 1);
   const taken = serve(order, { busy: 10_000, quiet: 10_000 }, 100, 1);
   expect(taken).toEqual({ busy: 50, quiet: 50 });
 });
 
-test('a lane alone gets all the room, two lanes get half of it at a time', () => {
+test('a lane alone gets all the room, two lanes get half of it at a time [SH2]', () => {
   const order = orderOf({ a: 1, b: 1 });
   expect(order.count(64)).toBe(64);
   order.taken('a', 1);

@@ -25,7 +25,7 @@ function away(): { isAway: boolean; taken: string[]; replies: Replies } {
 const frame = (kind: LaneKind, id: string, bytes = 1): Buffer =>
   encodeLaneFrame(kind, { id, worker: 'w' }, Buffer.alloc(bytes));
 
-test('a whole answer is pushed again until Redis has it', async () => {
+test('a whole answer is pushed again until Redis has it [CA14]', async () => {
   const state = away();
   state.replies.send('g', frame(LaneKind.RESULT, 'a'));
   state.replies.send('g', frame(LaneKind.FAILED, 'b'));
@@ -35,7 +35,7 @@ test('a whole answer is pushed again until Redis has it', async () => {
   await vi.waitFor(() => expect(state.taken).toEqual([`${LaneKind.RESULT} a`, `${LaneKind.FAILED} b`]));
 });
 
-test('after a lost part, a stream sends nothing more except the report of the loss', async () => {
+test('after a lost part, a stream sends nothing more except the report of the loss [CA14]', async () => {
   const state = away();
   state.isAway = false;
   state.replies.send('g', frame(LaneKind.HEAD, 'a'));

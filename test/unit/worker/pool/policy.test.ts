@@ -8,6 +8,7 @@ import {
   MAX_STARTING,
   mayRun,
   memoryExcess,
+  memoryIsShort,
   preparedWanted,
   shouldStart,
   spareWanted,
@@ -86,6 +87,12 @@ describe('preparedWanted', () => {
     expect(preparedWanted(4, 0, 0, { ...roomy, total: 99 })).toBe(1);
     expect(preparedWanted(4, 0, 0, { ...roomy, total: 100 })).toBe(0);
   });
+  test('prepares none while the host is short of memory, when idle ones are given up', () => {
+    expect(memoryIsShort(400, 500)).toBe(true);
+    expect(memoryIsShort(500, 500)).toBe(false);
+    expect(preparedWanted(4, 0, 0, roomy, true)).toBe(0);
+    expect(preparedWanted(4, 0, 0, roomy, false)).toBe(4);
+  });
 });
 
 describe('chooseEvictions', () => {
@@ -116,6 +123,7 @@ describe('spareWanted', () => {
     expect(spareWanted({ ...fresh, members: 3, active: 2 }, roomy)).toBe(false);
     expect(spareWanted({ ...fresh, starting: 1 }, roomy)).toBe(false);
     expect(spareWanted({ ...fresh, waiting: 1 }, roomy)).toBe(false);
+    expect(spareWanted(fresh, roomy, true)).toBe(false);
     expect(spareWanted(fresh, { ...roomy, total: 100 })).toBe(false);
   });
 });

@@ -73,7 +73,7 @@ describe('a request body on its way into a sandbox', () => {
     ['nothing', credit(0)],
     ['no number', Buffer.alloc(3)],
     ['too much of one', Buffer.alloc(8, 1)],
-  ])('a body ignores a credit of %s', async (_, payload) => {
+  ])('a body ignores a credit of %s [CA12]', async (_, payload) => {
     const { feed } = setUp({ bytes: 10 * BODY_WINDOW_BYTES });
     expect(feed.credit(payload), 'before it has begun').toBe(false);
     feed.start();

@@ -11,7 +11,7 @@ const beginning = (value: typeof begun): Buffer =>
   Buffer.concat([Buffer.from(value.spanId, 'hex'), sent(value)]);
 const idOf = (index: number): string => String(index + 1).padStart(16, '0');
 
-test('a valid span is kept, without its unknown fields', () => {
+test('a valid span is kept, without its unknown fields [OB9]', () => {
   const spans = new FunctionSpans();
   const said = {
     ...good,

@@ -35,7 +35,7 @@ test('a text of several lines is several lines, without the carriage returns of 
   expect(log.dropped).toBe(0);
 });
 
-test('pieces that are written to a stream are joined to lines, each stream by itself', async () => {
+test('pieces that are written to a stream are joined to lines, each stream by itself [OB16]', async () => {
   const log = new InvocationLog(redis, target);
   print(log, 'stdout', 'a', 'b');
   print(log, 'stderr', 'x');
@@ -69,7 +69,7 @@ test('a line that is too long is cut between characters, and says so itself', as
   expect(log.bytes + log.dropped).toBe(40_000 + 'after'.length);
 });
 
-test('a log over its limit ends with the number of bytes and lines that were cut, and again when more is cut later', async () => {
+test('a log over its limit ends with the number of bytes and lines that were cut, and again when more is cut later [OB14]', async () => {
   const log = new InvocationLog(redis, target);
   log.maxBytes = 1_000;
   print(log, 'log', ...Array.from({ length: 25 }, (_, at) => `${at}`.padEnd(100, '.')));
@@ -138,7 +138,7 @@ test('lines that Redis does not take are counted', async () => {
   away.disconnect();
 });
 
-test('the stream of a function is bounded in entries and in bytes, and both logs expire', async () => {
+test('the stream of a function is bounded in entries and in bytes, and both logs expire [OB15]', async () => {
   const log = new InvocationLog(redis, target);
   log.maxBytes = 100 * MAX_LOG_LINE_BYTES;
   // Printed at once, the lines would otherwise be a single entry of more than a megabyte.

@@ -100,7 +100,7 @@ describe('limits in offshoot.json', () => {
       expect(parsed.error?.issues[0]?.message, field).toMatch(/<=/);
     }
   });
-  test('each limit whose outcome says so names the setting to change', () => {
+  test('each limit whose outcome says so names the setting to change [LM12]', () => {
     const settings = {
       timeout: 'timeout',
       cpu_limit: 'cpuTime',

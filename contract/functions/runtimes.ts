@@ -1,0 +1,5 @@
+/** Runtime images that a function can choose, the default first. No schema library here: `offshoot doctor` runs before the set-up. */
+export const RUNTIMES = ['node26', 'node24'] as const;
+
+/** Runtime of a function whose manifest names none. */
+export const DEFAULT_RUNTIME = RUNTIMES[0];
