@@ -169,7 +169,7 @@ test('Q12 graceful: a worker that is asked to stop finishes or returns its jobs,
   for (const { outcome, attempts } of records) expect([outcome, attempts?.length]).toEqual(['ok', 1]);
 });
 
-test('Q14 no-workers: without a worker, callers soon get an error, jobs are kept, and the age limit holds', async () => {
+test('Q14 no-workers: without a worker, callers soon get an error, jobs are kept, and the age limit holds [QU6]', async () => {
   await platform.kill('worker');
   await sleep(2_000);
   const before = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));

@@ -24,7 +24,7 @@ afterEach(async () => {
 
 const called = (): Promise<Response> => platform.call('retries', { method: 'POST', body: '{}' });
 
-test('S1 sentinel: when the primary ends, Sentinel promotes its replica, and no acknowledged job is lost [RE3]', async () => {
+test('Q23 sentinel: when the primary ends, Sentinel promotes its replica, and no acknowledged job is lost [RE3]', async () => {
   const pids = [platform.pid('worker'), platform.pid('gateway')];
   const ids = await acknowledged(enqueue, 40, { sleepMs: 300 });
   expect(ids).toHaveLength(40);
@@ -46,7 +46,7 @@ test('S1 sentinel: when the primary ends, Sentinel promotes its replica, and no 
   for (const pid of pids) expect(process.kill(pid, 0)).toBe(true);
 });
 
-test('S2 sentinel-hung: a primary that hangs and comes back as a replica is left, and gets no more writes [RE3]', async () => {
+test('Q24 sentinel-hung: a primary that hangs and comes back as a replica is left, and gets no more writes [RE3]', async () => {
   const ids = await acknowledged(enqueue, 20, { sleepMs: 300 });
   await sleep(250);
   const old = await redis.primary();

@@ -46,7 +46,7 @@ test('the three namespaces lie on three primaries', async () => {
 });
 
 describe('calls on a Cluster', () => {
-  test('calls of all namespaces are answered at once, side by side', async () => {
+  test('calls of all namespaces are answered at once, side by side [RE2]', async () => {
     for (const namespace of NAMESPACES) await call(namespace, { answer: 0 });
     const before = Stopwatch.start(platform.pid('gateway'), platform.pid('worker'));
     const answers = await Promise.all(

@@ -96,7 +96,7 @@ test('D10 log-injection: control characters of a function stay data', async () =
   for (const raw of ['\u0007', '\u202e', '\u001b[31m']) expect(stdout).not.toContain(raw);
 });
 
-test('O13 the worker’s metrics show the memory of all sandboxes, and its limit [OB13]', async () => {
+test('the worker’s metrics show the memory of all sandboxes, and its limit [OB13]', async () => {
   const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
   const figure = (name: string): number => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
   // From memory.current and memory.max.

@@ -138,7 +138,7 @@ test('a worker that dies fails its calls within 2 s, and a new worker takes over
   await platform.ready();
 });
 
-test('while Redis is away, calls get 503 soon, and everything works when it is back', async () => {
+test('while Redis is away, calls get 503 soon, and everything works when it is back [CA6]', async () => {
   await platform.redis.kill();
   const started = Stopwatch.start(platform.pid('gateway'));
   const response = await platform.call('honest');

@@ -76,7 +76,7 @@ async function leftBehind(before: Held, patienceMs = SETTLED_MS): Promise<string
   return left;
 }
 
-test(`D13 churn: after ${LIVES} sandboxes, processes, mounts, cgroups, descriptors and memory are as before`, async () => {
+test(`D13 churn: after ${LIVES} sandboxes, processes, mounts, cgroups, descriptors and memory are as before [LM11]`, async () => {
   await churn(100);
   const before = await settled();
   const memory = residentMb(platform.pid('worker'));

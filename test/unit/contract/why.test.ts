@@ -69,7 +69,7 @@ describe('why', () => {
   });
 
   test.each(ColdReason.options)(
-    'offshoot why gives the cost of a cold start for %s, and something to change',
+    'offshoot why gives the cost of a cold start for %s, and something to change [OB5]',
     (coldReason) => {
       const cold = record(
         { duration: 131 },

@@ -36,7 +36,7 @@ describe('silence', () => {
     expect(lookUntil(silence, 5_250, 20_000, 250)).toBe(5_500);
   });
 
-  test('a silence before the first beat has a longer bound', () => {
+  test('a silence before the first beat has a longer bound [ST6]', () => {
     expect(lookUntil(new Silence(terms, 0), 0, 59_000, 250)).toBeUndefined();
     expect(lookUntil(new Silence(terms, 0), 0, 90_000, 250)).toBe(60_250);
   });
