@@ -203,8 +203,8 @@ export class QueuedLane {
   }
 
   /**
-   * Applies `act` to the chosen letters. `act` resolves to undefined when there is nothing to do, and to false when the record
-   * has changed meanwhile, for example by a delivery of its end.
+   * Applies `act` to the chosen letters. `act` resolves to false when the record has changed meanwhile, as by a delivery of its
+   * end. It resolves to undefined when there is nothing to do.
    */
   async #move(
     namespace: string,

@@ -129,7 +129,7 @@ export async function batchFigures(
         namespace,
         open: open?.length ?? 0,
         running: running?.length ?? 0,
-        // A group that is to be tried again counts its failed items as failed, so this is never below zero.
+        // A group that will be retried keeps the counts of its last report, so they never exceed its items.
         waiting: Math.max(0, sum('items') - succeeded - failed),
         succeeded,
         failed,
