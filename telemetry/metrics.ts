@@ -107,7 +107,7 @@ export class Metrics {
     this.#dropped.set(signal, dropped);
   }
 
-  /** Counts an invocation that has ended. `traced`: its trace was exported, so a bucket of a histogram may lead to it. */
+  /** Counts an invocation that has ended. `traced`: its trace can be looked up, so a bucket of a histogram may lead to it. */
   ended(record: InvocationRecord, traced = true): void {
     const { outcome, lane, report, batch } = record;
     const of = this.#labels.of(record.namespace, record.name);

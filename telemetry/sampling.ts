@@ -4,9 +4,9 @@
  * the last 56 bits of its id, which are random, are not below a threshold. So processes with different shares agree on each
  * trace that the smallest share keeps.
  *
- * The share follows from the rate of traces. An exported trace takes a quarter of the processor time of a warm call, and an
- * export of all would cost that part of the throughput. The share is a power of two, because a share that changed with each
- * count would differ between processes.
+ * The share follows from the rate of traces. An exported trace takes a quarter of the processor time of a warm call, so a full
+ * export would cost as much of the throughput. The share is a power of two, because a share that changed with each count would
+ * differ between processes.
  */
 
 const WINDOW_MS = 1_000;

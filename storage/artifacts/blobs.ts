@@ -109,7 +109,7 @@ export async function* limited(
   }
 }
 
-/** Removes files and empty directories that were last changed before `before`, a Unix time in ms. Resolves to the number of files. */
+/** Removes files and empty directories that are older than `before`, a Unix time in ms. Resolves to the number of files. */
 async function sweepDirectory(
   path: string,
   before: number,
@@ -124,7 +124,7 @@ async function sweepDirectory(
     if (!seen) continue;
     if (entry.isDirectory()) {
       removed += await sweepDirectory(inner, before, spared);
-      // Fails for a directory that is not empty. A put would fail if the directory that it has just made were gone, hence the age.
+      // Fails for a directory that is not empty. The age spares a new directory, which a put may be about to use.
       if (seen.mtimeMs < before) await rmdir(inner).catch(() => undefined);
     } else if (seen.mtimeMs < before && !(await spared(inner))) {
       await rm(inner, { force: true });

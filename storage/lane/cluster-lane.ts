@@ -1,6 +1,6 @@
 /**
  * Reads lanes on a Redis Cluster. A BLMPOP cannot wait on lists of two slots, so each list has a reader with a connection of its
- * own, and no namespace ever waits for another. Together the readers take about as many frames as one reader would.
+ * own. No namespace ever waits for another. Together the readers take about as many frames as one reader would.
  */
 import type { Redis } from 'ioredis';
 import { LaneReader, type LaneReaderOptions } from './lane.ts';

@@ -16,7 +16,7 @@ interface Batch {
 }
 
 /**
- * Collects the frames of one turn of the event loop and sends those of each list with one RPUSH, which saves most of the cost of
+ * Collects the frames of one turn of the event loop and sends those of each list with one RPUSH. This saves most of the cost of
  * a command. It costs no latency, because the flush runs as soon as all readable sockets have been read.
  */
 export class LaneWriter {
@@ -28,7 +28,7 @@ export class LaneWriter {
     this.#redis = redis;
   }
 
-  /** Resolves when Redis has the frame, rejects when Redis refused it or could not be reached. Frames of a batch share the promise. */
+  /** Resolves when Redis has the frame, rejects when Redis refused it or was unreachable. Frames of a batch share the promise. */
   push(list: string, frame: Buffer): Promise<void> {
     if (this.#batches.size === 0) setImmediate(() => this.#flush());
     let batch = this.#batches.get(list);
