@@ -170,7 +170,7 @@ class LineCutter extends Cutter {
       this.#line++;
     }
     if (WHITE.has(byte)) return false;
-    if (this.item) throw badItem(`${this.name} is not JSON: more comes behind the value`);
+    if (this.item) throw badItem(`${this.name} is not JSON: more text follows the value`);
     return true;
   }
 
@@ -208,7 +208,7 @@ class ArrayCutter extends Cutter {
       case 'behind-item':
         return this.#behindItem(byte);
       case 'behind':
-        throw this.#notJson('more comes behind its end');
+        throw this.#notJson('more text follows its end');
       case 'first':
       case 'behind-comma':
     }
@@ -233,8 +233,8 @@ class ArrayCutter extends Cutter {
   #behindItem(byte: number): boolean {
     if (byte !== COMMA && byte !== CLOSE_ARRAY)
       throw this.item
-        ? badItem(`${this.name} is not JSON: more comes behind it`)
-        : this.#notJson('there is no comma behind them');
+        ? badItem(`${this.name} is not JSON: more text follows it`)
+        : this.#notJson('a comma is missing after them');
     if (this.item) this.#take();
     this.#place = byte === COMMA ? 'behind-comma' : 'behind';
     return false;

@@ -46,7 +46,7 @@ export function bound(attempt: number, { attempts, firstDelayMs, lastDelayMs }: 
 }
 
 function meaningOf(status: number): string {
-  if (status === GONE) return 'the receiver answered 410: it wants no more of this';
+  if (status === GONE) return 'the receiver answered 410: it wants no further attempts';
   if (status >= 300 && status < 400)
     return `the receiver answered ${status}; redirects are not followed, name the final address`;
   return `the receiver answered ${status}`;

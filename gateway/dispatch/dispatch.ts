@@ -294,6 +294,6 @@ function unreported(worker: string): Failure {
 }
 
 function lostOnItsWay(worker: string): Failure {
-  const message = `the function has run, but something of its answer was lost between worker ${worker} and Redis`;
+  const message = `the function has run, but a part of its answer was lost between worker ${worker} and Redis`;
   return { outcome: 'platform_error', message };
 }

@@ -163,7 +163,7 @@ export class QueuedLane {
   async #copyInput({ id, requestBytes }: AnyInvocation, key: string): Promise<BlobRef> {
     const copied = await this.#options.spool.copy({ key, bytes: requestBytes });
     if (copied) return copied;
-    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`);
+    throw new OffshootError('input_not_found', `the input of invocation ${id} no longer exists`);
   }
 
   async deadLetters(namespace: string, filter: DeadLetterFilter, limit: number): Promise<InvocationRecord[]> {

@@ -106,7 +106,7 @@ function readNode(text: string, usualPort: number): RedisNode {
   const [, host = '', port = ''] = /^(\[[^\]]+\]|[^:]+)(?::(\d+))?$/.exec(text.trim()) ?? [];
   const number = port === '' ? usualPort : Number(port);
   if (host === '' || number < 1 || number > 65_535)
-    throw new Error(`"${text}" is not HOST:PORT; several are parted by commas`);
+    throw new Error(`"${text}" is not HOST:PORT; separate several by commas`);
   return { host: host.replace(/^\[|\]$/g, ''), port: number };
 }
 

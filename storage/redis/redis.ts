@@ -264,7 +264,7 @@ export function redisError(error: unknown): OffshootError {
   if (error instanceof OffshootError) return error;
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Error && isRedisAway(error)) {
-    return new OffshootError('redis_unavailable', `Redis did not do what was asked: ${message}`, {
+    return new OffshootError('redis_unavailable', `Redis did not execute the command: ${message}`, {
       cause: error,
     });
   }
