@@ -57,7 +57,7 @@ export class QueueRepair {
 
   start(): void {
     this.#timer = setInterval(() => void this.#round(), INTERVAL_MS);
-    // Data that Redis lost in an outage is missing by now. In this time, all invocations that were checked before are checked again.
+    // Data that Redis lost in an outage is missing by now. Within this time, every invocation is checked again.
     this.#options.commands.on('ready', () => {
       this.#thoroughUntil = performance.now() + SETTLED_MS + REST_MS + INTERVAL_MS;
     });
