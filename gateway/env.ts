@@ -1,4 +1,4 @@
-/** The environment of the gateway, read once. It refuses to start when a value makes no sense, and says which and why. */
+/** Reads the environment of the gateway once. An invalid value stops the start with an error that names variable and reason. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_INLINE_BODY_BYTES, DEFAULT_MAX_BODY_BYTES } from '#contract/functions/limits.ts';
@@ -14,65 +14,65 @@ const Variables = z.object({
   OFFSHOOT_PORT: z.coerce.number().int().min(0).max(65_535).default(8787),
   /** One Redis, Sentinels or a Cluster: the forms are in storage/redis/address.ts. */
   REDIS_URL: z.string().default('redis://127.0.0.1:6379').superRefine(readable(parseRedisAddress)),
-  /** FunctionCache for the first key and, without OFFSHOOT_ARTIFACTS, the artifact store. Workers on this host share it. */
+  /** Directory for the first key and, without OFFSHOOT_ARTIFACTS, the artifact store. Workers on this host share it. */
   OFFSHOOT_STATE: z
     .string()
     .min(1)
     .transform((path) => resolve(path)),
   ...STORE_VARIABLES,
-  /** Largest request body of any function, whatever its "requestSize" says. */
+  /** Upper bound on the request body of every function, even if its "requestSize" is higher. */
   OFFSHOOT_MAX_BODY_BYTES: z.coerce
     .number()
     .int()
     .min(1024)
     .max(64 * 1024 * 1024 * 1024)
     .default(DEFAULT_MAX_BODY_BYTES),
-  /** Request bodies over this go through the artifact store instead of Redis. */
+  /** Size above which request bodies go through the artifact store instead of Redis. */
   OFFSHOOT_INLINE_BODY_BYTES: z.coerce
     .number()
     .int()
     .min(1024)
     .max(64 * 1024 * 1024)
     .default(DEFAULT_INLINE_BODY_BYTES),
-  /** Bytes in the artifact store of the large bodies of all calls that are under way in this gateway. */
+  /** Upper bound on the bytes in the artifact store of the large bodies of all calls under way in this gateway. */
   OFFSHOOT_MAX_SPOOL_BYTES: z.coerce
     .number()
     .int()
     .min(1024)
     .default(16 * 1024 * 1024 * 1024),
-  /** How long a call may wait in Redis for a worker. */
+  /** Time limit for the wait of a call in Redis for a worker. */
   OFFSHOOT_QUEUE_TIMEOUT_MS: z.coerce.number().int().min(100).max(3_600_000).default(10_000),
-  /** Ended calls of each function whose records are kept. */
+  /** Number of ended calls of each function whose records are kept. */
   OFFSHOOT_KEPT_CALLS: z.coerce.number().int().min(100).default(10_000),
-  /** Ended invocations of the queued lane of each function whose records and results are kept; the same as the workers'. */
+  /** Number of ended queued invocations of each function whose records and results are kept; workers need the same value. */
   OFFSHOOT_KEPT_JOBS: z.coerce.number().int().min(100).default(100_000),
-  /** Invocations that may wait in the queue of a namespace. */
+  /** Upper bound on the invocations that wait in the queue of a namespace. */
   OFFSHOOT_MAX_QUEUED: z.coerce.number().int().min(1).default(2_000_000),
   /**
-   * Addresses and ranges, by commas, of receivers of callbacks that are not public, such as 10.1.2.0/24. They are reached
-   * on any port. No other private, local or special address is reached at all.
+   * Addresses and ranges, separated by commas, of callback receivers that are not public, such as 10.1.2.0/24. They are
+   * reached on any port. No other private, local or special address is ever reached.
    */
   OFFSHOOT_CALLBACK_ALLOW: z.string().default('').transform(commas).superRefine(readable(listOf)),
-  /** Ports, by commas, of the receivers outside. */
+  /** Ports, separated by commas, of public receivers. */
   OFFSHOOT_CALLBACK_PORTS: z
     .string()
     .default('80,443')
     .transform(commas)
     .pipe(z.array(z.coerce.number<string>().int().min(1).max(65_535)).min(1)),
-  /** Tries of a delivery, and the longest waits before the second and the last of them: by default over a day in all. */
+  /** Attempts of a delivery, and the longest waits before the second and the last attempt: by default over a day in all. */
   OFFSHOOT_CALLBACK_ATTEMPTS: z.coerce.number().int().min(1).max(50).default(8),
   OFFSHOOT_CALLBACK_FIRST_DELAY_MS: z.coerce.number().int().min(1).max(86_400_000).default(5_000),
   OFFSHOOT_CALLBACK_LAST_DELAY_MS: z.coerce.number().int().min(1).max(86_400_000).default(64_800_000),
-  /** How long a receiver has to answer. */
+  /** Time limit for the answer of a receiver. */
   OFFSHOOT_CALLBACK_TIMEOUT_MS: z.coerce.number().int().min(100).max(60_000).default(10_000),
-  /** Deliveries of one namespace at the same time, from each gateway. */
+  /** Upper bound on parallel deliveries of one namespace from each gateway. */
   OFFSHOOT_CALLBACK_CONCURRENCY: z.coerce.number().int().min(1).max(1_000).default(8),
   /**
-   * 1 behind a reverse proxy: X-Forwarded-For, -Proto and -Host of the request are believed. Otherwise a caller could say
-   * of itself whatever it likes, so they are replaced.
+   * 1 behind a reverse proxy: the gateway believes X-Forwarded-For, -Proto and -Host of the request. Otherwise it replaces
+   * them, because a caller could forge them.
    */
   OFFSHOOT_TRUST_PROXY: z.enum(['0', '1']).default('0'),
-  /** Functions that get metrics of their own; those that are called later share the label `other`. */
+  /** Number of functions with metrics of their own; functions that are called later share the label `other`. */
   OFFSHOOT_METRICS_FUNCTIONS: z.coerce.number().int().min(0).max(1_000).default(200),
   /** Least severe level that is logged. */
   OFFSHOOT_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -81,7 +81,7 @@ const Variables = z.object({
 const Environment = Variables.superRefine(checkStore);
 export type Environment = z.infer<typeof Environment>;
 
-/** A check that fails with the message of what a parser throws. */
+/** A check that fails with the message of the parser's error. */
 function readable<T>(parse: (value: T) => unknown): (value: T, context: z.RefinementCtx) => void {
   return (value, context) => {
     try {

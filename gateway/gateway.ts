@@ -1,4 +1,4 @@
-/** Puts the parts of a gateway together. main.ts runs one as a process, tests run several in one. */
+/** Builds a gateway from its parts, starts it and stops it. main.ts runs one as a process, tests run several in one. */
 import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -57,7 +57,7 @@ import { UnnamedArchives } from './functions/unnamed-archives.ts';
 import { Listing } from './records/listing.ts';
 
 const FIRST_KEY_RETRY_MS = 500;
-/** How often connections that a drain leaves idle are looked for. */
+/** Interval between checks for connections that a drain has left idle. */
 const DRAIN_LOOK_MS = 50;
 const LISTEN_BACKLOG = 1_024;
 
@@ -66,9 +66,9 @@ export interface GatewayOptions {
   readonly version: string;
   readonly log: Log;
   readonly telemetry?: Telemetry | undefined;
-  /** As the supervisor has counted them. */
+  /** Restarts of the gateway, counted by its supervisor. */
   readonly restarts?: Restarts;
-  /** Gets the first key of the installation, and where it is kept, when it has just been made. */
+  /** Gets the first key of the installation, and the file that keeps it, when the key has just been made. */
   readonly showKey: (key: string, file: string) => void;
 }
 
@@ -261,7 +261,7 @@ export class Gateway {
     this.#server = createGatewayServer({ functions: functionRoute, app });
   }
 
-  /** Listens. Redis may still be away: requests are answered 503 until it comes. Rejects when the port cannot be had. */
+  /** Listens. Redis may be unavailable: requests get a 503 until it comes. Rejects when the gateway cannot bind the port. */
   async listen(): Promise<AddressInfo> {
     const { env, log } = this.#options;
     this.#commands.on('ready', () => void this.#checkEviction());
@@ -287,7 +287,7 @@ export class Gateway {
     return this.#server.address() as AddressInfo;
   }
 
-  /** Accepts nothing more, lets calls under way finish for so long, and lets go of everything. */
+  /** Accepts no more requests, waits up to `graceMs` for calls under way to finish, and closes everything. */
   async close(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#keeper.stop();
@@ -296,7 +296,7 @@ export class Gateway {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const idle = setInterval(() => this.#server.closeIdleConnections(), DRAIN_LOOK_MS);
     await Promise.all([this.#dispatcher.drain(graceMs), this.#deliverer.stop(graceMs)]);
-    // The last answers may still be on their way to slow clients, and long answers such as followed logs have no end.
+    // The last answers may still be in transit to slow clients, and long answers such as followed logs have no end.
     const cut = setTimeout(
       () => this.#server.closeAllConnections(),
       this.#dispatcher.pending > 0 ? 0 : 1_000,

@@ -1,4 +1,4 @@
-/** The gateway as a process: environment, gateway, listen, and drain on SIGTERM. */
+/** Runs the gateway as a process: reads the environment, listens, and drains on SIGTERM or SIGINT. */
 import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
 import { z } from 'zod';
@@ -7,7 +7,7 @@ import { exportsTraces, telemetryOptions } from '#contract/platform/telemetry.ts
 import { parseEnvironment, type Environment } from './env.ts';
 import { Gateway } from './gateway.ts';
 
-/** What calls under way have when the gateway is told to end. */
+/** Time limit for calls under way when the gateway stops. */
 const GRACE_MS = 10_000;
 
 let env: Environment;
@@ -23,7 +23,7 @@ const manifest = await readFile(new URL('../package.json', import.meta.url), 'ut
 const { version } = z.object({ version: z.string() }).parse(JSON.parse(manifest));
 
 const exports = exportsTraces(env);
-// Loaded only when it is wanted: the SDK costs time and memory at start.
+// Loaded only when traces are exported, because the SDK costs time and memory at start.
 const telemetry = !exports
   ? undefined
   : (await import('#telemetry/spans.ts')).startTelemetry(
@@ -38,7 +38,7 @@ const gateway = new Gateway({
   log,
   telemetry,
   restarts: beats.restarts,
-  // Not through the log, which is kept and shipped: this is for the person at the terminal.
+  // Not through the log, which is kept and shipped: the key is for the person at the terminal.
   showKey: (key, file) => console.log(`Admin API key, shown this once and kept in ${file}: ${key}`),
 });
 

@@ -1,11 +1,11 @@
-/** The part of a logger that the modules here use: the object first, as pino has it, so a pino logger fits as it is. */
+/** The part of a logger that the modules here use. The object comes first, as in pino, so a pino logger fits unchanged. */
 export interface Log {
   info(facts: object, message: string): void;
   warn(facts: object, message: string): void;
   error(facts: object, message: string): void;
 }
 
-/** Lets one call through in each interval, and says how many it held back since: a fault that lasts must not flood the log. */
+/** Passes one call in each interval, with the number of calls held back since, so that a lasting fault does not flood the log. */
 export class LogThrottle {
   readonly #intervalMs: number;
   #next = 0;
@@ -28,7 +28,7 @@ export class LogThrottle {
     write(heldBack);
   }
 
-  /** Forgets the past, so that the next call is let through. */
+  /** Forgets earlier calls, so that the next call passes. */
   reset(): void {
     this.#next = 0;
     this.#heldBack = 0;

@@ -1,4 +1,4 @@
-/** The artifact store of a process: the directory that all processes of a host share, or a bucket that all hosts share. */
+/** Opens the artifact store of a process: the directory that all processes of a host share, or a bucket that all hosts share. */
 import { join } from 'node:path';
 import { DirectoryArtifactStore, type ArtifactStore } from './artifacts/artifacts.ts';
 import { DirectoryBlobStore, type BlobStore } from './artifacts/blobs.ts';
@@ -13,7 +13,7 @@ export interface Stores {
   readonly blobs: BlobStore;
 }
 
-/** `state` is the directory of the installation. With `s3` it has only what is on its way there. */
+/** `state` is the directory of the installation. With `s3` it holds only bodies in transit. */
 export function openStores(state: string, s3: S3Settings | undefined, log: Log): Stores {
   if (!s3) {
     return {
@@ -22,7 +22,7 @@ export function openStores(state: string, s3: S3Settings | undefined, log: Log):
     };
   }
   const objects = openObjects(s3, join(state, 'scratch'));
-  // Said at once, and no reason not to start: the server may come later, as Redis may.
+  // Logged at once, but no reason not to start: the server may come later, as Redis may.
   objects
     .then((opened) => opened.check())
     .catch((error: unknown) => {
@@ -34,7 +34,7 @@ export function openStores(state: string, s3: S3Settings | undefined, log: Log):
   return { artifacts: new S3ArtifactStore(objects), blobs: new S3BlobStore(objects) };
 }
 
-/** Loaded only when it is wanted: the client costs time and memory at start. */
+/** Loaded only when S3 is configured, because the client costs time and memory at start. */
 async function openObjects(settings: S3Settings, scratch: string): Promise<S3Objects> {
   const { S3Objects: Objects } = await import('./s3/objects.ts');
   return new Objects(settings, scratch);

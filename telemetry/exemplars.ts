@@ -1,14 +1,14 @@
 /**
- * For each bucket of a histogram the trace of the last invocation that fell into it, so that a graph leads to a trace. The SDK for
- * JavaScript keeps none. A slot is written over in place: recording makes nothing, and the memory has an end.
+ * Keeps, for each bucket of a histogram, the trace of the last invocation that fell into it, so that a graph leads to a trace.
+ * The SDK for JavaScript has no exemplars. A slot is overwritten in place: recording allocates nothing, and memory is bounded.
  */
 
-/** What a bucket remembers. */
+/** The last invocation that fell into a bucket. */
 export interface Exemplar {
   traceId: string;
   spanId: string;
   value: number;
-  /** Unix time in milliseconds at which it was recorded: later ones come later, which Prometheus insists on. */
+  /** Unix time in milliseconds of the recording. A later exemplar has a later time, as Prometheus requires. */
   at: number;
 }
 
@@ -19,7 +19,7 @@ export interface ExemplarSource {
 }
 
 export class Exemplars {
-  /** Upper bounds of the buckets, which belong to them; the last bucket has none. */
+  /** Upper bounds of the buckets, inclusive; the last bucket has none. */
   readonly bounds: readonly number[];
   readonly #maxSeries: number;
   readonly #series = new Map<string, (Exemplar | undefined)[]>();
@@ -50,7 +50,7 @@ export class Exemplars {
     }
   }
 
-  /** By bucket; undefined where there is none. */
+  /** Exemplars by bucket; undefined for a bucket without one. */
   of(series: string): readonly (Exemplar | undefined)[] {
     return this.#series.get(series) ?? [];
   }

@@ -1,7 +1,7 @@
 /**
- * The metrics of a gateway or worker: one OpenTelemetry meter, read as Prometheus text or OpenMetrics. An invocation is counted once, by the
- * process that writes its end: a gateway those that somebody waits for, a worker those of the queued lane, so the sum over all
- * targets is right. Recording is a few steps in memory, behind the answer; what must be asked for is asked when somebody scrapes.
+ * The metrics of a gateway or worker: one OpenTelemetry meter, read as Prometheus text or OpenMetrics. The process that records
+ * the end of an invocation counts it: the gateway a synchronous call, the worker a queued one. So the sum over all targets is
+ * right. Recording is a few steps in memory, after the answer; figures from elsewhere are fetched only at a scrape.
  */
 import type { Attributes, Counter, Histogram, Meter } from '@opentelemetry/api';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
@@ -15,18 +15,18 @@ import { openMetrics, OPENMETRICS_TYPE, wantsOpenMetrics } from './openmetrics.t
 /** Content type of the text format (https://prometheus.io/docs/instrumenting/exposition_formats/). */
 const TEXT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** Seconds. A warm call takes less than one of a thousand, a queued one may wait for hours. */
+/** Bounds in seconds. A warm call takes less than a thousandth of a second, a queued one may wait for hours. */
 const DURATION_BUCKETS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
 ];
 const WAIT_BUCKETS = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600, 3_600];
 const DURATION = 'offshoot_invocation_duration_seconds';
 const QUEUE = 'offshoot_invocation_queue_seconds';
-/** The labels are bounded by LabelCap; this only keeps the SDK's own, lower, limit out of the way. */
+/** Upper bound on the series of a metric, above what LabelCap allows: it only replaces the SDK's own, lower, limit. */
 const MAX_SERIES = 20_000;
 const LANES = 2;
 
-/** Metrics as they are answered to whoever scrapes. */
+/** Metrics in the form of an answer to a scrape. */
 export interface Exposition {
   readonly type: string;
   readonly text: string;
@@ -52,7 +52,7 @@ export class Metrics {
   readonly #callbacks: Counter;
   readonly #logBytesCut: Counter;
 
-  /** `maxFunctions`: functions that get series of their own; those that come later share the label `other`. */
+  /** `maxFunctions`: number of functions with series of their own; functions that come later share the label `other`. */
   constructor(service: string, version: string, maxFunctions: number) {
     this.#provider = new MeterProvider({
       resource: resourceFromAttributes({ 'service.name': service, 'service.version': version }),
@@ -80,34 +80,34 @@ export class Metrics {
     this.#queue = histogram(QUEUE, 'Wait of an invocation for a worker to take it', WAIT_BUCKETS);
     this.#acquire = histogram(
       'offshoot_invocation_acquire_seconds',
-      'Wait of an invocation for a sandbox, by how it was had',
+      'Wait of an invocation for a sandbox, by how the sandbox was obtained',
       DURATION_BUCKETS,
     );
     this.#cold = counter('offshoot_cold_starts', 'Invocations for which a sandbox was started, by reason');
     this.#cpu = counter('offshoot_function_cpu_seconds', 'Processor time of functions');
     this.#outside = counter(
       'offshoot_function_outside_cpu_seconds',
-      'Processor time of sandboxes of functions that is of no invocation, by phase',
+      'Processor time of sandboxes of functions outside of any invocation, by phase',
     );
-    this.#attempts = counter('offshoot_attempts', 'Tries of the queued lane that have ended, by outcome');
+    this.#attempts = counter('offshoot_attempts', 'Attempts of the queued lane that have ended, by outcome');
     this.#items = counter('offshoot_batch_items', 'Items of batches whose group has ended, by its outcome');
-    this.#callbacks = counter('offshoot_callbacks', 'Deliveries of callbacks, by what came of them');
+    this.#callbacks = counter('offshoot_callbacks', 'Deliveries of callbacks, by their result');
     this.#logBytesCut = counter('offshoot_log_bytes_cut', 'Output of functions that was over "logSize"');
     meter
       .createObservableCounter('offshoot_telemetry_dropped', {
-        description: 'Spans and log lines that were to be exported and were not, by signal',
+        description: 'Spans and log lines that could not be exported, by signal',
       })
       .addCallback((result) => {
         for (const [signal, dropped] of this.#dropped) result.observe(dropped(), { signal });
       });
   }
 
-  /** What an exporter drops is shown as `offshoot_telemetry_dropped_total{signal}`; `dropped` is its count since the start. */
+  /** Shows the drops of an exporter as `offshoot_telemetry_dropped_total{signal}`; `dropped` is their count since the start. */
   watchDropped(signal: string, dropped: () => number): void {
     this.#dropped.set(signal, dropped);
   }
 
-  /** An invocation has ended. `traced`: its trace can be looked up, so a bucket of a histogram may lead to it. */
+  /** Counts an invocation that has ended. `traced`: its trace can be looked up, so a bucket of a histogram may lead to it. */
   ended(record: InvocationRecord, traced = true): void {
     const { outcome, lane, report, batch } = record;
     const of = this.#labels.of(record.namespace, record.name);
@@ -131,13 +131,13 @@ export class Metrics {
     if (report.coldReason) this.#cold.add(1, { ...of, kind: report.acquired, reason: report.coldReason });
   }
 
-  /** Sandboxes of a function have used processor time that is of no invocation, in milliseconds. */
+  /** Counts processor time that sandboxes of a function used outside of any invocation, in milliseconds. */
   outside(used: { namespace: string; name: string; phase: 'start' | 'idle'; ms: number }): void {
     const { namespace, name, phase, ms } = used;
     this.#outside.add(ms / 1_000, { ...this.#labels.of(namespace, name), phase });
   }
 
-  /** A record of the queued lane has changed: whatever has ended by that is counted. `traced`: as of ended(). */
+  /** Counts everything that a change of a queued record has ended. `traced`: as for ended(). */
   changed(before: AnyInvocation, after: AnyInvocation, traced = true): void {
     const of = this.#labels.of(after.namespace, after.name);
     const known = before.attempts ?? [];
@@ -148,7 +148,7 @@ export class Metrics {
     if (result) this.#callbacks.add(1, { namespace: of.namespace, result });
   }
 
-  /** What there is to know now, in the format that the header `accept` asks for. Asks for what is observed. */
+  /** The current metrics, in the format that the header `accept` asks for. Fetches the observed figures. */
   async expose(accept?: string): Promise<Exposition> {
     const { resourceMetrics } = await this.#exporter.collect();
     return wantsOpenMetrics(accept)
@@ -168,7 +168,7 @@ interface FunctionLabels extends Attributes {
 
 const OTHER: FunctionLabels = { namespace: 'other', function: 'other' };
 
-/** Bounds the label values: whoever may deploy could otherwise make series without end, in this process and in Prometheus. */
+/** Bounds the label values: a tenant that may deploy could otherwise make series without end, here and in Prometheus. */
 export class LabelCap {
   readonly #max: number;
   readonly #known = new Map<string, FunctionLabels>();

@@ -1,6 +1,6 @@
 /**
- * Metrics in the text format of OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/), which can carry exemplars;
- * the serializer of the SDK writes the older format only.
+ * Writes metrics in the text format of OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/), which can carry
+ * exemplars. The serializer of the SDK writes only the older format.
  */
 import type { Attributes } from '@opentelemetry/api';
 import {
@@ -12,10 +12,10 @@ import {
 } from '@opentelemetry/sdk-metrics';
 import { seriesKey, type Exemplar, type Exemplars } from './exemplars.ts';
 
-/** Content type of it. */
+/** Content type of OpenMetrics 1.0. */
 export const OPENMETRICS_TYPE = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 
-/** `exemplars`: those of histograms, by name. Names must be valid and counters end in nothing: that is `_total`'s place. */
+/** `exemplars`: those of histograms, by name. Names must be valid, and counters must not end in `_total`, which is added here. */
 export function openMetrics(
   { scopeMetrics }: ResourceMetrics,
   exemplars: ReadonlyMap<string, Exemplars>,
@@ -32,7 +32,7 @@ function family(metric: MetricData, exemplars: ReadonlyMap<string, Exemplars>): 
     const points = metric.dataPoints.map((point) => histogram(name, point, exemplars.get(name)));
     return head('histogram') + points.join('');
   }
-  // Nothing here makes one.
+  // The platform has no histograms of this type.
   if (metric.dataPointType === DataPointType.EXPONENTIAL_HISTOGRAM) return '';
   const isCounter = metric.dataPointType === DataPointType.SUM && metric.isMonotonic;
   const of = isCounter ? `${name}_total` : name;
@@ -73,13 +73,13 @@ function escaped(value: string): string {
   return value.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('"', '\\"');
 }
 
-/** JavaScript writes numbers as the format wants them, but for these. */
+/** JavaScript writes numbers as the format requires, except the infinite ones. */
 function plain(value: number): string {
   if (value === Infinity) return '+Inf';
   return value === -Infinity ? '-Inf' : String(value);
 }
 
-/** A bound as a label: with a point, so that all who write it write the same. */
+/** A bound as a label: with a point, so that all writers use the same text. */
 function number(bound: number): string {
   return Number.isInteger(bound) ? `${bound}.0` : plain(bound);
 }
@@ -90,7 +90,7 @@ interface Wanted {
   readonly quality: number;
 }
 
-/** Does whoever asks want OpenMetrics rather than the older text? `accept` is the header of that name. */
+/** Whether the client prefers OpenMetrics to the older text. `accept` is the header of that name. */
 export function wantsOpenMetrics(accept: string | undefined): boolean {
   const wanted = (accept ?? '').split(',').map(readRange);
   const best = (fits: (one: Wanted) => boolean): number =>

@@ -1,4 +1,4 @@
-/** Is Redis there, how quick, and how full: asked when somebody scrapes, because a figure from before says nothing. */
+/** Metrics of Redis (up, round trip, memory) and of the process itself. They are read at each scrape, so they are never stale. */
 import { performance } from 'node:perf_hooks';
 import type { Meter } from '@opentelemetry/api';
 import type { Restarts } from '#watchdog/settings.ts';
@@ -33,7 +33,7 @@ function figure(info: string, name: string): number {
   return Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0);
 }
 
-/** Memory and event loop of the process itself, and how often it was started again, as far as its supervisor has told. */
+/** Memory and event loop of the process itself, and its restarts as its supervisor counted them. */
 export function observeProcess(meter: Meter, restarts: Restarts): void {
   const memory = meter.createObservableGauge('offshoot_process_memory_bytes', {
     description: 'Resident memory of this process',
@@ -50,7 +50,7 @@ export function observeProcess(meter: Meter, restarts: Restarts): void {
   });
   meter
     .createObservableCounter('offshoot_restarts', {
-      description: 'How often the supervisor has started this process again, by why',
+      description: 'Restarts of this process by its supervisor, by reason',
     })
     .addCallback((result) => {
       for (const [reason, count] of Object.entries(restarts)) result.observe(count, { reason });

@@ -1,17 +1,18 @@
 /**
- * Which traces of a busy platform are exported. A share of them, by the trace id, as OpenTelemetry's consistent probability sampling
- * does it (https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/): a trace is kept when the last 56 bits of its id,
- * which are random, are not below a threshold. Processes with different shares so agree on each trace that the smallest share keeps.
+ * Decides which traces of a busy platform are exported: a share of them, by the trace id, as in OpenTelemetry's consistent
+ * probability sampling (https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/). A trace is kept when
+ * the last 56 bits of its id, which are random, are not below a threshold. So processes with different shares agree on each
+ * trace that the smallest share keeps.
  *
- * The share follows from how many there are: an exported trace takes a quarter of the processor time of a warm call, so exporting
- * all of them would take as much of the throughput. It is a power of two, since one that changed with each count would be
- * another one in each process.
+ * The share follows from the rate of traces. An exported trace takes a quarter of the processor time of a warm call, so a full
+ * export would cost as much of the throughput. The share is a power of two, because a share that changed with each count would
+ * differ between processes.
  */
 
 const WINDOW_MS = 1_000;
-/** Before so much of a window has passed, its rate is not known well enough to be taken for lower than this makes it. */
+/** Shortest time over which the rate of a window is computed, so that a few traces at its begin do not look like a burst. */
 const LEAST_ELAPSED_MS = 100;
-/** Of the 56 bits, those that a number holds exactly beside its share. */
+/** Number of the 56 bits that are compared, because a number holds these exactly. */
 const RANDOM_BITS = 52;
 
 export class TraceSampler {
@@ -19,11 +20,11 @@ export class TraceSampler {
   readonly #perSecond: number;
   readonly #now: () => number;
   #ratio: number;
-  /** In this window. */
+  /** Traces that were offered in this window. */
   #offered = 0;
   #windowBegan: number;
 
-  /** `ratio`: the largest share, from 0 to 1. `perSecond`: traces that are kept in a second, about, of however many. */
+  /** `ratio`: the largest share, from 0 to 1. `perSecond`: approximate number of traces that are kept per second. */
   constructor(
     ratio: number,
     perSecond = Number.POSITIVE_INFINITY,
@@ -36,7 +37,7 @@ export class TraceSampler {
     this.#windowBegan = now();
   }
 
-  /** The share of now. */
+  /** The current share. */
   get ratio(): number {
     return this.#ratio;
   }
@@ -51,12 +52,12 @@ export class TraceSampler {
     }
     this.#offered++;
     const rate = (this.#offered / Math.max(elapsed, LEAST_ELAPSED_MS)) * 1_000;
-    // A burst is not waited out; a share that is a little too large is.
+    // A burst lowers the share at once. A share that is only a little too large stays until the window ends.
     if (rate * this.#ratio > 2 * this.#perSecond) this.#ratio = this.#ratioFor(rate);
     return isIn(traceId, this.#ratio);
   }
 
-  /** Would it be kept now? For what belongs to a trace that was asked about before, and is not another one. */
+  /** Whether the current share keeps a trace. For later parts of a trace that keeps() has counted already. */
   keptWith(traceId: string): boolean {
     return isIn(traceId, this.#ratio);
   }

@@ -1,13 +1,13 @@
-/** The way of ended spans to an OpenTelemetry collector: bounded, since a slow collector must not cost calls, and counted where it ends. */
+/** Sends ended spans to an OpenTelemetry collector. Spans that a slow collector does not take are dropped and counted. */
 import { ExportResultCode } from '@opentelemetry/core';
 import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { OTLPTraceExporter as ProtobufExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { BatchSpanProcessor, type ReadableSpan, type SpanExporter } from '@opentelemetry/sdk-trace';
 import type { TelemetryOptions } from '#contract/platform/telemetry.ts';
 
-/** Spans that may be on their way. */
+/** Upper bound on the spans in transit, so that a slow collector does not cost calls. */
 const MAX_OUTSTANDING = 16_384;
-/** Spans of one request. Putting them into bytes takes about a millisecond, for which every call waits. */
+/** Upper bound on the spans of one request. Serialising them takes about a millisecond, for which every call waits. */
 const BATCH_SPANS = 128;
 const EXPORT_INTERVAL_MS = 1_000;
 
@@ -17,11 +17,11 @@ export class SpanExport {
   #dropped = 0;
 
   /**
-   * The exporter reads its address, headers and time-outs from OTEL_EXPORTER_OTLP_*
-   * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/); another one may be given in its place.
+   * The exporter reads its address, headers and timeouts from OTEL_EXPORTER_OTLP_*
+   * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/). `given`: an exporter in its place.
    */
   constructor(protocol: TelemetryOptions['protocol'] | undefined, given?: SpanExporter) {
-    // At its end a process sends all that waits at once.
+    // A process that stops sends all waiting spans at once.
     const settings = { concurrencyLimit: MAX_OUTSTANDING / BATCH_SPANS + 1 };
     const made = protocol === 'http/json' ? new JsonExporter(settings) : new ProtobufExporter(settings);
     this.#processor = new BatchSpanProcessor({
@@ -32,7 +32,7 @@ export class SpanExport {
     });
   }
 
-  /** Spans that the collector did not get, since the start: it was slow, away, or refused them. */
+  /** Spans that the collector did not get since the start: it was slow, unavailable, or refused them. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -46,7 +46,7 @@ export class SpanExport {
     this.#processor.onEnd(span);
   }
 
-  /** Sends what is left. */
+  /** Sends the remaining spans. */
   async close(): Promise<void> {
     await this.#processor.shutdown();
   }

@@ -1,8 +1,8 @@
 /**
- * Sends the spans of invocations to an OpenTelemetry collector, with the ids and times of their records. Who writes the end of
- * an invocation exports it: a gateway the calls that somebody waits for, whoever ends it those of the queued lane.
+ * Sends the spans of invocations to an OpenTelemetry collector, with the ids and times of their records. The process that records
+ * an invocation's end exports its spans: the gateway for a synchronous call, the process that ended it for a queued one.
  *
- * What is exported is decided when all of it is known: what has failed or was slow always is, of the rest a share; sampling.ts.
+ * The export is decided at the end: failed and slow invocations are always exported, of the rest a share (sampling.ts).
  */
 import { createTraceState, SpanKind, SpanStatusCode, TraceFlags, type HrTime } from '@opentelemetry/api';
 import { resourceFromAttributes } from '@opentelemetry/resources';
@@ -26,27 +26,27 @@ import { TraceSampler } from './sampling.ts';
 import { SpanExport } from './span-export.ts';
 
 const SCOPE = { name: 'offshoot' };
-/** Deliveries under way whose beginning is known; the oldest is forgotten. */
+/** Upper bound on the deliveries under way whose begin is remembered; beyond it the oldest is forgotten. */
 const MAX_DELIVERIES = 10_000;
 
 export interface Telemetry {
-  /** True when it is exported, and not left out. */
+  /** Exports an invocation that has ended. True when it was exported, and not left out. */
   export(record: InvocationRecord): boolean;
-  /** A record of the queued lane has changed: whatever has ended by that is exported. True when that is the invocation itself. */
+  /** Exports everything that a change of a queued record has ended. True when the invocation itself was exported. */
   changed(before: AnyInvocation, after: AnyInvocation): boolean;
-  /** A function's own spans of a try that has failed. */
+  /** Exports a function's own spans of a failed attempt. */
   ownSpans(record: AnyInvocation, spans: readonly FunctionSpan[]): void;
-  /** Those that a run has begun after its answer. */
+  /** Exports the spans that a run has begun after its answer. */
   lateSpans(call: LateCall, spans: readonly FunctionSpan[]): void;
-  /** A batch has ended: its span, of which those of its groups are children. */
+  /** Exports the span of a batch that has ended; the spans of its groups are its children. */
   batchEnded(facts: BatchFacts, batch: Batch, wasRetried: boolean): void;
-  /** Spans that the collector did not get. */
+  /** Number of spans that the collector did not get. */
   dropped(): number;
-  /** Sends what is left. */
+  /** Sends the remaining spans. */
   close(): Promise<void>;
 }
 
-/** Whose run it was; `failed`: its trace is exported for that. */
+/** The call whose run made late spans. `failed`: its trace is exported for that reason. */
 export interface LateCall {
   readonly id: string;
   readonly traceparent: string;
@@ -54,13 +54,13 @@ export interface LateCall {
   readonly failed: boolean;
 }
 
-/** What all spans of one exported record have in common. */
+/** Facts that all spans of one exported record share. */
 type Exported = Pick<AnyInvocation, 'traceId' | 'tracestate' | 'startedAt'> & {
-  /** Its root: name, and the id that tells it. */
+  /** The root span: its name, and the id by which it is recognised. */
   readonly root?: { readonly spanId: string; readonly name: string };
 };
 
-/** `exporter`: in the place of the one that the environment names. */
+/** `exporter`: used in place of the one that the environment names. */
 export function startTelemetry(
   serviceName: string,
   version: string,
@@ -71,7 +71,7 @@ export function startTelemetry(
   const resource = resourceFromAttributes({ 'service.name': serviceName, 'service.version': version });
   const outlet = new SpanExport(protocol, exporter);
   const first = (traceId: string): boolean => sampler.keeps(traceId);
-  // Of a trace that was asked about when its invocation ended.
+  // For a trace that was counted when its invocation ended.
   const again = (traceId: string): boolean => sampler.keptWith(traceId);
   const begun = new Map<string, number>();
   const sendOf = (of: Exported, span: Span, kind: SpanKind, failed?: string): void =>
@@ -168,8 +168,8 @@ export function startTelemetry(
 }
 
 /**
- * `failed`: something of it has, whatever its outcome. What a caller says of sampling was said before anything was known, so "not
- * sampled" leaves out only what went well and was quick.
+ * `failed`: a part of the invocation has failed, whatever its outcome. A caller's "not sampled" is honoured only for fast
+ * successes, because the caller decides before the result is known.
  */
 function isKept(
   record: InvocationRecord,
@@ -182,7 +182,7 @@ function isKept(
   return failed || isBad || duration >= slowMs || (sampled && keeps(traceId));
 }
 
-/** What a function says is by the clock of its host, which is this one. */
+/** Milliseconds by which the clock of this host, which also times the function's spans, is behind the shared time. */
 function hostIsBehind(): number {
   return sharedNow() - (clockOrigin() + performance.now());
 }
@@ -222,14 +222,14 @@ function triedInVain({ name, attributes }: Span): string | undefined {
   return name === 'attempt' ? String(attributes['offshoot.outcome']) : undefined;
 }
 
-/** A URL may carry a token in its user info or query. */
+/** The URL without user info and query, which may carry a token. */
 function withoutSecrets(url: string): string {
   if (!URL.canParse(url)) return '';
   const { origin, pathname } = new URL(url);
   return `${origin}${pathname}`;
 }
 
-/** A span in the form that exporters take. A tracer would give it ids and times of its own. */
+/** A span in the form that exporters take. It is made without a tracer, which would choose ids and times of its own. */
 function readableSpan(
   { traceId, tracestate, startedAt, root }: Exported,
   span: Span,
@@ -239,7 +239,7 @@ function readableSpan(
 ): ReadableSpan {
   const isRoot = span.spanId === root?.spanId;
   const { own = { kind: 0 } } = span;
-  // Sampled by us, whatever the caller has said.
+  // Sampled by the platform, whatever the caller's flag was.
   const context = {
     traceId,
     traceFlags: TraceFlags.SAMPLED,

@@ -1,4 +1,4 @@
-/** What the gateway does with batches. */
+/** The stores that the routes of batches need, and cancelling a batch with all of its groups. */
 import type { BatchStore } from '#storage/queued/batches.ts';
 import { groupInvocationId } from '#storage/queued/batches.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
@@ -6,7 +6,7 @@ import { OffshootError } from '#contract/api/errors.ts';
 import type { QueuedLane } from '../queued/control.ts';
 import type { IntakeDeps } from './intake.ts';
 
-/** Groups whose state is asked for at once. */
+/** Upper bound on the groups whose state one read fetches. */
 const GROUPS_AT_ONCE = 500;
 
 export class Batches implements IntakeDeps {
@@ -28,7 +28,7 @@ export class Batches implements IntakeDeps {
     return this.#queued.enqueuer;
   }
 
-  /** Ends a batch: nothing of it begins any more, and what runs is killed. */
+  /** Ends a batch: no further item begins, and running ones are killed. */
   async cancel(id: string): Promise<void> {
     await this.store.cancel(id);
     const groups = (await this.store.find(id))?.batch.groups ?? 0;
@@ -45,7 +45,7 @@ export class Batches implements IntakeDeps {
     try {
       await this.#queued.cancel(groupInvocationId(id, group));
     } catch (error) {
-      // It has ended meanwhile, or is about to be queued and will see that its batch is cancelled.
+      // The group has ended meanwhile, or is about to be queued and will see that its batch is cancelled.
       if (error instanceof OffshootError && ENDED.has(error.code)) return;
       throw error;
     }

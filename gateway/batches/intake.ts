@@ -1,6 +1,6 @@
 /**
- * Takes the items of a batch as they arrive: a group that is full goes to the artifact store and into the queue, and while
- * many of the batch wait already, no more is read from who sends them.
+ * Takes the items of a batch as they arrive. A full group goes to the artifact store and into the queue. While many groups of
+ * the batch wait already, the gateway stops reading from the client.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,12 +20,12 @@ export interface IntakeDeps {
   readonly enqueuer: Enqueuer;
 }
 
-/** A group that is not full goes when nothing has come for so long: who sends slowly has each item run soon. */
+/** Pause of the client after which a group that is not full is queued, so that the items of a slow client run soon. */
 const QUIET_MS = 50;
-/** Bytes that are cut in one turn of the loop: they may be as many items of one byte. */
+/** Upper bound on the bytes that are cut in one turn of the event loop: each of them may be an item. */
 const PIECE_BYTES = 16 * 1024;
 const LOOK_AGAIN_MS = 20;
-/** Groups that are written at the same time. */
+/** Upper bound on the groups that are written to the store at the same time. */
 const GROUPS_AT_ONCE = 16;
 
 interface Group {
@@ -33,15 +33,15 @@ interface Group {
   bytes: number;
 }
 
-interface QuotaLease extends Extract<Added, { added: true }> {
+interface Room extends Extract<Added, { added: true }> {
   readonly room: Room;
 }
 
 /**
- * Reads a body to its end. Resolves to how many of its items the batch has; rejects with `bad_item` for one that is none, and
- * with `conflict` when the batch takes no more. `details.taken` of every error says how many of this body it has all the same;
- * of `redis_unavailable`, how many it has for certain: whether the group that was on its way is there too, the batch says.
- * `gone`: who sends it is not there any more, and nothing more of it is queued.
+ * Reads a body to its end and resolves to the number of items that the batch took. Rejects with `bad_item` for an invalid item,
+ * and with `conflict` when the batch takes no more. `details.taken` of every error is the number of items taken before it. With
+ * `redis_unavailable` only confirmed items are counted; the state of the batch shows whether it has the group in transit too.
+ * `gone`: aborted when the client has disconnected; no further item is queued then.
  */
 export async function takeItems(
   deps: IntakeDeps,
@@ -88,7 +88,7 @@ class Intake {
         const { done, value } = await next;
         if (done === true) break;
         for (let at = 0; at < value.length; at += PIECE_BYTES) {
-          // However quickly it comes: others are to be served between.
+          // Other requests get a turn between pieces, however fast this client sends.
           await nextTurn();
           cutter.push(value.subarray(at, at + PIECE_BYTES));
           await this.flush(false);
@@ -96,7 +96,7 @@ class Intake {
       }
       cutter.end();
     } finally {
-      // Not waited for: it would wait for the next piece, and whoever sends it waits for an answer.
+      // Not awaited: return() waits for the next piece, but the client waits for the answer.
       pieces.return?.().catch(() => undefined);
     }
   }
@@ -112,7 +112,7 @@ class Intake {
     this.#filling.bytes += json.length + 1;
   }
 
-  /** Queues the groups that are full, or all of them. */
+  /** Queues the full groups; with `all`, also the one that is being filled. */
   async flush(all: boolean): Promise<void> {
     const ready = this.#full;
     this.#full = [];
@@ -124,10 +124,10 @@ class Intake {
       await this.#queue(ready.slice(at, at + GROUPS_AT_ONCE));
   }
 
-  /** What the sender is told of an error, and of how much was taken before it. */
+  /** The error for the client, with the number of items that were taken before it. */
   async refusal(error: unknown): Promise<OffshootError> {
     let told = redisError(error);
-    // What came before the mistake is sound.
+    // The items before the invalid one are valid, so they are queued.
     try {
       if (told.code === 'bad_item') await this.flush(true);
     } catch (later) {
@@ -143,12 +143,12 @@ class Intake {
   async #queue(groups: readonly Group[]): Promise<void> {
     const { blobs, enqueuer } = this.#deps;
     const inputs = await Promise.all(groups.map((group) => this.#keep(group)));
-    // Their places in the batch are those of their items in the body, so these are asked for one after the other.
+    // Groups keep the order of their items in the body, so their places are requested one after the other.
     const queueing: Promise<void>[] = [];
     for (const [at, { items, bytes }] of groups.entries()) {
       const place = await this.#place(items.length, bytes, inputs[at] ?? '').catch(async (error: unknown) => {
         await Promise.allSettled(queueing);
-        // One that Redis was asked for may have its place though no answer came.
+        // A group whose request got no answer from Redis may have its place, so its input stays.
         const unused = inputs.slice(error instanceof Unanswered ? at + 1 : at);
         await Promise.all(unused.map((input) => blobs.remove(input)));
         throw error instanceof Unanswered ? error.cause : error;
@@ -157,7 +157,7 @@ class Intake {
       const { group, first, room } = place;
       const facts = { first, items: items.length, bytes, at: sharedNow() };
       const queued = enqueuer.queue(groupRecord(this.#facts, group, facts)).finally(() => room.queued());
-      // Its error is thrown below, if no other is before: nobody looks at it then, and it would end the process.
+      // Promise.all below throws its error, unless another one came first: then an unhandled rejection would end the process.
       queued.catch(() => undefined);
       queueing.push(queued);
     }
@@ -171,14 +171,14 @@ class Intake {
     return input;
   }
 
-  /** A place in the batch, once there is one in its window and in the queue of its namespace. */
-  async #place(items: number, bytes: number, input: string): Promise<QuotaLease> {
+  /** Waits for a place in the window of the batch and in the queue of its namespace, and takes both. */
+  async #place(items: number, bytes: number, input: string): Promise<Room> {
     const { batches, enqueuer } = this.#deps;
     const { id, namespace } = this.#facts;
     for (;;) {
       this.#gone.throwIfAborted();
       const room = await enqueuer.takeRoom(namespace);
-      // Asked also where there is no room: it says when the batch takes no more anyway.
+      // Asked also when the queue is full (with a window of 0): the answer tells when the batch takes no more anyway.
       const adding = batches.add(id, items, bytes, input, room ? WINDOW_GROUPS : 0);
       const added = await adding.catch((error: unknown) => {
         room?.giveBack();
@@ -192,7 +192,7 @@ class Intake {
     }
   }
 }
-/** Redis was asked for a place, and has not said whether it gave one. */
+/** Redis did not answer a request for a place, so the group may have the place or not. */
 class Unanswered extends Error {}
 
 const LINE_END = Buffer.from('\n');

@@ -1,7 +1,7 @@
 /**
- * Cuts a request body into the items of a batch as it arrives: lines of JSON, or one JSON array of any length. It makes no values: an
- * item is the bytes that were sent, so that numbers, keys and their order stay what they are. Holds one item at a time, so the memory
- * that it takes does not grow with the body.
+ * Cuts a request body into the items of a batch as it arrives: lines of JSON, or one JSON array of any length. It parses no
+ * values: an item keeps the bytes that were sent, so numbers, keys and their order do not change. It holds one item at a time,
+ * so its memory does not grow with the body.
  */
 import { isUtf8 } from 'node:buffer';
 import { OffshootError } from '#contract/api/errors.ts';
@@ -23,16 +23,16 @@ export function itemForm(contentType: string | undefined): ItemForm {
   );
 }
 
-/** Takes pieces of a body; gives the items that are whole with them, each as JSON in one line. */
+/** Takes pieces of a body and passes on each item that they complete, as JSON in one line. */
 export interface ItemCutter {
-  /** Throws `bad_item`, after what came before it has been given to `onItem`. Its work is that of the piece's bytes. */
+  /** Throws `bad_item`, after `onItem` got the items before the invalid one. Its time is linear in the bytes of the piece. */
   push(piece: Buffer): void;
   end(): void;
 }
 
 /**
- * `onItem` gets each item as it was sent, without the white space around it. A line feed within one becomes a space: in JSON it
- * can stand only where a space can.
+ * `onItem` gets each item as it was sent, without the white space around it. A line feed within an item becomes a space: JSON
+ * allows a line feed only where it allows a space.
  */
 export function itemCutter(form: ItemForm, onItem: (json: Buffer) => void): ItemCutter {
   return form === 'lines' ? new LineCutter(onItem) : new ArrayCutter(onItem);
@@ -47,18 +47,18 @@ const OPEN_ARRAY = 0x5b;
 const CLOSE_ARRAY = 0x5d;
 const CLOSE_OBJECT = 0x7d;
 const WHITE: ReadonlySet<number> = new Set(Buffer.from(' \t\r\n'));
-/** Some programs write it in front of UTF-8; it says nothing. */
+/** Mark that some programs write in front of UTF-8. It is skipped. */
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
-/** Both forms: where a value begins and ends, and what may be wrong with it. */
+/** Base of both forms: finds where a value begins and ends, and refuses an invalid one. */
 abstract class Cutter implements ItemCutter {
   readonly #onItem: (json: Buffer) => void;
   readonly #scanner: JsonScanner;
-  /** The item that has begun, as far as it came in earlier pieces. */
+  /** The bytes of the current item that came in earlier pieces. */
   readonly #begun = new Pieces();
   #inItem = false;
   #markAt = 0;
-  /** The last one. It is an item only when what comes behind it says that nothing of it was missing. */
+  /** The last value. It counts as an item only when the bytes after it show that it was complete. */
   protected item: Buffer | undefined;
 
   constructor(onItem: (json: Buffer) => void, oneLine: boolean) {
@@ -87,17 +87,17 @@ abstract class Cutter implements ItemCutter {
     this.#whole(NOTHING);
   }
 
-  /** Is this byte, which is in no item, the first one of an item? Throws `bad_item` where it cannot stand. */
+  /** Whether this byte, outside any item, begins one. Throws `bad_item` for a byte that is not allowed there. */
   protected abstract between(byte: number): boolean;
-  /** An item has ended with this byte. */
+  /** Called with the last byte of an item. */
   protected abstract ended(byte: number): void;
-  /** What comes behind the last item shows that it is one. */
+  /** Passes on the last value, which the bytes after it have shown to be an item. */
   protected give(): void {
     if (this.item) this.#onItem(this.item);
     this.item = undefined;
   }
 
-  /** How people call the item that has begun. */
+  /** Name of the current item in errors, such as `line 3`. */
   protected abstract get name(): string;
 
   #skipMark(piece: Buffer): number {
@@ -126,9 +126,9 @@ abstract class Cutter implements ItemCutter {
   }
 
   #whole(last: Buffer): void {
-    // A copy of its own: a piece of the body is not to be held for the sake of a few bytes of it.
+    // A copy, so that a small item does not keep a whole piece of the body in memory.
     const item = this.#begun.take(last);
-    // What is no text would become another one: each wrong byte a U+FFFD.
+    // Refused here, because decoding would turn each invalid byte into U+FFFD.
     if (!isUtf8(item)) throw badItem(`${this.name} is not UTF-8`);
     for (let at = item.indexOf(LINE_FEED); at !== -1; at = item.indexOf(LINE_FEED, at)) item[at] = SPACE;
     this.#inItem = false;
@@ -170,7 +170,7 @@ class LineCutter extends Cutter {
       this.#line++;
     }
     if (WHITE.has(byte)) return false;
-    if (this.item) throw badItem(`${this.name} is not JSON: more comes behind the value`);
+    if (this.item) throw badItem(`${this.name} is not JSON: more text follows the value`);
     return true;
   }
 
@@ -181,12 +181,12 @@ class LineCutter extends Cutter {
   }
 }
 
-/** Where a byte between two items is. */
-type QuotaLease = 'before' | 'first' | 'behind-item' | 'behind-comma' | 'behind';
+/** Position of a byte between two items of the array. */
+type Position = 'before' | 'first' | 'behind-item' | 'behind-comma' | 'behind';
 
 class ArrayCutter extends Cutter {
   #items = 0;
-  #place: QuotaLease = 'before';
+  #place: Position = 'before';
 
   constructor(onItem: (json: Buffer) => void) {
     super(onItem, false);
@@ -194,7 +194,7 @@ class ArrayCutter extends Cutter {
 
   override end(): void {
     super.end();
-    // No body at all is no items.
+    // An empty body has no items and is no error.
     if (this.#place !== 'before' && this.#place !== 'behind') throw this.#notJson('it ends too early');
   }
 
@@ -208,7 +208,7 @@ class ArrayCutter extends Cutter {
       case 'behind-item':
         return this.#behindItem(byte);
       case 'behind':
-        throw this.#notJson('more comes behind its end');
+        throw this.#notJson('more text follows its end');
       case 'first':
       case 'behind-comma':
     }
@@ -221,7 +221,7 @@ class ArrayCutter extends Cutter {
 
   protected ended(byte: number): void {
     this.#place = 'behind-item';
-    // Who sends slowly sends the comma with the next item, and this one is to run soon. A number or word may go on.
+    // A slow client sends the comma only with the next item, and this item should run soon. A number or word may continue.
     if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT || byte === QUOTE) this.#take();
   }
 
@@ -233,8 +233,8 @@ class ArrayCutter extends Cutter {
   #behindItem(byte: number): boolean {
     if (byte !== COMMA && byte !== CLOSE_ARRAY)
       throw this.item
-        ? badItem(`${this.name} is not JSON: more comes behind it`)
-        : this.#notJson('there is no comma behind them');
+        ? badItem(`${this.name} is not JSON: more text follows it`)
+        : this.#notJson('a comma is missing after them');
     if (this.item) this.#take();
     this.#place = byte === COMMA ? 'behind-comma' : 'behind';
     return false;
@@ -249,7 +249,7 @@ class ArrayCutter extends Cutter {
   }
 }
 
-/** Bytes that come in parts, however small those are. */
+/** Collects bytes that come in parts. The buffer doubles, so that many small parts stay cheap. */
 class Pieces {
   #buffer: Buffer = NOTHING;
   bytes = 0;
@@ -262,7 +262,7 @@ class Pieces {
     this.bytes = bytes;
   }
 
-  /** All of them, in a buffer of their own, and lets them go. */
+  /** Returns all bytes, with `last`, in a new buffer, and forgets them. */
   take(last: Buffer): Buffer {
     const all = Buffer.concat([this.#buffer.subarray(0, this.bytes), last]);
     this.#buffer = NOTHING;

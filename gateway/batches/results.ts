@@ -1,4 +1,4 @@
-/** The results of a batch as lines of JSON, in the order of its items or in that of their end. */
+/** Reads the results of a batch as lines of JSON, in the order of its items or in the order in which they ended. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BatchStore, GroupEntry } from '#storage/queued/batches.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
@@ -10,15 +10,15 @@ export interface ResultsDeps {
 
 export interface ResultsOptions {
   readonly order: 'input' | 'completed';
-  /** Wait for what has not ended, or stop there. */
+  /** Wait for groups that have not ended, instead of stopping at them. */
   readonly wait: boolean;
 }
 
 const LOOK_AGAIN_MS = 100;
-/** Groups asked for at once. */
+/** Upper bound on the groups that one read fetches. */
 const GROUPS_AT_ONCE = 100;
 
-/** Yields lines, in pieces. What it holds does not grow with them. */
+/** Yields lines, in pieces. Beside one piece it holds only numbers of groups, so its memory does not grow with the results. */
 export async function* resultsOf(
   deps: ResultsDeps,
   id: string,

@@ -1,7 +1,7 @@
 /**
- * Takes places for calls whose function or namespace is limited. A call that finds none is refused at once: to wait here
- * would hold memory and connections for those who are over their limit, while who would rather wait has the queued lane, and
- * is told after how long it is worth coming back.
+ * Takes quota leases for calls whose function or namespace is limited. A call over a limit is refused at once, with a
+ * Retry-After: waiting calls would hold memory and connections for callers over their limit. A caller that prefers to wait can
+ * use the queued lane.
  */
 import { OffshootError } from '#contract/api/errors.ts';
 import { drainSeconds, retrySeconds } from '#contract/platform/pace.ts';
@@ -16,7 +16,7 @@ export class Admission {
     this.#places = places;
   }
 
-  /** Throws `concurrency_limited` or `rate_limited`, or what Redis does when it is away. */
+  /** Throws `concurrency_limited` or `rate_limited`, or the error of Redis when it is unavailable. */
   async enter({ namespace, name }: Target, quota: Quota, id: string): Promise<QuotaLease> {
     const taken = await this.#places.take(namespace, name, quota, id);
     if ('refused' in taken) throw refusalError(namespace, name, quota, taken.refused);

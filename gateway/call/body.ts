@@ -1,22 +1,22 @@
-/** Reading a request body: small ones into memory, large ones into the artifact store, neither over its limit. */
+/** Reads request bodies: small ones into memory, large ones into the artifact store. A body over its limit is refused. */
 import type { IncomingMessage } from 'node:http';
 import { OffshootError } from '#contract/api/errors.ts';
 import { hasBody } from './response.ts';
 
 const EMPTY = Buffer.alloc(0);
 
-/** A body that goes through memory must have arrived within this. */
+/** Time limit for a body that goes through memory to arrive. */
 const INLINE_BODY_MS = 300_000;
 
-/** The caller went away, or its connection broke, before the body was complete. */
+/** The caller disconnected before the body was complete. */
 export class RequestAborted extends Error {
   override readonly name = 'RequestAborted';
 }
 
-/** How large a body may be, and what says so. */
+/** Upper bound on the size of a body, and the setting that it comes from. */
 export interface BodyLimit {
   readonly bytes: number;
-  /** The setting that is to be raised. */
+  /** The setting to raise, as text for an error. */
   readonly setting: string;
 }
 
@@ -29,15 +29,15 @@ export function bodyLimit(functionMb: number, maxBytes: number): BodyLimit {
     : { bytes: maxBytes, setting: 'OFFSHOOT_MAX_BODY_BYTES of the gateway' };
 }
 
-/** Throws `body_too_large` when the request announces more than it may send, before a byte of it is read. */
+/** Throws `body_too_large` when the announced length is over the limit, before a byte of the body is read. */
 export function checkAnnouncedLength(request: IncomingMessage, limit: BodyLimit): void {
   const announced = Number(request.headers['content-length'] ?? 0);
   if (announced > limit.bytes) throw tooLarge(limit, announced, true);
 }
 
 /**
- * The whole body: at once when there is none, else a promise. When it is larger than `inlineBytes`, `spool` gets what has
- * been read of it, with the request paused, and what that resolves to is the body.
+ * The whole body: at once when there is none, else a promise. When it is larger than `inlineBytes`, the request is paused and
+ * `spool` gets the chunks read before; the promise then resolves to the value of `spool`.
  */
 export function readBody<Spooled>(
   request: IncomingMessage,
@@ -45,7 +45,7 @@ export function readBody<Spooled>(
   spool: (begun: readonly Buffer[]) => Promise<Spooled>,
 ): Buffer | Promise<Buffer | Spooled> {
   if (!hasBody(request)) return EMPTY;
-  // It may have gone while something else was waited for, and says so only once.
+  // The client may have disconnected during an earlier await, and 'close' is emitted only once.
   if (request.destroyed) return Promise.reject(new RequestAborted());
   request.on('error', () => undefined);
   if (Number(request.headers['content-length'] ?? 0) > inlineBytes) return spool([]);
@@ -73,7 +73,7 @@ export function readBody<Spooled>(
   });
 }
 
-/** `exact`: the size is that of the whole body, and not only what has arrived of it so far. */
+/** `exact`: `size` is the size of the whole body, and not only of the part that has arrived. */
 export function tooLarge({ bytes: limit, setting }: BodyLimit, size: number, exact: boolean): OffshootError {
   return new OffshootError(
     'body_too_large',

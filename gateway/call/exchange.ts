@@ -1,4 +1,4 @@
-/** Writes the answer of a function to the HTTP connection of its caller, and records how it went. */
+/** Writes the answer of a function to the HTTP connection of its caller, and records how the call ended. */
 import type { ServerResponse } from 'node:http';
 import { INVOCATION_HEADER, OUTCOME_HEADER } from '#contract/api/headers.ts';
 import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
@@ -10,11 +10,11 @@ import type { Invocation } from '../dispatch/invocation.ts';
 import type { CallSink, Failure, OpenCall } from '../dispatch/pending.ts';
 import { checkResponse, type CheckedResponse } from './response-meta.ts';
 
-/** The worker is told of this many delivered bytes at once: often enough that its window never runs dry. */
+/** Delivered bytes after which the worker gets credit for them: often enough that its window never runs dry. */
 const CREDIT_BYTES = STREAM_WINDOW_BYTES / 4;
-/** A body up to this size is copied next to its headers; copying a larger one costs more than the second buffer. */
+/** Upper bound on a body that is copied next to its headers; copying a larger one costs more than a second buffer. */
 const ONE_WRITE_BYTES = 16 * 1024;
-/** A client that takes no byte of a finished response for so long is cut off; it holds the response in our memory. */
+/** Time after which a client that takes no byte of a finished response is disconnected, because the response stays in memory. */
 const STALLED_CLIENT_MS = 60_000;
 /** Cause in the record of a call whose client closed the connection. */
 const DISCONNECTED = 'the caller disconnected before its answer was complete';
@@ -25,7 +25,7 @@ export interface ExchangeOptions {
   /** See failureAnswer(). */
   readonly trusted: boolean;
   readonly finished: (record: InvocationRecord) => void;
-  /** Gets what is known of a call that lasts. */
+  /** Gets the open record of a call that has not ended after a while. */
   readonly lasting: (record: OpenInvocation) => void;
 }
 
@@ -46,7 +46,7 @@ export class Exchange implements CallSink {
   #bodyless = false;
   /** Bytes that the announced content-length still allows. */
   #allowed: number | undefined;
-  /** Set when the response had to be cut off because of what the function sent. */
+  /** The reason why the response was cut off, when the function sent an invalid one. */
   #broken: string | undefined;
 
   constructor(options: ExchangeOptions) {
@@ -93,15 +93,15 @@ export class Exchange implements CallSink {
     const timing = report ? serverTiming({ ...waits, report }) : `gateway;dur=${waits.gateway.toFixed(3)}`;
     const headers = this.#headersOf(checked, timing, undefined);
     if (!this.#bodyless && checked.contentLength !== undefined) {
-      // Kept, so that a download shows its progress; and enforced, because the next response on this connection begins
-      // where this one is said to end.
+      // Kept, so that a download shows its progress. Enforced, because the next response on this connection begins at the
+      // announced end of this one.
       headers.push('content-length', String(checked.contentLength));
       this.#allowed = checked.contentLength;
     }
     this.#response.writeHead(checked.status, headers);
     if (this.#bodyless) this.#response.end();
     else this.#response.flushHeaders();
-    // What comes with the head is not part of the window: the worker counts the chunks behind it.
+    // Bytes that come with the head are not part of the window: the worker counts only the chunks after it.
     this.#pass(checked.body, false);
   }
 
@@ -121,7 +121,7 @@ export class Exchange implements CallSink {
       return this.#finish('bad_response', report, this.#broken);
     }
     this.#ended = true;
-    // A stream that failed is not ended but cut, so that the client cannot take the part for the whole.
+    // A failed stream is cut off instead of ended, so that the client cannot take the part for the whole.
     if (report.outcome === 'ok') this.#response.end();
     else this.#response.destroy();
     this.#guardAgainstStall();
@@ -159,7 +159,7 @@ export class Exchange implements CallSink {
     this.#bodyless = this.#invocation.method === 'HEAD' || status === 204 || status === 205 || status === 304;
     headers.push(INVOCATION_HEADER, this.#invocation.id, 'server-timing', timing);
     if (outcome !== undefined) headers.push(OUTCOME_HEADER, outcome);
-    // What a GET would have had: https://www.rfc-editor.org/rfc/rfc9110#section-8.6. A 205 says that there is nothing.
+    // The length that a GET would have had: https://www.rfc-editor.org/rfc/rfc9110#section-8.6. A 205 announces an empty body.
     if (status === 205) headers.push('content-length', '0');
     else if (this.#bodyless && status !== 204 && checked.contentLength !== undefined) {
       headers.push('content-length', String(checked.contentLength));
@@ -177,7 +177,7 @@ export class Exchange implements CallSink {
       return this.#breakOff('the body is longer than its content-length');
     }
     this.#responseBytes += bytes.length;
-    // The callback runs when the bytes have been handed to the system: a client that reads slowly earns no credit, and the
+    // The callback runs when the bytes have been handed to the system. A client that reads slowly earns no credit, so the
     // worker stops the function's stream when the window is used up.
     this.#response.write(bytes, (error) => {
       if (!error && counts) this.#delivered(bytes.length);
@@ -199,13 +199,13 @@ export class Exchange implements CallSink {
 
   #endWith(body: Buffer | undefined): void {
     // As a string, a small body leaves together with the headers in one buffer and one plain write; as bytes it would be a
-    // buffer of its own in a gathered write. latin1 maps each byte to one character and back.
+    // second buffer in a gathered write. latin1 maps each byte to one character and back.
     if (body && body.length <= ONE_WRITE_BYTES) this.#response.end(body.toString('latin1'), 'latin1');
     else this.#response.end(body);
   }
 
   #guardAgainstStall(): void {
-    // node:http destroys a connection on which no byte has moved for so long, and takes the time-out back when it is done.
+    // node:http destroys a connection on which no byte has moved for this time, and clears the timeout when the response is done.
     if (this.#response.writableLength > 0) this.#response.socket?.setTimeout(STALLED_CLIENT_MS);
   }
 
@@ -222,7 +222,7 @@ export class Exchange implements CallSink {
     waits = this.#invocation.waits(report),
   ): void {
     this.#ended = true;
-    // No status was sent to a caller who went away; the outcome's own then says what happened.
+    // A caller that disconnected got no status, so the record has the status that belongs to the outcome.
     const status = this.#status || OUTCOMES[outcome].status;
     const ended = { outcome, status, responseBytes: this.#responseBytes, report, message };
     this.#finished(this.#invocation.record(ended, waits));

@@ -1,4 +1,4 @@
-/** How a call that has no response is answered over HTTP: one body for every front door. */
+/** Builds the HTTP answer to a call that has no response: the same body on every route. */
 import type { ErrorBody } from '#contract/api/errors.ts';
 import { OUTCOME_HEADER } from '#contract/api/headers.ts';
 import { nextWith } from '#contract/api/next.ts';
@@ -13,8 +13,8 @@ export interface FailureAnswer {
 }
 
 /**
- * `trusted`: the caller holds a key of the namespace and may see where in the code it failed. Anybody may call a public
- * function; such a caller gets the error's name and message, as the function's author wrote them, but no stack.
+ * `trusted`: the caller holds a key of the namespace and may see where in the code the call failed. Any other caller of a public
+ * function gets the error's name and message, as the function's author wrote them, but no stack.
  */
 export function failureAnswer(id: string, failure: Failure, trusted: boolean): FailureAnswer {
   if (failure.error) {

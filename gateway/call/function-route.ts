@@ -1,6 +1,6 @@
 /**
- * ANY /fn/{namespace}/{name}/{path}: the front door of functions. It works on node:http directly and not through hono:
- * a function gets the path byte for byte as it was sent (the URL class would have resolved `..` and `//`), headers keep
+ * Serves ANY /fn/{namespace}/{name}/{path}, the calls of functions. It works on node:http directly and not through hono. So a
+ * function gets the path byte for byte as it was sent, while the URL class would have resolved `..` and `//`. Headers keep
  * their order and repetitions, streams keep their back-pressure, and a call costs less.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -32,16 +32,16 @@ import { allows } from '../functions/api-keys.ts';
 import type { Target } from '../dispatch/target.ts';
 
 const NOTHING = Buffer.alloc(0);
-/** Events up to this size are checked to be JSON, for a clear error; larger ones would hold everybody else up meanwhile. */
+/** Upper bound on an event that is checked to be JSON, for a clear error; checking a larger one would delay other calls. */
 const MAX_CHECKED_EVENT_BYTES = 128 * 1024;
 
-/** A call that may be made: the caller is allowed to, and the request is whole. */
+/** A call that has passed all checks: the caller is authorised, and the request is complete. */
 interface CheckedCall {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly target: Target;
   readonly meta: RequestMeta;
-  /** For the record: without the query, which may hold secrets. */
+  /** Path for the record, without the query, which may hold secrets. */
   readonly path: string;
   readonly body: Buffer | Spooled;
   readonly trusted: boolean;
@@ -70,7 +70,7 @@ export class FunctionRoute {
     this.#options = options;
   }
 
-  /** Handles one request; whatever happens, it is answered. `asksFirst`: the client waits for a 100 before it sends the body. */
+  /** Handles one request and always answers it. `asksFirst`: the client waits for a 100 before it sends the body. */
   handle(request: IncomingMessage, response: ServerResponse, asksFirst = false): void {
     this.#serve(request, response, asksFirst).catch((error: unknown) =>
       this.#refuse(request, response, error),
@@ -78,8 +78,8 @@ export class FunctionRoute {
   }
 
   /**
-   * Calls a function with the body of the request, one JSON value, as its event, or queues that. The caller has checked the
-   * key.
+   * Calls a function, or queues the call, with the body of the request (one JSON value) as its event. The caller has checked
+   * the key.
    */
   async event(
     request: IncomingMessage,
@@ -108,7 +108,7 @@ export class FunctionRoute {
     const path = parseFunctionPath(rawTarget(request.url ?? ''));
     if (!path)
       throw new OffshootError('not_found', `the path of a function is ${FUNCTION_PREFIX}NAMESPACE/NAME`);
-    // A function gets its request as the Request of the fetch standard, which there cannot be for this method.
+    // A function gets a Request of the fetch standard, which does not allow this method.
     if (request.method === 'TRACE')
       throw new OffshootError('bad_request', 'functions cannot be called by TRACE');
 
@@ -118,13 +118,13 @@ export class FunctionRoute {
     if (!target.isPublic) demand(holder, presented, 'invoke', target.namespace);
 
     const trusted = holder !== undefined && allows(holder, 'invoke', target.namespace);
-    // A preference may be ignored (RFC 7240), and is where nobody is known: what strangers queue would fill Redis.
+    // A server may ignore a preference (RFC 7240). Callers without a key cannot queue, because they could fill Redis.
     const queued = trusted && asksForAsync(request.headers.prefer);
     if (queued) await this.#checkQueued(request, target);
     const reading = this.#read(request, target, queued, asksFirst ? response : undefined);
     const body = reading instanceof Promise ? await reading : reading;
 
-    // A key of ours is not shown to the function; a header that only looks like one may be the function's own.
+    // The platform's key is hidden from the function; a header with any other value may be the function's own.
     const keyHeader = target.isPublic && holder === undefined ? undefined : presented?.header;
     const meta = requestMeta(request, path, { trustProxy, keyHeader }, sizeOf(body));
     if (!meta) {
@@ -146,13 +146,13 @@ export class FunctionRoute {
     else await this.#callLimited(checked, target.quota);
   }
 
-  /** What can be refused is refused before a large body has been taken in. */
+  /** Checks options and queue before the body is read, so that a refused call does not send a large body first. */
   async #checkQueued(request: IncomingMessage, target: Target): Promise<void> {
     queuedOptions(request.headers);
     await this.#options.enqueuer.checkRoom(target.namespace);
   }
 
-  /** Throws `body_too_large`. `mayGoOn`: where a client that waits is told to send. */
+  /** Throws `body_too_large`. `mayGoOn`: the response on which a waiting client gets its 100 Continue. */
   #read(
     request: IncomingMessage,
     target: Target,
@@ -163,14 +163,14 @@ export class FunctionRoute {
     const limit = bodyLimit(target.requestMb, maxBodyBytes);
     checkAnnouncedLength(request, limit);
     mayGoOn?.writeContinue();
-    // Whatever the operator says of what goes through Redis, no more than the limit is taken in.
+    // The limit holds for a body in memory too, even if the operator set OFFSHOOT_INLINE_BODY_BYTES higher.
     return readBody(request, Math.min(inlineBytes, limit.bytes), (begun) => {
       const digest = queued && request.headers['idempotency-key'] !== undefined;
       return spool.keep(request, begun, limit, { queued, digest });
     });
   }
 
-  /** Nothing reads the body of a call that has ended, and its place is another's. */
+  /** Returns the handler for the end of a call. It gives back the lease, records the call, and removes the body. */
   #finishing(input: Spooled | undefined, left: (() => void) | undefined): (record: InvocationRecord) => void {
     return (record) => {
       left?.();
@@ -200,13 +200,13 @@ export class FunctionRoute {
     }
   }
 
-  /** `left`: told when the call has ended. */
+  /** `left`: called when the call has ended. */
   #call(checked: CheckedCall, left?: () => void): void {
     const { response, target, trusted, body } = checked;
     const { dispatcher, lasting } = this.#options;
     const input = Buffer.isBuffer(body) ? undefined : body;
     if (response.destroyed) {
-      // The caller went away while Redis or the store was waited for; an exchange listens from its making on.
+      // The caller disconnected during a wait for Redis or the store. An exchange made now would not see its 'close'.
       this.#discard(body);
       throw new RequestAborted();
     }
@@ -223,7 +223,7 @@ export class FunctionRoute {
     );
   }
 
-  /** Answers 202 when Redis has it, https://www.rfc-editor.org/rfc/rfc7240#section-4.1. */
+  /** Queues a call and answers 202 when Redis has it, https://www.rfc-editor.org/rfc/rfc7240#section-4.1. */
   async #enqueue(checked: CheckedCall): Promise<void> {
     const { request, response, body } = checked;
     const input = Buffer.isBuffer(body) ? undefined : body;
@@ -239,10 +239,10 @@ export class FunctionRoute {
         options,
         input,
       );
-      // The caller's key stands for an invocation that has this body already.
+      // The idempotency key belongs to an earlier invocation, which has this body already.
       if (input && record.inputBlob !== input.key) this.#discard(input);
     } catch (error) {
-      // Refused for certain. After any other error Redis may have it all the same, and the body is left to the sweep.
+      // The call was certainly refused. After any other error Redis may have it, so the body is left to the sweep.
       if (error instanceof OffshootError) this.#discard(body);
       throw error;
     }

@@ -1,13 +1,13 @@
 /**
- * JSON of a large answer, written in parts: lists of records and log lines are some megabytes, and to write one in one go would hold
- * everybody else up.
+ * Writes the JSON of a large answer in parts. Lists of records and log lines have some megabytes, and writing one in a single
+ * step would delay all other requests.
  */
 import { Readable } from 'node:stream';
 import { nextTurn, SLICE_BYTES } from '#contract/platform/turns.ts';
 
 type Write = (value: unknown) => string;
 
-/** The same text as `write(value)`. The arrays that an object holds are written element by element, all else at once. */
+/** Yields the text of `write(value)` in parts. Arrays directly in an object are written element by element, all else at once. */
 export function* jsonParts(value: unknown, write: Write): Generator<string, void> {
   if (!isPlain(value)) {
     yield write(value);
@@ -38,7 +38,7 @@ function isPlain(value: unknown): value is object {
   return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 }
 
-/** Parts put together to texts of a slice each; a part alone may be longer. */
+/** Joins parts to texts of one slice each; a single part may be longer. */
 function* slicesOf(parts: Iterable<string>): Generator<string, void> {
   let text = '';
   for (const part of parts) {
@@ -50,7 +50,7 @@ function* slicesOf(parts: Iterable<string>): Generator<string, void> {
   if (text !== '') yield text;
 }
 
-/** The JSON as a text when it is short, else as a stream that is written as it is read, a slice in a turn of the loop. */
+/** Short JSON as a text, longer JSON as a stream. The stream writes one slice in each turn of the event loop, as it is read. */
 export function jsonBody(value: unknown, write: Write): string | Readable {
   const slices = slicesOf(jsonParts(value, write));
   const first = slices.next().value ?? '';
@@ -67,7 +67,7 @@ async function* streamed(begun: readonly string[], slices: Generator<string, voi
   }
 }
 
-/** The JSON as a text, however long, written a slice in a turn of the loop. */
+/** JSON of any length as one text, of which one slice is written in each turn of the event loop. */
 export async function jsonText(value: unknown, write: Write): Promise<string> {
   const texts: string[] = [];
   for (const slice of slicesOf(jsonParts(value, write))) {

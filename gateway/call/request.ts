@@ -1,11 +1,11 @@
-/** Turns an HTTP request as it came from the socket into the one that the function sees. */
+/** Turns an HTTP request, as it came from the socket, into the request that the function gets. */
 import type { IncomingMessage } from 'node:http';
 import { CALLBACK_HEADER } from '#contract/api/headers.ts';
 import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
 import type { RequestMeta } from '#contract/wire/payload.ts';
 import { API_KEY_PREFIX } from '../functions/api-keys.ts';
 
-/** https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1: these speak of one connection, not of the request. */
+/** Headers of one connection, not of the request: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -18,7 +18,7 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 
-/** Headers that the gateway sets itself or that are for it alone, and `expect`, which it has answered. */
+/** Headers that the gateway sets itself or that are meant for it alone, and `expect`, which it has answered. */
 const REPLACED: ReadonlySet<string> = new Set([
   CALLBACK_HEADER,
   'expect',
@@ -30,7 +30,7 @@ const REPLACED: ReadonlySet<string> = new Set([
   'x-forwarded-proto',
 ]);
 
-/** A host that can stand in a URL: name or address, and perhaps a port. It decides nothing here, but functions build links with it. */
+/** Form of a host in a URL: name or address, and perhaps a port. The gateway decides nothing by it; functions build links. */
 const HOST = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 
 /** The path `/fn/{namespace}/{name}/rest?query`, cut up without decoding anything. */
@@ -42,8 +42,8 @@ export interface FunctionPath {
 }
 
 /**
- * Path and query of a request as they were sent. A proxy's absolute form (`GET http://host/path`) is brought to the usual
- * one, nothing else is touched: what a function gets is what its caller wrote.
+ * Path and query of a request as they were sent. Only a proxy's absolute form (`GET http://host/path`) is brought to the usual
+ * form. A function gets exactly the path that its caller wrote.
  */
 export function rawTarget(url: string): string {
   if (url.startsWith('/')) return url;
@@ -76,15 +76,15 @@ export function single(value: string | string[] | undefined): string | undefined
 }
 
 export interface Forwarding {
-  /** Believe what the request says of its way so far. */
+  /** Believe the X-Forwarded headers of the request. */
   readonly trustProxy: boolean;
-  /** The header that carried the platform's key: it is not the function's business. */
+  /** The header that carried the platform's key, which the function must not see. */
   readonly keyHeader: 'authorization' | 'x-api-key' | undefined;
 }
 
 const PLATFORM_KEY = new RegExp(`^(?:bearer\\s+)?${API_KEY_PREFIX}`, 'i');
 
-/** What the function is told of the request. Undefined when the Host header cannot be part of a URL. */
+/** Method, URL and headers for the function. Undefined when the Host header cannot be part of a URL. */
 export function requestMeta(
   request: IncomingMessage,
   path: FunctionPath,
@@ -105,7 +105,7 @@ export function requestMeta(
     if (HOP_BY_HOP.has(name) || REPLACED.has(name) || name === forwarding.keyHeader) continue;
     if (ofConnection?.has(name)) continue;
     const value = raw[index + 1] ?? '';
-    // A platform's key is not the function's business, not even where the call needed none.
+    // A key of the platform stays hidden from the function, even where the call needed none.
     if ((name === 'authorization' || name === 'x-api-key') && PLATFORM_KEY.test(value)) continue;
     headers.push([name, value]);
   }
@@ -121,7 +121,7 @@ export function requestMeta(
   return { kind: 'http', method: request.method ?? 'GET', url: `${proto}://${host}${path.rest}`, headers };
 }
 
-/** Names that a Connection header lists: hop-by-hop as well. Undefined for the usual values, which list none. */
+/** Names that a Connection header lists, which are hop-by-hop too. Undefined for the usual values, which list none. */
 export function connectionHeaders(value: string | undefined): Set<string> | undefined {
   if (value === undefined || value === 'keep-alive' || value === 'close') return undefined;
   return new Set(value.split(',').map((name) => name.trim().toLowerCase()));

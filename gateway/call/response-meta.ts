@@ -1,7 +1,7 @@
 /**
- * Checks what a function says its response is. These bytes come from tenant code, so nothing in them may break the HTTP of
- * the gateway: no header may smuggle in another, no length may disagree with the body. Checked by hand because it is done
- * for each call.
+ * Checks status and headers of a function's response. They come from tenant code and must not break the HTTP of the gateway:
+ * no header may smuggle in another, and no length may disagree with the body. Written by hand and not with zod, because it
+ * runs for each call.
  */
 import { INVOCATION_HEADER, OUTCOME_HEADER } from '#contract/api/headers.ts';
 import { MAX_RESPONSE_META_BYTES } from '#contract/functions/limits.ts';
@@ -14,10 +14,10 @@ const MAX_HEADER_BYTES = 64 * 1024;
 /** https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2 */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** https://www.rfc-editor.org/rfc/rfc9110#section-5.5, obs-text included. */
-// oxlint-disable-next-line no-control-regex -- the tab is a legal character there, and the other ones are what it looks for
+// oxlint-disable-next-line no-control-regex -- it looks for control characters, of which only the tab is legal
 const ILLEGAL_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 
-/** Headers of the response that are the platform's to set, or that would reach past the function's own paths. */
+/** Headers of the response that only the platform sets, or that would reach past the function's own paths. */
 const OWN: ReadonlySet<string> = new Set([
   'content-length',
   INVOCATION_HEADER,
@@ -32,12 +32,12 @@ export interface CheckedResponse {
   readonly status: number;
   /** Name, value, name, value: the form in which node:http writes repeated headers as they are. */
   readonly headers: string[];
-  /** What the function said of the length of the body, if it said something sensible. */
+  /** The length of the body that the function announced, if that is a number. */
   readonly contentLength: number | undefined;
   readonly body: Buffer;
 }
 
-/** The response in a payload, or the reason why it is none. */
+/** The response in a payload, or the reason why it is invalid. */
 export function checkResponse(payload: Buffer): CheckedResponse | { readonly problem: string } {
   if (payload.length < 4 || payload.readUInt32LE(0) > MAX_RESPONSE_META_BYTES) {
     return { problem: `status and headers of the response take more than ${MAX_RESPONSE_META_BYTES} bytes` };
@@ -64,7 +64,7 @@ export function checkResponse(payload: Buffer): CheckedResponse | { readonly pro
   return { status, body, ...checked };
 }
 
-/** The headers in node:http's flat form, or the reason why they are not acceptable. */
+/** The headers in node:http's flat form, or the reason why they are refused. */
 function checkHeaders(
   given: readonly unknown[],
 ): Pick<CheckedResponse, 'headers' | 'contentLength'> | string {

@@ -1,7 +1,7 @@
 /**
- * The answers of the gateway, whoever writes them. One that is given before its request has been read to its end decides what becomes of
- * the connection: a little more of a body is read and thrown away, and the connection is kept; of more than that the answer says
- * `Connection: close`, so that a client, or a proxy that lends the connection to the next one, sends nothing more on it.
+ * The ServerResponse of all answers of the gateway. An answer that comes before the request was read to its end decides about the
+ * connection. With a short body, the rest is read and discarded, and the connection is kept. Otherwise the answer says
+ * `Connection: close`, so that neither a client nor a proxy sends another request on the connection.
  */
 import type { Server, Socket } from 'node:net';
 import {
@@ -11,11 +11,11 @@ import {
   type OutgoingHttpHeaders,
 } from 'node:http';
 
-/** A body that was announced as no larger is read to its end for the sake of its connection. */
+/** Upper bound on the announced length of a body that is read to its end, so that its connection can be kept. */
 const DRAINED_BYTES = 64 * 1024;
-/** And so long: whoever is slower has broken off in the middle of its own request. */
+/** Time limit for reading such a body; a slower client has aborted its own request. */
 const DRAIN_MS = 15_000;
-/** After another refusal the client may go on sending; so much is read and thrown away so that it sees the answer. */
+/** Upper bound on the bytes that are read and discarded in other cases, so that a client that still sends sees the answer. */
 const LINGER_BYTES = 64 * 1024 * 1024;
 const LINGER_MS = 2_000;
 
@@ -37,8 +37,8 @@ export class GatewayResponse extends ServerResponse {
   }
 
   /**
-   * Ends the answer when the request has been read. Closing at once would reset the connection, and the client, still sending, would see
-   * the reset and not the answer. It has all of the answer meanwhile.
+   * Ends the answer when the request has been read. Closing at once would reset the connection, and a client that still sends
+   * would see the reset and not the answer. The whole answer is written before the wait.
    */
   override end(...given: unknown[]): this {
     const { req } = this;
@@ -61,23 +61,23 @@ export class GatewayResponse extends ServerResponse {
 
   #mayBeKept(): boolean {
     const { req } = this;
-    // A server that closes ends each connection as soon as it is idle. node:http keeps it there.
+    // A closing server ends each connection as soon as it is idle. node:http keeps the server in this field of the socket.
     const { server } = req.socket as Socket & { server?: Server };
     if (server && !server.listening) return false;
     if (!hasBody(req) || req.complete) return true;
-    // Who asked whether to send, and was not told, may leave it and send the next request.
+    // A client that asked for a 100 and got none may leave out the body and send its next request.
     if (req.headers.expect !== undefined && !this.#toldToGoOn) return false;
     return (
       req.headers['transfer-encoding'] === undefined && Number(req.headers['content-length']) <= DRAINED_BYTES
     );
   }
 
-  /** Reads on for a while, and throws it away. */
+  /** Reads the rest of the request for a limited time and discards it. */
   #linger(ended: () => void): void {
     const { req, shouldKeepAlive } = this;
     let bytes = 0;
     const giveUp = setTimeout(() => req.socket.destroy(), shouldKeepAlive ? DRAIN_MS : LINGER_MS);
-    // Who read it for a handler that has answered would hold it back.
+    // Listeners of a handler that has answered would keep the stream from flowing.
     req.removeAllListeners('readable').removeAllListeners('data');
     req.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
@@ -93,7 +93,7 @@ export class GatewayResponse extends ServerResponse {
   }
 }
 
-/** Has the request a body, whether it has come or not? */
+/** Whether the request has a body, arrived or not. */
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }

@@ -1,4 +1,4 @@
-/** The HTTP server: what is a function's goes to the function route, the rest to the app. */
+/** The HTTP server: passes calls of functions to the function route, and all other requests to the management app. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
@@ -6,19 +6,19 @@ import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
 import { rawTarget } from './request.ts';
 import { GatewayResponse } from './response.ts';
 
-/** Slow or idle clients hold a socket and memory; these bound how long. */
+/** Time limit for the headers of a request: slow or idle clients hold a socket and memory. */
 const HEADERS_TIMEOUT_MS = 15_000;
-/** A large body over a thin line; small ones, and those that stand still, have limits of their own (body.ts, spool.ts). */
+/** Time limit for a large body over a slow line; small and stalled bodies have limits of their own (body.ts, spool.ts). */
 const REQUEST_TIMEOUT_MS = 3_600_000;
-/** Longer than the 60 s of common load balancers, so that it is they who close an idle connection, and not we under a request. */
+/** Time after which an idle connection is closed: over the 60 s of common load balancers, so that these close it first. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const MAX_HEADER_BYTES = 32 * 1024;
 const CONNECTIONS_CHECKING_MS = 5_000;
 
-/** Sockets whose present request may take as long as it takes. */
+/** Sockets whose current request has no time limit. */
 const longUploads = new WeakSet<Socket>();
 
-/** The body of this request is read as fast as its items are run, and not held to the time of others. */
+/** Exempts a request from REQUEST_TIMEOUT_MS, because its body is read only as fast as its items run. */
 export function allowLongUpload(request: IncomingMessage): void {
   longUploads.add(request.socket);
   request.once('close', () => longUploads.delete(request.socket));
@@ -31,7 +31,7 @@ export interface ServerOptions {
   readonly app: { fetch: (request: Request, env: object) => Response | Promise<Response> };
 }
 
-/** Builds the server; listening is the caller's. */
+/** Builds the server; the caller makes it listen. */
 export function createGatewayServer(options: ServerOptions): Server {
   const { functions, app } = options;
   const manage = getRequestListener(app.fetch);
@@ -45,7 +45,7 @@ export function createGatewayServer(options: ServerOptions): Server {
     ServerResponse: GatewayResponse,
   });
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    // Decided on the raw path: `//fn/…` or `/api/../fn/…` is not a function's, whatever it may be normalised to later.
+    // Decided on the raw path: `//fn/…` or `/api/../fn/…` belongs to no function, even if it is normalised later.
     if (rawTarget(request.url ?? '').startsWith(FUNCTION_PREFIX)) functions.handle(request, response);
     else void manage(request, response);
   };
@@ -55,7 +55,7 @@ export function createGatewayServer(options: ServerOptions): Server {
     refuseConnection(error, socket);
   });
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-    // A client that asks first is spared sending a body that will be refused: the handler tells it to go on, or refuses.
+    // A client that asks first need not send a body that would be refused: the handler answers 100 or refuses.
     if (rawTarget(request.url ?? '').startsWith(FUNCTION_PREFIX)) functions.handle(request, response, true);
     else {
       response.writeContinue();
@@ -65,7 +65,7 @@ export function createGatewayServer(options: ServerOptions): Server {
   return server;
 }
 
-/** What node:http answers by itself where nobody listens for these errors. */
+/** The answers that node:http itself gives to these errors when there is no listener. */
 const REFUSALS: Readonly<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
   HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
@@ -73,7 +73,7 @@ const REFUSALS: Readonly<Record<string, string>> = {
 };
 
 function refuseConnection(error: NodeJS.ErrnoException, socket: Socket): void {
-  // node:http keeps the response that is under way there; its own refusal looks at it as well.
+  // node:http keeps the current response in this field; its own refusal checks the same field.
   const { _httpMessage: underWay } = socket as { _httpMessage?: ServerResponse | null };
   if (!socket.writable || underWay?.headersSent) return void socket.destroy();
   const status = REFUSALS[error.code ?? ''] ?? '400 Bad Request';

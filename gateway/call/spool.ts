@@ -1,7 +1,7 @@
 /**
- * Request bodies that are too large for Redis and for memory. They are written to the artifact store as they arrive, and the
- * call carries their key. Not handed on while they arrive: then a client that sends slowly would hold a sandbox, and the time
- * limit of its run, for as long as it likes; a queued call and a retry need all of it anyway.
+ * Keeps request bodies that are too large for Redis and for memory. They are written to the artifact store as they arrive, and
+ * the call carries their key. They are not streamed to the function: a slow client would then hold a sandbox, and use up the
+ * time limit of the run, for as long as it likes. A queued call and a retry need the whole body anyway.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -13,11 +13,12 @@ import type { Log } from '#storage/log.ts';
 import { RequestAborted, tooLarge, type BodyLimit } from './body.ts';
 
 const STALLED_CLIENT_MS = 60_000;
-/** How often what nobody has removed is looked for, and the age at which the body of a call that somebody waited for is such. */
+/** Interval between two sweeps for bodies that no process removed. */
 const SWEEP_MS = 10 * 60_000;
+/** Age at which the sweep removes the body of a synchronous call. */
 const CALL_TTL_S = 2 * 86_400;
 
-/** Where bodies lie, with the seconds after which they are swept away, unless something that may wait for longer holds them. */
+/** Directories of bodies, with the age in seconds at which they are swept. In HELD, an invocation or batch can keep them. */
 const PLACES = {
   calls: CALL_TTL_S,
   inputs: RECORD_TTL_S,
@@ -28,11 +29,11 @@ const HELD: ReadonlySet<string> = new Set(['inputs', 'batches']);
 
 export interface SpoolOptions {
   readonly blobs: BlobStore;
-  /** Bytes that the bodies of calls under way may have together: anybody can call a public function, and nobody's disk is endless. */
+  /** Upper bound on the bytes of all bodies of synchronous calls: any client can call a public function and fill the disk. */
   readonly maxBytes: number;
-  /** A client that sends nothing for so long in the middle of its body is cut off. */
+  /** Time after which a client that sends nothing in the middle of its body is disconnected. */
   readonly stalledMs?: number;
-  /** Does an invocation or a batch need this body still? */
+  /** Whether an invocation or a batch still needs this body. */
   readonly isHeld?: Spare;
   readonly log: Log;
 }
@@ -48,7 +49,7 @@ export class Spool {
   readonly #stalledMs: number;
   readonly #isHeld: Spare | undefined;
   readonly #log: Log;
-  /** Of calls that somebody waits for. */
+  /** Bytes of the bodies of synchronous calls. */
   #held = 0;
   #sweeping: NodeJS.Timeout | undefined;
 
@@ -70,7 +71,7 @@ export class Spool {
   }
 
   /**
-   * Keeps the body of a request, of which `begun` has been read, for a call that somebody waits for or for the queue. Throws
+   * Keeps the body of a request, of which `begun` has been read, for a synchronous call or for the queue. Throws
    * `body_too_large`, `spool_full` or RequestAborted; nothing is kept then.
    */
   async keep(
@@ -84,14 +85,14 @@ export class Spool {
     let counted = 0;
     const source = arriving(request, begun, { limit, stalledMs: this.#stalledMs }, (chunk) => {
       hash?.update(chunk);
-      // Who may queue has a key, and what is queued is bounded by its number and its time.
+      // Queued bodies are not counted: their callers have a key, and queued invocations are bounded in number and age.
       if (queued) return;
       counted += chunk.length;
       this.#held += chunk.length;
       if (this.#held > this.#maxBytes) throw this.#full();
     });
     try {
-      // What is queued outlives this process; what somebody waits for does not outlive a power cut anyway.
+      // A queued call must survive a power cut; a synchronous call ends with this process anyway.
       const { bytes } = await this.#blobs.put(key, source, { durable: queued });
       return { key, bytes, ...(hash && { digest: hash.digest('hex') }) };
     } catch (error) {
@@ -108,7 +109,7 @@ export class Spool {
     );
   }
 
-  /** Keeps the body of one invocation of the queue for another one. Undefined when it is not there any more. */
+  /** Copies the body of one queued invocation for another one. Undefined when the store no longer has it. */
   async copy(ref: BlobRef): Promise<BlobRef | undefined> {
     const source = await this.#blobs.open(ref.key);
     if (!source) return undefined;
@@ -117,12 +118,12 @@ export class Spool {
     return { key, bytes };
   }
 
-  /** The bytes of a body, as they are read. Undefined when it is not there any more. */
+  /** A stream of the bytes of a body. Undefined when the store no longer has it. */
   async open(ref: BlobRef): ReturnType<BlobStore['open']> {
     return await this.#blobs.open(ref.key);
   }
 
-  /** Nobody needs it any more; to be called once. What cannot be removed is swept away later. */
+  /** Removes a body that no call needs any more; to be called once. If this fails, the sweep removes it later. */
   async remove({ key, bytes }: BlobRef): Promise<void> {
     if (key.startsWith('calls/')) this.#held -= bytes;
     await this.#blobs.remove(key).catch((error: unknown) => {
@@ -130,7 +131,7 @@ export class Spool {
     });
   }
 
-  /** Removes what is past its time: bodies of processes that were killed, inputs and results whose records are gone. */
+  /** Removes bodies that are too old: those of killed processes, and inputs and results whose records are gone. */
   async sweep(): Promise<void> {
     for (const [place, ttl] of Object.entries(PLACES)) {
       const spare = HELD.has(place) ? this.#isHeld : undefined;
@@ -141,14 +142,14 @@ export class Spool {
   }
 }
 
-/** What has been read, then the rest as it comes. The socket is read only when the one before is written. */
+/** Yields the chunks read before, then the rest as it comes. The socket is read only after the previous chunk was written. */
 async function* arriving(
   request: IncomingMessage,
   begun: readonly Buffer[],
   { limit, stalledMs }: { limit: BodyLimit; stalledMs: number },
   each: (chunk: Buffer) => void,
 ): AsyncGenerator<Buffer> {
-  // Runs only while the client is waited for: that the store is slow is not its fault.
+  // Runs only during a wait for the client, which must not pay for a slow store.
   let stalled: NodeJS.Timeout | undefined;
   const wait = (): void => {
     clearTimeout(stalled);
@@ -169,7 +170,7 @@ async function* arriving(
       yield take(chunk);
       wait();
     }
-    // A connection that broke may look like an end.
+    // A broken connection may look like the end of the body.
     if (!request.complete) throw new RequestAborted();
   } catch (error) {
     throw request.destroyed && !request.complete ? new RequestAborted() : error;

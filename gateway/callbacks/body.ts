@@ -1,14 +1,14 @@
-/** Writes the body of a delivery (contract/invocations/callback.ts). */
+/** Writes the body of a delivery (contract/invocations/callback.ts), from the record and the result of an invocation. */
 import { isUtf8 } from 'node:buffer';
 import { MAX_INLINE_RESULT_BYTES, type CallbackBody } from '#contract/invocations/callback.ts';
 import { whyNotJson } from '#contract/api/json-scanner.ts';
 import type { InvocationRecord } from '#contract/invocations/invocation.ts';
 import { checkResponse } from '../call/response-meta.ts';
 
-/** A payload of more bytes has a body that is not sent along, whatever its headers take. */
+/** Size above which the body of a payload is too large to be sent along, even with the longest headers. */
 export const ALWAYS_LARGE_BYTES = MAX_INLINE_RESULT_BYTES + 512 * 1024;
 
-/** `payload`: what the function answered, as it is kept, or that it is there and too large to be sent along. */
+/** `payload`: the stored response of the function, or `large` if it is stored but too large to be sent along. */
 export function callbackBody(record: InvocationRecord, payload: Buffer | 'large' | undefined): Buffer {
   const { id, namespace, name, version, outcome, status, duration, attempts = [], dead } = record;
   const facts: CallbackBody = {
@@ -42,8 +42,8 @@ export function callbackBody(record: InvocationRecord, payload: Buffer | 'large'
 }
 
 /**
- * The bytes as text when they are JSON. The text goes into the body as it is: large numbers stay what they are, and writing a
- * value that is nested very deeply would fail.
+ * The bytes as text when they are JSON. The text goes into the body unchanged, because parsing would change large numbers,
+ * and writing a very deeply nested value would fail.
  */
 function jsonText(body: Buffer): string | undefined {
   return isUtf8(body) && whyNotJson(body) === undefined ? body.toString('utf8') : undefined;

@@ -1,9 +1,9 @@
 /**
- * One turn of a delivery: looks at the record, sends, and writes down what came of it. At least once: a gateway that dies
- * between the receiver's answer and the record leaves a delivery that is begun again, under the same webhook-id.
+ * Runs one turn of a delivery: reads the record, sends, and writes down the result. Delivery is at least once: a gateway that
+ * dies between the receiver's answer and the record leaves a delivery that begins again, under the same webhook-id.
  *
- * The record decides, as in the queued lane: its `callback` is pending, delivered or failed, and is changed only by comparing
- * it with what was read. A job that comes twice, too early or too late finds there what is left to do.
+ * The record decides, as in the queued lane: its `callback` is pending, delivered or failed, and changes only by compare-and-set.
+ * A job that comes twice, too early or too late does only the work that the record leaves open.
  */
 import { sharedNow } from '#storage/redis/clock.ts';
 import { deliveryId, type DeliveryJob } from '#storage/queued/deliveries.ts';
@@ -19,9 +19,9 @@ import type { SecretStore } from './secrets.ts';
 import { send } from './send.ts';
 import { signatureHeaders } from './signature.ts';
 
-/** A job may come this much before its time, by the clocks of two machines. */
+/** Upper bound on how early a job may come, because the clocks of two machines differ. */
 const EARLY_MS = 50;
-/** How soon an invocation whose end was announced is looked at again when it is not there: as long as it has been missing. */
+/** Bounds on the wait before an announced end is looked for again; between them, it is the time for which the end is missing. */
 const LOOK_FIRST_MS = 50;
 const LOOK_LAST_MS = 10_000;
 const MAX_ERROR_LENGTH = 300;
@@ -32,16 +32,16 @@ export interface DeliveryDeps {
   readonly secrets: SecretStore;
   readonly guard: Guard;
   readonly terms: DeliveryTerms;
-  /** Milliseconds that a receiver has to answer, names included. */
+  /** Time limit in milliseconds for the answer of a receiver, name resolution included. */
   readonly timeoutMs: number;
-  /** As in `offshoot/0.1.0`. */
+  /** Version of the platform, for the user agent `offshoot/0.1.0`. */
   readonly version: string;
 }
 
 export interface Turn extends DeliveryJob {
   /** Unix time at which the job was added. */
   readonly addedAt: number;
-  /** Aborted when the gateway is stopped. */
+  /** Aborted when the gateway stops. */
   readonly stopping: AbortSignal;
 }
 
@@ -53,10 +53,10 @@ export async function deliver(deps: DeliveryDeps, turn: Turn): Promise<number | 
   if (!found) return undefined;
   const { record } = found;
   const { callback, redriven = 0 } = record;
-  // Taken out of the dead letters since: the end that counts is the next one, which has a delivery of its own.
+  // The invocation was redriven since. Only its next end counts, and that has a delivery of its own.
   if (!callback || again < redriven) return undefined;
   const now = sharedNow();
-  // Who announces an end may die before it is written; whoever goes on with the invocation then ends it.
+  // A process may announce an end and die before it writes it. The process that continues the invocation then ends it.
   if (record.state !== 'done' || again > redriven)
     return now + Math.min(LOOK_LAST_MS, Math.max(LOOK_FIRST_MS, now - turn.addedAt));
   if (callback.state !== 'pending') return undefined;
@@ -65,17 +65,17 @@ export async function deliver(deps: DeliveryDeps, turn: Turn): Promise<number | 
     const lost: Callback = { ...callback, state: 'failed', lastError: 'the gateway ended at the last try' };
     return (await settle(deps, found, delivered(record, lost))) ? undefined : now;
   }
-  // Counted before it is sent, so that one that takes its gateway with it is not tried for ever.
+  // The attempt is counted before it is sent, so that a delivery that crashes its gateway is not retried for ever.
   const begun: Callback = { url: callback.url, state: 'pending', attempts: callback.attempts + 1 };
   const held = await store.swap(found, delivered(record, begun));
   if (!held) return now;
   const tried = await attempt(deps, turn, held.record as InvocationRecord);
-  // Not the receiver's fault, so not counted: a gateway that is replaced must not use up tries.
+  // The gateway's stop is not the receiver's fault, so it does not use up an attempt.
   if (!tried) return await note(deps, held, { ...callback, nextAt: now });
   return await note(deps, held, afterDelivery(begun, tried, terms, sharedNow()));
 }
 
-/** Sends it once. Never rejects for a reason that the receiver has a part in. Undefined when the gateway's stop has cut it. */
+/** Sends the delivery once. Never rejects because of the receiver. Undefined when the gateway's stop has aborted it. */
 async function attempt(
   deps: DeliveryDeps,
   { again, stopping }: Turn,
@@ -112,22 +112,22 @@ async function attempt(
 
 async function bodyOf(store: QueuedStore, record: InvocationRecord): Promise<Buffer> {
   const { id, responseBytes } = record;
-  // Megabytes are not fetched, try after try, to be left out.
+  // A result that is too large to be sent along is not fetched, megabytes for each attempt.
   if (responseBytes > ALWAYS_LARGE_BYTES)
     return callbackBody(record, (await store.hasResult(id)) ? 'large' : undefined);
   return callbackBody(record, await store.result(id));
 }
 
-/** Writes what came of a try, whatever else has changed in the record meanwhile. Resolves to the time of the next one. */
+/** Writes the result of an attempt, even if other parts of the record have changed. Resolves to the time of the next attempt. */
 async function note(deps: DeliveryDeps, held: Versioned, callback: Callback): Promise<number | undefined> {
   const { store } = deps;
   const { id, redriven, callback: begun } = held.record;
   for (let before: Versioned | undefined = held; before; before = await store.find(id)) {
     const { record } = before;
     const { callback: now } = record;
-    // Overtaken by a redrive, or by the success of another gateway that took this one for dead.
+    // A redrive overtook this attempt, or another gateway, which took this one for dead, has settled the delivery.
     if (record.state !== 'done' || record.redriven !== redriven || now?.state !== 'pending') return undefined;
-    // Another one's try is under way. What it will say counts, but that the receiver has it is so already.
+    // Another gateway's attempt is under way, and its result will count. But a success of this one is recorded now.
     const overtaken = now.attempts !== begun?.attempts;
     if (overtaken && callback.state !== 'delivered') return undefined;
     const noted = overtaken ? { ...callback, attempts: now.attempts } : callback;
@@ -136,13 +136,13 @@ async function note(deps: DeliveryDeps, held: Versioned, callback: Callback): Pr
   return undefined;
 }
 
-/** Writes a record whose end may have been told for the last time. False when it has changed meanwhile. */
+/** Writes the record after an attempt, which may have been the last one. False when it has changed meanwhile. */
 async function settle(
   { store, retention }: DeliveryDeps,
   before: Versioned,
   record: InvocationRecord,
 ): Promise<boolean> {
   if (!(await store.swap(before, record))) return false;
-  await retention.endedJob(record).catch(() => undefined); // Redis is away: the record goes with time
+  await retention.endedJob(record).catch(() => undefined); // Redis is unavailable: the record goes by its TTL
   return true;
 }

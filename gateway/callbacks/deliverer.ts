@@ -1,6 +1,6 @@
 /**
- * Delivers callbacks. It is the gateway that does, since it has a network and runs no tenant's code. Each namespace has a
- * BullMQ worker of its own, with so many deliveries at a time, so none waits for another's receivers.
+ * Delivers callbacks. The gateway does this because it has a network and runs no tenant's code. Each namespace has a BullMQ
+ * worker of its own with a limited number of parallel deliveries, so none waits for another's receivers.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker, type Job } from 'bullmq';
@@ -11,23 +11,23 @@ import { LogThrottle, type Log } from '#storage/log.ts';
 import { moveLater } from '#storage/queued/move-later.ts';
 import { deliver, type DeliveryDeps } from './deliver.ts';
 
-/** A gateway that has not renewed its lock for so long has lost the delivery. */
+/** Time without a renewal of its lock after which a gateway has lost the delivery. */
 const LOCK_MS = 10_000;
-/** How often deliveries of lost gateways are looked for. One is begun again after LOCK_MS and two of these at the latest. */
+/** Interval between checks for deliveries of lost gateways. They begin again after LOCK_MS and two intervals at the latest. */
 const STALLED_CHECK_MS = 3_000;
-/** The record counts what was begun, and decides; BullMQ would only hide it. */
+/** Upper bound on BullMQ's restarts of a delivery, in effect none: the record counts the attempts, and decides. */
 const MAX_STALLED = 1_000_000;
-/** How often namespaces with their first callback are looked for. */
+/** Interval between checks for namespaces with their first callback. */
 const NAMESPACES_MS = 1_000;
-/** After a drain's grace, how long deliveries have to be given back. */
+/** Time limit for giving deliveries back to BullMQ, after the grace of a drain. */
 const GIVE_BACK_MS = 2_000;
 const ERROR_LOG_INTERVAL_MS = 5_000;
 
 export interface DelivererOptions extends DeliveryDeps {
   readonly deliveries: Deliveries;
-  /** Deliveries of one namespace at the same time. */
+  /** Upper bound on parallel deliveries of one namespace. */
   readonly concurrency: number;
-  /** Opens a connection that waits for Redis as long as it takes. */
+  /** Opens a connection that waits for Redis without a time limit. */
   readonly connect: () => Redis;
   readonly log: Log;
 }
@@ -51,13 +51,13 @@ export class Deliverer {
     this.#timer = setInterval(() => void this.#look(), NAMESPACES_MS);
   }
 
-  /** Begins nothing more. What has not been answered after the grace is given back, and begun again elsewhere. */
+  /** Begins no more deliveries. Those without an answer after the grace go back to BullMQ and begin again elsewhere. */
   async stop(graceMs: number): Promise<void> {
     this.#closed = true;
     clearInterval(this.#timer);
     const cut = setTimeout(() => this.#stopping.abort(), graceMs);
     const closing = Promise.all([...this.#workers.values()].map((worker) => worker.close()));
-    // While Redis is away they would wait for it.
+    // While Redis is unavailable, closing the workers would wait for it.
     const late = new AbortController();
     await Promise.race([
       closing.catch(() => undefined),
@@ -70,7 +70,7 @@ export class Deliverer {
   }
 
   async #look(): Promise<void> {
-    // Redis may be away; what was missed is seen at the next look.
+    // Redis may be unavailable; the next check finds the namespaces that this one missed.
     const namespaces = await this.#options.deliveries.namespaces().catch(() => []);
     if (this.#closed) return;
     for (const namespace of namespaces) {

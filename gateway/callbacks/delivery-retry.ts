@@ -1,24 +1,24 @@
-/** What follows a try to deliver: it is over, or tried again after a while. Pure, as contract/invocations/retry.ts is for functions. */
+/** Decides whether a delivery has ended or is retried, and after which wait. Pure, like contract/invocations/retry.ts. */
 import type { Callback } from '#contract/invocations/invocation.ts';
 import { readRetryAfter } from '#contract/invocations/retry.ts';
 
 export interface DeliveryTerms {
   readonly attempts: number;
-  /** Milliseconds before the second try at most, and before the last one. Those between grow from one to the other. */
+  /** Upper bounds in milliseconds on the waits before the second and the last attempt. Those between grow evenly in ratio. */
   readonly firstDelayMs: number;
   readonly lastDelayMs: number;
 }
 
-/** How one try ended. */
+/** Result of one attempt. */
 export type Tried =
   | { readonly status: number; readonly retryAfter?: string | undefined }
   | { readonly error: string; readonly final: boolean };
 
-/** Longest wait that a receiver may ask for. */
+/** Upper bound on the wait that a receiver may ask for. */
 const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
 const GONE = 410;
 
-/** Decides after try number `callback.attempts`. `now` is Unix time in milliseconds, `random` from 0 up to 1. */
+/** Decides after attempt number `callback.attempts`. `now` is Unix time in milliseconds, `random` from 0 up to 1. */
 export function afterDelivery(
   { url, attempts }: Callback,
   tried: Tried,
@@ -39,14 +39,14 @@ export function afterDelivery(
   return { ...failed, state: 'pending', nextAt: Math.round(now + wait) };
 }
 
-/** Longest wait after try number `attempt`: "full jitter" draws from all below it, see contract/invocations/retry.ts. */
+/** Upper bound on the wait after attempt `attempt`: "full jitter" draws any value below it, see contract/invocations/retry.ts. */
 export function bound(attempt: number, { attempts, firstDelayMs, lastDelayMs }: DeliveryTerms): number {
   const steps = Math.max(1, attempts - 2);
   return firstDelayMs * (Math.max(firstDelayMs, lastDelayMs) / firstDelayMs) ** ((attempt - 1) / steps);
 }
 
 function meaningOf(status: number): string {
-  if (status === GONE) return 'the receiver answered 410: it wants no more of this';
+  if (status === GONE) return 'the receiver answered 410: it wants no further attempts';
   if (status >= 300 && status < 400)
     return `the receiver answered ${status}; redirects are not followed, name the final address`;
   return `the receiver answered ${status}`;

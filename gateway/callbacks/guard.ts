@@ -1,14 +1,14 @@
 /**
- * Where callbacks may go. Their URLs are written by tenants, and the gateway stands in a network that tenants have no
- * business in: so an address is looked at before anything is sent to it, and names are answered here, once, with addresses
- * that were looked at. Whoever connects must connect to those, and never ask for the name again.
+ * Decides where callbacks may go. Tenants write their URLs, and the gateway stands in a network that tenants must not reach. So
+ * each address is checked before anything is sent to it, and names are resolved here, once, to checked addresses. The sender
+ * must connect to these and never resolve the name again.
  */
 import type { LookupAddress } from 'node:dns';
 import { Resolver } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
 import { PROTECTED_RANGES } from '#contract/functions/network.ts';
 
-/** What no sandbox reaches unnamed, and what is nobody's receiver: documentation, 6to4 relays, the metadata service of Azure. */
+/** Ranges protected from sandboxes, and ranges without receivers: documentation, 6to4 relays, the metadata service of Azure. */
 const NEVER_V4 = [
   ...PROTECTED_RANGES,
   '192.0.2.0/24',
@@ -17,25 +17,25 @@ const NEVER_V4 = [
   '203.0.113.0/24',
   '168.63.129.16/32',
 ];
-/** Global unicast. All else is no receiver: loopback, unique local, link-local, multicast, IPv4-mapped and NAT64 forms. */
+/** Global unicast. All other forms are refused: loopback, unique local, link-local, multicast, IPv4-mapped and NAT64. */
 const GLOBAL_V6 = '2000::/3';
-/** Of global unicast: protocols of the IETF with Teredo (2001::/32), documentation, and 6to4, which holds an IPv4 address. */
+/** Refused parts of global unicast: IETF protocols with Teredo (2001::/32), documentation, and 6to4 with its IPv4 address. */
 const NEVER_V6 = ['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'];
 
-/** Twice this, and some more, must fit into the time of a delivery: one of two questions may stay without an answer. */
+/** Time limit for one DNS query. Over twice this must fit into a delivery's time limit: one of two queries may get no answer. */
 const DNS_TIMEOUT_MS = 1_500;
 const DNS_TRIES = 2;
 
-/** The receiver may not be reached, and will not be later. The message is for the owner of the callback. */
+/** The receiver is not allowed, now or later. The message is for the owner of the callback. */
 export class ReceiverRefused extends Error {
   override readonly name = 'ReceiverRefused';
 }
 
-/** All addresses of a name. Rejects when it has none. */
+/** Resolves to all addresses of a name. Rejects when it has none. */
 export type Resolve = (name: string, signal: AbortSignal) => Promise<readonly LookupAddress[]>;
 
 export interface GuardOptions {
-  /** Ranges of receivers inside, such as `10.1.2.0/24`, which are reached on any port. */
+  /** Ranges of internal receivers, such as `10.1.2.0/24`, which are reached on any port. */
   readonly allow: readonly string[];
   /** Ports of all other receivers. */
   readonly ports: ReadonlySet<number>;
@@ -52,8 +52,8 @@ export class Guard {
   }
 
   /**
-   * The addresses of a receiver, none of which is out of bounds. Throws ReceiverRefused when one of them is: a name that
-   * leads inside and outside is not to be trusted with a choice.
+   * The addresses of a receiver, all of which are allowed. Throws ReceiverRefused when one of them is not: a name with an
+   * allowed and a refused address must not choose between them.
    */
   async addresses(url: URL, signal: AbortSignal): Promise<readonly LookupAddress[]> {
     if (url.protocol !== 'http:' && url.protocol !== 'https:')
@@ -65,7 +65,7 @@ export class Guard {
       family === 0
         ? await (this.#options.resolve ?? askNameServers)(host, signal)
         : [{ address: host, family }];
-    // Of a name only that it leads inside: its owner need not learn what the host's name servers know of what is there.
+    // The error of a name hides the address: its owner must not learn the internal addresses that the name servers know.
     const what =
       family === 0 ? `${host} leads to an address that is not public` : `${host} is no public address`;
     for (const { address } of found) this.#check(address, port, what);
@@ -94,7 +94,7 @@ function isGlobalV6(address: string): boolean {
   return GLOBAL.check(address, 'ipv6') && !PROTECTED_V6.check(address, 'ipv6');
 }
 
-/** Throws with the reason when a text is not an address or `address/bits`. */
+/** Parses addresses and ranges. Throws an Error with the reason when a text is neither an address nor `address/bits`. */
 export function listOf(ranges: readonly string[]): BlockList {
   const list = new BlockList();
   for (const range of ranges) {
@@ -110,9 +110,9 @@ export function listOf(ranges: readonly string[]): BlockList {
 }
 
 /**
- * Asks the name servers of the host, and not its hosts file, which names what is inside. Not by getaddrinfo(3): it has four
- * threads for the whole process, and names that are answered slowly would keep everybody's files and deliveries waiting.
- * `servers`: instead of the host's, such as `127.0.0.1:5353`.
+ * Asks the name servers of the host, but not its hosts file, which names internal machines. It does not use getaddrinfo(3),
+ * which has four threads for the whole process: slow answers would delay all file operations and deliveries. `servers`: used
+ * instead of the host's, such as `127.0.0.1:5353`.
  */
 export async function askNameServers(
   name: string,

@@ -1,15 +1,15 @@
-/** The secrets of namespaces that deliveries are signed with, in Redis. */
+/** Keeps in Redis the secrets of each namespace, with which its deliveries are signed. */
 import type { Redis } from 'ioredis';
 import { CallbackSecret, type CallbackSecrets } from '#contract/invocations/callback.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { newSecret } from './signature.ts';
 
-/** So long after a rotation deliveries are signed with the old secret too: time to give receivers the new one. */
+/** Time after a rotation during which deliveries are signed with the old secret too, until receivers have the new one. */
 const OVERLAP_MS = 24 * 3_600_000;
-/** One more is let go of at once, so that nobody makes deliveries dear by rotating. */
+/** Upper bound on the secrets of a namespace. Older ones are dropped, so that frequent rotation does not slow deliveries. */
 const MAX_SECRETS = 4;
 
-/** Makes the first secret of a namespace. Of two that want to at the same time, both get the same. */
+/** Makes the first secret of a namespace. Two simultaneous calls get the same secret. */
 const ENSURE = `
 if redis.call('LLEN', KEYS[1]) == 0 then redis.call('LPUSH', KEYS[1], ARGV[1]) end
 return redis.call('LRANGE', KEYS[1], 0, -1)`;
@@ -35,7 +35,7 @@ export class SecretStore {
     return view(namespace, stored);
   }
 
-  /** Makes a new one. Deliveries are signed with the one before it as well, for a day. */
+  /** Makes a new secret. Deliveries are signed with the previous one as well, for a day. */
   async rotate(namespace: string): Promise<CallbackSecrets> {
     const key = keys.callbackSecrets(namespace);
     const stored = await this.#redis.eval(ROTATE, 1, key, made(), MAX_SECRETS - 1);

@@ -1,11 +1,11 @@
-/** Sends one delivery: a POST over a connection of its own, to an address that was checked, within a time. */
+/** Sends one delivery: a POST over a connection of its own, to a checked address, within a time limit. */
 import type { LookupAddress } from 'node:dns';
 import { request as requestHttp, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import type { Guard } from './guard.ts';
 
-/** Nobody looks at the body of an answer; so much of it is read, which is what most have, so that the other side can finish. */
+/** Upper bound on the bytes of an answer that are read, though not used. Most bodies are shorter, so the receiver can finish. */
 const MAX_ANSWER_BYTES = 4 * 1024;
 
 export interface Answer {
@@ -13,7 +13,7 @@ export interface Answer {
   readonly retryAfter: string | undefined;
 }
 
-/** Rejects when there was no answer, with ReceiverRefused when there must not be one. */
+/** Rejects when there was no answer, and with ReceiverRefused when the receiver is not allowed. */
 export async function send(
   guard: Guard,
   url: URL,
@@ -27,7 +27,7 @@ export async function send(
   const options: RequestOptions = {
     method: 'POST',
     headers: { ...headers, 'content-length': String(body.length) },
-    // A connection that was kept could be one to another address of the name.
+    // A kept connection could lead to another address of the name.
     agent: false,
     lookup: pinned(addresses),
     signal,
@@ -40,7 +40,7 @@ export async function send(
   return { status: statusCode, retryAfter: answered['retry-after'] };
 }
 
-/** Answers any question for the name with what was checked: asked again, a hostile name server would say something else. */
+/** Answers every lookup with the checked addresses, because a hostile name server could answer a second query differently. */
 function pinned(addresses: readonly LookupAddress[]): LookupFunction {
   return (_name, { all }, callback) => {
     const [first] = addresses;
@@ -49,7 +49,7 @@ function pinned(addresses: readonly LookupAddress[]): LookupFunction {
   };
 }
 
-/** Resolves when the body is over, or enough of it was read, or it broke off: what counts is the status, which is there. */
+/** Resolves when the body has ended, enough of it was read, or it broke off: only the status counts, which has arrived. */
 async function skimmed(response: IncomingMessage): Promise<void> {
   try {
     let bytes = 0;

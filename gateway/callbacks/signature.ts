@@ -1,18 +1,18 @@
-/** Signatures of the Standard Webhooks specification, version 1.0.0: HMAC-SHA256 over `id.timestamp.body`. */
+/** Signs deliveries by the Standard Webhooks specification, version 1.0.0: HMAC-SHA256 over `id.timestamp.body`. */
 import { createHmac, randomBytes } from 'node:crypto';
 
 const PREFIX = 'whsec_';
-/** The specification asks for 24 to 64. */
+/** Length of a secret; the specification asks for 24 to 64 bytes. */
 const SECRET_BYTES = 32;
 
-/** A new secret as receivers get it. */
+/** A new secret, in the form that receivers get. */
 export function newSecret(): string {
   return PREFIX + randomBytes(SECRET_BYTES).toString('base64');
 }
 
 /**
- * The headers of one try. `id` stays the same over the tries of a delivery, `seconds` is the Unix time of this one, which
- * keeps a copy from being of use later. There is a signature for each secret, so that receivers can be given a new one.
+ * The headers of one attempt. `id` stays the same over the attempts of a delivery. `seconds` is the Unix time of this attempt,
+ * by which a receiver can refuse a later copy. There is a signature for each secret, so that receivers can change to a new one.
  */
 export function signatureHeaders(
   id: string,

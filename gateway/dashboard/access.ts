@@ -1,4 +1,4 @@
-/** How requests of the dashboard's pages come through the management API, with the session in the place of a key. */
+/** Lets the dashboard's pages call the management API, with the session in place of a key. */
 import type { Context } from 'hono';
 import { getCookie } from 'hono/cookie';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
@@ -8,7 +8,7 @@ import type { AppEnv } from '../routes/endpoint.ts';
 import type { Samples } from '../records/samples.ts';
 import { SESSION_COOKIE, type Session, type Sessions } from './sessions.ts';
 
-/** What the app needs for the dashboard, beside what it has for the API. */
+/** Parts of the app that only the dashboard needs. */
 export interface DashboardDeps {
   readonly sessions: Sessions;
   readonly samples: Samples;
@@ -16,18 +16,18 @@ export interface DashboardDeps {
     namespace: string,
   ) => Promise<{ waiting: number; active: number; delayed: number; lane: number; deadListed: number }>;
   readonly lastScheduled: (namespace: string, name: string) => Promise<Sample | undefined>;
-  /** Is X-Forwarded-Proto of a proxy believed? */
+  /** Whether X-Forwarded-Proto of a proxy is believed. */
   readonly trustProxy: boolean;
 }
 
 const PREFIX = '/dashboard/api/';
 
-/** The path by which a request is routed: the API's own is the same below /dashboard. */
+/** The path by which a request is routed: a path of the API is also served below /dashboard. */
 export function apiPath(path: string): string {
   return path.startsWith(PREFIX) ? path.slice('/dashboard'.length) : path;
 }
 
-/** Who asks the API from the dashboard; undefined where it is asked as everybody else asks it. */
+/** The key record behind a request that comes from the dashboard; undefined for all other requests to the API. */
 export async function dashboardHolder(
   context: Context<AppEnv>,
   sessions: Sessions,

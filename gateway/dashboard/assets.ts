@@ -1,6 +1,6 @@
 /**
- * Script and style of the dashboard. They are bundled when they are first asked for, and kept: the platform has no build step
- * that could be forgotten, those who never open the dashboard do not pay for it, and a tenth of a second once is not noticed.
+ * Bundles script and style of the dashboard at the first request, and keeps them. So the platform has no build step that could
+ * be forgotten, and a gateway whose dashboard is never opened pays nothing. The first request takes a tenth of a second longer.
  */
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
@@ -32,7 +32,7 @@ export class Assets {
 }
 
 async function build(): Promise<ReadonlyMap<string, Asset>> {
-  // Loaded here, as it starts a process of its own.
+  // Loaded only here, because esbuild starts a process of its own.
   const { build: bundle, stop } = await import('esbuild');
   const { outputFiles } = await bundle({
     entryPoints: [`${SOURCES}main.tsx`, `${SOURCES}main.css`],

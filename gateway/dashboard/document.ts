@@ -3,8 +3,8 @@ import { html } from 'hono/html';
 import type { SignedIn } from '#contract/api/dashboard.ts';
 
 /**
- * No script or style but our own files, and no string ever becomes markup or script (Trusted Types): what functions print,
- * answer or throw is shown as text.
+ * Allows no script or style but the platform's own files, and no string as markup or script (Trusted Types): output, answers
+ * and errors of functions are shown as text.
  */
 const POLICY = [
   "default-src 'none'",
@@ -21,7 +21,7 @@ const POLICY = [
 
 export const DOCUMENT_HEADERS: Readonly<Record<string, string>> = {
   'content-security-policy': POLICY,
-  // Cuts off a page of a function that has opened this one: otherwise it could read it. See sessions.ts.
+  // Cuts off a function's page that has opened this one, because the function's page could read it otherwise. See sessions.ts.
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',
   'x-content-type-options': 'nosniff',
@@ -30,7 +30,7 @@ export const DOCUMENT_HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
 };
 
-/** `usable`: the browser guards pages of this address from each other, which it does over https and on the host itself. */
+/** `usable`: the browser isolates pages of this address from each other, which it does over https and on the host itself. */
 export function document(session: SignedIn | undefined, usable: boolean): ReturnType<typeof html> {
   const state = JSON.stringify({ session, usable });
   return html`<!doctype html>

@@ -1,4 +1,4 @@
-/** The page of one invocation. */
+/** The view of one invocation: its record, spans, logs, input and result. */
 import type { Readable } from 'node:stream';
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
@@ -12,7 +12,7 @@ import type { AppDeps } from '../routes/endpoint.ts';
 import { ownInvocation } from '../routes/invocations.ts';
 import type { Viewer } from './views.ts';
 
-/** A page is read by a person: more of a body, or of a log, is had by the command line. */
+/** Upper bounds on the bytes of a body and the lines of a log that the page shows; the command line shows all. */
 const PREVIEW_BYTES = 32 * 1024;
 const LINES_SHOWN = 1_000;
 
@@ -61,7 +61,7 @@ async function inputOf(deps: AppDeps, record: AnyInvocation): Promise<Preview | 
   const kept = await deps.queued.input(record.id);
   if (!kept) return undefined;
   const { meta, body } = decodePayload(kept);
-  // Of the headers, only this one: others may be somebody's credentials.
+  // The page gets only this header, because others may hold credentials.
   const headers = WithHeaders.safeParse(meta).data?.headers ?? [];
   const type = headers.find(([name]) => name === 'content-type')?.[1] ?? '';
   if (record.inputBlob !== undefined) return { type, bytes: record.requestBytes, cut: true };
@@ -79,7 +79,7 @@ async function resultOf(deps: AppDeps, record: InvocationRecord): Promise<Invoca
   const at = checked.headers.findIndex((text, index) => index % 2 === 0 && /^content-type$/i.test(text));
   const type = at === -1 ? '' : (checked.headers[at + 1] ?? '');
   const body = found?.body ? await beginning(found.body) : checked.body;
-  // Of one in Redis, the record counts the headers in.
+  // For a result in Redis, responseBytes of the record includes the headers.
   const bytes = found?.body ? record.responseBytes : body.length;
   return { ...preview(type, body, bytes), status: checked.status };
 }
@@ -98,7 +98,7 @@ async function beginning(stream: Readable): Promise<Buffer> {
 function preview(type: string, body: Buffer, bytes: number): Preview {
   const cut = body.length > PREVIEW_BYTES || bytes > body.length;
   let shown = body.subarray(0, PREVIEW_BYTES);
-  // A cut may have gone through a character, of four bytes at most.
+  // The cut may have split a character, which has four bytes at most.
   const whole = [0, 1, 2, 3].find((back) => isUtf8(shown.subarray(0, shown.length - back)));
   if (cut && whole !== undefined) shown = shown.subarray(0, shown.length - whole);
   return { type, bytes, cut, ...(isUtf8(shown) && !shown.includes(0) && { text: shown.toString() }) };

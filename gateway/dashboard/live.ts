@@ -1,6 +1,6 @@
 /**
- * A view as server-sent events: at once, and again when it has changed. One stream for each page that is open; the browser
- * ends it while nobody sees the page. Bounded in number, since each looks at Redis once or twice a second.
+ * Serves a view as server-sent events: at once, and again whenever it has changed. Each open page has one stream, which the
+ * browser ends while the page is hidden. The number of streams is bounded, because each reads Redis once or twice a second.
  */
 import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
@@ -14,16 +14,16 @@ import { VIEWS } from './views.ts';
 
 const MAX_STREAMS = 200;
 const MAX_STREAMS_OF_SESSION = 10;
-/** A comment now and then keeps proxies from closing a quiet stream. */
+/** Silence after which a comment is sent, so that proxies do not close a quiet stream. */
 const COMMENT_MS = 15_000;
-/** Is the session still there? */
+/** Interval between checks that the session still exists. */
 const CHECK_MS = 5_000;
-/** The browser comes again. */
+/** Time after which a stream ends; the browser then opens a new one. */
 const LONGEST_MS = 3_600_000;
 
 export class Live {
   readonly #deps: AppDeps;
-  /** What was just looked at, for those who look at the same. */
+  /** Views that were read a moment ago, shared by all pages that show the same one. */
   readonly #looks = new Map<string, Promise<string>>();
   readonly #open = new Map<string, number>();
   #total = 0;
@@ -32,7 +32,7 @@ export class Live {
     this.#deps = deps;
   }
 
-  /** Answers with the stream. `again` finds the session anew. Throws where the parameters make no sense. */
+  /** Answers with the stream. `again` looks up the session anew. Throws for invalid parameters. */
   answer(
     context: Context<AppEnv>,
     name: string,
@@ -84,7 +84,7 @@ export class Live {
     });
   }
 
-  /** What a view shows depends on the namespace of who looks, and on nothing else of them. */
+  /** Reads a view, or shares a reading: a view depends on the viewer's namespace and on nothing else of the viewer. */
   async #look(name: keyof typeof VIEWS, params: unknown, holder: ApiKeyRecord): Promise<string> {
     const key = JSON.stringify([name, params, holder.namespace]);
     const { look, everyMs } = VIEWS[name] as unknown as AnyView;

@@ -1,4 +1,4 @@
-/** What Redis knows of queues and schedules, and no route of the API tells. */
+/** Reads facts about queues and schedules from Redis that the dashboard shows and no route of the API has. */
 import type { Redis } from 'ioredis';
 import type { Sample } from '#contract/api/dashboard.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';

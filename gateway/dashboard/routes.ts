@@ -1,6 +1,6 @@
 /**
- * /dashboard: its document, its files, signing in and out, its live views. What it changes, it changes by the management API,
- * which is also there below /dashboard/api, where the browser sends the session's cookie (access.ts).
+ * The routes of /dashboard: its document, its files, sign-in and sign-out, its live views. Changes go through the management
+ * API, which is also served below /dashboard/api, where the browser sends the session's cookie (access.ts).
  */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
@@ -41,7 +41,7 @@ export function addDashboard(app: OpenAPIHono<AppEnv>, deps: AppDeps): void {
   });
 
   app.post('/dashboard/session', bodyLimit({ maxSize: 4_096 }), async (context) => {
-    // A form of another site must not sign anybody in as somebody else.
+    // A form on another site must not sign the browser in with another user's key.
     if (context.req.header('sec-fetch-site') !== 'same-origin') {
       throw new OffshootError('forbidden', 'signing in is done from the page of the dashboard');
     }
@@ -79,7 +79,7 @@ export function addDashboard(app: OpenAPIHono<AppEnv>, deps: AppDeps): void {
       version: deps.version,
       page: session.page,
     };
-    // A browser leaves this header out where the address is neither https nor the host itself.
+    // Browsers omit this header when the address is neither https nor the host itself.
     return context.html(document(signedIn, destination !== undefined), 200, DOCUMENT_HEADERS);
   };
   app.get('/dashboard', page);

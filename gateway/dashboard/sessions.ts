@@ -1,14 +1,14 @@
 /**
- * Who is signed in to the dashboard.
+ * Keeps the sessions of the dashboard, and checks that each request for data comes from a page of a session.
  *
- * A session is a cookie with 256 random bits. Redis has the sha256 of it, the sha256 of the API key that it stands for, and a
- * page secret: who reads Redis cannot sign in, and a key that is deleted ends its sessions at once.
+ * A session is a cookie with 256 random bits. Redis has the sha256 of the cookie, the sha256 of the API key that it stands for,
+ * and a page secret. So a reader of Redis cannot sign in, and deleting a key ends its sessions at once.
  *
- * The cookie alone opens nothing. Functions are served from the same origin, so a page of a function may send requests to
- * the dashboard, and the browser adds the cookie to them. What it cannot do is read a document of the dashboard: that is given
- * its page secret only when the browser says (Fetch Metadata) that it is to be shown as a page of its own, which no script
- * can make it say; it may not be framed; and its opener is cut off (Cross-Origin-Opener-Policy). Each request for data brings
- * the secret along, so it comes from such a page.
+ * The cookie alone opens nothing. Functions are served from the same origin, so a function's page may send requests to the
+ * dashboard, to which the browser adds the cookie. But a function's page cannot read a document of the dashboard. A document
+ * gets its page secret only when the browser says (Fetch Metadata) that it shows the document as a page of its own. No script
+ * can forge that. The document may not be framed, and its opener is cut off (Cross-Origin-Opener-Policy). Each request for
+ * data carries the secret, so it comes from such a page.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Redis } from 'ioredis';
@@ -19,7 +19,7 @@ import { OffshootError } from '#contract/api/errors.ts';
 import { hashOfKey, type ApiKeyStore } from '../functions/api-keys.ts';
 
 export const SESSION_COOKIE = 'offshoot_session';
-/** Where the browser sends the cookie: not to functions, and not to the API as others call it. */
+/** Path to which the browser sends the cookie: neither to functions, nor to the API as other clients call it. */
 export const COOKIE_PATH = '/dashboard';
 
 const Stored = z.object({ keyHash: z.string(), page: z.string() });
@@ -27,7 +27,7 @@ const Stored = z.object({ keyHash: z.string(), page: z.string() });
 export interface Session {
   readonly holder: ApiKeyRecord;
   readonly page: string;
-  /** Names the session without being it. */
+  /** Identifies the session, but does not open it. */
   readonly hash: string;
 }
 
@@ -40,7 +40,7 @@ export class Sessions {
     this.#apiKeys = apiKeys;
   }
 
-  /** The value of the cookie. Throws `unauthorized` for a key that is not known, `forbidden` for one that may not read. */
+  /** Makes a session and returns its cookie. Throws `unauthorized` for an unknown key, `forbidden` if the key may not read. */
   async begin(key: string): Promise<string> {
     const keyHash = hashOfKey(key);
     const holder = await this.#apiKeys.findByHash(keyHash);
@@ -55,7 +55,7 @@ export class Sessions {
     return token;
   }
 
-  /** The session of a cookie, as long as it and its key are there. */
+  /** The session of a cookie, while session and key exist. */
   async find(token: string | undefined): Promise<Session | undefined> {
     if (token === undefined || token.length > 64) return undefined;
     const hash = sha256(token);

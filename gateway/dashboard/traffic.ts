@@ -1,11 +1,11 @@
-/** Rates and percentiles of invocations. Pure. */
+/** Computes rates and percentiles of invocations for the dashboard. Pure. */
 import type { Bucket, Sample, Traffic } from '#contract/api/dashboard.ts';
 
 const MINUTE_MS = 60_000;
-/** A rate is not made from less. */
+/** Shortest period from which a rate is computed. */
 const LEAST_MINUTES = 1 / 60;
 
-/** Of those that began in the last `minutes`. Samples come newest first; what began before `knownFrom` is not among them. */
+/** Figures of the invocations of the last `minutes`. Samples come newest first, and none of them is older than `knownFrom`. */
 export function trafficOf(
   samples: readonly Sample[],
   minutes: number,
@@ -28,7 +28,7 @@ export function trafficOf(
   };
 }
 
-/** The last `minutes` in equal parts, oldest first; they begin at multiples of their length, so that they do not wander. */
+/** The last `minutes` in equal parts, oldest first. Parts begin at multiples of their length, so that they do not wander. */
 export function bucketsOf(samples: readonly Sample[], minutes: number, parts: number, now: number): Bucket[] {
   const length = (minutes * MINUTE_MS) / parts;
   const first = Math.floor(now / length) * length - (parts - 1) * length;
@@ -54,7 +54,7 @@ export function failed({ outcome }: Sample): boolean {
   return outcome !== undefined && outcome !== 'ok';
 }
 
-/** The smallest value that so large a share is not above (nearest rank): always one that was measured. */
+/** The smallest value that this share of the values does not exceed (nearest rank): always a measured value. */
 export function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

@@ -1,4 +1,4 @@
-/** What the pages of the dashboard show. Each view is asked for again and again while its page is open; see live.ts. */
+/** The views that the pages of the dashboard show. A view is read again and again while its page is open; see live.ts. */
 import { z } from 'zod';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import type { FunctionRow, Pages, QueueRow, Sample } from '#contract/api/dashboard.ts';
@@ -22,7 +22,7 @@ export interface Viewer {
 
 interface View<P extends z.ZodType, T> {
   readonly params: P;
-  /** Milliseconds between two looks. */
+  /** Milliseconds between two reads. */
   readonly everyMs: number;
   readonly look: (viewer: Viewer, params: z.infer<P>) => Promise<T>;
 }
@@ -99,7 +99,7 @@ const oneFunction = view(
       deps.dashboard.samples.of(namespace, name),
     ]);
     const now = Date.now();
-    // Of a busy function, what is kept does not reach back as far as the page does.
+    // The kept samples of a busy function may not reach back as far as the page does.
     const knownFrom = deps.dashboard.samples.knownFrom(namespace, name);
     const since = knownFrom !== undefined && knownFrom > now - minutes * 60_000 ? knownFrom : undefined;
     return {
@@ -122,9 +122,9 @@ const Filter = z.object({
   function: z.string().max(200).optional(),
   outcome: z.union([Outcome, z.enum(['failed', 'open'])]).optional(),
   trace: z.string().max(64).optional(),
-  /** Of the last so many minutes. */
+  /** Only invocations of the last minutes, by this number. */
   minutes: z.coerce.number().min(0).optional(),
-  /** Those that took so many milliseconds at least. */
+  /** Only invocations that took at least this number of milliseconds. */
   slower: z.coerce.number().min(0).optional(),
 });
 
@@ -187,8 +187,8 @@ const queues = view(z.object({}), 1_000, async (viewer): Promise<Pages['queues']
 });
 
 /**
- * Dead letters are counted as they are listed: the index may name some that are none any more. Where it is longer than what is
- * listed, the number is a least one.
+ * Dead letters are counted from the list, because the index may name some that are no longer dead letters. Where the index is
+ * longer than the list, the number is a lower bound.
  */
 async function queueOf(
   { deps }: Viewer,
@@ -268,7 +268,7 @@ export const VIEWS = {
   namespaces,
 } satisfies { [K in keyof Pages]: View<z.ZodType, Pages[K]> | typeof invocationView };
 
-/** What belongs to others is refused before anything is looked up. */
+/** Refuses the data of other namespaces before anything is looked up. */
 function demandNamespace(holder: ApiKeyRecord, namespace: string): void {
   if (holder.namespace === EVERY_NAMESPACE || holder.namespace === namespace) return;
   throw new OffshootError('forbidden', `your key does not hold for the namespace "${namespace}"`);

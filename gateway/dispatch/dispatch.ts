@@ -1,5 +1,5 @@
 /**
- * invoke(): the one way to a function, which every front door takes.
+ * Sends a call to a worker and passes the answer on. Every route to a function goes through invoke().
  *
  *   gateway                     Redis                          worker
  *     CALL  ------------------> lane of the namespace --------->
@@ -8,7 +8,7 @@
  *     CREDIT, CANCEL ---------> control list of the worker ----->
  *
  * The gateway holds the deadline. A call ends exactly once, by the first of: an answer, the deadline, the death of its
- * worker (watch.ts), the caller going away.
+ * worker (watch.ts), the disconnect of its caller.
  */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
@@ -32,14 +32,14 @@ import { PendingCall, type CallSink, type Failure, type OpenCall } from './pendi
 import type { Target } from './target.ts';
 import { WorkerWatch } from './watch.ts';
 
-/** Calls, and bytes of their frames, that may wait at once: what is over is refused before it can exhaust the memory. */
+/** Upper bounds on pending calls and on the bytes of their frames. A call beyond either is refused, so memory stays bounded. */
 const MAX_PENDING_CALLS = 20_000;
 const MAX_PENDING_BYTES = 512 * 1024 * 1024;
-/** Replies fetched from Redis at once. */
+/** Upper bound on the replies that one read fetches from Redis. */
 const REPLIES_AT_ONCE = 256;
-/** After a cancel, how long the worker has to say how far the call had come. */
+/** Time limit for the worker's report on a cancelled call. */
 const CANCEL_PATIENCE_MS = 1_000;
-/** The gateway waits this much longer than the worker may run, so that the worker's own, better, account arrives first. */
+/** Time by which the gateway's deadline exceeds the worker's, so that the worker's more exact report arrives first. */
 const DEADLINE_SLACK_MS = 500;
 
 export interface Call {
@@ -50,7 +50,7 @@ export interface Call {
   readonly tracestate?: string | undefined;
   /** Parts of the request payload, in order. */
   readonly payload: readonly Uint8Array[];
-  /** Where the body of the request is, when it is not in the payload. */
+  /** The body of the request in the artifact store, when the payload does not hold it. */
   readonly input?: BlobRef | undefined;
 }
 
@@ -69,7 +69,7 @@ export class Dispatcher {
   readonly #reader: AnyLaneReader;
   readonly #pending = new Map<string, PendingCall>();
   readonly #watch: WorkerWatch;
-  /** Calls that were answered; those that were given up say nothing of when there is room. */
+  /** Pace of answered calls. Calls without an answer do not count, because they do not show when there is room. */
   readonly #ended = new Pace();
   #pendingBytes = 0;
   #idle: (() => void) | undefined;
@@ -112,7 +112,7 @@ export class Dispatcher {
     clearTimeout(timer);
   }
 
-  /** Reads no more replies; what is still pending is cancelled. */
+  /** Cancels the pending calls and reads no more replies. */
   async stop(): Promise<void> {
     this.#watch.stop();
     for (const call of this.#pending.values()) {
@@ -141,7 +141,7 @@ export class Dispatcher {
     const frame = encodeLaneFrame(LaneKind.CALL, header, ...call.payload);
     const pending = new PendingCall(id, target.lane, frame, sink, patienceMs);
     if (this.#pending.size >= MAX_PENDING_CALLS || this.#pendingBytes + frame.length > MAX_PENDING_BYTES) {
-      // Not before this function has returned: the caller does not have its OpenCall yet.
+      // Deferred, because the caller has no OpenCall before this function returns.
       queueMicrotask(() => sink.failed(this.#withBacklog({ outcome: 'overloaded' })));
       return { cancel: () => undefined, credit: () => undefined };
     }
@@ -175,7 +175,7 @@ export class Dispatcher {
     }
     const reply = header as ReplyHeader;
     const call = this.#pending.get(reply.id);
-    if (!call) return; // answered already: lost, cancelled or timed out
+    if (!call) return; // ended already: lost, cancelled or timed out
     switch (kind) {
       case LaneKind.RESULT:
         this.#answered(call);
@@ -209,7 +209,7 @@ export class Dispatcher {
     if (first && call.cancelled) this.#control(LaneKind.CANCEL, call);
   }
 
-  /** The call may have waited long enough in Redis. If it still lies there it is taken out, and then certainly never runs. */
+  /** Ends the wait of a call in Redis. A call that is still in its lane is taken out, and then certainly never runs. */
   async #queueTimeElapsed(call: PendingCall): Promise<void> {
     if (call.worker === undefined && (await this.#withdraw(call))) {
       const message = `it waited for ${this.#options.queueTimeoutMs} ms, OFFSHOOT_QUEUE_TIMEOUT_MS of the gateway`;
@@ -246,7 +246,7 @@ export class Dispatcher {
     try {
       return (await this.#options.commands.lrem(call.lane, 1, call.frame)) === 1;
     } catch {
-      return false; // Redis is away: nobody can say where the call is
+      return false; // Redis is unavailable, so it is unknown where the call is
     }
   }
 
@@ -269,7 +269,7 @@ export class Dispatcher {
     call.sink.failed(this.#withBacklog(failure));
   }
 
-  /** Who is sent away is told when it is worth coming back. */
+  /** Adds the backlog to a 503, for its Retry-After. */
   #withBacklog(failure: Failure): Failure {
     if (failure.error || OUTCOMES[failure.outcome].status !== 503) return failure;
     const backlog = { waiting: this.#pending.size, endedPerSecond: this.#ended.perSecond() };
@@ -294,6 +294,6 @@ function unreported(worker: string): Failure {
 }
 
 function lostOnItsWay(worker: string): Failure {
-  const message = `the function has run, but something of its answer was lost between worker ${worker} and Redis`;
+  const message = `the function has run, but a part of its answer was lost between worker ${worker} and Redis`;
   return { outcome: 'platform_error', message };
 }

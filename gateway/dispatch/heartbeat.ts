@@ -1,7 +1,6 @@
 /**
- * Gateways tell each other that they live, and clear away what the dead leave in Redis: a worker that finishes a call after
- * its gateway has died pushes to a list that nobody would ever empty, and so does a gateway that cancels a call after its
- * worker has.
+ * Announces that this gateway is alive, and deletes the lists that dead processes leave in Redis. A worker that answers a dead
+ * gateway pushes to a list without a reader. So does a gateway that cancels a call of a dead worker.
  */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
@@ -9,9 +8,9 @@ import type { Log } from '#storage/log.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 
 const INTERVAL_MS = 10_000;
-/** A gateway or worker that has been silent for so long is dead. */
+/** Silence after which a gateway or worker counts as dead. */
 const DEAD_AFTER_MS = 60_000;
-/** And after so long nothing is pushed to its list any more: longer than a function may run. It is then forgotten. */
+/** Silence after which it is forgotten: longer than a function may run, so nothing is pushed to its list any more. */
 const FORGET_AFTER_MS = 25 * 3_600_000;
 
 export class Heartbeat {
@@ -44,7 +43,7 @@ export class Heartbeat {
       await this.#clear(keys.gateways(), keys.replies, now);
       await this.#clear(keys.workers(), keys.control, now);
     } catch (error) {
-      // Redis is away; what was missed is done in the next round.
+      // Redis is unavailable; the next beat does the work that this one missed.
       this.#log.info({ error: String(error) }, 'the heartbeat of this gateway was not noted');
     }
   }

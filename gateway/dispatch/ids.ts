@@ -1,4 +1,4 @@
-/** Random identifiers, drawn from a pool because a call of the system's generator for each one costs more than the rest. */
+/** Makes random identifiers. They come from a pool, because a call of the system's generator for each would cost more. */
 import { randomFillSync } from 'node:crypto';
 
 const pool = Buffer.alloc(8192);
@@ -18,7 +18,7 @@ export function newInvocationId(): string {
   return randomHex(16);
 }
 
-/** https://www.w3.org/TR/trace-context/#trace-id; all zeros, which is not allowed, does not come up in 2^128 draws. */
+/** https://www.w3.org/TR/trace-context/#trace-id. All zeros is not allowed, but has a chance of only 1 in 2^128. */
 export function newTraceId(): string {
   return randomHex(16);
 }

@@ -1,4 +1,4 @@
-/** Follows one invocation from its request to its record. */
+/** Holds the identity and the times of one invocation, from its request to its record. */
 import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import {
@@ -28,7 +28,7 @@ export class Invocation {
   readonly #sampled: boolean;
   readonly tracestate: string | undefined;
   requestBytes = 0;
-  /** Invocation whose input this one has. */
+  /** Invocation whose input this one repeats. */
   replayOf: string | undefined;
 
   constructor(
@@ -54,7 +54,7 @@ export class Invocation {
     this.tracestate = parent && parseTracestate(request.tracestate);
   }
 
-  /** The context that the function is handed: its spans become children of the run phase. */
+  /** Trace context for the function, whose spans become children of the run phase. */
   get traceparent(): string {
     return formatTraceparent({
       traceId: this.#traceId,
@@ -63,12 +63,12 @@ export class Invocation {
     });
   }
 
-  /** The call is handed to Redis now. */
+  /** Notes that the call goes to Redis now. */
   sent(): void {
     this.#sent = performance.now();
   }
 
-  /** Milliseconds in the gateway, and in Redis and on the way, as far as known. */
+  /** Milliseconds in the gateway, and in Redis and in transit, as far as they are known. */
   waits(report: RunReport | undefined): { gateway: number; queue: number } {
     const roundTrip = performance.now() - this.#sent;
     return {
@@ -77,7 +77,7 @@ export class Invocation {
     };
   }
 
-  /** As it is shown while it lasts. */
+  /** The record that is shown before the end. */
   called(worker: string | undefined): OpenInvocation {
     return called(this.identity('sync'), worker);
   }

@@ -1,40 +1,40 @@
-/** Calls that have been handed to Redis and not yet answered. */
+/** A call that was sent to Redis and has no answer yet, and the interfaces between it and its caller. */
 import type { RunReport } from '#contract/invocations/invocation.ts';
 import type { OffshootError } from '#contract/api/errors.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import type { Backlog } from '#contract/platform/pace.ts';
 
-/** Why a call has no (whole) response. */
+/** The reason why a call has no response, or only a part of one. */
 export interface Failure {
   readonly outcome: Exclude<Outcome, 'ok'>;
-  /** The facts of this case, where the outcome's own meaning does not say enough. */
+  /** The facts of this case, where the outcome's general meaning is not enough. */
   readonly message?: string;
-  /** What the worker said of it, when it could. */
+  /** The worker's report, if it sent one. */
   readonly report?: RunReport | undefined;
-  /** What was in front of a call for which there was no room, for its Retry-After. */
+  /** The calls ahead of a refused call and their pace, for its Retry-After. */
   readonly backlog?: Backlog;
-  /** Set when the request never became an invocation: it is answered instead of the outcome. */
+  /** Set when the request never became an invocation. The caller then gets this error instead of the outcome. */
   readonly error?: OffshootError;
 }
 
-/** Where the answer goes: `result`, or `head`, any number of `chunk` and `end`, or at any point `failed` and no more. */
+/** Receiver of an answer: `result`; or `head`, any number of `chunk`, and `end`. At any point `failed` may come as the last. */
 export interface CallSink {
   /** The whole response payload (contract/wire/payload.ts). */
   result(payload: Buffer, report: RunReport): void;
-  /** The first part of a streamed response. The report is the one so far: it has no outcome to speak of. */
+  /** The first part of a streamed response. The report is preliminary, and its outcome means nothing. */
   head(payload: Buffer, report: RunReport | undefined): void;
   chunk(bytes: Buffer): void;
   end(report: RunReport): void;
   failed(failure: Failure): void;
-  /** It lasts: more than a moment has gone, and it is in a queue, or with this worker. */
+  /** The call has not ended within 100 ms, and is in its lane, or with this worker. */
   lasting?(worker: string | undefined): void;
 }
 
 /** The caller's side of a call under way. */
 export interface OpenCall {
-  /** The caller has gone away. The sink is still told how it ended. */
+  /** The caller has disconnected. The sink still learns how the call ended. */
   cancel(): void;
-  /** So many more bytes of the streamed body have reached the caller. */
+  /** Another `bytes` bytes of the streamed body have reached the caller. */
   credit(bytes: number): void;
 }
 
@@ -45,16 +45,16 @@ export class PendingCall {
   /** By performance.now(). */
   readonly sentAt: number = performance.now();
   readonly deadline: number;
-  /** Size of the frame, for the account of what all pending calls hold. */
+  /** Size of the frame, for the sum over all pending calls. */
   readonly bytes: number;
-  /** The frame as it lies in the lane, for as long as it may still lie there. */
+  /** The frame as it is in the lane, while it may still be there. */
   #frame: Buffer | undefined;
   #worker: string | undefined;
-  /** The caller has gone away. */
+  /** The caller has disconnected. */
   cancelled = false;
-  /** Set when it was seen missing from the lane after a worker had died, though nobody has said that it took it. */
+  /** Time at which the call was missing from its lane after the death of a worker, though no worker had announced it. */
   missingSince: number | undefined;
-  /** What its sink was last told by lasting(). */
+  /** The worker in the last lasting() of the sink; empty for none. */
   shown: string | undefined;
   timer: NodeJS.Timeout | undefined;
 
@@ -71,7 +71,7 @@ export class PendingCall {
     return this.#frame;
   }
 
-  /** The worker that said it has the call. A call that is answered within milliseconds is never announced as taken. */
+  /** The worker that announced the call as taken. A call that is answered within milliseconds is never announced. */
   get worker(): string | undefined {
     return this.#worker;
   }

@@ -1,4 +1,4 @@
-/** Writes what is known of ended invocations to Redis: after the answer, in batches, and never at the price of the calls. */
+/** Writes the records of invocations to Redis: after the answer, in batches, and without delaying any call. */
 import type { Redis } from 'ioredis';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
 import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/platform/keys.ts';
@@ -7,11 +7,11 @@ import { Retention } from '#storage/queued/retention.ts';
 import { type KeyedCommand, sendTogether } from '#storage/redis/redis.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 
-/** Records that may be on their way to Redis. What is over is dropped and counted: records must not exhaust the memory. */
+/** Upper bound on the records in transit to Redis. Further ones are dropped and counted, so memory stays bounded. */
 const MAX_OUTSTANDING = 10_000;
 const MAX_BATCH = 500;
 const FLUSH_AFTER_MS = 10;
-/** A call that has not ended is shown for so long, should its gateway die: longer than one may run. */
+/** Lifetime of the record of an open call whose gateway has died: longer than a call may run. */
 const OPEN_TTL_S = 25 * 3600;
 
 export class Recorder {
@@ -24,10 +24,10 @@ export class Recorder {
   #dropped = 0;
   #timer: NodeJS.Timeout | undefined;
   readonly #writing = new Set<Promise<void>>();
-  /** Calls that are in the index of open ones. */
+  /** Ids of calls that are in the index of open calls. */
   readonly #open = new Set<string>();
 
-  /** `kept`: ended calls of each function. */
+  /** `kept`: number of ended calls of each function that keep their records. */
   constructor(redis: Redis, log: Log, kept: number) {
     this.#retention = new Retention(redis, kept);
     this.#redis = redis;
@@ -86,7 +86,7 @@ export class Recorder {
           pipeline
             .zadd(recent, ...members)
             .zremrangebyrank(recent, 0, -RECENT_LENGTH - 1)
-            // What waits in the queue may be in it for longer.
+            // Never shortened: queued invocations, which may wait longer, are in the same index.
             .expire(recent, RECORD_TTL_S, 'NX')
             .expire(recent, RECORD_TTL_S, 'GT'),
       ]);

@@ -1,4 +1,4 @@
-/** What a call needs to know of its function, prepared once so that a call only reads it. */
+/** The facts of a function that a call needs, prepared once so that a call only reads them. */
 import type { FunctionRecord, VersionRecord } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
 import {
@@ -15,19 +15,19 @@ export interface Target {
   readonly version: number;
   /** May be called without a key. */
   readonly isPublic: boolean;
-  /** Redis list that its calls go to. */
+  /** Redis list for its calls. */
   readonly lane: string;
-  /** Milliseconds that a run may take, the loading of its module included. */
+  /** Time limit of a run in milliseconds, the loading of its module included. */
   readonly runMs: number;
-  /** MB that a request body may have. */
+  /** Upper bound on a request body, in MB. */
   readonly requestMb: number;
-  /** Of its invocations in the queued lane. */
+  /** Retries of its invocations in the queued lane. */
   readonly retries: Retries;
-  /** Milliseconds that they may wait. */
+  /** Time limit in milliseconds for the wait of its queued invocations. */
   readonly queueMs: number;
-  /** Items that `queue()` is given at once. */
+  /** Upper bound on the items that `queue()` gets in one call. */
   readonly batchSize: number | undefined;
-  /** What is counted before a call begins; undefined where nothing is, which then costs nothing. */
+  /** Limits that are checked before a call begins; undefined without limits, so that such a call costs nothing. */
   readonly quota: Quota | undefined;
 }
 
@@ -50,7 +50,7 @@ export function targetOf(
     isPublic: version.manifest.access === 'public',
     lane: keys.lane(namespace),
     runMs: (version.manifest.timeout + version.manifest.initTimeout) * 1000,
-    // Versions that were deployed before there were these settings have none.
+    // Versions that were deployed before these settings existed do not have them.
     requestMb: version.manifest.requestSize ?? DEFAULT_REQUEST_MB,
     retries: version.manifest.retries ?? DEFAULT_RETRIES,
     batchSize: version.manifest.batch?.size,

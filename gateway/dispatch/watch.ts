@@ -1,12 +1,11 @@
 /**
- * Notices that a worker has died, or stands still and will be ended for that (watchdog/), so that its callers are told at once and
- * not at their deadline. Runs only while calls are pending.
+ * Notices that a worker has died, or hangs and will be ended by its watchdog (watchdog/). So its callers get an error at once
+ * and not at their deadline. Runs only while calls are pending.
  *
- * A worker that lives keeps a key in Redis alive. When it is gone:
- * - calls that it said it had taken are lost;
- * - calls that nobody has said to have taken, and that are not in the lane either, may have been taken by it in the last
- *   moments of its life, or by another worker just now, which would say so within milliseconds. Those that stay silent for
- *   ANNOUNCE_MS are lost.
+ * A living worker keeps a key in Redis alive. When the key is gone:
+ * - calls that the worker announced as taken are lost;
+ * - calls that no worker announced, and that are not in their lane either, may have been taken by it in its last moments, or
+ *   by another worker just now, which would announce them within milliseconds. They are lost when ANNOUNCE_MS have passed.
  */
 import type { Redis } from 'ioredis';
 import { OffshootError } from '#contract/api/errors.ts';
@@ -17,29 +16,30 @@ import { type Log, LogThrottle } from '#storage/log.ts';
 import type { Failure, PendingCall } from './pending.ts';
 
 const TICK_MS = 200;
-/** A call that lasts longer is shown as queued or running. Most are over by then, and cost nothing. */
+/** Age after which a call is shown as queued or running. Most calls have ended by then, and cost nothing. */
 const LASTING_MS = 100;
-/** With no worker alive for this long, a call that nobody took is given up: its caller need not wait for the deadline. */
+/** Time without a living worker after which an untaken call fails, so that its caller need not wait for the deadline. */
 const NO_WORKER_PATIENCE_MS = 1_000;
 /**
- * How long a living worker may take to say that it has taken a call: TAKEN_NOTICE_MS and the way, many times over. Less
- * than a tick, so that the next one decides.
+ * Time within which a living worker announces a call as taken: TAKEN_NOTICE_MS and the transit, many times over. Less than a
+ * tick, so that the next tick decides.
  */
 const ANNOUNCE_MS = 150;
 /**
- * A worker that hangs is handed calls as long as its last BLMPOP waits in Redis (storage/lane/lane.ts). So they are looked for as
- * long after it was missed; more patiently, because the workers that live are busy with its share as well.
+ * Time after the loss of a worker during which missing calls are looked for: while the last BLMPOP of a hanging worker waits in
+ * Redis (storage/lane/lane.ts), the worker still takes calls. The search is more patient then, because the living workers are
+ * busy with its share as well.
  */
 const HANDED_OVER_MS = 6_000;
 const ANNOUNCE_LATER_MS = 800;
-/** After an outage of Redis the announcements come late. */
+/** Time within which announcements come after an outage of Redis, which delays them. */
 const ANNOUNCE_AFTER_OUTAGE_MS = 2_000;
-/** When Redis has been away for this long, pending calls are answered instead of waiting for it. */
+/** Length of an outage of Redis after which pending calls fail instead of waiting for its end. */
 const OUTAGE_PATIENCE_MS = 5_000;
 
 export interface WorkerWatchOptions {
   readonly commands: Redis;
-  /** In the order in which they were sent. */
+  /** Pending calls in the order in which they were sent. */
   readonly pending: ReadonlyMap<string, PendingCall>;
   readonly fail: (call: PendingCall, failure: Failure) => void;
   readonly log: Log;
@@ -50,10 +50,10 @@ export class WorkerWatch {
   readonly #errors = new LogThrottle(5_000);
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
-  /** Workers known to be dead, so that each death is acted on once. */
+  /** Workers known to be dead, so that each death is handled once. */
   #dead = new Set<string>();
   #diedAt = -Infinity;
-  /** Since when no worker at all has been seen alive. */
+  /** Time since which no worker has been seen alive. */
   #noneSince: number | undefined;
   #outageSince: number | undefined;
   /** When Redis was last seen to be back. */
@@ -67,7 +67,7 @@ export class WorkerWatch {
     options.commands.on('ready', this.#onReady);
   }
 
-  /** Calls are pending. */
+  /** To be called when calls are pending. */
   wake(): void {
     if (this.#timer || this.#stopped) return;
     this.#timer = setTimeout(() => void this.#tick(), TICK_MS);
@@ -92,7 +92,7 @@ export class WorkerWatch {
     }
     this.#timer = undefined;
     if (this.#options.pending.size > 0) this.wake();
-    else this.#noneSince = undefined; // nobody will look for a while; what is known now will be out of date
+    else this.#noneSince = undefined; // no checks run until the next call, when this would be out of date
   }
 
   async #look(): Promise<void> {
@@ -106,10 +106,10 @@ export class WorkerWatch {
     const alive = await Promise.all([...ids].map((id) => commands.exists(keys.worker(id))));
 
     const took = performance.now() - asked;
-    // While Redis was away nobody could be heard: silence counts again when each worker has had its time to speak.
+    // No beat arrives while Redis is away, so silence counts again only after each worker has had its time to speak.
     const counts = this.#outageSince === undefined && performance.now() - this.#backAt >= WORKER_TTL_MS;
-    // A key also goes when the clock of Redis is set ahead; a beat is told in the time of the platform. A Redis that was slow
-    // to answer may have kept the beats waiting as long.
+    // A key also expires when the clock of Redis is set ahead, so the last beat, in the time of the platform, must be old too. A
+    // slow Redis may have kept the beats waiting as long.
     const silent = sharedNow() - WORKER_TTL_MS - took;
     const dead = new Set(
       [...ids].filter(
@@ -137,7 +137,7 @@ export class WorkerWatch {
     await this.#loseMissing();
   }
 
-  /** Marks the calls that are neither taken nor in their lane. */
+  /** Marks the calls that are neither announced as taken nor in their lane. */
   async #findMissing(patienceMs: number): Promise<void> {
     const untaken = Map.groupBy(
       [...this.#options.pending.values()].filter((call) => call.frame !== undefined),
@@ -151,8 +151,8 @@ export class WorkerWatch {
   }
 
   /**
-   * Index of the first of these calls that still lies in the lane. A lane is first in, first out: all before it have been
-   * taken and all after it have not, so a few questions are enough however many calls there are.
+   * Index of the first of these calls that is still in the lane. A lane is first in, first out: all calls before it have been
+   * taken and all after it have not, so a binary search finds it with few queries.
    */
   async #firstInLane(calls: readonly PendingCall[]): Promise<number> {
     let low = 0;
@@ -171,7 +171,7 @@ export class WorkerWatch {
     const now = performance.now();
     for (const call of this.#options.pending.values()) {
       if (call.missingSince === undefined || now - call.missingSince < ANNOUNCE_MS) continue;
-      // Looked up once more by itself: the search above is misled by calls that were taken out of the middle of the lane.
+      // Each call is looked up once more, because calls taken out of the middle of the lane mislead the binary search.
       if (call.frame && (await this.#options.commands.lpos(call.lane, call.frame)) !== null) {
         call.missingSince = undefined;
       } else if (call.missingSince !== undefined)
@@ -189,7 +189,7 @@ export class WorkerWatch {
     if (now - this.#noneSince < NO_WORKER_PATIENCE_MS - TICK_MS) return;
     for (const call of this.#options.pending.values()) {
       if (!call.frame || now - call.sentAt < NO_WORKER_PATIENCE_MS) continue;
-      // Taken out of the lane, so that it does not run when a worker comes and nobody waits any more.
+      // Taken out of the lane, so that it does not run later, when a worker comes and its caller has gone.
       if ((await this.#options.commands.lrem(call.lane, 1, call.frame)) === 1) {
         this.#options.fail(call, { outcome: 'expired', message: 'no worker is running' });
       } else call.missingSince ??= performance.now();

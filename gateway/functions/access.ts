@@ -1,4 +1,4 @@
-/** Who is calling: the API key of a request, and what it may do. */
+/** Finds the API key of a request, and checks its permissions. */
 import type { ApiKeyRecord, Scope } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import { allows, API_KEY_PREFIX } from './api-keys.ts';
@@ -12,7 +12,7 @@ export interface PresentedKey {
 
 /**
  * The platform's key in a request, if any. `x-api-key` comes first: with it a caller keeps `authorization` for the
- * function's own use. A bearer token that is no key of ours is not looked at.
+ * function's own use. A bearer token that is no key of the platform is ignored.
  */
 export function presentedKey(headers: {
   authorization?: string | undefined;
@@ -25,7 +25,7 @@ export function presentedKey(headers: {
   return undefined;
 }
 
-/** Longer ones are not ours, and are not worth remembering as unknown. */
+/** Upper bound on the length of a key. Longer ones are not the platform's, and are not worth caching as unknown. */
 const MAX_KEY_LENGTH = 128;
 
 function looksLikeKey(text: string): boolean {

@@ -1,6 +1,6 @@
 /**
- * API keys. A key is 32 random bytes; Redis has its sha256 and never the key, so who reads Redis cannot call the API. A
- * slow hash would add nothing: there is no guessing 256 random bits.
+ * Keeps API keys in Redis. A key is 32 random bytes. Redis has its sha256 and never the key, so a reader of Redis cannot call
+ * the API. A slow hash would add nothing, because 256 random bits cannot be guessed.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
@@ -26,7 +26,7 @@ export class ApiKeyStore {
     return stored === null ? undefined : ApiKeyRecord.parse(JSON.parse(stored));
   }
 
-  /** Registers a key, a new one unless it is given. The answer is the only place that ever has the key itself. */
+  /** Registers a key, by default a new random one. Only the result holds the key itself; Redis does not. */
   async add(
     namespace: string,
     scopes: readonly Scope[],
@@ -54,7 +54,7 @@ export class ApiKeyStore {
     return (await this.#redis.hlen(keys.apiKeys())) === 0;
   }
 
-  /** False when there is no key of that id. */
+  /** False when there is no key with this id. */
   async remove(id: string): Promise<boolean> {
     const all = await this.#redis.hgetall(keys.apiKeys());
     for (const [hash, stored] of Object.entries(all)) {
@@ -65,12 +65,12 @@ export class ApiKeyStore {
   }
 }
 
-/** What Redis has of a key. */
+/** The form of a key that Redis has. */
 export function hashOfKey(key: string): string {
   return createHash('sha256').update(key).digest('hex');
 }
 
-/** Does the key carry this scope in this namespace? */
+/** Whether the key has this scope in this namespace. */
 export function allows(record: ApiKeyRecord, scope: Scope, namespace: string): boolean {
   return (
     (record.namespace === EVERY_NAMESPACE || record.namespace === namespace) && record.scopes.includes(scope)

@@ -1,6 +1,6 @@
 /**
- * Removes archives that no version of any function has named for a day, and what uploads that never ended have left. Nothing is
- * lost when two gateways do it at once; a lock only keeps them from all doing the same.
+ * Removes archives that no version of any function has named for a day, and the remains of unfinished uploads. Two gateways may
+ * do this at once without harm; the lock only avoids double work.
  */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
@@ -18,9 +18,9 @@ export interface ArchiveCollectorOptions {
 }
 
 const INTERVAL_MS = 3_600_000;
-/** For less than the interval, so that the next round is not left out. */
+/** Lifetime of the lock: less than the interval, so that the next round is not skipped. */
 const LOCK_MS = 3_300_000;
-/** Also the time that somebody has to notice that gateways were started with the store, but not with the Redis, of another day. */
+/** Time for which archives without a version are kept. An operator has it to notice a Redis that does not fit the store. */
 const KEPT_MS = 24 * 3_600_000;
 
 export class ArchiveCollector {
@@ -34,7 +34,7 @@ export class ArchiveCollector {
 
   start(): void {
     this.#timer = setInterval(() => void this.#round(), INTERVAL_MS);
-    // A gateway that is started often would never come to its first hour.
+    // A gateway that restarts often would never reach its first hour.
     const { commands } = this.#options;
     commands.on('ready', () => void this.#round());
     if (commands.status === 'ready') void this.#round();
@@ -44,10 +44,10 @@ export class ArchiveCollector {
     clearInterval(this.#timer);
   }
 
-  /** Looks once. Also what the timer does, and what tests call. Resolves to the digests that are gone. */
+  /** Runs one round, for the timer and for tests. Resolves to the removed digests. */
   async look(keptMs = KEPT_MS): Promise<string[]> {
     const { artifacts, unnamed, commands } = this.#options;
-    // The archives first: one that gets its name in between is then found with it.
+    // Archives are listed before the names, so that an archive that is named in between counts as named.
     const archives = await Array.fromAsync(artifacts.list());
     const named = await namedDigests(commands);
     const now = sharedNow();
@@ -55,7 +55,7 @@ export class ArchiveCollector {
     const gone: string[] = [];
     for (const digest of await unnamed.since(now - keptMs)) {
       if (!(await unnamed.take(digest, now - keptMs))) continue;
-      // One that fails is not known to be there still: nobody may claim it until that must have shown.
+      // After an error the archive may be there or not. It cannot be claimed until the mark of its removal expires.
       await artifacts.remove(digest);
       await unnamed.removed(digest);
       gone.push(digest);
@@ -74,7 +74,7 @@ export class ArchiveCollector {
       const gone = await this.look();
       if (gone.length > 0) log.info({ archives: gone.length }, 'archives that no version names were removed');
     } catch (error) {
-      // Redis or the store is away; the next round does it.
+      // Redis or the store is unavailable; the next round tries again.
       log.info({ error: String(error) }, 'archives that no version names were not looked for');
     } finally {
       this.#busy = false;

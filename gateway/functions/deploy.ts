@@ -1,6 +1,6 @@
 /**
- * Deploying: a version is stored, a worker loads it, and only then do calls go to it. Whatever fails on the way, the
- * version before goes on serving and the failed one leaves nothing behind.
+ * Deploys functions: a version is stored, a worker loads it, and only then do calls go to it. If any step fails, the previous
+ * version keeps serving and the failed version is removed.
  */
 import type { Redis } from 'ioredis';
 import type { ApiKeyRecord, DeployRequest, LoadFailure } from '#contract/api/api.ts';
@@ -24,11 +24,11 @@ import type { InvocationStore } from '../records/invocations.ts';
 import type { UnnamedArchives } from './unnamed-archives.ts';
 import { targetOf, type StoredFunction, type Target } from '../dispatch/target.ts';
 
-/** Versions that a function keeps to roll back to. */
+/** Number of versions that a function keeps for a rollback. */
 const KEPT_VERSIONS = 100;
-/** Archives whose list of files is remembered: `offshoot dev` deploys the same few again and again. */
+/** Upper bound on the archives whose file lists are cached: `offshoot dev` deploys the same few again and again. */
 const REMEMBERED_ARCHIVES = 100;
-/** A worker may write the logs of a load a moment after its answer. */
+/** Time limit for the logs of a load, which a worker may write a moment after its answer. */
 const LOGS_PATIENCE_MS = 1_000;
 const LOGS_RETRY_MS = 50;
 
@@ -44,7 +44,7 @@ export interface DeployerOptions {
   readonly log: Log;
 }
 
-/** The load was not refused by the function but failed by the platform's fault; the deploy may be tried again as it is. */
+/** The load failed by the platform's fault and not by the function's; the deploy may be retried unchanged. */
 export class LoadNotDone extends Error {
   override readonly name = 'LoadNotDone';
   readonly id: string;
@@ -107,7 +107,7 @@ export class Deployer {
     return { found, load: { acquire, init } };
   }
 
-  /** Lets calls go to a version that was loaded before. Throws `conflict` when it is not there any more. */
+  /** Makes a version active that was loaded before. Throws `conflict` when it no longer exists. */
   async activate(namespace: string, name: string, version: number): Promise<void> {
     if ((await this.#options.functions.activate(namespace, name, version)) === 'absent') {
       throw new OffshootError('conflict', `"${name}" has no version ${version}`);
@@ -127,7 +127,7 @@ export class Deployer {
     return true;
   }
 
-  /** Size of the archive; throws when it is not there, not sound, or without the file that would be loaded. */
+  /** Size of the archive in bytes. Throws when the archive is missing or invalid, or lacks the entry file. */
   async #checkArchive(digest: string, entryFile: string): Promise<number> {
     const { artifacts, unnamedArchives } = this.#options;
     const bytes = (await unnamedArchives.claim(digest)) ? await artifacts.size(digest) : undefined;
@@ -144,7 +144,7 @@ export class Deployer {
     throw new OffshootError('bad_archive', `the archive has no file "${entryFile}", which is to be loaded`);
   }
 
-  /** Makes the namespace on its first deploy; only its own key or an admin may. */
+  /** Makes the namespace on its first deploy, which needs the namespace's own key or an admin key. */
   async #openNamespace(namespace: string, holder: ApiKeyRecord): Promise<void> {
     const { functions, directory } = this.#options;
     if (await functions.hasNamespace(namespace)) return;
@@ -157,7 +157,7 @@ export class Deployer {
     await functions.addNamespace(namespace);
     directory.changed(EVERY_NAMESPACE);
     await functions.announce(EVERY_NAMESPACE);
-    // Workers listen on the lanes of the namespaces that they know; the load that follows must not wait for them to look.
+    // Workers listen on the lanes of the namespaces that they know. The load that follows must not wait for their next look.
     await this.#tellWorkers(encodeLaneFrame(LaneKind.REFRESH, { id: '' }));
   }
 
@@ -166,13 +166,13 @@ export class Deployer {
     const workers = await commands.zrange(keys.workers(), 0, '-1');
     await Promise.all(
       workers.map(async (id) => {
-        // Not to the dead, whose lists nobody would ever empty.
+        // Dead workers get no message, because their lists have no reader.
         if ((await commands.exists(keys.worker(id))) === 1) await commands.rpush(keys.control(id), frame);
       }),
     );
   }
 
-  /** Has a worker load the version. Throws `load_failed` when the function's own code failed. */
+  /** Makes a worker load the version. Throws `load_failed` when the function's own code failed. */
   async #load(target: Target): Promise<RunReport> {
     const { dispatcher } = this.#options;
     const invocation = new Invocation(

@@ -1,4 +1,4 @@
-/** The first API key of an installation: without it nobody could make any other. */
+/** Makes the first API key of an installation, without which no client could make any other. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -6,10 +6,10 @@ import { Scope } from '#contract/api/api.ts';
 import { EVERY_NAMESPACE, API_KEY_PREFIX, type ApiKeyStore } from './api-keys.ts';
 
 /**
- * Sees to it that there is an admin key. Returns it when it has just been made, so that it can be shown this once.
+ * Ensures that there is an admin key. Returns a new key, so that it can be shown this once.
  *
- * The key is written to the file before Redis learns of it, so that a crash in between leaves a key that works after the
- * next start; and when Redis has lost its data, the key in the file is made good again.
+ * The key goes to the file before it goes to Redis. So a crash in between leaves a key that works after the next start.
+ * When Redis has lost its data, the key in the file is registered again.
  */
 export async function ensureFirstKey(store: ApiKeyStore, file: string): Promise<string | undefined> {
   if (!(await store.isEmpty())) return undefined;
@@ -23,7 +23,7 @@ export async function ensureFirstKey(store: ApiKeyStore, file: string): Promise<
   return isNew ? key : undefined;
 }
 
-/** False when the file is there already, perhaps because another gateway has just made it. */
+/** False when the file exists already, perhaps because another gateway has just made it. */
 async function writeNew(path: string, text: string): Promise<boolean> {
   try {
     const file = await open(path, 'wx', 0o600);

@@ -1,17 +1,17 @@
 /**
- * A cache of what Redis holds, for values that change rarely and are needed by each request. A change is announced by
- * pub/sub, which may lose a message; so a value is also read again when it is older than a second.
+ * Caches values from Redis that change rarely and that each request needs. Pub/sub announces changes but may lose a message, so
+ * a value is also read again when it is older than a second.
  */
 
-/** Older than this, a value is read again in the background while it is still used. */
+/** Age after which a value is read again in the background while it is still used. */
 const REFRESH_AFTER_MS = 1_000;
-/** Older than this, it is not used any more, unless Redis is away. */
+/** Age after which a value is no longer used, unless Redis is unavailable. */
 const UNUSABLE_AFTER_MS = 3_000;
 
 interface Entry<V> {
   value: V | undefined;
   readAt: number;
-  /** Announced as changed: it must be read again before it is used. */
+  /** The value was announced as changed, and must be read again before it is used. */
   changed: boolean;
   reading: Promise<V | undefined> | undefined;
 }
@@ -21,13 +21,13 @@ export class FreshCache<V> {
   readonly #capacity: number;
   readonly #entries = new Map<string, Entry<V>>();
 
-  /** `read` fetches a value; undefined means that there is none, which is remembered too. */
+  /** `read` fetches a value; undefined means that there is none, which is cached too. */
   constructor(read: (key: string) => Promise<V | undefined>, capacity: number) {
     this.#read = read;
     this.#capacity = capacity;
   }
 
-  /** The value, if it may be used without waiting. Undefined also when there is none: then ask get(). */
+  /** The value, if it can be used without waiting. Undefined otherwise, or when there is none: get() tells which. */
   peek(key: string): V | undefined {
     const entry = this.#entries.get(key);
     if (!entry || entry.changed || entry.value === undefined) return undefined;
@@ -37,7 +37,7 @@ export class FreshCache<V> {
     return entry.value;
   }
 
-  /** The value, read when needed. While Redis is away the last known value is better than none; without one it throws. */
+  /** The value, read when needed. While Redis is unavailable, this is the last known value; without one it throws. */
   async get(key: string): Promise<V | undefined> {
     const entry = this.#entries.get(key);
     if (!entry) return await this.#fetch(key, this.#add(key));
@@ -50,23 +50,23 @@ export class FreshCache<V> {
     }
   }
 
-  /** What is known of this key has changed. */
+  /** Marks the value of this key as changed. */
   invalidate(key: string): void {
     const entry = this.#entries.get(key);
     if (!entry) return;
     entry.changed = true;
-    // A read that is under way may have begun before the change.
+    // A read under way may have begun before the change.
     entry.reading = undefined;
   }
 
-  /** Anything may have changed. */
+  /** Marks all values as changed. */
   invalidateAll(): void {
     for (const key of this.#entries.keys()) this.invalidate(key);
   }
 
   #add(key: string): Entry<V> {
     if (this.#entries.size >= this.#capacity) {
-      // The oldest entry goes: a Map keeps the order of insertion. What is in use comes back with one read.
+      // The oldest entry goes: a Map keeps the order of insertion. An entry in use comes back with one read.
       for (const oldest of this.#entries.keys()) {
         this.#entries.delete(oldest);
         break;
@@ -80,7 +80,7 @@ export class FreshCache<V> {
   #fetch(key: string, entry: Entry<V>): Promise<V | undefined> {
     const reading = this.#read(key).then(
       (value) => {
-        // Only the read that is still the current one may say that the entry is fresh.
+        // Only the current read may mark the entry as fresh.
         if (entry.reading !== reading) return value;
         entry.value = value;
         entry.readAt = performance.now();

@@ -1,4 +1,4 @@
-/** What the gateway knows of functions and API keys without asking Redis each time, and how it stays up to date. */
+/** Caches functions and API keys in the gateway, so that a call need not ask Redis, and keeps them up to date. */
 import type { Redis } from 'ioredis';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
@@ -13,9 +13,9 @@ import { targetOf, type Target } from '../dispatch/target.ts';
 const CACHED_FUNCTIONS = 10_000;
 const CACHED_KEYS = 2_000;
 const CACHED_NAMESPACES = 1_000;
-/** Names that may have been meant, of which each is asked for, for somebody who is told of public functions only. */
+/** Upper bound on the similar names that are looked up, to suggest a public function to a caller without a key. */
 const PUBLIC_TRIES = 3;
-/** Somebody without a key is pointed to none in a namespace with more names: to compare with each takes its time. */
+/** Upper bound on the names of a namespace that are compared for a caller without a key, because each comparison takes time. */
 const PUBLIC_AMONG = 500;
 
 export class FunctionCache {
@@ -35,19 +35,19 @@ export class FunctionCache {
       return found && targetOf(namespace, name, found.active, ofNamespace);
     }, CACHED_FUNCTIONS);
     this.#names = new FreshCache((namespace) => functions.names(namespace), CACHED_NAMESPACES);
-    // The keys of this cache are the API keys as they came, so that each is hashed once and not for every request.
+    // Cached under the plain API key, so that each key is hashed once and not for every request.
     this.#keys = new FreshCache((key) => apiKeys.find(key), CACHED_KEYS);
   }
 
-  /** Listens for changes. `subscriber` is a connection of that role. */
+  /** Listens for announced changes. `subscriber`: a connection of that role. */
   async follow(subscriber: Redis): Promise<void> {
     subscriber.on('message', (_channel, change) => this.changed(change));
-    // What was announced while the connection was down has been missed.
+    // Announcements were missed while the connection was down.
     subscriber.on('ready', () => this.changed(EVERY_NAMESPACE));
     await subscriber.subscribe(keys.changes());
   }
 
-  /** `namespace/name`, or `*`. */
+  /** Marks values as changed. `change`: `namespace/name`, or `*` for all. */
   changed(change: string): void {
     if (change !== EVERY_NAMESPACE) {
       this.#targets.invalidate(change);
@@ -59,12 +59,12 @@ export class FunctionCache {
     this.#names.invalidateAll();
   }
 
-  /** The function, when that is known without waiting. */
+  /** The function, if it is known without waiting. */
   peekTarget(namespace: string, name: string): Target | undefined {
     return this.#targets.peek(`${namespace}/${name}`);
   }
 
-  /** Undefined when there is none. Throws `bad_name`. */
+  /** The function. Undefined when there is none. Throws `bad_name`. */
   async target(namespace: string, name: string): Promise<Target | undefined> {
     checkName(namespace, 'namespace');
     checkName(name, 'function');
@@ -80,8 +80,8 @@ export class FunctionCache {
   }
 
   /**
-   * Says that a function is not there, and which one may have been meant. Names are not everybody's business: who holds no
-   * key of the namespace is pointed to public functions only.
+   * The error for a missing function, with a similar name that the caller may have meant. Names are not public: without a key
+   * of the namespace, a caller gets only names of public functions.
    */
   async notFound(namespace: string, name: string, holder: ApiKeyRecord | undefined): Promise<OffshootError> {
     if (!(await this.#functions.hasNamespace(namespace)))
@@ -96,7 +96,7 @@ export class FunctionCache {
     );
   }
 
-  /** Reads few functions, however many there are: anybody may ask, as often as they like. */
+  /** Reads few functions even in a large namespace, because any client may ask as often as it likes. */
   async #nearestPublic(namespace: string, name: string, names: string[]): Promise<string | undefined> {
     let left = names.length > PUBLIC_AMONG ? [] : names;
     for (let attempt = 0; attempt < PUBLIC_TRIES; attempt++) {
@@ -125,7 +125,7 @@ export class FunctionCache {
   }
 }
 
-/** Throws `bad_name` when it is not a legal one. */
+/** Throws `bad_name` for an illegal name. */
 export function checkName(name: string, of: 'namespace' | 'function'): void {
   if (Name.safeParse(name).success) return;
   throw new OffshootError('bad_name', `"${name.slice(0, 100)}" is not a name of a ${of}: ${NAME_RULE}`);

@@ -1,4 +1,4 @@
-/** Functions and their versions in Redis. */
+/** Keeps functions and their versions in Redis. */
 import type { Redis } from 'ioredis';
 import { FunctionRecord, VersionRecord } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
@@ -11,8 +11,8 @@ import type { StoredFunction } from '../dispatch/target.ts';
  *   KEYS[2]  hash of versions       ARGV[2]  version      ARGV[4]  namespace
  *                                   ARGV[5]  1: not when a newer version is active
  *
- * Guarantee: a function never points to a version that is not there, and of two deploys at the same time the newer wins,
- * whichever is loaded first. 1: done; 0: there is no such version; -1: a newer one is active.
+ * Guarantee: a function never points to a missing version. Of two simultaneous deploys the newer one wins, in whatever order
+ * they load. Returns 1: done; 0: there is no such version; -1: a newer version is active.
  */
 const ACTIVATE = `
   if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return 0 end
@@ -28,7 +28,7 @@ const ACTIVATE = `
 `;
 
 /**
- * Removes a version unless it is the active one: a deploy that failed to load leaves nothing behind.
+ * Removes a version unless it is active, so that a deploy that failed to load leaves nothing behind.
  *
  *   KEYS[1]  hash of functions          ARGV[1]  name
  *   KEYS[2]  hash of versions           ARGV[2]  version
@@ -54,7 +54,7 @@ export class FunctionStore {
     return (await this.#redis.sismember(keys.namespaces(), namespace)) === 1;
   }
 
-  /** True when it is new. */
+  /** True when the namespace is new. */
   async addNamespace(namespace: string): Promise<boolean> {
     return (await this.#redis.sadd(keys.namespaces(), namespace)) === 1;
   }
@@ -105,7 +105,7 @@ export class FunctionStore {
     return record;
   }
 
-  /** `absent`: there is no such version; `newer`: a newer one is active, and that was to be respected. */
+  /** `absent`: there is no such version; `newer`: a newer version is active, and `unlessNewer` was set. */
   async activate(
     namespace: string,
     name: string,
@@ -124,13 +124,13 @@ export class FunctionStore {
     await this.#redis.eval(DISCARD, hashes.length, ...hashes, name, version);
   }
 
-  /** Keeps the newest versions and the active one; a function that is deployed all day would otherwise grow for ever. */
+  /** Keeps the newest versions and the active one, so that a function that is deployed all day does not grow for ever. */
   async trimVersions(namespace: string, name: string, keep: number, active: number): Promise<void> {
     const old = (await this.versions(namespace, name)).slice(keep).filter((one) => one.version !== active);
     await Promise.all(old.map((one) => this.discardVersion(namespace, name, one.version)));
   }
 
-  /** False when there was none. The counter of versions stays, so that a number is never used twice. */
+  /** False when there was no such function. The counter of versions stays, so that no number is used twice. */
   async remove(namespace: string, name: string): Promise<boolean> {
     const results = await this.#redis
       .multi()
@@ -140,7 +140,7 @@ export class FunctionStore {
     return results?.[0]?.[1] === 1;
   }
 
-  /** Tells every gateway. `*` stands for namespaces and API keys. */
+  /** Announces a change to every gateway: `namespace/name`, or `*` for namespaces and API keys. */
   async announce(change: string): Promise<void> {
     await this.#redis.publish(keys.changes(), change);
   }

@@ -1,27 +1,27 @@
-/** Keeps the schedules of functions, as BullMQ Job Schedulers, in step with the versions that calls go to. */
+/** Keeps the schedules of functions, as BullMQ Job Schedulers, in step with their active versions. */
 import { CronExpressionParser, type CronExpression } from 'cron-parser';
 import type { ScheduleView } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import type { Schedule } from '#contract/functions/manifest.ts';
 import type { Queues } from '#storage/queued/jobs.ts';
 
-/** Times that are shown ahead. */
+/** Number of future times that a schedule shows. */
 const SHOWN_TIMES = 5;
-/** Expressions whose next times are kept. */
+/** Upper bound on the expressions whose next times are cached. */
 const REMEMBERED = 1_000;
-/** Of the months that have fewer than 31, by their number. */
+/** Days of the months that have fewer than 31, by number of the month. */
 const DAYS: Readonly<Record<number, number>> = { 2: 29, 4: 30, 6: 30, 9: 30, 11: 30 };
 
 export class Schedules {
   readonly #queues: Queues;
-  /** By time zone and expression. */
+  /** Next times by time zone and expression. */
   readonly #times = new Map<string, readonly number[]>();
 
   constructor(queues: Queues) {
     this.#queues = queues;
   }
 
-  /** Throws `bad_manifest` where the expression makes no sense, or never comes true. */
+  /** Throws `bad_manifest` for an expression that is invalid or never comes true. */
   check(schedule: Schedule | undefined): void {
     if (!schedule) return;
     try {
@@ -32,7 +32,7 @@ export class Schedules {
     }
   }
 
-  /** What is to happen from now on; undefined is nothing. Doing it again changes nothing. */
+  /** Sets the schedule from now on; undefined removes it. A repeated call changes nothing. */
   async set(namespace: string, name: string, schedule: Schedule | undefined): Promise<void> {
     const queue = this.#queues.of(namespace);
     if (!schedule) {
@@ -46,13 +46,13 @@ export class Schedules {
     );
   }
 
-  /** The next times of a schedule; none of one that was taken before it would have been refused. */
+  /** The next times of a schedule. There are none for an invalid expression that an earlier version accepted. */
   view(namespace: string, name: string, schedule: Schedule, now = new Date()): ScheduleView {
     const { cron, timezone, overlap, missed } = schedule;
     return { namespace, name, cron, timezone, overlap, missed, next: [...this.#next(schedule, now)] };
   }
 
-  /** Kept until the first of them has passed: to look for a time that comes once in decades takes a tenth of a second. */
+  /** Cached until the first time has passed, because finding a time that comes once in decades takes a tenth of a second. */
   #next(schedule: Schedule, now: Date): readonly number[] {
     const key = `${schedule.timezone} ${schedule.cron}`;
     const known = this.#times.get(key);
@@ -73,14 +73,14 @@ function nextTimes(schedule: Schedule, now: Date): readonly number[] {
   }
 }
 
-/** Throws where there is no sense in it, or no day. */
+/** Throws for an expression that is invalid or matches no day. */
 function parse({ cron, timezone }: Schedule, from: Date): CronExpression {
   const parsed = CronExpressionParser.parse(cron, { tz: timezone, currentDate: from });
-  // In names of months and days there may be one.
+  // Names of months and days may contain an H, so they are removed first.
   if (cron.replaceAll(/[a-z]{3}/gi, '').includes('H'))
     throw new Error('H would be another time, drawn by chance, each time that it is read');
   const { dayOfMonth, dayOfWeek, month } = parsed.fields;
-  // A weekday as well is another way to come true.
+  // With a weekday, the expression also comes true on other days of the month.
   if (dayOfWeek.isWildcard && !dayOfMonth.values.some((day) => month.values.some((of) => exists(day, of))))
     throw new Error('it never comes: none of its months has such a day');
   return parsed;

@@ -1,4 +1,4 @@
-/** What the gateway does with invocations of the queued lane, beside taking them: cancel, replay, and the dead letters. */
+/** Manages invocations that are in the queued lane or were in it: cancel, replay, result, and the dead letters. */
 import type { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
 import type { DeadLettersMoved, ReplayRequest, VersionRecord } from '#contract/api/api.ts';
@@ -23,7 +23,7 @@ import type { FunctionStore } from '../functions/function-repository.ts';
 import { targetOf } from '../dispatch/target.ts';
 import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 
-/** Dead letters that one request moves, and at the same time. */
+/** Upper bounds on the dead letters that one request moves, and on those that it moves in parallel. */
 const MOVED_AT_ONCE = 1_000;
 const MOVED_TOGETHER = 20;
 
@@ -58,14 +58,14 @@ export class QueuedLane {
     return body && { payload, body };
   }
 
-  /** The request payload of an invocation, where it was kept: that of the queued lane is. A large body is not in it. */
+  /** The request payload of an invocation, which only the queued lane keeps. A large body is not in it. */
   async input(id: string): Promise<Buffer | undefined> {
     return await this.#options.store.input(id);
   }
 
   /**
-   * Ends an invocation of either lane. One that waits is done at once; one that runs is killed, and its record says so when
-   * it is dead. Throws `already_ended`.
+   * Ends an invocation of either lane. A waiting one ends at once. A running one is killed, and its record ends when it is
+   * dead. Throws `already_ended`.
    */
   async cancel(id: string): Promise<AnyInvocation> {
     const { store, commands, deliveries } = this.#options;
@@ -77,7 +77,7 @@ export class QueuedLane {
         throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`, { id });
       if (record.state === 'running' && record.worker !== undefined) {
         await store.requestCancel(record);
-        // Its worker looks for the wish after it has written that it runs no more: one of the two sees the other.
+        // Its worker checks for the request after it has written the end of the run, so one of the two sees the other's write.
         if ((await store.find(id))?.raw !== found.raw) continue;
         await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id }));
         return record;
@@ -85,12 +85,12 @@ export class QueuedLane {
       if (record.lane === 'sync') {
         throw new OffshootError(
           'conflict',
-          'no worker has the call yet; who made it can end it by going away',
+          'no worker has the call yet; its caller can end it by closing the connection',
         );
       }
       const ended = cancelled(record, sharedNow());
       if (record.batch) await this.#concludeGroup(record.batch, record);
-      // Before the record says so, as with a worker's ends.
+      // Announced before the record ends, as a worker does.
       if (record.callback) await deliveries.add(record);
       if (!(await store.swap(found, ended))) continue;
       await this.#clearAway(ended);
@@ -98,26 +98,26 @@ export class QueuedLane {
     }
   }
 
-  /** What was cancelled while it waited must not fill Redis until its time would have come. */
+  /** Removes the job of an invocation that was cancelled while it waited, so that it does not fill Redis until it is due. */
   async #clearAway(ended: InvocationRecord): Promise<void> {
     const { dead, queues, retention } = this.#options;
     const { namespace, id, redriven: again } = ended;
     await Promise.all([
       queues.remove(namespace, id, again),
-      // Its gateway may have died when it was taken out of them.
+      // The gateway that redrove it may have died before it removed the dead letter.
       again !== undefined && dead.remove(ended),
       retention.endedJob(ended),
-    ]).catch(() => undefined); // Redis is away: its job finds a record that has ended, and both go with time
+    ]).catch(() => undefined); // Redis is unavailable: the job will find an ended record, and both go later
   }
 
-  /** Its items have failed: before the record says so, as the worker does it. */
+  /** Marks the items of a group as failed. This comes before the end of the record, as in the worker. */
   async #concludeGroup(of: GroupOfBatch, { attempts = [] }: OpenInvocation): Promise<void> {
     const { groups } = this.#options;
     const known = (await groups.open(of))?.known ?? new Map<number, KeptResult>();
     await groups.conclude(of, known, { attempt: attempts.length, final: true, outcome: 'cancelled' });
   }
 
-  /** Queues the same input again, or an edited one, as an invocation of its own. Throws `input_not_found`. */
+  /** Queues the same input, or an edited one, as a new invocation. Throws `input_not_found`. */
   async replay(before: AnyInvocation, { version, input }: ReplayRequest): Promise<AnyInvocation> {
     const { functions, store } = this.#options;
     const { namespace, name } = before;
@@ -126,7 +126,7 @@ export class QueuedLane {
     if (input === undefined && !kept) {
       throw new OffshootError(
         'input_not_found',
-        'the input of that invocation was not kept: only that of the queued lane is',
+        'the input of that invocation was not kept: only the queued lane keeps inputs',
         { id: before.id },
       );
     }
@@ -159,11 +159,11 @@ export class QueuedLane {
     }
   }
 
-  /** A copy, because each invocation's input is kept for its own time. */
+  /** Copies the input, because the input of each invocation has its own lifetime. */
   async #copyInput({ id, requestBytes }: AnyInvocation, key: string): Promise<BlobRef> {
     const copied = await this.#options.spool.copy({ key, bytes: requestBytes });
     if (copied) return copied;
-    throw new OffshootError('input_not_found', `the input of invocation ${id} is not there any more`, { id });
+    throw new OffshootError('input_not_found', `the input of invocation ${id} no longer exists`, { id });
   }
 
   async deadLetters(namespace: string, filter: DeadLetterFilter, limit: number): Promise<InvocationRecord[]> {
@@ -172,8 +172,8 @@ export class QueuedLane {
   }
 
   /**
-   * Queues dead letters again, as many as one request moves, with all their tries before them; not those whose function is
-   * gone.
+   * Queues dead letters again, up to MOVED_AT_ONCE in one request, with a full number of attempts. Letters whose function is
+   * gone are skipped.
    */
   async redrive(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
     const { store, dead, functions } = this.#options;
@@ -182,7 +182,7 @@ export class QueuedLane {
       if (!record.terms) return undefined;
       if (!(await functions.hasVersion(namespace, record.name, record.version))) return undefined;
       const again = redriven(record, sharedNow());
-      // The job first: without its record it does nothing, and a record without a job would wait for ever.
+      // The job comes first: a job without its record does nothing, but a record without a job would wait for ever.
       await this.enqueuer.add(again);
       if (!(await store.swap(letter, again))) return false;
       await dead.remove(record, at);
@@ -190,7 +190,7 @@ export class QueuedLane {
     });
   }
 
-  /** Takes dead letters off the list, as many as one request moves; their records stay for their time. */
+  /** Takes dead letters off the list, up to MOVED_AT_ONCE in one request. Their records stay for their lifetime. */
   async purge(namespace: string, filter: DeadLetterFilter): Promise<DeadLettersMoved> {
     const { store, dead, retention } = this.#options;
     return await this.#move(namespace, filter, async (letter) => {
@@ -203,15 +203,16 @@ export class QueuedLane {
   }
 
   /**
-   * Does something to the letters that are chosen. `act` resolves to false where the record has changed meanwhile, as
-   * deliveries of its end do, and to undefined where there is nothing to do.
+   * Applies `act` to the chosen letters. `act` resolves to false when the record has changed meanwhile, as by a delivery of its
+   * end. It resolves to undefined when there is nothing to do.
    */
   async #move(
     namespace: string,
     filter: DeadLetterFilter,
     act: (letter: DeadLetter) => Promise<boolean | undefined>,
   ): Promise<DeadLettersMoved> {
-    // What fails again after this is not moved again; what there was by now and is newer by a worker's clock is found here.
+    // A following request does not move letters that fail again after this time. The list itself gets no default limit, so it
+    // finds letters that a worker's clock dated later.
     const { until = sharedNow() } = filter;
     const found = await this.#options.dead.list(namespace, filter, MOVED_AT_ONCE + 1);
     const ids: string[] = [];
@@ -220,12 +221,12 @@ export class QueuedLane {
       const moved = await Promise.all(some.map((letter) => this.#whileDead(letter, act)));
       ids.push(...some.flatMap(({ record }, at) => (moved[at] === true ? [record.id] : [])));
     }
-    // On from the first that was not looked at: those before it that could not be moved are not in the way of the older ones.
+    // The next request starts at the first letter that was not reached, so letters that cannot be moved do not block older ones.
     const next = found[MOVED_AT_ONCE];
     return { ids, ...(next && { until: Math.min(until, Number(next.at)) }) };
   }
 
-  /** Resolves to whether it was done. */
+  /** Repeats `act` while the letter is dead and its record changes. Resolves to whether the letter was moved. */
   async #whileDead(
     first: DeadLetter,
     act: (letter: DeadLetter) => Promise<boolean | undefined>,
@@ -254,7 +255,7 @@ export class QueuedLane {
     throw new OffshootError(
       'function_not_found',
       version === undefined
-        ? `the function "${name}" is not there any more`
+        ? `the function "${name}" no longer exists`
         : `"${name}" has no version ${version}`,
     );
   }

@@ -1,4 +1,4 @@
-/** Puts invocations into the queued lane. What it has answered is in Redis: record and input first, then the job. */
+/** Puts invocations into the queued lane. It resolves when Redis has them: record and input first, then the job. */
 import { createHash } from 'node:crypto';
 import { OffshootError } from '#contract/api/errors.ts';
 import type { AnyInvocation, OpenInvocation } from '#contract/invocations/invocation.ts';
@@ -15,12 +15,12 @@ import type { Invocation } from '../dispatch/invocation.ts';
 import type { QueueRate } from './queue-rate.ts';
 import type { QueuedOptions } from './options.ts';
 
-/** The length of a queue is asked for this often at most. */
+/** Age up to which the counted length of a queue is used again. */
 const COUNT_AGAIN_MS = 1_000;
-/** And this often by who waits for room in it. */
+/** Age up to which it is used by a caller that waits for room in the queue. */
 const FULL_AGAIN_MS = 100;
 
-/** Jobs of a namespace that wait, how many may, and when that was read. */
+/** Waiting jobs of a namespace, their upper bound, and the time of the count by performance.now(). */
 interface Count {
   waiting: number;
   readonly most: number;
@@ -36,7 +36,7 @@ export interface EnqueuerOptions {
   readonly store: QueuedStore;
   readonly queues: Queues;
   readonly deliveries: Deliveries;
-  /** Jobs that a namespace may have waiting, where its own limit is not lower. */
+  /** Upper bound on the waiting jobs of a namespace whose own limit is not lower. */
   readonly maxQueued: number;
   readonly limits: NamespaceLimitsStore;
   readonly drain: QueueRate;
@@ -45,9 +45,9 @@ export interface EnqueuerOptions {
 export class Enqueuer {
   readonly #options: EnqueuerOptions;
   readonly #counts = new Map<string, Count>();
-  /** Counts that are being read, so that all who wait for one share it. */
+  /** Counts that are being read, which concurrent callers share. */
   readonly #counting = new Map<string, Promise<Count>>();
-  /** By namespace: rooms taken, and those of them of which it is known what became of them. */
+  /** Per namespace: rooms taken, and how many of them are settled (queued or given back). */
   readonly #rooms = new Map<string, { taken: number; settled: number }>();
 
   constructor(options: EnqueuerOptions) {
@@ -55,8 +55,8 @@ export class Enqueuer {
   }
 
   /**
-   * Resolves when Redis has acknowledged it, to the invocation that the caller's key stands for, if it has one and it came
-   * before. `body` is what tells two inputs under one key apart; `input` is where the body is, if not in the payload.
+   * Resolves when Redis has acknowledged the invocation. If the idempotency key belongs to an earlier invocation, resolves to
+   * that one. `body` tells two inputs under one key apart; `input` refers to the body when it is not in the payload.
    */
   async enqueue(
     invocation: Invocation,
@@ -78,31 +78,31 @@ export class Enqueuer {
       if (claimed.fingerprint !== print) {
         throw new OffshootError(
           'idempotency_mismatch',
-          'this Idempotency-Key stands for an invocation of this function with another input',
+          'this Idempotency-Key belongs to an invocation of this function with another input',
         );
       }
       const known = claimed.id === record.id ? undefined : (await store.find(claimed.id))?.record;
       if (known && !isUnbegun(known)) return known;
-      // Taken before, but perhaps not whole: adding it again does nothing where it is.
+      // An earlier request may have been cut short. Adding the invocation again changes nothing where it is complete.
       record = known && isUnbegun(known) ? known : { ...record, id: claimed.id };
     }
-    // Gateways then listen already when it ends.
+    // Announced first, so that gateways listen before it ends.
     if (record.callback) await deliveries.announce(record.namespace);
     await store.create(record, payload);
     await this.add(record);
-    // Of two requests under one key at the same time, one has made the record, and its body is the one that is kept.
+    // Of two simultaneous requests under one key, one has made the record, and only its body is kept.
     return (input && (await store.find(record.id))?.record) ?? record;
   }
 
-  /** Queues an invocation whose input is elsewhere. Doing it again changes nothing. */
+  /** Queues an invocation whose input is stored elsewhere. A repeated call changes nothing. */
   async queue(record: OpenInvocation): Promise<void> {
     await this.#options.store.create(record);
     await this.add(record);
   }
 
   /**
-   * Takes room for one more job that waits; undefined where there is none. Whoever has it says what became of it: queued, or
-   * not. Until then it counts, also where the jobs in Redis are counted anew.
+   * Reserves room for one more waiting job; undefined when the queue is full. The caller must settle the room: queued, or given
+   * back. Until then it counts, even when the jobs in Redis are counted anew.
    */
   async takeRoom(namespace: string): Promise<Room | undefined> {
     let count = await this.#count(namespace);
@@ -131,7 +131,7 @@ export class Enqueuer {
     });
   }
 
-  /** Throws `queue_full`. As counted a moment ago, and what this gateway has added since. `adding`: so many are added now. */
+  /** Throws `queue_full`, by the last count and the jobs that this gateway added since. `adding`: number of jobs added now. */
   async checkRoom(namespace: string, adding = 0): Promise<void> {
     const count = await this.#count(namespace);
     if (count.waiting < count.most) {
@@ -164,7 +164,7 @@ export class Enqueuer {
     const rooms = this.#roomsOf(namespace);
     const { settled } = rooms;
     const [counted, own] = await Promise.all([queues.of(namespace).count(), limits.find(namespace)]);
-    // What was on its way meanwhile may have come too late to be counted.
+    // Jobs in transit during the count may have come too late for it, so they are added.
     const waiting = counted + rooms.taken - settled;
     const count = { waiting, most: Math.min(maxQueued, own?.maxQueued ?? maxQueued), at };
     this.#counts.set(namespace, count);

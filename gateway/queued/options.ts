@@ -1,4 +1,4 @@
-/** What a caller may say of an invocation that it does not wait for, in headers, for both ways to queue one. */
+/** Reads the headers that set options of a queued invocation, for both ways to queue one. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { CALLBACK_HEADER, DELAY_HEADER, PRIORITY_HEADER, TTL_HEADER } from '#contract/api/headers.ts';
@@ -15,15 +15,15 @@ const Options = z.object({
     .min(0)
     .max(30 * DAY_S)
     .default(0),
-  /** 1 is first. Those without one come before all that have one. */
+  /** 1 is first. Invocations without a priority come before all that have one. */
   [PRIORITY_HEADER]: z.coerce.number().int().min(1).max(1_000_000).optional(),
-  /** Seconds after which it does not start any more, instead of the function's own "queueTime". */
+  /** Seconds after which it may not start any more, instead of the function's own "queueTime". */
   [TTL_HEADER]: z.coerce
     .number()
     .min(1)
     .max(30 * DAY_S)
     .optional(),
-  /** Who is told of the end. Where it may lead is looked at when it is told: names lead elsewhere by then. */
+  /** URL for the callback at the end. Its address is checked at the delivery, because its name may lead elsewhere by then. */
   [CALLBACK_HEADER]: z.string().max(MAX_CALLBACK_URL).transform(callbackUrl).optional(),
 });
 
@@ -35,10 +35,10 @@ function callbackUrl(text: string, context: z.RefinementCtx): string {
   const url = URL.parse(text);
   if (url?.protocol !== 'http:' && url?.protocol !== 'https:')
     return refuse('must be an http or https URL, such as https://example.com/ended');
-  // Everybody who may read the namespace sees the URL.
+  // All readers of the namespace see the URL.
   if (url.username !== '' || url.password !== '')
     return refuse(
-      'must not hold a user or password; receivers know us by our signature: offshoot callbacks secret',
+      'must not hold a user or password; receivers check the signature instead: offshoot callbacks secret',
     );
   url.hash = '';
   return url.href;
@@ -52,7 +52,7 @@ export interface QueuedOptions {
   readonly callbackUrl?: string | undefined;
 }
 
-/** Throws `bad_request` that names the header. */
+/** Throws a `bad_request` that names the invalid header. */
 export function queuedOptions(headers: IncomingHttpHeaders): QueuedOptions {
   const read = Options.safeParse(headers);
   if (!read.success) {

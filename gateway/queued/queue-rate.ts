@@ -1,7 +1,7 @@
-/** How quickly the queued lane ends invocations of a namespace, by what the workers say of themselves. */
+/** Computes how quickly the queued lane ends invocations of a namespace, from the status of the workers. */
 import type { WorkerStatus } from '#contract/api/api.ts';
 
-/** Many may be sent away at once; the workers are asked this often at most. */
+/** Interval between two reads of the workers' status, because many callers may be refused at once. */
 const ASK_AGAIN_MS = 1_000;
 
 export class QueueRate {
@@ -13,7 +13,7 @@ export class QueueRate {
     this.#workers = workers;
   }
 
-  /** Of all workers that are alive; 0 also when nobody can say. */
+  /** Invocations that all living workers end per second; 0 also when this is unknown. */
   async perSecond(namespace: string): Promise<number> {
     const now = performance.now();
     if (now - this.#askedAt > ASK_AGAIN_MS) {

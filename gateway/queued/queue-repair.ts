@@ -1,8 +1,7 @@
 /**
- * Looks after invocations that have not ended, and brings back on their way those that an untimely death has left behind:
- * a record whose job is missing (its gateway died between the two, or Redis lost the end of its file), a group of a batch
- * without a record, a call whose gateway is gone. All that it does may be done twice, so gateways need not agree on who does it;
- * a lock only keeps them from all doing the same.
+ * Repairs open invocations that the death of a process has left behind: groups of a batch without a record, calls whose gateway
+ * is gone, and records without a job. Such a record is left when a gateway dies between the two writes, or when Redis loses the
+ * end of its file. Each repair may be done twice, so gateways need not agree on one of them; a lock only avoids double work.
  */
 import type { Redis } from 'ioredis';
 import type { AnyInvocation, OpenInvocation } from '#contract/invocations/invocation.ts';
@@ -28,17 +27,17 @@ export interface KeeperOptions {
 
 const INTERVAL_MS = 5_000;
 const LOCK_MS = 4_000;
-/** What is younger may be on its way: its gateway may just be adding the job. */
+/** Age below which an invocation is not checked, because its gateway may just be adding the job. */
 const SETTLED_MS = 10_000;
-/** What was seen to be in order is left alone for so long beside: a hundred thousand may wait, for weeks. */
+/** Time beyond SETTLED_MS until a healthy invocation is checked again: a hundred thousand may wait, for weeks. */
 const REST_MS = 20_000;
-/** Invocations of a namespace that are looked at together, those first that have not been for longest. */
+/** Upper bound on the invocations of a namespace that are checked together, the longest unchecked first. */
 const AT_ONCE = 500;
-/** For how long a round takes further ones: namespaces take turns, and the gateway has calls to answer. None after an outage. */
+/** Time limit of a round: namespaces take turns, and the gateway has calls to answer. After an outage there is no limit. */
 const ROUND_MS = 2_000;
-/** What should have begun so long ago and waits for its time still is begun now. */
+/** Delay after which an invocation that is due, but still waits for its time, is started. */
 const LATE_MS = 3_000;
-/** A gateway that has been silent for so long is gone. */
+/** Silence after which a gateway counts as gone. */
 const GATEWAY_LOST_MS = 60_000;
 const BATCHES_AT_ONCE = 100;
 const GROUPS_AT_ONCE = 500;
@@ -46,10 +45,10 @@ const GROUPS_AT_ONCE = 500;
 export class QueueRepair {
   readonly #options: KeeperOptions;
   #timer: NodeJS.Timeout | undefined;
-  /** By id: how far a batch had come when it was last looked at. */
+  /** Finished groups of each open batch at the last round, by id. */
   #progress = new Map<string, number>();
   #busy = false;
-  /** By performance.now(). */
+  /** Time until which rounds have no limit, by performance.now(). */
   #thoroughUntil = 0;
 
   constructor(options: KeeperOptions) {
@@ -58,7 +57,7 @@ export class QueueRepair {
 
   start(): void {
     this.#timer = setInterval(() => void this.#round(), INTERVAL_MS);
-    // Whatever Redis has lost, it has lost by now, and all that was seen before is looked at again within this time.
+    // Data that Redis lost in an outage is missing by now. Within this time, every invocation is checked again.
     this.#options.commands.on('ready', () => {
       this.#thoroughUntil = performance.now() + SETTLED_MS + REST_MS + INTERVAL_MS;
     });
@@ -68,7 +67,7 @@ export class QueueRepair {
     clearInterval(this.#timer);
   }
 
-  /** Looks once. Also what the timer does, and what tests call. */
+  /** Runs one round, for the timer and for tests. */
   async look(settledMs = SETTLED_MS): Promise<void> {
     const now = performance.now();
     const giveUp = now < this.#thoroughUntil ? Infinity : now + ROUND_MS;
@@ -94,7 +93,7 @@ export class QueueRepair {
       const ours = await commands.set(keys.keeper(), '1', 'PX', LOCK_MS, 'NX');
       if (ours !== null) await this.look();
     } catch (error) {
-      // Redis is away; the next round does it.
+      // Redis is unavailable; the next round tries again.
       log.info({ error: String(error) }, 'open invocations were not looked after');
     } finally {
       this.#busy = false;
@@ -120,17 +119,17 @@ export class QueueRepair {
   async #mend(one: Versioned): Promise<void> {
     const record = one.record as OpenInvocation;
     if (record.lane === 'sync') return await this.#endLost(one, record);
-    // The job of a schedule has an id of its own, and is made again by BullMQ.
+    // BullMQ itself makes the job of a schedule again, and gives it an id of its own.
     if (record.scheduledFor !== undefined) return;
     const { queues, enqueuer, log } = this.#options;
     const { namespace, id, redriven, dueAt } = record;
     if (await queues.has(namespace, id, redriven)) {
-      // Its time has come long ago: BullMQ goes by the clock of a host, which was set back.
+      // It has been due for long: BullMQ uses the clock of a host, and that was set back.
       const late = record.state === 'queued' && dueAt !== undefined && dueAt < sharedNow() - LATE_MS;
       if (late) await queues.promote(namespace, id, redriven);
       return;
     }
-    // It runs, and will end without its job.
+    // The invocation runs, and will end without its job.
     if (record.state === 'running' && (await this.#lives(record.worker))) return;
     await enqueuer.add(record);
     log.warn({ id: record.id, namespace: record.namespace }, 'an invocation without a job was queued again');
@@ -140,7 +139,7 @@ export class QueueRepair {
     return worker !== undefined && (await this.#options.commands.exists(keys.worker(worker))) === 1;
   }
 
-  /** Nobody waits for the call any more, and nobody will say how it went. */
+  /** Ends the record of a call whose gateway is gone: its caller has no connection, and no process will record the end. */
   async #endLost(one: Versioned, record: OpenInvocation): Promise<void> {
     const { commands, store, log } = this.#options;
     if (record.gatewayId === undefined) return;
@@ -150,7 +149,7 @@ export class QueueRepair {
       log.warn({ id: record.id, gateway: record.gatewayId }, 'a call ended with its gateway');
   }
 
-  /** Groups that have their place in a batch that stands still, and no record. */
+  /** Queues groups that have a place in a batch but no record, if the batch makes no progress. */
   async #lookAtBatches(namespace: string, before: number, progress: Map<string, number>): Promise<void> {
     const { batches } = this.#options;
     const over: string[] = [];
@@ -190,7 +189,7 @@ export class QueueRepair {
   }
 }
 
-/** The next time is when it would be late, if that is sooner. */
+/** Time of the next check: after the rest, or when the invocation would be late, if that is sooner. */
 function nextLook(record: AnyInvocation, now: number): number {
   const late = record.state === 'queued' && record.dueAt !== undefined ? record.dueAt + LATE_MS : 0;
   return late <= now ? now + REST_MS : Math.min(now + REST_MS, late - SETTLED_MS);

@@ -1,4 +1,4 @@
-/** Records and logs of invocations, and the log of each function, as workers and gateways leave them in Redis. */
+/** Reads the records and logs of invocations, and the log of each function, which workers and gateways write to Redis. */
 import type { Redis } from 'ioredis';
 import type { FunctionLogLine, WorkerStatus } from '#contract/api/api.ts';
 import type {
@@ -13,20 +13,20 @@ import { MAX_LOG_ANSWER_BYTES } from '#contract/functions/limits.ts';
 import { inSlices } from '#contract/platform/turns.ts';
 import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 
-/** Log lines of a function, with the place in the stream at which to go on. */
+/** Log lines of a function, with the place in the stream at which to continue. */
 export interface LogPage {
   readonly lines: { readonly line: FunctionLogLine; readonly id: string }[];
   /** Id of the last entry that was read. */
   readonly last: string;
-  /** There may be more at once. */
+  /** Further entries may be there already. */
   readonly full: boolean;
 }
 
-/** Of LOG_ENTRY_BYTES or so at most, so that neither Redis nor this process is held up by a page for long. */
+/** Entries in a page, of about LOG_ENTRY_BYTES at most, so that a page blocks neither Redis nor this process for long. */
 const PAGE_ENTRIES = 32;
-/** Lines that are read with one command. */
+/** Upper bound on the lines that one command reads. */
 const PIECE_LINES = 1_000;
-/** Records that are read with one command. */
+/** Upper bound on the records that one command reads. */
 const PIECE_RECORDS = 500;
 
 export class InvocationStore {
@@ -38,18 +38,18 @@ export class InvocationStore {
 
   async find(id: string): Promise<AnyInvocation | undefined> {
     const stored = await this.#redis.get(keys.invocation(id));
-    // Written by a gateway with the type of the contract; checking each of a thousand again would be slow and find nothing.
+    // The platform has written it with the type of the contract; checking a thousand again would be slow and find nothing.
     return stored === null ? undefined : (JSON.parse(stored) as AnyInvocation);
   }
 
-  /** What the sandbox of an invocation was isolated by; undefined when none ran it. */
+  /** The isolation receipt of an invocation's sandbox; undefined when no sandbox ran the invocation. */
   async isolation({ report }: InvocationRecord): Promise<IsolationReceipt | undefined> {
     if (report?.sandbox === undefined) return undefined;
     const stored = await this.#redis.get(keys.isolation(report.worker, report.sandbox));
     return stored === null ? undefined : (JSON.parse(stored) as IsolationReceipt);
   }
 
-  /** In the order of the ids; what has expired is undefined. Pieces, so that neither Redis nor this process is held up. */
+  /** Records in the order of the ids; expired ones are undefined. Read in pieces, to block neither Redis nor this process. */
   async findAll(ids: readonly string[]): Promise<(AnyInvocation | undefined)[]> {
     const found: (AnyInvocation | undefined)[] = [];
     const read = async (from: number): Promise<(string | null)[]> => {
@@ -59,9 +59,9 @@ export class InvocationStore {
     let next = read(0);
     for (let from = PIECE_RECORDS; found.length < ids.length; from += PIECE_RECORDS) {
       const piece = await next;
-      // Redis looks for the next ones while these are parsed.
+      // Redis reads the next piece while this one is parsed.
       next = read(from);
-      // A function's own spans and errors may make each record as large as a record can be.
+      // Parsed in slices, because a function's spans and errors may bring each record to its largest size.
       const records = await inSlices(piece, (stored) =>
         stored === null ? undefined : (JSON.parse(stored) as AnyInvocation),
       );
@@ -71,7 +71,7 @@ export class InvocationStore {
     return found;
   }
 
-  /** On a Cluster they lie in many slots, which one command may not name. */
+  /** Reads some keys. On a Cluster they are in many slots, which one command may not mix. */
   async #get(wanted: string[]): Promise<(string | null)[]> {
     if (!this.#redis.isCluster) return await this.#redis.mget(wanted);
     return await Promise.all(wanted.map((key) => this.#redis.get(key)));
@@ -83,7 +83,7 @@ export class InvocationStore {
     return await this.#redis.zrange(recent, '+inf', String(since), 'BYSCORE', 'REV', 'LIMIT', 0, limit);
   }
 
-  /** The newest invocations of a function, newest first: only which, and when they began. */
+  /** The newest invocations of a function, newest first: only ids and start times. */
   async newest(
     namespace: string,
     name: string,
@@ -100,7 +100,7 @@ export class InvocationStore {
     return found.filter((record) => record !== undefined);
   }
 
-  /** Oldest first. Of very many, as the tries of one invocation may leave, the newest, and a line that says so. */
+  /** Lines, oldest first. If the attempts have left very many, only the newest, behind a line that says so. */
   async logs(id: string): Promise<LogLine[]> {
     const key = keys.logs(id);
     const [length, newest] = await Promise.all([
@@ -109,7 +109,7 @@ export class InvocationStore {
     ]);
     const pieces = [newest];
     let bytes = sizeOf(newest);
-    // More may be printed meanwhile, so from here on places are counted from the beginning.
+    // Lines may be added meanwhile, so from here on places are counted from the beginning.
     let from = Math.max(0, length - newest.length);
     while (from > 0 && bytes < MAX_LOG_ANSWER_BYTES) {
       const start = Math.max(0, from - PIECE_LINES);
@@ -122,20 +122,20 @@ export class InvocationStore {
     for (; bytes > MAX_LOG_ANSWER_BYTES; from++) bytes -= stored.shift()?.length ?? bytes;
     const lines = await inSlices(stored, (line) => JSON.parse(line) as LogLine);
     if (from === 0) return lines;
-    const text = `${from} older lines are left out here: an answer has ${MAX_LOG_ANSWER_BYTES} bytes of them`;
+    const text = `${from} older lines are left out here: an answer has at most ${MAX_LOG_ANSWER_BYTES} bytes of lines`;
     return [{ time: lines[0]?.time ?? 0, level: 'platform', text }, ...lines];
   }
 
-  /** The log of an invocation; where nothing is left of what it has printed, a line that says so. */
+  /** The log of an invocation. When all its output has been removed, a line that says so. */
   async logsOf(record: AnyInvocation): Promise<LogLine[]> {
     const found = await this.logs(record.id);
     const printed = (record.state === 'done' && record.report?.logBytes) || 0;
     if (found.length > 0 || printed === 0) return found;
-    const text = `${printed} bytes that it has printed are not kept any more: those of its function have bounds (OFFSHOOT_KEPT_LOG_MB)`;
+    const text = `its output of ${printed} bytes is no longer kept: the log of its function is bounded (OFFSHOOT_KEPT_LOG_MB)`;
     return [{ time: record.startedAt, level: 'platform', text }];
   }
 
-  /** What a function has printed after a place in its stream; of very much the newest, and how many lines that leaves out. */
+  /** The output of a function after a place in its stream. Of very much, only the newest, with the number of older lines. */
   async functionLog(
     namespace: string,
     name: string,
@@ -163,7 +163,7 @@ export class InvocationStore {
   /** The record, with the function's own spans that began after its answer. */
   async withLateSpans(record: InvocationRecord): Promise<InvocationRecord> {
     const { report } = record;
-    // Written by a worker, which has checked them.
+    // A worker has checked and written them.
     const stored = report ? await this.#redis.lrange(keys.lateSpans(record.id), 0, -1) : [];
     if (!report || stored.length === 0) return record;
     const late = await inSlices(stored, (span) => JSON.parse(span) as FunctionSpan);
@@ -191,13 +191,13 @@ export class InvocationStore {
     return { lines, last: entries.at(-1)?.[0] ?? after, full: entries.length === PAGE_ENTRIES };
   }
 
-  /** The place at the end of a function's log, from which only what comes later is read. */
+  /** The place at the end of a function's log; reading from there gives only later lines. */
   async endOfLog(namespace: string, name: string): Promise<string> {
     const last = await this.#redis.xrevrange(keys.logStream(namespace, name), '+', '-', 'COUNT', 1);
     return last[0]?.[0] ?? '0';
   }
 
-  /** Workers that are alive, by id. Other namespaces than the reader's are not named. */
+  /** Status of all living workers, without the figures of namespaces that are not the reader's. */
   async workers(namespace = EVERY_NAMESPACE): Promise<WorkerStatus[]> {
     const ids = await this.#redis.zrange(keys.workers(), 0, '-1');
     const stored = await Promise.all(ids.map((id) => this.#redis.get(keys.worker(id))));
@@ -211,7 +211,7 @@ export class InvocationStore {
   }
 }
 
-/** Of a line in an answer, about: an empty one has a time, a level and an invocation as well. */
+/** Approximate bytes of a line in an answer: an empty line has a time, a level and an invocation as well. */
 function costOf({ text }: LogLine): number {
   return text.length + 96;
 }

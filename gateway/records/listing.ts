@@ -1,4 +1,4 @@
-/** The newest invocations of some functions, all of them or those that a filter lets through. */
+/** Lists the newest invocations of some functions, all of them or those that match a filter. */
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import type { Sample } from '#contract/api/dashboard.ts';
@@ -27,7 +27,7 @@ export class Listing {
     this.#samples = samples;
   }
 
-  /** Newest first, `limit` at most. A filter looks at as many of each function as samples are held of it. */
+  /** Newest first, `limit` at most. A filter searches the samples that are held of each function, and no further. */
   async list(
     functions: readonly FunctionName[],
     filter: InvocationFilter,
@@ -43,7 +43,7 @@ export class Listing {
         ).flat();
     const ids = candidates.toSorted((a, b) => b.startedAt - a.startedAt).map(({ id }) => id);
     const found: AnyInvocation[] = [];
-    // Some may have expired, or changed since they were looked at.
+    // Some may have expired or changed since their samples were read.
     for (let from = 0; from < ids.length && found.length < limit; from += limit) {
       const records = await this.#store.findAll(ids.slice(from, from + limit));
       for (const record of records) if (record && matches(record, filter)) found.push(record);

@@ -1,4 +1,4 @@
-/** What the gateway adds to its metrics: what it holds itself, and what lies in Redis for all. */
+/** Adds the gateway's figures to the metrics: those of its own process, and those that Redis holds for all processes. */
 import type { Meter, ObservableGauge } from '@opentelemetry/api';
 import type { WorkerStatus } from '#contract/api/api.ts';
 import type { Restarts } from '#watchdog/settings.ts';
@@ -19,8 +19,8 @@ export function observeGateway({ meter }: Metrics, figures: GatewayFigures): voi
     meter.createObservableGauge(name, { description });
   observeRedis(meter, figures.commands);
   observeProcess(meter, figures.restarts);
-  gauge('offshoot_pending_calls', 'Calls that somebody waits for at this gateway').addCallback((result) =>
-    result.observe(figures.pending()),
+  gauge('offshoot_pending_calls', 'Synchronous calls that are pending at this gateway').addCallback(
+    (result) => result.observe(figures.pending()),
   );
   meter
     .createObservableCounter('offshoot_records_dropped', {
@@ -43,7 +43,7 @@ export function observeGateway({ meter }: Metrics, figures: GatewayFigures): voi
   );
 }
 
-/** Redis may be away, which offshoot_redis_up says; figures that are not known are left out. */
+/** Adds the figures of queues and batches. When Redis is unavailable (offshoot_redis_up), they are left out. */
 function observeQueues(meter: Meter, figures: GatewayFigures): void {
   const gauge = (name: string, description: string): ObservableGauge =>
     meter.createObservableGauge(name, { description });

@@ -1,4 +1,4 @@
-/** What waits, what has failed for good, and which batches are open, by namespace: asked of Redis when somebody scrapes. */
+/** Reads from Redis, at each scrape, the queue lengths, dead letters and open batches of each namespace. */
 import type { Redis } from 'ioredis';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
 import { keys } from '#contract/platform/keys.ts';
@@ -6,11 +6,11 @@ import type { BatchStore } from '#storage/queued/batches.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { Queues } from '#storage/queued/jobs.ts';
 
-/** Namespaces that have figures of their own; those of the others are added up under `other`. */
+/** Upper bound on the namespaces with figures of their own; those of further ones are added up under `other`. */
 const MAX_NAMESPACES = 100;
-/** Of all namespaces, so many are asked for: a scrape must not be a burden. */
+/** Upper bound on the namespaces that one scrape reads, so that it stays cheap. */
 const MAX_LOOKED_AT = 1_000;
-/** Batches that are looked at for a scrape, the newest of each namespace. */
+/** Upper bound on the batches that one scrape reads, the newest of each namespace. */
 const MAX_BATCHES = 1_000;
 
 export interface QueueSources {
@@ -19,15 +19,15 @@ export interface QueueSources {
   readonly batches: Pick<BatchStore, 'newest'>;
 }
 
-/** Of one namespace, or of all others together. Ages are seconds. */
+/** Figures of one namespace, or of all others together. Ages are seconds. */
 export interface QueueFigures {
   readonly namespace: string;
-  /** Of the sync lane. */
+  /** Waiting calls of the sync lane. */
   readonly calls: number;
   readonly waiting: number;
   readonly delayed: number;
   readonly active: number;
-  /** How long the oldest job has waited that is due and has no priority; 0 when none waits. */
+  /** Wait of the oldest job that is due and has no priority; 0 when none waits. */
   readonly oldestWaiting: number;
   readonly dead: number;
   readonly oldestDead: number;
@@ -35,7 +35,7 @@ export interface QueueFigures {
 
 export interface BatchFigures {
   readonly namespace: string;
-  /** Batches to which more may come, and those of which all has come. */
+  /** Batches that may get more items, and batches that have all their items. */
   readonly open: number;
   readonly running: number;
   /** Items of both. */
@@ -78,7 +78,7 @@ async function ofNamespace(sources: QueueSources, namespace: string): Promise<Qu
   };
 }
 
-/** Since when the job that is next has been due. */
+/** Unix time since which the next job has been due. */
 async function oldestSince(
   { commands, queues }: QueueSources,
   namespace: string,
@@ -108,7 +108,7 @@ function added(a: QueueFigures, b: QueueFigures): QueueFigures {
   };
 }
 
-/** Namespaces beyond the first are left out. */
+/** Figures of the open batches of the first MAX_NAMESPACES namespaces; further namespaces are left out. */
 export async function batchFigures(
   { batches }: QueueSources,
   namespaces: readonly string[],
@@ -129,7 +129,7 @@ export async function batchFigures(
         namespace,
         open: open?.length ?? 0,
         running: running?.length ?? 0,
-        // A group that is to be tried again counts its failed items as failed, so this is never below zero.
+        // A group that will be retried keeps the counts of its last report, so they never exceed its items.
         waiting: Math.max(0, sum('items') - succeeded - failed),
         succeeded,
         failed,

@@ -1,21 +1,21 @@
 /**
- * What lists, rates and percentiles are made from: the newest invocations of each function, in short. Redis has them; this
- * keeps what it has read of those that will not change any more, so that a page that is looked at for an hour, and a filter over
- * ten thousand of them, read what is new and not everything again.
+ * Holds the newest invocations of each function in a short form, from which lists, rates and percentiles are made. Redis has
+ * the records; this keeps the samples that will not change any more. So a page that is open for an hour, and a filter over ten
+ * thousand samples, read only new records and not all again.
  */
 import type { Sample } from '#contract/api/dashboard.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
 import { RECENT_LENGTH } from '#contract/platform/keys.ts';
 import type { InvocationStore } from './invocations.ts';
 
-/** Samples of all functions together, about 400 bytes each: where there are many functions, each has fewer. */
+/** Upper bound on the samples of all functions, about 400 bytes each; with many functions, each function has fewer. */
 const MAX_HELD = 100_000;
 const LEAST_DEPTH = 500;
-/** What nobody looks at for so long is let go. */
+/** Time without a read after which the samples of a function are dropped. */
 const FORGOTTEN_MS = 300_000;
-/** What was read less than this ago is shown again as it is: many pages may look at once. */
+/** Age up to which samples are returned without another read, because many pages may ask at once. */
 const FRESH_MS = 500;
-/** An invocation may come into the index a little after one that began later. */
+/** Upper bound on the delay with which an invocation enters the index behind one that began later. */
 const OVERLAP_MS = 60_000;
 const MESSAGE_LENGTH = 160;
 
@@ -25,7 +25,7 @@ interface Held {
   readAt: number;
   lookedAt: number;
   reading: Promise<readonly Sample[]> | undefined;
-  /** There have been older ones than these. */
+  /** The function had older invocations than these samples. */
   cut: boolean;
 }
 
@@ -38,8 +38,8 @@ export class Samples {
   }
 
   /**
-   * Of one function, newest first: RECENT_LENGTH at most, fewer where there are many functions. `fresh`: as they are now, and not as
-   * they were a moment ago.
+   * Samples of one function, newest first: RECENT_LENGTH at most, fewer where there are many functions. `fresh`: as they are
+   * now, and not as they were a moment ago.
    */
   async of(namespace: string, name: string, fresh = false): Promise<readonly Sample[]> {
     const key = `${namespace}/${name}`;
@@ -54,14 +54,14 @@ export class Samples {
     held.lookedAt = now;
     this.#held.set(key, held);
     if (fresh) {
-      // One that is under way may have begun before what the caller has seen end.
+      // A read under way may have begun before an end that the caller has already seen.
       await held.reading?.catch(() => undefined);
     } else if (now - held.readAt < FRESH_MS) return held.samples;
     held.reading ??= this.#read(namespace, name, held).finally(() => (held.reading = undefined));
     return await held.reading;
   }
 
-  /** When the oldest began of what `of` has just given, where there have been older ones; undefined where that is all. */
+  /** Start of the oldest sample that `of` has just returned, if there were older ones; undefined when they are complete. */
   knownFrom(namespace: string, name: string): number | undefined {
     const held = this.#held.get(`${namespace}/${name}`);
     return held?.cut === true ? held.samples.at(-1)?.startedAt : undefined;
@@ -86,7 +86,7 @@ export class Samples {
       else known.delete(id);
     }
     held.samples = [...known.values()].toSorted((a, b) => b.startedAt - a.startedAt).slice(0, depth);
-    // The lists keep so many, and records may be removed before; then the oldest of a list have none.
+    // The index keeps a limited number, and records may be removed earlier; then the oldest ids in the index have no record.
     held.cut ||= held.samples.length >= depth || (listed.length > 0 && !known.has(listed.at(-1) ?? ''));
     held.readAt = performance.now();
     return held.samples;
@@ -98,7 +98,7 @@ export class Samples {
   }
 }
 
-/** A dead letter may be queued again; other ends are the end. */
+/** Whether a sample can change no more. A queued invocation that failed may be redriven from the dead letters. */
 function isFinal(sample: Sample): boolean {
   return sample.state === 'done' && (sample.lane === 'sync' || sample.outcome === 'ok');
 }

@@ -1,4 +1,4 @@
-/** All invocations of one trace, and their spans as one tree. */
+/** Finds all invocations of one trace, and builds one tree from their spans. */
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
@@ -15,13 +15,13 @@ import {
 import type { AppDeps } from '../routes/endpoint.ts';
 import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 
-/** How far behind the last invocation a function's own span still widens the picture; its clock may say anything. */
+/** Time after the last invocation within which a function's own span still extends the trace; its clock may be wrong. */
 const LATE_MS = 60_000;
 
 /**
- * The trace as far as the key may see it. Found in what the dashboard's lists are made from, so of a function that is called
- * very often only by its newest invocations; `hint`, the id of one of them, is looked up in any case. `fresh`: as it
- * is now, and not as it was a moment ago. Throws `trace_not_found`.
+ * The trace as far as the key may see it. It is searched in the dashboard's samples, which hold only the newest invocations of a
+ * busy function. `hint`, the id of one of its invocations, is looked up in any case. `fresh`: as the trace is now, and not as it
+ * was a moment ago. Throws `trace_not_found`.
  */
 export async function findTrace(
   deps: Pick<AppDeps, 'functions' | 'invocations' | 'dashboard'>,
@@ -44,7 +44,7 @@ export async function findTrace(
   const hinted = hint === undefined ? undefined : await deps.invocations.find(hint);
   const ids = new Set(hinted?.traceId === traceId ? [hinted.id] : []);
   for (const { id } of lists.flat(2).toSorted((a, b) => a.startedAt - b.startedAt)) ids.add(id);
-  // Its root comes first, so the oldest are kept.
+  // The root is the oldest, so the oldest are kept.
   const records = await deps.invocations.findAll([...ids].slice(0, MAX_TRACE_INVOCATIONS));
   const visible = records
     .filter((record) => record !== undefined)
@@ -58,7 +58,7 @@ export async function findTrace(
   return traceOf(traceId, whole, Math.max(0, ids.size - MAX_TRACE_INVOCATIONS));
 }
 
-/** The tree of some invocations of one trace. `cut`: how many it has beyond those. */
+/** The tree of some invocations of one trace. `cut`: number of further invocations that it has. */
 export function traceOf(traceId: string, records: readonly AnyInvocation[], cut = 0): WholeTrace {
   const ordered = records.toSorted((a, b) => a.startedAt - b.startedAt);
   const startedAt = ordered[0]?.startedAt ?? 0;
@@ -77,22 +77,22 @@ export function traceOf(traceId: string, records: readonly AnyInvocation[], cut 
   };
 }
 
-/** A span on its way to its place. */
+/** A span that has no place in the tree yet. */
 interface Node {
   readonly span: Omit<TraceSpan, 'depth'>;
-  /** The function's word, and not the platform's. */
+  /** The function reported the span, and not the platform. */
   readonly own: boolean;
   parent?: Node | undefined;
   readonly below: Node[];
 }
 
 /**
- * Spans of all invocations, those of the platform first; and how many are over the limit. Nodes are made of those that are kept only:
- * two hundred records may have ten times as many.
+ * Spans of all invocations, those of the platform first, and the number of spans beyond the limit. Only kept spans become
+ * nodes: two hundred records may have ten times as many.
  */
 function nodesOf(records: readonly AnyInvocation[], startedAt: number): { nodes: Node[]; left: number } {
   const calledFrom = new Set(records.map(({ parentSpanId }) => parentSpanId));
-  // A span from which something was called is wanted more than another: without it, that would lie below nothing.
+  // A span that called an invocation comes before others: without it, that invocation would have no parent.
   const rank = ({ own, spanId }: AnySpan): 0 | 1 | 2 => (!own ? 0 : calledFrom.has(spanId) ? 1 : 2);
   const ranked: { span: AnySpan; record: AnyInvocation }[][] = [[], [], []];
   for (const record of records)
@@ -107,7 +107,7 @@ function nodesOf(records: readonly AnyInvocation[], startedAt: number): { nodes:
 
 type AnySpan = Omit<Span, 'duration'> & { readonly duration?: number };
 
-/** Also of one that has not ended, as far as its spans are known by then. */
+/** Spans of an invocation, even of an open one, as far as they are known. */
 function spansOfAny(record: AnyInvocation): AnySpan[] {
   if (record.state === 'done') return spansOf(record);
   const { spanId, parentSpanId, attempts = [], namespace, name, version, id, lane, startedAt } = record;
@@ -173,11 +173,11 @@ function errorOf({ name, attributes }: AnySpan, record: AnyInvocation, isRoot: b
 function processOf(name: string, lane: AnyInvocation['lane']): TraceProcess {
   if (name === 'queue') return 'queue';
   if (name === 'acquire' || name === 'init' || name === 'run' || name === 'attempt') return 'worker';
-  // Of the queued lane, the worker writes the end.
+  // In the queued lane, the worker writes the end.
   return name === 'reply' && lane === 'queued' ? 'worker' : 'gateway';
 }
 
-/** Spans by their ids. One that comes again is a function's word against what was there before, which stays. */
+/** Spans by their ids. When a function repeats an id, the first span with this id stays. */
 function index(nodes: readonly Node[], records: readonly AnyInvocation[]): Map<string, Node> {
   const known = new Map<string, Node>();
   const put = (id: string, node: Node): void => void (known.has(id) || known.set(id, node));
@@ -185,13 +185,13 @@ function index(nodes: readonly Node[], records: readonly AnyInvocation[]): Map<s
   for (const { spanId, attempts = [] } of records) {
     const root = known.get(spanId);
     if (!root) continue;
-    // A run of which nothing came back has no span, but may have called others.
+    // A run without a report has no span, but may have called other functions.
     for (let at = 0; at <= attempts.length; at++) put(runSpanId(spanId, at), root);
   }
   return known;
 }
 
-/** Gives each span its parent. Those of invocations that were called from elsewhere are made up, and returned. */
+/** Gives each span its parent. For invocations that were called from elsewhere, parents are made up and returned. */
 function setParents(nodes: readonly Node[], known: ReadonlyMap<string, Node>): Node[] {
   const roots = nodes.filter(isTop);
   const rootOf = new Map(roots.map((node) => [node.span.invocation, node]));
@@ -203,7 +203,7 @@ function setParents(nodes: readonly Node[], known: ReadonlyMap<string, Node>): N
     if (node.own) {
       const told = known.get(node.span.parentSpanId ?? '');
       const fits = told?.span.invocation === invocation;
-      // One whose parent has not ended, or that names a span of others, was made by this run all the same.
+      // A span whose parent has not ended, or is in another invocation, belongs to this run all the same.
       node.parent = fits && !isBelow(told, node) ? told : (runOf.get(invocation) ?? rootOf.get(invocation));
     } else if (!isTop(node)) node.parent = rootOf.get(invocation);
   }
@@ -212,7 +212,7 @@ function setParents(nodes: readonly Node[], known: ReadonlyMap<string, Node>): N
     const { parentSpanId } = node.span;
     if (parentSpanId === undefined) continue;
     const parent = known.get(parentSpanId);
-    // A caller can name a span that is made later, below its own call.
+    // A caller can name a parent that is made later, below its own call.
     if (parent) node.parent = isBelow(parent, node) ? undefined : parent;
     else node.parent = callers.get(parentSpanId) ?? callerOf(parentSpanId, callers);
   }
@@ -223,7 +223,7 @@ function isTop({ own, span }: Node): boolean {
   return !own && (span.kind === 'server' || span.kind === 'consumer');
 }
 
-/** Is it this one, or does it lie below it? */
+/** Whether `node` is `above` or a descendant of it. */
 function isBelow(node: Node | undefined, above: Node): boolean {
   for (let at = node; at; at = at.parent) if (at === above) return true;
   return false;
@@ -236,7 +236,7 @@ function callerOf(spanId: string, callers: Map<string, Node>): Node {
   return node;
 }
 
-/** Each span with all that lies below it right behind it, siblings by their time. */
+/** Each span is followed by all its descendants; siblings are in the order of their times. */
 function inOrder(nodes: readonly Node[]): TraceSpan[] {
   const top: Node[] = [];
   for (const node of nodes) (node.parent?.below ?? top).push(node);
@@ -255,7 +255,7 @@ function byStart(nodes: readonly Node[]): Node[] {
 }
 
 function startOf({ span, below }: Node): number {
-  // Of a caller no more is known than what it called first.
+  // The start of a caller is unknown, so its first call stands for it.
   return span.start ?? Math.min(...below.map((node) => node.span.start ?? 0));
 }
 

@@ -1,6 +1,6 @@
 /**
- * Every route of the gateway but one: /fn/{namespace}/{name}/{path} is function-route.ts, which needs the raw request.
- * createApp() builds; server.ts serves.
+ * Builds the app with every route of the gateway except /fn/{namespace}/{name}/{path}, which needs the raw request and is in
+ * function-route.ts. createApp() builds; server.ts serves.
  */
 import { Readable } from 'node:stream';
 import { createRoute, OpenAPIHono, type RouteConfig } from '@hono/zod-openapi';
@@ -37,7 +37,7 @@ import * as traces from './traces.ts';
 
 type Method = 'get' | 'head' | 'put' | 'post' | 'delete';
 
-/** What the key must carry; `any` is any key, `none` no key at all. */
+/** Scope that the key needs; `any` is any valid key, `none` no key at all. */
 type Demand = Scope | 'any' | 'none';
 
 const API = '/api/v1';
@@ -96,7 +96,7 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['post', `${API}/dead-letters/{namespace}/purge`, 'invoke', deadLetters.purge],
 ];
 
-/** As hono's own context.json(), but for what is in the text, and that a long one is written while it is sent. */
+/** Works like hono's context.json(), but makes the text safe for terminals, and writes a long text while it is sent. */
 function jsonAnswer(context: Context<AppEnv>): Context<AppEnv>['json'] {
   const answer = (
     object: unknown,
@@ -113,7 +113,7 @@ function jsonAnswer(context: Context<AppEnv>): Context<AppEnv>['json'] {
   return answer as Context<AppEnv>['json'];
 }
 
-/** The app with all its routes; it listens on nothing. */
+/** The app with all its routes; it does not listen. */
 export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>({
     getPath: (request) => apiPath(getPath(request)),
@@ -121,7 +121,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
       if (!result.success) throw invalid(result.target, result.error);
     },
   });
-  // What functions say is in many answers, and people look at those in terminals.
+  // Many answers hold text of functions, and people read them in terminals.
   app.use(async (context, next) => {
     context.json = jsonAnswer(context);
     await next();
@@ -133,14 +133,14 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
     const responses = { ...definition.responses, default: ERROR_ANSWER };
     const route: RouteConfig = { ...definition, method, path, middleware, security, responses };
     if (method === 'head') {
-      // hono answers HEAD by its GET routes and never looks at one for HEAD; the document names the method that is meant.
+      // hono answers HEAD by its GET routes and ignores routes for HEAD; the document shows the intended method.
       app.openAPIRegistry.registerPath(route);
       app.openapi(createRoute({ ...route, method: 'get', hide: true }), handler(deps));
     } else app.openapi(createRoute(route), handler(deps));
   }
 
   const description = describeApi(app, deps.version);
-  // Made once: nobody needs a key for these, so each must cost next to nothing.
+  // Made once: these routes need no key, so each request must cost next to nothing.
   let document: string | undefined;
   let page: ReturnType<typeof docsPage> | undefined;
   app.get(`${API}/openapi.json`, (context) => {
@@ -172,7 +172,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   return app;
 }
 
-/** What a request is told whose parameters or body do not fit their schema. */
+/** The error for a request whose parameters or body do not fit their schema. */
 function invalid(target: string, error: ZodError): OffshootError {
   const problems = manifestProblems(error);
   const path = error.issues[0]?.path[0];
@@ -189,7 +189,7 @@ function invalid(target: string, error: ZodError): OffshootError {
 
 function refusalOf(error: unknown): OffshootError {
   if (error instanceof OffshootError) return error;
-  // Whom nobody can answer any more.
+  // The client has disconnected and will not read this answer.
   if (error instanceof RequestAborted) return new OffshootError('bad_request', 'the request was cut off');
   if (error instanceof HTTPException) {
     const message =

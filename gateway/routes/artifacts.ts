@@ -1,17 +1,17 @@
-/** Archives of functions: uploaded under their sha256 before the deploy that names it. */
+/** Routes for the archives of functions. An archive is uploaded under its sha256 before the deploy that names it. */
 import { OffshootError } from '#contract/api/errors.ts';
 import { MAX_ARCHIVE_BYTES } from '#contract/functions/limits.ts';
 import { endpoint, OfArtifact } from './endpoint.ts';
 
 export const has = endpoint(
   {
-    summary: 'Is an archive there already?',
+    summary: 'Check whether an archive is stored',
     request: { params: OfArtifact },
-    responses: { 200: { description: 'it is' }, 404: { description: 'it is not' } },
+    responses: { 200: { description: 'it is stored' }, 404: { description: 'it is not stored' } },
   },
   (deps) => async (context) => {
     const { digest } = context.req.valid('param');
-    // Who is told that it is there deploys without an upload: it must be there still by then.
+    // A client that gets 200 deploys without an upload, so the archive must not be removed before that.
     const claimed = await deps.unnamedArchives.claim(digest);
     const bytes = claimed ? await deps.artifacts.size(digest) : undefined;
     return context.body(null, bytes === undefined ? 404 : 200);
@@ -26,7 +26,7 @@ export const put = endpoint(
       params: OfArtifact,
       body: { required: true, content: { 'application/gzip': { schema: {} } } },
     },
-    responses: { 200: { description: 'it was there' }, 201: { description: 'it has been stored' } },
+    responses: { 200: { description: 'it was stored before' }, 201: { description: 'it has been stored' } },
   },
   (deps) => async (context) => {
     const { digest } = context.req.valid('param');
@@ -45,7 +45,7 @@ export const put = endpoint(
       );
     }
     const known = await deps.artifacts.has(digest);
-    // Stored again even when it is known: reading it is what the client waits for, and a damaged copy is mended by it.
+    // Stored again even when it is known: the upload must be read anyway, and this repairs a damaged copy.
     await deps.artifacts.put(digest, uploaded(context.req.raw.body), MAX_ARCHIVE_BYTES);
     return context.body(null, known ? 200 : 201);
   },

@@ -1,4 +1,4 @@
-/** Batches: many items for one function, as lines of JSON or an array of any length. */
+/** Routes for batches: many items for one function, as lines of JSON or an array of any length. */
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { HttpBindings } from '@hono/node-server';
@@ -22,13 +22,13 @@ import { allowLongUpload } from '../call/server.ts';
 import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
 
-/** An array is taken as well, as the text says: declared here, it would be read and checked as a whole before the handler runs. */
+/** An array is accepted too, as the text says. If it were declared, hono would read and check all of it before the handler. */
 const itemsBody = {
   content: {
     'application/x-ndjson': {
       schema: z.string().openapi({
         description:
-          'one item a line, each JSON; or, as application/json, an array of any length. An item has 256 KB, and is nested 1,000 deep, at most',
+          'one JSON item per line; or, as application/json, an array of any length. An item may have at most 256 KB and 1,000 levels of nesting',
       }),
     },
   },
@@ -38,7 +38,7 @@ export const create = endpoint(
   {
     summary: 'Run a function for many items',
     description:
-      'Reads the items as they come, queues them in groups, and reads no further while many of them wait; so a body of any length may be sent. With open=1 it takes none, and the batch is filled by POST …/batches/{id}/items and closed by …/seal.',
+      'Reads the items as they come, queues them in groups, and stops reading while many of them wait, so the body may have any length. With open=1 it takes no items; POST …/batches/{id}/items fills the batch, and …/seal closes it.',
     request: {
       params: OfFunction,
       query: z.object({ open: z.enum(['0', '1']).default('0') }),
@@ -50,7 +50,7 @@ export const create = endpoint(
     const { namespace, name } = context.req.valid('param');
     const facts = await factsOf(deps, namespace, name, context.var.holder, context.env.incoming);
     const isOpen = context.req.valid('query').open === '1';
-    // Before the batch is made: of a body that can be none there shall be no batch.
+    // Checked before the batch is made, so that an unusable body leaves no batch.
     const form = isOpen ? undefined : itemForm(context.req.header('content-type'));
     await deps.batches.enqueuer.checkRoom(namespace);
     await deps.batches.store.create(facts);
@@ -95,7 +95,7 @@ export const seal = endpoint(
 
 export const cancel = endpoint(
   {
-    summary: 'End a batch: what waits is not run, what runs is killed',
+    summary: 'End a batch: waiting items do not run, running ones are killed',
     request: { params: OfInvocation },
     responses: answers(202, Batch, 'it is being ended'),
   },
@@ -110,7 +110,7 @@ export const cancel = endpoint(
 
 export const get = endpoint(
   {
-    summary: 'One batch: how far it has come',
+    summary: 'One batch and its progress',
     request: { params: OfInvocation },
     responses: answers(200, Batch, 'the batch'),
   },
@@ -146,7 +146,7 @@ export const list = endpoint(
 
 export const results = endpoint(
   {
-    summary: 'What came of the items of a batch, one line of JSON for each',
+    summary: 'The results of the items of a batch, one line of JSON for each',
     request: {
       params: OfInvocation,
       query: z.object({
@@ -163,7 +163,7 @@ export const results = endpoint(
     const lines = Readable.from(resultsOf(deps.batches, id, { order, wait: wait === '1' }), {
       objectMode: false,
     });
-    // What the functions said, from the origin of the API: a browser must not run it there.
+    // Answers of functions come from the origin of the API here, so a browser must not run them.
     return new Response(Readable.toWeb(lines) as ReadableStream, {
       headers: {
         'content-type': 'application/x-ndjson',
@@ -182,10 +182,10 @@ async function take(
   const form = itemForm(incoming.headers['content-type']);
   allowLongUpload(incoming);
   const cutOff = new AbortController();
-  // The request itself closes also when it is whole, and its items wait still.
+  // The response is watched, because the request also closes when it is complete and its items still wait.
   outgoing.once('close', () => cutOff.abort(new RequestAborted()));
   try {
-    // What is left of a body that is refused is read after the answer, see response.ts.
+    // The rest of a refused body is read after the answer, see response.ts.
     const body = incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
     return await takeItems(deps.batches, facts, body, form, cutOff.signal);
   } catch (error) {
@@ -227,7 +227,7 @@ async function factsOf(
 
 async function ownBatch(deps: AppDeps, id: string, holder: ApiKeyRecord): Promise<Batch> {
   const found = await deps.batches.store.find(id);
-  // What belongs to others is not even said to exist.
+  // A batch of another namespace looks like a missing one.
   if (!found || (holder.namespace !== EVERY_NAMESPACE && holder.namespace !== found.batch.namespace))
     throw gone(id);
   return found.batch;

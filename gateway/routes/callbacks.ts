@@ -1,15 +1,15 @@
-/** The secret that receivers of callbacks know us by. */
+/** Routes for the secrets with which receivers of callbacks check their signatures. */
 import { CallbackSecrets } from '#contract/invocations/callback.ts';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { answers, endpoint, OfNamespace, type AppDeps } from './endpoint.ts';
 
 export const secret = endpoint(
   {
-    summary: 'The secret that callbacks of a namespace are signed with; made when it is first asked for',
+    summary: 'The secret that signs the callbacks of a namespace; the first request makes it',
     description:
-      'Callbacks follow the Standard Webhooks specification: `webhook-id`, `webhook-timestamp`, and `webhook-signature` with a `v1,` signature for each secret that holds.',
+      'Callbacks follow the Standard Webhooks specification: `webhook-id`, `webhook-timestamp`, and `webhook-signature` with a `v1,` signature for each valid secret.',
     request: { params: OfNamespace },
-    responses: answers(200, CallbackSecrets, 'the secret, and those before it that still hold'),
+    responses: answers(200, CallbackSecrets, 'the secret, and earlier ones that are still valid'),
   },
   (deps) => async (context) => {
     const { namespace } = context.req.valid('param');
@@ -20,9 +20,9 @@ export const secret = endpoint(
 
 export const rotate = endpoint(
   {
-    summary: 'Make a new secret; for a day callbacks are signed with the one before it as well',
+    summary: 'Make a new secret; for a day callbacks are signed with the previous one as well',
     request: { params: OfNamespace },
-    responses: answers(200, CallbackSecrets, 'the new secret, and those before it that still hold'),
+    responses: answers(200, CallbackSecrets, 'the new secret, and earlier ones that are still valid'),
   },
   (deps) => async (context) => {
     const { namespace } = context.req.valid('param');
@@ -31,7 +31,7 @@ export const rotate = endpoint(
   },
 );
 
-/** Throws `namespace_not_found`. */
+/** Throws `namespace_not_found` when the namespace does not exist. */
 async function existing(deps: AppDeps, namespace: string, holder: ApiKeyRecord): Promise<void> {
   if (await deps.functions.hasNamespace(namespace)) return;
   throw await deps.directory.namespaceNotFound(namespace, holder);

@@ -1,10 +1,10 @@
-/** Invocations of the queued lane that have failed for good: look at them, queue them again, or take them off the list. */
+/** Routes for queued invocations that have failed for good: list them, queue them again, or take them off the list. */
 import { z } from '@hono/zod-openapi';
 import { DeadLetterChoice, DeadLetters, DeadLettersMoved } from '#contract/api/api.ts';
 import { Name } from '#contract/functions/names.ts';
 import { answers, endpoint, jsonBody, OfNamespace } from './endpoint.ts';
 
-/** What one request lists. */
+/** Upper bound on the dead letters that one request lists. */
 const MAX_LETTERS = 1_000;
 
 export const list = endpoint(
@@ -28,7 +28,7 @@ export const list = endpoint(
 
 export const redrive = endpoint(
   {
-    summary: 'Queue dead letters again, with as many tries as they had',
+    summary: 'Queue dead letters again, with as many attempts as they had at first',
     request: { params: OfNamespace, body: jsonBody(DeadLetterChoice) },
     responses: answers(200, DeadLettersMoved, 'those that are queued again, 1,000 at most'),
   },
@@ -42,7 +42,7 @@ export const purge = endpoint(
   {
     summary: 'Take dead letters off the list; their records stay for their time',
     request: { params: OfNamespace, body: jsonBody(DeadLetterChoice) },
-    responses: answers(200, DeadLettersMoved, 'those that are no dead letters any more, 1,000 at most'),
+    responses: answers(200, DeadLettersMoved, 'those that were taken off the list, 1,000 at most'),
   },
   (deps) => async (context) => {
     const { namespace } = context.req.valid('param');

@@ -1,4 +1,4 @@
-/** What the routes of the management API have in common. */
+/** The form of a route of the management API, and the parts that routes share: dependencies, authorisation, JSON limits. */
 import type { HttpBindings } from '@hono/node-server';
 import { z, type RouteConfig, type RouteHandler } from '@hono/zod-openapi';
 import type { MiddlewareHandler } from 'hono';
@@ -44,7 +44,7 @@ export interface AppDeps {
   readonly metrics: Pick<Metrics, 'expose'>;
   readonly health: () => Promise<z.infer<typeof Health>>;
   readonly dashboard: DashboardDeps;
-  /** Of the platform, as `whoami` tells it. */
+  /** Version of the platform, for `whoami`. */
   readonly version: string;
   readonly log: Log;
 }
@@ -63,21 +63,21 @@ export type Definition = Omit<RouteConfig, 'method' | 'path'>;
 export interface Endpoint {
   readonly definition: Definition;
   readonly handler: (deps: AppDeps) => RouteHandler<RouteConfig, AppEnv>;
-  /** It reads the body itself and has its own limit; others take a little JSON. */
+  /** The route reads the body itself and has its own limit; others take a little JSON. */
   readonly readsBody: boolean;
 }
 
-/** Ties a handler to its definition: what it reads and answers is checked against the schemas by the compiler. */
+/** Ties a handler to its definition, so that the compiler checks its input and its answers against the schemas. */
 export function endpoint<const D extends Definition>(
   definition: D,
   handler: (deps: AppDeps) => RouteHandler<D & { method: 'get'; path: string }, AppEnv>,
   { readsBody = false } = {},
 ): Endpoint {
-  // The table holds routes of many types; each has been checked here, against its own.
+  // The table holds routes of many types; each route has been checked here, against its own type.
   return { definition, handler: handler as unknown as Endpoint['handler'], readsBody };
 }
 
-/** Answers of a route in its definition: the schema of a success, and errors as everywhere. */
+/** Answers of a route in its definition: the schema of a success. Errors are the same for all routes. */
 export function answers<const S extends number, T extends z.ZodType>(
   status: S,
   schema: T,
@@ -106,8 +106,8 @@ export function jsonBody<T extends z.ZodType>(schema: T) {
 }
 
 /**
- * Lets a request through when its key, or that of its session, carries the scope in the namespace of the path, or anywhere when the path has none.
- * `any` asks for a valid key only.
+ * Lets a request pass when its key, or that of its session, has the scope in the namespace of the path. A path without a
+ * namespace needs the scope in any. `any` asks only for a valid key.
  */
 export function authorize(deps: AppDeps, scope: Scope | 'any'): MiddlewareHandler<AppEnv> {
   return async function authorized(context, next) {
@@ -119,11 +119,11 @@ export function authorize(deps: AppDeps, scope: Scope | 'any'): MiddlewareHandle
       (await dashboardHolder(context, deps.dashboard.sessions)) ??
       (presented && (await deps.directory.key(presented.key)));
     const own = holder?.namespace ?? EVERY_NAMESPACE;
-    // A key with no scope at all cannot be made, so its first one is one that it has.
+    // Every key has a scope, so a valid key always has its own first one.
     const wanted = scope === 'any' ? (holder?.scopes[0] ?? 'read') : scope;
     const namespace = context.req.param('namespace') ?? own;
     demand(holder, presented, wanted, namespace);
-    // Keys and namespaces are everybody's: a key of one namespace must not manage those of another.
+    // Admin routes concern all namespaces: a key of one namespace must not manage those of another.
     if (scope === 'admin' && holder.namespace !== EVERY_NAMESPACE) {
       throw new OffshootError('forbidden', 'this needs an admin key that holds for all namespaces');
     }
@@ -133,17 +133,17 @@ export function authorize(deps: AppDeps, scope: Scope | 'any'): MiddlewareHandle
 }
 
 /**
- * Largest JSON body of the management API: a manifest with all the environment that it may have, and room to spare. Reading
- * JSON holds everybody else up, a megabyte of short keys for a tenth of a second.
+ * Upper bound on a JSON body of the management API: a manifest with the largest environment, and room to spare. Parsing JSON
+ * delays all other requests, a megabyte of short keys by a tenth of a second.
  */
 const MAX_JSON_BYTES = MAX_ENV_BYTES + 128 * 1024;
 
-/** Values in a JSON body; a manifest has a few dozen, and a variable of the environment is one. */
+/** Upper bound on the values in a JSON body. A manifest has a few dozen, and each environment variable is one. */
 const MAX_JSON_VALUES = 5_000;
 
 /**
- * Refuses a JSON body that is too large before it is held in memory, and one with very many values before it is held
- * against a schema: to say of each of thirty thousand what is wrong with it takes a third of a second.
+ * Refuses a JSON body that is too large before it is in memory, and one with very many values before its validation. A list of
+ * thirty thousand validation errors takes a third of a second.
  */
 export const limitJson: MiddlewareHandler<AppEnv> = (context, next) =>
   limitBytes(context, async () => {

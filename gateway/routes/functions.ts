@@ -1,4 +1,4 @@
-/** Functions and their versions. */
+/** Routes for functions and their versions: list, describe, deploy, activate, remove. */
 import { z } from '@hono/zod-openapi';
 import { DeployRequest, DeployResult, FunctionDetail, FunctionView } from '#contract/api/api.ts';
 import type { ApiKeyRecord, VersionRecord, VersionView } from '#contract/api/api.ts';
@@ -67,7 +67,7 @@ export const deploy = endpoint(
   {
     summary: 'Deploy a version',
     description:
-      'Answers when a worker has loaded the new version and calls go to it, or with what went wrong. Until then, and when it fails, the version before goes on serving.',
+      'Answers when a worker has loaded the new version and calls go to it, or with the error. Until then, and after a failure, the previous version keeps serving.',
     request: { params: OfFunction, body: jsonBody(DeployRequest) },
     responses: answers(201, DeployResult, 'the new version is active'),
   },
@@ -125,7 +125,7 @@ export async function existing(
   return found;
 }
 
-/** What is shown of a function, to whoever may read it. */
+/** The view of a function for every key that may read it. */
 export function viewOf({ record, active }: StoredFunction): FunctionView {
   const url = `${FUNCTION_PREFIX}${record.namespace}/${record.name}`;
   return { ...record, url, active: versionView(active) };

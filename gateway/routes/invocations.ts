@@ -1,4 +1,4 @@
-/** Calling a function as an event, and what is known of calls that have been made. */
+/** Routes to call a function with an event, and to read the records and logs of calls. */
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
@@ -14,20 +14,20 @@ import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
 import { existing } from './functions.ts';
 
-/** How often the log of a function is looked at for someone who follows it. */
+/** Interval between two reads of a function's log for a client that follows it. */
 const FOLLOW_INTERVAL_MS = 200;
-/** A comment now and then keeps proxies from closing a quiet stream, and shows us that a reader has gone. */
+/** Silence after which a comment is sent: it keeps proxies from closing the stream, and shows whether the client is gone. */
 const FOLLOW_COMMENT_MS = 15_000;
 
 export const invoke = endpoint(
   {
     summary: 'Call a function with one JSON value as its event',
-    description: 'Answers what the function answers, with the same headers as a call of its URL.',
+    description: 'Returns the answer of the function, with the same headers as a call of its URL.',
     request: {
       params: OfFunction,
       body: { required: true, content: { 'application/json': { schema: {} } } },
     },
-    responses: { 200: { description: 'what the function answers' } },
+    responses: { 200: { description: 'the answer of the function' } },
   },
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');
@@ -39,10 +39,10 @@ export const invoke = endpoint(
   { readsBody: true },
 );
 
-/** The invocation, when it is there and of a namespace that the key holds for. Throws `invocation_not_found`. */
+/** The invocation, if it exists and the key is valid for its namespace. Throws `invocation_not_found`. */
 export async function ownInvocation(deps: AppDeps, id: string, holder: ApiKeyRecord): Promise<AnyInvocation> {
   const record = await deps.invocations.find(id);
-  // What belongs to others is not even said to exist.
+  // An invocation of another namespace looks like a missing one.
   if (!record || (holder.namespace !== EVERY_NAMESPACE && holder.namespace !== record.namespace)) {
     throw new OffshootError('invocation_not_found', `there is no invocation ${id}`);
   }
@@ -121,8 +121,7 @@ export const list = endpoint(
 
 export const logs = endpoint(
   {
-    summary:
-      'What a function has printed; with follow=1 also what it prints from now on, as server-sent events',
+    summary: 'The output of a function; with follow=1 also its output from now on, as server-sent events',
     request: {
       params: OfFunction,
       query: z.object({
@@ -163,7 +162,7 @@ export const logs = endpoint(
         const page = await invocations.logPage(namespace, name, after);
         after = page.last;
         for (const [index, { id, line }] of page.lines.entries()) {
-          // Only the last line of an entry carries its id: a client that breaks off before it gets the entry again.
+          // Only the last line of an entry carries its id: a client that disconnects earlier gets the whole entry again.
           const complete = page.lines[index + 1]?.id !== id;
           await stream.writeSSE({ data: terminalJson(line), ...(complete && { id }) });
         }
@@ -173,14 +172,14 @@ export const logs = endpoint(
           quietSince = now;
           await stream.write(': nothing new\n\n');
         }
-        // Who is behind would otherwise stay so, and miss what Redis takes off the other end.
+        // A client that lags behind gets the next page at once, before Redis trims the old end of the log.
         if (!page.full) await stream.sleep(FOLLOW_INTERVAL_MS);
       }
     });
   },
 );
 
-/** The last place in a stream before a Unix time; ids are the time and a 64-bit counter. */
+/** The last place in a stream before a Unix time. An id consists of the time and a 64-bit counter. */
 function justBefore(time: number): string {
   return time === 0 ? '0' : `${time - 1}-18446744073709551615`;
 }

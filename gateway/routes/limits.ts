@@ -1,4 +1,4 @@
-/** What a namespace may take of the platform. */
+/** Routes to read and set the limits of a namespace. */
 import { NamespaceLimits } from '#contract/functions/quota.ts';
 import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, jsonBody, OfNamespace } from './endpoint.ts';
@@ -6,7 +6,7 @@ import { answers, endpoint, jsonBody, OfNamespace } from './endpoint.ts';
 export const get = endpoint(
   {
     summary:
-      'What a namespace may take: concurrency, rate, weight, length of its queue; what is not there is not limited',
+      'The limits of a namespace: concurrency, rate, weight, length of its queue; a missing one means no limit',
     request: { params: OfNamespace },
     responses: answers(200, NamespaceLimits, 'its limits'),
   },
@@ -18,10 +18,10 @@ export const get = endpoint(
 
 export const put = endpoint(
   {
-    summary: 'Set what a namespace may take, all of it at once; {} takes every limit away',
-    description: 'Gateways know it at once, workers within two seconds.',
+    summary: 'Set all limits of a namespace at once; {} removes every limit',
+    description: 'Gateways apply the limits at once, workers within two seconds.',
     request: { params: OfNamespace, body: jsonBody(NamespaceLimits) },
-    responses: answers(200, NamespaceLimits, 'what holds now'),
+    responses: answers(200, NamespaceLimits, 'the limits from now on'),
   },
   (deps) => async (context) => {
     const { namespace } = context.req.valid('param');

@@ -1,4 +1,4 @@
-/** What Prometheus reads. It names the functions of all namespaces, so it takes a key that holds for all of them. */
+/** The route for Prometheus. The metrics name functions of all namespaces, so they need a key for all namespaces. */
 import { z } from '@hono/zod-openapi';
 import { OffshootError } from '#contract/api/errors.ts';
 import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
@@ -7,7 +7,7 @@ import { endpoint } from './endpoint.ts';
 export const metrics = endpoint(
   {
     summary: 'Metrics for Prometheus; needs a key with the scope "read" for all namespaces',
-    description: 'With exemplars for whoever accepts application/openmetrics-text; version=1.0.0.',
+    description: 'With exemplars for clients that accept application/openmetrics-text; version=1.0.0.',
     responses: {
       200: {
         description: 'the metrics',

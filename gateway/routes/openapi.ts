@@ -1,4 +1,4 @@
-/** The OpenAPI document and a page that shows it. The page needs nothing from anywhere else, so it works offline. */
+/** Builds the OpenAPI document and a page that shows it. The page loads nothing from elsewhere, so it works offline. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { html, raw } from 'hono/html';
 import { ERRORS } from '#contract/api/errors.ts';
@@ -6,7 +6,7 @@ import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import type { AppEnv } from './endpoint.ts';
 
-/** No script runs and nothing is loaded, whatever a description may contain. */
+/** Headers under which no script runs and nothing is loaded, whatever a description may contain. */
 export const DOCS_HEADERS = {
   'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'",
   'x-content-type-options': 'nosniff',
@@ -14,13 +14,13 @@ export const DOCS_HEADERS = {
 
 type Document = ReturnType<OpenAPIHono['getOpenAPI31Document']>;
 
-/** The document of the app's routes, made when it is first asked for. */
+/** The document of the app's routes, made at the first request. */
 export function describeApi(app: OpenAPIHono<AppEnv>, version: string): () => Document {
   let document: Document | undefined;
   app.openAPIRegistry.registerComponent('securitySchemes', 'apiKey', {
     type: 'http',
     scheme: 'bearer',
-    description: 'An API key, as `offshoot keys create` makes it. The header `x-api-key` does as well.',
+    description: 'An API key, as `offshoot keys create` makes it. The header `x-api-key` works as well.',
   });
   return () =>
     (document ??= app.getOpenAPI31Document({

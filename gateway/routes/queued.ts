@@ -1,4 +1,4 @@
-/** Invocations that nobody waits for: queue one, follow it, fetch its result, cancel it, replay it. */
+/** Routes for queued invocations: queue one, follow it, fetch its result, cancel it, replay it. */
 import { Readable } from 'node:stream';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
@@ -22,7 +22,7 @@ import { answers, endpoint, jsonBody, OfFunction, OfInvocation } from './endpoin
 import { ownInvocation } from './invocations.ts';
 
 const LOOK_AGAIN_MS = 200;
-/** A comment now and then keeps proxies from closing a quiet stream. */
+/** Silence after which a comment is sent, so that proxies do not close the stream. */
 const COMMENT_MS = 15_000;
 
 const accepted = (record: AnyInvocation): Accepted => ({
@@ -34,26 +34,26 @@ const accepted = (record: AnyInvocation): Accepted => ({
 export const enqueue = endpoint(
   {
     summary: 'Queue a call of a function with one JSON value as its event',
-    description: `Answers when Redis has acknowledged it. It runs at least once, and is tried again as the function's "retries" say. The same is had on the function's own URL by "Prefer: respond-async".`,
+    description: `Answers when Redis has acknowledged the call. It runs at least once, and is retried by the function's "retries". A call of the function's own URL with "Prefer: respond-async" does the same.`,
     request: {
       params: OfFunction,
       headers: z.object({
         'idempotency-key': z
           .string()
           .optional()
-          .openapi({ description: 'for 24 hours, the same key is the same invocation' }),
+          .openapi({ description: 'for 24 hours, the same key stands for the same invocation' }),
         [DELAY_HEADER]: z.string().optional().openapi({ description: 'seconds before it may start' }),
         [PRIORITY_HEADER]: z
           .string()
           .optional()
-          .openapi({ description: '1 is first; without one comes before all' }),
+          .openapi({ description: '1 is first; calls without a priority come before all others' }),
         [TTL_HEADER]: z
           .string()
           .optional()
-          .openapi({ description: 'seconds after which it does not start any more' }),
+          .openapi({ description: 'seconds after which it may not start any more' }),
         [CALLBACK_HEADER]: z.string().optional().openapi({
           description:
-            'URL that the end is told by a signed POST, see /callbacks/{namespace}/secret; the invocation shows how far that has come',
+            'URL that gets a signed POST at the end, see /callbacks/{namespace}/secret; the invocation shows the state of the delivery',
         }),
       }),
       body: { required: true, content: { 'application/json': { schema: {} } } },
@@ -68,9 +68,9 @@ export const enqueue = endpoint(
               content: { 'application/json': { schema: z.toJSONSchema(CallbackBody, { io: 'input' }) } },
             },
             responses: {
-              '2XX': { description: 'it has it' },
-              410: { description: 'it wants no more of this' },
-              default: { description: 'it is told again later' },
+              '2XX': { description: 'the receiver has it' },
+              410: { description: 'the receiver wants no further attempts' },
+              default: { description: 'the delivery is retried later' },
             },
           },
         },
@@ -89,9 +89,9 @@ export const enqueue = endpoint(
 
 export const result = endpoint(
   {
-    summary: 'What the function answered, as it did: status, headers and body',
+    summary: 'The answer of the function: status, headers and body',
     request: { params: OfInvocation },
-    responses: { 200: { description: 'what the function answered' } },
+    responses: { 200: { description: 'the answer of the function' } },
   },
   (deps) => async (context) => {
     const { id } = context.req.valid('param');
@@ -114,7 +114,7 @@ export const result = endpoint(
     }
     headers.set(INVOCATION_HEADER, id);
     headers.set(OUTCOME_HEADER, record.outcome);
-    // It comes from the origin of the API: a browser must not run it there.
+    // The answer comes from the origin of the API here, so a browser must not run it.
     headers.set('content-security-policy', 'sandbox');
     headers.set('x-content-type-options', 'nosniff');
     const bodyless = checked.status === 204 || checked.status === 205 || checked.status === 304;
@@ -168,7 +168,7 @@ export const events = endpoint(
 
 export const cancel = endpoint(
   {
-    summary: 'End an invocation: one that waits is not run, one that runs is killed',
+    summary: 'End an invocation: a waiting one does not run, a running one is killed',
     request: { params: OfInvocation },
     responses: answers(202, AnyInvocation, 'it is being ended'),
   },

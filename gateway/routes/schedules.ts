@@ -1,4 +1,4 @@
-/** When functions run by themselves. */
+/** The route that lists the schedules of a namespace's functions. */
 import { Schedules } from '#contract/api/api.ts';
 import { answers, endpoint, OfNamespace } from './endpoint.ts';
 

@@ -1,4 +1,4 @@
-/** The platform itself: keys, workers, who is asking, health. */
+/** Routes for the platform itself: API keys, workers, the key of the request, health. */
 import { z } from '@hono/zod-openapi';
 import {
   ApiKeyRecord,
@@ -13,7 +13,10 @@ import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, jsonBody } from './endpoint.ts';
 
 export const whoAmI = endpoint(
-  { summary: 'What the key of this request may do', responses: answers(200, WhoAmI, 'the key') },
+  {
+    summary: 'The namespace and scopes of the key of this request',
+    responses: answers(200, WhoAmI, 'the key'),
+  },
   (deps) => (context) => {
     const { namespace, scopes } = context.var.holder;
     return context.json({ namespace, scopes, version: deps.version }, 200);
@@ -31,7 +34,7 @@ export const workers = endpoint(
 
 export const createKey = endpoint(
   {
-    summary: 'Make an API key; this answer is the only one that has it',
+    summary: 'Make an API key; only this answer shows it',
     request: { body: jsonBody(CreateKeyRequest) },
     responses: answers(201, CreatedKey, 'the new key'),
   },
@@ -68,7 +71,7 @@ export const removeKey = endpoint(
     const { id } = context.req.valid('param');
     const admins = (await deps.apiKeys.list()).filter((record) => record.scopes.includes('admin'));
     if (admins.length === 1 && admins[0]?.id === id) {
-      throw new OffshootError('conflict', 'this is the last admin key; without it nobody could make another');
+      throw new OffshootError('conflict', 'this is the last admin key; without it no other could be made');
     }
     if (!(await deps.apiKeys.remove(id))) throw new OffshootError('not_found', `there is no key ${id}`);
     deps.directory.changed(EVERY_NAMESPACE);
@@ -80,7 +83,7 @@ export const removeKey = endpoint(
 export const health = endpoint(
   {
     summary: 'Does the platform work? Needs no key',
-    responses: { ...answers(200, Health, 'it does'), ...answers(503, Health, 'Redis is away') },
+    responses: { ...answers(200, Health, 'it does'), ...answers(503, Health, 'Redis is unavailable') },
   },
   (deps) => async (context) => {
     const found = await deps.health();

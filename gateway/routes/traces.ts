@@ -1,4 +1,4 @@
-/** A whole trace: what was called within it, as one tree. */
+/** The route for a whole trace: its invocations, and their spans as one tree. */
 import { z } from '@hono/zod-openapi';
 import {
   MAX_TRACE_INVOCATIONS,
@@ -12,12 +12,12 @@ import { answers, endpoint, OfInvocation } from './endpoint.ts';
 export const get = endpoint(
   {
     summary: 'A whole trace: its invocations, and all their spans as one tree',
-    description: `Of the namespaces that the key holds for; ${MAX_TRACE_INVOCATIONS} invocations and ${MAX_TRACE_SPANS} spans at most, and how many there are beyond. Each span comes with those below it right behind it. A parent that no invocation has is a span "caller", whose times are not known here.`,
+    description: `Shows the namespaces of the key, with at most ${MAX_TRACE_INVOCATIONS} invocations and ${MAX_TRACE_SPANS} spans, and the numbers of those left out. Each span is followed by the spans below it. A parent outside these invocations is a span "caller" without times.`,
     request: {
       params: z.object({ traceId: z.string().regex(TRACE_ID, 'not the id of a trace') }),
       query: z.object({
         invocation: OfInvocation.shape.id.optional().openapi({
-          description: 'id of one of them, which is shown also when the lists have it no more',
+          description: 'id of one of its invocations, which is shown even if the lists no longer have it',
         }),
       }),
     },

@@ -1,6 +1,6 @@
 /**
- * Reading .tar.gz archives that a stranger made. The gateway inspects each one before it accepts it, and the worker unpacks
- * it by the same rules, in the same code: two readers that differ would let an archive pass one and harm the other.
+ * Reads .tar.gz archives that a stranger made. The gateway inspects each archive before it accepts it, and the worker unpacks
+ * it by the same rules, in the same code: an archive could pass one of two different readers and harm the other.
  *
  * Accepted: regular files and directories, under plain relative paths, each once. Refused: everything else.
  */
@@ -30,11 +30,11 @@ export interface ArchiveLimits {
 
 const LIMITS: ArchiveLimits = { unpackedBytes: MAX_UNPACKED_BYTES, entries: MAX_ARCHIVE_ENTRIES };
 
-/** A file name of most Linux file systems; a longer one could be inspected but not unpacked. */
+/** Upper bound on a file name of most Linux file systems; a longer name could be inspected but not unpacked. */
 const MAX_SEGMENT_BYTES = 255;
 /**
- * Headers and padding that an archive may have in all: this, and so much for each entry. Extended headers are held in
- * memory and parsed in one piece, so an archive that consists of them would otherwise stop the event loop for seconds.
+ * Upper bounds on the headers and padding of an archive: a fixed part, and a part for each entry. Extended headers are held in
+ * memory and parsed in one piece. Without these bounds, an archive of such headers would stop the event loop for seconds.
  */
 const OVERHEAD_BYTES = 256 * 1024;
 const OVERHEAD_BYTES_PER_ENTRY = 4 * 1024;
@@ -53,8 +53,8 @@ export async function inspectArchive(source: Readable, limits = LIMITS): Promise
 }
 
 /**
- * Unpacks into `directory`, which must not exist yet. Every directory below it is made here, so no link can be in the way.
- * When it throws, the directory is gone again.
+ * Unpacks into `directory`, which must not exist yet. Every directory below it is made here, so no link can redirect a write.
+ * After an error, the directory is removed.
  */
 export async function unpackArchive(
   source: Readable,
@@ -91,10 +91,10 @@ async function writeFile(path: string, executable: boolean, bytes: AsyncIterable
   const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {
     for await (const chunk of bytes) {
-      // tar-stream does not type its chunks; they are never anything else.
+      // tar-stream does not type its chunks, which are always of this class.
       if (chunk instanceof Uint8Array) await writeAll(file, chunk);
     }
-    // Set afterwards, so that it does not depend on the umask. Only these two modes: no setuid, nothing writable by others.
+    // Set afterwards, so that the mode does not depend on the umask. Only two modes: no setuid, nothing writable by others.
     await file.chmod(executable ? 0o755 : 0o644);
   } finally {
     await file.close();
@@ -142,7 +142,7 @@ async function walk(source: Readable, limits: ArchiveLimits, visitor: Visitor): 
         }
         extract.end(null);
         await once(extract, 'finish', { signal: giveUp.signal });
-        // An archive may end right behind its last file, which is then still being written.
+        // An archive may end right after its last file, which is then still being written.
         await visiting;
       },
       { signal: giveUp.signal },
@@ -180,19 +180,19 @@ async function visit(
     const path = paths.addFile(plainPath(name));
     await visitor.file({ path, size: header.size, executable: (header.mode & 0o111) !== 0 }, bytes);
   } else {
-    // The parser says null when it does not know the kind, which its types do not.
+    // The parser's value is null for an unknown kind, though its types do not say this.
     const kind = (type as string | null) ?? 'entry of an unknown kind';
     throw bad(`"${shown(name)}" is a ${kind}; only files and directories are accepted`);
   }
 }
 
-/** Reads to the end what nobody needs: the next header comes behind it. */
+/** Reads an entry to its end and discards it, because the next header follows. */
 async function skip(bytes: AsyncIterable<unknown>): Promise<void> {
   const iterator = bytes[Symbol.asyncIterator]();
   while (!(await iterator.next()).done);
 }
 
-/** What an archive may still use. Checked as bytes come out of the decompressor, so a bomb is stopped and not unpacked. */
+/** Upper bounds on an archive. Checked as bytes come out of the decompressor, so a bomb is stopped and not unpacked. */
 class Budget {
   readonly #limits: ArchiveLimits;
   #entries = 0;
@@ -225,17 +225,17 @@ class Budget {
   }
 }
 
-/** The paths of an archive so far; each may come once, and a file cannot also be a directory. */
+/** The paths that were read from an archive; each may come once, and a file cannot also be a directory. */
 class Paths {
   readonly #files = new Set<string>();
   readonly #directories = new Set<string>(['.']);
-  /** Directories that had an entry of their own, as opposed to those that a file implied. */
+  /** Directories with an entry of their own, in contrast to those that a file implied. */
   readonly #named = new Set<string>();
   readonly #maxDirectories: number;
 
   /**
-   * A path of a kilobyte implies five hundred directories, which cost an inode and memory each but have no entry that would
-   * be counted: twenty thousand such paths would be ten million.
+   * `maxDirectories`: a path of a kilobyte implies five hundred directories, each of which costs an inode and memory but has no
+   * entry to count. Twenty thousand such paths would be ten million directories.
    */
   constructor(maxDirectories: number) {
     this.#maxDirectories = maxDirectories;
@@ -277,8 +277,8 @@ function plainPath(name: string): string {
   if (path === '' || path === '.') return '.';
   const refuse = (why: string): OffshootError => bad(`the path "${shown(name)}" ${why}`);
   if (name.startsWith('/')) throw refuse('is absolute');
-  // Also U+FFFD, which is what bytes that are not UTF-8 turn into: two different names could become the same one.
-  // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
+  // Also U+FFFD, into which bytes that are not UTF-8 are decoded: two different names could become the same one.
+  // oxlint-disable-next-line no-control-regex -- it looks for control characters
   if (/[\u0000-\u001f\u007f\\\ufffd]/.test(path))
     throw refuse('has a character that is not accepted in a file name');
   if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw refuse(`is longer than ${MAX_PATH_BYTES} bytes`);
@@ -303,7 +303,7 @@ function tooLarge(message: string, limit: number): OffshootError {
   return new OffshootError('archive_too_large', message, { details: { limit } });
 }
 
-/** Errors of gunzip and of the tar parser mean a broken archive; those of the disk (they name a system call) do not. */
+/** Errors of gunzip and of the tar parser mean a broken archive; errors of the disk (they name a system call) do not. */
 function archiveError(error: unknown): unknown {
   if (error instanceof OffshootError || !(error instanceof Error) || 'syscall' in error) return error;
   return new OffshootError('bad_archive', `this is not a sound .tar.gz archive: ${error.message}`, {

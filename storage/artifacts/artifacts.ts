@@ -1,6 +1,6 @@
 /**
- * The artifact store: archives of functions, each under the sha256 of its bytes. Whoever has a digest can check what it
- * gets, and the same archive is kept once however often it is deployed.
+ * The artifact store: archives of functions, each under the sha256 of its bytes. So a reader can verify an archive by its
+ * digest, and an archive that is deployed many times is kept once.
  */
 import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
@@ -15,17 +15,17 @@ export interface ArtifactStore {
   size(digest: string): Promise<number | undefined>;
   has(digest: string): Promise<boolean>;
   /**
-   * Keeps what `source` yields. Throws `digest_mismatch` when it is not what `digest` says, `archive_too_large` as soon as
-   * it is past `maxBytes`, `storage_full` when the disk is; nothing is kept then.
+   * Keeps the bytes of `source`. Throws `digest_mismatch` when their sha256 is not `digest`, `archive_too_large` as soon as
+   * they exceed `maxBytes`, `storage_full` when the disk is full; nothing is kept then.
    */
   put(digest: string, source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<{ bytes: number }>;
   /** Throws `artifact_not_found`. */
   open(digest: string): Promise<Readable>;
   /** The digests of all archives, in no order. */
   list(): AsyncIterable<string>;
-  /** What is not there is no error. */
+  /** Removes an archive; a missing one is no error. */
   remove(digest: string): Promise<void>;
-  /** Removes what uploads have left that began more than so many milliseconds ago and never ended. */
+  /** Removes the remains of uploads that began more than `olderThanMs` ago and never ended. */
   sweep(olderThanMs: number): Promise<void>;
 }
 
@@ -37,7 +37,7 @@ export class DirectoryArtifactStore implements ArtifactStore {
     this.#root = root;
   }
 
-  /** Where the archive lies or would lie. */
+  /** The path of the archive, whether it exists or not. */
   path(digest: string): string {
     return join(this.#root, archiveName(digest));
   }
@@ -92,7 +92,7 @@ export class DirectoryArtifactStore implements ArtifactStore {
 
 /** The name of an archive below the root of its store: `ab/abcdef….tar.gz`. */
 export function archiveName(digest: string): string {
-  // The digest becomes a path: whoever calls this has checked it, and a mistake there must not leave the directory.
+  // The digest becomes a path. Callers have checked it, but a mistake of a caller must not lead out of the directory.
   if (!/^[0-9a-f]{64}$/.test(digest)) {
     throw new OffshootError(
       'bad_request',
@@ -102,12 +102,12 @@ export function archiveName(digest: string): string {
   return `${digest.slice(0, 2)}/${digest}.tar.gz`;
 }
 
-/** Of the last part of an archive's name; undefined when it is that of something else. */
+/** The digest in the last part of an archive's name; undefined for the name of another file. */
 export function digestOf(name: string): string | undefined {
   return /^([0-9a-f]{64})\.tar\.gz$/.exec(name)?.[1];
 }
 
-/** Yields what `source` yields. Throws as `put` does: in place of the end when it is not what `digest` says. */
+/** Yields the chunks of `source`. Throws as `put` does; a wrong digest throws in place of the end. */
 export async function* checked(
   digest: string,
   source: AsyncIterable<Uint8Array>,

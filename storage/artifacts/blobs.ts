@@ -1,7 +1,7 @@
 /**
- * Bodies that are too large for Redis, beside the archives in the artifact store: whoever writes one passes its key on
- * instead of its bytes (a claim check: https://www.enterpriseintegrationpatterns.com/StoreInLibrary.html). A key is chosen by
- * its writer, such as `invocations/{id}/input`, so that one that was written twice is kept once.
+ * Keeps bodies that are too large for Redis, beside the archives in the artifact store. The writer of a blob passes on its key
+ * instead of its bytes (a claim check: https://www.enterpriseintegrationpatterns.com/StoreInLibrary.html). The writer chooses
+ * the key, such as `invocations/{id}/input`, so that a blob that is written twice is kept once.
  */
 import { opendir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
@@ -10,34 +10,34 @@ import { OffshootError } from '#contract/api/errors.ts';
 import { missing, openToRead, writeBeside } from './files.ts';
 
 export interface PutOptions {
-  /** Throws `body_too_large` past it; nothing is kept then. */
+  /** Upper bound on the bytes. Beyond it, put() throws `body_too_large` and keeps nothing. */
   readonly maxBytes?: number;
-  /** Is it to be there after a power cut? Costs a flush of the disk. */
+  /** The blob must survive a power cut, which costs a flush of the disk. */
   readonly durable?: boolean;
 }
 
 export interface BlobStore {
-  /** Keeps what `source` yields under the key, in place of what was there. A reader sees all of it or none. */
+  /** Keeps the bytes of `source` under the key, in place of an earlier blob. A reader sees all of them or none. */
   put(
     key: string,
     source: Uint8Array | AsyncIterable<Uint8Array>,
     options?: PutOptions,
   ): Promise<{ bytes: number }>;
-  /** Undefined when it is not there. */
+  /** Undefined when there is no such blob. */
   open(key: string): Promise<Readable | undefined>;
   read(key: string): Promise<Buffer | undefined>;
-  /** Undefined when it is not there. */
+  /** Undefined when there is no such blob. */
   size(key: string): Promise<number | undefined>;
-  /** Removes the blob, or all whose keys start with `key/`. What is not there is no error. */
+  /** Removes the blob, or all blobs whose keys start with `key/`. A missing one is no error. */
   remove(key: string): Promise<void>;
   /**
-   * Removes what was written more than so many milliseconds ago, of all or of what lies below `under`, but for what `spare`
-   * says. Resolves to how many.
+   * Removes blobs that were written more than `olderThanMs` ago, of all blobs or of those below `under`, except those that
+   * `spare` keeps. Resolves to their number.
    */
   sweep(olderThanMs: number, under?: string, spare?: Spare): Promise<number>;
 }
 
-/** Is the blob of this key kept, though old? When it cannot tell, nothing more is removed. */
+/** Whether the blob of this key is kept though it is old. When this rejects, nothing more is removed. */
 export type Spare = (key: string) => Promise<boolean>;
 
 const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
@@ -87,12 +87,12 @@ export class DirectoryBlobStore implements BlobStore {
   }
 }
 
-/** Whoever made the key has made a good one; a mistake there must not leave the store. */
+/** Callers make valid keys, but a mistake of a caller must not lead out of the store. */
 export function assertKey(key: string): void {
   if (!KEY.test(key)) throw new OffshootError('bad_request', `"${key.slice(0, 80)}" is not a key of a blob`);
 }
 
-/** Yields what `source` yields, and throws `body_too_large` in place of what is too much. */
+/** Yields the chunks of `source`, and throws `body_too_large` in place of the chunk that exceeds the limit. */
 export async function* limited(
   source: Uint8Array | AsyncIterable<Uint8Array>,
   maxBytes: number,
@@ -109,7 +109,7 @@ export async function* limited(
   }
 }
 
-/** Files and empty directories in it that were last changed before `before`, a Unix time in milliseconds. */
+/** Removes files and empty directories that are older than `before`, a Unix time in ms. Resolves to the number of files. */
 async function sweepDirectory(
   path: string,
   before: number,
@@ -124,7 +124,7 @@ async function sweepDirectory(
     if (!seen) continue;
     if (entry.isDirectory()) {
       removed += await sweepDirectory(inner, before, spared);
-      // Refused where it is not empty. A put that has just made it and finds it gone fails, hence its age.
+      // Fails for a directory that is not empty. The age spares a new directory, which a put may be about to use.
       if (seen.mtimeMs < before) await rmdir(inner).catch(() => undefined);
     } else if (seen.mtimeMs < before && !(await spared(inner))) {
       await rm(inner, { force: true });

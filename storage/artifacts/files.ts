@@ -1,4 +1,4 @@
-/** Files that are seen whole or not at all, whoever reads them and whatever ends the one who writes. */
+/** Writes files that readers see whole or not at all, even when the writing process is killed. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
@@ -7,9 +7,9 @@ import type { Readable } from 'node:stream';
 import { OffshootError } from '#contract/api/errors.ts';
 
 /**
- * Writes what `source` yields beside `target`, under a name that nobody asks for, and renames it. `durable`: it is on disk
- * before it has its name, so that after a power cut there is no file with the right name and wrong bytes. Throws what `source`
- * throws, or `storage_full`; nothing is left then.
+ * Writes the chunks of `source` to a temporary file beside `target`, and renames it. `durable`: the bytes are on disk before
+ * the rename, so that a power cut leaves no file with the right name and wrong bytes. Throws the error of `source`, or
+ * `storage_full`; nothing is left then.
  */
 export async function writeBeside(
   target: string,
@@ -39,7 +39,7 @@ export async function writeBeside(
   }
 }
 
-/** Writes all of it: a single write() may write less. */
+/** Writes the whole chunk, because a single write() may write less. */
 export async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
   let rest = chunk;
   while (rest.length > 0) {
@@ -48,7 +48,7 @@ export async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<voi
   }
 }
 
-/** Names the one disk error that an operator mends by hand; passes any other on as it is. */
+/** Turns the one disk error that an operator must fix by hand into `storage_full`; returns any other unchanged. */
 export function storageError(error: unknown): unknown {
   const code = errno(error);
   if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
@@ -57,7 +57,7 @@ export function storageError(error: unknown): unknown {
   });
 }
 
-/** Undefined when there is no such file. It is open when this resolves, so that it can be read even if it is removed meanwhile. */
+/** A stream of the file, or undefined. The file is open when this resolves, so a removal meanwhile does not matter. */
 export async function openToRead(path: string): Promise<Readable | undefined> {
   const stream = createReadStream(path);
   return await new Promise<Readable>((resolve, reject) => {
@@ -66,7 +66,7 @@ export async function openToRead(path: string): Promise<Readable | undefined> {
   }).catch(missing);
 }
 
-/** For catch(): what is not there is undefined, any other failure goes on. */
+/** For catch(): a missing file gives undefined, any other error is thrown on. */
 export function missing(error: unknown): undefined {
   if (errno(error) === 'ENOENT') return undefined;
   throw error;

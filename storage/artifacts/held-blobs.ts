@@ -1,4 +1,4 @@
-/** Which of the bodies in the artifact store an invocation or a batch needs still, however old they are. */
+/** Tells which bodies in the artifact store an invocation or a batch still needs, however old they are. */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
 

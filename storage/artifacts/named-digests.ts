@@ -1,4 +1,4 @@
-/** Which archives are needed: those of the versions that functions keep, the active ones among them. */
+/** Lists the archives that are needed: those of all versions that functions keep, the active ones among them. */
 import type { Redis } from 'ioredis';
 import { VersionRecord } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
@@ -7,7 +7,7 @@ const Named = VersionRecord.pick({ digest: true });
 
 /**
  * The digests of all archives that a version of any function names. The first version of a function that is just being loaded
- * is not among them yet. Throws when one cannot be read: what is not known to be needed may not be taken for unneeded.
+ * is not among them yet. Throws when a record cannot be read, because its archive must not count as unneeded.
  */
 export async function namedDigests(redis: Redis): Promise<Set<string>> {
   const digests = new Set<string>();

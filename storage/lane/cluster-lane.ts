@@ -1,6 +1,6 @@
 /**
- * Reading lanes where Redis is a Cluster. A BLMPOP cannot wait on lists of two slots, so there is one reader, with a connection
- * of its own, for each list: no namespace ever waits for another. Together they take about as much as one reader would.
+ * Reads lanes on a Redis Cluster. A BLMPOP cannot wait on lists of two slots, so each list has a reader with a connection of its
+ * own. No namespace ever waits for another. Together the readers take about as many frames as one reader would.
  */
 import type { Redis } from 'ioredis';
 import { LaneReader, type LaneReaderOptions } from './lane.ts';
@@ -8,13 +8,13 @@ import type { SlotConnections } from '../redis/cluster-slot.ts';
 import { eachPrimary } from '../redis/redis.ts';
 
 export interface AnyLaneReaderOptions extends Omit<LaneReaderOptions, 'blocking'> {
-  /** What connectBlocking opened; nothing else uses it. */
+  /** The connections from connectBlocking; nothing else uses them. */
   readonly blocking: Redis | SlotConnections;
 }
 
 export type AnyLaneReader = Pick<LaneReader, 'start' | 'wake' | 'stop'>;
 
-/** The reader that fits the Redis there is: one BLMPOP over all lists, or one for each of them in a Cluster. */
+/** The reader that fits this Redis: one BLMPOP over all lists, or on a Cluster one for each list. */
 export function openLaneReader(options: AnyLaneReaderOptions): AnyLaneReader {
   const { blocking } = options;
   return 'open' in blocking
@@ -24,14 +24,14 @@ export function openLaneReader(options: AnyLaneReaderOptions): AnyLaneReader {
 
 interface SlotReader {
   readonly reader: LaneReader;
-  /** Frames that it may be handed at any moment: as many as it asked for when it began to wait. */
+  /** Upper bound on the frames that may arrive at any moment: the number that the reader asked for when its wait began. */
   asked: number;
 }
 
 class ClusterLaneReader implements AnyLaneReader {
   readonly #options: AnyLaneReaderOptions;
   readonly #connections: SlotConnections;
-  /** By list. Lists of two namespaces may share a slot, but hardly ever do. */
+  /** Readers by list. Lists of two namespaces may share a slot, but hardly ever do. */
   readonly #readers = new Map<string, SlotReader>();
   readonly #ending = new Set<Promise<void>>();
   #started = false;
@@ -46,7 +46,7 @@ class ClusterLaneReader implements AnyLaneReader {
     this.wake();
   }
 
-  /** Readers come and go with their lists. Nobody's wait inside Redis is ended: it is on the right list. */
+  /** Opens and closes readers with their lists. No wait inside Redis is ended, because each is on the right list. */
   wake(): void {
     if (!this.#started) return;
     const wanted = new Set(this.#options.keys());
@@ -70,14 +70,14 @@ class ClusterLaneReader implements AnyLaneReader {
     const reader = new LaneReader({
       ...this.#options,
       blocking: redis,
-      // Asked for each time: CLIENT UNBLOCK must go to the node that the connection is with, and both may have moved.
+      // Looked up each time: CLIENT UNBLOCK must go to the node of the blocking connection, and both may have changed.
       get commands() {
         return commandsOf(commands, node());
       },
       keys: () => [list],
       count: () => this.#share(own),
       onFrames: (_, frames) => {
-        // Handed over: they are in the account of who asked for them from here on.
+        // From here on, the owner of the reader counts these frames.
         own.asked = 0;
         this.#options.onFrames(list, frames);
       },
@@ -96,8 +96,9 @@ class ClusterLaneReader implements AnyLaneReader {
   }
 
   /**
-   * How many frames this reader asks for: its part of the room that the others have not asked for, and one where there is any
-   * room at all, so that none has to wait until another's wait is over. Together they may be handed one too many for each list.
+   * Number of frames that this reader asks for: its part of the room that the other readers have not asked for. It is at least
+   * one where there is any room, so that no reader waits for the end of another's wait. Together the readers may get one frame
+   * too many for each list.
    */
   #share(own: SlotReader): number {
     own.asked = 0;
@@ -110,7 +111,7 @@ class ClusterLaneReader implements AnyLaneReader {
   }
 }
 
-/** The client of this node among those of the Cluster. Throws while there is none. */
+/** The client for this node among those of the Cluster. Throws while there is none. */
 function commandsOf(commands: Redis, node: { host: string; port: number } | undefined): Redis {
   const found = eachPrimary(commands).find(
     ({ options }) => options.host === node?.host && options.port === node?.port,

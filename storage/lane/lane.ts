@@ -1,11 +1,11 @@
 /**
- * Writing and reading the lists that carry lane frames (contract/platform/lane.ts). Frames are pushed at the tail and popped at the
- * head, so the frames of one writer arrive in the order in which they were written.
+ * Writes and reads the lists that carry lane frames (contract/platform/lane.ts). Frames are pushed at the tail and popped at the
+ * head, so the frames of one writer arrive in the order of writing.
  */
 import type { Redis } from 'ioredis';
 import { type Log, LogThrottle } from '../log.ts';
 
-/** One RPUSH carries at most this much, so that a burst of large bodies does not hold Redis up for everybody else. */
+/** Upper bounds on one RPUSH, so that a burst of large bodies does not block Redis for all other clients. */
 const MAX_PUSH_BYTES = 8 * 1024 * 1024;
 const MAX_PUSH_FRAMES = 1_000;
 
@@ -16,8 +16,8 @@ interface Batch {
 }
 
 /**
- * Collects the frames of one turn of the event loop and sends each list's with one RPUSH. That costs no latency (the
- * flush runs as soon as all sockets that were readable have been read) and saves most of the cost of a command.
+ * Collects the frames of one turn of the event loop and sends those of each list with one RPUSH. This saves most of the cost of
+ * a command. It costs no latency, because the flush runs as soon as all readable sockets have been read.
  */
 export class LaneWriter {
   readonly #redis: Redis;
@@ -28,7 +28,7 @@ export class LaneWriter {
     this.#redis = redis;
   }
 
-  /** Resolves when Redis has the frame, rejects when it refused it or could not be reached. Shared by the frames of a batch. */
+  /** Resolves when Redis has the frame, rejects when Redis refused it or was unreachable. Frames of a batch share the promise. */
   push(list: string, frame: Buffer): Promise<void> {
     if (this.#batches.size === 0) setImmediate(() => this.#flush());
     let batch = this.#batches.get(list);
@@ -71,12 +71,12 @@ function slices(frames: readonly Buffer[]): Buffer[][] {
   return result;
 }
 
-/** How long one BLMPOP waits. Bounds nothing but the age of a dead connection, since wake() ends the wait early. */
+/** Time limit of one BLMPOP. It bounds only the age of a dead connection, since wake() ends the wait early. */
 const BLOCK_SECONDS = 2;
 const BACKOFF_FIRST_MS = 20;
 const BACKOFF_LAST_MS = 500;
 const ERROR_LOG_INTERVAL_MS = 5_000;
-/** CLIENT UNBLOCK may arrive before the BLMPOP that it is meant for; it is then sent again after this. */
+/** Interval between two CLIENT UNBLOCKs for the same BLMPOP: the first may arrive before the BLMPOP does. */
 const UNBLOCK_AGAIN_MS = 5;
 const STOP_PATIENCE_MS = 1_000;
 
@@ -85,24 +85,24 @@ export interface LaneReaderOptions {
   readonly blocking: Redis;
   /** A connection of the role `commands` to the same server, for ending a wait early. */
   readonly commands: Redis;
-  /** The lists to read, first one first; asked again in each round. None: wait for wake(). */
+  /** The lists to read, the most urgent first; called again in each round. None: wait for wake(). */
   readonly keys: () => readonly string[];
-  /** How many frames may come at once; asked again in each round. 0: wait for wake(). */
+  /** Upper bound on the frames of a round; called again in each round. 0: wait for wake(). */
   readonly count: () => number;
   /** Gets the frames of one list, oldest first, at least one. */
   readonly onFrames: (list: string, frames: Buffer[]) => void;
   readonly log: Log;
 }
 
-/** Reads lists for as long as it runs, through reconnects. */
+/** Reads lists until it is stopped, through reconnects. */
 export class LaneReader {
   readonly #options: LaneReaderOptions;
   readonly #errors = new LogThrottle(ERROR_LOG_INTERVAL_MS);
   #running: Promise<void> | undefined;
   #stopping = false;
-  /** Id of this connection in Redis; a new one after each reconnect. */
+  /** Id of this connection in Redis, which changes with each reconnect. */
   #clientId: number | undefined;
-  /** Counts the rounds, so that a late unblock does not hit the round after the one it was meant for. */
+  /** Counts the rounds, so that a late unblock does not hit a later round. */
   #round = 0;
   #blocked = false;
   #backoff = BACKOFF_FIRST_MS;
@@ -120,18 +120,18 @@ export class LaneReader {
     this.#running ??= this.#run();
   }
 
-  /** Call it when keys() or count() would answer something new: a wait on the old answers ends. */
+  /** To be called when keys() or count() have new answers: ends a wait that is based on the old ones. */
   wake(): void {
     this.#endPause?.();
     if (this.#blocked) void this.#unblock(this.#round);
   }
 
-  /** As wake(), for a reader that does not wait inside Redis. */
+  /** Like wake(), but does not end a wait inside Redis. */
   resume(): void {
     this.#endPause?.();
   }
 
-  /** Takes no more frames. What Redis had already handed over is still delivered before this resolves. */
+  /** Takes no more frames. Frames that Redis has already sent are still delivered before this resolves. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.wake();
@@ -145,7 +145,7 @@ export class LaneReader {
   async #run(): Promise<void> {
     while (!this.#stopping) {
       if (!(await this.#identified())) continue;
-      // Nothing may be awaited between asking these two and blocking: a wake() in between would be lost.
+      // There must be no await between these two calls and the BLMPOP: a wake() in between would be lost.
       const keys = this.#options.keys();
       const count = this.#options.count();
       if (keys.length === 0 || count < 1) {
@@ -161,7 +161,7 @@ export class LaneReader {
     }
   }
 
-  /** Learns the connection's id, without which a wait could not be ended. */
+  /** Asks Redis for the connection's id, without which a wait could not be ended. */
   async #identified(): Promise<boolean> {
     try {
       this.#clientId ??= await this.#options.blocking.client('ID');
@@ -213,13 +213,13 @@ export class LaneReader {
       try {
         if ((await this.#options.commands.client('UNBLOCK', this.#clientId)) === 1) return;
       } catch {
-        return; // Redis is away: the wait has ended by itself
+        return; // Redis is unavailable, so the wait has ended too
       }
       await new Promise((resolve) => setTimeout(resolve, UNBLOCK_AGAIN_MS));
     }
   }
 
-  /** Waits for wake(), or for so many milliseconds. */
+  /** Waits for wake(), or at most for the given milliseconds. */
   async #pause(milliseconds?: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {

@@ -1,7 +1,7 @@
 /**
- * How many bytes of logs are kept of a function. A list in Redis has what was written, oldest first; what is over the budget
- * is taken off the logs of the invocations that have printed it, be they ended or not, and off the function's stream. It costs
- * a command for each function that prints and second, and none for a call.
+ * Bounds the bytes of logs that are kept of a function. A list in Redis names the parts that were written, oldest first. Parts
+ * over the budget are removed from the logs of their invocations, ended or not, and from the function's stream. This costs one
+ * command per second for each function that prints, and none for a call.
  */
 import type { ChainableCommander, Redis } from 'ioredis';
 import { keys, RECORD_TTL_S } from '#contract/platform/keys.ts';
@@ -10,17 +10,17 @@ import { type Log, LogThrottle } from '../log.ts';
 import { sendTogether } from '../redis/redis.ts';
 import { Script } from '../redis/script.ts';
 
-/** What a part of a log takes of Redis beside its text: its key, its expiry, its place in the list. */
+/** Memory of Redis that a part of a log takes beside its text: its key, its expiry, its place in the list. */
 const PART_BYTES = 256;
 const FLUSH_MS = 1_000;
-/** Of one function, after which Redis is told at once. */
+/** Output of one function after which its account in Redis is updated at once. */
 const FLUSH_BYTES = 1024 * 1024;
-/** Removed by one script beside as many as it adds: Redis does nothing else meanwhile. */
+/** Upper bound on the parts that one script removes beyond the number that it adds, because Redis is blocked meanwhile. */
 const AT_ONCE = 500;
 
 /**
- * Adds parts (cost, lines, id), and gives back those that are over the budget, as id and lines in turn. Of the stream, Redis
- * itself knows what it takes; where it does not say, as some hosted ones do not, the bound is the number of its entries.
+ * Adds parts (cost, lines, id), and returns those over the budget, as id and lines in turn. Redis itself measures the stream.
+ * Where it does not, as in some hosted services, the number of entries bounds the stream.
  */
 const KEEP = new Script(`
 local total = tonumber(redis.call('GET', KEYS[2]) or '0')
@@ -52,11 +52,11 @@ interface Part {
   lines: number;
 }
 
-/** What a function has printed since Redis was told. */
+/** Output of a function that its account in Redis does not have yet. */
 interface Printed {
   readonly namespace: string;
   readonly name: string;
-  /** By id of the invocation. */
+  /** Parts by id of the invocation. */
   readonly parts: Map<string, Part>;
   cost: number;
 }
@@ -70,14 +70,14 @@ export class LogBudget {
   readonly #telling = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** `bytes`: of the logs of all invocations of one function. */
+  /** `bytes`: upper bound on the logs of all invocations of one function. */
   constructor(redis: Redis, bytes: number, log: Log) {
     this.#redis = redis;
     this.#bytes = bytes;
     this.#log = log;
   }
 
-  /** So many lines, of so many bytes together, were added to the log of an invocation. */
+  /** Counts lines that were added to the log of an invocation, and their bytes. */
   add(of: { namespace: string; name: string; id: string }, lines: number, bytes: number): void {
     const { namespace, name, id } = of;
     const key = `${namespace}/${name}`;
@@ -96,7 +96,7 @@ export class LogBudget {
     } else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS);
   }
 
-  /** Resolves when Redis knows of everything. */
+  /** Resolves when the account in Redis has all output. */
   async close(): Promise<void> {
     this.#flush();
     await Promise.all(this.#telling);
@@ -109,7 +109,7 @@ export class LogBudget {
     this.#printed.clear();
   }
 
-  /** What Redis was not told of stays until it expires; it has taken little of the logs themselves then. */
+  /** Updates the account. Output that misses it stays until it expires; an unavailable Redis has taken few of the logs anyway. */
   #tell(printed: Printed): void {
     const telling = this.#keep(printed)
       .catch((error: unknown) =>
@@ -133,7 +133,7 @@ export class LogBudget {
       ],
     )) as string[];
     if (over.length === 0) return;
-    // On a Cluster they lie in other slots than the list. Parts of one log are in the order in which they were written.
+    // On a Cluster the logs are in other slots than the list. Parts of one log come in the order of writing.
     const commands = Array.from({ length: over.length / 2 }, (_, at) => {
       const key = keys.logs(over[2 * at] ?? '');
       const lines = Number(over[2 * at + 1]);

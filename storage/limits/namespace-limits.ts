@@ -1,4 +1,4 @@
-/** What namespaces may take of the platform, as an administrator has set it. */
+/** Keeps the limits of namespaces that an administrator has set. */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
 import { NamespaceLimits } from '#contract/functions/quota.ts';
@@ -11,13 +11,13 @@ export class NamespaceLimitsStore {
     this.#redis = redis;
   }
 
-  /** Undefined where nothing was set. */
+  /** Undefined for a namespace without limits. */
   async find(namespace: string): Promise<NamespaceLimits | undefined> {
     const stored = await this.#redis.hget(keys.limits(), namespace);
     return stored === null ? undefined : NamespaceLimits.parse(JSON.parse(stored));
   }
 
-  /** Of all namespaces for which something was set. */
+  /** Limits of all namespaces that have any. */
   async all(): Promise<Map<string, NamespaceLimits>> {
     const stored = await this.#redis.hgetall(keys.limits());
     return new Map(
@@ -25,7 +25,7 @@ export class NamespaceLimitsStore {
     );
   }
 
-  /** Replaces what was set. */
+  /** Replaces all limits of a namespace; an empty object removes them. */
   async set(namespace: string, limits: NamespaceLimits): Promise<void> {
     if (Object.keys(limits).length === 0) await this.#redis.hdel(keys.limits(), namespace);
     else await this.#redis.hset(keys.limits(), namespace, JSON.stringify(limits));

@@ -1,6 +1,6 @@
 /**
- * QuotaLeases of invocations that are limited, shared by all gateways and workers: how many run at the same time, and how often
- * they begin. Whoever runs one holds its place as a lease and renews it, so that a process that dies gives its places back.
+ * Leases of limited invocations, shared by all gateways and workers. They bound how many invocations run at the same time, and
+ * how often one begins. The process that runs an invocation renews its lease, so a process that dies gives its leases back.
  */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
@@ -8,26 +8,26 @@ import type { Allowance, Quota } from '#contract/functions/quota.ts';
 import type { Log } from '../log.ts';
 import { Script } from '../redis/script.ts';
 
-/** A place lapses when it was not renewed for so long. */
+/** Time without a renewal after which a lease lapses. */
 export const LEASE_MS = 6_000;
 const RENEW_MS = 2_000;
-/** The pace at which places become free is a mean over so long, the latest counting most; it is forgotten after a minute. */
+/** Time over which the pace of returned leases is averaged, the latest counting most; it is forgotten after a minute. */
 const PACE_MS = 10_000;
 const PACE_TTL_MS = 60_000;
 
 /**
- * Takes a place in the namespace and in the function, or in neither. By the clock of Redis, so that those of gateways and
- * workers need not agree.
+ * Takes a lease of the namespace and of the function, or of neither. It uses the clock of Redis, so that the clocks of gateways
+ * and workers need not agree.
  *
- *   KEYS 1, 2  places of the namespace and the function       ARGV 1     id of the invocation
+ *   KEYS 1, 2  leases of the namespace and the function       ARGV 1     id of the invocation
  *   KEYS 3, 4  their rates                                    ARGV 2     milliseconds of the lease
  *   KEYS 5, 6  their paces                                    ARGV 3, 4  most at the same time; 0 is no limit
- *                                                             ARGV 5, 6  milliseconds for each by the rate; 0 is no limit
- *                                                             ARGV 7, 8  how many at once by the rate
- *                                                             ARGV 9     milliseconds of the mean of the pace
+ *                                                             ARGV 5, 6  milliseconds per start by the rate; 0 is no limit
+ *                                                             ARGV 7, 8  burst of the rate
+ *                                                             ARGV 9     milliseconds over which the pace is averaged
  *
- * The rate is the generic cell rate algorithm: one time is kept, that at which all that has begun is made up for.
- * Answers {0}, {1 or 2, running, ended per second} or {3 or 4, milliseconds to wait}.
+ * The rate is the generic cell rate algorithm: it keeps one time, at which the rate has caught up with all starts.
+ * Returns {0}, {1 or 2, running, ended per second} or {3 or 4, milliseconds to wait}.
  */
 const TAKE = new Script(`
 local time = redis.call('TIME')
@@ -82,10 +82,10 @@ end
 return { 0 }`);
 
 /**
- * Gives places back, and notes that they have become free.
+ * Gives leases back, and counts them in the pace.
  *
- *   KEYS 1, 2  places of the namespace and the function       ARGV 1  id of the invocation
- *   KEYS 3, 4  their paces                                    ARGV 2  milliseconds of the mean
+ *   KEYS 1, 2  leases of the namespace and the function       ARGV 1  id of the invocation
+ *   KEYS 3, 4  their paces                                    ARGV 2  milliseconds over which the pace is averaged
  *                                                             ARGV 3  milliseconds that a pace is kept
  */
 const LEAVE = new Script(`
@@ -102,9 +102,9 @@ for i = 1, 2 do
 end`);
 
 /**
- * Renews leases. Also those that have lapsed: their invocations run, whatever held their process up.
+ * Renews leases, even lapsed ones: their invocations still run, though their process was delayed.
  *
- *   KEYS 1  places        ARGV 1  milliseconds of the lease        ARGV 2...  ids
+ *   KEYS 1  leases        ARGV 1  milliseconds of the lease        ARGV 2...  ids
  */
 const RENEW = new Script(`
 local time = redis.call('TIME')
@@ -112,13 +112,13 @@ local ends = time[1] * 1000 + time[2] / 1000 + ARGV[1]
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], ends, ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])`);
 
-/** A place was not to be had. */
+/** The limit that refused a lease. */
 export interface Refusal {
   readonly of: 'namespace' | 'function';
   readonly limit: 'concurrency' | 'rateLimit';
-  /** By a rate: exactly how long until it may begin, if nobody else does. */
+  /** For a rate: the exact wait until the invocation may begin, if no other one begins before. */
   readonly waitMs?: number;
-  /** By concurrency: how many run, and how many of them have ended each second lately. */
+  /** For concurrency: number of running invocations, and of those that have ended per second lately. */
   readonly running?: number;
   readonly endedPerSecond?: number;
 }
@@ -133,7 +133,7 @@ export type Taken = QuotaLease | { readonly refused: Refusal };
 export class QuotaLeases {
   readonly #redis: Redis;
   readonly #log: Log;
-  /** Invocations that hold a place, by its key. */
+  /** Ids of invocations that hold a lease, by the key of its leases. */
   readonly #held = new Map<string, Set<string>>();
   #renewing: NodeJS.Timeout | undefined;
 
@@ -143,7 +143,7 @@ export class QuotaLeases {
     this.#log = log;
   }
 
-  /** Takes a place for an invocation of a function, which it holds until leave(). Throws when Redis is away. */
+  /** Takes a lease for an invocation of a function, which holds it until leave(). Throws when Redis is unavailable. */
   async take(namespace: string, name: string, quota: Quota, id: string): Promise<Taken> {
     const of = [undefined, name];
     const allowances = [quota.namespace, quota.function];
@@ -170,7 +170,7 @@ export class QuotaLeases {
     return { leave: () => (counted.length > 0 ? this.#leave(namespace, name, id) : undefined) };
   }
 
-  /** Renews nothing any more; what is still held lapses. */
+  /** Renews no more leases; those that are still held lapse. */
   stop(): void {
     clearInterval(this.#renewing);
     this.#held.clear();
@@ -192,14 +192,14 @@ export class QuotaLeases {
     }
     const paces = [keys.placePace(namespace), keys.placePace(namespace, name)];
     LEAVE.run(this.#redis, [...places, ...paces], [id, PACE_MS, PACE_TTL_MS]).catch((error: unknown) =>
-      this.#log.info({ error: String(error), id }, 'a place was not given back; it lapses by itself'),
+      this.#log.info({ error: String(error), id }, 'a lease was not given back; it lapses by itself'),
     );
   }
 
   async #renew(): Promise<void> {
     const renewed = [...this.#held].map(([key, ids]) => RENEW.run(this.#redis, [key], [LEASE_MS, ...ids]));
     await Promise.all(renewed).catch((error: unknown) =>
-      this.#log.info({ error: String(error) }, 'places were not renewed'),
+      this.#log.info({ error: String(error) }, 'leases were not renewed'),
     );
   }
 }

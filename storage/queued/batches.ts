@@ -1,6 +1,6 @@
 /**
- * What is known of batches in Redis: counts, and an entry for each group. The counts are changed only together with the entry
- * that they come from, so that a group which is reported twice counts once.
+ * Keeps batches in Redis: their counts, and an entry for each group. Counts change only together with the entry that they come
+ * from, so that a group that is reported twice counts once.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
@@ -12,20 +12,20 @@ import { WINDOW_GROUPS } from '#contract/functions/limits.ts';
 import { sharedNow } from '../redis/clock.ts';
 import { Script } from '../redis/script.ts';
 
-/** What does not change of a batch. */
+/** The unchanging facts of a batch. */
 export interface BatchFacts {
   readonly id: string;
   readonly namespace: string;
   readonly name: string;
   readonly version: number;
   readonly createdAt: number;
-  /** Items of one group at most. */
+  /** Upper bound on the items of one group. */
   readonly size: number;
-  /** Of each of its invocations; `expiresAt` counts from the making of a group. */
+  /** Terms of each of its invocations; their `expiresAt` counts from the creation of a group. */
   readonly terms: Omit<QueuedTerms, 'expiresAt'> & { readonly queueMs: number };
   readonly traceId: string;
   readonly spanId: string;
-  /** Span of who has made it, when the request carried a traceparent; and the tracestate that came with it. */
+  /** Span of the batch's creator, when the request carried a traceparent, and the tracestate that came with it. */
   readonly parentSpanId?: string;
   readonly tracestate?: string;
   readonly sampled: boolean;
@@ -35,41 +35,41 @@ export interface GroupEntry {
   readonly first: number;
   readonly items: number;
   readonly bytes: number;
-  /** Unix time in milliseconds. */
+  /** Unix time in milliseconds of the creation. */
   readonly at: number;
-  /** Key of the blob with its items, one a line. */
+  /** Key of the blob with its items, one per line. */
   readonly input: string;
-  /** Key of the blob with what came of them, as far as known. */
+  /** Key of the blob with their results, as far as known. */
   readonly results?: string;
-  /** Number of the try that has reported last. */
+  /** Number of the attempt that has reported last. */
   readonly attempt: number;
   readonly ok: number;
   readonly failed: number;
   readonly done: boolean;
 }
 
-/** What a try of a group has come to. */
+/** The result of one attempt of a group. */
 export interface GroupReport {
   readonly group: number;
-  /** Number of the try, from 1. A report of an earlier try than the last is refused. */
+  /** Number of the attempt, from 1. A report of an attempt before the last one is refused. */
   readonly attempt: number;
   readonly ok: number;
   readonly failed: number;
-  /** There is no other try. */
+  /** There is no further attempt. */
   readonly final: boolean;
   readonly results?: string | undefined;
 }
 
-/** What its keeper asks of a batch. */
+/** The facts of a batch that the repair of queues needs (gateway/queued/queue-repair.ts). */
 export interface OpenBatch {
   readonly id: string;
-  /** It has ended, or is not there any more. */
+  /** The batch has ended, or no longer exists. */
   readonly isOver: boolean;
   readonly groups: number;
   readonly groupsDone: number;
 }
 
-/** How far a batch is. */
+/** State and counts of a batch. */
 export interface BatchProgress {
   readonly state: BatchState;
   readonly items: number;
@@ -81,7 +81,7 @@ export type Added =
   | { readonly added: true; readonly group: number; readonly first: number }
   | { readonly added: false; readonly why: 'gone' | 'sealed' | 'cancelled' | 'full' };
 
-/** Part of scripts: gives a key so many seconds from now, or leaves it what it has when that is more. */
+/** Part of scripts: sets the TTL of a key to a number of seconds, unless the key has a longer one. */
 const LENGTHEN = `
 local function lengthen(key, seconds)
   local left = redis.call('TTL', key)
@@ -108,8 +108,8 @@ return {n, first}`);
 const REFUSALS = ['gone', 'sealed', 'cancelled', 'full'] as const;
 
 /**
- * Part of the scripts below: a batch to which no more comes has ended with its last group. Returns 2 to the one whose doing was its
- * end, the first time: a group that is taken out of the dead letters ends it once more.
+ * Part of the scripts below: marks a sealed or cancelled batch as ended once all its groups are done. Returns 2 only to the
+ * caller that ended it first, because a group that is redriven from the dead letters ends it again.
  */
 const END_WHEN_DONE = `
 local now = redis.call('HMGET', KEYS[1], 'sealed', 'cancelled', 'groups', 'done')
@@ -146,17 +146,17 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[1])
 ${END_WHEN_DONE}`);
 
-/** Batches that the list of a namespace keeps. */
+/** Upper bound on the batches in the list of a namespace. */
 const LISTED = 1_000;
 
-/** Hears of the end of a batch, once. `wasRetried`: a group of it was. */
+/** Called once at the end of a batch. `wasRetried`: a group of it was retried. */
 export type BatchEnded = (facts: BatchFacts, batch: Batch, wasRetried: boolean) => void;
 
 export class BatchStore {
   readonly #redis: Redis;
   readonly #onEnded: BatchEnded | undefined;
 
-  /** `redis`: a connection of the role `commands`. `onEnded` is told of ends by what is done here, not by other processes. */
+  /** `redis`: a connection of the role `commands`. `onEnded`: called for ends that this process causes, not other processes. */
   constructor(redis: Redis, onEnded?: BatchEnded) {
     this.#redis = redis;
     this.#onEnded = onEnded;
@@ -168,7 +168,7 @@ export class BatchStore {
     await this.#redis.hset(keys.batch(id), { facts: JSON.stringify(facts), items: 0, groups: 0, done: 0 });
     await Promise.all([
       this.#redis.expire(keys.batch(id), RECORD_TTL_S),
-      // After the batch: what is in there without one has ended.
+      // Added after the batch, because an entry without a batch counts as ended.
       this.#redis.zadd(keys.openBatches(namespace), createdAt, id),
       this.#redis.zadd(list, createdAt, id),
       this.#redis.zremrangebyrank(list, 0, -LISTED - 1),
@@ -176,7 +176,7 @@ export class BatchStore {
     ]);
   }
 
-  /** Gives items, which are in a blob, their place in the batch, unless `most` of its groups have not ended. */
+  /** Gives the items in a blob their place in the batch, unless `most` of its groups have not ended. */
   async add(
     id: string,
     items: number,
@@ -194,7 +194,7 @@ export class BatchStore {
     return { added: false, why: REFUSALS[-group - 1] ?? 'gone' };
   }
 
-  /** False when a later try has reported already, or the batch is gone. */
+  /** False when a later attempt has reported already, or the batch is gone. */
   async report(id: string, report: GroupReport): Promise<boolean> {
     const { group, attempt, ok, failed, final, results } = report;
     const done = await REPORT.run(
@@ -205,12 +205,12 @@ export class BatchStore {
     return await this.#changed(id, done);
   }
 
-  /** No more items come. False when the batch is gone. */
+  /** Closes the batch to further items. False when it is gone. */
   async seal(id: string): Promise<boolean> {
     return await this.#changed(id, await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'sealed']));
   }
 
-  /** No more items come, and no more groups begin. */
+  /** Closes the batch to further items, and lets no more groups begin. False when it is gone. */
   async cancel(id: string): Promise<boolean> {
     return await this.#changed(
       id,
@@ -229,10 +229,10 @@ export class BatchStore {
     return { facts, batch: toBatch(facts, stored), wasRetried: stored['retried'] !== undefined };
   }
 
-  /** `done`: what a script has said, 0 when it has done nothing. */
+  /** `done`: the result of a script, 0 when it changed nothing. */
   async #changed(id: string, done: unknown): Promise<boolean> {
     if (done === 2 && this.#onEnded) {
-      // What was done is done, whether this can be read or not.
+      // The change has happened, even if this read fails.
       const found = await this.find(id).catch(() => undefined);
       if (found) this.#onEnded(found.facts, found.batch, found.wasRetried);
     }
@@ -246,7 +246,7 @@ export class BatchStore {
     return found.flatMap((one) => (one ? [one.batch] : []));
   }
 
-  /** How far the newest are, so many at most; cheaper than list(). */
+  /** State and counts of the newest batches, `limit` at most; cheaper than list(). */
   async newest(namespace: string, limit: number): Promise<BatchProgress[]> {
     const ids = await this.#redis.zrevrange(keys.batches(namespace), 0, limit - 1);
     const fields = ['sealed', 'cancelled', 'ended', 'items', 'ok', 'failed'] as const;
@@ -269,7 +269,7 @@ export class BatchStore {
       }));
   }
 
-  /** Those that have not ended, or have lately; oldest first, from place `from` on. */
+  /** Batches that have not ended, or ended only lately; oldest first, from index `from` on. */
   async open(namespace: string, from: number, limit: number): Promise<OpenBatch[]> {
     const ids = await this.#redis.zrange(keys.openBatches(namespace), from, String(from + limit - 1));
     const found = await Promise.all(
@@ -282,7 +282,7 @@ export class BatchStore {
     });
   }
 
-  /** They have ended, or are not there any more, and need not be looked after. */
+  /** Takes batches off the list of open ones, because they have ended or no longer exist. */
   async close(namespace: string, ids: readonly string[]): Promise<void> {
     if (ids.length > 0) await this.#redis.zrem(keys.openBatches(namespace), ...ids);
   }
@@ -292,7 +292,7 @@ export class BatchStore {
     return stored === null ? undefined : (JSON.parse(stored) as GroupEntry);
   }
 
-  /** Entries of the groups from `from` up to, not including, `to`; undefined where there is none. */
+  /** Entries of the groups from `from` up to, not including, `to`; undefined for a missing one. */
   async groups(id: string, from: number, to: number): Promise<(GroupEntry | undefined)[]> {
     if (to <= from) return [];
     const numbers = Array.from({ length: to - from }, (_, at) => String(from + at));
@@ -300,18 +300,18 @@ export class BatchStore {
     return stored.map((one) => (one === null ? undefined : (JSON.parse(one) as GroupEntry)));
   }
 
-  /** Numbers of groups in the order of their end, from place `from` on. */
+  /** Numbers of groups in the order of their end, from index `from` on. */
   async ended(id: string, from: number, limit: number): Promise<number[]> {
     return (await this.#redis.lrange(keys.batchEnded(id), from, from + limit - 1)).map(Number);
   }
 }
 
-/** Keeps all that is known of a batch for so many seconds from now at least. */
+/** Keeps all data of a batch for at least `seconds` from now. */
 export async function keepBatch(redis: Redis, id: string, seconds: number): Promise<void> {
   await KEEP.run(redis, [keys.batch(id), keys.batchGroups(id), keys.batchEnded(id)], [seconds]);
 }
 
-/** The id of a group's invocation. Made from the batch's, so that whoever makes it again makes the same. */
+/** The id of a group's invocation. It is derived from the batch's id, so that a second computation gives the same one. */
 export function groupInvocationId(batch: string, group: number): string {
   return createHash('sha256').update(`${batch}:${group}`).digest('hex').slice(0, 32);
 }

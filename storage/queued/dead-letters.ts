@@ -1,4 +1,4 @@
-/** The index of the dead letters of each namespace: what failed for good, by the time of its end. The records say what is true. */
+/** Keeps the index of each namespace's dead letters, which failed for good, by time of end. The records decide what is true. */
 import type { Redis } from 'ioredis';
 import type { InvocationRecord } from '#contract/invocations/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/platform/keys.ts';
@@ -6,10 +6,10 @@ import { sharedNow } from '../redis/clock.ts';
 import type { QueuedStore, Versioned } from './records.ts';
 import { Script } from '../redis/script.ts';
 
-/** Entries that are looked at together. */
+/** Upper bound on the entries that are read together. */
 const PAGE = 500;
 
-/** Takes an entry off unless it was made anew since it was read. */
+/** Removes an entry unless it was made anew since it was read. */
 const REMOVE = new Script(`
 if redis.call('ZSCORE', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('ZREM', KEYS[1], ARGV[1]) end
 return 0`);
@@ -17,16 +17,16 @@ return 0`);
 /** An invocation that has failed for good. */
 export interface DeadLetter extends Versioned {
   readonly record: InvocationRecord;
-  /** Its place in the index, as Redis gave it. */
+  /** Its score in the index, as Redis writes it. */
   readonly at: string;
 }
 
-/** Which of the dead letters of a namespace. */
+/** Selects dead letters of a namespace. */
 export interface DeadLetterFilter {
   readonly ids?: readonly string[] | undefined;
-  /** Of one function. */
+  /** Only letters of this function. */
   readonly name?: string | undefined;
-  /** Unix time in milliseconds by which they had ended. */
+  /** Only letters that had ended by this Unix time in milliseconds. */
   readonly until?: number | undefined;
 }
 
@@ -40,7 +40,7 @@ export class DeadLetters {
     this.#store = store;
   }
 
-  /** Before the record says so: an entry without such a record is left out where they are listed, the other way it is lost. */
+  /** To be called before the record says so: lists skip an entry without such a record, but a record without an entry is lost. */
   async add(record: Pick<InvocationRecord, 'id' | 'namespace'>): Promise<void> {
     const dead = keys.dead(record.namespace);
     const now = sharedNow();
@@ -48,7 +48,7 @@ export class DeadLetters {
     await this.#redis.zremrangebyscore(dead, '-inf', now - RECORD_TTL_S * 1000);
   }
 
-  /** It is none any more. `at`: the place that it had; one that it has had since, as it failed again, is left. */
+  /** Removes the entry of a former dead letter. `at`: its score; an entry with a newer score, from another failure, stays. */
   async remove({ namespace, id }: Pick<InvocationRecord, 'id' | 'namespace'>, at?: string): Promise<void> {
     const dead = keys.dead(namespace);
     if (at === undefined) await this.#redis.zrem(dead, id);
@@ -58,7 +58,7 @@ export class DeadLetters {
   /** Newest first, `limit` at most. */
   async list(namespace: string, filter: DeadLetterFilter, limit: number): Promise<DeadLetter[]> {
     const { ids, name, until = Infinity } = filter;
-    // Of those of one function, there may be few among many.
+    // Letters of one function may be few among many.
     const size = name === undefined ? Math.min(PAGE, limit) : PAGE;
     const entries =
       ids === undefined ? this.#pages(namespace, until, size) : this.#named(namespace, ids, until);
@@ -76,18 +76,18 @@ export class DeadLetters {
 
   async #read(namespace: string, { id, at }: Entry): Promise<DeadLetter | undefined> {
     const found = await this.#store.find(id);
-    // Its time is over, and nobody will add it again.
+    // The record has expired, so no process will add the entry again.
     if (!found) await this.remove({ namespace, id }, at);
     const record = found?.record;
     if (!found || record?.state !== 'done' || record.dead === undefined) return undefined;
     return { raw: found.raw, record, at };
   }
 
-  /** Goes on from the place of the last one, since others may be taken off meanwhile. */
+  /** Each page goes on from the score of the last entry, since others may be removed meanwhile. */
   async *#pages(namespace: string, until: number, size: number): AsyncGenerator<Entry[]> {
     const dead = keys.dead(namespace);
     let from = until === Infinity ? '+inf' : String(until);
-    /** Of those at `from`, so many have been seen. */
+    /** Number of entries with the score `from` that have been seen. */
     let seen = 0;
     for (;;) {
       const reply = await this.#redis.zrevrangebyscore(dead, from, '-inf', 'WITHSCORES', 'LIMIT', seen, size);

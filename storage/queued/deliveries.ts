@@ -1,7 +1,7 @@
 /**
- * The BullMQ queues of deliveries: of the ends of invocations that somebody wants to be told, one queue for each namespace,
- * so that the slow receivers of one are in nobody else's way. A job carries the id of an invocation; whom it is told and
- * how far that has come is in the record, as with the queued lane's own jobs (jobs.ts).
+ * The BullMQ queues of callback deliveries. Each namespace has a queue of its own, so that its slow receivers do not delay other
+ * namespaces. A job carries the id of an invocation; receiver and state of the delivery are in the record, as with the queued
+ * lane's own jobs (jobs.ts).
  */
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -12,11 +12,11 @@ export const DELIVERY_QUEUE = 'deliveries';
 
 export interface DeliveryJob {
   readonly id: string;
-  /** How often the invocation had been taken out of the dead letters when it ended: each time it ends anew. */
+  /** Number of redrives of the invocation before this end: each end after a redrive has a delivery of its own. */
   readonly again: number;
 }
 
-/** The record is written just after its delivery is added; a look at once would come too early. */
+/** Delay of a new delivery: its record is written just after it is added, so a turn at once would come too early. */
 const FIRST_LOOK_MS = 30;
 const GATEWAY_ATTEMPTS = 100_000;
 const GATEWAY_RETRY_MS = 1_000;
@@ -43,8 +43,8 @@ export class Deliveries {
   }
 
   /**
-   * To be called before the record says that the invocation has ended. Adding it again adds nothing while the first is there,
-   * and a delivery that is done already is recognised by the record.
+   * To be called before the record says that the invocation has ended. A repeated call adds nothing while the first job exists,
+   * and the record shows whether a delivery is done already.
    */
   async add({
     namespace,
@@ -65,13 +65,13 @@ export class Deliveries {
       queue = new Queue<DeliveryJob>(DELIVERY_QUEUE, {
         connection: this.#redis,
         prefix: keys.queuePrefix(namespace),
-        // Redis may be away: what is asked of it then fails at once instead of waiting.
+        // While Redis is unavailable, commands fail at once instead of waiting.
         skipWaitingForReady: true,
-        // Not kept: a job that is there, though done, would keep one of the same id from being added.
+        // Not kept: an ended job would prevent a new one with the same id.
         defaultJobOptions: {
           removeOnComplete: true,
           removeOnFail: true,
-          // Not those of the delivery, which the record counts: of a gateway that fails at a job, for example without Redis.
+          // Attempts of gateways that fail at a job, for example without Redis. The record counts those of the delivery.
           attempts: GATEWAY_ATTEMPTS,
           backoff: { type: 'fixed', delay: GATEWAY_RETRY_MS },
         },
@@ -85,7 +85,7 @@ export class Deliveries {
   }
 }
 
-/** The same for every try to deliver one end of an invocation; receivers know by it what they have had before. */
+/** The same for every attempt to deliver one end of an invocation, so that receivers recognise repeats. */
 export function deliveryId(id: string, again: number): string {
   return again === 0 ? id : `${id}-${again}`;
 }

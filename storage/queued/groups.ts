@@ -1,4 +1,4 @@
-/** What is kept of the groups of batches: reads their items, and writes down what came of each. */
+/** Reads the items of a batch's group from the artifact store, and writes the result of each item there. */
 import { randomBytes } from 'node:crypto';
 import type { ItemResult } from '#contract/invocations/batch.ts';
 import type { GroupOfBatch } from '#contract/invocations/invocation.ts';
@@ -9,12 +9,12 @@ import { inSlices, nextTurn } from '#contract/platform/turns.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from '../artifacts/blobs.ts';
 
-/** An item that is to run, as the batch was given it. */
+/** An item to run, with the bytes that the client sent. */
 export interface Item {
   readonly index: number;
   /** JSON. */
   readonly body: Buffer;
-  /** How often it was tried before. */
+  /** Number of earlier attempts. */
   readonly tries: number;
 }
 
@@ -27,23 +27,23 @@ export interface GroupsDeps {
 }
 
 /**
- * What came of an item, as it is kept: its line, and what is asked of it. What the function returned is in the line only: as
- * values it may take thirty times its bytes, and a group may have a thousand items.
+ * The kept result of an item: its line, and the facts that the platform needs. Only the line holds the function's return value:
+ * parsed, it may take thirty times its bytes, and a group may have a thousand items.
  */
 export interface KeptResult extends Pick<ItemResult, 'index' | 'ok' | 'outcome' | 'tries'> {
   /** JSON, with its line break. */
   readonly line: Buffer;
 }
 
-/** A line has no more than this beside what the function returned or threw. */
+/** Upper bound on the bytes of a line beside the function's return value or error. */
 const PLAIN_LINE_BYTES = 256;
 
-/** Results of one group, which keep to MAX_GROUP_RESULT_BYTES together. */
+/** Results of one group, which together have at most MAX_GROUP_RESULT_BYTES. */
 export class GroupResults {
   readonly #kept: KeptResult[] = [];
   #bytes = 0;
 
-  /** `others`: of items of the group that are not run now. */
+  /** `others`: results of items of the group that do not run now. */
   constructor(others: Iterable<KeptResult> = []) {
     for (const { line } of others) this.#bytes += weightOf(line);
   }
@@ -53,8 +53,8 @@ export class GroupResults {
   }
 
   /**
-   * Keeps it, or what is left of it where the group has no room: that its result was too large, or only that it failed. `returned`:
-   * JSON, in one line, of what the function returned.
+   * Keeps a result. Where the group has no room, it keeps only that the result was too large, or that the item failed.
+   * `returned`: the function's return value as JSON in one line.
    */
   add(result: Omit<ItemResult, 'result'>, returned?: Buffer): void {
     const { index, ok, outcome, tries } = result;
@@ -73,9 +73,9 @@ function weightOf(line: Buffer): number {
   return Math.max(0, line.length - PLAIN_LINE_BYTES);
 }
 
-/** A group as it stands before a try. */
+/** The state of a group before an attempt. */
 export interface Group {
-  /** What is known of items already, by index. */
+  /** Results that are known already, by index. */
   readonly known: ReadonlyMap<number, KeptResult>;
   /** All items. */
   readonly items: readonly Item[];
@@ -89,7 +89,7 @@ export class Groups {
     this.#deps = deps;
   }
 
-  /** Undefined when its items are not there any more. */
+  /** The state of a group. Undefined when its items no longer exist. */
   async open(of: GroupOfBatch): Promise<Group | undefined> {
     const { batches, blobs } = this.#deps;
     const [entry, cancelled] = await Promise.all([
@@ -105,7 +105,7 @@ export class Groups {
     await nextTurn();
     const known = new Map<number, KeptResult>();
     await inSlices(linesOf(results ?? Buffer.alloc(0)), (text) => {
-      // Written below.
+      // conclude() has written these lines.
       const facts = withoutResult(text);
       if (!facts) return;
       const { index, ok, outcome, tries } = facts;
@@ -119,9 +119,9 @@ export class Groups {
   }
 
   /**
-   * Writes down what a try has come to. `final`: there is no other, so that each item that is not done has failed, with
-   * `outcome` where nothing else is known of it. To be called before the record says so: a worker that dies in between is
-   * followed by one that finds these results and runs only what they lack.
+   * Writes the results of an attempt. `final`: there is no further attempt, so each item without a result has failed, with
+   * `outcome`. To be called before the record says so: when the worker dies in between, the next one finds these results and
+   * runs only the missing items.
    */
   async conclude(
     of: GroupOfBatch,
@@ -155,12 +155,12 @@ export class Groups {
   }
 }
 
-/** Is an item that has failed tried again, while its group has tries left? */
+/** Whether a failed item is tried again while its group has attempts left. */
 export function isRetried({ ok, outcome }: Pick<ItemResult, 'ok' | 'outcome'>): boolean {
   return !ok && (outcome === 'ok' || OUTCOMES[outcome].retried);
 }
 
-/** No value is made of what a function returned: its bytes go from its answer into the line. */
+/** Writes a line without parsing the function's return value, whose bytes go from its answer into the line. */
 function lineOf(result: Omit<ItemResult, 'result'>, returned?: Buffer): Buffer {
   const text = JSON.stringify(result);
   if (!returned) return Buffer.from(`${text}\n`);
@@ -168,7 +168,7 @@ function lineOf(result: Omit<ItemResult, 'result'>, returned?: Buffer): Buffer {
 }
 const RESULT_END = Buffer.from('}\n');
 
-/** A line of results, as values but for what the function returned. */
+/** The facts in a line of results, without the function's return value. */
 function withoutResult(line: Buffer): Omit<ItemResult, 'result'> | undefined {
   const members = membersOf(line);
   members?.delete('result');
@@ -178,7 +178,7 @@ function withoutResult(line: Buffer): Omit<ItemResult, 'result'> | undefined {
   return members && (Object.fromEntries(facts) as Omit<ItemResult, 'result'>);
 }
 
-/** The lines of a blob or body, without their ends; an empty last one is none. */
+/** The lines of a blob or body, without their ends; empty ones are skipped. */
 export function linesOf(bytes: Buffer): Buffer[] {
   const lines: Buffer[] = [];
   for (let at = 0; at < bytes.length;) {

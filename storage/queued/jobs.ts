@@ -1,6 +1,6 @@
 /**
  * The BullMQ queues of the queued lane: one for each namespace, under its hash tag. A job carries only the id of its
- * invocation: everything else is in the record (records.ts), which outlives the job.
+ * invocation. All other facts are in the record (records.ts), which outlives the job.
  */
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -8,16 +8,16 @@ import { keys } from '#contract/platform/keys.ts';
 
 export const QUEUE_NAME = 'queued';
 
-/** What a job carries. One that a schedule has made gets its id when it is taken. */
+/** Data of a job. A job of a schedule gets the id of its invocation when a worker takes it. */
 export interface QueuedJob {
   readonly id?: string;
-  /** How often the invocation has been taken out of the dead letters, this time included. */
+  /** Number of times that the invocation was redriven from the dead letters, this time included. */
   readonly again?: number;
   /** Name of the function, for jobs of a schedule. */
   readonly schedule?: string;
 }
 
-/** Completed jobs are kept for a while, so that the same id added twice is noticed, and no longer. */
+/** Bounds on completed jobs, which are kept for a while so that a repeated id is noticed. */
 export const JOB_RETENTION = { age: 600, count: 1_000 } as const;
 const WORKER_ATTEMPTS = 100_000;
 const WORKER_RETRY_MS = 1_000;
@@ -40,16 +40,16 @@ export class Queues {
       queue = new Queue(QUEUE_NAME, {
         connection: this.#redis,
         prefix: keys.queuePrefix(namespace),
-        // Redis may be away: what is asked of it then fails at once instead of waiting.
+        // While Redis is unavailable, commands fail at once instead of waiting.
         skipWaitingForReady: true,
         defaultJobOptions: {
           removeOnComplete: JOB_RETENTION,
           removeOnFail: JOB_RETENTION,
-          // Not those of the function, which its record counts: of a worker that fails at a job, for example without Redis.
+          // Attempts of workers that fail at a job, for example without Redis. The record counts those of the function.
           attempts: WORKER_ATTEMPTS,
           backoff: { type: 'fixed', delay: WORKER_RETRY_MS },
         },
-        // Nobody reads them: results are in records.
+        // No process reads these events, because results are in records.
         streams: { events: { maxLen: 100 } },
       });
       queue.on('error', () => undefined); // logged by the connection
@@ -59,26 +59,26 @@ export class Queues {
     return queue;
   }
 
-  /** Is there a job of this invocation, whatever its state? */
+  /** Whether the invocation has a job, in any state. */
   async has(namespace: string, id: string, again = 0): Promise<boolean> {
     const key = `${keys.queuePrefix(namespace)}:${QUEUE_NAME}:${jobId(id, again)}`;
     return (await this.#redis.exists(key)) === 1;
   }
 
-  /** Takes a job out of the queue; nothing where a worker has it. */
+  /** Takes a job out of the queue; does nothing when a worker has it. */
   async remove(namespace: string, id: string, again = 0): Promise<void> {
     await this.of(namespace).remove(jobId(id, again));
   }
 
-  /** Has a job that waits for its time begin now; nothing where it does not. */
+  /** Lets a delayed job begin now; does nothing when it is not delayed. */
   async promote(namespace: string, id: string, again = 0): Promise<void> {
     const job = await this.of(namespace).getJob(jobId(id, again));
     if (job && (await job.isDelayed())) await job.promote().catch(() => undefined); // it has begun meanwhile
   }
 
   /**
-   * Puts an invocation into the queue of its namespace. The id of the job is made from its own, so that adding it again,
-   * after an answer of Redis was lost, adds nothing. `again` tells the tries of a dead letter apart.
+   * Puts an invocation into the queue of its namespace. The id of the job is derived from the invocation's, so a repeated call
+   * after a lost answer of Redis adds nothing. `again` tells the redrives of a dead letter apart.
    */
   async add(
     namespace: string,

@@ -19,16 +19,16 @@ import { keepBatch } from './batches.ts';
 import { sharedNow } from '../redis/clock.ts';
 import { Script } from '../redis/script.ts';
 
-/** A record with the bytes that it was read as, which a change of it is compared with. */
+/** A record with the bytes that were read, with which a change of the record is compared. */
 export interface Versioned {
   readonly raw: string;
   readonly record: AnyInvocation;
 }
 
 /**
- * Sets a record to a value if it still has the one that was read, and its result with it, so that a worker that has lost an
- * invocation cannot put its own result beside another's record. Its input is kept as long as the record from then on. Returns
- * whether it did.
+ * Sets a record, and its result with it, if the record still has the value that was read. So a worker that has lost an
+ * invocation cannot put its own result beside another's record. From then on the input is kept as long as the record. Returns 1
+ * if the record was set.
  */
 const SWAP = new Script(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -37,17 +37,17 @@ redis.call('EXPIRE', KEYS[3], ARGV[3])
 if ARGV[4] then redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5]) end
 return 1`);
 
-/** Adds to the list of a function, which is as long as it may be at most, and kept as long as what is in it. */
+/** Adds to the list of a function, whose length is bounded. The list is kept as long as its entries. */
 const LIST = new Script(`
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
 local over = redis.call('ZCARD', KEYS[1]) - ARGV[3]
 if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[1], 0, over - 1) end
 if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('EXPIRE', KEYS[1], ARGV[4]) end`);
 
-/** Is told of each change of a record that this process has made, behind it: what metrics and traces are made from. */
+/** Called after each change of a record by this process, for metrics and traces. */
 export type Changed = (before: AnyInvocation, after: AnyInvocation) => void;
 
-/** Seconds that a record is kept from now on, and what it needs: what has not ended may wait for weeks before it begins. */
+/** Seconds for which a record and its data are kept from now on: an open invocation may wait for weeks before it begins. */
 export function secondsKept(record: AnyInvocation): number {
   const waits = record.state === 'done' ? 0 : (record.terms?.expiresAt ?? 0) - sharedNow();
   return RECORD_TTL_S + Math.ceil(Math.max(0, waits) / 1000);
@@ -64,8 +64,8 @@ export class QueuedStore {
   }
 
   /**
-   * Writes a new invocation with its input; leaves one of the same id as it is. It shows in lists from here on. Without an
-   * input it has that elsewhere.
+   * Writes a new invocation with its input; leaves an existing one with the same id unchanged. Lists show it from here on.
+   * Without `input`, the input is stored elsewhere.
    */
   async create(record: OpenInvocation, input?: Buffer): Promise<void> {
     const { id, namespace, name } = record;
@@ -73,7 +73,7 @@ export class QueuedStore {
     const seconds = secondsKept(record);
     await Promise.all([
       this.#keepNeeded(record, seconds),
-      // First: what is in the index without a record is left out where it is read, the other way round nobody would miss it.
+      // Before the record: readers skip an index entry without a record, but a record without an entry would never be repaired.
       this.#redis.zadd(keys.open(namespace), sharedNow(), id),
       input && this.#redis.set(keys.input(id), input, 'EX', seconds, 'NX'),
       this.#redis.set(keys.invocation(id), JSON.stringify(record), 'EX', seconds, 'NX'),
@@ -81,7 +81,7 @@ export class QueuedStore {
     ]);
   }
 
-  /** What lies elsewhere and is not to go before the record. */
+  /** Keeps data elsewhere, the input blob and the batch, at least as long as the record. */
   async #keepNeeded({ inputBlob, batch }: AnyInvocation, seconds: number): Promise<void> {
     if (inputBlob !== undefined) await this.#redis.set(keys.heldBlob(inputBlob), '1', 'EX', seconds);
     if (batch) await keepBatch(this.#redis, batch.id, seconds);
@@ -89,7 +89,7 @@ export class QueuedStore {
 
   async find(id: string): Promise<Versioned | undefined> {
     const raw = await this.#redis.get(keys.invocation(id));
-    // Written by a gateway or worker with the type of the contract.
+    // A gateway or worker has written it with the type of the contract.
     return raw === null ? undefined : { raw, record: JSON.parse(raw) as AnyInvocation };
   }
 
@@ -104,19 +104,19 @@ export class QueuedStore {
     const seconds = secondsKept(record);
     const values: (string | number | Buffer)[] = [before.raw, raw, seconds];
     if (result) values.push(result, RESULT_TTL_S);
-    // Before the record needs it for longer.
+    // Extended before the record needs the data for longer.
     if (record.state !== 'running') await this.#keepNeeded(record, seconds);
     const touched = [keys.invocation(id), keys.result(id), keys.input(id)];
     const done = await SWAP.run(this.#redis, touched, values);
     if (done !== 1) return undefined;
     this.#changed?.(before.record, record);
-    // Nobody waits for it: what is left in the index is taken out where that is read.
+    // Not awaited, because readers of the index remove ended entries too.
     if (record.state === 'done') this.#redis.zrem(keys.open(record.namespace), id).catch(() => undefined);
     else await this.#redis.zadd(keys.open(record.namespace), 'NX', sharedNow(), id);
     return { raw, record };
   }
 
-  /** Ids of invocations that have not ended, and were made, or are to be looked at, by a Unix time in milliseconds; oldest first. */
+  /** Ids of open invocations whose creation or next check is due before a Unix time in milliseconds; oldest first. */
   async open(namespace: string, before: number, limit: number): Promise<string[]> {
     return await this.#redis.zrange(
       keys.open(namespace),
@@ -129,19 +129,19 @@ export class QueuedStore {
     );
   }
 
-  /** They were seen to be in order, and are to be looked at again as made at these times; or have ended. */
+  /** Sets the times of the next checks of healthy invocations, and takes ended ones out of the index. */
   async seen(namespace: string, next: ReadonlyMap<string, number>, ended: readonly string[]): Promise<void> {
     const open = keys.open(namespace);
     if (next.size > 0) await this.#redis.zadd(open, 'XX', ...[...next].flatMap(([id, at]) => [at, id]));
     if (ended.length > 0) await this.#redis.zrem(open, ...ended);
   }
 
-  /** Whoever begins the invocation, or would have it tried again, shall end it instead. */
+  /** Asks the worker that would begin or retry the invocation to end it instead. */
   async requestCancel({ id, redriven = 0 }: AnyInvocation): Promise<void> {
     await this.#redis.set(keys.cancelled(id), redriven, 'EX', CANCEL_TTL_S);
   }
 
-  /** A wish from before it was queued again as a dead letter counts no more. */
+  /** Whether a cancel was requested. A request from before a redrive does not count. */
   async cancelRequested({ id, redriven = 0 }: AnyInvocation): Promise<boolean> {
     return (await this.#redis.get(keys.cancelled(id))) === String(redriven);
   }
@@ -154,14 +154,14 @@ export class QueuedStore {
     return (await this.#redis.getBuffer(keys.result(id))) ?? undefined;
   }
 
-  /** Whether the result is still kept, which may be too large to look at for that. */
+  /** Whether the result is still kept, without reading it, because it may be large. */
   async hasResult(id: string): Promise<boolean> {
     return (await this.#redis.exists(keys.result(id))) === 1;
   }
 
   /**
-   * The id that a caller's key stands for: the given one when the key is new. `fingerprint` is kept with it, so that a key
-   * that comes again with another input is noticed.
+   * The id that a caller's idempotency key stands for: the given id when the key is new. `fingerprint` is kept with the key, so
+   * that a repeated key with another input is noticed.
    */
   async claim(
     { namespace, name }: { namespace: string; name: string },

@@ -1,6 +1,6 @@
 /**
- * How many ended invocations of a function are kept. Their records expire by time as well, but a function that is called
- * thousands of times a second would fill Redis long before: what is past the newest so many is removed.
+ * Bounds the number of ended invocations that are kept of a function. Records also expire by time, but a function that is called
+ * thousands of times a second would fill Redis long before. So only the newest invocations are kept.
  */
 import type { Redis } from 'ioredis';
 import type { InvocationRecord } from '#contract/invocations/invocation.ts';
@@ -8,10 +8,10 @@ import { IDEMPOTENCY_TTL_S, KEY_PREFIX, keys, RECORD_TTL_S } from '#contract/pla
 import { sharedNow } from '../redis/clock.ts';
 import { Script } from '../redis/script.ts';
 
-/** Removed by one script: Redis does nothing else meanwhile. */
+/** Upper bound on the invocations that one script removes, because Redis is blocked meanwhile. */
 const AT_ONCE = 500;
 
-/** Takes what is over off the list, and gives it back. */
+/** Takes the ids beyond the bound off the list, and returns them. */
 const TAKE = `
 redis.call('RPUSH', KEYS[1], unpack(ARGV, 4))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
@@ -19,7 +19,7 @@ local over = redis.call('LLEN', KEYS[1]) - ARGV[1]
 if over <= 0 then return {} end
 local ids = redis.call('LPOP', KEYS[1], math.min(over, ${AT_ONCE}))`;
 const TAKE_ONLY = new Script(`${TAKE}\nreturn ids`);
-/** On one Redis the script removes the keys as well, which costs a tenth of a command for each. */
+/** On a single Redis the script also removes the keys, which costs a tenth of a command for each. */
 const TAKE_AND_REMOVE = new Script(`${TAKE}
 for _, id in ipairs(ids) do
   local tag = '{' .. id .. '}'
@@ -28,10 +28,10 @@ for _, id in ipairs(ids) do
 end
 return {}`);
 
-/** A key is claimed after its invocation's body has come, which takes less than this. */
+/** Upper bound on the upload of a body, after which the invocation's idempotency key is claimed. */
 const UPLOAD_MS = 3_600_000;
 
-/** Keeps one until its time, and gives back those whose time has come. */
+/** Holds an id until its time, and returns the ids whose time has come. */
 const HOLD = new Script(`
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
@@ -43,16 +43,16 @@ export class Retention {
   readonly #redis: Redis;
   readonly #kept: number;
 
-  /** `kept`: of each function. */
+  /** `kept`: number of ended invocations of each function that are kept. */
   constructor(redis: Redis, kept: number) {
     this.#redis = redis;
     this.#kept = kept;
   }
 
   /**
-   * An invocation of the queued lane has ended, is no dead letter any more, or its end has been told. It is counted once nothing
-   * but its id leads to it: dead letters are kept for their whole time, and whatever a callback or an Idempotency-Key needs
-   * for as long as that does.
+   * To be called when a queued invocation has ended, is no longer a dead letter, or its callback is settled. It counts as soon as
+   * only its id leads to it. Until then it is kept: a dead letter for its whole lifetime, and a record as long as its callback
+   * or Idempotency-Key needs it.
    */
   async endedJob(record: InvocationRecord): Promise<void> {
     const { id, namespace, name, dead, callback, deduplicates, startedAt } = record;
@@ -68,11 +68,11 @@ export class Retention {
     return (await HOLD.run(this.#redis, [list], [until, id, RECORD_TTL_S, now])) as string[];
   }
 
-  /** These have ended, up to a few hundred of them; `list` is one of keys.ended*(). Removes as many of the oldest as there are too many. */
+  /** Adds up to a few hundred ended invocations; `list` is one of keys.ended*(). Removes the oldest ones beyond the bound. */
   async ended(list: string, ids: readonly string[]): Promise<void> {
     const values = [this.#kept, RECORD_TTL_S, KEY_PREFIX, ...ids];
     if (!this.#redis.isCluster) return void (await TAKE_AND_REMOVE.run(this.#redis, [list], values));
-    // There, the keys of an invocation lie in another slot than the list.
+    // On a Cluster, the keys of an invocation are in another slot than the list.
     const over = (await TAKE_ONLY.run(this.#redis, [list], values)) as string[];
     await Promise.all(
       over.flatMap((id) => [

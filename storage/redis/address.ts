@@ -1,6 +1,6 @@
 /**
- * What REDIS_URL may say. One server (`redis://`, `rediss://`, `unix://`), the primary that Sentinels know
- * (`redis+sentinel://`), or a Cluster (`redis+cluster://`); `rediss` is TLS. Files of a certificate are read here, once.
+ * Parses REDIS_URL: one server (`redis://`, `rediss://`, `unix://`), the primary that Sentinels know (`redis+sentinel://`), or a
+ * Cluster (`redis+cluster://`); `rediss` means TLS. Files of certificates are read here, once.
  */
 import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from 'node:tls';
@@ -12,9 +12,9 @@ export interface RedisNode {
 }
 
 export interface RedisAddress {
-  /** How to reach the server, or any node of the Cluster: credentials, TLS, and the server itself or its Sentinels. */
+  /** Options to reach the server, or any node of the Cluster: credentials, TLS, and the server itself or its Sentinels. */
   readonly options: RedisOptions;
-  /** Nodes of a Cluster from which the others are learned. */
+  /** Nodes of a Cluster, from which the client learns the others. */
   readonly cluster?: readonly RedisNode[];
 }
 
@@ -26,11 +26,11 @@ const SENTINEL_PARAMETERS = ['sentinel_username', 'sentinel_password'];
 const REDIS_PORT = 6379;
 const SENTINEL_PORT = 26379;
 
-/** `new URL` knows no list of hosts. The password may hold anything but the characters that end it. */
+/** An address with several hosts, which `new URL` cannot parse. The password may hold all characters but those that end it. */
 const SEVERAL =
   /^(?<scheme>rediss?)\+(?<kind>sentinel|cluster):\/\/(?:(?<user>[^:@/?]*)(?::(?<password>[^@/?]*))?@)?(?<hosts>[^/?@]+)(?<path>\/[^?]*)?(?<query>\?.*)?$/;
 
-/** Throws an Error that says what is wrong, without the password. */
+/** Throws an Error that names the mistake, without the password. */
 export function parseRedisAddress(url: string): RedisAddress {
   const several = SEVERAL.exec(url)?.groups;
   if (several) return parseSeveral(url, several);
@@ -63,7 +63,7 @@ export function parseRedisUrl(url: string): RedisOptions {
   return options;
 }
 
-/** For logs and errors. */
+/** The address for logs and errors. */
 export function withoutPassword(url: string): string {
   return url.replace(/:[^:@/]*@/, ':***@').replace(/(sentinel_password=)[^&]*/, '$1***');
 }
@@ -106,7 +106,7 @@ function readNode(text: string, usualPort: number): RedisNode {
   const [, host = '', port = ''] = /^(\[[^\]]+\]|[^:]+)(?::(\d+))?$/.exec(text.trim()) ?? [];
   const number = port === '' ? usualPort : Number(port);
   if (host === '' || number < 1 || number > 65_535)
-    throw new Error(`"${text}" is not HOST:PORT; several are parted by commas`);
+    throw new Error(`"${text}" is not HOST:PORT; separate several by commas`);
   return { host: host.replace(/^\[|\]$/g, ''), port: number };
 }
 
@@ -147,7 +147,7 @@ function tlsOf(parameters: URLSearchParams): ConnectionOptions {
   return { ...read('ca'), ...read('cert'), ...read('key'), ...(servername !== null && { servername }) };
 }
 
-/** A parameter that is not known would be one that does nothing: perhaps the one that the connection's safety hangs on. */
+/** Refuses unknown parameters: a misspelt one would do nothing, though the security of the connection may depend on it. */
 function allow(parameters: URLSearchParams, known: readonly string[]): void {
   for (const name of parameters.keys()) {
     if (known.includes(name)) continue;

@@ -1,34 +1,34 @@
 /**
- * What time it is on the platform. Deadlines and due times that one process writes and another reads are in this time: it goes
- * on evenly, whatever the clocks of hosts do, that of Redis's included.
+ * The shared time of the platform. Deadlines and due times that one process writes and another reads are in this time. It runs
+ * evenly, whatever the clocks of hosts do, the clock of Redis's host included.
  *
- * Redis has the time line: its own clock, and how far the line is ahead of it. Each process carries it on by its monotonic
- * clock and asks every second, which Redis notes. Where it then finds a gap, or itself before what it noted, its clock was set
- * (or nobody has asked): whoever sees that first says what time it is by its own account, and all others follow. A process
- * that stood still finds that the others have gone on without a gap, and follows them. What the line is ahead or behind by is
- * made up slowly, so that it comes back to the clock of Redis.
+ * Redis has the time line: its own clock, and the offset by which the line is ahead of it. Each process continues the line by its
+ * monotonic clock and reads it every second, which Redis notes. If Redis sees a gap since the last read, or its clock behind the
+ * noted one, the clock was set (or no process read it). The first process to notice announces its own time; the others adopt it.
+ * A process that was suspended sees that the others have gone on without a gap, and adopts their time. The offset is reduced
+ * slowly, so that the line returns to the clock of Redis.
  */
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
 import { Script } from './script.ts';
 
 const ASK_AGAIN_MS = 1_000;
-/** An answer that took longer says too little. */
+/** Round trip above which an answer is too inexact. */
 const MAX_ROUND_TRIP_MS = 500;
-/** Processes ask so often that a longer silence is none of theirs. */
+/** Upper bound on the gap between two reads by living processes; a longer gap means that the clock was set. */
 const MAX_GAP_MS = 3_000;
-/** Of the time that passes, so much is used to make up for what the clock of Redis was set by: an hour takes four days. */
+/** Share of the passing time by which the offset is reduced: an offset of an hour takes four days. */
 const MAKE_UP = 0.01;
-/** Who has just come does not know what the time was before; so often it leaves it to others to say. */
+/** Number of reads for which a new process, which cannot know the earlier time, lets others announce the time. */
 const LEFT_TO_OTHERS = 3;
 
 /**
- * Reads the line, and notes that it was read where it has no gap.
+ * Reads the line, and notes the read if there is no gap.
  *
- *   KEYS 1  hash: `seen`, the clock of Redis when it was last read, and `ahead`
- *   ARGV 1  longest gap        ARGV 2  share of the time for making up
+ *   KEYS 1  hash: `seen`, the clock of Redis at the last read, and `ahead`, the offset
+ *   ARGV 1  longest gap        ARGV 2  share of the time by which the offset is reduced
  *
- * Answers the clock, how far the line is ahead of it, 1 where there is no gap, and what was seen.
+ * Returns the clock, the offset, 1 if there is no gap, and the former `seen`.
  */
 const READ = new Script(`
 local time = redis.call('TIME')
@@ -44,9 +44,9 @@ end
 return { string.format('%.3f', now), string.format('%.3f', ahead), whole and 1 or 0, known[1] or '' }`);
 
 /**
- * Says how far the line is ahead, unless somebody has said or read it since.
+ * Announces the offset, unless another process has announced or read it since. Returns the offset that now holds.
  *
- *   KEYS 1  as above        ARGV 1  what was seen        ARGV 2  ahead
+ *   KEYS 1  as above        ARGV 1  the former `seen`        ARGV 2  the offset
  */
 const SAY = new Script(`
 local known = redis.call('HMGET', KEYS[1], 'seen', 'ahead')
@@ -55,16 +55,16 @@ local time = redis.call('TIME')
 redis.call('HSET', KEYS[1], 'seen', string.format('%.3f', time[1] * 1000 + time[2] / 1000), 'ahead', ARGV[2])
 return ARGV[2]`);
 
-/** One process's account of the time line. */
+/** The time line as one process continues it. */
 export class SharedClock {
-  /** Unix time in milliseconds at which the monotonic clock was 0; by the host's own until Redis has been asked. */
+  /** Unix time in milliseconds at which the monotonic clock was 0; by the host's clock until the first answer of Redis. */
   #origin: number = performance.timeOrigin;
   #ahead = 0;
   #knows = false;
   #askedInVain = 0;
   readonly #monotonic: () => number;
 
-  /** `monotonic`: milliseconds. */
+  /** `monotonic`: returns milliseconds. */
   constructor(monotonic: () => number = () => performance.now()) {
     this.#monotonic = monotonic;
   }
@@ -73,12 +73,12 @@ export class SharedClock {
     return this.#origin + this.#monotonic();
   }
 
-  /** What the clock of Redis shows. */
+  /** The time that the clock of Redis shows. */
   wall(): number {
     return this.now() - this.#ahead;
   }
 
-  /** Throws when Redis is away; what is known goes on. */
+  /** Reads the line from Redis. Throws when Redis is unavailable; the line then continues by the monotonic clock. */
   async ask(redis: Redis): Promise<void> {
     const before = this.#monotonic();
     const [clock, stored, whole, seen] = (await READ.run(redis, [keys.clock()], [MAX_GAP_MS, MAKE_UP])) as [
@@ -97,7 +97,7 @@ export class SharedClock {
       ahead = Number(await SAY.run(redis, [keys.clock()], [seen, ahead.toFixed(3)]));
     }
     const line = Number(clock) + ahead;
-    // Redis read its clock at some time in between, and what was known is as good as anything else there.
+    // Redis read its clock at some moment between `before` and `after`. The known origin is kept if it fits into these bounds.
     this.#origin = this.#knows
       ? Math.min(Math.max(this.#origin, line - after), line - before)
       : line - middle;
@@ -105,9 +105,9 @@ export class SharedClock {
     this.#knows = whole === 1 || maySay;
   }
 
-  /** Asks Redis, once it is there and again and again. Returns what ends that. */
+  /** Reads the line when Redis is ready, and every second. Returns a function that stops this. */
   follow(redis: Redis): () => void {
-    const asking = (): void => void this.ask(redis).catch(() => undefined); // it is away
+    const asking = (): void => void this.ask(redis).catch(() => undefined); // Redis is unavailable
     asking();
     redis.on('ready', asking);
     const timer = setInterval(asking, ASK_AGAIN_MS);
@@ -121,17 +121,17 @@ export class SharedClock {
 
 const clock = new SharedClock();
 
-/** Unix time in milliseconds, the same in all processes of the platform. Goes on evenly, whatever the clocks of hosts do. */
+/** Unix time in milliseconds, the same in all processes of the platform. It runs evenly, whatever the clocks of hosts do. */
 export function sharedNow(): number {
   return Math.round(clock.now());
 }
 
-/** Unix time in milliseconds as the clock of Redis's host shows it, for what is planned by such clocks. */
+/** Unix time in milliseconds on the clock of Redis's host, for times that are planned by such clocks. */
 export function wallNow(): number {
   return Math.round(clock.wall());
 }
 
-/** Keeps sharedNow() on the time line of this Redis. Returns what ends that. */
+/** Keeps sharedNow() on the time line of this Redis. Returns a function that stops this. */
 export function followTime(redis: Redis): () => void {
   return clock.follow(redis);
 }

@@ -1,6 +1,6 @@
 /**
- * A connection to whichever node of a Cluster holds the slot of a key, for what a Cluster client cannot do: a command that
- * blocks needs a connection of its own, which must find its node again after a failover, and whose id must be that of one node.
+ * Opens connections to the node of a Cluster that holds the slot of a key. A Cluster client cannot do this: a blocking command
+ * needs a connection of its own, with an id on one node. After a failover the connection must find the new node.
  */
 import { connect as connectTcp } from 'node:net';
 import { connect as connectTls } from 'node:tls';
@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AbstractConnector, Redis, type RedisOptions } from 'ioredis';
 import type { RedisNode } from './address.ts';
 
-/** While no node of the Cluster answers, all are asked again after this. */
+/** Interval between two rounds over all nodes while no node of the Cluster answers. */
 const ASK_AGAIN_MS = 250;
 const ASK_TIMEOUT_MS = 2_000;
 
@@ -16,23 +16,23 @@ const ASK_TIMEOUT_MS = 2_000;
 type SlotRange = [first: number, last: number, ...nodes: [host: string | null, port: number, ...unknown[]][]];
 type Stream = ReturnType<typeof connectTcp>;
 
-/** Where the blocking connections of a Cluster are opened, one for each slot that is read. */
+/** Opens the blocking connections of a Cluster, one for each slot that is read. */
 export class SlotConnections {
   readonly #nodes: readonly RedisNode[];
   readonly #options: RedisOptions;
   readonly #watch: (redis: Redis) => void;
 
-  /** `options`: of each connection; `watch` gets each, for its errors. */
+  /** `options`: those of each connection; `watch` gets each connection, for its errors. */
   constructor(nodes: readonly RedisNode[], options: RedisOptions, watch: (redis: Redis) => void) {
     this.#nodes = nodes;
     this.#options = options;
     this.#watch = watch;
   }
 
-  /** A connection that stays with the primary of this key's slot, wherever that goes. */
+  /** A connection that follows the primary of this key's slot. */
   open(key: string): SlotConnection {
     const finder = new SlotFinder(this.#nodes, this.#options, key);
-    // ioredis makes its connector out of a class, and a connection has to have one of its own.
+    // ioredis makes its connector from a class, so each connection needs a class of its own.
     class Connector extends AbstractConnector {
       constructor() {
         super(2_000);
@@ -53,7 +53,7 @@ export class SlotConnections {
       ...this.#options,
       Connector,
       replyMapping: 'legacy',
-      // A node that has lost the slot says where it went; connecting again asks for it.
+      // A node that has lost the slot answers with an error, and a reconnect asks for the new node.
       reconnectOnError: ({ message }) => /^(MOVED|READONLY|UNBLOCKED|CLUSTERDOWN)\b/.test(message),
     });
     this.#watch(redis);
@@ -63,11 +63,11 @@ export class SlotConnections {
 
 export interface SlotConnection {
   readonly redis: Redis;
-  /** The node at the other end, once there has been one. */
+  /** The node at the other end; undefined until the first connection. */
   readonly node: () => RedisNode | undefined;
 }
 
-/** Asks the nodes of a Cluster, one after the other, who holds a slot. */
+/** Asks the nodes of a Cluster, one after the other, which node holds a slot. */
 class SlotFinder {
   readonly options: RedisOptions;
   readonly #key: string;
@@ -84,7 +84,7 @@ class SlotFinder {
     return this.#found;
   }
 
-  /** Asks until one answers, or nobody is interested any more. */
+  /** Asks until a node answers, or `interested` returns false. */
   async find(interested: () => boolean): Promise<RedisNode> {
     for (;;) {
       for (const node of this.#nodes) {
@@ -119,14 +119,14 @@ class SlotFinder {
     }
   }
 
-  /** A node that does not know its own address leaves it out: it is the one that was asked. */
+  /** Reads the answer. A node that does not know its own address omits it, and is the node that was asked. */
   #read(slot: number, ranges: readonly SlotRange[], asked: RedisNode): RedisNode | undefined {
     const all = ranges.flatMap(([, , ...nodes]) =>
       nodes.map(([host, port]) => ({ host: host || asked.host, port })),
     );
     const held = ranges.find(([first, last]) => slot >= first && slot <= last)?.[2];
     if (!held) return undefined;
-    // The one that has just answered last: should it know less than the others, it is not the first to be asked again.
+    // The node that has just answered goes last, so that it is not asked first again if it knows less than the others.
     const others = all.filter(({ host, port }) => host !== asked.host || port !== asked.port);
     this.#nodes = [...new Map([...others, asked].map((one) => [`${one.host}:${one.port}`, one])).values()];
     this.#found = { host: held[0] || asked.host, port: held[1] };

@@ -1,6 +1,6 @@
 /**
- * Connections to Redis. Each has one role, because what a connection should do while Redis is away depends on who waits:
- * a request must fail at once, a subscriber must wait as long as it takes.
+ * Opens connections to Redis. Each has one role, because its behaviour while Redis is unavailable depends on its user: a request
+ * must fail at once, a subscriber must wait without limit.
  */
 import { type ChainableCommander, Cluster, Redis, type RedisOptions } from 'ioredis';
 import { OffshootError } from '#contract/api/errors.ts';
@@ -11,31 +11,31 @@ import { SlotConnections } from './cluster-slot.ts';
 export { parseRedisAddress, parseRedisUrl } from './address.ts';
 
 /**
- * `commands`: short commands of a request path. They fail at once while Redis is away, and after COMMAND_TIMEOUT_MS when
- * it hangs. Commands of one event loop tick share a round trip.
- * `lane`: pushes of frames (LaneWriter). Fails at once as well, but never by a time of its own: after a timeout nobody could
- * say whether the frame will still be taken, and the caller's deadline bounds the wait already.
- * `background`: writes that nobody waits for. As `lane`, but apart from it, so that they never stand in its way.
- * `queue`: what BullMQ's workers do, who wait for Redis themselves.
- * `subscriber`: pub/sub. Waits for ever and subscribes again by itself.
- * `blocking`: one BLMPOP after the other (LaneReader), opened by connectBlocking. Its owner tries again.
+ * `commands`: short commands of a request path. They fail at once while Redis is unavailable, and after COMMAND_TIMEOUT_MS
+ * when it hangs. Commands of one event loop tick share a round trip.
+ * `lane`: pushes of frames (LaneWriter). They fail at once as well, but have no timeout: after a timeout it would be unknown
+ * whether the frame will still be taken, and the caller's deadline bounds the wait already.
+ * `background`: writes that no caller waits for. Like `lane`, but separate, so that they never delay it.
+ * `queue`: commands of BullMQ's workers, which wait for Redis themselves.
+ * `subscriber`: pub/sub. Waits without limit and subscribes again by itself.
+ * `blocking`: one BLMPOP after the other (LaneReader), opened by connectBlocking. Its owner retries.
  */
 export type RedisRole = 'commands' | 'lane' | 'background' | 'queue' | 'subscriber' | 'blocking';
 
 const COMMAND_TIMEOUT_MS = 2_000;
-/** While Redis is away, one log line in this time. */
+/** Interval between log lines while Redis is unavailable. */
 const AWAY_LOG_INTERVAL_MS = 5_000;
 const RETRY_FIRST_MS = 25;
 const RETRY_LAST_MS = 500;
 /**
- * A connection that owes an answer and has been silent for so long is dead, though nobody has said so: a host that is gone,
- * or a firewall that forgot the connection, closes nothing, and the kernel would notice after a quarter of an hour.
+ * Silence after which a connection with a pending answer counts as dead. A host that is gone, or a firewall that forgot the
+ * connection, closes nothing. The kernel would notice only after a quarter of an hour.
  */
 const SILENT_MS = 5_000;
-/** The same where a command may block: BLMPOP of a LaneReader for 2 s, BullMQ's for 10. */
+/** The same for connections whose commands block: BLMPOP of a LaneReader for 2 s, BullMQ's for 10. */
 const BLOCKED_SILENT_MS = 6_000;
 const QUEUE_SILENT_MS = 15_000;
-/** One that nobody asks anything owes no answer, so each is asked this often: the first to use it would pay otherwise. */
+/** Interval between pings: an idle connection has no pending answer, and its first user would pay for its death otherwise. */
 const PING_MS = 5_000;
 
 const ROLE_OPTIONS: Record<RedisRole, RedisOptions> = {
@@ -48,9 +48,9 @@ const ROLE_OPTIONS: Record<RedisRole, RedisOptions> = {
   lane: { enableOfflineQueue: false, socketTimeout: SILENT_MS },
   background: { enableOfflineQueue: false, socketTimeout: SILENT_MS },
   blocking: { socketTimeout: BLOCKED_SILENT_MS },
-  // These two have no limit of retries, and without one a command that is neither sent again nor refused when its connection
-  // is lost never settles: a worker of BullMQ would wait for it for ever. What BullMQ does may be done twice: a job that was
-  // taken and not delivered is taken again after its lock, and an end that was written is refused the second time.
+  // These two have no limit of retries, so a lost connection must resend its commands. Otherwise they would never settle, and a
+  // worker of BullMQ would wait for ever. Commands of BullMQ may run twice: a job that was taken and not delivered is taken
+  // again after its lock, and an end that was written is refused the second time.
   queue: { maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true, socketTimeout: QUEUE_SILENT_MS },
   subscriber: { maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true, socketTimeout: SILENT_MS },
 };
@@ -59,19 +59,20 @@ const retryDelay = (times: number): number =>
   Math.min(RETRY_FIRST_MS * 2 ** Math.min(times, 10), RETRY_LAST_MS);
 
 /**
- * Opens a connection. Never throws because Redis is away: the connection is tried again for ever, with a log line every
- * few seconds, and commands fail meanwhile as the role says.
+ * Opens a connection. Never throws because Redis is unavailable: it reconnects for ever, with a log line every few seconds, and
+ * commands fail meanwhile as the role says.
  *
- * Of a Cluster it is ioredis's client of one, which has the same commands, events and states; commands of several keys are up
- * to the caller (contract/platform/keys.ts says which keys share a slot). `eachPrimary` and `sendTogether` are there for what differs.
+ * For a Cluster this is ioredis's Cluster client, which has the same commands, events and states. The caller must keep a command
+ * of several keys to one slot (contract/platform/keys.ts says which keys share one). `eachPrimary` and `sendTogether` cover the
+ * differences.
  */
 export function connectRedis(url: string, role: RedisRole, log: Log): Redis {
   const address = parseRedisAddress(url);
   const options = optionsOf(address, role);
   const watch = watcher(url, role, log);
   if (address.cluster) {
-    // Whatever is published on a Cluster reaches all of its nodes. ioredis would change the node without a word, and what was
-    // published meanwhile would be missed without one; this tells by "ready", as it does with a single Redis.
+    // A message that is published on a Cluster reaches all of its nodes. The Cluster client would change its node silently, and
+    // messages meanwhile would be missed unnoticed. This connection emits "ready" then, as with a single Redis.
     if (role === 'subscriber') {
       return withPings(new SlotConnections(address.cluster, options, watch).open(role).redis);
     }
@@ -81,11 +82,11 @@ export function connectRedis(url: string, role: RedisRole, log: Log): Redis {
   }
   const redis = new Redis({ ...options, replyMapping: 'legacy' });
   watch(redis);
-  // A reader that blocks asks all the time.
+  // A blocking reader always has a pending command.
   return role === 'blocking' ? redis : withPings(redis);
 }
 
-/** Opens what a lane reader blocks on (openLaneReader): on a Cluster, that is a connection for each slot. */
+/** Opens the connection on which a lane reader blocks (openLaneReader): on a Cluster, one for each slot. */
 export function connectBlocking(url: string, log: Log): Redis | SlotConnections {
   const address = parseRedisAddress(url);
   if (!address.cluster) return connectRedis(url, 'blocking', log);
@@ -95,7 +96,7 @@ export function connectBlocking(url: string, log: Log): Redis | SlotConnections 
 function optionsOf({ options }: RedisAddress, role: RedisRole): RedisOptions {
   return {
     ...options,
-    // A command is never sent twice: what a lost connection took with it may have been done. Its caller is told.
+    // A command is never sent twice, because a command on a lost connection may have run. Its caller gets an error.
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     retryStrategy: retryDelay,
@@ -106,7 +107,7 @@ function optionsOf({ options }: RedisAddress, role: RedisRole): RedisOptions {
     ...(options.sentinels && {
       sentinelRetryStrategy: retryDelay,
       sentinelCommandTimeout: COMMAND_TIMEOUT_MS,
-      // Not failoverDetector: a message of Sentinel that arrives while a connection is being made ends it for good.
+      // No failoverDetector: a message of Sentinel that arrives during a connection attempt would end the connection for good.
     }),
     ...ROLE_OPTIONS[role],
   };
@@ -116,9 +117,9 @@ function connectCluster(nodes: readonly RedisNode[], options: RedisOptions): Red
   const {
     enableOfflineQueue = true,
     autoResendUnfulfilledCommands: resend,
-    // Commands of a Cluster are redirected one by one; of a batch that meets a slot on the move, a part would be refused.
+    // A Cluster redirects commands one by one; a batch that meets a moving slot would be refused in part.
     enableAutoPipelining: _together,
-    // A node that is lost is forgotten, and found again through the others.
+    // The client forgets a lost node, and finds it again through the others.
     retryStrategy: _retry,
     reconnectOnError: _reconnect,
     ...redisOptions
@@ -130,22 +131,22 @@ function connectCluster(nodes: readonly RedisNode[], options: RedisOptions): Red
       redisOptions: { ...redisOptions, replyMapping: 'legacy' },
       clusterRetryStrategy: retryDelay,
       slotsRefreshTimeout: COMMAND_TIMEOUT_MS,
-      // MOVED, ASK, TRYAGAIN and CLUSTERDOWN refuse a command, which may then be sent again. A lost connection does not.
+      // After MOVED, ASK, TRYAGAIN and CLUSTERDOWN a refused command may be sent again, but not after a lost connection.
       retryDelayOnFailover: resend ? RETRY_LAST_MS : 0,
     },
   );
-  // The two classes have no type in common, though the commands, events and states that we use are the same.
+  // The two classes share no type, though the commands, events and states in use are the same.
   return cluster as unknown as Redis;
 }
 
 /**
- * Refuses commands while the Cluster cannot be reached. ioredis's own way (no offline queue) refuses them as well while one
- * node's connection is being made, which is at the first command for it, and the first after a failover.
+ * Refuses commands while the Cluster cannot be reached. ioredis without an offline queue would also refuse them while it connects
+ * to one node: at the first command for that node, and at the first after a failover.
  */
 class PromptCluster extends Cluster {
   override sendCommand(...given: Parameters<Cluster['sendCommand']>): unknown {
     const [command] = given;
-    // What finds out whether it can be reached.
+    // CLUSTER commands pass, because they find out whether the Cluster can be reached.
     if (this.status === 'ready' || command.name === 'cluster') return super.sendCommand(...given);
     command.reject(new Error('Connection is closed.'));
     return command.promise;
@@ -156,7 +157,7 @@ function asCluster(redis: object): Cluster | undefined {
   return redis instanceof Cluster ? redis : undefined;
 }
 
-/** Logs, once in a while, that Redis is away, and once that it is back. */
+/** Logs at intervals that Redis is unavailable, and once that it is back. */
 function watcher(url: string, role: RedisRole, log: Log): (redis: Redis) => void {
   const throttle = new LogThrottle(AWAY_LOG_INTERVAL_MS);
   const address = withoutPassword(url);
@@ -181,7 +182,7 @@ function watcher(url: string, role: RedisRole, log: Log): (redis: Redis) => void
   };
 }
 
-/** Sees to it that silence is noticed on connections that are not in use. */
+/** Sends pings, so that the silence of an idle connection is noticed. */
 function withPings(redis: Redis): Redis {
   const timer = setInterval(() => {
     for (const one of asCluster(redis)?.nodes() ?? [redis])
@@ -191,7 +192,7 @@ function withPings(redis: Redis): Redis {
   return redis;
 }
 
-/** The servers that hold data: the one there is, or each primary of a Cluster. */
+/** The servers that hold data: the single one, or each primary of a Cluster. */
 export function eachPrimary(redis: Redis): Redis[] {
   return asCluster(redis)?.nodes('master') ?? [redis];
 }
@@ -200,8 +201,8 @@ export function eachPrimary(redis: Redis): Redis[] {
 export type KeyedCommand = readonly [key: string, add: (pipeline: ChainableCommander) => unknown];
 
 /**
- * Sends commands in one round trip, or in one for each key's slot where that is a Cluster's: there, two slots may be with two
- * servers. Rejects with the first error.
+ * Sends commands in one round trip, or on a Cluster in one for each slot, because two slots may be on two servers. Rejects with
+ * the first error.
  */
 export async function sendTogether(redis: Redis, commands: readonly KeyedCommand[]): Promise<void> {
   const batches = asCluster(redis)
@@ -218,14 +219,14 @@ export async function sendTogether(redis: Redis, commands: readonly KeyedCommand
   );
 }
 
-/** What of a key decides on its slot: the part in braces, or all of it. */
+/** The part of a key that decides its slot: the part in braces, or the whole key. */
 function slotTag(key: string): string {
   return /\{([^}]+)\}/.exec(key)?.[1] ?? key;
 }
 
 /**
- * Does Redis keep what it is given? Any eviction policy but `noeviction` drops calls and functions when memory is short.
- * Undefined when Redis does not say.
+ * Whether Redis keeps all data. Any eviction policy but `noeviction` drops calls and functions when memory is short.
+ * Undefined when Redis does not tell its policy.
  */
 export async function keepsEverything(redis: Redis): Promise<boolean | undefined> {
   // INFO rather than CONFIG GET: hosted Redis services forbid CONFIG.
@@ -235,14 +236,14 @@ export async function keepsEverything(redis: Redis): Promise<boolean | undefined
   return policies.length === 0 || policies.includes(undefined) ? undefined : true;
 }
 
-/** Errors that Redis itself answers with, and that mean: not now. */
+/** Errors from Redis itself that mean a temporary refusal. */
 const REFUSALS =
   /^(OOM|MISCONF|READONLY|LOADING|NOAUTH|WRONGPASS|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MOVED|ASK|UNBLOCKED)\b/;
 
-/** Errors of ioredis for a connection that is not there, which have no code. */
+/** Errors of ioredis for a missing connection, which have no code. */
 const NOT_CONNECTED =
   /^(Connection is closed|Stream isn't writeable|Command timed out|Command aborted|Reached the max retries|connect ETIMEDOUT|Socket timeout|Cluster is|Cluster isn't|None of startup nodes|Failed to refresh slots|Too many Cluster redirections|All sentinels)/;
-/** Errors of a socket, by system call: a file that is not there has ENOENT too, but no `connect`. */
+/** Errors of a socket, by system call: a missing file has ENOENT too, but no `connect`. */
 const SOCKET_CALLS: ReadonlySet<unknown> = new Set(['connect', 'getaddrinfo']);
 const BROKEN_PIPES: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT']);
 
@@ -256,14 +257,14 @@ function isRedisAway(error: Error): boolean {
 }
 
 /**
- * What a failed step means to a caller, for the edges of modules: `redis_unavailable` when Redis was away or refused,
- * `internal` for everything else. Passes an OffshootError through.
+ * The error of a failed step for its caller, at the edges of modules: `redis_unavailable` when Redis was unavailable or
+ * refused, `internal` for all else. An OffshootError passes unchanged.
  */
 export function redisError(error: unknown): OffshootError {
   if (error instanceof OffshootError) return error;
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Error && isRedisAway(error)) {
-    return new OffshootError('redis_unavailable', `Redis did not do what was asked: ${message}`, {
+    return new OffshootError('redis_unavailable', `Redis did not execute the command: ${message}`, {
       cause: error,
     });
   }

@@ -1,4 +1,4 @@
-/** Lua scripts, sent by their digest, and whole to a Redis that does not know them (any more). */
+/** Runs Lua scripts by their digest, and sends the whole text to a Redis that does not have it (any more). */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 
@@ -11,14 +11,14 @@ export class Script {
     this.#sha = createHash('sha1').update(text).digest('hex');
   }
 
-  /** `keys`: of one slot, all that the script touches. */
+  /** `keys`: all keys that the script touches, in one slot. */
   run(
     redis: Redis,
     keys: readonly string[],
     values: readonly (string | number | Buffer)[],
   ): Promise<unknown> {
     return redis.evalsha(this.#sha, keys.length, ...keys, ...values).catch((error: unknown) => {
-      // A Redis that has been started anew.
+      // Redis has restarted since, and has no scripts.
       if (error instanceof Error && error.message.startsWith('NOSCRIPT'))
         return redis.eval(this.#text, keys.length, ...keys, ...values);
       throw error;

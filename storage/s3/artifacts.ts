@@ -1,4 +1,4 @@
-/** Archives as objects `artifacts/ab/abcdef….tar.gz` of an S3-compatible store. */
+/** Keeps archives as objects `artifacts/ab/abcdef….tar.gz` of an S3-compatible store. */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { OffshootError } from '#contract/api/errors.ts';
@@ -25,7 +25,7 @@ export class S3ArtifactStore implements ArtifactStore {
 
   async put(digest: string, source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<{ bytes: number }> {
     const key = keyOf(digest);
-    // The check throws behind the last byte, before any of them is sent.
+    // The check throws after the last byte, before any byte is sent.
     return await (await this.#objects).put(key, checked(digest, source, maxBytes));
   }
 
@@ -56,7 +56,7 @@ function keyOf(digest: string): string {
   return PLACE + archiveName(digest);
 }
 
-/** Who can write to the bucket could have other code run under the digest of a version: its end is refused to whoever unpacks it. */
+/** Fails at the end of bytes with another digest: a writer to the bucket could otherwise run other code as a version. */
 function verified(digest: string, stream: Readable): Readable {
   const hash = createHash('sha256');
   return Readable.from(
@@ -68,7 +68,7 @@ function verified(digest: string, stream: Readable): Readable {
       if (hash.digest('hex') === digest) return;
       throw new OffshootError(
         'digest_mismatch',
-        `what the artifact store has as ${digest} is something else`,
+        `the artifact store has other bytes under the digest ${digest}`,
       );
     })(),
     { objectMode: false },

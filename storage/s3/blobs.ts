@@ -1,4 +1,4 @@
-/** Blobs as objects `blobs/KEY` of an S3-compatible store. What it has acknowledged is durable in any case. */
+/** Keeps blobs as objects `blobs/KEY` of an S3-compatible store. A blob that the store has acknowledged is always durable. */
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { assertKey, limited, type BlobStore, type PutOptions, type Spare } from '../artifacts/blobs.ts';

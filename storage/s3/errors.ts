@@ -1,15 +1,15 @@
-/** What the client throws, as errors of the catalogue. */
+/** Turns errors of the S3 client into errors of the catalogue. */
 import { OffshootError } from '#contract/api/errors.ts';
 
-/** Of servers that have no room, by the name that they give it: not every one answers 507. */
+/** Names of errors of servers that have no room: not every server answers 507. */
 const FULL = /^(XMinioStorageFull|QuotaExceeded|InsufficientStorage)$/;
 
-/** Is the object, not the bucket, not there? An answer to HEAD has no body that would tell them apart. */
+/** Whether the object, and not the bucket, is missing. An answer to HEAD has no body that would tell the two apart. */
 export function isMissing(error: unknown): boolean {
   return error instanceof Error && (error.name === 'NoSuchKey' || error.name === 'NotFound');
 }
 
-/** Never names the server or a key: whoever calls a public function may see the message. */
+/** The message never names the server or a key, because any caller of a public function may see it. */
 export function s3Error(error: unknown): unknown {
   if (error instanceof OffshootError || !(error instanceof Error)) return error;
   const status = statusOf(error);

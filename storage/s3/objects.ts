@@ -1,6 +1,6 @@
 /**
- * Objects of one bucket, below one prefix. The only module that knows the client, and loaded only where S3 is chosen: it costs
- * 70 ms and 38 MB.
+ * Reads and writes objects of one bucket, below one prefix. Only this module uses the S3 client, and it is loaded only where S3
+ * is configured, because the client costs 70 ms and 38 MB.
  */
 import {
   AbortMultipartUploadCommand,
@@ -25,22 +25,22 @@ import type { S3Settings } from './settings.ts';
 import { Semaphore } from './semaphore.ts';
 
 const MB = 1024 * 1024;
-/** S3 takes 10,000 parts of an object: 78 GB, which is more than the largest body that a gateway can be set to take. */
+/** Size of a part. S3 takes 10,000 parts of an object: 78 GB, more than the largest body that a gateway can be set to take. */
 const PART_BYTES = 8 * MB;
-/** Two of an object, so that one is read while the other is sent; with the uploads at once, 128 MB at most. */
+/** Parts of an object in memory, so that one is read while the other is sent; with UPLOADS_AT_ONCE, 128 MB at most. */
 const PARTS_AT_ONCE = 2;
 const UPLOADS_AT_ONCE = 8;
-/** How long an upload may wait for its turn. */
+/** Time limit for the wait of an upload for its turn. */
 const PATIENCE_MS = 30_000;
-/** S3 removes as many by one request. */
+/** Upper bound of S3 on the objects that one request removes. */
 const DELETES_AT_ONCE = 1_000;
 
-/** Until there is a connection, and until there is an answer: also the time in which 8 MB must have been sent. */
+/** Time limits for a connection and for an answer; within the latter, 8 MB must have been sent. */
 const CONNECT_MS = 3_000;
 const ANSWER_MS = 30_000;
-/** In all, with a wait in between that the client draws; only what may be done twice is. */
+/** Attempts in all, with a random wait of the client between them; only requests that may run twice are retried. */
 const MAX_ATTEMPTS = 3;
-/** Each large body that is read holds one; the client would have the 51st wait without a word. */
+/** Upper bound on connections. Each large body that is read holds one; by default, the 51st would wait silently. */
 const MAX_SOCKETS = 512;
 
 export class S3Objects {
@@ -50,7 +50,7 @@ export class S3Objects {
   readonly #scratch: string;
   readonly #uploads = new Semaphore(UPLOADS_AT_ONCE, PATIENCE_MS);
 
-  /** `scratch`: a directory for bodies on their way. */
+  /** `scratch`: a directory for bodies in transit. */
   constructor(settings: S3Settings, scratch: string) {
     this.#bucket = settings.bucket;
     this.#prefix = settings.prefix === '' ? '' : `${settings.prefix}/`;
@@ -69,18 +69,18 @@ export class S3Objects {
         httpAgent: agent,
         httpsAgent: agent,
       },
-      // Not every server knows the newer checksums. What is sent is signed with its sha256 all the same.
+      // Not every server knows the newer checksums. Each request is signed with the sha256 of its body all the same.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
     });
   }
 
-  /** Throws `storage_unavailable` when the bucket cannot be reached or is refused to these credentials. */
+  /** Throws `storage_unavailable` when the bucket cannot be reached or refuses these credentials. */
   async check(): Promise<void> {
     await this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket })).catch(refuse);
   }
 
-  /** Keeps what `source` yields, in place of what was there. It is seen whole or not at all. */
+  /** Keeps the bytes of `source`, in place of an earlier object. Readers see all of them or none. */
   async put(key: string, source: Uint8Array | AsyncIterable<Uint8Array>): Promise<{ bytes: number }> {
     if (source instanceof Uint8Array && source.length <= PART_BYTES) {
       await this.#putWhole(key, source);
@@ -95,7 +95,7 @@ export class S3Objects {
           return await this.#putWhole(key, whole);
         }
         const Body = file.createReadStream({ start: 0, autoClose: false, highWaterMark: MB });
-        // Ends the multipart upload when a part fails, so that nobody pays for half of an object.
+        // Upload aborts the multipart upload when a part fails, so that half an object costs nothing.
         const upload = new Upload({
           client: this.#client,
           params: { ...this.#at(key), Body, ContentLength: bytes },
@@ -112,7 +112,7 @@ export class S3Objects {
     await this.#client.send(new PutObjectCommand({ ...this.#at(key), Body: bytes })).catch(refuse);
   }
 
-  /** Undefined when it is not there. */
+  /** Undefined when there is no such object. */
   async open(key: string): Promise<Readable | undefined> {
     const ask = async (from: number, etag: string | undefined, signal?: AbortSignal): Promise<Opened> => {
       const command = new GetObjectCommand({
@@ -124,7 +124,7 @@ export class S3Objects {
         command,
         signal && { abortSignal: signal },
       );
-      // In Node it is never anything else.
+      // In Node the body is always a Readable.
       if (!(Body instanceof Readable)) throw new Error('the answer has no body');
       return { body: Body, etag: ETag, size: from + (ContentLength ?? 0) };
     };
@@ -150,7 +150,7 @@ export class S3Objects {
     await this.#client.send(new DeleteObjectCommand(this.#at(key))).catch(refuse);
   }
 
-  /** The keys of what lies below `under`. */
+  /** The keys of all objects below `under`. */
   async *list(under: string): AsyncGenerator<string, void> {
     try {
       for await (const { Contents = [] } of this.#pages(under))
@@ -161,8 +161,8 @@ export class S3Objects {
   }
 
   /**
-   * Removes what lies below `under`, all of it or what was written before a Unix time in milliseconds and is not spared.
-   * Resolves to how many.
+   * Removes the objects below `under`: all, or those that were written before a Unix time in milliseconds and are not spared.
+   * Resolves to their number.
    */
   async removeAll(
     under: string,
@@ -206,7 +206,7 @@ export class S3Objects {
     if (failed) throw Object.assign(new Error(failed.Message), { name: failed.Code ?? 'Error' });
   }
 
-  /** Gives up the uploads that processes have left behind which were killed in the middle of one. */
+  /** Aborts uploads that killed processes have left unfinished. */
   async abandonUploads(under: string, before: number): Promise<void> {
     try {
       const where = { Bucket: this.#bucket, Prefix: this.#prefix + under };

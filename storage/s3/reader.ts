@@ -1,30 +1,30 @@
 /**
- * An object of S3 as a stream that outlives its connections. A function may read its body as slowly as it likes, while a server
- * cuts connections on which nothing is taken: what is missing is then asked for again, from the byte where it broke off.
+ * Reads an object of S3 as a stream that outlives its connections. A function may read its body as slowly as it likes, while a
+ * server closes stalled connections. The rest is then requested again, from the byte where the connection broke off.
  */
 import { Readable } from 'node:stream';
 
 export interface Opened {
   readonly body: Readable;
-  /** Changes when the object does. */
+  /** Changes with the object. */
   readonly etag: string | undefined;
   /** Size of the whole object. */
   readonly size: number;
 }
 
-/** Asks for an object from one byte on; with `etag`, for that very object only. */
+/** Requests an object from one byte on; with `etag`, only if the object is unchanged. */
 export type Ask = (from: number, etag: string | undefined, signal: AbortSignal) => Promise<Opened>;
 
-/** A server that has nothing to say for so long, while somebody waits for it, is given up. */
+/** Silence of a server after which its connection is closed, counted only while a chunk is awaited. */
 const SILENCE_MS = 15_000;
-/** Connections one after another that bring nothing. */
+/** Upper bound on successive connections that bring no byte. */
 const MAX_BARREN = 3;
 
-/** `first` has been asked for already, so that whoever opens an object knows whether it is there. */
+/** `first` was requested before, so that the caller knows whether the object exists. */
 export function resumable(first: Opened, ask: Ask, silenceMs = SILENCE_MS): Readable {
   const giveUp = new AbortController();
   const chunks = read(first, ask, silenceMs, giveUp.signal);
-  // Not Readable.from(): that waits for the chunk under way before it lets go, which may be never.
+  // Not Readable.from(): it waits for the pending chunk before it closes, which may be for ever.
   return new Readable({
     highWaterMark: 64 * 1024,
     read() {
@@ -68,7 +68,7 @@ async function* read(
   }
 }
 
-/** What the body yields. Its silence counts only while a chunk is asked for, not while the last one is being used. */
+/** Yields the chunks of the body. Silence counts only while a chunk is awaited, not while the last one is in use. */
 async function* heard(body: Readable, silenceMs: number, signal: AbortSignal): AsyncGenerator<Buffer, void> {
   const letGo = (): unknown => body.destroy();
   signal.addEventListener('abort', letGo, { once: true });

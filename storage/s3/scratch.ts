@@ -1,7 +1,7 @@
 /**
- * A body on its way to S3 lies in a file first. S3 takes what is large in parts of at least 5 MB, and each part must be held
- * whole: in memory, a thousand clients that send slowly would hold gigabytes. So nobody has a part in memory while it is
- * waited for, and what does not arrive whole, or is not what it should be, never reaches S3.
+ * Keeps a body in a file before it goes to S3. S3 takes large bodies in parts of at least 5 MB, and each part must be held whole:
+ * in memory, a thousand slow clients would take gigabytes. So no part is in memory while its client sends, and a body that is
+ * incomplete or has a wrong digest never reaches S3.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
@@ -13,7 +13,7 @@ export interface Scratch {
   readonly bytes: number;
 }
 
-/** Writes what `source` yields to a file in `directory`, for as long as `use` lasts. */
+/** Writes the chunks of `source` to a file in `directory`, which exists until `use` has ended. */
 export async function withScratch<T>(
   directory: string,
   source: AsyncIterable<Uint8Array>,
@@ -24,7 +24,7 @@ export async function withScratch<T>(
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const path = join(directory, randomUUID());
     file = await open(path, 'wx+', 0o600);
-    // It has no name from now on, so that it is gone with this process, whatever ends it.
+    // The file has no name from now on, so the kernel removes it with this process, whatever ends the process.
     await rm(path);
     let bytes = 0;
     for await (const chunk of source) {

@@ -1,4 +1,4 @@
-/** Lets so many do something at the same time; the others wait, the first come first, but not for ever. */
+/** Bounds the number of tasks that run at the same time. Further tasks wait in order, up to a time limit. */
 import { OffshootError } from '#contract/api/errors.ts';
 
 export class Semaphore {
@@ -11,7 +11,7 @@ export class Semaphore {
     this.#patienceMs = patienceMs;
   }
 
-  /** Throws `storage_unavailable` to who has waited for too long: behind a store that hangs, the queue would only grow. */
+  /** Throws `storage_unavailable` after too long a wait: behind a store that hangs, the queue would only grow. */
   async within<T>(work: () => Promise<T>): Promise<T> {
     await this.#take();
     try {
@@ -39,7 +39,7 @@ export class Semaphore {
         reject(
           new OffshootError(
             'storage_unavailable',
-            'the artifact store does not keep up with what is to be stored',
+            'the artifact store is too slow for the bodies that wait for it',
           ),
         );
       }, this.#patienceMs);

@@ -1,9 +1,9 @@
-/** Where the artifact store is: the variables that gateway and worker read alike, and what they come to. */
+/** Reads the variables of the artifact store, which are the same for gateway and worker. */
 import { z } from 'zod';
 
-/** For the schema of a process's environment. An empty variable counts as unset. */
+/** Part of the schema of a process's environment. An empty variable counts as unset. */
 export const STORE_VARIABLES = {
-  /** Where archives and large bodies lie: s3://BUCKET or s3://BUCKET/PREFIX. Unset: in OFFSHOOT_STATE. */
+  /** Store of archives and large bodies: s3://BUCKET or s3://BUCKET/PREFIX. Unset: in OFFSHOOT_STATE. */
   OFFSHOOT_ARTIFACTS: optional(
     z
       .string()
@@ -12,9 +12,9 @@ export const STORE_VARIABLES = {
         'is not of the form s3://BUCKET or s3://BUCKET/PREFIX; leave it out to keep everything in OFFSHOOT_STATE',
       ),
   ),
-  /** 1: the bucket is a part of the path (http://HOST/BUCKET), 0: of the name of the host. By default 1 where an endpoint is given. */
+  /** 1: the bucket is a part of the path (http://HOST/BUCKET), 0: of the host name. The default is 1 with an endpoint, else 0. */
   OFFSHOOT_S3_PATH_STYLE: optional(z.enum(['0', '1'])),
-  /** The server, where it is not Amazon's; the first of the two counts. */
+  /** The server, if it is not Amazon's; the first of the two variables counts. */
   AWS_ENDPOINT_URL_S3: optional(z.url({ protocol: /^https?$/ })),
   AWS_ENDPOINT_URL: optional(z.url({ protocol: /^https?$/ })),
   AWS_REGION: optional(z.string()),
@@ -41,8 +41,8 @@ export interface S3Settings {
 }
 
 /**
- * Undefined where the store is the directory. Throws an Error that says which variable is missing: a process that starts without
- * credentials would refuse every deploy and every large body later on.
+ * Undefined when the store is the directory. Throws an Error that names the missing variable, because a process that starts
+ * without credentials would refuse every deploy and every large body later on.
  */
 export function s3Settings(env: StoreVariables): S3Settings | undefined {
   const { OFFSHOOT_ARTIFACTS: url } = env;
@@ -54,7 +54,7 @@ export function s3Settings(env: StoreVariables): S3Settings | undefined {
   const given = env.AWS_REGION ?? env.AWS_DEFAULT_REGION;
   if (accessKeyId === undefined || secretAccessKey === undefined)
     throw new Error('needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set both to a key of that bucket');
-  // A server of one's own mostly does not care; at Amazon a wrong region is an error at each request.
+  // Most other servers ignore the region; at Amazon a wrong region fails every request.
   if (given === undefined && endpoint === undefined)
     throw new Error('needs AWS_REGION: set it to the region of that bucket');
   return {
@@ -72,7 +72,7 @@ export function s3Settings(env: StoreVariables): S3Settings | undefined {
   };
 }
 
-/** For superRefine of the whole environment: what one variable makes necessary of others. */
+/** For superRefine of the whole environment: checks the variables that OFFSHOOT_ARTIFACTS makes necessary. */
 export function checkStore(env: StoreVariables, context: z.RefinementCtx): void {
   try {
     s3Settings(env);

@@ -214,7 +214,7 @@ describe('a platform with its artifact store in S3', () => {
     };
     const refused = await fresh();
     expect(refused.headers.get('x-offshoot-outcome')).toBe('platform_error');
-    expect(await refused.text()).toContain('is something else');
+    expect(await refused.text()).toContain('has other bytes under the digest');
     for (const [at, path] of archives.entries()) await writeFile(path, contents[at] as Buffer);
     expect((await fresh()).status).toBe(200);
   }, 60_000);

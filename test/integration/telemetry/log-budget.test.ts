@@ -45,7 +45,7 @@ test(
     const { stdout } = await platform.cli('trace', last.id);
     expect(stdout).toContain('z'.repeat(1_000));
     const gone = await platform.cli('trace', first.id);
-    expect(gone.stdout).toContain('bytes that it has printed are not kept any more');
+    expect(gone.stdout).toContain('bytes is no longer kept: the log of its function is bounded');
     redis.disconnect();
   },
   60_000 * SLOWNESS,
