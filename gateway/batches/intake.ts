@@ -33,7 +33,7 @@ interface Group {
   bytes: number;
 }
 
-interface Room extends Extract<Added, { added: true }> {
+interface HeldRoom extends Extract<Added, { added: true }> {
   readonly room: Room;
 }
 
@@ -172,7 +172,7 @@ class Intake {
   }
 
   /** Waits for a place in the window of the batch and in the queue of its namespace, and takes both. */
-  async #place(items: number, bytes: number, input: string): Promise<Room> {
+  async #place(items: number, bytes: number, input: string): Promise<HeldRoom> {
     const { batches, enqueuer } = this.#deps;
     const { id, namespace } = this.#facts;
     for (;;) {

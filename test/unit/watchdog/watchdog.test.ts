@@ -159,7 +159,7 @@ describe('a service manager', () => {
 
   test('a missing service manager, and a path that cannot be one, are named in the error', () => {
     expect(() => notify('/nowhere/notify', 'READY=1')).toThrow('notify /nowhere/notify: No such file');
-    expect(() => notify(`/${'x'.repeat(200)}`, 'READY=1')).toThrow('File name too long');
+    expect(() => notify(`/${'x'.repeat(200)}`, 'READY=1')).toThrow('the path of a socket has 1 to 107 bytes');
   });
 
   test('a service manager hears of a loop that turns, and of no other [ST7]', async () => {
