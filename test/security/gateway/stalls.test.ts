@@ -94,7 +94,7 @@ async function expectNoStall(name: string, act: () => Promise<unknown>): Promise
   const { gateway, worker, p99, calls } = await watched.during(act);
   const ms = (time: number): string => `${time.toFixed(0)} ms`;
   console.log(
-    `${name}: gateway ${ms(gateway.cpu)} (${ms(gateway.wall)} by the clock), worker ${ms(worker.cpu)} (${ms(worker.wall)}), p99 ${ms(p99)} of ${calls} calls`,
+    `${name}: gateway ${ms(gateway.cpu)} (${ms(gateway.wall)} by the clock), worker ${ms(worker.cpu)} (${ms(worker.wall)}), collections ${ms(Math.max(gateway.gc, worker.gc))}, p99 ${ms(p99)} of ${calls} calls`,
   );
   expect(gateway.cpu, `${name}: stall of the gateway`).toBeLessThan(LONGEST_MS);
   expect(worker.cpu, `${name}: stall of the worker`).toBeLessThan(LONGEST_MS);
