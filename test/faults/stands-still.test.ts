@@ -27,7 +27,7 @@ const LIMIT_MS = 5_000;
 const ENDED_WITHIN_MS = LIMIT_MS + 7_000;
 /** A lost worker's jobs restart after their lock expires and the queue is checked twice, about 16 s; then they run. */
 const RECOVERY_MS = 45_000;
-const SUPPORT = join(import.meta.dirname, '../support');
+const SUPPORT = join(import.meta.dirname, '../support/faults');
 
 let folder: string;
 let platform: Platform;
