@@ -31,7 +31,9 @@ describe('signals and timers beyond the limit', () => {
     { timeout: TIMEOUT },
     async ({ skip }) => {
       if (pendingSignalsHere() !== Infinity)
-        skip('the service user has a limit of pending signals that only root can lift');
+        skip(
+          'the kernel lacks CAP_SYS_RESOURCE for root here, which lifts the limit of pending signals (RLIMIT_SIGPENDING)',
+        );
       expect(await beside('U3', 3, EACH)).toBe(EACH);
     },
   );
