@@ -31,7 +31,7 @@ const RECONNECT_LAST_MS = 5_000;
 
 export interface LogFilter {
   readonly invocation?: string | undefined;
-  readonly level?: string | undefined;
+  readonly level?: LogLevel | undefined;
   /** Text that a line has in it. */
   readonly grep?: string | undefined;
 }
@@ -50,14 +50,9 @@ export function parseSince(text: string, now = Date.now()): number {
   });
 }
 
-/** Which lines to show; an unknown level is refused. */
+/** Answers whether to show a line. */
 export function logFilter({ invocation, level, grep }: LogFilter): (line: FunctionLogLine) => boolean {
-  const least = level === undefined ? 0 : Object.entries(GRAVITY).find(([name]) => name === level)?.[1];
-  if (least === undefined) {
-    throw new CliError('usage', `there is no level "${level}"; there are debug, info, warn and error`, {
-      next: 'offshoot logs NAME --level warn',
-    });
-  }
+  const least = level === undefined ? 0 : GRAVITY[level];
   return (line) =>
     GRAVITY[line.level] >= least &&
     (invocation === undefined || line.invocation === invocation) &&

@@ -8,8 +8,10 @@ import { curlLine, deployOnce, type Deployment } from '../../deploy/deploy.ts';
 import { Progress } from '../../terminal/progress.ts';
 import { readProject, type Project } from '../../bundle/project.ts';
 import { bytes, milliseconds } from '../../terminal/text.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
-export async function deploy(context: Context, [folder = '.']: string[]): Promise<void> {
+export async function deploy(context: Context, { folder = '.' }: Given<typeof verbs.deploy>): Promise<void> {
   const { terminal } = context;
   const project = await readProject(folder);
   const client = connect(context);

@@ -5,10 +5,15 @@ import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { table } from '../../terminal/terminal.ts';
 import { ago, bytes, clock, milliseconds } from '../../terminal/text.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
 const SHOWN_VERSIONS = 10;
 
-export async function describe(context: Context, [wanted = '']: string[]): Promise<void> {
+export async function describe(
+  context: Context,
+  { name: wanted }: Given<typeof verbs.describe>,
+): Promise<void> {
   const { terminal } = context;
   const client = connect(context);
   const { namespace, name } = parseFunctionName(wanted, client.target.namespace);

@@ -17,15 +17,13 @@ import { isolationFacts, isolationText } from '../../show/isolation-text.ts';
 import { callbackText } from '../../show/callback-text.ts';
 import { traceLines } from '../../show/trace-view.ts';
 import { waterfall } from '../../show/waterfall.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
 /** Columns of what is said beside a bar. */
 const MAX_OWN_TEXT = 80;
 
-interface TraceOptions {
-  readonly isolation?: boolean;
-}
-
-export async function trace(context: Context, [id = '']: string[], options: TraceOptions): Promise<void> {
+export async function trace(context: Context, { id, isolation }: Given<typeof verbs.trace>): Promise<void> {
   const { terminal } = context;
   const found = await find(connect(context), id);
   terminal.document(found);
@@ -48,7 +46,7 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   }
   terminal.print();
   for (const [label, value] of facts(detail)) terminal.print(`  ${label.padEnd(9)} ${value}`);
-  if (options.isolation === true) {
+  if (isolation) {
     terminal.print();
     for (const [label, value] of isolationFacts(detail.isolation)) {
       terminal.print(`  ${label.padEnd(12)} ${value}`);

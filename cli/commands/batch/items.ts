@@ -44,7 +44,7 @@ export async function openItems(file: string): Promise<ItemSource> {
   } catch (error) {
     throw new CliError('usage', `${file} cannot be read: ${messageOf(error)}`, {
       code: 'bad_usage',
-      next: 'offshoot batch FILE, where FILE has one JSON value a line, or one JSON array',
+      next: 'offshoot batch run FILE (one JSON value a line, or one JSON array)',
     });
   }
 }
