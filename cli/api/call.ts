@@ -5,7 +5,8 @@ import { DEFAULT_INLINE_BODY_BYTES } from '#contract/functions/limits.ts';
 import { checkEvent } from '../terminal/data.ts';
 import { CliError } from '../terminal/errors.ts';
 import { shellWord } from '../terminal/text.ts';
-import { functionPath, type Client } from './client.ts';
+import type { Client } from './client.ts';
+import { functionPath } from './paths.ts';
 
 export interface HttpOptions {
   readonly path: string | undefined;

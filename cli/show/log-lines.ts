@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FunctionLog, FunctionLogLine } from '#contract/api/api.ts';
 import type { LogLevel, LogLine } from '#contract/invocations/invocation.ts';
-import { functionPath, type Client } from '../api/client.ts';
+import type { Client } from '../api/client.ts';
+import { functionPath } from '../api/paths.ts';
 import { CliError } from '../terminal/errors.ts';
 import { serverSentEvents } from '../api/sse.ts';
 import type { Style, Terminal } from '../terminal/terminal.ts';

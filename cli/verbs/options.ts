@@ -9,7 +9,7 @@ export function flag(flags: string, about: string): Option<boolean> {
 
 /** An option that takes text as it is. */
 export function text(flags: string, about: string): Option<string | undefined> {
-  return { flags, about, read: (given) => (typeof given === 'string' ? given : undefined) };
+  return { flags, about, read: textOf };
 }
 
 /** An option that may be given several times. */
@@ -32,7 +32,10 @@ export function number(flags: string, about: string, bounds: Bounds = {}): Optio
   return {
     flags,
     about,
-    read: (given, help) => (given === undefined ? undefined : numberIn(String(given), flags, bounds, help)),
+    read: (given, help) => {
+      const value = textOf(given);
+      return value === undefined ? undefined : numberIn(value, flags, bounds, help);
+    },
   };
 }
 
@@ -46,8 +49,9 @@ export function numberOr<const Word extends string>(
     flags,
     about,
     read: (given, help) => {
-      if (given === undefined) return undefined;
-      return given === word ? word : numberIn(String(given), flags, {}, help, ` or "${word}"`);
+      const value = textOf(given);
+      if (value === undefined) return undefined;
+      return value === word ? word : numberIn(value, flags, {}, help, ` or "${word}"`);
     },
   };
 }
@@ -62,10 +66,10 @@ export function choice<const Choice extends string>(
     flags,
     about: `${about}: ${listed(choices)}`,
     read: (given, help) => {
-      if (given === undefined) return undefined;
-      const found = choices.find((one) => one === given);
-      if (found !== undefined) return found;
-      throw new CliError('usage', `${longOf(flags)} takes ${listed(choices)}, not "${String(given)}"`, {
+      const value = textOf(given);
+      const found = choices.find((one) => one === value);
+      if (found !== undefined || value === undefined) return found;
+      throw new CliError('usage', `${longOf(flags)} takes ${listed(choices)}, not "${value}"`, {
         code: 'bad_usage',
         next: help,
       });
@@ -91,7 +95,7 @@ export function required(about: string, find?: string): Argument<string> {
 }
 
 export function optional(about: string): Argument<string | undefined> {
-  return { about, required: false, read: (given) => (typeof given === 'string' ? given : undefined) };
+  return { about, required: false, read: textOf };
 }
 
 /** All words that are left. */
@@ -102,6 +106,10 @@ export function words(about: string): Argument<readonly string[]> {
     variadic: true,
     read: (given) => (Array.isArray(given) ? given.map(String) : []),
   };
+}
+
+function textOf(given: unknown): string | undefined {
+  return typeof given === 'string' ? given : undefined;
 }
 
 /** `list, show and purge`. */

@@ -94,11 +94,14 @@ function uniqueBelow(command: Command, word: string): string | undefined {
  */
 async function nearest(word: string, names: readonly string[]): Promise<string | undefined> {
   const { nearestName } = await import('#contract/functions/names.ts');
-  const first = (text: string): string => text.replace(/^-+/, '').charAt(0);
   return nearestName(
     word,
-    names.filter((name) => first(name) === first(word)),
+    names.filter((name) => firstLetter(name) === firstLetter(word)),
   );
+}
+
+function firstLetter(name: string): string {
+  return name.replace(/^-+/, '').charAt(0);
 }
 
 /** The command line with a word corrected. A key in it is not repeated. */

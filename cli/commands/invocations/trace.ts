@@ -3,7 +3,6 @@
  * trace, where the time of all that was called within it went.
  */
 import { nextWith } from '#contract/api/next.ts';
-import { DEAD } from '#contract/invocations/dead-letter.ts';
 import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api/api.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { TRACE_ID, type WholeTrace } from '#contract/invocations/whole-trace.ts';
@@ -12,8 +11,9 @@ import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { CliError } from '../../terminal/errors.ts';
 import { formatLog } from '../../show/log-lines.ts';
-import { bytes, clock, defuse, defuseLines, milliseconds } from '../../terminal/text.ts';
-import { isolationFacts, isolationText } from '../../show/isolation-text.ts';
+import { clock, defuse, defuseLines, milliseconds } from '../../terminal/text.ts';
+import { attemptRows, invocationFacts } from '../../show/invocation-facts.ts';
+import { isolationFacts } from '../../show/isolation-text.ts';
 import { callbackText } from '../../show/callback-text.ts';
 import { traceLines } from '../../show/trace-view.ts';
 import { waterfall } from '../../show/waterfall.ts';
@@ -45,7 +45,7 @@ export async function trace(context: Context, { id, isolation }: Given<typeof ve
     terminal.print(`  ${line}${reason && `  ${terminal.style('dim', reason)}`}`);
   }
   terminal.print();
-  for (const [label, value] of facts(detail)) terminal.print(`  ${label.padEnd(9)} ${value}`);
+  for (const [label, value] of invocationFacts(detail)) terminal.print(`  ${label.padEnd(9)} ${value}`);
   if (isolation) {
     terminal.print();
     for (const [label, value] of isolationFacts(detail.isolation)) {
@@ -120,16 +120,6 @@ function traceOpen({ terminal }: Context, detail: OpenInvocationDetail): void {
   terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} offshoot cancel ${detail.id}`);
 }
 
-/** One line for each try of the queued lane. */
-function attemptRows(attempts: InvocationDetail['attempts']): [string, string][] {
-  return (attempts ?? []).map(({ startedAt, endedAt, outcome = 'runs', status, message, worker }, index) => {
-    const took = endedAt === undefined ? '' : ` in ${milliseconds(endedAt - startedAt)}`;
-    const said = message === undefined ? '' : `: ${defuse(message)}`;
-    const answer = status === undefined ? '' : ` ${status}`;
-    return [`try ${index + 1}`, `${clock(startedAt)}  ${outcome}${answer}${took} on ${worker}${said}`];
-  });
-}
-
 function stackOf({ report }: InvocationDetail): string {
   const error = report?.error;
   return error ? (error.stack ?? `${error.name}: ${error.message}`) : '';
@@ -155,44 +145,4 @@ function ownText(span: InvocationDetail['spans'][number] | undefined): string {
     thrown ? `${thrown['exception.type'] ?? 'Error'}: ${thrown['exception.message'] ?? ''}` : '',
   ];
   return defuse(parts.filter((part) => part !== '').join('; ')).slice(0, MAX_OWN_TEXT);
-}
-
-function facts(detail: InvocationDetail): [string, string][] {
-  const { report } = detail;
-  const rows: [string, string][] = [
-    ['id', detail.id],
-    [
-      'trace',
-      detail.parentSpanId === undefined ? detail.traceId : `${detail.traceId} (continued from the caller)`,
-    ],
-    ['started', clock(detail.startedAt)],
-    ['lane', detail.lane],
-    ...attemptRows(detail.attempts),
-    ['bytes', `${bytes(detail.requestBytes)} in, ${bytes(detail.responseBytes)} out`],
-  ];
-  if (detail.dead !== undefined)
-    rows.push(['dead', `${DEAD[detail.dead].because}; offshoot dlq redrive ${detail.id}`]);
-  if (detail.callback) rows.push(['callback', callbackText(detail.callback)]);
-  if (detail.replayOf !== undefined) rows.push(['replay of', detail.replayOf]);
-  if (report?.usage) {
-    const { cpu, memoryPeak } = report.usage;
-    // Below zero where the cgroup was gone before it could be read.
-    if (cpu >= 0) rows.push(['cpu', milliseconds(cpu)]);
-    if (memoryPeak >= 0) rows.push(['memory', `${bytes(memoryPeak)} at its peak`]);
-  }
-  if (report?.pidsRefused !== undefined) {
-    rows.push(['pids', `${report.pidsRefused} processes or threads were refused ("pids" in offshoot.json)`]);
-  }
-  if (report?.exitCause !== undefined) rows.push(['ended by', defuse(report.exitCause)]);
-  if (report?.refusedCalls) rows.push(['refused', report.refusedCalls.map(defuse).join(', ')]);
-  for (const { to, count } of report?.denied ?? []) rows.push(['denied', `${defuse(to)}, ${count} time(s)`]);
-  if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
-  if (report?.spansDropped !== undefined)
-    rows.push(['spans', `${report.spansDropped} more of its own were not kept`]);
-  if (detail.isolation) rows.push(['isolation', isolationText(detail.isolation)]);
-  if (report && report.logBytesDropped > 0) {
-    const lines = report.logLinesDropped === undefined ? '' : ` (${report.logLinesDropped} whole lines)`;
-    rows.push(['logs', `${bytes(report.logBytes)} kept, ${bytes(report.logBytesDropped)} cut${lines}`]);
-  }
-  return rows;
 }

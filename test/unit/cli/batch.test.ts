@@ -91,7 +91,7 @@ test('offshoot batch run <(seq 1 10000) reads the output of another command, as 
   const env = { PATH: process.env['PATH'] ?? '', HOME: temporaryFolder(), ...gateway.env };
   await promisify(execFile)(
     'bash',
-    ['-c', '"$0" "$1" batch <(seq 1 10000) --function sum', process.execPath, MAIN],
+    ['-c', '"$0" "$1" batch run <(seq 1 10000) --function sum', process.execPath, MAIN],
     { env },
   );
   expect(sent.map(({ type, body }) => [type, body.trim().split('\n').length])).toEqual([[LINES, 10_000]]);
