@@ -51,7 +51,7 @@ export async function sendHttp(
   checkMethod(method, data, name);
   const url = `${callPath(namespace, name)}${path}`;
   const request = { method, headers, ...(data && { body: new Uint8Array(data) }) };
-  // A large body is not sent twice, nor to somebody who may refuse it unread; the gateway keeps the key to itself anyway.
+  // A large body goes only once, with the key: a refused one was sent in vain. The gateway never passes the key on.
   if (data && data.length > DEFAULT_INLINE_BODY_BYTES) return client.fetch(url, request);
   const open = await client.fetch(url, { ...request, withoutKey: true });
   if (open.status !== 401 || open.headers.has(INVOCATION_HEADER)) return open;

@@ -23,7 +23,7 @@ export type UploadProgress = (sent: number, total: number) => void;
 const UPLOAD_CHUNK_BYTES = 64 * 1024;
 
 export class Client extends Gateway {
-  /** Who the key belongs to. */
+  /** Namespace and scopes of the key. */
   whoAmI(): Promise<z.infer<typeof api.WhoAmI>> {
     return this.json(api.WhoAmI, '/whoami');
   }
@@ -117,7 +117,7 @@ export class Client extends Gateway {
     return this.json(api.Accepted, `${invocationPath(id)}/replay`, { method: 'POST', json: body });
   }
 
-  /** What the function answered, with its own status. */
+  /** The function's answer, with its own status. */
   async result(id: string): Promise<Response> {
     const response = await this.request(`${invocationPath(id)}/result`);
     if (!response.ok && !response.headers.has(INVOCATION_HEADER)) throw await this.failure(response);

@@ -1,6 +1,6 @@
 /**
- * Requests of one gateway, with the key. Every answer is checked by the schema of the contract, so that a gateway of another version
- * gives an error that says so, not an undefined that surfaces somewhere else.
+ * Requests of one gateway, with the key. The schema of the contract checks every answer: a gateway of another version gives an error
+ * that says so, not an undefined that surfaces somewhere else.
  */
 import type { z } from 'zod';
 import { ErrorBody } from '#contract/api/errors.ts';

@@ -123,7 +123,7 @@ export async function* followLogs(
       }
     } catch (error) {
       if (signal.aborted) return;
-      // What was wrong from the start is told; what broke later may come back.
+      // A failure of the first connection is an error; one that breaks later may come back.
       if (!everConnected || (error instanceof CliError && error.kind !== 'unreachable')) throw error;
       onBreak(error instanceof Error ? error.message : String(error));
     }
@@ -132,7 +132,7 @@ export async function* followLogs(
   }
 }
 
-/** One line as a person reads it. What a function prints is a stranger's text: it must not reach the terminal raw. */
+/** One line as a person reads it. The text of a function is untrusted: it must not reach the terminal raw. */
 export function formatLog(line: LogLine & { invocation?: string | undefined }, terminal: Terminal): string {
   const colour = COLOURS[line.level];
   const level = line.level.padEnd(8);

@@ -1,4 +1,4 @@
-/** What every verb is given: the terminal, the options that all verbs share, and the help of other verbs. */
+/** The surroundings of every verb: the terminal, the options that all verbs share, and the help of other verbs. */
 import type { Terminal } from './terminal.ts';
 
 /** Options of every verb. */

@@ -1,10 +1,10 @@
 /**
- * The definition of a verb: its name, summary, arguments, options and examples, as values. The compiler infers from them the type of
- * what the verb's handler gets. Help, parser, tests and docs/cli.md read the same values. Nothing heavy is imported here, because
- * each start of the command loads all definitions.
+ * The definition of a verb: its name, summary, arguments, options and examples, as values. The compiler infers the parameters of the
+ * verb's handler from them. Help, parser, tests and docs/cli.md read the same values. Nothing heavy is imported here, because each
+ * start of the command loads all definitions.
  */
 
-/** Turns what the parser found into a value. Throws CliError for a wrong one; `help` is the command that explains the verb. */
+/** Turns a finding of the parser into a value. Throws CliError for a wrong one; `help` is the command that explains the verb. */
 export interface Reader<Value> {
   read(given: unknown, help: string): Value;
 }
@@ -48,7 +48,7 @@ export function define<Args, Options>(definition: Definition<Args, Options>): De
 /** The values that the handler of a definition gets, arguments and options by their keys. */
 export type Given<Of> = Of extends Definition<infer Args, infer Options> ? Args & Options : never;
 
-/** Reads all values of a kind. `given`: what the parser found, by the keys of the readers. */
+/** Reads all values of a kind. `given`: findings of the parser, by the keys of the readers. */
 export function readAll<Values>(
   readers: { readonly [Key in keyof Values]: Reader<Values[Key]> },
   given: Readonly<Record<string, unknown>>,

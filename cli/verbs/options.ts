@@ -12,7 +12,7 @@ export function text(flags: string, about: string): Option<string | undefined> {
   return { flags, about, read: textOf };
 }
 
-/** An option that may be given several times. */
+/** An option that may stand several times. */
 export function texts(flags: string, about: string): Option<readonly string[]> {
   return {
     flags,

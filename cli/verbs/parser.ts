@@ -8,7 +8,7 @@ import { Refused, strayWord } from './refusal.ts';
 import { shared } from './shared.ts';
 import type { Found, Group, Verb } from './verb.ts';
 
-/** A verb with what the command line has for it. */
+/** A verb with its words from the command line. */
 export interface Call {
   readonly verb: Verb;
   /** Such as `dlq redrive`. */

@@ -2,7 +2,7 @@
 import type { Context } from '../terminal/context.ts';
 import { readAll, type Argument, type Definition, type Examples, type Option } from './definition.ts';
 
-/** What the parser found, by the keys of the definition. Not read yet. */
+/** Findings of the parser, by the keys of the definition. Not read yet. */
 export interface Found {
   readonly args: Readonly<Record<string, unknown>>;
   readonly options: Readonly<Record<string, unknown>>;

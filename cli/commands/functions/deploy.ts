@@ -63,6 +63,6 @@ export async function deploy(context: Context, { folder = '.' }: Given<typeof ve
 
 function accessText({ manifest }: Project): string {
   return manifest.access === 'public'
-    ? 'public: whoever reaches the gateway may call it ("access" in offshoot.json)'
+    ? 'public: all who reach the gateway may call it ("access" in offshoot.json)'
     : 'by key ("access" in offshoot.json); to make one: offshoot keys create --scope invoke';
 }

@@ -49,7 +49,7 @@ export async function init(
     `${terminal.style('green', '✓')} made ${terminal.style('bold', name)} from the ${template} template`,
   );
   terminal.print('  the code is src/index.ts; offshoot.json says how it runs');
-  terminal.print('  access is public: whoever reaches the gateway may call it ("access" in offshoot.json)');
+  terminal.print('  access is public: all who reach the gateway may call it ("access" in offshoot.json)');
   terminal.print();
   for (const command of commands) terminal.print(`  ${command}`);
 }

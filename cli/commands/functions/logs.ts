@@ -17,7 +17,7 @@ import { endedIn, followEndedIn } from '../../show/log-outcome.ts';
 import type { Given } from '../../verbs/definition.ts';
 import type * as verbs from './definitions.ts';
 
-/** Who follows wants to see as well what has just happened. */
+/** Age of the oldest line that `--follow` begins with, so that a user sees the latest events too. */
 const BACKLOG_MS = 10 * 60_000;
 
 export async function logs(context: Context, options: Given<typeof verbs.logs>): Promise<void> {

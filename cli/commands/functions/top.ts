@@ -1,4 +1,4 @@
-/** offshoot top: functions and sandboxes, live. Once and plain where nobody looks at a terminal. */
+/** offshoot top: functions and sandboxes, live. One plain table where stdout is no terminal. */
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { interruptSignal } from '../../terminal/interrupt.ts';

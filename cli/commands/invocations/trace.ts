@@ -1,6 +1,6 @@
 /**
- * offshoot trace ID: where the time of an invocation went, what it used, how it ended, and what it printed; or, with the id of a
- * trace, where the time of all that was called within it went.
+ * offshoot trace ID: the time of an invocation by its parts, its usage, its end and its log. With the id of a trace, it draws all
+ * invocations of that trace.
  */
 import { nextWith } from '#contract/api/next.ts';
 import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api/api.ts';
@@ -20,7 +20,7 @@ import { waterfall } from '../../show/waterfall.ts';
 import type { Given } from '../../verbs/definition.ts';
 import type * as verbs from './definitions.ts';
 
-/** Columns of what is said beside a bar. */
+/** Upper bound on the columns of the text beside a bar. */
 const MAX_OWN_TEXT = 80;
 
 export async function trace(context: Context, { id, isolation }: Given<typeof verbs.trace>): Promise<void> {
@@ -60,7 +60,7 @@ export async function trace(context: Context, { id, isolation }: Given<typeof ve
       for (const line of ownLines(stackOf(detail))) terminal.print(`    ${line}`);
     }
   }
-  // The sandbox also logs the error that ended a run; shown above, it need not be said again.
+  // The sandbox also logs the error that ended a run. It stands above already.
   const stack = stackOf(detail);
   const logs = detail.logs.filter(({ text }) => !stack.includes(text));
   if (logs.length > 0) terminal.print();
@@ -97,7 +97,7 @@ function traceWhole({ terminal }: Context, whole: WholeTrace): void {
   if (first) terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} offshoot trace ${first.id}`);
 }
 
-/** What can be said of one that has not ended. */
+/** Shows an invocation that has not ended. */
 function traceOpen({ terminal }: Context, detail: OpenInvocationDetail): void {
   terminal.print(
     `${terminal.style('bold', `${detail.namespace}/${detail.name}`)} version ${detail.version}  ` +
@@ -130,14 +130,14 @@ function ownLines(stack: string): string[] {
   return defuseLines(stack).filter((line) => !/^\s*at .*(?:\/opt\/offshoot\/|node:internal\/)/.test(line));
 }
 
-/** How the sandbox was had, and why not from the idle ones; said beside the span that it explains. */
+/** The way to the sandbox, and why no idle one served. It stands beside the span that it explains. */
 function acquireText({ report }: InvocationDetail, span: string | undefined): string {
   if (span !== 'acquire' || report?.acquired === undefined) return '';
   const because = report.coldReason?.replaceAll('_', ' ');
   return because === undefined ? report.acquired : `${report.acquired}: ${because}`;
 }
 
-/** What has to be said of a span of the function's own: that it was left open, and the first exception that it has recorded. */
+/** Notes on a span of the function's own: that it was left open, and the first exception that it has recorded. */
 function ownText(span: InvocationDetail['spans'][number] | undefined): string {
   const thrown = span?.events?.find(({ name }) => name === 'exception')?.attributes;
   const parts = [
