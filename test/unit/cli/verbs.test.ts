@@ -71,14 +71,17 @@ describe.each(verbs)('offshoot $title', ({ verb, path }) => {
       next: ['offshoot', ...path, ...neededBy(verb), '--namespace', 'shop'].join(' '),
     });
   });
+});
 
-  test.runIf(neededBy(verb).length > 0)('says which argument it lacks [CL1]', async () => {
+test.each(verbs.filter(({ verb }) => neededBy(verb).length > 0))(
+  'offshoot $title says which argument it lacks, and how to find one [CL1]',
+  async ({ path }) => {
     const { message, next } = (await mistake(path)) ?? {};
     expect(message).toMatch(new RegExp(`^offshoot ${path.join(' ')} needs [A-Z]+: .`));
     const [[, ...words] = []] = commandsOf(next ?? '');
     expect(await refusalOf(words)).toBeUndefined();
-  });
-});
+  },
+);
 
 /** How the program answers a mistake; undefined if it takes the command line. */
 async function mistake(argv: readonly string[]): Promise<{ message: string; next: string } | undefined> {
