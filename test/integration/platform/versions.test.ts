@@ -1,6 +1,6 @@
 /** Versions of a function through real processes: settings that hold for all of them, and old ones that are still needed. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Accepted, FunctionDetail, InvocationDetail } from '#contract/api/api.ts';
+import type { Accepted, AnyInvocationDetail, FunctionDetail, InvocationDetail } from '#contract/api/api.ts';
 import type { OpenInvocation } from '#contract/invocations/invocation.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { Queues } from '#storage/queued/jobs.ts';
@@ -124,3 +124,28 @@ test.each([
   },
   60_000,
 );
+
+test('a job of a function of an older form waits, and the log says for what; after the command in it the job ends [DE6]', async () => {
+  await deploy('outdated', 'word');
+  const id = await queue('outdated', { 'x-offshoot-delay': '3600' });
+  await withRedis(platform.redis.url, async (redis) => {
+    const stored = JSON.parse((await redis.hget(keys.functions('default'), 'outdated')) ?? '') as object;
+    await redis.hset(
+      keys.functions('default'),
+      'outdated',
+      JSON.stringify({ ...stored, settings: undefined }),
+    );
+  });
+  await beginNow(id);
+  const command = 'offshoot rm default/outdated';
+  await expect
+    .poll(() => platform.output.split('\n').some((line) => line.includes(command) && line.includes(id)))
+    .toBe(true);
+  const waiting = await platform.api(`/invocations/${id}`);
+  const { state, attempts = [] } = (await waiting.json()) as AnyInvocationDetail;
+  expect([state, attempts]).toEqual(['queued', []]);
+  const { code } = await platform.cli(...command.split(' ').slice(1), '--yes');
+  expect(code).toBe(0);
+  await beginNow(id);
+  expect(await platform.ended(id)).toMatchObject({ outcome: 'function_removed' });
+}, 60_000);
