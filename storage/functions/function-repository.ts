@@ -3,7 +3,7 @@
  * record with the text that was read. So of two changes at once, the second one reads anew.
  */
 import type { Redis } from 'ioredis';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { OffshootError } from '#contract/api/errors.ts';
 import { FunctionRecord, reachableVersions, VersionRecord } from '#contract/functions/records.ts';
 import type { FunctionSettings } from '#contract/functions/settings.ts';

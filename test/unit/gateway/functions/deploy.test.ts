@@ -125,9 +125,9 @@ describe('deploying', () => {
       await bench.api('/functions/default'),
       await deployed(),
     ];
-    for (const answer of answers) {
-      expect(problemOf(answer)).toEqual([409, 'function_outdated']);
-      expect(answer.body.toString()).toContain('type: offshoot rm default/old');
+    for (const refusal of answers) {
+      expect(problemOf(refusal)).toEqual([409, 'function_outdated']);
+      expect(refusal.body.toString()).toContain('type: offshoot rm default/old');
     }
     expect((await bench.api('/functions/default/old', { method: 'DELETE' })).status).toBe(204);
     expect((await deployed()).status).toBe(201);

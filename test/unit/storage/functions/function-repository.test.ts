@@ -110,7 +110,7 @@ describe('settings', () => {
       rows.flatMap(([, name = '', of]) => (of === owner ? [name] : [])).toSorted();
     expect(decided('function')).toEqual(Object.keys(FunctionSettings.shape).toSorted());
     expect(decided('version')).toEqual(Object.keys(VersionSettings.shape).toSorted());
-    const all = rows.map(([, name]) => name).toSorted();
+    const all = rows.map(([, name = '']) => name).toSorted();
     expect(all).toEqual(
       Object.keys(Manifest.shape)
         .filter((name) => name !== '$schema' && name !== 'name')
