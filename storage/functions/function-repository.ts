@@ -1,16 +1,14 @@
 /**
- * Functions and their versions in Redis. Gateways and workers come to these keys through this class only. A change compares the
- * record with the text that was read. So of two changes at once, the second one reads anew.
+ * Functions and their versions in Redis. Gateways and workers come to these keys through this class only; record-changes.ts and
+ * kept-versions.ts are its parts.
  */
 import type { Redis } from 'ioredis';
-import type { z } from 'zod';
-import { OffshootError } from '#contract/api/errors.ts';
-import { FunctionRecord, reachableVersions, VersionRecord } from '#contract/functions/records.ts';
+import { type FunctionRecord, VersionRecord } from '#contract/functions/records.ts';
 import type { FunctionSettings } from '#contract/functions/settings.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { sharedNow } from '../redis/clock.ts';
-import { Script } from '../redis/script.ts';
 import { keepVersion } from './kept-versions.ts';
+import { changeRecord, discardVersions, parsed, readRecord } from './record-changes.ts';
 
 /** A function and its active version. */
 export interface StoredFunction {
@@ -20,41 +18,6 @@ export interface StoredFunction {
 
 /** Time for which a version stays after hold(): longer than its caller needs to write what refers to it. */
 const HOLD_MS = 60_000;
-
-/**
- * Writes a record that leads to a version. The version that was active before stays until a time, for the calls under way to it.
- *
- *   KEYS  functions; versions; times of kept versions
- *   ARGV  name, record as read, new record, its version, version before, time until which that stays
- *
- * The record as read and the version before are empty for a new function. Guarantee: a record never leads to a missing version.
- * Returns 1: done; 0: there is no such version; -1: the record has changed since it was read.
- */
-const LEAD = new Script(`
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return -1 end
-if redis.call('HEXISTS', KEYS[2], ARGV[4]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-if ARGV[5] ~= '' then redis.call('ZADD', KEYS[3], 'GT', ARGV[6], ARGV[5]) end
-return 1`);
-
-/**
- * Removes versions, except those that stay for something that refers to them.
- *
- *   KEYS  functions; versions; times of kept versions
- *   ARGV  name, record as read, time now, versions
- *
- * Returns -1: the record has changed since it was read, and may lead to one of them.
- */
-const DISCARD = new Script(`
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return -1 end
-for i = 4, #ARGV do
-  local time = redis.call('ZSCORE', KEYS[3], ARGV[i])
-  if not time or tonumber(time) <= tonumber(ARGV[3]) then
-    redis.call('HDEL', KEYS[2], ARGV[i])
-    redis.call('ZREM', KEYS[3], ARGV[i])
-  end
-end
-return 1`);
 
 const NamedDigest = VersionRecord.pick({ digest: true });
 
@@ -89,7 +52,7 @@ export class FunctionRepository {
 
   /** Throws `function_outdated`, as all readers of records do. */
   async record(namespace: string, name: string): Promise<FunctionRecord | undefined> {
-    return (await this.#read(namespace, name)).record;
+    return (await readRecord(this.#redis, namespace, name)).record;
   }
 
   async find(namespace: string, name: string): Promise<StoredFunction | undefined> {
@@ -151,7 +114,7 @@ export class FunctionRepository {
   ): Promise<'done' | 'absent' | 'newer'> {
     const now = Date.now();
     const fresh = { namespace, name, createdAt: now };
-    return await this.#lead(namespace, name, underWayMs, (before) =>
+    return await changeRecord(this.#redis, { namespace, name }, underWayMs, (before) =>
       (before?.activeVersion ?? 0) > version
         ? 'newer'
         : { ...(before ?? fresh), settings, activeVersion: version, updatedAt: now },
@@ -165,14 +128,14 @@ export class FunctionRepository {
     version: number,
     underWayMs: number,
   ): Promise<'done' | 'absent'> {
-    return await this.#lead(namespace, name, underWayMs, (before) =>
+    return await changeRecord(this.#redis, { namespace, name }, underWayMs, (before) =>
       before ? { ...before, activeVersion: version, updatedAt: Date.now() } : 'absent',
     );
   }
 
   /** Removes a version that failed to load, unless it is active. */
   async discardVersion(namespace: string, name: string, version: number): Promise<void> {
-    await this.#discard(namespace, name, () => [version]);
+    await discardVersions(this.#redis, { namespace, name }, () => [version]);
   }
 
   /**
@@ -180,7 +143,9 @@ export class FunctionRepository {
    * ever. Versions that anything refers to stay: the record of the function, a record of an invocation, a batch, a call under way.
    */
   async trimVersions(namespace: string, name: string, most: number): Promise<void> {
-    await this.#discard(namespace, name, (versions) => versions.toSorted((a, b) => b - a).slice(most));
+    await discardVersions(this.#redis, { namespace, name }, (versions) =>
+      versions.toSorted((a, b) => b - a).slice(most),
+    );
   }
 
   /** False when there was no such function. The counter of versions stays, so that no number is used twice. */
@@ -215,58 +180,4 @@ export class FunctionRepository {
   async announce(change: string): Promise<void> {
     await this.#redis.publish(keys.changes(), change);
   }
-
-  async #read(namespace: string, name: string): Promise<{ raw: string; record?: FunctionRecord }> {
-    const raw = await this.#redis.hget(keys.functions(namespace), name);
-    return raw === null ? { raw: '' } : { raw, record: parsed(FunctionRecord, raw, namespace, name) };
-  }
-
-  async #lead<R extends string>(
-    namespace: string,
-    name: string,
-    underWayMs: number,
-    change: (before: FunctionRecord | undefined) => FunctionRecord | R,
-  ): Promise<'done' | 'absent' | R> {
-    for (;;) {
-      const { raw, record: before } = await this.#read(namespace, name);
-      const after = change(before);
-      if (typeof after === 'string') return after;
-      const values = [name, raw, JSON.stringify(after), after.activeVersion];
-      values.push(before?.activeVersion ?? '', sharedNow() + underWayMs);
-      const done = await LEAD.run(this.#redis, touchedBy(namespace, name), values);
-      if (done !== -1) return done === 1 ? 'done' : 'absent';
-    }
-  }
-
-  /** `choose`: picks from the numbers of all versions. */
-  async #discard(
-    namespace: string,
-    name: string,
-    choose: (versions: readonly number[]) => readonly number[],
-  ): Promise<void> {
-    for (;;) {
-      const { raw, record } = await this.#read(namespace, name);
-      const all = await this.#redis.hkeys(keys.versions(namespace, name));
-      const reachable = new Set(record && reachableVersions(record));
-      const chosen = choose(all.map(Number)).filter((version) => !reachable.has(version));
-      if (chosen.length === 0) return;
-      const values = [name, raw, sharedNow(), ...chosen];
-      if ((await DISCARD.run(this.#redis, touchedBy(namespace, name), values)) !== -1) return;
-    }
-  }
-}
-
-function touchedBy(namespace: string, name: string): string[] {
-  return [keys.functions(namespace), keys.versions(namespace, name), keys.keptVersions(namespace, name)];
-}
-
-/** Nothing converts a record of an older form, because its function can be deployed again. */
-function parsed<T>(schema: z.ZodType<T>, stored: string, namespace: string, name: string): T {
-  const found = schema.safeParse(JSON.parse(stored));
-  if (found.success) return found.data;
-  throw new OffshootError(
-    'function_outdated',
-    `Redis holds the function "${namespace}/${name}" in a form that this version of Offshoot does not read; type: offshoot rm ${namespace}/${name}`,
-    { cause: found.error },
-  );
 }

@@ -276,5 +276,6 @@ test('storage/functions/ alone reads and writes the keys of functions, versions 
   expect(using.toSorted()).toEqual([
     'storage/functions/function-repository.ts',
     'storage/functions/kept-versions.ts',
+    'storage/functions/record-changes.ts',
   ]);
 });
