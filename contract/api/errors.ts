@@ -126,6 +126,11 @@ export const ERRORS = {
     'the archive is over the limit',
     'remove files that the function does not need, then: offshoot deploy',
   ),
+  function_outdated: user(
+    409,
+    'Redis holds the function in a form that this version of Offshoot does not read',
+    'remove the function (offshoot rm NAME), then deploy it again: offshoot deploy',
+  ),
   load_failed: user(
     422,
     'no worker could load the new version, so it was not activated',
