@@ -30,6 +30,8 @@ const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
  */
 const LOG_LOOK_CHARACTERS = 4 * 1024 * 1024;
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
+/** Upper bound on destinations told until an invocation begins; the record shows no more. */
+const MAX_UNREACHED = 16;
 
 interface WaitingCall {
   readonly handle: number;
@@ -54,6 +56,8 @@ export class SandboxRuntime {
   #startsSoon = false;
   /** Output dropped because the worker reads too slowly: by invocation, its bytes and the level of its last piece. */
   readonly #dropped = new Map<number, { bytes: number; level: Uint8Array }>();
+  /** Destinations that the worker knows; those of an invocation are told anew for the next one. */
+  readonly #unreached = new Set<string>();
   /** Characters since the last check of the buffers. */
   #logged = 0;
 
@@ -107,6 +111,13 @@ export class SandboxRuntime {
       `(${dropped.bytes} bytes of output were dropped here: written faster than read)\n`,
     );
     this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, dropped.level, note));
+  }
+
+  /** Tells the worker of a name or an address that the function could not reach. */
+  unreached(handle: number, destination: string): void {
+    if (this.#unreached.has(destination) || this.#unreached.size >= MAX_UNREACHED) return;
+    this.#unreached.add(destination);
+    this.#send(ChannelKind.UNREACHED, this.#running.has(handle) ? handle : 0, Buffer.from(destination));
   }
 
   /** Asks the worker to end this sandbox as by a signal; `halt` stops all code until then, as the signal would have. */
@@ -249,6 +260,7 @@ export class SandboxRuntime {
     };
     const pending = new Set<Promise<unknown>>();
     this.#running.add(handle);
+    if (this.#unreached.size > 0) this.#unreached.clear();
     // Processes and threads of earlier invocations may have ended meanwhile.
     if ((this.#othersTold & OTHERS_RUN) !== 0) {
       this.#tellOthers();
