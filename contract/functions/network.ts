@@ -173,7 +173,7 @@ const MAX_DESTINATION = 300;
 
 /** Reads a destination that a sandbox has told. Returns undefined for text of another form, since a function can send any. */
 export function parseDestination(text: string): string | undefined {
-  return text.length <= MAX_DESTINATION && /^(?:dns|tcp|udp) [\w.:*-]+$/.test(text) ? text : undefined;
+  return text.length <= MAX_DESTINATION && /^(?:dns|tcp) [\w.:*-]+$/.test(text) ? text : undefined;
 }
 
 /**

@@ -36,7 +36,6 @@ export function watchClosedNetwork(tell: Tell): void {
     (message as { socket: EventEmitter }).socket.once(errorMonitor, (error) => report(handle, error));
   };
   subscribe('net.client.socket', watch);
-  subscribe('udp.socket', watch);
   watchLookups(dns as unknown as Lookups, report);
   watchLookups(dns.promises as unknown as Lookups, report);
   syncBuiltinESMExports();
@@ -80,6 +79,5 @@ function destinationsOf(thrown: unknown): string[] {
   if (!UNREACHED.has(String(code)) && !(isQuery && code === NO_NAME_SERVER)) return [];
   if (typeof hostname === 'string' && hostname !== '') return [`dns ${hostname}`];
   if (typeof address !== 'string') return [];
-  const kind = syscall === 'send' ? 'udp' : 'tcp';
-  return [`${kind} ${address}${typeof port === 'number' && port > 0 ? `:${port}` : ''}`];
+  return [`tcp ${address}${typeof port === 'number' && port > 0 ? `:${port}` : ''}`];
 }
