@@ -13,6 +13,7 @@ import {
 } from '#contract/wire/channel.ts';
 import { BodyStream } from '../handlers/body-stream.ts';
 import { currentHandle, endOutput } from '../runtime/capture-logs.ts';
+import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
@@ -182,6 +183,7 @@ export class SandboxRuntime {
       this.#tellOthers();
       this.#send(ChannelKind.READY, 0, Buffer.from(JSON.stringify(report)));
     } catch (error) {
+      for (const to of safely(() => destinationsOf(error))) this.unreached(0, to);
       this.#failLoad(describeError(error));
     }
   }
@@ -272,6 +274,7 @@ export class SandboxRuntime {
         await loaded.answer(invocation, payload, toContext(told, pending));
       } catch (error) {
         const outcome = error instanceof BadResponseError ? 'bad_response' : 'error';
+        for (const to of safely(() => destinationsOf(error))) this.unreached(handle, to);
         const described = describeError(error);
         console.error(described.stack ?? `${described.name}: ${described.message}`);
         tellOpenSpans(handle);
@@ -310,6 +313,15 @@ function toContext(told: InvokeContext, pending: Set<Promise<unknown>>): Functio
       pending.add(settled);
     },
   };
+}
+
+/** Reads a thrown value whose getters are the function's own, and may throw. */
+function safely(read: () => string[]): string[] {
+  try {
+    return read();
+  } catch {
+    return [];
+  }
 }
 
 function failure(outcome: 'error' | 'bad_response', error: ReturnType<typeof describeError>): Buffer {
