@@ -55,7 +55,7 @@ function parseServer(server: string): Server {
 
 async function ask(question: Buffer, server: Server): Promise<Relayed> {
   const header = Buffer.alloc(HEADER_BYTES);
-  // Random, as the port is: an answer that somebody else makes up must guess both.
+  // Random, as the port is: a forged answer must guess both.
   header.writeUInt16BE(randomInt(0x10000), 0);
   header.writeUInt16BE(0x0100, 2);
   header.writeUInt16BE(1, 4);

@@ -88,7 +88,7 @@ export function skipName(message: Buffer, from: number): number {
   throw new Error('the message ends within a name');
 }
 
-/** Encodes `count` records whose bytes are given. An answer that is too large for the asker says so and has none. */
+/** Encodes `count` records, which come as bytes. An answer that is too large for the asker says so and has none. */
 export function encodeRecords(query: Query, rcode: number, count: number, records: Buffer): Buffer {
   const fits = HEADER_BYTES + query.question.length + records.length <= query.maxBytes;
   const header = Buffer.alloc(HEADER_BYTES);

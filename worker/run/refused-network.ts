@@ -6,7 +6,7 @@ import type { Sandbox } from '../sandbox/sandbox.ts';
 /** Upper bound on destinations of one invocation that the runtime may tell. */
 const MAX_UNREACHED = 16;
 
-/** Sandboxes whose first refusal has been told. A client that is refused tries again, and the log must not fill with it. */
+/** Sandboxes whose first refusal is in a log. A client that is refused tries again, and the log must not fill with it. */
 const told = new WeakSet<object>();
 
 /** Destinations that a sandbox without a network could not reach, as its runtime has seen them. */

@@ -1,4 +1,4 @@
-/** What a function without `network.egress` is told when it reaches for the network, by the clients that people use. */
+/** Clients that people use reach for the network in a function without `network.egress`: record, log and answer name the destination. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -69,7 +69,7 @@ describe('a function without network.egress', () => {
     ['resolve', 'dns resolved.example.com', 'resolved.example.com:PORT'],
     ['srv', 'dns _mongodb._tcp.example.com', '_mongodb._tcp.example.com:PORT'],
     ['hidden', 'dns stripe.example.com', 'stripe.example.com:PORT'],
-  ])('is told in record and answer that %s found no network [NE8]', async (way, to, rule) => {
+  ])('gets the destination of %s in record and answer [NE8]', async (way, to, rule) => {
     const response = await platform.call(`closed/?way=${way}`, {
       headers: { authorization: `Bearer ${platform.key}` },
     });
@@ -94,7 +94,7 @@ describe('a function without network.egress', () => {
     expect(await linesOf('once', second.id)).toEqual([]);
   });
 
-  test('is not told of its own loopback [NE8]', async () => {
+  test('has no refusal for its own loopback [NE8]', async () => {
     const response = await platform.call('closed/?way=local');
     expect(await response.text()).toBe('ECONNREFUSED');
     expect((await platform.record(response)).report?.denied).toBeUndefined();

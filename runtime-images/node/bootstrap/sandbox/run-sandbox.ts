@@ -57,7 +57,7 @@ export class SandboxRuntime {
   #startsSoon = false;
   /** Output dropped because the worker reads too slowly: by invocation, its bytes and the level of its last piece. */
   readonly #dropped = new Map<number, { bytes: number; level: Uint8Array }>();
-  /** Destinations that the worker knows; those of an invocation are told anew for the next one. */
+  /** Destinations that the worker knows. Each invocation reports its own, so this starts anew with the next one. */
   readonly #unreached = new Set<string>();
   /** Characters since the last check of the buffers. */
   #logged = 0;
