@@ -63,6 +63,8 @@ export const ChannelKind = {
    * SETTLED or the first frame of an invocation, if it has changed since the last report.
    */
   OTHERS: 33,
+  /** sandbox → worker: text as in DeniedEgress (network.ts); a name or an address that the runtime saw out of reach. */
+  UNREACHED: 34,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 
