@@ -133,7 +133,9 @@ export class Resolver {
     if (!isRelayed && query.type !== TYPE_AAAA) return encodeAnswer(query, RCODE.NOERROR);
     const { rcode, count, answers } = await relay(query.question, this.#upstream.getServers());
     // A sandbox has no IPv6, so it gets no such address. Whether the name exists is still true or false.
-    return isRelayed ? encodeRecords(query, rcode, count, answers) : encodeRecords(query, rcode, 0, NO_RECORDS);
+    return isRelayed
+      ? encodeRecords(query, rcode, count, answers)
+      : encodeRecords(query, rcode, 0, NO_RECORDS);
   }
 
   async #lookUp(name: string): Promise<RecordWithTtl[] | typeof RCODE.NXDOMAIN | typeof RCODE.NOERROR> {
