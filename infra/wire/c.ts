@@ -10,7 +10,8 @@ export function cHeader(): string {
     ...layouts.map(({ headBytes, optional }) => headBytes + (optional ? sizeOf(optional) : 0)),
   );
   const defined = [
-    ...Object.entries(numbers),
+    // A module's names come in no fixed order.
+    ...Object.entries(numbers).toSorted(([one], [other]) => (one < other ? -1 : 1)),
     ...layouts.flatMap(sizes),
     ['WIRE_HEAD_BYTES', longest] as const,
   ];
@@ -27,6 +28,9 @@ export function cHeader(): string {
     'static inline void wire_add(struct wire_parts *to, const void *at, size_t length) {\n' +
       '  to->parts[to->count++] = (struct iovec){(void *)at, length};\n}\n',
     ...layouts.map(codec),
+    `// All frames by their kind.\n#define WIRE_FRAMES(FRAME)${Object.keys(FRAMES)
+      .map((name) => ` \\\n  FRAME(${name})`)
+      .join('')}\n`,
     '// All layouts, and the fields of each, for code that treats all of them alike.\n' +
       `#define WIRE_LAYOUTS(LAYOUT)${layouts.map(({ name }) => ` \\\n  LAYOUT(${name}, ${name.toLowerCase()})`).join('')}\n` +
       layouts.map(fieldList).join(''),

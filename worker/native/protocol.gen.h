@@ -546,6 +546,31 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
   return true;
 }
 
+// All frames by their kind.
+#define WIRE_FRAMES(FRAME) \
+  FRAME(SPECIALISE) \
+  FRAME(INIT) \
+  FRAME(INVOKE) \
+  FRAME(BODY) \
+  FRAME(PREPARED) \
+  FRAME(ISOLATED) \
+  FRAME(SETUP_FAILED) \
+  FRAME(READY) \
+  FRAME(LOAD_FAILED) \
+  FRAME(RESULT) \
+  FRAME(HEAD) \
+  FRAME(CHUNK) \
+  FRAME(END) \
+  FRAME(FAILED) \
+  FRAME(LOG) \
+  FRAME(SETTLED) \
+  FRAME(SIGNALLED) \
+  FRAME(BODY_CREDIT) \
+  FRAME(SPAN) \
+  FRAME(SPAN_BEGUN) \
+  FRAME(SPANS_DROPPED) \
+  FRAME(OTHERS)
+
 // All layouts, and the fields of each, for code that treats all of them alike.
 #define WIRE_LAYOUTS(LAYOUT) \
   LAYOUT(SPECIALISE, specialise) \
