@@ -14,7 +14,7 @@ const LAYOUT = 2;
 const PT_DYNAMIC = 2;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** What an image consists of, whatever its language. */
+/** Content of an image, whatever its language. */
 export interface ImageParts {
   readonly name: string;
   /** Directory of the Debian base, and the key of its content. */
@@ -24,7 +24,7 @@ export interface ImageParts {
   readonly language: LanguageParts;
 }
 
-/** What a language adds to the base. */
+/** Additions of a language to the base. */
 export interface LanguageParts {
   /** Program and arguments of the zygote, inside the image. */
   readonly program: readonly string[];

@@ -1,6 +1,6 @@
 /**
- * Leads from a stack of Node back to the developer's files. The sandbox has already applied the source map, so a frame names a source as
- * the map does, below the folder in which the function lies there.
+ * Leads from a stack of Node back to the developer's files. The sandbox has already applied the source map. So a frame names a source
+ * as the map does, below the folder of the function in the sandbox.
  */
 import path from 'node:path';
 

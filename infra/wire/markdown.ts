@@ -18,50 +18,52 @@ export function withTables(page: string): string {
 }
 
 function frames(): string {
-  const rows = Object.entries(FRAMES as Readonly<Record<string, Message>>).map(([name, frame]) => {
-    const to = frame.from === 'worker' ? 'worker → sandbox' : 'sandbox → worker';
-    return `| ${frame.number} | \`${name}\` | ${to}${frame.core ? ', core' : ''} | ${payload(frame.fields)} | ${frame.about} |`;
+  const rows = Object.entries(FRAMES as Readonly<Record<string, Message>>).flatMap(([name, frame]) => {
+    const way = frame.from === 'worker' ? 'worker → sandbox' : 'sandbox → worker';
+    const head = `| ${frame.number} | **${name}** | ${way}${frame.core ? ', core' : ''} | ${frame.about} |`;
+    return [head, ...frame.fields.map((field) => `| ${row(field)} |`)];
   });
-  return ['| kind | name | way | payload | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
+  return ['| kind | name, fields | way, size | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
 function controls(): string {
-  const rows = Object.entries(CONTROLS).map(([name, { number, from, about, holds }]) => {
-    const to = from === 'worker' ? 'worker → zygote' : 'zygote → worker';
-    const numbers = Object.entries(holds).map(([field, meaning]) => `${field}: ${meaning}`);
-    return `| ${number} | \`${name}\` | ${to} | ${numbers.join('; ')} | ${about} |`;
+  const rows = Object.entries(CONTROLS).flatMap(([name, { number, from, about, holds }]) => {
+    const way = from === 'worker' ? 'worker → zygote' : 'zygote → worker';
+    const numbers = Object.entries(holds).map(([field, meaning]) => `| | \`${field}\` | | ${meaning} |`);
+    return [`| ${number} | **${name}** | ${way} | ${about} |`, ...numbers];
   });
-  return ['| kind | name | way | numbers | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
+  return ['| kind | name, numbers | way | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
 function layouts(): string {
-  const rows = Object.entries(LAYOUTS).map(
-    ([name, { about, fields }]) => `| \`${name}\` | ${payload(fields)} | ${about} |`,
-  );
-  return ['| name | fields | where |', '|---|---|---|', ...rows].join('\n');
+  const rows = Object.entries(LAYOUTS).flatMap(([name, { about, fields }]) => [
+    `| | **${name}** | | ${about} |`,
+    ...fields.map((field) => `| ${row(field)} |`),
+  ]);
+  return ['| | name, fields | size | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
-function payload(fields: readonly Field[]): string {
-  return fields.map(describe).join(', ') || 'none';
+/** A field as three cells behind an empty one. */
+function row(field: Field): string {
+  return ` | \`${field.name}\` | ${size(field)} | ${field.about ?? ''}`;
 }
 
-function describe(field: Field): string {
-  const about = field.about === undefined ? '' : ` (${field.about})`;
+function size(field: Field): string {
   switch (field.type) {
     case 'u32s':
-      return `\`${field.name}\` ${field.count} × u32${about}`;
+      return `${field.count} × u32`;
     case 'text':
-      return `\`${field.name}\` ${field.bytes} bytes of text, padded with NUL${about}`;
+      return `${field.bytes} bytes, padded with NUL`;
     case 'id':
-      return `\`${field.name}\` 8 bytes${field.when === undefined ? '' : ` if bit ${field.when} of the first byte is set`}${about}`;
+      return `8 bytes${field.when === undefined ? '' : `, if bit ${field.when} of the first byte is set`}`;
     case 'sized':
-      return `\`${field.name}\` u32 length and as many bytes${about}`;
+      return 'u32 length, and as many bytes';
     case 'rest':
-      return `\`${field.name}\` the rest${about}`;
+      return 'the rest';
     case 'u8':
     case 'u32':
     case 'i32':
     case 'u64':
-      return `\`${field.name}\` ${field.type}${about}`;
+      return field.type;
   }
 }

@@ -1,9 +1,9 @@
 // The smallest runtime: one thread, no language, and an answer that repeats the request. It stands on runtime_core.a alone, and so
 // shows what a runtime must do besides: docs/runtime-protocol.md.
 //
-//   /descriptors   answers with the state of each descriptor that the zygote had opened
+//   /descriptors   the state of each descriptor of the zygote
 //   /exit          ends the process
-//   anything else  answers with the body of the request
+//   anything else  the body of the request
 //
 // Usage: echo [TRY...]   each TRY is something that a runtime must not do, or may do; see tries[]
 #include "orphans.h"
@@ -28,9 +28,7 @@ enum { LEVEL_LOG = 2 };
 enum { LOOK_AGAIN_US = 1000, REAP_MS = 20 };
 
 // Descriptors as event loops have them, opened in the zygote.
-static struct loop {
-  int pair[2], pipe[2], event, timer, epoll, pidfd;
-} loop;
+static struct loop { int pair[2], pipe[2], event, timer, epoll, pidfd; } loop;
 static int forks;
 static bool forking;
 static char hooks_seen[128];
@@ -94,9 +92,12 @@ static const struct {
   bool in_zygote;
   void (*run)(void);
 } tries[] = {
-    {"unread-bytes", true, leave_bytes_unread}, {"listener", false, open_listener},
-    {"socket", false, open_socket},             {"pair", false, open_pair},
-    {"own-pidfd", false, open_own_pidfd},       {"child-pidfd", false, open_child_pidfd},
+    {"unread-bytes", true, leave_bytes_unread},
+    {"listener", false, open_listener},
+    {"socket", false, open_socket},
+    {"pair", false, open_pair},
+    {"own-pidfd", false, open_own_pidfd},
+    {"child-pidfd", false, open_child_pidfd},
     {"file", false, open_file},
 };
 static char **asked;
@@ -164,7 +165,8 @@ static const char NO_BATCHES[] = "{\"status\":501,\"headers\":[[\"x-offshoot-no-
 static void send_pieces(uint32_t handle, struct wire_bytes body) {
   for (size_t at = 0; at < body.length; at += MAX_PIECE_BYTES) {
     const size_t left = body.length - at;
-    send_bytes(CHANNEL_CHUNK, handle, (const char *)body.at + at, left < MAX_PIECE_BYTES ? left : MAX_PIECE_BYTES);
+    send_bytes(CHANNEL_CHUNK, handle, (const char *)body.at + at,
+               left < MAX_PIECE_BYTES ? left : MAX_PIECE_BYTES);
   }
 }
 
@@ -277,17 +279,21 @@ static void respond_descriptors(uint32_t handle) {
     const char *name;
     bool works, open;
   } all[] = {
-      {"pair", passes(loop.pair[1], loop.pair[0]) && passes(loop.pair[0], loop.pair[1]), is_open(loop.pair[0])},
+      {"pair", passes(loop.pair[1], loop.pair[0]) && passes(loop.pair[0], loop.pair[1]),
+       is_open(loop.pair[0])},
       {"pipe", passes(loop.pipe[1], loop.pipe[0]), is_open(loop.pipe[0])},
       {"event", event_counts(), is_open(loop.event)},
       {"timer", timer_fires(), is_open(loop.timer)},
       {"epoll", epoll_sees_pair(), is_open(loop.epoll)},
       {"pidfd", false, is_open(loop.pidfd)},
   };
-  size_t length = (size_t)snprintf(answer, sizeof answer, "{\"forks\":%d,\"hooks\":\"%s\"", forks, hooks_seen);
+  size_t length =
+      (size_t)snprintf(answer, sizeof answer, "{\"forks\":%d,\"hooks\":\"%s\"", forks, hooks_seen);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     length += (size_t)snprintf(answer + length, sizeof answer - length, ",\"%s\":\"%s\"", all[i].name,
-                               all[i].works ? "works" : all[i].open ? "open" : "closed");
+                               all[i].works  ? "works"
+                               : all[i].open ? "open"
+                                             : "closed");
   snprintf(answer + length, sizeof answer - length, "}");
   respond(handle, text(answer));
 }

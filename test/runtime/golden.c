@@ -100,7 +100,9 @@ static void look(const char *layout, const unsigned char *bytes, size_t length,
 }
 
 static const char *kind_name(uint8_t kind) {
-#define KIND(NAME) case CHANNEL_##NAME: return #NAME;
+#define KIND(NAME)                                                                                           \
+  case CHANNEL_##NAME:                                                                                       \
+    return #NAME;
   switch (kind) { WIRE_FRAMES(KIND) }
   return "";
 }
@@ -132,8 +134,10 @@ int main(void) {
       if (sscanf(digits + 2 * i, "%2x", &value) != 1) return 1;
       bytes[i] = (unsigned char)value;
     }
-    if (strcmp(layout, "frame") == 0) look_at_frame(bytes, length);
-    else look(layout, bytes, length, NULL);
+    if (strcmp(layout, "frame") == 0)
+      look_at_frame(bytes, length);
+    else
+      look(layout, bytes, length, NULL);
   }
   return 0;
 }

@@ -80,7 +80,7 @@ test('a queued invocation is answered too [RT1]', async () => {
   expect(await platform.ended(id)).toMatchObject({ outcome: 'ok', status: 200 });
 });
 
-test('a function that ends its process is told so in the words of each runtime [RT1]', async () => {
+test('the answer for a function that ended its process has the words of each runtime [RT1]', async () => {
   const response = await post('', '/exit');
   expect(response.status).toBe(502);
   const { error } = (await response.json()) as { error: { code: string; next: string } };

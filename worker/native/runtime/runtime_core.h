@@ -9,9 +9,9 @@
 // Descriptor at which the launcher puts the control socket.
 enum { RUNTIME_CONTROL_FD = 3 };
 
-// In the zygote: serves the worker's orders. Returns 1 in each sandbox that is prepared, 0 in the zygote when the worker has
-// closed the control socket, and -1 with a failure when the zygote cannot go on. Called once, when the runtime is warm, has one
-// thread and nothing in flight.
+// In the zygote: serves the worker's orders. Returns 1 in each sandbox, prepared. In the zygote it returns 0 when the worker has
+// closed the control socket, and -1 with a failure when it cannot go on. Called once, when the runtime is warm, has one thread and
+// nothing in flight.
 int runtime_serve(int control, const struct runtime_hooks *hooks, struct failure *failure);
 
 // Descriptor of this sandbox's channel, or -1 in the zygote.
@@ -24,8 +24,8 @@ bool runtime_is_told(void);
 // isolation fails, or if the worker needs no sandbox any more. No thread may have been started before.
 void runtime_isolate(void);
 
-// In a sandbox, before it starts an invocation that was handed ahead: 1 if it may start (its turn is taken), 0 if the worker has
-// taken the invocation back, -1 if the worker has yet to read earlier output, so that a later look is due.
+// In a sandbox, before it starts an invocation that was handed ahead. Returns 1 if it may start (its turn is taken), and 0 if the
+// worker has taken the invocation back. Returns -1 if the worker has yet to read earlier output: a later look is due.
 int runtime_take_turn(void);
 
 // 31 bits of getrandom(2): a seed without any state that is shared with other forks.

@@ -1,5 +1,5 @@
-// A sandbox's copies of the zygote's descriptors: each is closed or replaced by a fresh one of the same kind. What a language's event
-// loop consists of differs, so this file knows kinds of descriptors and no language.
+// A sandbox's copies of the zygote's descriptors: each is closed or replaced by a fresh one of the same kind. Event loops of
+// languages differ, so this file knows kinds of descriptors and no language.
 #include "sandbox.h"
 
 #include <dirent.h>

@@ -16,7 +16,7 @@ struct inherited_fds {
   struct inherited_fd {
     int fd;
     enum fd_action action;
-    int type;    // of an eventfd its flags, of a timer its clock, of a socket its type
+    int type;    // flags of an eventfd, clock of a timer, or type of a socket
     ino_t inode; // the same for both ends of a pipe
     int partner; // of a socket: index of the other end
     bool writes; // the write end of a pipe

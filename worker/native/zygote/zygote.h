@@ -5,7 +5,7 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/turns.h"
 
-// What a language adds to the life of its zygote. Any of them may be NULL. They run in the thread that serves.
+// Additions of a language to the life of its zygote. Any of them may be NULL. They run in the thread that serves.
 struct runtime_hooks {
   // In the zygote, right before each fork, and right after it in `before_fork`'s process, also when the fork failed. Locks that
   // the first takes, the second gives back.

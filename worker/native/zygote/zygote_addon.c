@@ -1,17 +1,5 @@
-// Node-API surface of a zygote, for runtime-images/node/bootstrap: no more than glue. The logic is in runtime/runtime_core.c, which
-// says what each function does.
-//
-//   serve(controlFd) -> channelFd  runtime_serve(); -1 in the zygote when the worker has gone, and throws when it cannot go on
-//   isTold() -> boolean            runtime_is_told()
-//   isolate()                      runtime_isolate()
-//   takeTurn() -> number           runtime_take_turn()
-//   socketpair() -> [fd, fd]       runtime_socketpair()
-//   randomSeed() -> number         runtime_random_seed()
-//   forgetFiles()                  runtime_forget_files()
-//   exit(code)                     runtime_exit()
-//   halt()                         runtime_halt()
-//   reapOrphans() -> number        orphans_reap(), zygote/orphans.h
-//   hasChildren() -> boolean       orphans_any()
+// Node-API surface of a zygote, for runtime-images/node/bootstrap: no more than glue. runtime/runtime_core.h and orphans.h say what
+// each function does; main.ts of the bootstrap has the types.
 #include "orphans.h"
 #include "runtime/runtime_core.h"
 
