@@ -45,7 +45,7 @@ const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
 installShims();
-captureLogs((handle, level, text) => runtime?.log(handle, level, text));
+captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
 
 void rehearse(addon, (rehearsed) => {
