@@ -11,19 +11,23 @@ import { clock, defuse } from '../terminal/text.ts';
 
 /** How grave a line is; what is written past `console` counts as ordinary output. `platform` always shows. */
 const GRAVITY: Record<LogLevel, number> = {
-  debug: 0,
-  log: 1,
-  info: 1,
-  stdout: 1,
-  stderr: 2,
-  warn: 2,
-  error: 3,
-  platform: 4,
+  trace: 0,
+  debug: 1,
+  log: 2,
+  info: 2,
+  stdout: 2,
+  stderr: 3,
+  warn: 3,
+  error: 4,
+  fatal: 5,
+  platform: 6,
 };
 const COLOURS: Partial<Record<LogLevel, Style>> = {
+  trace: 'gray',
   debug: 'gray',
   warn: 'yellow',
   error: 'red',
+  fatal: 'red',
   platform: 'magenta',
 };
 

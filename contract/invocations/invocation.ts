@@ -279,7 +279,18 @@ export type InvocationRecord = z.infer<typeof InvocationRecord>;
 export const AnyInvocation = z.discriminatedUnion('state', [InvocationRecord, OpenInvocation]);
 export type AnyInvocation = z.infer<typeof AnyInvocation>;
 
-export const LogLevel = z.enum(['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr', 'platform']);
+export const LogLevel = z.enum([
+  'debug',
+  'info',
+  'log',
+  'warn',
+  'error',
+  'stdout',
+  'stderr',
+  'trace',
+  'fatal',
+  'platform',
+]);
 export type LogLevel = z.infer<typeof LogLevel>;
 
 /**
@@ -292,7 +303,10 @@ export type LogOrigin = z.infer<typeof LogOrigin>;
 export const LogLine = z.object({
   /** Unix time in milliseconds. */
   time: z.number(),
-  /** `stdout` and `stderr` are bytes written past `console`; `platform` is a message of Offshoot, such as that output was cut. */
+  /**
+   * The level that the line itself names, as loggers write it; else that of `console`. `stdout` and `stderr` are bytes written
+   * past `console` without a level; `platform` is a message of Offshoot, such as that output was cut.
+   */
   level: LogLevel,
   text: z.string(),
   /** Span of the function's own within which it was written. */

@@ -11,6 +11,7 @@ import { LOG_ENTRY_BYTES, MAX_LOG_LINE_BYTES } from '#contract/functions/limits.
 import type { LogBudget } from '#storage/limits/log-budget.ts';
 import { sendTogether } from '#storage/redis/redis.ts';
 import { LogAllowance } from './log-allowance.ts';
+import { saidLevel } from './said-level.ts';
 
 /** Output as received, not yet cut into lines. */
 export type LogText = LogLine;
@@ -144,12 +145,14 @@ export class InvocationLog {
 
   #addLines({ text, ...rest }: LogText): void {
     const end = text.endsWith('\n') ? text.length - 1 : text.length;
+    const isStream = rest.level === 'stdout' || rest.level === 'stderr';
     for (let at = 0; at <= end;) {
       if (this.full) return this.discard(Buffer.from(text.slice(at)), true);
       const newline = text.indexOf('\n', at);
       const stop = newline === -1 ? end : Math.min(newline, end);
       const line = text.slice(at, stop);
-      this.#addLine({ ...rest, text: line.endsWith('\r') ? line.slice(0, -1) : line });
+      const own = line.endsWith('\r') ? line.slice(0, -1) : line;
+      this.#addLine({ ...rest, level: saidLevel(own, isStream) ?? rest.level, text: own });
       at = stop + 1;
     }
   }

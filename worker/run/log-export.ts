@@ -28,6 +28,7 @@ const EXPORT_INTERVAL_MS = 1_000;
 
 /** Numbers of the log data model (https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber). */
 const SEVERITY: Readonly<Record<LogLevel, SeverityNumber>> = {
+  trace: SeverityNumber.TRACE,
   debug: SeverityNumber.DEBUG,
   log: SeverityNumber.INFO,
   info: SeverityNumber.INFO,
@@ -35,6 +36,7 @@ const SEVERITY: Readonly<Record<LogLevel, SeverityNumber>> = {
   stderr: SeverityNumber.WARN,
   warn: SeverityNumber.WARN,
   error: SeverityNumber.ERROR,
+  fatal: SeverityNumber.FATAL,
   platform: SeverityNumber.WARN,
 };
 

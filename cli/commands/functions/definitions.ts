@@ -93,10 +93,12 @@ export const logs = define({
     since: text('-s, --since <time>', 'only lines since then: 30s, 10m, 2h or 1d ago, or a date'),
     outcome: text('-o, --outcome <outcome>', 'only lines of invocations with this outcome, such as timeout'),
     level: choice('-l, --level <level>', 'only lines of this level or a graver one', [
+      'trace',
       'debug',
       'info',
       'warn',
       'error',
+      'fatal',
     ]),
   },
   examples: [

@@ -165,10 +165,19 @@ test('the stream of a function is bounded in entries and in bytes, and both logs
   }
 });
 
+test('whole lines have the level that they name, from streams, pipes and console [OB32]', async () => {
+  const log = new InvocationLog(redis, target);
+  print(log, 'stdout', '{"level":50,"msg":', '"a"}\nerror: b\r\nc\n');
+  print(log, 'log', '{"severity":"WARNING"}');
+  print(log, 'info', 'error: said by console.info');
+  log.flush(true);
+  expect((await kept()).map(({ level }) => level)).toEqual(['error', 'error', 'stdout', 'warn', 'info']);
+});
+
 test('a frame is a line of the level that it names, but never of the platform’s', () => {
   const frame = (...bytes: number[]): Buffer => Buffer.concat([Buffer.from(bytes), Buffer.from('hi')]);
   expect(readLogFrame(frame(3))).toMatchObject({ level: 'warn', text: 'hi' });
-  expect(readLogFrame(frame(7))).toBeUndefined();
+  expect(readLogFrame(frame(9))).toBeUndefined();
   expect(readLogFrame(frame(200))).toBeUndefined();
   expect(readLogFrame(Buffer.alloc(0))).toBeUndefined();
   const span = Array.from({ length: 8 }, () => 0xab);
