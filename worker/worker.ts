@@ -33,7 +33,7 @@ import type { LogExport } from './run/log-export.ts';
 import type { WorkerMetrics } from './process/metrics.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
-import { SparePermits } from './queued/spare-permits.ts';
+import { SparePermits } from './queued/one-by-one.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
 import { storeLateSpans } from './run/late-spans.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';

@@ -4,7 +4,7 @@ import { DeployRequest, DeployResult, FunctionDetail, FunctionView } from '#cont
 import type { ApiKeyRecord, VersionRecord, VersionView } from '#contract/api/api.ts';
 import { shownManifest } from '#contract/functions/manifest.ts';
 import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
-import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
 import type { StoredFunction } from '../dispatch/target.ts';
 import { answers, endpoint, jsonBody, OfFunction, OfNamespace, type AppDeps } from './endpoint.ts';
 

@@ -22,9 +22,8 @@ import { Execution, type ExecuteDeps } from '../run/execute.ts';
 import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../run/function-spans.ts';
 import { LogAllowance } from '../run/log-allowance.ts';
 import { Collector, type Collected } from './collector.ts';
-import { endOfItem, oneByOne, type ItemEnd } from './one-by-one.ts';
+import { endOfItem, oneByOne, type ItemEnd, type SparePermits } from './one-by-one.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
-import type { SparePermits } from './spare-permits.ts';
 
 /** Upper bound on kinds of refused calls and destinations that a group's report names. */
 const MAX_LISTED = 64;

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import packageJson from '../../../package.json' with { type: 'json' };
 import { buildProgram } from '../../../cli/program.ts';
 import { Terminal } from '../../../cli/terminal/terminal.ts';
-import { manifestReferenceText } from '../../../infra/manifest-reference.ts';
+import { manifestReferenceText } from '../../../infra/generate/manifest-reference.ts';
 import { anchorsOf, CHECKOUT, codeSpansOf, documents } from '../../support/documents.ts';
 
 const all = documents();
@@ -14,7 +14,7 @@ const source = (path: string): string => readFileSync(`${CHECKOUT}${path}`, 'utf
 
 test('the reference of offshoot.json is up to date', () => {
   const text = manifestReferenceText(source('contract/offshoot.schema.json'));
-  expect(source('docs/offshoot-json.md'), 'run: node infra/generate-schema.ts').toBe(text);
+  expect(source('docs/offshoot-json.md'), 'run: node infra/generate/schema.ts').toBe(text);
 });
 
 describe.each(all)('$path', (document) => {

@@ -11,7 +11,7 @@ import { ChannelKind, ChannelReader, encodeChannelFrame } from '#contract/wire/c
 import { encodePayload } from '#contract/wire/payload.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
-import type { ZygoteAddon } from '../main.ts';
+import type { ZygoteAddon } from '../runtime/addon.ts';
 import { SandboxRuntime } from '../sandbox/run-sandbox.ts';
 
 /** Number of rehearsed calls: enough for the interpreter's caches; more is not worth a longer start. */
