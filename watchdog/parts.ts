@@ -70,10 +70,9 @@ export class Parts {
   async #stop(graceMs: number): Promise<void> {
     const parts = this.#begun.toReversed();
     await Promise.all(
-      parts.map(
-        ({ name, drain }) =>
-          drain && this.#ended(name, 'drained', () => drain(graceMs), graceMs + this.#stopMs),
-      ),
+      parts.map(async ({ name, drain }) => {
+        if (drain) await this.#ended(name, 'drained', () => drain(graceMs), graceMs + this.#stopMs);
+      }),
     );
     for (const { name, stop } of parts) if (stop) await this.#ended(name, 'stopped', stop, this.#stopMs);
     if (this.#failures.length > 0)

@@ -65,7 +65,7 @@ test('all parts drain at the same time, within the grace, before any stops', asy
   expect(acts.slice(-2)).toEqual(['stop b', 'stop a']);
 });
 
-test('a part that fails to start stops those before it, starts none after it, and is named', async () => {
+test('a part that fails to start stops those before it, starts none after it, and is named [ST9]', async () => {
   const broken: Part = { ...part('b'), start: () => Promise.reject(new Error('EADDRINUSE')) };
   const parts = new Parts([part('a'), part('a2'), broken, part('c')], log);
   const cause = new Error('EADDRINUSE');
@@ -85,7 +85,7 @@ test('a part that throws at once is named too', async () => {
   await expect(new Parts([thrown], log).start()).rejects.toThrow('the part "b" did not start: no');
 });
 
-test('a stop that hangs is left after its limit and named, and the others stop', async () => {
+test('a stop that hangs is left after its limit and named, and the others stop [ST9]', async () => {
   const hangs: Part = { name: 'b', stop: () => new Promise(() => undefined) };
   const parts = new Parts([part('a'), hangs, part('c')], log, 50);
   await parts.start();
