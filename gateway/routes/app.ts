@@ -50,8 +50,8 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['delete', `${API}/keys/{id}`, 'admin', system.removeKey],
   ['get', `${API}/workers`, 'read', system.workers],
 
-  ['get', `${API}/namespaces/{namespace}/limits`, 'read', system.limits],
-  ['put', `${API}/namespaces/{namespace}/limits`, 'admin', system.setLimits],
+  ['get', `${API}/namespaces/{namespace}/limits`, 'read', system.namespaceLimits],
+  ['put', `${API}/namespaces/{namespace}/limits`, 'admin', system.setNamespaceLimits],
 
   ['head', `${API}/artifacts/{digest}`, 'deploy', artifacts.has],
   ['put', `${API}/artifacts/{digest}`, 'deploy', artifacts.put],

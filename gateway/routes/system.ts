@@ -48,7 +48,7 @@ export const createKey = endpoint(
       );
     }
     const { key, record } = await deps.apiKeys.add(namespace, [...new Set(scopes)]);
-    deps.directory.changed(EVERY_NAMESPACE);
+    deps.functionCache.changed(EVERY_NAMESPACE);
     await deps.functions.announce(EVERY_NAMESPACE);
     return context.json({ ...record, key }, 201);
   },
@@ -75,7 +75,7 @@ export const removeKey = endpoint(
       throw new OffshootError('conflict', 'this is the last admin key; without it no other could be made');
     }
     if (!(await deps.apiKeys.remove(id))) throw new OffshootError('not_found', `there is no key ${id}`);
-    deps.directory.changed(EVERY_NAMESPACE);
+    deps.functionCache.changed(EVERY_NAMESPACE);
     await deps.functions.announce(EVERY_NAMESPACE);
     return context.body(null, 204);
   },
@@ -92,7 +92,7 @@ export const health = endpoint(
   },
 );
 
-export const limits = endpoint(
+export const namespaceLimits = endpoint(
   {
     summary:
       'The limits of a namespace: concurrency, rate, weight, length of its queue; a missing one means no limit',
@@ -105,7 +105,7 @@ export const limits = endpoint(
   },
 );
 
-export const setLimits = endpoint(
+export const setNamespaceLimits = endpoint(
   {
     summary: 'Set all limits of a namespace at once; {} removes every limit',
     description: 'Gateways apply the limits at once, workers within two seconds.',
@@ -116,7 +116,7 @@ export const setLimits = endpoint(
     const { namespace } = context.req.valid('param');
     const limits = context.req.valid('json');
     await deps.namespaceLimits.set(namespace, limits);
-    deps.directory.changed(EVERY_NAMESPACE);
+    deps.functionCache.changed(EVERY_NAMESPACE);
     await deps.functions.announce(EVERY_NAMESPACE);
     return context.json(limits, 200);
   },

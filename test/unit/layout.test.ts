@@ -15,7 +15,7 @@ const FOREIGN = ['node_modules', 'build', 'dist', '.git'];
 const MAX_PAIRS = 3;
 /** Upper bound on the entries of a folder that is read from top to bottom. */
 const MAX_ENTRIES = 12;
-/** Folders that may have more entries, because nobody reads them from top to bottom. */
+/** Folders that may have more entries, because readers look up one entry. */
 const LARGE: Readonly<Record<string, string>> = {
   '.': 'tools look for their files here',
   functions: 'a folder for each example',
