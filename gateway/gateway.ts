@@ -47,7 +47,7 @@ import { observeGateway } from './records/metrics.ts';
 import { Heartbeat } from './dispatch/heartbeat.ts';
 import { QueueRepair } from './queued/queue-repair.ts';
 import { QueueRate } from './queued/queue-rate.ts';
-import { QueuedLane } from './queued/control.ts';
+import { QueueControl } from './queued/control.ts';
 import { Schedules } from './functions/schedules.ts';
 import { Recorder } from './dispatch/recorder.ts';
 import { createGatewayServer } from './call/server.ts';
@@ -137,7 +137,7 @@ export class Gateway {
       isHeld: (key) => isHeld(commands, key),
       log,
     });
-    const queued = new QueuedLane({
+    const queued = new QueueControl({
       store,
       groups: new Groups({ batches: batchStore, blobs }),
       dead: new DeadLetters(commands, store),
@@ -147,13 +147,13 @@ export class Gateway {
       deliveries,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
       limits: namespaceLimits,
-      drain: new QueueRate(() => invocations.workers()),
+      queueRate: new QueueRate(() => invocations.workers()),
       commands,
       functions,
     });
     const leases = new QuotaLeases(commands, log);
     const functionRoute = new FunctionRoute({
-      directory: functionCache,
+      functionCache,
       dispatcher,
       maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
       inlineBytes: env.OFFSHOOT_INLINE_BODY_BYTES,
@@ -195,7 +195,7 @@ export class Gateway {
       listing: new Listing(invocations, samples),
       artifacts,
       unnamedArchives,
-      directory: functionCache,
+      functionCache,
       deployer,
       functionRoute,
       queued,
@@ -252,7 +252,7 @@ export class Gateway {
     this.#functionCache = functionCache;
     this.#dispatcher = dispatcher;
     this.#server = createGatewayServer({ functions: functionRoute, app });
-    let stopTime: () => void = () => undefined;
+    let stopTime: (() => void) | undefined;
     this.#parts = new Parts(
       [
         {
@@ -260,7 +260,7 @@ export class Gateway {
           start: () => void commands.on('ready', () => void this.#checkEviction()),
           stop: () => connections.forEach((redis) => redis.disconnect()),
         },
-        { name: 'shared time', start: () => void (stopTime = followTime(commands)), stop: () => stopTime() },
+        { name: 'shared time', start: () => void (stopTime = followTime(commands)), stop: () => stopTime?.() },
         { name: 'function cache', start: () => this.#followChanges(subscriber) },
         { name: 'spool', start: () => spool.start(), stop: () => spool.stop() },
         // From here on workers may answer this gateway, until no call is pending.

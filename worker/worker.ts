@@ -171,7 +171,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     dead: new DeadLetters(commands, store),
     retention: new Retention(commands, env.OFFSHOOT_KEPT_JOBS),
     commands,
-    places: leases,
+    leases,
     capacity: queuedCapacity(env),
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
@@ -221,14 +221,14 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     pools: pool.pools(),
   }));
 
-  let stopTime: () => void = () => undefined;
+  let stopTime: (() => void) | undefined;
   const parts = new Parts(
     [
       {
         name: 'redis',
         stop: () => [commands, replies, bullmq].forEach((redis) => redis.disconnect()),
       },
-      { name: 'shared time', start: () => void (stopTime = followTime(commands)), stop: () => stopTime() },
+      { name: 'shared time', start: () => void (stopTime = followTime(commands)), stop: () => stopTime?.() },
       { name: 'traces', stop: () => telemetry?.close() },
       { name: 'log export', stop: () => logs?.close() },
       ...(metrics

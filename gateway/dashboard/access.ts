@@ -15,7 +15,7 @@ export interface DashboardDeps {
     namespace: string,
   ) => Promise<{ waiting: number; active: number; delayed: number; lane: number; deadListed: number }>;
   readonly lastScheduled: (namespace: string, name: string) => Promise<Sample | undefined>;
-  /** Whether X-Forwarded-Proto of a proxy is believed. */
+  /** Whether X-Forwarded-Proto of a proxy is trusted. */
   readonly trustProxy: boolean;
 }
 

@@ -33,7 +33,7 @@ export interface LargeBodies {
   remove(body: BlobRef): Promise<void>;
 }
 
-export interface QueuedLaneOptions extends EnqueuerOptions {
+export interface QueueControlOptions extends EnqueuerOptions {
   readonly commands: Redis;
   readonly functions: FunctionStore;
   readonly groups: Groups;
@@ -42,11 +42,11 @@ export interface QueuedLaneOptions extends EnqueuerOptions {
   readonly spool: LargeBodies;
 }
 
-export class QueuedLane {
+export class QueueControl {
   readonly enqueuer: Enqueuer;
-  readonly #options: QueuedLaneOptions;
+  readonly #options: QueueControlOptions;
 
-  constructor(options: QueuedLaneOptions) {
+  constructor(options: QueueControlOptions) {
     this.#options = options;
     this.enqueuer = new Enqueuer(options);
   }

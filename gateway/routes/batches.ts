@@ -200,8 +200,8 @@ async function factsOf(
   holder: ApiKeyRecord,
   { headers }: IncomingMessage,
 ): Promise<BatchFacts> {
-  const target = await deps.directory.target(namespace, name);
-  if (!target) throw await deps.directory.notFound(namespace, name, holder);
+  const target = await deps.functionCache.target(namespace, name);
+  if (!target) throw await deps.functionCache.notFound(namespace, name, holder);
   const { version, retries, queueMs, batchSize = DEFAULT_GROUP_ITEMS } = target;
   const parent = parseTraceparent(single(headers['traceparent']));
   const tracestate = parent && parseTracestate(single(headers['tracestate']));

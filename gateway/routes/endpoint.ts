@@ -18,7 +18,7 @@ import type { Deployer } from '../functions/deploy.ts';
 import type { FunctionCache } from '../functions/function-cache.ts';
 import type { FunctionRoute } from '../call/function-route.ts';
 import type { SecretStore } from '../callbacks/secrets.ts';
-import type { QueuedLane } from '../queued/control.ts';
+import type { QueueControl } from '../queued/control.ts';
 import type { Schedules } from '../functions/schedules.ts';
 import type { ApiKeyStore } from '../functions/api-keys.ts';
 import type { FunctionStore } from '../functions/function-repository.ts';
@@ -33,10 +33,10 @@ export interface AppDeps {
   readonly listing: Listing;
   readonly artifacts: ArtifactStore;
   readonly unnamedArchives: UnnamedArchives;
-  readonly directory: FunctionCache;
+  readonly functionCache: FunctionCache;
   readonly deployer: Deployer;
   readonly functionRoute: FunctionRoute;
-  readonly queued: QueuedLane;
+  readonly queued: QueueControl;
   readonly batches: Batches;
   readonly secrets: SecretStore;
   readonly schedules: Schedules;
@@ -117,7 +117,7 @@ export function authorize(deps: AppDeps, scope: Scope | 'any'): MiddlewareHandle
     });
     const holder =
       (await dashboardHolder(context, deps.dashboard.sessions)) ??
-      (presented && (await deps.directory.key(presented.key)));
+      (presented && (await deps.functionCache.key(presented.key)));
     const own = holder?.namespace ?? EVERY_NAMESPACE;
     // Every key has a scope, so a valid key always has its own first one.
     const wanted = scope === 'any' ? (holder?.scopes[0] ?? 'read') : scope;

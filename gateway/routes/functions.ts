@@ -35,7 +35,7 @@ export const list = endpoint(
     const { namespace } = context.req.valid('param');
     const found = await deps.functions.list(namespace);
     if (found.length === 0 && !(await deps.functions.hasNamespace(namespace))) {
-      throw await deps.directory.namespaceNotFound(namespace, context.var.holder);
+      throw await deps.functionCache.namespaceNotFound(namespace, context.var.holder);
     }
     return context.json({ functions: found.map(viewOf) }, 200);
   },
@@ -107,7 +107,7 @@ export const remove = endpoint(
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');
     if (!(await deps.deployer.remove(namespace, name))) {
-      throw await deps.directory.notFound(namespace, name, context.var.holder);
+      throw await deps.functionCache.notFound(namespace, name, context.var.holder);
     }
     return context.body(null, 204);
   },
@@ -121,7 +121,7 @@ export async function existing(
   holder: ApiKeyRecord,
 ): Promise<StoredFunction> {
   const found = await deps.functions.find(namespace, name);
-  if (!found) throw await deps.directory.notFound(namespace, name, holder);
+  if (!found) throw await deps.functionCache.notFound(namespace, name, holder);
   return found;
 }
 

@@ -96,7 +96,7 @@ test('a job of another namespace starts while one holds its places for long, and
     const { workers } = (await (await platform.api('/workers')).json()) as { workers: WorkerStatus[] };
     return workers[0]?.running ?? 0;
   };
-  // Of 8 places, one is kept for namespaces that have none.
+  // Of 8 permits, one is kept for namespaces that have none.
   await expect.poll(running, { timeout: 10_000 }).toBe(7);
   const light = enqueuer(platform, 'retries', 'light');
   const [id = ''] = await acknowledged(light, 1, {});

@@ -14,7 +14,7 @@ import {
   MAX_ITEM_RESULT_BYTES,
   MAX_RESPONSE_META_BYTES,
 } from '#contract/functions/limits.ts';
-import { nextTurn } from '#contract/platform/turns.ts';
+import { nextSlice } from '#contract/platform/slices.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import { GroupResults, type Item, type KeptResult } from '#storage/queued/groups.ts';
@@ -97,7 +97,7 @@ export class GroupRun {
   /** Runs all items through `queue()`. Returns undefined when the function has none. */
   async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
     // A megabyte is assembled here, and many groups start together.
-    await nextTurn();
+    await nextSlice();
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;

@@ -82,7 +82,7 @@ describe('the request, as the function sees it', () => {
     expect(bench.headersOf('x-forwarded-prefix')).toEqual(['/fn/default/open']);
   });
 
-  test('forwarding headers of a trusted proxy are believed', async () => {
+  test('forwarding headers of a trusted proxy are used', async () => {
     const proxied = await startGateway(bench.redis, {
       state: bench.gateway.state,
       env: { OFFSHOOT_TRUST_PROXY: '1' },
