@@ -90,7 +90,7 @@ for (const [heavy, light] of [
   }, 60_000);
 }
 
-test('a job of another namespace starts while one holds its places for long, and calls still have room [SH3]', async () => {
+test('a job of another namespace starts while one holds its permits for long, and calls still have room [SH3]', async () => {
   await fillQueue(platform.redis.url, { namespace: 'heavy', name: 'retries' }, 200, { sleepMs: 4_500 });
   const running = async (): Promise<number> => {
     const { workers } = (await (await platform.api('/workers')).json()) as { workers: WorkerStatus[] };
