@@ -12,6 +12,7 @@ import { BatchStore } from '#storage/queued/batches.ts';
 import { followTime } from '#storage/redis/clock.ts';
 import { Groups } from '#storage/queued/groups.ts';
 import { Deliveries } from '#storage/queued/deliveries.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { Log } from '#storage/log.ts';
 import { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import { QuotaLeases } from '#storage/limits/quota-leases.ts';
@@ -53,7 +54,6 @@ import { Recorder } from './dispatch/recorder.ts';
 import { createGatewayServer } from './call/server.ts';
 import { Spool } from './call/spool.ts';
 import { ApiKeyStore } from './functions/api-keys.ts';
-import { FunctionStore } from './functions/function-repository.ts';
 import { InvocationStore } from './records/invocations.ts';
 import { UnnamedArchives } from './functions/unnamed-archives.ts';
 import { Listing } from './records/listing.ts';
@@ -100,7 +100,7 @@ export class Gateway {
     };
     const commands = connect('commands');
     const gatewayId = randomBytes(6).toString('hex');
-    const functions = new FunctionStore(commands);
+    const functions = new FunctionRepository(commands);
     const apiKeys = new ApiKeyStore(commands);
     const invocations = new InvocationStore(commands);
     const { artifacts, blobs } = openStores(env.OFFSHOOT_STATE, s3Settings(env), log);
@@ -184,6 +184,8 @@ export class Gateway {
       directory: functionCache,
       dispatcher,
       schedules,
+      keptVersions: env.OFFSHOOT_KEPT_VERSIONS,
+      queueTimeoutMs: env.OFFSHOOT_QUEUE_TIMEOUT_MS,
       commands,
       log,
     });
@@ -225,7 +227,13 @@ export class Gateway {
       enqueuer: queued.enqueuer,
       log,
     });
-    const archives = new ArchiveCollector({ commands, artifacts, unnamed: unnamedArchives, log });
+    const archives = new ArchiveCollector({
+      commands,
+      functions,
+      artifacts,
+      unnamed: unnamedArchives,
+      log,
+    });
     const deliverer = new Deliverer({
       store,
       retention,
@@ -260,7 +268,11 @@ export class Gateway {
           start: () => void commands.on('ready', () => void this.#checkEviction()),
           stop: () => connections.forEach((redis) => redis.disconnect()),
         },
-        { name: 'shared time', start: () => void (stopTime = followTime(commands)), stop: () => stopTime?.() },
+        {
+          name: 'shared time',
+          start: () => void (stopTime = followTime(commands)),
+          stop: () => stopTime?.(),
+        },
         { name: 'function cache', start: () => this.#followChanges(subscriber) },
         { name: 'spool', start: () => spool.start(), stop: () => spool.stop() },
         // From here on workers may answer this gateway, until no call is pending.

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { InvocationRecord } from '#contract/invocations/invocation.ts';
-import { figureOf } from '../support/metrics.ts';
+import { figureOf } from '../support/platform/metrics.ts';
 import { freePort, Platform } from '../support/platform/platform.ts';
 import { Prometheus, promtool } from '../support/servers/prometheus.ts';
 import { SLOWNESS } from '../support/faults/slowness.ts';

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { figureOf } from '../support/metrics.ts';
+import { figureOf } from '../support/platform/metrics.ts';
 import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
 import { freePort, Platform } from '../support/platform/platform.ts';
 

@@ -48,7 +48,7 @@ test('a gateway and a worker start their parts in order and stop them in reverse
       both.map((part) => started.get(part)),
       both.toReversed().map((part) => stopped.get(part)),
     ])
-      expect(times, process).toEqual(times.toSorted());
+      expect(times, process).toEqual(times.toSorted((a = 0, b = 0) => a - b));
     // Connections go last.
     expect(stopped.get('redis')).toBe(Math.max(...stopped.values()));
   }

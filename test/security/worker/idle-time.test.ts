@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FunctionLog, type FunctionLogLine, type PoolStatus } from '#contract/api/api.ts';
-import { figureOf } from '../../support/metrics.ts';
+import { figureOf } from '../../support/platform/metrics.ts';
 import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
 import { freePort, Platform } from '../../support/platform/platform.ts';
 import { SLOWNESS } from '../../support/faults/slowness.ts';

@@ -16,7 +16,7 @@ import { Queues } from '#storage/queued/jobs.ts';
 import { observeGateway } from '../../../gateway/records/metrics.ts';
 import { startLogExport, type LogExport } from '../../../worker/run/log-export.ts';
 import { WorkerMetrics } from '../../../worker/process/metrics.ts';
-import { figureOf } from '../../support/metrics.ts';
+import { figureOf } from '../../support/platform/metrics.ts';
 import { endedRecord, openRecord } from '../../support/platform/records.ts';
 import { redisForTests } from '../../support/redis/redis-for-tests.ts';
 

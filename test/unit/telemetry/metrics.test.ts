@@ -6,7 +6,7 @@ import { Exemplars } from '#telemetry/exemplars.ts';
 import { LabelCap, Metrics } from '#telemetry/metrics.ts';
 import { wantsOpenMetrics } from '#telemetry/openmetrics.ts';
 import { startTelemetry } from '#telemetry/spans.ts';
-import { seriesOf } from '../../support/metrics.ts';
+import { seriesOf } from '../../support/platform/metrics.ts';
 import { endedRecord, openRecord } from '../../support/platform/records.ts';
 
 const open = openRecord({
