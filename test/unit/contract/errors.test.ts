@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { ERRORS, OffshootError } from '#contract/api/errors.ts';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { errorsPage } from '../../../infra/generate/errors.ts';
 

@@ -6,8 +6,8 @@ import { DEAD } from '#contract/invocations/dead-letter.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { cliPage } from '../../../infra/generate/cli.ts';
 import packageJson from '../../../package.json' with { type: 'json' };
-import { commandsInSentence, commandsOf, namesVerb, refusalOf } from '../../support/commands.ts';
-import { CHECKOUT, codeSpansOf, documents } from '../../support/documents.ts';
+import { commandsInSentence, commandsOf, namesVerb, refusalOf } from '../../support/docs/commands.ts';
+import { CHECKOUT, codeSpansOf, documents } from '../../support/docs/documents.ts';
 
 const source = (path: string): string => readFileSync(`${CHECKOUT}${path}`, 'utf8');
 

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { manifestReferenceText } from '../../../infra/generate/manifest-reference.ts';
-import { anchorsOf, CHECKOUT, codeSpansOf, documents } from '../../support/documents.ts';
+import { anchorsOf, CHECKOUT, codeSpansOf, documents } from '../../support/docs/documents.ts';
 
 const all = documents();
 const byPath = new Map(all.map((document) => [document.path, document]));

@@ -7,7 +7,7 @@
  */
 import '../runtime/builtins.ts';
 import { Socket } from 'node:net';
-import { ChannelKind, ChannelReader, encodeChannelFrame } from '#contract/wire/channel.ts';
+import { ChannelKind, ChannelReader, encodeChannelFrame, putInvoke } from '#contract/wire/channel.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
 import type { ZygoteAddon } from '../runtime/addon.ts';
@@ -60,8 +60,6 @@ function nobodyElse(): number {
 
 function sampleCall(handle: number): Buffer {
   const context = Buffer.from(JSON.stringify({ id: '', remainingMs: 1, traceparent: '' }));
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(context.length, 0);
   const request = sampleRequest(handle % 2 === 0 ? 'POST' : 'GET');
-  return encodeChannelFrame(ChannelKind.INVOKE, handle, length, context, request);
+  return encodeChannelFrame(ChannelKind.INVOKE, handle, ...putInvoke({ context, request }));
 }

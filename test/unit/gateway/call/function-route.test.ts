@@ -2,7 +2,7 @@
 import { createConnection } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { runSpanId } from '#contract/invocations/trace.ts';
 import { GatewayBench } from '../../../support/gateway/gateway-bench.ts';
