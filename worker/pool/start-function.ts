@@ -9,6 +9,7 @@ import type { CodeStore } from '../code/code-store.ts';
 import { blamePids, whyEnded, type ExitOutcome } from '../sandbox/exit-cause.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { readLogFrame, refusedLine, type LogText } from '../run/invocation-log.ts';
+import { refusedNetworkLine, Unreached } from '../run/refused-network.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { Networks } from '../network/networks.ts';
 import type { IsolationFacts } from '../sandbox/isolation-facts.ts';
@@ -91,6 +92,7 @@ export async function startFunction(
   const { sandbox, kind, directory } = taken;
 
   const loadOutput: LogText[] = [];
+  const unreached = new Unreached();
   let loadBytes = 0;
   let cutBytes = 0;
   const decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') };
@@ -114,6 +116,8 @@ export async function startFunction(
   };
   /** Returns the load's output for the first invocation's log. */
   const output = (): LogText[] => {
+    const refused = refusedNetworkLine(sandbox, unreached.list(), network !== undefined);
+    if (refused) loadOutput.push(refused);
     const text = `${cutBytes} bytes that the module printed while it was loaded were cut: ${MAX_LOAD_OUTPUT_LINES} pieces and ${MAX_LOAD_OUTPUT_BYTES} bytes of it are kept`;
     return cutBytes === 0 ? loadOutput : [...loadOutput, { time: Date.now(), level: 'platform', text }];
   };
@@ -121,6 +125,7 @@ export async function startFunction(
     begun: () => undefined,
     withdrawn: () => undefined,
     frame: (frameKind, payload) => {
+      if (frameKind === ChannelKind.UNREACHED) return unreached.add(payload);
       if (frameKind === ChannelKind.LOG)
         collect(payload.length, () => {
           const text = readLogFrame(payload);

@@ -19,6 +19,7 @@ import type { Lease } from '../pool/function-pool.ts';
 import type { Pool } from '../pool/pool.ts';
 import { LoadFailedError } from '../pool/start-function.ts';
 import type { Receipts } from '../pool/receipts.ts';
+import { refusedNetworkLine } from './refused-network.ts';
 import { readError, Run } from './run.ts';
 import { describeExit } from '../sandbox/zygote.ts';
 import type { Redis } from 'ioredis';
@@ -56,7 +57,7 @@ interface EndFacts {
   readonly exitCause?: string | undefined;
   readonly usage?: Usage;
   readonly pidsRefused?: number;
-  readonly denied?: DeniedEgress[] | undefined;
+  readonly denied?: readonly DeniedEgress[] | undefined;
   readonly refusedCalls?: readonly string[];
 }
 
@@ -112,10 +113,9 @@ export class Execution {
         end = { ...end, outcome: 'out_of_memory', exitCause };
       }
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
-      const denied = await lease.sandbox.network?.denied().catch((error: unknown) => {
-        log.warn({ error, call: this.#call }, 'the refusals of the network could not be read');
-        return undefined;
-      });
+      const denied = await this.#denied(lease, run);
+      const refused = refusedNetworkLine(lease.sandbox, denied, lease.sandbox.network !== undefined);
+      if (refused) this.#log.add(refused);
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
       const pidsRefused = lease.sandbox.takePidsRefused();
       const outcome = blamePids(
@@ -134,6 +134,18 @@ export class Execution {
       this.#failToStart(error);
     } finally {
       this.#leave();
+    }
+  }
+
+  /** Lists the destinations that were out of reach: as the firewall saw them or, without a network, as the runtime did. */
+  async #denied(lease: Lease, run: Run): Promise<readonly DeniedEgress[]> {
+    const { network } = lease.sandbox;
+    if (!network) return run.unreached?.list() ?? [];
+    try {
+      return await network.denied();
+    } catch (error) {
+      log.warn({ error, call: this.#call }, 'the refusals of the network could not be read');
+      return [];
     }
   }
 
@@ -249,7 +261,7 @@ export class Execution {
       ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
       ...(facts.usage && { usage: facts.usage }),
       ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
-      ...(facts.denied?.length && { denied: facts.denied }),
+      ...(facts.denied?.length && { denied: [...facts.denied] }),
       ...(facts.refusedCalls && { refusedCalls: [...facts.refusedCalls] }),
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
       ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
