@@ -23,8 +23,11 @@ beforeAll(async () => {
   deployed = await platform.cli('deploy', folder);
 }, 90_000);
 afterAll(async () => {
-  await platform.stop();
-  await images.close();
+  try {
+    await platform.stop();
+  } finally {
+    await images.close();
+  }
 });
 
 const post = (body: string | Uint8Array<ArrayBuffer>, path = ''): Promise<Response> => {
