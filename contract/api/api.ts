@@ -10,11 +10,11 @@ import {
   OpenInvocation,
   SpanEvent,
   SpanLink,
+  Outcome,
 } from '../invocations/invocation.ts';
 import { IsolationReceipt } from '../functions/isolation.ts';
 import { Manifest, ShownManifest } from '../functions/manifest.ts';
 import { Name } from '../functions/names.ts';
-import { Outcome } from '../invocations/outcome.ts';
 
 /** `admin` manages keys and namespaces everywhere; the others apply within the key's namespace. */
 export const Scope = z.enum(['admin', 'deploy', 'read', 'invoke']);

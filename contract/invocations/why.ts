@@ -2,8 +2,9 @@
  * Why an invocation took its time and ended as it did: in words for a person, with the setting that would change it. Made from
  * the record alone, so that all clients say the same.
  */
-import { DEAD } from './dead-letter.ts';
 import { nextWith } from '../api/next.ts';
+import { cancelledText } from './canceller.ts';
+import { DEAD } from './dead-letter.ts';
 import type { AnyInvocation, Attempt, ColdReason, InvocationRecord } from './invocation.ts';
 import { OUTCOMES } from './outcome.ts';
 
@@ -80,7 +81,8 @@ function explainEnd(record: InvocationRecord): Why {
       `It ended as ${outcome} after ${time(duration)}: ${facts.meaning}${cause === undefined ? '' : ` (${cause})`}.`,
       facts.next,
     );
-    if (facts.sandboxEnds && report?.sandbox !== undefined)
+    if (record.cancelledBy) say(`It was cancelled ${cancelledText(record.cancelledBy)}.`);
+    if ((facts.sandbox === 'ended' || facts.sandbox === 'spent') && report?.sandbox !== undefined)
       say('Its sandbox ended with it, so the next call may be cold.');
   }
   if (attempts.length > 1) {

@@ -14,6 +14,8 @@
  *
  * The numbers are also generated into a C header, because the first frames are read and written before JavaScript runs.
  */
+import type { ToldFailure } from '../invocations/outcome.ts';
+
 export const ChannelKind = {
   /** worker → sandbox, read in C: SPECIALISE_BYTES of fixed layout (directory of the code, host name, limits). */
   SPECIALISE: 1,
@@ -147,7 +149,7 @@ export interface ReadyReport {
 }
 
 export interface FailedReport {
-  readonly outcome: 'error' | 'bad_response';
+  readonly outcome: ToldFailure;
   readonly error: { name: string; message: string; stack?: string };
 }
 

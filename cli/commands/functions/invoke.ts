@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { ERRORS, ErrorBody } from '#contract/api/errors.ts';
-import { FunctionError } from '#contract/invocations/invocation.ts';
+import { FunctionError, Outcome } from '#contract/invocations/invocation.ts';
 import { DEFAULT_INLINE_BODY_BYTES } from '#contract/functions/limits.ts';
-import { OUTCOMES, Outcome } from '#contract/invocations/outcome.ts';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { functionPath, parseFunctionName, type Client } from '../../api/client.ts';
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';

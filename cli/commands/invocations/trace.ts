@@ -5,7 +5,8 @@
 import { nextWith } from '#contract/api/next.ts';
 import { DEAD } from '#contract/invocations/dead-letter.ts';
 import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api/api.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { cancelledText } from '#contract/invocations/canceller.ts';
+import { isFailure, OUTCOMES } from '#contract/invocations/outcome.ts';
 import { TRACE_ID, type WholeTrace } from '#contract/invocations/whole-trace.ts';
 import type { Client } from '../../api/client.ts';
 import { connect } from '../../api/connect.ts';
@@ -32,7 +33,7 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
   if ('spansCut' in found) return traceWhole(context, found);
   const detail = found;
   if (detail.state !== 'done') return traceOpen(context, detail);
-  const good = detail.outcome === 'ok';
+  const good = !isFailure(detail.outcome);
   const { meaning, next } = OUTCOMES[detail.outcome];
   terminal.print(
     `${terminal.style('bold', `${detail.namespace}/${detail.name}`)} version ${detail.version}  ` +
@@ -172,8 +173,11 @@ function facts(detail: InvocationDetail): [string, string][] {
     ...attemptRows(detail.attempts),
     ['bytes', `${bytes(detail.requestBytes)} in, ${bytes(detail.responseBytes)} out`],
   ];
-  if (detail.dead !== undefined)
-    rows.push(['dead', `${DEAD[detail.dead].because}; offshoot dlq redrive ${detail.id}`]);
+  if (detail.cancelledBy) rows.push(['cancelled', cancelledText(detail.cancelledBy)]);
+  if (detail.dead !== undefined) {
+    const { because, change } = DEAD[detail.dead];
+    rows.push(['dead', `${because}; ${nextWith(change, detail.id)}`]);
+  }
   if (detail.callback) rows.push(['callback', callbackText(detail.callback)]);
   if (detail.replayOf !== undefined) rows.push(['replay of', detail.replayOf]);
   if (report?.usage) {
