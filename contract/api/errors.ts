@@ -129,7 +129,7 @@ export const ERRORS = {
   function_outdated: user(
     409,
     'Redis holds the function in a form that this version of Offshoot does not read',
-    'remove the function (offshoot rm NAME), then deploy it again: offshoot deploy',
+    'remove the function: offshoot rm NAME, then: offshoot deploy',
   ),
   load_failed: user(
     422,

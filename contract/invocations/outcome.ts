@@ -8,6 +8,7 @@
  *
  * No zod, so that the dashboard can bundle it; the schema is `Outcome` in invocation.ts.
  */
+import { inEachLanguage } from '../functions/runtimes.ts';
 import type { DeadReason } from './dead-letter.ts';
 
 interface OutcomeFacts {
@@ -72,7 +73,7 @@ export const OUTCOMES = {
     told: true,
     alert: 'function',
     meaning: 'the function returned something that is not a response',
-    next: 'return a Response from fetch(), or a JSON value or {statusCode, headers, body} from handler()',
+    next: inEachLanguage('badResponse'),
   },
   load_error: {
     status: 502,
@@ -173,7 +174,7 @@ export const OUTCOMES = {
     load: true,
     alert: 'function',
     meaning: 'the function ended its own process before it answered',
-    next: 'do not call process.exit() in a function; return a response instead',
+    next: inEachLanguage('exited'),
   },
   crashed: {
     status: 502,

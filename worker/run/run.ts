@@ -11,7 +11,7 @@
  * A frame that fits no state comes from no honest sandbox, and ends the sandbox.
  */
 import { StringDecoder } from 'node:string_decoder';
-import { ChannelKind, type InvokeContext } from '#contract/wire/channel.ts';
+import { ChannelKind, readSpansDropped, type InvokeContext } from '#contract/wire/channel.ts';
 import type { Canceller, FunctionError } from '#contract/invocations/invocation.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
 import { OUTCOMES, type Outcome, type StopReason } from '#contract/invocations/outcome.ts';
@@ -26,6 +26,7 @@ import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { InvocationSink } from '../sandbox/sinks.ts';
 import { describeExit } from '../sandbox/zygote.ts';
 import { LateSink } from './late-output.ts';
+import { Unreached } from './refused-network.ts';
 
 /** The end of a run. `payload` is the response, when all of it came in one piece. */
 export interface RunEnd {
@@ -128,6 +129,8 @@ export class Run implements InvocationSink {
   readonly #refused = new Set<string>();
   /** Decoders, because a character may come in two pieces. */
   readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
+  /** Destinations that a sandbox without a network could not reach; undefined when it has told none. */
+  unreached: Unreached | undefined;
   /** The function's own spans until now; undefined when it has begun none. */
   spans: FunctionSpans | undefined;
   #toldUnclaimed = false;
@@ -266,13 +269,17 @@ export class Run implements InvocationSink {
         if (!isKept) this.#sandbox.flow.discarded(payload.length);
         return;
       }
-      case ChannelKind.SPANS_DROPPED:
+      case ChannelKind.SPANS_DROPPED: {
         this.#sandbox.flow.discarded(payload.length);
-        if (payload.length === 4) (this.spans ??= new FunctionSpans()).drop(payload.readUInt32LE(0));
+        const dropped = readSpansDropped(payload);
+        if (dropped) (this.spans ??= new FunctionSpans()).drop(dropped.count);
         return;
+      }
       case ChannelKind.BODY_CREDIT:
         if (!this.#feed?.credit(payload)) this.#sandbox.kill('misbehaved');
         return;
+      case ChannelKind.UNREACHED:
+        return (this.unreached ??= new Unreached()).add(payload);
       case ChannelKind.SETTLED:
         // Released without an answer, the run would have neither an end nor a time limit.
         if (this.#state !== 'answered') return this.#sandbox.kill('misbehaved');

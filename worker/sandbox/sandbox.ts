@@ -15,6 +15,9 @@
 import {
   ChannelKind,
   encodeChannelFrame,
+  putInvoke,
+  readOthers,
+  readSignalled,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
@@ -24,7 +27,7 @@ import type { SandboxNetwork } from '../network/egress.ts';
 import type { CallQueue } from './call-queue.ts';
 import type { SandboxChannel } from './channel.ts';
 import { whyEnded } from './exit-cause.ts';
-import { readNumbers, type IsolationFacts } from './isolation-facts.ts';
+import { readPreparation, type IsolationFacts } from './isolation-facts.ts';
 import { Links } from './links.ts';
 import { Sinks, type InvocationSink } from './sinks.ts';
 import { DEFAULT_FILE_LIMITS, SandboxStartError } from './specialise.ts';
@@ -100,9 +103,10 @@ export class Sandbox {
     const { channel, outputs, theirs } = this.#links;
     this.#sinks = new Sinks(outputs, (bytes) => channel.discarded(bytes));
     this.prepared = channel.expect(ChannelKind.PREPARED).then((payload) => {
+      const phases = readPreparation(payload);
       // A cold start has its order already.
       if (this.#state === 'starting') this.#become('prepared');
-      return readNumbers(payload);
+      return phases;
     });
     this.prepared.catch(() => undefined);
     const { promise, resolve: onEnded } = Promise.withResolvers<Exit>();
@@ -188,9 +192,8 @@ export class Sandbox {
     const ahead = !shared && this.#links.turns.add(turn);
     if (shared) begin();
     const told = Buffer.from(JSON.stringify(ahead ? { ...context, ahead } : context));
-    const length = Buffer.allocUnsafe(4);
-    length.writeUInt32LE(told.length, 0);
-    this.#links.channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, length, told, payload));
+    const parts = putInvoke({ context: told, request: payload });
+    this.#links.channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, ...parts));
     return handle;
   }
 
@@ -271,10 +274,10 @@ export class Sandbox {
           new SandboxStartError('the module failed to load', Buffer.from(payload)),
         );
       case ChannelKind.SIGNALLED:
-        this.#ownSignal = signalName(payload[0] ?? 0);
+        this.#ownSignal = signalName(readSignalled(payload)?.signal ?? 0);
         return this.kill();
       case ChannelKind.OTHERS:
-        return this.#sinks.others(payload[0] ?? 0);
+        return this.#sinks.others(readOthers(payload)?.others ?? 0);
       default:
         this.#sinks.frame(kind, handle, payload);
     }

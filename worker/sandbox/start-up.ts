@@ -1,13 +1,8 @@
 /** Gives a sandbox its function: sends the order, and waits until the sandbox is isolated and has loaded the module. */
-import {
-  ChannelKind,
-  encodeChannelFrame,
-  ISOLATED_PHASES,
-  type SandboxInit,
-} from '#contract/wire/channel.ts';
+import { ChannelKind, encodeChannelFrame, type SandboxInit } from '#contract/wire/channel.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { SandboxChannel } from './channel.ts';
-import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
+import { readIsolation, type IsolationFacts } from './isolation-facts.ts';
 import { specialiseFrame, type FileLimits } from './specialise.ts';
 
 export interface StartOrder {
@@ -37,14 +32,13 @@ export function startUp(
 ): StartUp {
   const told = encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init)));
   const isolated = channel.expect(ChannelKind.ISOLATED).then((payload) => {
-    const numbers = readNumbers(payload);
-    const facts = readFacts(numbers.slice(ISOLATED_PHASES));
+    const { phases, facts } = readIsolation(payload);
     onIsolated(facts);
     if (approve) {
       approve(facts);
       channel.write(told);
     }
-    return numbers.slice(0, ISOLATED_PHASES);
+    return phases;
   });
   const ready = channel.expect(ChannelKind.READY).then(() => undefined);
   isolated.catch(() => undefined);
