@@ -4,7 +4,7 @@ import type { VersionSettings } from '#contract/functions/settings.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../process/log.ts';
-import type { SandboxEnd } from '../sandbox/end-reason.ts';
+import type { SandboxEnd } from '#contract/invocations/sandbox-end.ts';
 import { Sandbox } from '../sandbox/sandbox.ts';
 import type { FileLimits } from '../sandbox/specialise.ts';
 import { SandboxNumbers } from '../sandbox/sandbox-numbers.ts';
