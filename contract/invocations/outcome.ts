@@ -2,7 +2,7 @@
  * The ends of an invocation: one closed list, shared by HTTP, both lanes, sandboxes, metrics, alerts, dashboard, logs and traces.
  * The behaviour of each follows from a column of this table. The layers of an end, each with a table of its own:
  *
- *   end of a sandbox (sandbox-end.ts) -> outcome of a run, an attempt, an invocation (here)
+ *   end of a sandbox (contract/platform/sandbox-end.ts) -> outcome of a run, an attempt, an invocation (here)
  *                                          -> a dead letter, and for which reason (dead-letter.ts)
  *                                          -> if it was cancelled, its canceller (canceller.ts)
  *

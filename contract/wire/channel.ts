@@ -15,7 +15,6 @@
  * The kinds and their layouts are a table, contract/wire/layouts.ts. From it follow encoders and readers for TypeScript (wire.gen.ts)
  * and C, because the first frames are read and written before any language runs. docs/runtime-protocol.md says when each is sent.
  */
-import type { ToldFailure } from '../invocations/outcome.ts';
 import { CHANNEL_PREFIX_BYTES, type ChannelKind } from './wire.gen.ts';
 
 export * from './wire.gen.ts';
@@ -65,7 +64,8 @@ export interface ReadyReport {
 }
 
 export interface FailedReport {
-  readonly outcome: ToldFailure;
+  /** One that outcome.ts marks as `told`. The worker checks, since the function may have sent the frame. */
+  readonly outcome: string;
   readonly error: { name: string; message: string; stack?: string };
 }
 

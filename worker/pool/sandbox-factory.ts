@@ -4,11 +4,11 @@ import type { VersionSettings } from '#contract/functions/settings.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../process/log.ts';
-import type { SandboxEnd } from '#contract/invocations/sandbox-end.ts';
+import type { SandboxEnd } from '#contract/platform/sandbox-end.ts';
 import { Sandbox } from '../sandbox/sandbox.ts';
 import type { FileLimits } from '../sandbox/specialise.ts';
-import { SandboxNumbers } from '../sandbox/sandbox-numbers.ts';
-import type { Zygote } from '../sandbox/zygote.ts';
+import { SandboxNumbers } from '../sandbox/zygote/sandbox-numbers.ts';
+import type { Zygote } from '../sandbox/zygote/zygote.ts';
 
 const MB = 1024 * 1024;
 /** Limits of a sandbox without a function: enough to wait in, and a bound on the damage of a bug. */

@@ -16,7 +16,7 @@ import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { readError } from './failure.ts';
-import { blamePids } from '../sandbox/exit-cause.ts';
+import { blamePids } from '../sandbox/zygote/exit-cause.ts';
 import type { TakenSpans } from './function-spans.ts';
 import type { LoadedVersion, VersionCache } from '../code/version-cache.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
@@ -28,7 +28,7 @@ import { LoadFailedError } from '../pool/start-function.ts';
 import type { Receipts } from '../pool/receipts.ts';
 import { refusedNetworkLine } from './refused-network.ts';
 import { Run } from './run.ts';
-import { describeExit } from '../sandbox/zygote.ts';
+import { describeExit } from '../sandbox/zygote/zygote.ts';
 import type { Redis } from 'ioredis';
 import type { LogBudget } from '#storage/limits/log-budget.ts';
 

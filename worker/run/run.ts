@@ -18,13 +18,13 @@ import { OUTCOMES, type Outcome, type StopReason } from '#contract/invocations/o
 import { BodyFeed, type RequestBody } from './body-feed.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { readFailure } from './failure.ts';
-import { whyEnded } from '../sandbox/exit-cause.ts';
+import { whyEnded } from '../sandbox/zygote/exit-cause.ts';
 import { FunctionSpans } from './function-spans.ts';
 import type { Lease } from '../pool/function-pool.ts';
 import { readLogFrame, refusedLine, type InvocationLog } from './invocation-log.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { InvocationSink } from '../sandbox/sinks.ts';
-import { describeExit } from '../sandbox/zygote.ts';
+import { describeExit } from '../sandbox/zygote/zygote.ts';
 import { LateSink } from './late-output.ts';
 import { Unreached } from './refused-network.ts';
 

@@ -21,19 +21,19 @@ import {
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
-import type { SandboxEnd } from '#contract/invocations/sandbox-end.ts';
+import type { SandboxEnd } from '#contract/platform/sandbox-end.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { CallQueue } from './call-queue.ts';
 import type { SandboxChannel } from './channel.ts';
-import { whyEnded } from './exit-cause.ts';
+import { whyEnded } from './zygote/exit-cause.ts';
 import { readPreparation, type IsolationFacts } from './isolation-facts.ts';
 import { Links } from './links.ts';
 import { Sinks, type InvocationSink } from './sinks.ts';
 import { DEFAULT_FILE_LIMITS, SandboxStartError } from './specialise.ts';
 import { startUp, type StartUp } from './start-up.ts';
 import { Usage } from './usage.ts';
-import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
+import { describeExit, signalName, type Exit, type Zygote } from './zygote/zygote.ts';
 
 type State = 'starting' | 'prepared' | 'loading' | 'ready' | 'spent' | 'killed' | 'ended';
 

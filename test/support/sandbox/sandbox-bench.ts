@@ -14,9 +14,9 @@ import type { Cgroup } from '../../../worker/cgroup/driver.ts';
 import type { SandboxNetwork } from '../../../worker/network/egress.ts';
 import { Sandbox } from '../../../worker/sandbox/sandbox.ts';
 import { DEFAULT_FILE_LIMITS } from '../../../worker/sandbox/specialise.ts';
-import { SandboxNumbers } from '../../../worker/sandbox/sandbox-numbers.ts';
-import { ownRanges } from '../../../worker/sandbox/subids.ts';
-import { Zygote } from '../../../worker/sandbox/zygote.ts';
+import { SandboxNumbers } from '../../../worker/sandbox/zygote/sandbox-numbers.ts';
+import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
+import { Zygote } from '../../../worker/sandbox/zygote/zygote.ts';
 
 const MB = 1024 * 1024;
 /** Shared by all benches, as a worker shares it among its zygotes: no two live sandboxes are the same user. */

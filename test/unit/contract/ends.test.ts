@@ -11,7 +11,7 @@ import {
   OUTCOMES,
   wasRequested,
 } from '#contract/invocations/outcome.ts';
-import { SANDBOX_ENDS } from '#contract/invocations/sandbox-end.ts';
+import { SANDBOX_ENDS } from '#contract/platform/sandbox-end.ts';
 import { withOutcomes } from '../../../infra/monitoring/alert-outcomes.ts';
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url));
@@ -25,7 +25,7 @@ const AMBIGUOUS = new Set<string>(['ok', 'error', 'timeout', 'cancelled']);
 const quoted = (names: readonly string[]): string => `['"\`](?:${names.join('|')})['"\`]`;
 
 /** Files that decide an outcome from the facts of a run, and so tell some of them apart. */
-const DECIDE = ['worker/sandbox/exit-cause.ts', 'worker/pool/start-function.ts'];
+const DECIDE = ['worker/sandbox/zygote/exit-cause.ts', 'worker/pool/start-function.ts'];
 
 /** Code without its comments. */
 function codeOf(path: string): string {

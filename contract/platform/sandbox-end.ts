@@ -1,8 +1,8 @@
 /**
- * Reasons for which a sandbox ends. An invocation that takes its sandbox along gives it its own outcome as the reason (outcome.ts).
+ * Reasons for which a sandbox ends. An invocation that takes its sandbox along gives it its own outcome as the reason (contract/invocations/outcome.ts).
  * The others are below: the worker ends the sandbox, and no invocation has that outcome. The worker's metrics count all of them.
  */
-import type { EndingOutcome } from './outcome.ts';
+import type { EndingOutcome } from '../invocations/outcome.ts';
 
 /** When the worker ends a sandbox for each reason. docs/design/sandbox.md says which module does. */
 export const SANDBOX_ENDS = {
