@@ -100,7 +100,7 @@ test('A5 B34 K5 a transport of pino loses no line, and none is under another cal
   }
 });
 
-test('A5 A13 B26 winston, bunyan and debug keep their lines, under their levels [OB32]', async () => {
+test('A5 A13 B26 winston, bunyan and debug keep their lines, under their levels [OB40]', async () => {
   const name = await live.deploy(
     `import winston from 'winston'; import bunyan from 'bunyan'; import debug from 'debug'; import pino from 'pino';
      const transports = [new winston.transports.Console()];

@@ -165,7 +165,7 @@ test('the stream of a function is bounded in entries and in bytes, and both logs
   }
 });
 
-test('whole lines have the level that they name, from streams, pipes and console [OB32]', async () => {
+test('whole lines have the level that they name, from streams, pipes and console [OB40]', async () => {
   const log = new InvocationLog(redis, target);
   print(log, 'stdout', '{"level":50,"msg":', '"a"}\nerror: b\r\nc\n');
   print(log, 'log', '{"severity":"WARNING"}');

@@ -24,7 +24,7 @@ test.each([
   [{ log: { level: 'warn' } }, 'warn'],
   [{ version: '1.1', short_message: 'x', level: 3 }, 'error'],
   [{ level: 'dpanic' }, 'fatal'],
-])('a line of JSON names its level: %j [OB32]', (line, wanted) => {
+])('a line of JSON names its level: %j [OB40]', (line, wanted) => {
   expect(json(line)).toBe(wanted);
 });
 
