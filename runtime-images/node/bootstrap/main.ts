@@ -11,6 +11,7 @@ import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
 import { installShims } from './runtime/shims.ts';
+import { showWarnings } from './runtime/show-warnings.ts';
 import { warmUp } from './zygote/warm-up.ts';
 
 /** Descriptor at which the launcher puts the control socket. */
@@ -44,6 +45,7 @@ void rehearse(addon, (rehearsed) => {
   runtime = own;
   actAsInit(addon, (signal) => own.endBySignal(signal, () => addon.halt()));
   process.on('exit', own.flush);
+  showWarnings();
   // Without this handler, Node would print the error and leave by an exit that fails in a forked process.
   process.on('uncaughtException', (error) => own.fail(error));
 });

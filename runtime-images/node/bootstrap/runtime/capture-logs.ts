@@ -6,14 +6,14 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import { formatWithOptions } from 'node:util';
 import type { Log } from '#contract/wire/channel.ts';
+import { captureConsole } from './capture-console.ts';
 import { mapPositions } from './describe-error.ts';
 import { captureOutputCalls } from './output-calls.ts';
 
 /** Levels in the order of the contract's LogLevel. */
 const LEVELS = ['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr'] as const;
-type Level = (typeof LEVELS)[number];
+export type Level = (typeof LEVELS)[number];
 
 /** Upper bound on the characters of one frame; longer output is cut into several. */
 const MAX_TEXT_CHARACTERS = 48 * 1024;
@@ -39,14 +39,7 @@ export function captureLogs(send: (handle: number, origin: LogOrigin, text: stri
       send(currentHandle.getStore() ?? 0, origin, mapped.slice(at, end));
     }
   };
-  for (const level of ['debug', 'info', 'log', 'warn', 'error'] as const) {
-    console[level] = (...values: unknown[]) => emit(level, formatWithOptions({}, ...values));
-  }
-  console.trace = (...values: unknown[]) => {
-    const trace = { name: 'Trace', message: formatWithOptions({}, ...values), stack: '' };
-    Error.captureStackTrace(trace, console.trace);
-    emit('error', trace.stack);
-  };
+  captureConsole(emit);
   const stdout = new OutputStream('stdout', 1, emit);
   const stderr = new OutputStream('stderr', 2, emit);
   streams.push(stdout, stderr);

@@ -94,7 +94,8 @@ export class SandboxRuntime {
   };
 
   /** Sends at once: the author of a function that crashes wants to read its last output. */
-  log(handle: number, origin: LogOrigin, text: string): void {
+  log(given: number, origin: LogOrigin, text: string): void {
+    const handle = this.#ownerOf(given);
     // A loop that prints without ever waiting gives the socket no turn to drain, so its output would pile up here.
     if (this.#channel.writableLength > MAX_LOG_BACKLOG_BYTES) {
       const bytes = (this.#dropped.get(handle)?.bytes ?? 0) + text.length;
@@ -109,6 +110,13 @@ export class SandboxRuntime {
     if (this.#logged < LOG_LOOK_CHARACTERS) return;
     this.#logged = 0;
     if (process.memoryUsage().external > MAX_BUFFER_BYTES) collectGarbage();
+  }
+
+  /** Returns the handle of output whose code is of no invocation, such as a listener of the module: that of the only one that runs. */
+  #ownerOf(handle: number): number {
+    if (handle !== 0 || this.#running.size !== 1) return handle;
+    const [only = 0] = this.#running;
+    return only;
   }
 
   #tellDropped(handle: number): void {
