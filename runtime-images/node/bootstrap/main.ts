@@ -10,6 +10,7 @@ import { watchClosedNetwork } from './runtime/closed-network.ts';
 import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
+import { prepareStacks } from './runtime/prepare-stack.ts';
 import { installShims } from './runtime/shims.ts';
 import { showWarnings } from './runtime/show-warnings.ts';
 import { warmUp } from './zygote/warm-up.ts';
@@ -22,6 +23,7 @@ const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
 installShims();
+prepareStacks();
 captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
 

@@ -1,6 +1,9 @@
 /** Gives each method of `console` its level. Those that Node builds upon `console.log` and `console.warn` follow by themselves. */
 import { formatWithOptions, inspect, type InspectOptions } from 'node:util';
-import type { Level } from './capture-logs.ts';
+
+/** Levels in the order of the contract's LogLevel. */
+export const LEVELS = ['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr'] as const;
+export type Level = (typeof LEVELS)[number];
 
 /** Number of blanks by which `console.group()` indents, as in Node. */
 const GROUP_INDENTATION = 2;

@@ -7,13 +7,9 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { Log } from '#contract/wire/channel.ts';
-import { captureConsole } from './capture-console.ts';
-import { mapPositions } from './describe-error.ts';
+import { captureConsole, LEVELS, type Level } from './capture-console.ts';
 import { captureOutputCalls } from './output-calls.ts';
-
-/** Levels in the order of the contract's LogLevel. */
-const LEVELS = ['debug', 'info', 'log', 'warn', 'error', 'stdout', 'stderr'] as const;
-export type Level = (typeof LEVELS)[number];
+import { showPositions } from './source-positions.ts';
 
 /** Upper bound on the characters of one frame; longer output is cut into several. */
 const MAX_TEXT_CHARACTERS = 48 * 1024;
@@ -30,7 +26,7 @@ export type LogOrigin = Pick<Log, 'level' | 'span'>;
 /** Redirects all output to `send`. To be called once. */
 export function captureLogs(send: (handle: number, origin: LogOrigin, text: string) => void): void {
   const emit = (level: Level, text: string): void => {
-    const mapped = mapPositions(text);
+    const mapped = showPositions(text);
     const origin = { level: LEVELS.indexOf(level), span: logSpan.current() };
     for (let at = 0, end = 0; at === 0 || at < mapped.length; at = end) {
       end = at + MAX_TEXT_CHARACTERS;

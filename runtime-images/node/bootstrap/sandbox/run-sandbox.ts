@@ -23,7 +23,7 @@ import { BodyStream } from '../handlers/body-stream.ts';
 import { currentHandle, endOutput, type LogOrigin } from '../runtime/capture-logs.ts';
 import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
-import { describeError } from '../runtime/describe-error.ts';
+import { describeError, isError } from '../runtime/describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
@@ -286,7 +286,7 @@ export class SandboxRuntime {
       try {
         await loaded.answer(invocation, payload, toContext(told, pending));
       } catch (error) {
-        const outcome = error instanceof BadResponseError ? 'bad_response' : 'error';
+        const outcome = isError(error) && error instanceof BadResponseError ? 'bad_response' : 'error';
         for (const to of safely(() => destinationsOf(error))) this.unreached(handle, to);
         const described = describeError(error);
         console.error(described.stack ?? `${described.name}: ${described.message}`);

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { clockOrigin } from '#contract/wire/host-clock.ts';
+import { describeError, isError } from '../runtime/describe-error.ts';
 
 export const ERROR = 2;
 const OK = 1;
@@ -242,10 +243,7 @@ export class Span {
 
   /** https://opentelemetry.io/docs/specs/semconv/exceptions/exceptions-spans/ */
   recordException(thrown: unknown, time?: unknown): void {
-    const { name, message, stack } =
-      typeof thrown === 'object' && thrown !== null
-        ? (thrown as Partial<Error>)
-        : { message: String(thrown) };
+    const { name, message, stack } = readException(thrown);
     this.addEvent(
       'exception',
       {
@@ -369,4 +367,10 @@ function plainAll(attributes: unknown): Record<string, Attribute> | undefined {
 
 function sizeOf(key: string, value: Attribute): number {
   return key.length + (typeof value === 'string' ? value.length : 8) + 6;
+}
+
+/** The API takes a text, or an object with a message, in place of an error too. */
+function readException(thrown: unknown): Partial<Error> {
+  if (isError(thrown)) return describeError(thrown);
+  return typeof thrown === 'object' && thrown !== null ? thrown : { message: String(thrown) };
 }
