@@ -32,6 +32,8 @@ export interface ZygoteAddon {
   hasChildren(): boolean;
   /** Drops the mapped pages of code and constants; pages that are used again come back from the page cache. */
   forgetFiles(): void;
+  /** Tells V8 the memory limit of the sandbox in MB; called once, before the function loads. */
+  limitMemory(megabytes: number): void;
   /** Blocks until the sandbox is ended. */
   halt(): never;
 }
@@ -62,6 +64,7 @@ void rehearse(addon, (rehearsed) => {
     () => addon.takeTurn(),
     (code) => addon.exit(code),
     watchOthers(() => addon.hasChildren()),
+    (megabytes) => addon.limitMemory(megabytes),
   );
   runtime = own;
   actAsInit(addon, (signal) => own.endBySignal(signal, () => addon.halt()));

@@ -12,8 +12,11 @@
 //   exit(code)                     _exit(2): Node's own exit joins threads that a forked process does not have
 //   reapOrphans() -> number        ended children for which one more look is due, see orphans.h
 //   hasChildren() -> boolean       true if there is any process besides this one
+//   limitMemory(megabytes)         tells V8 the memory limit of the sandbox, see heap.h
 //   halt()                         never returns; the worker is about to end the sandbox
+#include "heap.h"
 #include "orphans.h"
+#include "platform.h"
 #include "zygote.h"
 
 #include <node_api.h>
@@ -48,6 +51,8 @@ static napi_value serve(napi_env env, napi_callback_info info) {
   napi_get_uv_event_loop(env, &loop);
   zygote.loop_fork = fork_loop;
   zygote.loop = loop;
+  platform_forget_threads();
+  heap_watch_buffers();
   int served = zygote_open(&zygote, control, &failure);
   if (served == 0) served = zygote_serve(&zygote, &order, &failure);
   if (served < 0) {
@@ -165,6 +170,15 @@ static napi_value forget_files(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+static napi_value limit_memory(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  uint32_t megabytes = 0;
+  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  if (count > 0 && napi_get_value_uint32(env, argument, &megabytes) == napi_ok) heap_limit(megabytes);
+  return NULL;
+}
+
 static napi_value halt(napi_env env, napi_callback_info info) {
   (void)env;
   (void)info;
@@ -188,6 +202,7 @@ NAPI_MODULE_INIT() {
       {"reapOrphans", reap_orphans},
       {"hasChildren", has_children},
       {"forgetFiles", forget_files},
+      {"limitMemory", limit_memory},
       {"halt", halt},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {

@@ -42,6 +42,7 @@ export class SandboxRuntime {
   readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
   readonly #others: () => number;
+  readonly #limitMemory: (megabytes: number) => void;
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
   readonly #running = new Set<number>();
@@ -61,7 +62,14 @@ export class SandboxRuntime {
    * `takeTurn`: see ZygoteAddon. `exit` ends the process, also when the worker closes the channel. `others` returns the current
    * OTHERS_ bits.
    */
-  constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void, others: () => number) {
+  constructor(
+    channelFd: number,
+    takeTurn: () => number,
+    exit: (code: number) => void,
+    others: () => number,
+    limitMemory: (megabytes: number) => void,
+  ) {
+    this.#limitMemory = limitMemory;
     this.#takeTurn = takeTurn;
     this.#exit = exit;
     this.#others = others;
@@ -161,6 +169,7 @@ export class SandboxRuntime {
     const start = performance.now();
     this.#concurrency = init.concurrency;
     Object.assign(process.env, init.env);
+    this.#limitMemory(init.memory);
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
     // OpenTelemetry's own switch, for a function that brings an SDK.
     const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';

@@ -1,0 +1,212 @@
+// V8 knows two sizes of memory: its heap, and that of buffers outside. It collects garbage by how each has grown, and never looks
+// at both together, nor at their sum with the rest of the process. The kernel counts the sum, and ends a sandbox that passes its
+// limit, whatever part of it is garbage. So this file watches the sum:
+//
+//   old objects     have a limit of their own, below that of the sandbox.
+//   collections     After each one, the process is measured. If it is near its limit, V8 is asked for a whole collection.
+//   buffers         Every so many bytes of new ones, the process is measured. If it is near its limit, the allocation fails once;
+//                   V8 then collects and asks again.
+//
+// The measure has two steps. The first costs a microsecond and counts pages that are shared with the zygote, too many by some
+// 30 MB. Only near the limit the second follows, which costs about a millisecond and counts what the kernel charges.
+#include "heap.h"
+
+#include "common.h"
+#include "platform.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+// Parts of V8's interface, by the names that Node's program exports. They are the same in all Node versions of the images.
+struct isolate;
+struct details;
+typedef size_t near_limit(void *data, size_t current, size_t initial);
+typedef void collected(struct isolate *isolate, int type, int flags, void *data);
+typedef void interrupt(struct isolate *isolate, void *data);
+typedef void exhausted(const char *location, const struct details *details);
+#define V8_NAME(name) __asm__("_ZN2v87Isolate" name)
+extern struct isolate *current_isolate(void) V8_NAME("10GetCurrentEv");
+extern void add_near_limit(struct isolate *, near_limit *, void *)
+    V8_NAME("24AddNearHeapLimitCallbackEPFmPvmmES1_");
+extern void remove_near_limit(struct isolate *, near_limit *, size_t limit)
+    V8_NAME("27RemoveNearHeapLimitCallbackEPFmPvmmEm");
+extern void after_collections(struct isolate *, collected *, void *, int types)
+    V8_NAME("21AddGCEpilogueCallbackEPFvPS0_NS_6GCTypeENS_15GCCallbackFlagsEPvES4_S2_");
+extern void request_interrupt(struct isolate *, interrupt *, void *)
+    V8_NAME("16RequestInterruptEPFvPS0_PvES2_");
+extern void notify_pressure(struct isolate *, int level)
+    V8_NAME("26MemoryPressureNotificationENS_19MemoryPressureLevelE");
+extern void on_exhausted(struct isolate *, exhausted *)
+    V8_NAME("18SetOOMErrorHandlerEPFvPKcRKNS_10OOMDetailsEE");
+enum { ALL_COLLECTIONS = 31, NO_PRESSURE = 0, CRITICAL_PRESSURE = 2 };
+
+#define ALLOCATOR "NodeArrayBufferAllocator"
+#define ALLOCATOR_TABLE "_ZTVN4node24" ALLOCATOR "E"
+#define ALLOCATE "_ZN4node24" ALLOCATOR "8AllocateEm"
+#define ALLOCATE_UNINITIALIZED "_ZN4node24" ALLOCATOR "21AllocateUninitializedEm"
+
+#define MB ((size_t)1 << 20)
+
+// Bytes that the young generation can grow to: three semi-spaces of the zygote's --max-semi-space-size.
+#define YOUNG_BYTES (48 * MB)
+
+// In bytes: the sandbox's limit, 0 until it is known; the use from which on garbage is collected; and the growth since the last
+// such collection without which there is no other. A function whose live objects fill its memory would otherwise only collect.
+static size_t limit, near, step;
+// Bytes of new buffers between two measurements.
+static size_t look_every;
+static int statm = -1;
+// Bytes of buffers since the last measurement, and use after the last collection that this file has asked for.
+static atomic_size_t unseen, settled;
+
+// Whether this thread's isolate is watched, has a collection before it, or has just been refused a buffer.
+static _Thread_local bool watched, asked, refused;
+
+// Bytes of anonymous memory of this process, those included that it shares with the zygote.
+static size_t resident(void) {
+  char text[128];
+  unsigned long all, shared;
+  ssize_t length = pread(statm, text, sizeof text - 1, 0);
+  if (length <= 0) return 0;
+  text[length] = '\0';
+  // Size, resident and shared, in pages.
+  if (sscanf(text, "%*u %lu %lu", &all, &shared) != 2) return 0;
+  return (all - shared) * (size_t)getpagesize();
+}
+
+// Bytes that belong to this process alone: about those for which its cgroup is charged.
+static size_t charged(void) {
+  char text[2048];
+  FD_CLEANUP int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (length <= 0) return resident();
+  text[length] = '\0';
+  size_t bytes = 0;
+  for (const char *line = text; (line = strstr(line, "\nPrivate_")); line++) {
+    unsigned long kb;
+    if (sscanf(line, "\nPrivate_%*[^:]: %lu", &kb) == 1) bytes += kb * 1024;
+  }
+  return bytes;
+}
+
+static bool is_near_limit(size_t more) {
+  if (resident() + more <= near) return false;
+  size_t used = charged() + more;
+  return used > near && used > settled + step;
+}
+
+static void settle(void) {
+  // Buffers are malloc's, which keeps freed memory for later.
+  malloc_trim(0);
+  settled = charged();
+}
+
+static void relieve(struct isolate *isolate, void *data) {
+  (void)data;
+  notify_pressure(isolate, CRITICAL_PRESSURE);
+  // V8 would go on to prefer small memory to speed.
+  notify_pressure(isolate, NO_PRESSURE);
+  settle();
+  asked = false;
+}
+
+static void on_collected(struct isolate *isolate, int type, int flags, void *data) {
+  (void)type;
+  (void)flags;
+  (void)data;
+  if (asked || !is_near_limit(0)) return;
+  asked = true;
+  // A callback of a collection may not begin another. The interrupt comes before the next loop of JavaScript.
+  request_interrupt(isolate, relieve, NULL);
+}
+
+static _Noreturn void end_exhausted(const char *location, const struct details *details) {
+  (void)details;
+  dprintf(STDERR_FILENO,
+          "%s: JavaScript heap out of memory; next: raise \"memory\", now %zu MB, in offshoot.json\n",
+          location ? location : "V8", limit / MB);
+  _exit(HEAP_EXHAUSTED_STATUS);
+}
+
+static void watch(struct isolate *isolate) {
+  watched = true;
+  after_collections(isolate, on_collected, NULL, ALL_COLLECTIONS);
+  on_exhausted(isolate, end_exhausted);
+}
+
+// Whether V8 has to collect before it gets a buffer of this size.
+static bool must_collect(size_t bytes) {
+  if (limit == 0) return false;
+  // A worker thread makes buffers before any code of the function runs in it.
+  if (!watched) {
+    struct isolate *isolate = current_isolate();
+    if (isolate) watch(isolate);
+  }
+  if (refused) {
+    refused = false;
+    settle();
+    return false;
+  }
+  size_t more = atomic_fetch_add(&unseen, bytes) + bytes;
+  if (more < look_every) return false;
+  unseen = 0;
+  refused = is_near_limit(more);
+  return refused;
+}
+
+typedef void *allocate_buffer(void *allocator, size_t bytes);
+static allocate_buffer *allocate_zeroed, *allocate_uninitialized;
+
+static void *watched_zeroed(void *allocator, size_t bytes) {
+  return must_collect(bytes) ? NULL : allocate_zeroed(allocator, bytes);
+}
+
+static void *watched_uninitialized(void *allocator, size_t bytes) {
+  return must_collect(bytes) ? NULL : allocate_uninitialized(allocator, bytes);
+}
+
+void heap_watch_buffers(void) {
+  const struct {
+    const char *name;
+    allocate_buffer **original, *watching;
+  } functions[] = {
+      {ALLOCATE, &allocate_zeroed, watched_zeroed},
+      {ALLOCATE_UNINITIALIZED, &allocate_uninitialized, watched_uninitialized},
+  };
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    void *original = dlsym(RTLD_DEFAULT, functions[i].name);
+    // Before the table changes, as another thread might allocate.
+    *functions[i].original = (allocate_buffer *)original;
+    platform_replace_virtual(ALLOCATOR_TABLE, original, (const void *)functions[i].watching);
+  }
+}
+
+static size_t keep_limit(void *data, size_t current, size_t initial) {
+  (void)data;
+  (void)initial;
+  return current;
+}
+
+void heap_limit(uint32_t memory_mb) {
+  struct isolate *isolate = current_isolate();
+  size_t bytes = memory_mb * MB;
+  near = bytes / 4 * 3;
+  step = bytes / 16;
+  look_every = bytes / 64;
+  // Sizes from which on malloc maps memory for one buffer, and returns what is free. By default both grow with the largest buffer
+  // that was freed, up to 64 MB that are kept.
+  mallopt(M_MMAP_THRESHOLD, (int)(bytes / 64 < 32 * MB ? bytes / 64 : 32 * MB));
+  mallopt(M_TRIM_THRESHOLD, (int)(bytes / 32 < 64 * MB ? bytes / 32 : 64 * MB));
+  statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  // V8 has no call to set the limit. It takes a new one, lower than the zygote's, when a callback is removed.
+  size_t old = bytes > YOUNG_BYTES * 8 / 3 ? bytes - YOUNG_BYTES : bytes / 8 * 5;
+  add_near_limit(isolate, keep_limit, NULL);
+  remove_near_limit(isolate, keep_limit, old);
+  watch(isolate);
+  limit = bytes;
+}

@@ -1,0 +1,42 @@
+#include "platform.h"
+
+#include "common.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <string.h>
+#include <unistd.h>
+
+// Names by which Node's program exports the two. They are C++, and this addon is linked with no header of Node's own classes:
+// one addon serves all Node versions of the images.
+#define PLATFORM_TABLE "_ZTVN4node12NodePlatformE"
+#define NUMBER_OF_THREADS "_ZN4node12NodePlatform21NumberOfWorkerThreadsEv"
+
+bool platform_replace_virtual(const char *class_table, const void *from, const void *to) {
+  const void **table = dlsym(RTLD_DEFAULT, class_table);
+  Dl_info about;
+  const ElfW(Sym) *symbol = NULL;
+  if (!table || !from || !dladdr1(table, &about, (void **)&symbol, RTLD_DL_SYMENT) || !symbol) return false;
+  // The table is constant data. This file may write to a private read-only mapping, proc(5); it is closed before the first fork.
+  FD_CLEANUP int memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+  if (memory < 0) return false;
+  for (size_t i = 0; i < symbol->st_size / sizeof *table; i++) {
+    if (table[i] == from) return pwrite(memory, &to, sizeof to, (off_t)(table + i)) == sizeof to;
+  }
+  return false;
+}
+
+static int no_threads(void *platform) {
+  (void)platform;
+  return 0;
+}
+
+// A job of V8 takes part of its work to as many threads as the platform has, and does the rest on the thread that waits for it.
+// Each collection of young objects is such a job, with --single-threaded too. In a fork its tasks would stay in the queue for
+// ever: each holds memory, and the end of an isolate waits until the queue is empty. So no worker thread would ever end.
+bool platform_forget_threads(void) {
+  return platform_replace_virtual(PLATFORM_TABLE, dlsym(RTLD_DEFAULT, NUMBER_OF_THREADS),
+                                  (const void *)no_threads);
+}
