@@ -8,7 +8,7 @@ import { IsolationMode, IsolationRequirement } from './isolation.ts';
 import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
 import { MaxConcurrency, RateLimit } from './quota.ts';
-import { DEFAULT_RUNTIME, RUNTIMES } from './runtimes.ts';
+import { DEFAULT_RUNTIME, kindOf, RUNTIMES } from './runtimes.ts';
 
 export const Runtime = z.enum(RUNTIMES);
 export type Runtime = z.infer<typeof Runtime>;
@@ -84,7 +84,7 @@ export const Manifest = z
     entry: z
       .string()
       .min(1)
-      .default('src/index.ts')
+      .default(kindOf(DEFAULT_RUNTIME).entry.source)
       .describe('Path of the module, relative to offshoot.json.'),
     access: z
       .enum(['key', 'public'])

@@ -2,6 +2,7 @@
 import { StringDecoder } from 'node:string_decoder';
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { DEFAULT_LOG_BYTES } from '#contract/functions/limits.ts';
+import { kindOf, type RuntimeKind } from '#contract/functions/runtimes.ts';
 import { unmetRequirements } from '#contract/functions/isolation.ts';
 import type { AcquireKind } from '#contract/invocations/invocation.ts';
 import type { CodeStore } from '../code/code-store.ts';
@@ -166,12 +167,16 @@ export async function startFunction(
     const { oomKills, pidsRefused, cpuMs } = sandbox.usage();
     const thrown = error instanceof SandboxStartError ? error.payload : undefined;
     const message = error instanceof Error ? error.message : String(error);
-    throw new LoadFailedError(classify({ timedOut, oomKills, pidsRefused, thrown, exit }), message, {
-      exit,
-      thrown,
-      loadOutput: output(),
-      startCpuMs: cpuMs,
-    });
+    throw new LoadFailedError(
+      classify({ timedOut, oomKills, pidsRefused, thrown, exit, kind: kindOf(manifest.runtime) }),
+      message,
+      {
+        exit,
+        thrown,
+        loadOutput: output(),
+        startCpuMs: cpuMs,
+      },
+    );
   } finally {
     clearTimeout(clock);
     sandbox.onUnclaimed = undefined;
@@ -240,10 +245,11 @@ function classify(facts: {
   pidsRefused: number;
   thrown: Buffer | undefined;
   exit: Exit;
+  kind: RuntimeKind;
 }): LoadFailedError['reason'] {
-  const { exit, thrown, pidsRefused } = facts;
+  const { exit, thrown, pidsRefused, kind } = facts;
   if (facts.timedOut) return 'load_timeout';
   if (exit.code === SETUP_FAILED_STATUS && !thrown) return 'platform_error';
   const why = thrown && facts.oomKills === 0 ? 'load_error' : whyEnded(exit, facts.oomKills);
-  return blamePids(why, pidsRefused, thrown?.toString('utf8'));
+  return blamePids(why, pidsRefused, thrown?.toString('utf8'), kind);
 }

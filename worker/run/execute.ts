@@ -6,6 +6,7 @@ import type { DeniedEgress } from '#contract/functions/network.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
 import { DEFAULT_STREAM_IDLE_S } from '#contract/functions/manifest.ts';
+import { kindOf } from '#contract/functions/runtimes.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
@@ -122,6 +123,7 @@ export class Execution {
         end.outcome,
         pidsRefused,
         end.error && `${end.error.name} ${end.error.message}`,
+        kindOf(version.manifest.runtime),
       );
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
       // Processes that the run left behind take up the room of the next run.

@@ -3,7 +3,7 @@
  * ended. Settles only when the code has stopped: a caller never gets "timeout" while the function still runs.
  */
 import { StringDecoder } from 'node:string_decoder';
-import { ChannelKind, type FailedReport } from '#contract/wire/channel.ts';
+import { ChannelKind, readSpansDropped, type FailedReport } from '#contract/wire/channel.ts';
 import type { FunctionError } from '#contract/invocations/invocation.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
@@ -239,10 +239,12 @@ export class Run implements InvocationSink {
         if (!isKept) this.#sandbox.discarded(payload.length);
         return;
       }
-      case ChannelKind.SPANS_DROPPED:
+      case ChannelKind.SPANS_DROPPED: {
         this.#sandbox.discarded(payload.length);
-        if (payload.length === 4) (this.spans ??= new FunctionSpans()).drop(payload.readUInt32LE(0));
+        const dropped = readSpansDropped(payload);
+        if (dropped) (this.spans ??= new FunctionSpans()).drop(dropped.count);
         return;
+      }
       case ChannelKind.BODY_CREDIT:
         if (!this.#feed?.credit(payload)) this.#sandbox.kill('misbehaved');
         return;

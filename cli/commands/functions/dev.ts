@@ -1,5 +1,5 @@
 /** offshoot dev: deploy at every change, follow the logs; start the platform when none runs. */
-import { Bundler } from '../../bundle/bundle.ts';
+import { builderOf, type Builder } from '../../bundle/builder.ts';
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { curlLine, deployOnce } from '../../deploy/deploy.ts';
@@ -42,7 +42,7 @@ class Session {
   readonly #context: Context;
   readonly #client: Client;
   #project: Project;
-  #bundler: Bundler | undefined;
+  #builder: Builder | undefined;
   #changed: () => void = () => undefined;
   /** When the first version of this session was made, by the platform's clock. */
   #live: number | undefined;
@@ -79,7 +79,7 @@ class Session {
       }
     } finally {
       watcher.close();
-      await this.#bundler?.dispose();
+      await this.#builder?.dispose();
       await following;
     }
   }
@@ -90,12 +90,12 @@ class Session {
     const start = performance.now();
     try {
       await this.#readProject();
-      this.#bundler ??= await Bundler.create(this.#project);
+      this.#builder ??= await builderOf(this.#project).open(this.#project);
       const progress = new Progress(terminal);
-      const { result, bundle } = await deployOnce(
+      const { result, build } = await deployOnce(
         this.#client,
         this.#project,
-        this.#bundler,
+        this.#builder,
         progress,
       ).finally(() => progress.clear());
       const { namespace, name, activeVersion } = result.function;
@@ -113,7 +113,7 @@ class Session {
         curl,
       });
       this.#live ??= result.function.active.createdAt;
-      return bundle.sources.values();
+      return build.sources.values();
     } catch (error) {
       if (!(error instanceof CliError)) throw error;
       // Nothing that a change to the source could mend.
@@ -130,7 +130,7 @@ class Session {
     }
   }
 
-  /** Reads offshoot.json again; what it says is part of the bundle's options, so another text needs a new bundler. */
+  /** Reads offshoot.json again; what it says is part of the bundle's options, so another text needs a new builder. */
   async #readProject(): Promise<void> {
     const project = await readProject(this.#project.directory);
     if (project.manifest.name !== this.#project.manifest.name) {
@@ -139,8 +139,8 @@ class Session {
       });
     }
     if (JSON.stringify(project) !== JSON.stringify(this.#project)) {
-      await this.#bundler?.dispose();
-      this.#bundler = undefined;
+      await this.#builder?.dispose();
+      this.#builder = undefined;
     }
     this.#project = project;
   }

@@ -46,7 +46,7 @@ const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
 installShims();
-captureLogs((handle, level, text) => runtime?.log(handle, level, text));
+captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 
 void rehearse(addon, (rehearsed) => {
   runtime = rehearsed;

@@ -7,12 +7,20 @@ import {
   ChannelKind,
   ChannelReader,
   encodeChannelFrame,
+  MAX_WORKER_FRAME_BYTES,
   OTHERS_RUN,
+  putBodyCredit,
+  putLog,
+  putOthers,
+  putSignalled,
+  putSpanBegun,
+  putSpansDropped,
+  readInvoke,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
 import { BodyStream } from '../handlers/body-stream.ts';
-import { currentHandle, endOutput } from '../runtime/capture-logs.ts';
+import { currentHandle, endOutput, type LogOrigin } from '../runtime/capture-logs.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
@@ -20,8 +28,6 @@ import { loadFunction, type LoadedFunction } from './load-function.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
 import { beginTracing, endTracing, setTracing, tellOpenSpans } from '../tracing/tracing.ts';
 
-/** Upper bound on a frame from the worker; such frames are trusted, so this only limits the damage of a bug. */
-const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
 /** Upper bound on output that the worker has not read yet; an invocation's log keeps less anyway. */
 const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
 /**
@@ -53,8 +59,8 @@ export class SandboxRuntime {
   #loaded: LoadedFunction | undefined;
   #concurrency = 1;
   #startsSoon = false;
-  /** Output dropped because the worker reads too slowly: by invocation, its bytes and the level of its last piece. */
-  readonly #dropped = new Map<number, { bytes: number; level: Uint8Array }>();
+  /** Output dropped because the worker reads too slowly: by invocation, its bytes and the origin of its last piece. */
+  readonly #dropped = new Map<number, { bytes: number; origin: LogOrigin }>();
   /** Characters since the last check of the buffers. */
   #logged = 0;
 
@@ -91,16 +97,17 @@ export class SandboxRuntime {
   };
 
   /** Sends at once: the author of a function that crashes wants to read its last output. */
-  log(handle: number, level: Uint8Array, text: string): void {
+  log(handle: number, origin: LogOrigin, text: string): void {
     // A loop that prints without ever waiting gives the socket no turn to drain, so its output would pile up here.
     if (this.#channel.writableLength > MAX_LOG_BACKLOG_BYTES) {
       const bytes = (this.#dropped.get(handle)?.bytes ?? 0) + text.length;
-      this.#dropped.set(handle, { bytes, level });
+      this.#dropped.set(handle, { bytes, origin });
       return;
     }
     this.flush();
     this.#tellDropped(handle);
-    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, Buffer.from(text)));
+    const parts = putLog({ ...origin, text: Buffer.from(text) });
+    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, ...parts));
     this.#logged += text.length;
     if (this.#logged < LOG_LOOK_CHARACTERS) return;
     this.#logged = 0;
@@ -111,16 +118,17 @@ export class SandboxRuntime {
     const dropped = this.#dropped.get(handle);
     if (!dropped) return;
     this.#dropped.delete(handle);
-    const note = Buffer.from(
+    const text = Buffer.from(
       `(${dropped.bytes} bytes of output were dropped here: written faster than read)\n`,
     );
-    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, dropped.level, note));
+    const parts = putLog({ ...dropped.origin, text });
+    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, ...parts));
   }
 
   /** Asks the worker to end this sandbox as by a signal; `halt` stops all code until then, as the signal would have. */
   endBySignal(signal: number, halt: () => void): void {
     this.flush();
-    this.#channel.write(encodeChannelFrame(ChannelKind.SIGNALLED, 0, Buffer.from([signal])), halt);
+    this.#channel.write(encodeChannelFrame(ChannelKind.SIGNALLED, 0, ...putSignalled({ signal })), halt);
     // The frame has nearly always left by now; then the code that called for the signal runs no further.
     if (this.#channel.writableLength === 0) halt();
   }
@@ -152,7 +160,7 @@ export class SandboxRuntime {
     const others = this.#others();
     if (others === this.#othersTold) return;
     this.#othersTold = others;
-    this.#send(ChannelKind.OTHERS, 0, Buffer.from([others]));
+    this.#send(ChannelKind.OTHERS, 0, ...putOthers({ others }));
   }
 
   #endAfterFlush(): void {
@@ -186,27 +194,26 @@ export class SandboxRuntime {
 
   #spans(): SpanChannel {
     // Flushed at once, as a log is: the code that follows may block for ever, and its author then wants to see the last span.
-    const tell = (kind: ChannelKind, handle: number, payload: Buffer): void => {
+    const tell = (kind: ChannelKind, handle: number, ...payload: Uint8Array[]): void => {
       this.flush();
-      this.#channel.write(encodeChannelFrame(kind, handle, payload));
+      this.#channel.write(encodeChannelFrame(kind, handle, ...payload));
     };
     return {
-      begun: (handle, payload) => tell(ChannelKind.SPAN_BEGUN, handle, payload),
+      begun: (handle, span, facts) => tell(ChannelKind.SPAN_BEGUN, handle, ...putSpanBegun({ span, facts })),
       ended: (handle, payload) => tell(ChannelKind.SPAN, handle, payload),
       unfinished: (handle, payload) => void this.#send(ChannelKind.SPAN, handle, payload),
       dropped: (handle, count) => {
-        const bytes = Buffer.alloc(4);
-        bytes.writeUInt32LE(count, 0);
-        this.#send(ChannelKind.SPANS_DROPPED, handle, bytes);
+        this.#send(ChannelKind.SPANS_DROPPED, handle, ...putSpansDropped({ count }));
       },
     };
   }
 
   #take(handle: number, payload: Buffer): void {
-    const contextEnd = 4 + payload.readUInt32LE(0);
-    const context = JSON.parse(payload.toString('utf8', 4, contextEnd)) as InvokeContext;
+    const parts = readInvoke(payload);
+    if (!parts) throw new Error(`INVOKE of ${payload.length} bytes`);
+    const context = JSON.parse(parts.context.toString('utf8')) as InvokeContext;
     if (context.bodyBytes !== undefined) this.#bodies.set(handle, this.#bodyOf(handle, context.bodyBytes));
-    this.#line.push({ handle, context, payload: payload.subarray(contextEnd) });
+    this.#line.push({ handle, context, payload: parts.request });
     this.#startNext();
   }
 
@@ -223,9 +230,7 @@ export class SandboxRuntime {
 
   #bodyOf(handle: number, bytes: number): BodyStream {
     return new BodyStream(bytes, (taken) => {
-      const credit = Buffer.allocUnsafe(4);
-      credit.writeUInt32LE(taken, 0);
-      this.#send(ChannelKind.BODY_CREDIT, handle, credit);
+      this.#send(ChannelKind.BODY_CREDIT, handle, ...putBodyCredit({ bytes: taken }));
     });
   }
 
