@@ -16,8 +16,8 @@ export interface RuntimeKind {
   readonly entry: { readonly source: string; readonly built: string };
   /** Next steps of two outcomes, in the words of the language. */
   readonly next: { readonly badResponse: string; readonly exited: string };
-  /** Exit status of a sandbox whose live objects do not fit into its `memory`: worker/native/zygote/heap.h for Node. */
-  readonly exhausted: number;
+  /** Matches the error of a function whose thread has reached its memory limit. */
+  readonly threadExhausted: RegExp;
   /** Matches the error of a function to which the kernel refused a process or a thread. */
   readonly refusedProcess: RegExp;
 }
@@ -45,7 +45,7 @@ export const RUNTIME_KINDS = {
         'return a Response from fetch(), or a JSON value or {statusCode, headers, body} from handler()',
       exited: 'do not call process.exit() in a function; return a response instead',
     },
-    exhausted: 134,
+    threadExhausted: /ERR_WORKER_OUT_OF_MEMORY/,
     // Messages of Node and libuv.
     refusedProcess: /EAGAIN|ERR_WORKER_INIT_FAILED|Resource temporarily unavailable/,
   },

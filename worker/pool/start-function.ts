@@ -6,7 +6,7 @@ import { kindOf, type RuntimeKind } from '#contract/functions/runtimes.ts';
 import { unmetRequirements } from '#contract/functions/isolation.ts';
 import type { AcquireKind } from '#contract/invocations/invocation.ts';
 import type { CodeStore } from '../code/code-store.ts';
-import { blamePids, whyEnded, type ExitOutcome } from '../sandbox/exit-cause.ts';
+import { blameMemory, blamePids, whyEnded, type ExitOutcome } from '../sandbox/exit-cause.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { readLogFrame, refusedLine, type LogText } from '../run/invocation-log.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
@@ -251,5 +251,6 @@ function classify(facts: {
   if (facts.timedOut) return 'load_timeout';
   if (exit.code === SETUP_FAILED_STATUS && !thrown) return 'platform_error';
   const why = thrown && facts.oomKills === 0 ? 'load_error' : whyEnded(exit, facts.oomKills);
-  return blamePids(why, pidsRefused, thrown?.toString('utf8'), kind);
+  const error = thrown?.toString('utf8');
+  return blameMemory(blamePids(why, pidsRefused, error, kind), error, kind);
 }

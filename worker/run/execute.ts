@@ -10,7 +10,7 @@ import { kindOf } from '#contract/functions/runtimes.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
-import { blamePids } from '../sandbox/exit-cause.ts';
+import { blameMemory, blamePids } from '../sandbox/exit-cause.ts';
 import type { TakenSpans } from './function-spans.ts';
 import type { Functions, LoadedVersion } from '../code/version-cache.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
@@ -119,15 +119,13 @@ export class Execution {
       });
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
       const pidsRefused = lease.sandbox.takePidsRefused();
-      const outcome = blamePids(
-        end.outcome,
-        pidsRefused,
-        end.error && `${end.error.name} ${end.error.message}`,
-        kindOf(version.manifest.runtime),
-      );
+      const runtime = kindOf(version.manifest.runtime);
+      const failed = end.error && `${end.error.name} ${end.error.message}`;
+      const limited = blamePids(end.outcome, pidsRefused, failed, runtime);
+      const outcome = blameMemory(limited, end.error?.stack, runtime);
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
       // Processes that the run left behind take up the room of the next run.
-      if (outcome === 'pids_limit') lease.sandbox.spent = true;
+      if (outcome === 'pids_limit' || outcome === 'out_of_memory') lease.sandbox.spent = true;
       await run.settled;
       this.#log.flush(true);
       this.#tellLate(run.spans?.take().spans ?? [], outcome !== 'ok');

@@ -2,11 +2,14 @@
  * Entry point of a Node image's zygote. It warms the runtime up, then blocks in C; in each fork it returns from there and goes on
  * as a sandbox. See ARCHITECTURE.md, "Fork, don't boot".
  */
+import { BASE_ENVIRONMENT } from '#contract/functions/start-variables.ts';
 import { actAsInit } from './sandbox/act-as-init.ts';
 import { becomeSandbox } from './sandbox/become-sandbox.ts';
+import { beginLife } from './sandbox/begin-life.ts';
 import { captureLogs } from './runtime/capture-logs.ts';
 import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
+import { applyStartVariables } from './sandbox/start-variables.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
 import { installShims } from './runtime/shims.ts';
 import { warmUp } from './zygote/warm-up.ts';
@@ -34,6 +37,8 @@ export interface ZygoteAddon {
   forgetFiles(): void;
   /** Tells V8 the memory limit of the sandbox in MB; called once, before the function loads. */
   limitMemory(megabytes: number): void;
+  /** Sets the default language of Intl, in ICU's form: `de_DE`. */
+  setLocale(name: string): void;
   /** Blocks until the sandbox is ended. */
   halt(): never;
 }
@@ -45,6 +50,8 @@ const CONTROL_FD = 3;
 const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
+// Here and not in the sandbox, so that no start pays for it.
+Object.assign(process.env, BASE_ENVIRONMENT);
 installShims();
 captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 
@@ -59,12 +66,16 @@ void rehearse(addon, (rehearsed) => {
   // microtasks alone, which run to their end first.
   if (!addon.isTold()) await warmUp();
   addon.isolate();
+  beginLife();
   const own = new SandboxRuntime(
     channelFd,
     () => addon.takeTurn(),
     (code) => addon.exit(code),
     watchOthers(() => addon.hasChildren()),
-    (megabytes) => addon.limitMemory(megabytes),
+    (init) => {
+      addon.limitMemory(init.memory);
+      return applyStartVariables(init.env, (name) => addon.setLocale(name));
+    },
   );
   runtime = own;
   actAsInit(addon, (signal) => own.endBySignal(signal, () => addon.halt()));

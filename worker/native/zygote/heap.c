@@ -13,6 +13,7 @@
 
 #include "common.h"
 #include "platform.h"
+#include "protocol.gen.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -43,6 +44,7 @@ extern void notify_pressure(struct isolate *, int level)
     V8_NAME("26MemoryPressureNotificationENS_19MemoryPressureLevelE");
 extern void on_exhausted(struct isolate *, exhausted *)
     V8_NAME("18SetOOMErrorHandlerEPFvPKcRKNS_10OOMDetailsEE");
+extern void set_flags(const char *flags) __asm__("_ZN2v82V818SetFlagsFromStringEPKc");
 enum { ALL_COLLECTIONS = 31, NO_PRESSURE = 0, CRITICAL_PRESSURE = 2 };
 
 #define ALLOCATOR "NodeArrayBufferAllocator"
@@ -79,8 +81,7 @@ static size_t resident(void) {
   return (all - shared) * (size_t)getpagesize();
 }
 
-// Bytes that belong to this process alone: about those for which its cgroup is charged.
-static size_t charged(void) {
+size_t heap_charged(void) {
   char text[2048];
   FD_CLEANUP int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
   ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
@@ -96,14 +97,14 @@ static size_t charged(void) {
 
 static bool is_near_limit(size_t more) {
   if (resident() + more <= near) return false;
-  size_t used = charged() + more;
+  size_t used = heap_charged() + more;
   return used > near && used > settled + step;
 }
 
 static void settle(void) {
   // Buffers are malloc's, which keeps freed memory for later.
   malloc_trim(0);
-  settled = charged();
+  settled = heap_charged();
 }
 
 static void relieve(struct isolate *isolate, void *data) {
@@ -130,11 +131,21 @@ static _Noreturn void end_exhausted(const char *location, const struct details *
   dprintf(STDERR_FILENO,
           "%s: JavaScript heap out of memory; next: raise \"memory\", now %zu MB, in offshoot.json\n",
           location ? location : "V8", limit / MB);
-  _exit(HEAP_EXHAUSTED_STATUS);
+  _exit(EXHAUSTED_STATUS);
 }
 
-static void watch(struct isolate *isolate) {
+static size_t keep_limit(void *data, size_t current, size_t initial) {
+  (void)data;
+  (void)initial;
+  return current;
+}
+
+// `old`: upper bound on the bytes of its old objects, unless a lower one holds already.
+static void watch(struct isolate *isolate, size_t old) {
   watched = true;
+  // V8 has no call to set the limit. It takes a new one, lower than the one before, when a callback is removed.
+  add_near_limit(isolate, keep_limit, NULL);
+  remove_near_limit(isolate, keep_limit, old);
   after_collections(isolate, on_collected, NULL, ALL_COLLECTIONS);
   on_exhausted(isolate, end_exhausted);
 }
@@ -142,10 +153,10 @@ static void watch(struct isolate *isolate) {
 // Whether V8 has to collect before it gets a buffer of this size.
 static bool must_collect(size_t bytes) {
   if (limit == 0) return false;
-  // A worker thread makes buffers before any code of the function runs in it.
+  // A worker thread makes buffers before any code of the function runs in it. Its heap may take what the main thread leaves.
   if (!watched) {
     struct isolate *isolate = current_isolate();
-    if (isolate) watch(isolate);
+    if (isolate) watch(isolate, limit / 8 * 5);
   }
   if (refused) {
     refused = false;
@@ -186,12 +197,6 @@ void heap_watch_buffers(void) {
   }
 }
 
-static size_t keep_limit(void *data, size_t current, size_t initial) {
-  (void)data;
-  (void)initial;
-  return current;
-}
-
 void heap_limit(uint32_t memory_mb) {
   struct isolate *isolate = current_isolate();
   size_t bytes = memory_mb * MB;
@@ -203,10 +208,8 @@ void heap_limit(uint32_t memory_mb) {
   mallopt(M_MMAP_THRESHOLD, (int)(bytes / 64 < 32 * MB ? bytes / 64 : 32 * MB));
   mallopt(M_TRIM_THRESHOLD, (int)(bytes / 32 < 64 * MB ? bytes / 32 : 64 * MB));
   statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-  // V8 has no call to set the limit. It takes a new one, lower than the zygote's, when a callback is removed.
-  size_t old = bytes > YOUNG_BYTES * 8 / 3 ? bytes - YOUNG_BYTES : bytes / 8 * 5;
-  add_near_limit(isolate, keep_limit, NULL);
-  remove_near_limit(isolate, keep_limit, old);
-  watch(isolate);
+  // Flags of the zygote would hold for worker threads too, and beat the limits that a thread is given or takes from the machine.
+  set_flags("--max-old-space-size=0 --max-semi-space-size=0");
+  watch(isolate, bytes > YOUNG_BYTES * 8 / 3 ? bytes - YOUNG_BYTES : bytes / 8 * 5);
   limit = bytes;
 }

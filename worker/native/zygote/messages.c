@@ -58,7 +58,13 @@ int message_read_specialise(const unsigned char *frame, char code[SPECIALISE_COD
     return fail(failure, "the name of code or the host name has no end");
   memcpy(code, told.code, sizeof told.code);
   memcpy(hostname, told.hostname, sizeof told.hostname);
-  *limits = (struct sandbox_limits){told.tmp_mb, told.tmp_inodes, told.open_files, told.pending_signals};
+  *limits = (struct sandbox_limits){.tmp_mb = told.tmp_mb,
+                                    .tmp_inodes = told.tmp_inodes,
+                                    .open_files = told.open_files,
+                                    .pending_signals = told.pending_signals,
+                                    .memory_mb = told.memory_mb,
+                                    .cpu_percent = told.cpu_percent,
+                                    .tmp_programs = told.tmp_programs == 1};
   // To tmpfs, 0 means no limit.
   if (limits->tmp_mb == 0 || limits->tmp_inodes == 0 || limits->open_files == 0 ||
       limits->pending_signals == 0)

@@ -1,4 +1,5 @@
-// The platform that Node gives to V8: a queue of tasks, and threads that run them. A fork has the queue without the threads.
+// Changes in the runtime's own program, in memory. The platform that Node gives to V8 is a queue of tasks, and threads that run
+// them; a fork has the queue without the threads.
 #pragma once
 
 #include <stdbool.h>
@@ -10,3 +11,6 @@ bool platform_forget_threads(void);
 // Replaces a pointer in a table of virtual functions of the runtime by another, for all objects of that class. Returns false if
 // `class_table` is no symbol of the runtime, or does not contain `from`.
 bool platform_replace_virtual(const char *class_table, const void *from, const void *to);
+
+// Replaces an exported function of the runtime for all its callers. Returns false if it has no such function.
+bool platform_replace_function(const char *name, const void *to);

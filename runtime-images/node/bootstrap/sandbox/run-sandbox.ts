@@ -48,7 +48,7 @@ export class SandboxRuntime {
   readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
   readonly #others: () => number;
-  readonly #limitMemory: (megabytes: number) => void;
+  readonly #adapt: (init: SandboxInit) => Promise<void>;
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
   readonly #running = new Set<number>();
@@ -66,16 +66,16 @@ export class SandboxRuntime {
 
   /**
    * `takeTurn`: see ZygoteAddon. `exit` ends the process, also when the worker closes the channel. `others` returns the current
-   * OTHERS_ bits.
+   * OTHERS_ bits. `adapt` gives the process the limits and the start variables of the function, before its module loads.
    */
   constructor(
     channelFd: number,
     takeTurn: () => number,
     exit: (code: number) => void,
     others: () => number,
-    limitMemory: (megabytes: number) => void,
+    adapt: (init: SandboxInit) => Promise<void>,
   ) {
-    this.#limitMemory = limitMemory;
+    this.#adapt = adapt;
     this.#takeTurn = takeTurn;
     this.#exit = exit;
     this.#others = others;
@@ -177,12 +177,12 @@ export class SandboxRuntime {
     const start = performance.now();
     this.#concurrency = init.concurrency;
     Object.assign(process.env, init.env);
-    this.#limitMemory(init.memory);
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
     // OpenTelemetry's own switch, for a function that brings an SDK.
     const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
     setTracing(isOff ? undefined : this.#spans());
     try {
+      await this.#adapt(init);
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, form: this.#loaded.form };
       this.#tellOthers();
