@@ -30,7 +30,7 @@ export interface BuiltPackage {
   /** False for a package that is there only because another needs it. */
   readonly isImported: boolean;
   /** Paths of its files, relative to its folder. */
-  files(): readonly string[];
+  readonly files: () => readonly string[];
 }
 
 /** Builds one function, again after each change. */

@@ -239,6 +239,19 @@ export const FRAMES = {
       'Code in the sandbox can print without the runtime. Sent in front of READY, SETTLED or the first frame of an invocation, if it has changed since the last report.',
     fields: [{ name: 'others', type: 'u8', about: 'OTHERS_RUN, OTHERS_NATIVE' }],
   },
+  UNREACHED: {
+    number: 34,
+    from: 'sandbox',
+    about:
+      'The runtime saw a name or an address out of reach. In a sandbox with a network, the firewall knows better.',
+    fields: [
+      {
+        name: 'destination',
+        type: 'rest',
+        about: 'UTF-8, as in DeniedEgress: `dns NAME` or `tcp ADDRESS:PORT`',
+      },
+    ],
+  },
 } as const satisfies Record<string, Message>;
 
 const CONTROL = [

@@ -46,6 +46,8 @@ export const ChannelKind = {
   SPANS_DROPPED: 32,
   /** sandbox → worker: Code in the sandbox can print without the runtime. Sent in front of READY, SETTLED or the first frame of an invocation, if it has changed since the last report. */
   OTHERS: 33,
+  /** sandbox → worker: The runtime saw a name or an address out of reach. In a sandbox with a network, the firewall knows better. */
+  UNREACHED: 34,
 } as const;
 export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
 
@@ -534,6 +536,24 @@ export function readOthers(payload: Buffer): Others | undefined {
   if (payload.length !== 1) return undefined;
   return {
     others: (payload[0] ?? 0),
+  };
+}
+
+/** The runtime saw a name or an address out of reach. In a sandbox with a network, the firewall knows better. */
+export interface Unreached<Bytes = Buffer> {
+  /** UTF-8, as in DeniedEgress: `dns NAME` or `tcp ADDRESS:PORT` */
+  readonly destination: Bytes;
+}
+
+/** The payload in parts, which are not copied. */
+export function putUnreached(from: Unreached<Uint8Array>): Uint8Array[] {
+  return [from.destination];
+}
+
+/** Reads a payload, whose bytes are not copied; undefined when it does not have this layout. */
+export function readUnreached(payload: Buffer): Unreached | undefined {
+  return {
+    destination: payload,
   };
 }
 

@@ -75,8 +75,9 @@ function member(field: Field): string {
       return `${field.when === undefined ? '' : `  bool has_${name};\n`}  unsigned char ${name}[8];\n`;
     case 'sized':
     case 'rest':
-      return '';
+      break;
   }
+  return '';
 }
 
 function writer({ head, headBytes, optional, sized, rest }: Cut): string {

@@ -64,6 +64,7 @@ function size(field: Field): string {
     case 'u32':
     case 'i32':
     case 'u64':
-      return field.type;
+      break;
   }
+  return field.type;
 }

@@ -39,8 +39,9 @@ export function sizeOf(field: Field): number {
       return field.bytes;
     case 'sized':
     case 'rest':
-      return 0;
+      break;
   }
+  return 0;
 }
 
 /** Cuts a layout. Throws where its fields are not in the order that `Field` promises. */

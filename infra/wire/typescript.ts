@@ -99,8 +99,9 @@ function write(field: Field, offset: number, optional: Cut['optional']): string[
       ];
     case 'sized':
     case 'rest':
-      return [];
+      break;
   }
+  return [];
 }
 
 function reader({ head, headBytes, optional, sized, rest }: Cut): string {
@@ -153,6 +154,7 @@ function read(field: Field, offset: number, optional: Cut['optional']): string {
     }
     case 'sized':
     case 'rest':
-      return 'payload';
+      break;
   }
+  return 'payload';
 }

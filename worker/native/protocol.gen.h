@@ -59,6 +59,7 @@ enum {
   CHANNEL_SPAN_BEGUN = 31,
   CHANNEL_SPANS_DROPPED = 32,
   CHANNEL_OTHERS = 33,
+  CHANNEL_UNREACHED = 34,
 };
 
 enum {
@@ -479,6 +480,20 @@ static inline bool wire_read_others(const void *payload, size_t length, struct w
   return true;
 }
 
+// The runtime saw a name or an address out of reach. In a sandbox with a network, the firewall knows better.
+struct wire_unreached {
+  struct wire_bytes destination;
+};
+static inline void wire_put_unreached(struct wire_parts *to, const struct wire_unreached *from) {
+  to->count = 0;
+  wire_add(to, from->destination.at, from->destination.length);
+}
+static inline bool wire_read_unreached(const void *payload, size_t length, struct wire_unreached *to) {
+  const unsigned char *at = payload;
+  to->destination = (struct wire_bytes){at + 0, length - 0};
+  return true;
+}
+
 // In front of each frame of the channel.
 struct wire_channel_prefix {
   uint32_t length;
@@ -579,7 +594,8 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
   FRAME(SPAN) \
   FRAME(SPAN_BEGUN) \
   FRAME(SPANS_DROPPED) \
-  FRAME(OTHERS)
+  FRAME(OTHERS) \
+  FRAME(UNREACHED)
 
 // All layouts, and the fields of each, for code that treats all of them alike.
 #define WIRE_LAYOUTS(LAYOUT) \
@@ -605,6 +621,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
   LAYOUT(SPAN_BEGUN, span_begun) \
   LAYOUT(SPANS_DROPPED, spans_dropped) \
   LAYOUT(OTHERS, others) \
+  LAYOUT(UNREACHED, unreached) \
   LAYOUT(CHANNEL_PREFIX, channel_prefix) \
   LAYOUT(CONTROL, control) \
   LAYOUT(PAYLOAD, payload)
@@ -630,6 +647,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
 #define WIRE_FIELDS_SPAN_BEGUN(FIELD) FIELD(id, span, span) FIELD(rest, facts, facts)
 #define WIRE_FIELDS_SPANS_DROPPED(FIELD) FIELD(u32, count, count)
 #define WIRE_FIELDS_OTHERS(FIELD) FIELD(u8, others, others)
+#define WIRE_FIELDS_UNREACHED(FIELD) FIELD(rest, destination, destination)
 #define WIRE_FIELDS_CHANNEL_PREFIX(FIELD) FIELD(u32, length, length) FIELD(u8, kind, kind) FIELD(u32, handle, handle)
 #define WIRE_FIELDS_CONTROL(FIELD) FIELD(u32, kind, kind) FIELD(u32, slot, slot) FIELD(i32, a, a) FIELD(i32, b, b) FIELD(u64, c, c) FIELD(u64, d, d)
 #define WIRE_FIELDS_PAYLOAD(FIELD) FIELD(sized, meta, meta) FIELD(rest, body, body)

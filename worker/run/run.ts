@@ -16,6 +16,7 @@ import { readLogFrame, refusedLine, type InvocationLog } from './invocation-log.
 import type { InvocationSink, Sandbox } from '../sandbox/sandbox.ts';
 import { describeExit } from '../sandbox/zygote.ts';
 import { LateSink } from './late-output.ts';
+import { Unreached } from './refused-network.ts';
 
 /** The end of a run. `payload` is the response, when all of it came in one piece. */
 export interface RunEnd {
@@ -112,6 +113,8 @@ export class Run implements InvocationSink {
   readonly #refused = new Set<string>();
   /** Decoders, because a character may come in two pieces. */
   readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
+  /** Destinations that a sandbox without a network could not reach; undefined when it has told none. */
+  unreached: Unreached | undefined;
   /** The function's own spans until now; undefined when it has begun none. */
   spans: FunctionSpans | undefined;
   #toldUnclaimed = false;
@@ -248,6 +251,8 @@ export class Run implements InvocationSink {
       case ChannelKind.BODY_CREDIT:
         if (!this.#feed?.credit(payload)) this.#sandbox.kill('misbehaved');
         return;
+      case ChannelKind.UNREACHED:
+        return (this.unreached ??= new Unreached()).add(payload);
       case ChannelKind.SETTLED:
         return this.#close();
       default:

@@ -7,6 +7,7 @@ import { actAsInit } from './sandbox/act-as-init.ts';
 import { becomeSandbox } from './sandbox/become-sandbox.ts';
 import { beginLife } from './sandbox/begin-life.ts';
 import { captureLogs } from './runtime/capture-logs.ts';
+import { watchClosedNetwork } from './runtime/closed-network.ts';
 import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
 import { applyStartVariables } from './sandbox/start-variables.ts';
@@ -54,6 +55,7 @@ let runtime: SandboxRuntime | undefined;
 Object.assign(process.env, BASE_ENVIRONMENT);
 installShims();
 captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
+watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
 
 void rehearse(addon, (rehearsed) => {
   runtime = rehearsed;

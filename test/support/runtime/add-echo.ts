@@ -34,7 +34,7 @@ registerHooks({
     const loaded = nextLoad(url, context);
     const edits = Object.entries(EDITS).find(([path]) => url.endsWith(path))?.[1];
     if (!edits) return loaded;
-    let source = String(loaded.source);
+    let source = Buffer.from(loaded.source as Uint8Array).toString('utf8');
     for (const [old, fresh] of edits) {
       const parts = source.split(old);
       if (parts.length !== 2) throw new Error(`${url} has "${old}" ${parts.length - 1} times, not once`);

@@ -39,6 +39,7 @@ interface Read {
   readonly hex: string;
 }
 
+const codecs: Readonly<Record<string, unknown>> = { ...wire };
 const vectors = golden.vectors as unknown as readonly Vector[];
 const layouts: Readonly<Record<string, Layout>> = { ...FRAMES, ...LAYOUTS };
 const sound = vectors.filter(({ refused }) => !refused);
@@ -65,7 +66,7 @@ function expected({ layout, handle = 0, fields = {}, hex }: Vector): Read {
 /** Takes a payload apart by the generated reader; bytes and text come back in hexadecimal. */
 function read(layout: string, payload: Buffer): Plain | undefined {
   if (layouts[layout]?.fields.length === 0) return payload.length === 0 ? {} : undefined;
-  const reader = wire[`read${pascal(layout)}` as 'readLog'] as (payload: Buffer) => object | undefined;
+  const reader = codecs[`read${pascal(layout)}`] as (payload: Buffer) => object | undefined;
   const value = reader(payload) as Readonly<Record<string, unknown>> | undefined;
   if (!value) return undefined;
   return Object.fromEntries(
@@ -74,7 +75,7 @@ function read(layout: string, payload: Buffer): Plain | undefined {
       if (typeof field === 'bigint') return [[name, String(field)]];
       if (Buffer.isBuffer(field)) return [[name, field.toString('hex')]];
       const isText = layouts[layout]?.fields.find((one) => one.name === name)?.type === 'text';
-      return [[name, isText ? Buffer.from(String(field)).toString('hex') : field]];
+      return [[name, isText ? Buffer.from(field as string).toString('hex') : field]];
     }),
   ) as Plain;
 }
@@ -83,7 +84,7 @@ function read(layout: string, payload: Buffer): Plain | undefined {
 function put(layout: string, fields: Readonly<Record<string, Value>>): Uint8Array[] {
   const values = (layouts[layout]?.fields ?? []).map(({ name, type }) => {
     const value = fields[name];
-    if (type === 'u64') return [name, BigInt(String(value))];
+    if (type === 'u64') return [name, BigInt(value as string)];
     if (type !== 'sized' && type !== 'rest') return [name, value];
     return [
       name,
@@ -92,7 +93,7 @@ function put(layout: string, fields: Readonly<Record<string, Value>>): Uint8Arra
         : Buffer.from(String(value)),
     ];
   });
-  const encoder = wire[`put${pascal(layout)}` as 'putLog'] as unknown as (fields: object) => Uint8Array[];
+  const encoder = codecs[`put${pascal(layout)}`] as (fields: object) => Uint8Array[];
   return encoder(Object.fromEntries(values) as object);
 }
 

@@ -21,6 +21,7 @@ import {
 } from '#contract/wire/channel.ts';
 import { BodyStream } from '../handlers/body-stream.ts';
 import { currentHandle, endOutput, type LogOrigin } from '../runtime/capture-logs.ts';
+import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
@@ -36,6 +37,8 @@ const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
  */
 const LOG_LOOK_CHARACTERS = 4 * 1024 * 1024;
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
+/** Upper bound on destinations told until an invocation begins; the record shows no more. */
+const MAX_UNREACHED = 16;
 
 interface WaitingCall {
   readonly handle: number;
@@ -61,6 +64,8 @@ export class SandboxRuntime {
   #startsSoon = false;
   /** Output dropped because the worker reads too slowly: by invocation, its bytes and the origin of its last piece. */
   readonly #dropped = new Map<number, { bytes: number; origin: LogOrigin }>();
+  /** Destinations that the worker knows. Each invocation reports its own, so this starts anew with the next one. */
+  readonly #unreached = new Set<string>();
   /** Characters since the last check of the buffers. */
   #logged = 0;
 
@@ -123,6 +128,13 @@ export class SandboxRuntime {
     );
     const parts = putLog({ ...dropped.origin, text });
     this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, ...parts));
+  }
+
+  /** Tells the worker of a name or an address that the function could not reach. */
+  unreached(handle: number, destination: string): void {
+    if (this.#unreached.has(destination) || this.#unreached.size >= MAX_UNREACHED) return;
+    this.#unreached.add(destination);
+    this.#send(ChannelKind.UNREACHED, this.#running.has(handle) ? handle : 0, Buffer.from(destination));
   }
 
   /** Asks the worker to end this sandbox as by a signal; `halt` stops all code until then, as the signal would have. */
@@ -188,6 +200,7 @@ export class SandboxRuntime {
       this.#tellOthers();
       this.#send(ChannelKind.READY, 0, Buffer.from(JSON.stringify(report)));
     } catch (error) {
+      for (const to of safely(() => destinationsOf(error))) this.unreached(0, to);
       this.#failLoad(describeError(error));
     }
   }
@@ -263,6 +276,7 @@ export class SandboxRuntime {
     };
     const pending = new Set<Promise<unknown>>();
     this.#running.add(handle);
+    if (this.#unreached.size > 0) this.#unreached.clear();
     // Processes and threads of earlier invocations may have ended meanwhile.
     if ((this.#othersTold & OTHERS_RUN) !== 0) {
       this.#tellOthers();
@@ -274,6 +288,7 @@ export class SandboxRuntime {
         await loaded.answer(invocation, payload, toContext(told, pending));
       } catch (error) {
         const outcome = error instanceof BadResponseError ? 'bad_response' : 'error';
+        for (const to of safely(() => destinationsOf(error))) this.unreached(handle, to);
         const described = describeError(error);
         console.error(described.stack ?? `${described.name}: ${described.message}`);
         tellOpenSpans(handle);
@@ -312,6 +327,15 @@ function toContext(told: InvokeContext, pending: Set<Promise<unknown>>): Functio
       pending.add(settled);
     },
   };
+}
+
+/** Reads a thrown value whose getters are the function's own, and may throw. */
+function safely(read: () => string[]): string[] {
+  try {
+    return read();
+  } catch {
+    return [];
+  }
 }
 
 function failure(outcome: 'error' | 'bad_response', error: ReturnType<typeof describeError>): Buffer {
