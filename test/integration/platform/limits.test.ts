@@ -36,6 +36,20 @@ test('a sandbox has the memory that the manifest sets [LM1]', async () => {
   expect(await (await platform.call('narrow/hold?mb=200')).json()).toEqual({ bytes: 200 * 1024 * 1024 });
 });
 
+test.each(['fill-heap', 'fill-thread'])(
+  'K7 B43 %s: the end by a limit of V8 is out_of_memory and names memory [LM13]',
+  async (path) => {
+    const before = await platform.record(await platform.call('narrow/ok'));
+    const response = await platform.call(`narrow/${path}`);
+    expect(outcomeOf(response)).toBe('out_of_memory');
+    const { error } = (await response.json()) as { error: { next: string } };
+    expect(error.next).toContain('"memory"');
+    // The heap is full, so no other call may meet it.
+    const after = await platform.record(await platform.call('narrow/ok'));
+    expect(after.report?.sandbox).not.toBe(before.report?.sandbox);
+  },
+);
+
 test('a sandbox has the processors that the manifest sets: 300 ms of work at a fifth of one take over a second', async () => {
   await platform.deploy('faulty', { name: 'slow', cpu: 0.2, timeout: 20 });
   // Loading may have used up the quota of a period; only a run counts that has nothing else to do.

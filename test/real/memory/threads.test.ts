@@ -1,6 +1,6 @@
 /** The thread that never ends: worker threads end by themselves, also once garbage has been collected, and leave nothing. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { RUNTIMES } from '#contract/functions/runtimes.ts';
+import { NODE_RUNTIMES } from '../../support/runtime/node-runtimes.ts';
 import { SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 
 /** Number of threads one after another, eight at a time. Each costs some 40 ms of processor time. */
@@ -36,7 +36,7 @@ const paths = {
 };
 export default { fetch: async (request) => Response.json(await paths[new URL(request.url).pathname]()) };`;
 
-for (const runtime of RUNTIMES) {
+for (const runtime of NODE_RUNTIMES) {
   describe(runtime, () => {
     let bench: SandboxBench;
     let code: string;
