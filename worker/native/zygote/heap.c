@@ -7,7 +7,7 @@
 //   buffers         Every so many bytes of new ones, the process is measured. If it is near its limit, the allocation fails once;
 //                   V8 then collects and asks again.
 //
-// The measure has two steps. The first costs a microsecond and counts pages that are shared with the zygote, too many by some
+// The measure has two steps. The first costs some microseconds and counts pages that are shared with the zygote, too many by some
 // 30 MB. Only near the limit the second follows, which costs about a millisecond and counts what the kernel charges.
 #include "heap.h"
 
@@ -62,7 +62,6 @@ enum { ALL_COLLECTIONS = 31, NO_PRESSURE = 0, CRITICAL_PRESSURE = 2 };
 static size_t limit, near, step;
 // Bytes of new buffers between two measurements.
 static size_t look_every;
-static int statm = -1;
 // Bytes of buffers since the last measurement, and use after the last collection that this file has asked for.
 static atomic_size_t unseen, settled;
 
@@ -73,7 +72,9 @@ static _Thread_local bool watched, asked, refused;
 static size_t resident(void) {
   char text[128];
   unsigned long all, shared;
-  ssize_t length = pread(statm, text, sizeof text - 1, 0);
+  // Opened anew each time: a sandbox keeps no descriptor that its function has not asked for.
+  FD_CLEANUP int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
   if (length <= 0) return 0;
   text[length] = '\0';
   // Size, resident and shared, in pages.
@@ -207,7 +208,6 @@ void heap_limit(uint32_t memory_mb) {
   // that was freed, up to 64 MB that are kept.
   mallopt(M_MMAP_THRESHOLD, (int)(bytes / 64 < 32 * MB ? bytes / 64 : 32 * MB));
   mallopt(M_TRIM_THRESHOLD, (int)(bytes / 32 < 64 * MB ? bytes / 32 : 64 * MB));
-  statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
   // Flags of the zygote would hold for worker threads too, and beat the limits that a thread is given or takes from the machine.
   set_flags("--max-old-space-size=0 --max-semi-space-size=0");
   watch(isolate, bytes > YOUNG_BYTES * 8 / 3 ? bytes - YOUNG_BYTES : bytes / 8 * 5);
