@@ -5,7 +5,7 @@
 import { BASE_ENVIRONMENT } from '#contract/functions/start-variables.ts';
 import { actAsInit } from './sandbox/act-as-init.ts';
 import { becomeSandbox } from './sandbox/become-sandbox.ts';
-import { beginLife } from './sandbox/begin-life.ts';
+import { beginLife, installClocks } from './sandbox/begin-life.ts';
 import { captureLogs } from './runtime/capture-logs.ts';
 import { watchClosedNetwork } from './runtime/closed-network.ts';
 import { watchOthers } from './sandbox/others.ts';
@@ -54,6 +54,7 @@ let runtime: SandboxRuntime | undefined;
 // Here and not in the sandbox, so that no start pays for it.
 Object.assign(process.env, BASE_ENVIRONMENT);
 installShims();
+installClocks();
 captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
 

@@ -57,6 +57,15 @@ enum { ALL_COLLECTIONS = 31, NO_PRESSURE = 0, CRITICAL_PRESSURE = 2 };
 // Bytes that the young generation can grow to: three semi-spaces of the zygote's --max-semi-space-size.
 #define YOUNG_BYTES (48 * MB)
 
+// Limit in bytes below which the young generation does not grow. It could take most of the memory otherwise, and V8 goes by its size
+// before it looks at any limit.
+#define SMALL_BYTES (128 * MB)
+
+// Size in bytes from which on malloc maps memory for one buffer, and bytes that it keeps when they are free. By default both grow
+// with the largest buffer that was freed, up to 64 MB that are kept.
+#define MAPPED_BYTES (1 << 20)
+#define KEPT_BYTES (4 << 20)
+
 // In bytes: the sandbox's limit, 0 until it is known; the use from which on garbage is collected; and the growth since the last
 // such collection without which there is no other. A function whose live objects fill its memory would otherwise only collect.
 static size_t limit, near, step;
@@ -182,7 +191,13 @@ static void *watched_uninitialized(void *allocator, size_t bytes) {
   return must_collect(bytes) ? NULL : allocate_uninitialized(allocator, bytes);
 }
 
-void heap_watch_buffers(void) {
+void heap_prepare(void) {
+  // Here and not in each sandbox, where the call would touch every list of malloc.
+  mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+  mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+  // Flags of the zygote would hold for worker threads too, and beat the limits that a thread is given or takes from the machine.
+  // They have had their effect on the main isolate.
+  set_flags("--max-old-space-size=0 --max-semi-space-size=0");
   const struct {
     const char *name;
     allocate_buffer **original, *watching;
@@ -204,12 +219,7 @@ void heap_limit(uint32_t memory_mb) {
   near = bytes / 4 * 3;
   step = bytes / 16;
   look_every = bytes / 64;
-  // Sizes from which on malloc maps memory for one buffer, and returns what is free. By default both grow with the largest buffer
-  // that was freed, up to 64 MB that are kept.
-  mallopt(M_MMAP_THRESHOLD, (int)(bytes / 64 < 32 * MB ? bytes / 64 : 32 * MB));
-  mallopt(M_TRIM_THRESHOLD, (int)(bytes / 32 < 64 * MB ? bytes / 32 : 64 * MB));
-  // Flags of the zygote would hold for worker threads too, and beat the limits that a thread is given or takes from the machine.
-  set_flags("--max-old-space-size=0 --max-semi-space-size=0");
+  if (bytes < SMALL_BYTES) set_flags("--semi-space-growth-factor=1");
   watch(isolate, bytes > YOUNG_BYTES * 8 / 3 ? bytes - YOUNG_BYTES : bytes / 8 * 5);
   limit = bytes;
 }

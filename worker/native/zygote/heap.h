@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 // In the zygote, before the first fork. From then on heap_limit() can see the memory of buffers, which is outside of V8's heap.
-void heap_watch_buffers(void);
+void heap_prepare(void);
 
 // In a sandbox, once, on the thread of its main isolate and before its function loads: gives the heap what `memory_mb` leaves
 // for it. Ends the process with EXHAUSTED_STATUS when V8 finds no room within that.

@@ -48,7 +48,7 @@ static napi_value serve(napi_env env, napi_callback_info info) {
   // Each of them works on without the change, less well; tests see the difference.
   (void)platform_forget_threads();
   (void)host_answer_for_sandbox();
-  heap_watch_buffers();
+  heap_prepare();
   const struct runtime_hooks hooks = {.renew_loop = renew_loop, .runtime = loop};
   if (runtime_serve(first_argument(env, info, -1), &hooks, &failure) < 0) return throw(env, &failure);
   return number(env, runtime_channel());

@@ -11,10 +11,18 @@ type MeasureOptions = Exclude<Parameters<typeof performance.measure>[1], string 
 const zygoteNow = performance.now.bind(performance);
 const zygoteOrigin = performance.timeOrigin;
 
-/** To be called once, when the function of the sandbox is known and before its code runs. */
+/** Time of the zygote's clock at which the function of this sandbox was known. */
+let born = 0;
+
+/** To be called when the function of the sandbox is known and before its code runs. */
 export function beginLife(): void {
-  const born = zygoteNow();
-  const now = (): number => zygoteNow() - born;
+  born = zygoteNow();
+}
+
+const now = (): number => zygoteNow() - born;
+
+/** To be called once, in the zygote, so that no start pays for it. */
+export function installClocks(): void {
   process.uptime = () => now() / 1000;
   // On the prototype, where code looks that wraps or copies them.
   const { mark, measure } = performance;
@@ -24,7 +32,7 @@ export function beginLife(): void {
     mark: (name: string, options?: MarkOptions) =>
       mark.call(performance, name, { ...options, startTime: options?.startTime ?? now() }),
     measure: (name: string, start?: string | MeasureOptions, end?: string) =>
-      measure.call(performance, name, withEnd(start, end, now)),
+      measure.call(performance, name, withEnd(start, end)),
   };
   for (const [name, value] of Object.entries(clock)) {
     Object.defineProperty(value, 'name', { value: name });
@@ -35,9 +43,8 @@ export function beginLife(): void {
       enumerable: true,
     });
   }
-  const origin = zygoteOrigin + born;
   Object.defineProperty(Performance.prototype, 'timeOrigin', {
-    get: () => origin,
+    get: () => zygoteOrigin + born,
     configurable: true,
     enumerable: true,
   });
@@ -49,11 +56,7 @@ export function beginLife(): void {
 }
 
 /** Options of a measurement that ends now, unless it names an end of its own or a duration. */
-function withEnd(
-  start: string | MeasureOptions | undefined,
-  end: string | undefined,
-  now: () => number,
-): MeasureOptions {
+function withEnd(start: string | MeasureOptions | undefined, end: string | undefined): MeasureOptions {
   const given = typeof start === 'object' ? start : { start: start ?? 0 };
   if (end !== undefined) return { ...given, end };
   const isComplete = given.end !== undefined || given.duration !== undefined;

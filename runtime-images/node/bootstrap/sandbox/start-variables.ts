@@ -26,7 +26,7 @@ export async function applyStartVariables(
   if (env['NODE_EXTRA_CA_CERTS']) trust(path.resolve(TASK, env['NODE_EXTRA_CA_CERTS']));
   if (env['NODE_USE_ENV_PROXY'] === '1') useProxy();
   if (env['NODE_COMPILE_CACHE']) module.enableCompileCache(env['NODE_COMPILE_CACHE']);
-  for (const option of readNodeOptions(env['NODE_OPTIONS'] ?? '')) await apply(option);
+  if (env['NODE_OPTIONS']) for (const option of readNodeOptions(env['NODE_OPTIONS'])) await apply(option);
 }
 
 /** `de_DE.UTF-8@euro` → `de_DE`, in the form that ICU takes. */
