@@ -38,7 +38,7 @@ test('a sandbox has the memory that the manifest sets [LM1]', async () => {
 });
 
 test.each(['fill-heap', 'fill-thread'])(
-  'K7 B43 %s: the end by a limit of V8 is out_of_memory and names memory [LM13]',
+  '%s, as K7 B43: the end by a limit of V8 is out_of_memory and names memory [LM15]',
   async (path) => {
     const before = await platform.record(await platform.call('full/ok'));
     const response = await platform.call(`full/${path}`);

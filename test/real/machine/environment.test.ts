@@ -75,7 +75,7 @@ for (const runtime of NODE_RUNTIMES) {
       }
     };
 
-    test(`K6 B45 every function has the documented environment, and its own variables override it, on ${runtime}`, async () => {
+    test(`K6 B45 every function has the documented environment, and its own variables override it, on ${runtime} [MA2]`, async () => {
       const own = { HOME: '/var/task', GREETING: 'hello' };
       expect((await ask('/env', own))[0]).toEqual({ seen: { ...BASE_ENVIRONMENT, ...own }, given: own });
       expect((await ask('/child', own))[0]).toEqual({ ...BASE_ENVIRONMENT, ...own });

@@ -64,7 +64,7 @@ for (const runtime of NODE_RUNTIMES) {
     });
 
     test.each(['/machine', '/thread'])(
-      `K8 B44 %s: processors and memory as the function has them on ${runtime}`,
+      `K8 B44 %s: processors and memory as the function has them on ${runtime} [MA1]`,
       async (path) => {
         const seen = (await ask(path)) as Machine;
         expect(seen).toMatchObject({
@@ -97,7 +97,7 @@ for (const runtime of NODE_RUNTIMES) {
       expect(heap).toBeLessThan(300 * MB);
     });
 
-    test(`K8 B44 the files of a cgroup say the same, in both versions, on ${runtime} [IS11]`, async () => {
+    test(`K8 B44 the files of a cgroup say the same, in both versions, on ${runtime} [IS14]`, async () => {
       expect(await ask('/files')).toEqual({
         'memory.max': String(256 * MB),
         'memory/memory.limit_in_bytes': String(256 * MB),
@@ -106,7 +106,7 @@ for (const runtime of NODE_RUNTIMES) {
       });
     });
 
-    test(`K8 a function changes none of the files that tell it of its machine, and they show nothing of the host, on ${runtime} [IS11]`, async () => {
+    test(`K8 a function changes none of the files that tell it of its machine, and they show nothing of the host, on ${runtime} [IS14]`, async () => {
       expect(await ask('/write')).toEqual([true, 'EACCES', 'EACCES']);
       expect(await ask('/sys')).toEqual([
         ['fs'],
@@ -149,13 +149,13 @@ for (const runtime of NODE_RUNTIMES) {
       expect(await ask('/host')).toEqual(['test', '127.0.0.1', '127.0.0.1 localhost test']);
     });
 
-    test(`K8 /dev/stdout and /dev/stderr can be written to and not read, and /dev/shm is there, on ${runtime} [IS12]`, async () => {
+    test(`K8 /dev/stdout and /dev/stderr can be written to and not read, and /dev/shm is there, on ${runtime} [IS15]`, async () => {
       expect(await ask('/devices')).toEqual(['EACCES', 'EACCES', expect.arrayContaining(['segment']), 'in']);
       expect(one.said()).toContain('to stdout');
       expect(one.said()).toContain('to stderr');
     });
 
-    test(`K8 a program in /tmp runs where the function asks for it, and not otherwise, on ${runtime} [IS13]`, async () => {
+    test(`K8 a program in /tmp runs where the function asks for it, and not otherwise, on ${runtime} [IS16]`, async () => {
       expect(await ask('/tmp')).toBe('EACCES');
       const free = await bench.start(code, true, { tmpPrograms: true });
       try {
@@ -207,7 +207,7 @@ describe('K8 the programs that scripts expect are in the image', () => {
     expect(JSON.parse(text)).toBe(wanted);
   });
 
-  test('K8 types of files by their endings are there', async () => {
+  test('K8 types of files by their endings are there [MA3]', async () => {
     expect(JSON.parse((await one.call('/')).text)).toBe(true);
   });
 });

@@ -54,7 +54,7 @@ describe('K7 B43 no out_of_memory while at most a third is live, in 50 calls', (
   }
 });
 
-test('K7 B43 the everyday form: 3 MB of JSON become HTML, 30 times, at the default memory', async () => {
+test('K7 B43 the everyday form: 3 MB of JSON become HTML, 30 times, at the default memory [LM14]', async () => {
   const one = await bench.start(
     await bench.addCode(`
 const text = JSON.stringify(Array.from({ length: 40_000 }, (_, i) => ({ id: i, name: 'name ' + i, price: i / 7, tags: ['a', 'b', String(i)] })));
@@ -96,7 +96,7 @@ export default { fetch: async () => {
   return Response.json({ main: v8.getHeapStatistics().heap_size_limit / 2 ** 20, thread, small });
 } };`;
 
-test('K7 V8 names the limit of the function as its own, in worker threads too, and a lower one of their own stays', async () => {
+test('K7 V8 names the limit of the function as its own, in worker threads too, and a lower one of their own stays [LM15]', async () => {
   const code = await bench.addCode(LIMITS);
   for (const memoryMb of [128, 256, 1024, 6144]) {
     const one = await bench.start(code, false, { memoryMb });

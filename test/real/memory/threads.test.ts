@@ -62,7 +62,7 @@ for (const runtime of NODE_RUNTIMES) {
       }
     });
 
-    test(`threads: ${MANY} short ones in one sandbox leave no thread and no memory on ${runtime}`, async () => {
+    test(`threads: ${MANY} short ones in one sandbox leave no thread and no memory on ${runtime} [LM16]`, async () => {
       const one = await bench.start(code, false, { memoryMb: 256 });
       try {
         const first = JSON.parse((await one.call('/many')).text) as { threads: number; mb: number };
