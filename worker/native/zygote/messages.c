@@ -70,6 +70,9 @@ int message_read_specialise(const unsigned char *frame, char code[SPECIALISE_COD
       limits->pending_signals == 0)
     return fail(failure, "limits of %u MB, %u files, %u open files and %u pending signals", limits->tmp_mb,
                 limits->tmp_inodes, limits->open_files, limits->pending_signals);
+  if (limits->memory_mb == 0 || limits->cpu_percent == 0)
+    return fail(failure, "%u MB of memory and %u hundredths of a core", limits->memory_mb,
+                limits->cpu_percent);
   // One path component: a name with a slash or dots could leave the store.
   if (code[0] == '\0' || code[0] == '.' || strchr(code, '/'))
     return fail(failure, "illegal name of code: %s", code);
