@@ -51,6 +51,7 @@ export class SandboxRuntime {
   readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
   readonly #others: () => number;
+  readonly #adapt: (init: SandboxInit) => Promise<void>;
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
   readonly #running = new Set<number>();
@@ -70,9 +71,16 @@ export class SandboxRuntime {
 
   /**
    * `takeTurn`: see ZygoteAddon. `exit` ends the process, also when the worker closes the channel. `others` returns the current
-   * OTHERS_ bits.
+   * OTHERS_ bits. `adapt` gives the process the limits and the start variables of the function, before its module loads.
    */
-  constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void, others: () => number) {
+  constructor(
+    channelFd: number,
+    takeTurn: () => number,
+    exit: (code: number) => void,
+    others: () => number,
+    adapt: (init: SandboxInit) => Promise<void>,
+  ) {
+    this.#adapt = adapt;
     this.#takeTurn = takeTurn;
     this.#exit = exit;
     this.#others = others;
@@ -186,6 +194,7 @@ export class SandboxRuntime {
     const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
     setTracing(isOff ? undefined : this.#spans());
     try {
+      await this.#adapt(init);
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, form: this.#loaded.form };
       this.#tellOthers();
