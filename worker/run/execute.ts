@@ -16,7 +16,7 @@ import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { readError } from './failure.ts';
-import { blamePids } from '../sandbox/zygote/exit-cause.ts';
+import { blameMemory, blamePids } from '../sandbox/zygote/exit-cause.ts';
 import type { TakenSpans } from './function-spans.ts';
 import type { LoadedVersion, VersionCache } from '../code/version-cache.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
@@ -127,12 +127,10 @@ export class Execution {
       if (refused) this.#log.add(refused);
       const kind = end.streamed ? LaneKind.END : isFailure(end.outcome) ? LaneKind.FAILED : LaneKind.RESULT;
       const pidsRefused = lease.sandbox.usage.takePidsRefused();
-      const outcome = blamePids(
-        end.outcome,
-        pidsRefused,
-        end.error && `${end.error.name} ${end.error.message}`,
-        kindOf(version.settings.runtime),
-      );
+      const runtime = kindOf(version.settings.runtime);
+      const failed = end.error && `${end.error.name} ${end.error.message}`;
+      const limited = blamePids(end.outcome, pidsRefused, failed, runtime);
+      const outcome = blameMemory(limited, end.error?.stack, runtime);
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
       if (run.begunAt !== undefined && OUTCOMES[outcome].sandbox !== 'kept') lease.sandbox.retire();
       await run.settled;

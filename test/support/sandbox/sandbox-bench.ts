@@ -54,6 +54,8 @@ export interface StartOptions {
   readonly pendingSignals?: number;
   readonly network?: SandboxNetwork | undefined;
   readonly memoryMb?: number;
+  readonly cpu?: number;
+  readonly tmpPrograms?: boolean;
   /** Path of its module, from the root of its code. */
   readonly entry?: string;
   /** Time after which a sandbox that is not ready is ended, which fails the start. */
@@ -130,7 +132,7 @@ export class SandboxBench {
    * the function at once, and goes on without waiting for the worker.
    */
   async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
-    const limits = { memoryMb: options.memoryMb ?? 128, cpu: 1, pids: options.pids ?? 64 };
+    const limits = { memoryMb: options.memoryMb ?? 128, cpu: options.cpu ?? 1, pids: options.pids ?? 64 };
     const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
     const slot = numbers.take();
     const start = performance.now();
@@ -176,6 +178,9 @@ export class SandboxBench {
       const own = {
         ...DEFAULT_FILE_LIMITS,
         pendingSignals: options.pendingSignals ?? DEFAULT_FILE_LIMITS.pendingSignals,
+        tmpPrograms: options.tmpPrograms ?? false,
+        memory: limits.memoryMb,
+        cpu: limits.cpu,
       };
       const { isolated, ready } = sandbox.specialise(code, 'test', init, own, options.network);
       await sandbox.prepared;

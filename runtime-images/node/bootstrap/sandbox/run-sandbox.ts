@@ -23,9 +23,10 @@ import { BodyStream } from '../handlers/body-stream.ts';
 import { currentHandle, endOutput, type LogOrigin } from '../runtime/capture-logs.ts';
 import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
-import { describeError, isError } from '../runtime/describe-error.ts';
+import { describeError, isError, type DescribedError } from '../runtime/describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
+import { tellExit } from './watch-uncaught.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
 import { beginTracing, endTracing, setTracing, tellOpenSpans } from '../tracing/tracing.ts';
 
@@ -51,6 +52,7 @@ export class SandboxRuntime {
   readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
   readonly #others: () => number;
+  readonly #adapt: (init: SandboxInit) => Promise<void>;
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
   readonly #running = new Set<number>();
@@ -65,14 +67,23 @@ export class SandboxRuntime {
   readonly #dropped = new Map<number, { bytes: number; origin: LogOrigin }>();
   /** Destinations that the worker knows. Each invocation reports its own, so this starts anew with the next one. */
   readonly #unreached = new Set<string>();
+  /** The last uncaught error that the function has taken, and the invocations that ran then. */
+  #taken: { readonly described: DescribedError; readonly running: ReadonlySet<number> } | undefined;
   /** Characters since the last check of the buffers. */
   #logged = 0;
 
   /**
    * `takeTurn`: see ZygoteAddon. `exit` ends the process, also when the worker closes the channel. `others` returns the current
-   * OTHERS_ bits.
+   * OTHERS_ bits. `adapt` gives the process the limits and the start variables of the function, before its module loads.
    */
-  constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void, others: () => number) {
+  constructor(
+    channelFd: number,
+    takeTurn: () => number,
+    exit: (code: number) => void,
+    others: () => number,
+    adapt: (init: SandboxInit) => Promise<void>,
+  ) {
+    this.#adapt = adapt;
     this.#takeTurn = takeTurn;
     this.#exit = exit;
     this.#others = others;
@@ -146,16 +157,34 @@ export class SandboxRuntime {
   }
 
   /** Handles an uncaught error: every running invocation fails by it, and the process is in no state to go on. */
-  fail(thrown: unknown): void {
+  readonly fail = (thrown: unknown): void => {
     const described = describeError(thrown);
     console.error(described.stack ?? `${described.name}: ${described.message}`);
-    if (!this.#loaded) return this.#failLoad(described);
+    this.#failRunning(described, this.#running);
+    tellExit(1);
+    this.#endAfterFlush();
+  };
+
+  /** Remembers an uncaught error that code of the function has taken: a reporter may end the process after its report. */
+  readonly taken = (thrown: unknown): void => {
+    this.#taken = { described: describeError(thrown), running: new Set(this.#running) };
+  };
+
+  /** Sends the last frames before the process ends by code of the function. */
+  leave(): void {
+    if (this.#taken) this.#failRunning(this.#taken.described, this.#taken.running);
+    this.flush();
+  }
+
+  #failRunning(described: DescribedError, handles: ReadonlySet<number>): void {
+    if (!this.#loaded) this.#send(ChannelKind.LOAD_FAILED, 0, Buffer.from(JSON.stringify(described)));
     const report = failure('error', described);
-    for (const handle of this.#running) {
+    for (const handle of handles) {
+      if (!this.#running.has(handle)) continue;
       tellOpenSpans(handle);
       this.#send(ChannelKind.FAILED, handle, report);
     }
-    this.#endAfterFlush();
+    this.flush();
   }
 
   /** Corks the channel, so that a result and the SETTLED that nearly always follows it leave in one system call. */
@@ -194,6 +223,7 @@ export class SandboxRuntime {
     const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
     setTracing(isOff ? undefined : this.#spans());
     try {
+      await this.#adapt(init);
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, form: this.#loaded.form };
       this.#tellOthers();
