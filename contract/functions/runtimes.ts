@@ -26,7 +26,7 @@ export const RUNTIME_KINDS = {
   node: {
     title: 'Node',
     // Without concurrent threads, it has nothing in flight while it waits; the inspector's signal stays off. The heap may grow to
-    // the largest `memory` of a function, because a sandbox can only lower it (worker/native/node/heap.c). A larger young
+    // the largest `memory` of a function, because a sandbox can only lower it (worker/native/runtime/node/heap.c). A larger young
     // generation than three times 16 MB made no function quicker that we measured.
     program: [
       '/usr/bin/node',
