@@ -35,12 +35,16 @@ export async function archiveOf(bundle: Bundle): Promise<Archive> {
   for (const [name, contents] of bundle.files) entries.set(name, { contents, executable: false });
   for (const { to, package: found } of bundle.packages) {
     for (const file of packageFiles(found.directory)) {
-      const source = path.join(found.directory, file);
-      const executable = (statSync(source).mode & 0o111) !== 0;
-      entries.set(`${to}/${file}`, { contents: readFileSync(source), executable });
+      entries.set(`${to}/${file}`, entryOf(path.join(found.directory, file)));
     }
   }
+  // A module that was bundled under the name of its source stands for it.
+  for (const [name, file] of bundle.copies) if (!entries.has(name)) entries.set(name, entryOf(file));
   return packEntries(entries);
+}
+
+function entryOf(file: string): Entry {
+  return { contents: readFileSync(file), executable: (statSync(file).mode & 0o111) !== 0 };
 }
 
 /** Packs files; throws when they are more than a gateway takes, naming the largest. */

@@ -1,7 +1,7 @@
 /** Turns what esbuild says of a failed build into an error with file, line and excerpt. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import type { BuildFailure, Message } from 'esbuild';
+import type { BuildFailure, Location, Message } from 'esbuild';
 import { CliError } from '../terminal/errors.ts';
 import { excerpt } from '../terminal/excerpt.ts';
 import { packageNameOf } from './packages.ts';
@@ -34,8 +34,14 @@ export function buildError(thrown: unknown, directory: string): unknown {
   });
 }
 
+/** The parts of esbuild's messages that are shown. Offsets count from 0, lines from 1. */
+export interface Warning {
+  readonly text: string;
+  readonly location: Pick<Location, 'file' | 'line' | 'column'> | null;
+}
+
 /** A warning or error as lines: place and text, then the excerpt. */
-export function describe(message: Message, directory: string): string[] {
+export function describe(message: Warning, directory: string): string[] {
   if (!message.location) return [message.text];
   const { file, line, column } = message.location;
   const position = { line, column: column + 1 };
@@ -48,7 +54,7 @@ export function describe(message: Message, directory: string): string[] {
   return [`${placeOf(message)}: ${message.text}`, ...shown];
 }
 
-function placeOf(message: Message): string {
+function placeOf(message: Warning): string {
   const { location } = message;
   return location ? `${location.file}:${location.line}:${location.column + 1}` : '';
 }

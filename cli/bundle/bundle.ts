@@ -1,158 +1,147 @@
 /**
- * Bundles a function with esbuild: one module, its source map, and, as files, the packages that do not survive bundling.
+ * Bundles a function with esbuild: its module and those that run for themselves, with their source maps, and, as files, what
+ * they read and the packages that do not survive bundling.
  */
 import path from 'node:path';
 import type * as esbuild from 'esbuild';
-import type { Project } from './project.ts';
-import { Assets, BINARY_FILES } from './assets.ts';
-import { buildError, isBuildFailure } from './build-error.ts';
+import { Assets } from './assets.ts';
+import { buildError, isBuildFailure, type Warning } from './build-error.ts';
 import { closure, type Placement } from './closure.ts';
 import { Externals } from './externals.ts';
+import { needsOf, type Needs, type OwnModule } from './needs.ts';
+import { OwnSources } from './own-sources.ts';
 import { findPackage, type Package } from './packages.ts';
+import { Places } from './places.ts';
+import type { Project } from './project.ts';
 import { CANNOT_BUNDLE_WARNINGS, suspectsOf } from './unbundlable.ts';
-
-/** What is imported as text. `docs/functions.md` lists them for users. */
-export const TEXT_FILES = [
-  '.txt',
-  '.html',
-  '.css',
-  '.svg',
-  '.md',
-  '.sql',
-  '.xml',
-  '.csv',
-  '.graphql',
-  '.gql',
-];
+import { unitOptions, type Parts, type UnitOptions, type UnitResult } from './units.ts';
 
 export const ENTRY_FILE = 'index.mjs';
 
-/**
- * Bundled CommonJS code expects what Node gives to each CommonJS module. The names are long because the bundle's own
- * top level shares their scope; `require` itself must have its name, since esbuild's helper looks for it.
- */
-const BANNER = `import { createRequire as offshootCreateRequire } from 'node:module';
-const require = offshootCreateRequire(import.meta.url);
-const __filename = import.meta.filename;
-const __dirname = import.meta.dirname;`;
-
-interface BuildOptions {
-  metafile: true;
-  write: false;
-}
-
 export interface Bundle {
-  /** Path in the archive → contents: the module, its map, and assets that esbuild copied. */
+  /** Path in the archive → contents: modules, their maps, and assets that esbuild copied. */
   readonly files: ReadonlyMap<string, Uint8Array>;
+  /** Path in the archive → absolute path of a file that is packed as it is. */
+  readonly copies: ReadonlyMap<string, string>;
   /** Packages that the bundle imports from node_modules. */
   readonly externals: readonly Package[];
   /** Those, and what they need. */
   readonly packages: readonly Placement[];
-  readonly warnings: readonly esbuild.Message[];
+  readonly warnings: readonly Warning[];
   /** Absolute paths of all sources, keyed by the path that they have in the source map. */
   readonly sources: ReadonlyMap<string, string>;
+}
+
+interface Built {
+  readonly results: readonly UnitResult[];
+  readonly needs: Needs;
 }
 
 /** A bundler that can run again after a change, and is then faster. `dispose` ends its child process. */
 export class Bundler {
   readonly #project: Project;
-  readonly #context: esbuild.BuildContext<BuildOptions>;
-  readonly #externals: Externals;
-  readonly #assets: Assets;
+  readonly #esbuild: typeof esbuild;
+  readonly #places: Places;
+  readonly #parts: Parts;
+  /** By path in the archive. */
+  readonly #contexts = new Map<string, Promise<esbuild.BuildContext<UnitOptions>>>();
 
-  private constructor(
-    project: Project,
-    context: esbuild.BuildContext<BuildOptions>,
-    externals: Externals,
-    assets: Assets,
-  ) {
+  private constructor(project: Project, library: typeof esbuild) {
     this.#project = project;
-    this.#context = context;
-    this.#externals = externals;
-    this.#assets = assets;
+    this.#esbuild = library;
+    this.#places = new Places(project.directory);
+    this.#parts = {
+      externals: new Externals(),
+      assets: new Assets(),
+      own: new OwnSources(project.directory, this.#places),
+    };
   }
 
   static async create(project: Project): Promise<Bundler> {
     // Loaded only here, since most verbs never bundle.
-    const { context } = await import('esbuild');
-    const externals = new Externals();
-    const assets = new Assets();
-    return new Bundler(project, await context(options(project, externals, assets)), externals, assets);
+    return new Bundler(project, await import('esbuild'));
   }
 
   /** Throws a CliError with file, line and excerpt of each error. */
   async run(): Promise<Bundle> {
     const { directory } = this.#project;
-    const result = await this.#build();
-    const files = new Map<string, Uint8Array>(
-      result.outputFiles.map((file) => [
-        path.relative(directory, file.path).replaceAll('\\', '/'),
-        file.contents,
-      ]),
-    );
-    for (const [name, contents] of this.#assets.used) files.set(name, contents);
-    const externals = [...this.#externals.used.values()];
-    const inputs = Object.keys(result.metafile.inputs);
+    const { externals, assets } = this.#parts;
+    const { results, needs } = await this.#build();
+    const files = new Map<string, Uint8Array>(assets.used);
+    const sources = new Map<string, string>();
+    for (const { outputFiles, metafile } of results) {
+      for (const file of outputFiles) {
+        files.set(path.relative(directory, file.path).replaceAll('\\', '/'), file.contents);
+      }
+      for (const input of Object.keys(metafile.inputs)) {
+        if (!input.startsWith('offshoot:')) sources.set(input, path.resolve(directory, input));
+      }
+    }
+    const roots = [...externals.used.values()];
     return {
       files,
-      externals,
-      packages: closure(externals, findPackage),
-      warnings: result.warnings.filter((warning) => !CANNOT_BUNDLE_WARNINGS.has(warning.id)),
-      sources: new Map(inputs.map((input) => [input, path.resolve(directory, input)])),
+      copies: needs.copies,
+      externals: roots,
+      packages: closure(roots, findPackage),
+      warnings: [
+        ...results.flatMap(({ warnings }) => warnings.filter(({ id }) => !CANNOT_BUNDLE_WARNINGS.has(id))),
+        ...needs.warnings,
+      ],
+      sources,
     };
   }
 
   async dispose(): Promise<void> {
-    await this.#context.dispose();
+    for (const context of this.#contexts.values()) await (await context).dispose();
+    this.#contexts.clear();
   }
 
   /** Builds until no more packages are found that must be left out; each round leaves out at least one. */
-  async #build(): Promise<esbuild.BuildResult<BuildOptions>> {
+  async #build(): Promise<Built> {
     const { directory } = this.#project;
+    const { externals } = this.#parts;
     for (;;) {
-      this.#externals.used.clear();
-      this.#assets.used.clear();
       try {
-        const result = await this.#context.rebuild();
-        if (!this.#externals.leaveOut(suspectsOf(result, directory), directory)) return result;
+        const built = await this.#round();
+        const suspects = built.results.flatMap((result) => suspectsOf(result, directory));
+        if (!externals.leaveOut(suspects, directory)) return built;
       } catch (error) {
         const places = isBuildFailure(error)
           ? error.errors.flatMap(({ location }) => location?.file ?? [])
           : [];
-        if (!this.#externals.leaveOut(places, directory)) throw buildError(error, directory);
+        if (!externals.leaveOut(places, directory)) throw buildError(error, directory);
       }
     }
   }
-}
 
-function options(
-  project: Project,
-  externals: Externals,
-  assets: Assets,
-): esbuild.BuildOptions & BuildOptions {
-  const { directory, entry, manifest } = project;
-  const loaders: Record<string, esbuild.Loader> = { '.node': 'copy' };
-  for (const extension of TEXT_FILES) loaders[extension] = 'text';
-  return {
-    absWorkingDir: directory,
-    entryPoints: [entry],
-    outfile: path.join(directory, ENTRY_FILE),
-    write: false,
-    bundle: true,
-    metafile: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node24',
-    charset: 'utf8',
-    // `linked`: Node looks for the map through the comment at the end of the module.
-    sourcemap: 'linked',
-    sourcesContent: true,
-    banner: { js: BANNER },
-    loader: loaders,
-    // Many packages choose their fast build by it. A function that needs another value says so in its `env`.
-    define: { 'process.env.NODE_ENV': JSON.stringify(manifest.env['NODE_ENV'] ?? 'production') },
-    logLevel: 'silent',
-    logOverride: Object.fromEntries([...CANNOT_BUNDLE_WARNINGS].map((id) => [id, 'warning'])),
-    plugins: [externals.plugin([...TEXT_FILES, ...BINARY_FILES]), assets.plugin()],
-  };
+  /** The function's module, then each module that a source names without importing it. */
+  async #round(): Promise<Built> {
+    const { directory, entry } = this.#project;
+    const { externals, assets, own } = this.#parts;
+    externals.used.clear();
+    assets.used.clear();
+    own.used.clear();
+    const modules = new Map<string, OwnModule>([[ENTRY_FILE, { entry, output: ENTRY_FILE, format: 'esm' }]]);
+    const results: UnitResult[] = [];
+    let needs: Needs | undefined;
+    // A map's iteration comes to what is added on the way.
+    for (const module of modules.values()) {
+      results.push(await (await this.#context(module)).rebuild());
+      needs = needsOf(own, this.#places, directory, this.#isHelped());
+      for (const [output, one] of needs.modules) if (!modules.has(output)) modules.set(output, one);
+    }
+    return { results, needs: needs ?? { copies: new Map(), modules: new Map(), warnings: [] } };
+  }
+
+  #isHelped(): boolean {
+    return false;
+  }
+
+  #context(module: OwnModule): Promise<esbuild.BuildContext<UnitOptions>> {
+    const known = this.#contexts.get(module.output);
+    if (known) return known;
+    const made = this.#esbuild.context(unitOptions(this.#project, module, this.#parts));
+    this.#contexts.set(module.output, made);
+    return made;
+  }
 }

@@ -150,9 +150,9 @@ test('packages that read files beside them or choose modules at run time stay fi
 test('the source map holds the sources and names them relative to the function', async () => {
   const { bundle } = await bundleOf(path.join(FUNCTIONS, 'broken-load'));
   const map: unknown = JSON.parse(Buffer.from(bundle.files.get('index.mjs.map') ?? []).toString());
-  expect(map).toMatchObject({ sources: ['src/config.ts', 'src/index.ts'] });
+  expect(map).toMatchObject({ sources: ['offshoot:names', 'src/config.ts', 'src/index.ts'] });
   const source = readFileSync(path.join(FUNCTIONS, 'broken-load/src/index.ts'), 'utf8');
-  expect((map as { sourcesContent: string[] }).sourcesContent[1]).toBe(source);
+  expect((map as { sourcesContent: string[] }).sourcesContent[2]).toBe(source);
 });
 
 test('a bundle error names file, line and column and shows the place', async () => {

@@ -1,0 +1,204 @@
+/**
+ * Paths that a source makes out of its own place: `new URL('./x', import.meta.url)`, `path.join(__dirname, 'x')` and the like,
+ * read from the syntax tree. No code runs; the disk is asked whether a file with an odd name is there.
+ */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { Node, Program } from 'oxc-parser';
+import { bare, declaredNames, metaMember, nameOf, walk } from './syntax.ts';
+
+export interface StaticValue {
+  /** `path` and `url` stand for an absolute path on disk; `text` is a string without a place of its own. */
+  readonly kind: 'path' | 'url' | 'text';
+  readonly text: string;
+  /** More follows that only the run knows: `text` is the beginning. */
+  readonly open?: boolean;
+  /** Is it the place of the source or of the working directory itself, without a step from there? */
+  readonly base?: boolean;
+  /** The string literal that ends it. */
+  readonly tail?: Node;
+}
+
+/** A part of a path that something replaces at run time: `{{lng}}`, `*`, `[name]`, `%s`, `:id`. */
+const REPLACED = /[*{[%<$]|^:/;
+
+export class StaticPaths {
+  readonly #file: string;
+  readonly #cwd: string;
+  readonly #declared: ReadonlySet<string>;
+  /** Initial values of constants, by name; null where a name is declared more than once. */
+  readonly #constants = new Map<string, Node | null>();
+  readonly #open = new Set<string>();
+
+  /** `cwd`: the working directory at run time, which is the function's folder. */
+  constructor(file: string, program: Program, cwd: string) {
+    this.#file = file;
+    this.#cwd = cwd;
+    this.#declared = declaredNames(program);
+    walk(program, (node) => {
+      if (node.type !== 'VariableDeclarator' || node.id.type !== 'Identifier' || !node.init) return;
+      this.#constants.set(node.id.name, this.#constants.has(node.id.name) ? null : node.init);
+    });
+  }
+
+  /** Does the module declare this name itself? */
+  declares(name: string): boolean {
+    return this.#declared.has(name);
+  }
+
+  /** The value of an expression; undefined where it cannot be known before the run. */
+  of(expression: Node): StaticValue | undefined {
+    const node = bare(expression);
+    switch (node.type) {
+      case 'Literal':
+        return typeof node.value === 'string' ? { kind: 'text', text: node.value, tail: node } : undefined;
+      case 'TemplateLiteral': {
+        const pieces = node.quasis.flatMap((quasi, at) => {
+          const text: StaticValue = { kind: 'text', text: quasi.value.cooked ?? '' };
+          const next = node.expressions[at];
+          return next ? [text, this.of(next)] : [text];
+        });
+        return concatenated(pieces, node.expressions.length === 0 ? node : undefined);
+      }
+      case 'BinaryExpression':
+        return node.operator === '+' ? concatenated([this.of(node.left), this.of(node.right)]) : undefined;
+      case 'Identifier':
+        return this.#named(node.name);
+      case 'MemberExpression':
+        return this.#member(node);
+      case 'NewExpression':
+        return nameOf(node.callee) === 'URL' ? this.#url(node.arguments) : undefined;
+      case 'CallExpression':
+        return this.#call(node.callee, node.arguments);
+      default:
+        return undefined;
+    }
+  }
+
+  #named(name: string): StaticValue | undefined {
+    if (!this.#declared.has(name)) {
+      if (name === '__dirname') return { kind: 'path', text: path.dirname(this.#file), base: true };
+      if (name === '__filename') return { kind: 'path', text: this.#file, base: true };
+      return undefined;
+    }
+    const value = this.#constants.get(name);
+    // A name that stands for itself, directly or not, has no value.
+    if (!value || this.#open.has(name)) return undefined;
+    this.#open.add(name);
+    const found = this.of(value);
+    this.#open.delete(name);
+    return found;
+  }
+
+  #member(node: Node & { type: 'MemberExpression' }): StaticValue | undefined {
+    const meta = metaMember(node);
+    if (meta === 'dirname') return { kind: 'path', text: path.dirname(this.#file), base: true };
+    if (meta === 'filename') return { kind: 'path', text: this.#file, base: true };
+    if (meta === 'url') return { kind: 'url', text: this.#file, base: true };
+    if (node.computed || node.property.type !== 'Identifier') return undefined;
+    if (node.property.name !== 'href' && node.property.name !== 'pathname') return undefined;
+    const value = this.of(node.object);
+    return value?.kind === 'url' ? value : undefined;
+  }
+
+  #url([first, second]: readonly Node[]): StaticValue | undefined {
+    const text = first && this.of(first);
+    const base = second && this.of(second);
+    if (text?.kind === 'url' && second === undefined) return text;
+    if (text?.kind !== 'text' || base?.kind !== 'url') return undefined;
+    try {
+      const url = new URL(text.text, pathToFileURL(base.text));
+      if (url.protocol !== 'file:') return undefined;
+      const found = fileURLToPath(new URL(url.pathname, 'file://'));
+      return { ...text, kind: 'url', text: found, base: found === path.dirname(this.#file) + path.sep };
+    } catch {
+      return undefined;
+    }
+  }
+
+  #call(callee: Node, args: readonly Node[]): StaticValue | undefined {
+    const name = nameOf(callee);
+    const values = args.map((argument) => this.of(argument));
+    const [first] = values;
+    switch (name) {
+      case 'fileURLToPath':
+        return first?.kind === 'url' ? { ...first, kind: 'path' } : undefined;
+      case 'pathToFileURL':
+        return first?.kind === 'path' ? { ...first, kind: 'url' } : undefined;
+      case 'String':
+      case 'normalize':
+        return first;
+      case 'toString': {
+        const owner = bare(callee);
+        return owner.type === 'MemberExpression' ? this.of(owner.object) : undefined;
+      }
+      case 'dirname':
+        return first?.kind === 'path' && !first.open
+          ? { kind: 'path', text: path.dirname(first.text), base: first.base === true }
+          : undefined;
+      case 'cwd':
+        return { kind: 'path', text: this.#cwd, base: true };
+      case 'resolve':
+        if (first?.kind === 'text' && values.length > 0) {
+          return joined([{ kind: 'path', text: this.#cwd, base: true }, ...values]);
+        }
+        return first?.kind === 'path' ? joined(values) : undefined;
+      case 'join':
+        return first && first.kind !== 'url' ? joined(values) : undefined;
+      default:
+        return undefined;
+    }
+  }
+}
+
+/** As `path.join` does, up to the first part that is not known. */
+function joined(values: readonly (StaticValue | undefined)[]): StaticValue | undefined {
+  const [first, ...others] = values;
+  if (!first) return undefined;
+  let { text } = first;
+  let tail: Node | undefined;
+  let base = first.base === true;
+  for (const value of others) {
+    if (value?.kind !== 'text') return { kind: first.kind, text: `${text}${path.sep}`, open: true, base };
+    // A step up alone leads to another base.
+    base &&= /^[./]*$/.test(value.text);
+    text = path.join(text, value.text);
+    ({ tail } = value);
+    if (value.open) return { kind: first.kind, text, open: true, base };
+  }
+  return closed({ kind: first.kind, text, base, ...(tail && { tail }) });
+}
+
+function concatenated(pieces: readonly (StaticValue | undefined)[], whole?: Node): StaticValue | undefined {
+  let text = '';
+  let kind: StaticValue['kind'] = 'text';
+  let base = false;
+  let tail = whole;
+  for (const [at, piece] of pieces.entries()) {
+    if (!piece || (piece.kind !== 'text' && text !== '')) {
+      return at === 0 || text === '' ? undefined : { kind, text: path.normalize(text), open: true, base };
+    }
+    if (piece.kind !== 'text') ({ kind } = piece);
+    base = piece.kind === 'text' ? base && /^[./]*$/.test(piece.text) : piece.base === true;
+    text += piece.text;
+    tail = piece.tail ?? tail;
+    if (piece.open) return { kind, text, open: true, base };
+  }
+  if (kind === 'text') return { kind, text, ...(tail && { tail }) };
+  return closed({ kind, text: path.normalize(text), base, ...(tail && { tail }) });
+}
+
+/** A value whose text has parts to be replaced is open from the first of them on. */
+function closed(value: StaticValue): StaticValue {
+  if (value.kind === 'text' || existsSync(value.text)) return value;
+  const parts = value.text.split(path.sep);
+  const at = parts.findIndex((part) => REPLACED.test(part));
+  if (at < 0) return value;
+  return {
+    kind: value.kind,
+    text: `${parts.slice(0, at).join(path.sep)}${path.sep}`,
+    open: true,
+    base: value.base === true,
+  };
+}
