@@ -29,7 +29,7 @@ export function buildError(thrown: unknown, directory: string): unknown {
         ...(location && { file: location.file, line: location.line, column: location.column + 1 }),
       })),
     },
-    next: installHint(errors, directory) ?? `correct ${where}, then: offshoot deploy`,
+    next: ownHint(errors) ?? installHint(errors, directory) ?? `correct ${where}, then: offshoot deploy`,
     cause: thrown,
   });
 }
@@ -57,6 +57,12 @@ export function describe(message: Warning, directory: string): string[] {
 function placeOf(message: Warning): string {
   const { location } = message;
   return location ? `${location.file}:${location.line}:${location.column + 1}` : '';
+}
+
+/** The next step that a plugin of this bundler has put into `detail`. */
+function ownHint(errors: readonly Message[]): string | undefined {
+  const detail: unknown = errors[0]?.detail;
+  return typeof detail === 'object' && detail !== null && 'next' in detail ? String(detail.next) : undefined;
 }
 
 /** An import of a package that is not there has another remedy than an edit. */

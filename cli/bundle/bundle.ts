@@ -13,6 +13,7 @@ import { OwnSources } from './own-sources.ts';
 import { findPackage, type Package } from './packages.ts';
 import { Places } from './places.ts';
 import type { Project } from './project.ts';
+import { TypeScriptSettings } from './tsconfig.ts';
 import { CANNOT_BUNDLE_WARNINGS, suspectsOf } from './unbundlable.ts';
 import { unitOptions, type Parts, type UnitOptions, type UnitResult } from './units.ts';
 
@@ -50,10 +51,12 @@ export class Bundler {
     this.#project = project;
     this.#esbuild = library;
     this.#places = new Places(project.directory);
+    const settings = new TypeScriptSettings();
     this.#parts = {
+      settings,
       externals: new Externals(),
       assets: new Assets(),
-      own: new OwnSources(project.directory, this.#places),
+      own: new OwnSources(project.directory, this.#places, settings),
     };
   }
 
@@ -65,7 +68,8 @@ export class Bundler {
   /** Throws a CliError with file, line and excerpt of each error. */
   async run(): Promise<Bundle> {
     const { directory } = this.#project;
-    const { externals, assets } = this.#parts;
+    const { externals, assets, settings } = this.#parts;
+    settings.forget();
     const { results, needs } = await this.#build();
     const files = new Map<string, Uint8Array>(assets.used);
     const sources = new Map<string, string>();

@@ -8,6 +8,7 @@ import { BANNER, NAMES_MODULE, namesPlugin } from './names.ts';
 import type { OwnModule } from './needs.ts';
 import type { OwnSources } from './own-sources.ts';
 import type { Project } from './project.ts';
+import type { TypeScriptSettings } from './tsconfig.ts';
 import { CANNOT_BUNDLE_WARNINGS } from './unbundlable.ts';
 
 /** What is imported as text. `docs/functions.md` lists them for users. */
@@ -36,6 +37,7 @@ export interface Parts {
   readonly externals: Externals;
   readonly assets: Assets;
   readonly own: OwnSources;
+  readonly settings: TypeScriptSettings;
 }
 
 export function unitOptions(
@@ -63,6 +65,8 @@ export function unitOptions(
     sourcemap: 'linked',
     sourcesContent: true,
     banner: { js: BANNER[format] },
+    // A project that tsconfig.json only refers to is not found by esbuild.
+    ...(parts.settings.isReferred(entry) && { tsconfig: parts.settings.of(entry)?.path ?? '' }),
     inject: [NAMES_MODULE],
     // Code asks classes and functions for their names: errors, dependency injection, job names.
     keepNames: true,
