@@ -4,7 +4,6 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import path from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { pack } from 'tar-stream';
@@ -12,7 +11,6 @@ import { MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_UNPACKED_BYTES } from '#con
 import { CliError } from '../terminal/errors.ts';
 import { bytes } from '../terminal/text.ts';
 import type { Bundle } from './bundle.ts';
-import { packageFiles } from './packages.ts';
 
 const gzip = promisify(zlib.gzip);
 
@@ -33,11 +31,6 @@ export interface Entry {
 export async function archiveOf(bundle: Bundle): Promise<Archive> {
   const entries = new Map<string, Entry>();
   for (const [name, contents] of bundle.files) entries.set(name, { contents, executable: false });
-  for (const { to, package: found } of bundle.packages) {
-    for (const file of packageFiles(found.directory)) {
-      entries.set(`${to}/${file}`, entryOf(path.join(found.directory, file)));
-    }
-  }
   // A module that was bundled under the name of its source stands for it.
   for (const [name, file] of bundle.copies) if (!entries.has(name)) entries.set(name, entryOf(file));
   return packEntries(entries);

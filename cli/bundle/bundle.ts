@@ -8,11 +8,15 @@ import { Assets } from './assets.ts';
 import { buildError, isBuildFailure, type Warning } from './build-error.ts';
 import { closure, type Placement } from './closure.ts';
 import { Externals } from './externals.ts';
-import { needsOf, type Needs, type OwnModule } from './needs.ts';
+import { environmentWarnings } from './environment.ts';
+import { refuseForeign } from './foreign.ts';
+import { addNamedModules, needsOf, type Needs, type OwnModule } from './needs.ts';
 import { OwnSources } from './own-sources.ts';
-import { findPackage, type Package } from './packages.ts';
+import { findPackage, packageFiles, packageNameOf, type Package } from './packages.ts';
+import { importsMet } from './peers.ts';
 import { Places } from './places.ts';
 import type { Project } from './project.ts';
+import { Selection } from './selection.ts';
 import { TypeScriptSettings } from './tsconfig.ts';
 import { CANNOT_BUNDLE_WARNINGS, suspectsOf } from './unbundlable.ts';
 import { unitOptions, type Parts, type UnitOptions, type UnitResult } from './units.ts';
@@ -22,7 +26,7 @@ export const ENTRY_FILE = 'index.mjs';
 export interface Bundle {
   /** Path in the archive → contents: modules, their maps, and assets that esbuild copied. */
   readonly files: ReadonlyMap<string, Uint8Array>;
-  /** Path in the archive → absolute path of a file that is packed as it is. */
+  /** Path in the archive → absolute path of a file that is packed as it is, those of packages among them. */
   readonly copies: ReadonlyMap<string, string>;
   /** Packages that the bundle imports from node_modules. */
   readonly externals: readonly Package[];
@@ -44,6 +48,8 @@ export class Bundler {
   readonly #esbuild: typeof esbuild;
   readonly #places: Places;
   readonly #parts: Parts;
+  readonly #files: Selection;
+  readonly #packages: Selection;
   /** By path in the archive. */
   readonly #contexts = new Map<string, Promise<esbuild.BuildContext<UnitOptions>>>();
 
@@ -51,10 +57,13 @@ export class Bundler {
     this.#project = project;
     this.#esbuild = library;
     this.#places = new Places(project.directory);
+    const { files, packages } = project.manifest;
+    this.#files = new Selection(files);
+    this.#packages = new Selection(packages);
     const settings = new TypeScriptSettings();
     this.#parts = {
       settings,
-      externals: new Externals(),
+      externals: new Externals(project.directory, this.#places, (name) => this.#packages.leavesOut(name)),
       assets: new Assets(),
       own: new OwnSources(project.directory, this.#places, settings),
     };
@@ -81,18 +90,78 @@ export class Bundler {
         if (!input.startsWith('offshoot:')) sources.set(input, path.resolve(directory, input));
       }
     }
-    const roots = [...externals.used.values()];
+    const named = this.#named();
+    const packages = await this.#closure(named);
+    refuseForeign(this.#project, packages, [...sources.values()]);
     return {
-      files,
-      copies: needs.copies,
-      externals: roots,
-      packages: closure(roots, findPackage),
+      files: this.#without(files),
+      copies: this.#without(this.#copies(needs, packages)),
+      externals: [...externals.used.values(), ...named].filter(unique),
+      packages,
       warnings: [
         ...results.flatMap(({ warnings }) => warnings.filter(({ id }) => !CANNOT_BUNDLE_WARNINGS.has(id))),
         ...needs.warnings,
+        ...environmentWarnings(this.#project),
       ],
       sources,
     };
+  }
+
+  /** Packages that are named, by offshoot.json or by a string in a source. */
+  #named(): Package[] {
+    const { directory } = this.#project;
+    const found = [...this.#parts.own.used.values()].flatMap(({ file, packages }) =>
+      [...packages].flatMap((name) => findPackage(packageNameOf(name) ?? '', path.dirname(file)) ?? []),
+    );
+    return [...this.#packages.packages(directory), ...found].filter(unique);
+  }
+
+  async #closure(named: readonly Package[]): Promise<Placement[]> {
+    const { directory } = this.#project;
+    const { externals } = this.#parts;
+    const roots = [...externals.roots(), ...named.map((found) => ({ name: found.name, package: found }))];
+    const excluded = (name: string): boolean => this.#packages.leavesOut(name);
+    const lies = (name: string, from: string): Package | undefined => findPackage(name, from);
+    const without = closure(
+      roots,
+      lies,
+      (name, owner) => !excluded(name) && !owner.optionalPeers.includes(name),
+    );
+    const peers = without.some(({ package: owner }) =>
+      owner.optionalPeers.some((name) => lies(name, owner.directory) !== undefined),
+    );
+    if (!peers) return without;
+    const imports = [
+      ...externals.imports,
+      ...named.map(({ name }) => ({ specifier: name, from: directory })),
+    ];
+    const met = await importsMet(this.#esbuild, directory, imports);
+    const taken = new Set(roots.map(({ name }) => name));
+    return closure(
+      roots,
+      lies,
+      (name, owner) =>
+        !excluded(name) &&
+        (!owner.optionalPeers.includes(name) || taken.has(name) || met.has(`${owner.directory}\0${name}`)),
+    );
+  }
+
+  /** All of the packages that stay files or whose sources are bundled, and what sources and `files` name. */
+  #copies({ copies }: Needs, packages: readonly Placement[]): Map<string, string> {
+    const whole = new Map(packages.map(({ to, package: { directory } }) => [to, directory]));
+    for (const { name, directory } of this.#parts.externals.fromSource.values()) {
+      whole.set(`node_modules/${name}`, directory);
+    }
+    const all = new Map<string, string>();
+    for (const [to, directory] of whole) {
+      for (const file of packageFiles(directory)) all.set(`${to}/${file}`, path.join(directory, file));
+    }
+    for (const [to, file] of copies) all.set(to, file);
+    return all;
+  }
+
+  #without<T>(entries: ReadonlyMap<string, T>): ReadonlyMap<string, T> {
+    return new Map([...entries].filter(([name]) => !this.#files.leavesOut(name)));
   }
 
   async dispose(): Promise<void> {
@@ -107,8 +176,9 @@ export class Bundler {
     for (;;) {
       try {
         const built = await this.#round();
-        const suspects = built.results.flatMap((result) => suspectsOf(result, directory));
-        if (!externals.leaveOut(suspects, directory)) return built;
+        const isOfPackage = (file: string): boolean => externals.isOfPackage(file);
+        const suspects = built.results.flatMap((result) => suspectsOf(result, directory, isOfPackage));
+        if (!externals.leaveOut(suspects, directory) && !externals.nameApart()) return built;
       } catch (error) {
         const places = isBuildFailure(error)
           ? error.errors.flatMap(({ location }) => location?.file ?? [])
@@ -122,7 +192,7 @@ export class Bundler {
   async #round(): Promise<Built> {
     const { directory, entry } = this.#project;
     const { externals, assets, own } = this.#parts;
-    externals.used.clear();
+    externals.forget();
     assets.used.clear();
     own.used.clear();
     const modules = new Map<string, OwnModule>([[ENTRY_FILE, { entry, output: ENTRY_FILE, format: 'esm' }]]);
@@ -131,14 +201,11 @@ export class Bundler {
     // A map's iteration comes to what is added on the way.
     for (const module of modules.values()) {
       results.push(await (await this.#context(module)).rebuild());
-      needs = needsOf(own, this.#places, directory, this.#isHelped());
+      needs = needsOf(own, this.#places, directory, this.#files.takes || this.#packages.takes);
+      addNamedModules(needs, this.#files.files(directory), this.#places);
       for (const [output, one] of needs.modules) if (!modules.has(output)) modules.set(output, one);
     }
     return { results, needs: needs ?? { copies: new Map(), modules: new Map(), warnings: [] } };
-  }
-
-  #isHelped(): boolean {
-    return false;
   }
 
   #context(module: OwnModule): Promise<esbuild.BuildContext<UnitOptions>> {
@@ -148,4 +215,9 @@ export class Bundler {
     this.#contexts.set(module.output, made);
     return made;
   }
+}
+
+/** The first of those that are one package. */
+function unique(found: Package, at: number, all: readonly Package[]): boolean {
+  return all.findIndex(({ directory }) => directory === found.directory) === at;
 }

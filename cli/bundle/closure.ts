@@ -12,24 +12,36 @@ export interface Placement {
   readonly package: Package;
 }
 
+/** A package that is to lie at the top under a name, its own or an alias. */
+export interface Root {
+  readonly name: string;
+  readonly package: Package;
+}
+
 /**
  * Places the roots at the top, then each dependency as high as it can stand: at the top when the name is free or taken
- * by the very same package, otherwise below the package that needs it.
+ * by the very same package, otherwise below the package that needs it. `wants`: is this optional peer, or any other package,
+ * to come along?
  */
-export function closure(roots: readonly Package[], lookup: Lookup): Placement[] {
+export function closure(
+  roots: readonly Root[],
+  lookup: Lookup,
+  wants: (name: string, owner: Package) => boolean,
+): Placement[] {
   const placed = new Map<string, Package>();
   const queue: Placement[] = [];
   const place = (to: string, found: Package): void => {
     placed.set(to, found);
     queue.push({ to, package: found });
   };
-  for (const root of roots.toSorted((a, b) => compare(a.name, b.name) || compare(a.directory, b.directory))) {
-    const to = `node_modules/${root.name}`;
+  for (const { name, package: root } of roots.toSorted((a, b) => compare(a.name, b.name))) {
+    const to = `node_modules/${name}`;
     if (!placed.has(to)) place(to, root);
   }
   for (let next = 0; next < queue.length; next++) {
     const { to, package: owner } = queue[next] ?? missingEntry(next);
-    for (const name of owner.dependencies) {
+    for (const name of [...owner.dependencies, ...owner.optionalPeers]) {
+      if (!wants(name, owner)) continue;
       const dependency = lookup(name, owner.directory);
       // Optional ones may be absent, and those of other platforms would only be dead weight.
       if (!dependency?.fits) continue;

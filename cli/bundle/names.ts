@@ -8,6 +8,9 @@ import type { Plugin } from 'esbuild';
 /** The injected module. Its namespace keeps it apart from files. */
 export const NAMES_MODULE = 'offshoot:names';
 
+/** Marks a question that a plugin asks the bundler, and that no plugin of this bundler answers. */
+export const ASKED = Symbol('asked by a plugin');
+
 /** Format of a bundled module: ES module, or CommonJS for a file that must stay `.cjs`. */
 export type Format = 'esm' | 'cjs';
 

@@ -102,6 +102,14 @@ function addModule(needs: Needs, places: Places, entry: string, output: string):
   else needs.modules.set(output, { entry, output, format: formatOf(entry) });
 }
 
+/** Code that `files` names and that cannot stay as it is: bundled for itself, under its own name. */
+export function addNamedModules(needs: Needs, files: readonly string[], places: Places): void {
+  for (const file of files) {
+    if (/[\\/]node_modules[\\/]/.test(file) || asIs(file, files)) needs.copies.set(places.of(file), file);
+    else addModule(needs, places, file, places.of(file));
+  }
+}
+
 /** Path in the archive of a module that a literal names. Node strips no types of code that has none, so TypeScript gets an ending. */
 function outputOf(file: string, place: string): string {
   return `${place}${renamedEnding(file)}`;

@@ -1,5 +1,5 @@
 /** The author's own sources: an esbuild plugin that edits them for the archive, and remembers what they need besides imports. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Loader, OnResolveArgs, OnResolveResult, PartialMessage, Plugin, PluginBuild } from 'esbuild';
@@ -9,7 +9,8 @@ import { compilerNote, wantsMetadata, withMetadata, type Compiled } from './deco
 import { edit } from './edits.ts';
 import { findingsOf, type Findings } from './findings.ts';
 import { jsxPragma, type JsxProblem } from './jsx.ts';
-import { textOf } from './json-file.ts';
+import { directDependencies } from './packages.ts';
+import { ASKED } from './names.ts';
 import { renamedEnding } from './needs.ts';
 import type { Places } from './places.ts';
 import { StaticPaths } from './static-paths.ts';
@@ -19,9 +20,6 @@ import type { TypeScriptSettings } from './tsconfig.ts';
 const METADATA = 'tsconfig.json sets emitDecoratorMetadata, which needs a compiler of the project';
 const METADATA_NEXT =
   'npm install --save-dev @swc/core (or typescript@5), or compile first and set "entry" to the result, then: offshoot deploy';
-
-/** Marks a question of this plugin's own, which it does not answer itself. */
-const ASKED = Symbol('asked by own-sources');
 
 export interface OwnSource extends Findings {
   readonly file: string;
@@ -154,17 +152,4 @@ export function loaderOf(file: string): Loader {
   const extension = path.extname(file);
   if (extension === '.tsx' || extension === '.jsx') return extension === '.tsx' ? 'tsx' : 'jsx';
   return extension.endsWith('ts') ? 'ts' : 'js';
-}
-
-/** Names in `dependencies` and `optionalDependencies` of the nearest package.json. */
-function directDependencies(directory: string): ReadonlySet<string> {
-  for (let at = directory; ; at = path.dirname(at)) {
-    try {
-      const json: unknown = JSON.parse(textOf(readFileSync(path.join(at, 'package.json'))));
-      const { dependencies, optionalDependencies } = json as Record<string, object | undefined>;
-      return new Set([...Object.keys(dependencies ?? {}), ...Object.keys(optionalDependencies ?? {})]);
-    } catch {
-      if (at === path.dirname(at)) return new Set();
-    }
-  }
 }

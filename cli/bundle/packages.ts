@@ -1,9 +1,11 @@
 /**
  * Finding npm packages on disk, as Node does, and deciding which of them must stay files: those that carry native code.
  */
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
+import { textOf } from './json-file.ts';
+import { isForeign } from './native.ts';
 
 const Dependencies = z.record(z.string(), z.string()).catch({});
 const PackageJson = z.object({
@@ -12,6 +14,10 @@ const PackageJson = z.object({
   dependencies: Dependencies.default({}),
   optionalDependencies: Dependencies.default({}),
   peerDependencies: Dependencies.default({}),
+  peerDependenciesMeta: z
+    .record(z.string(), z.object({ optional: z.boolean().optional() }))
+    .catch({})
+    .default({}),
   os: z.array(z.string()).optional().catch(undefined),
   cpu: z.array(z.string()).optional().catch(undefined),
   libc: z.array(z.string()).optional().catch(undefined),
@@ -25,6 +31,12 @@ export interface Package {
   readonly version: string;
   /** What it loads at run time; the packages that are really there decide. */
   readonly dependencies: readonly string[];
+  /** Packages that it can work with. Those that are imported are needed, others only lie in the same node_modules. */
+  readonly optionalPeers: readonly string[];
+  /** Packages that may be absent: those of other systems, as a rule. */
+  readonly optionalDependencies: readonly string[];
+  /** Is it made for one system, by `os`, `cpu` or `libc`? */
+  readonly restricted: boolean;
   /** May it run where functions run: Linux, this processor, glibc? */
   readonly fits: boolean;
 }
@@ -53,30 +65,48 @@ export function packageOfFile(file: string): { name: string; from: string } | un
   return name === undefined ? undefined : { name, from: file.slice(0, at) || path.sep };
 }
 
-/** Does the package hold native code, itself or in a package that it loads for its platform? */
+/** Does the package hold native code, itself or in a package of its own for this system? */
 export function isNative(found: Package): boolean {
   if (holdsNativeFile(found.directory)) return true;
-  return found.dependencies.some((name) => {
+  return found.optionalDependencies.some((name) => {
     const dependency = findPackage(name, found.directory);
-    return dependency !== undefined && holdsNativeFile(dependency.directory);
+    return dependency?.restricted === true && dependency.fits && holdsNativeFile(dependency.directory);
   });
 }
 
-/** Files of a package relative to its folder, sorted: without packages nested in it, type declarations and source maps. */
+/** A package of a workspace: linked into node_modules, its files lie elsewhere. */
+export function isWorkspace(found: Package): boolean {
+  return !/[\\/]node_modules[\\/]/.test(found.directory);
+}
+
+/**
+ * Files of a package relative to its folder, sorted. Only what cannot be used is left out: packages nested in it, libraries for
+ * other systems, objects of a compiler. Secrets of a workspace stay behind as well.
+ */
 export function packageFiles(directory: string): string[] {
   const files: string[] = [];
+  const workspace = !/[\\/]node_modules[\\/]/.test(directory);
   const walk = (relative: string): void => {
     for (const entry of readdirSync(path.join(directory, relative), { withFileTypes: true })) {
       const name = relative === '' ? entry.name : `${relative}/${entry.name}`;
+      const file = path.join(directory, name);
       if (entry.isDirectory()) {
         if (entry.name !== 'node_modules' && entry.name !== '.git') walk(name);
-      } else if (entry.isFile() && !/\.(?:d\.[cm]?ts|map)$/.test(entry.name)) {
+      } else if (workspace && /^\.env/.test(entry.name)) {
+        continue;
+      } else if (statSync(file, { throwIfNoEntry: false })?.isFile() && !isUseless(file)) {
         files.push(name);
       }
     }
   };
   walk('');
   return files.toSorted();
+}
+
+function isUseless(file: string): boolean {
+  return (
+    /[\\/]build[\\/].*\.(?:o|o\.d|a)$/.test(file) || /[\\/]obj\.target[\\/]/.test(file) || isForeign(file)
+  );
 }
 
 const native = new Map<string, boolean>();
@@ -94,19 +124,29 @@ function holdsNativeFile(directory: string): boolean {
 function readPackage(name: string, directory: string): Package | undefined {
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path.join(directory, 'package.json'), 'utf8'));
+    json = JSON.parse(textOf(readFileSync(path.join(directory, 'package.json'))));
   } catch {
     return undefined;
   }
   const parsed = PackageJson.safeParse(json);
   if (!parsed.success) return undefined;
-  const { dependencies, optionalDependencies, peerDependencies, os, cpu, libc, version } = parsed.data;
-  const names = new Set([dependencies, optionalDependencies, peerDependencies].flatMap(Object.keys));
+  const { dependencies, optionalDependencies, peerDependencies, peerDependenciesMeta } = parsed.data;
+  const { os, cpu, libc, version } = parsed.data;
+  const isOptional = (peer: string): boolean => peerDependenciesMeta[peer]?.optional === true;
+  const peers = Object.keys(peerDependencies);
+  const names = new Set([
+    ...Object.keys(dependencies),
+    ...Object.keys(optionalDependencies),
+    ...peers.filter((peer) => !isOptional(peer)),
+  ]);
   return {
     name,
     directory,
     version: version ?? '',
     dependencies: [...names].filter((dependency) => !dependency.startsWith('@types/')).toSorted(),
+    optionalPeers: peers.filter((peer) => isOptional(peer) && !names.has(peer)).toSorted(),
+    optionalDependencies: Object.keys(optionalDependencies).toSorted(),
+    restricted: [os, cpu, libc].some((list) => list !== undefined && list.length > 0),
     fits: allows(os, 'linux') && allows(cpu, process.arch) && allows(libc, 'glibc'),
   };
 }
@@ -116,4 +156,17 @@ function allows(list: readonly string[] | undefined, value: string): boolean {
   if (list === undefined || list.length === 0) return true;
   if (list.includes(`!${value}`)) return false;
   return list.includes(value) || list.every((entry) => entry.startsWith('!'));
+}
+
+/** Names in `dependencies` and `optionalDependencies` of the nearest package.json. */
+export function directDependencies(directory: string): ReadonlySet<string> {
+  for (let at = directory; ; at = path.dirname(at)) {
+    try {
+      const json: unknown = JSON.parse(textOf(readFileSync(path.join(at, 'package.json'))));
+      const { dependencies, optionalDependencies } = json as Record<string, object | undefined>;
+      return new Set([...Object.keys(dependencies ?? {}), ...Object.keys(optionalDependencies ?? {})]);
+    } catch {
+      if (at === path.dirname(at)) return new Set();
+    }
+  }
 }

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { Manifest, manifestProblems } from '#contract/functions/manifest.ts';
 import { isBuildFailure } from './build-error.ts';
+import { textOf } from './json-file.ts';
 import { CliError, messageOf } from '../terminal/errors.ts';
 import { excerpt } from '../terminal/excerpt.ts';
 import { shellWord } from '../terminal/text.ts';
@@ -23,7 +24,7 @@ export async function readProject(folder: string): Promise<Project> {
   const file = path.join(directory, MANIFEST_FILE);
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = textOf(readFileSync(file));
   } catch (error) {
     throw missing(directory, error);
   }
@@ -101,7 +102,7 @@ function missing(directory: string, cause: unknown): CliError {
 function requireInstalled(directory: string): void {
   let dependencies: unknown;
   try {
-    const json: unknown = JSON.parse(readFileSync(path.join(directory, 'package.json'), 'utf8'));
+    const json: unknown = JSON.parse(textOf(readFileSync(path.join(directory, 'package.json'))));
     dependencies = typeof json === 'object' && json !== null && 'dependencies' in json && json.dependencies;
   } catch {
     return;

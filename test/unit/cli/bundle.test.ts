@@ -46,7 +46,8 @@ function project(files: Record<string, string>): string {
 }
 
 function make(name: string, directory: string, dependencies: string[] = [], fits = true): Package {
-  return { name, directory, version: '1', dependencies, fits };
+  const rest = { optionalPeers: [], optionalDependencies: [], restricted: false };
+  return { name, directory, version: '1', dependencies, fits, ...rest };
 }
 
 test('the same function gives the same archive, wherever it lies and whenever it is bundled [DE1]', async () => {
@@ -204,8 +205,8 @@ test('the closure has the versions that each package would find: one at the top,
   );
   const lookup = (name: string, from: string): Package | undefined =>
     installed.get(`${from}/${name}`) ?? installed.get(`/p/${name}`);
-  const root = make('a', '/p/a', ['b', 'c', 'absent', 'win']);
-  expect(closure([root], lookup).map(({ to, package: found }) => [to, found.directory])).toEqual([
+  const root = { name: 'a', package: make('a', '/p/a', ['b', 'c', 'absent', 'win']) };
+  expect(closure([root], lookup, () => true).map(({ to, package: found }) => [to, found.directory])).toEqual([
     ['node_modules/a', '/p/a'],
     ['node_modules/b', '/p/b'],
     ['node_modules/b/node_modules/c', '/p/b/c'],
