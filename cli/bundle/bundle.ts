@@ -119,7 +119,7 @@ export class Bundler {
   async #closure(named: readonly Package[]): Promise<Placement[]> {
     const { directory } = this.#project;
     const { externals } = this.#parts;
-    const roots = [...externals.roots(), ...named.map((found) => ({ name: found.name, package: found }))];
+    const roots = [...externals.roots(), ...named.map((found) => ({ to: `node_modules/${found.name}`, package: found }))];
     const excluded = (name: string): boolean => this.#packages.leavesOut(name);
     const lies = (name: string, from: string): Package | undefined => findPackage(name, from);
     const without = closure(
@@ -136,7 +136,7 @@ export class Bundler {
       ...named.map(({ name }) => ({ specifier: name, from: directory })),
     ];
     const met = await importsMet(this.#esbuild, directory, imports);
-    const taken = new Set(roots.map(({ name }) => name));
+    const taken = new Set(roots.map(({ package: found }) => found.name));
     return closure(
       roots,
       lies,
@@ -178,7 +178,7 @@ export class Bundler {
         const built = await this.#round();
         const isOfPackage = (file: string): boolean => externals.isOfPackage(file);
         const suspects = built.results.flatMap((result) => suspectsOf(result, directory, isOfPackage));
-        if (!externals.leaveOut(suspects, directory) && !externals.nameApart()) return built;
+        if (!externals.leaveOut(suspects, directory) && !externals.keepApart()) return built;
       } catch (error) {
         const places = isBuildFailure(error)
           ? error.errors.flatMap(({ location }) => location?.file ?? [])

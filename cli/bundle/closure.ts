@@ -12,14 +12,11 @@ export interface Placement {
   readonly package: Package;
 }
 
-/** A package that is to lie at the top under a name, its own or an alias. */
-export interface Root {
-  readonly name: string;
-  readonly package: Package;
-}
+/** A package with a place of its own, which is the top unless another version of it lies there. */
+export type Root = Placement;
 
 /**
- * Places the roots at the top, then each dependency as high as it can stand: at the top when the name is free or taken
+ * Places the roots where they say, then each dependency as high as it can stand: at the top when the name is free or taken
  * by the very same package, otherwise below the package that needs it. `wants`: is this optional peer, or any other package,
  * to come along?
  */
@@ -34,8 +31,7 @@ export function closure(
     placed.set(to, found);
     queue.push({ to, package: found });
   };
-  for (const { name, package: root } of roots.toSorted((a, b) => compare(a.name, b.name))) {
-    const to = `node_modules/${name}`;
+  for (const { to, package: root } of roots.toSorted((a, b) => compare(a.to, b.to))) {
     if (!placed.has(to)) place(to, root);
   }
   for (let next = 0; next < queue.length; next++) {

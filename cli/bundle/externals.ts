@@ -13,8 +13,11 @@ import {
   packageOfFile,
   type Package,
 } from './packages.ts';
-import type { Places } from './places.ts';
+import { slashes, type Places } from './places.ts';
 import { TYPESCRIPT_FILE } from './syntax.ts';
+
+/** Folder in the archive for versions of packages beside the one at the top. */
+const VERSIONS = 'node_modules/.versions';
 
 /** An import of a package that stays files. */
 export interface ExternalImport {
@@ -32,8 +35,8 @@ export class Externals {
   readonly #unbundlable = new Set<string>();
   /** Packages of the workspace, by folder. */
   readonly #workspace = new Map<string, Package>();
-  /** Folder of a package → name by which the bundle imports it, where another version of it has its own name. */
-  readonly #aliases = new Map<string, string>();
+  /** Folder of a package → its folder in the archive, where another version of it lies at the top. */
+  readonly #apart = new Map<string, string>();
   /** Packages that the last build left out, by folder. */
   readonly used = new Map<string, Package>();
   /** Imports of them. */
@@ -63,29 +66,30 @@ export class Externals {
     return this.#unbundlable.size > before;
   }
 
-  /** Gives each version of a package a name of its own; false when that has changed no name. */
-  nameApart(): boolean {
-    const before = JSON.stringify([...this.#aliases]);
-    this.#aliases.clear();
+  /** Gives each version of a package a place of its own; false when that has changed no place. */
+  keepApart(): boolean {
+    const before = JSON.stringify([...this.#apart]);
+    this.#apart.clear();
     for (const [name, versions] of Map.groupBy(this.used.values(), (found) => found.name)) {
       if (versions.length < 2) continue;
-      // What the function itself gets has the name; modules that only the run knows are found by it.
+      // What the function itself gets lies at the top, where modules that only the run knows are found.
       const first = findPackage(name, this.#directory)?.directory ?? versions[0]?.directory;
       for (const { directory, version } of versions.toSorted((a, b) =>
         a.directory < b.directory ? -1 : 1,
       )) {
         if (directory === first) continue;
         const place = createHash('sha256').update(this.#places.of(directory)).digest('hex').slice(0, 8);
-        this.#aliases.set(directory, `${name}-${version}-${place}`);
+        // Below a node_modules of its own, so that it finds itself by its name.
+        this.#apart.set(directory, `${VERSIONS}/${version}-${place}/node_modules/${name}`);
       }
     }
-    return JSON.stringify([...this.#aliases]) !== before;
+    return JSON.stringify([...this.#apart]) !== before;
   }
 
-  /** The packages that the bundle imports, each under the name by which it does. */
+  /** The packages that the bundle imports, and their places. */
   roots(): Root[] {
     return [...this.used.values()].map((found) => ({
-      name: this.#aliases.get(found.directory) ?? found.name,
+      to: this.#apart.get(found.directory) ?? `node_modules/${found.name}`,
       package: found,
     }));
   }
@@ -95,8 +99,11 @@ export class Externals {
     return this.#ownerOf(file) !== undefined;
   }
 
-  /** `assets`: endings of files that can be put into the archive whatever the rest of their package needs. */
-  plugin(assets: readonly string[]): Plugin {
+  /**
+   * `assets`: endings of files that can be put into the archive whatever the rest of their package needs. `output`: path of the
+   * bundled module in the archive.
+   */
+  plugin(assets: readonly string[], output: string): Plugin {
     return {
       name: 'packages-that-stay-files',
       setup: (build) => {
@@ -107,7 +114,7 @@ export class Externals {
           if (assets.includes(path.extname(args.path))) return undefined;
           if (this.#isExcluded(name)) return { path: args.path, external: true };
           const found = findPackage(name, args.resolveDir);
-          return found && (await this.#place(build, args, found));
+          return found && (await this.#place(build, args, found, output));
         });
       },
     };
@@ -117,6 +124,7 @@ export class Externals {
     build: PluginBuild,
     args: OnResolveArgs,
     found: Package,
+    output: string,
   ): Promise<OnResolveResult | undefined> {
     const { directory, name } = found;
     if (isWorkspace(found)) {
@@ -133,7 +141,12 @@ export class Externals {
     }
     this.used.set(directory, found);
     this.imports.push({ specifier: args.path, from: resolveDir });
-    return { path: (this.#aliases.get(directory) ?? name) + args.path.slice(name.length), external: true };
+    const apart = this.#apart.get(directory);
+    if (apart === undefined) return { path: args.path, external: true };
+    // By its file: the bundle lies where the name leads to the other version.
+    const file = `${apart}/${slashes(path.relative(directory, resolved.path))}`;
+    const relative = path.posix.relative(path.posix.dirname(output), file);
+    return { path: relative.startsWith('.') ? relative : `./${relative}`, external: true };
   }
 
   #ownerOf(file: string): Package | undefined {

@@ -77,7 +77,7 @@ export function unitOptions(
     logOverride: Object.fromEntries([...CANNOT_BUNDLE_WARNINGS].map((id) => [id, 'warning'])),
     plugins: [
       namesPlugin(output, format),
-      parts.externals.plugin([...TEXT_FILES, ...BINARY_FILES]),
+      parts.externals.plugin([...TEXT_FILES, ...BINARY_FILES], output),
       parts.assets.plugin(),
       parts.own.plugin(),
     ],

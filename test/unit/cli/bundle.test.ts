@@ -205,7 +205,7 @@ test('the closure has the versions that each package would find: one at the top,
   );
   const lookup = (name: string, from: string): Package | undefined =>
     installed.get(`${from}/${name}`) ?? installed.get(`/p/${name}`);
-  const root = { name: 'a', package: make('a', '/p/a', ['b', 'c', 'absent', 'win']) };
+  const root = { to: 'node_modules/a', package: make('a', '/p/a', ['b', 'c', 'absent', 'win']) };
   expect(closure([root], lookup, () => true).map(({ to, package: found }) => [to, found.directory])).toEqual([
     ['node_modules/a', '/p/a'],
     ['node_modules/b', '/p/b'],
