@@ -119,16 +119,18 @@ export class Bundler {
   async #closure(named: readonly Package[]): Promise<Placement[]> {
     const { directory } = this.#project;
     const { externals } = this.#parts;
-    const roots = [...externals.roots(), ...named.map((found) => ({ to: `node_modules/${found.name}`, package: found }))];
+    const roots = [
+      ...externals.roots(),
+      ...named.map((found) => ({ to: `node_modules/${found.name}`, package: found })),
+    ];
     const excluded = (name: string): boolean => this.#packages.leavesOut(name);
-    const lies = (name: string, from: string): Package | undefined => findPackage(name, from);
     const without = closure(
       roots,
-      lies,
+      findPackage,
       (name, owner) => !excluded(name) && !owner.optionalPeers.includes(name),
     );
     const peers = without.some(({ package: owner }) =>
-      owner.optionalPeers.some((name) => lies(name, owner.directory) !== undefined),
+      owner.optionalPeers.some((name) => findPackage(name, owner.directory) !== undefined),
     );
     if (!peers) return without;
     const imports = [
@@ -139,7 +141,7 @@ export class Bundler {
     const taken = new Set(roots.map(({ package: found }) => found.name));
     return closure(
       roots,
-      lies,
+      findPackage,
       (name, owner) =>
         !excluded(name) &&
         (!owner.optionalPeers.includes(name) || taken.has(name) || met.has(`${owner.directory}\0${name}`)),

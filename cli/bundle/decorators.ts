@@ -40,7 +40,7 @@ export function wantsMetadata(program: Program, options: CompilerOptions): numbe
 
 /** Compiles by the TypeScript or swc that is installed beside the source; undefined where neither is. JSX is kept. */
 export function withMetadata(text: string, file: string, options: CompilerOptions): Compiled | undefined {
-  const typescript = load<TypeScript>('typescript', file);
+  const typescript = load('typescript', file) as TypeScript | undefined;
   if (typescript?.transpileModule && typescript.convertCompilerOptionsFromJson) {
     const wanted = {
       ...options,
@@ -71,7 +71,7 @@ export function withMetadata(text: string, file: string, options: CompilerOption
     });
     return { code: withoutMapComment(outputText), map: sourceMapText };
   }
-  const swc = load<Swc>('@swc/core', file);
+  const swc = load('@swc/core', file) as Swc | undefined;
   if (!swc) return undefined;
   const tsx = file.endsWith('x');
   const { code, map } = swc.transformSync(text, {
@@ -107,9 +107,9 @@ function definesFields({ useDefineForClassFields, target }: CompilerOptions): bo
   return useDefineForClassFields ?? /^es(?:next|20(?:2[2-9]|[3-9]\d))$/i.test(target ?? '');
 }
 
-function load<T>(name: string, file: string): T | undefined {
+function load(name: string, file: string): unknown {
   if (!findPackage(name, path.dirname(file))) return undefined;
-  return createRequire(pathToFileURL(file))(name) as T;
+  return createRequire(pathToFileURL(file))(name);
 }
 
 function withoutMapComment(code: string): string {

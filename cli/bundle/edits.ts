@@ -2,9 +2,9 @@
  * Edits of a source, so that it finds in the archive what it finds on disk: its own place, modules that it requires by a
  * `require` of its own making, and modules whose names only the run knows.
  */
-import MagicString from 'magic-string';
+import { MagicString } from 'magic-string';
 import type { Node, Program } from 'oxc-parser';
-import { StaticPaths } from './static-paths.ts';
+import type { StaticPaths } from './static-paths.ts';
 import { bare, isReference, metaMember, nameOf, stringOf, walk } from './syntax.ts';
 
 /** Name for an author's own `require` where it is called `require`: the bundler must see calls with a literal as its own. */

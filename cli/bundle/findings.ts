@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Node, Program } from 'oxc-parser';
 import { packageNameOf } from './packages.ts';
-import { StaticPaths, type StaticValue } from './static-paths.ts';
+import type { StaticPaths, StaticValue } from './static-paths.ts';
 import { bare, CODE_FILE, nameOf, stringOf, walk } from './syntax.ts';
 
 /** How a path is used: read as bytes, run as a module, or either. */

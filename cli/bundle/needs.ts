@@ -58,7 +58,7 @@ function need(
   helped: boolean,
   warn: (at: number, text: string) => void,
 ): void {
-  if (found.open && (found.base || found.path === root + path.sep)) {
+  if ((found.open && found.base) || path.resolve(found.path) === root) {
     if (!helped) warn(found.at, 'only the run knows which file this is: name it in "files" of offshoot.json');
     return;
   }
@@ -78,13 +78,13 @@ function need(
   const single = !found.open && files[0] === found.path;
   for (const file of files) {
     if (found.path === source.file && found.use !== 'module') needs.copies.set(places.of(file), file);
-    else if (single) one(file, found, needs, places, read);
+    else if (single) takeOne(file, found, needs, places, read);
     else if (asIs(file, files)) needs.copies.set(places.of(file), file);
     else addModule(needs, places, file, places.of(file));
   }
 }
 
-function one(
+function takeOne(
   file: string,
   { use, tail }: PathFinding,
   needs: Needs,

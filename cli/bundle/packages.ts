@@ -92,7 +92,7 @@ export function packageFiles(directory: string): string[] {
       const file = path.join(directory, name);
       if (entry.isDirectory()) {
         if (entry.name !== 'node_modules' && entry.name !== '.git') walk(name);
-      } else if (workspace && /^\.env/.test(entry.name)) {
+      } else if (workspace && entry.name.startsWith('.env')) {
         continue;
       } else if (statSync(file, { throwIfNoEntry: false })?.isFile() && !isUseless(file)) {
         files.push(name);

@@ -46,8 +46,8 @@ export async function deploy(context: Context, [folder = '.']: string[]): Promis
   );
   terminal.print(`  size     ${size}`);
   if (bundle.externals.length > 0) {
-    const names = bundle.externals.map((found) => found.name).toSorted();
-    const needed = bundle.packages.length - names.length;
+    const names = [...new Set(bundle.externals.map((found) => found.name))].toSorted();
+    const needed = bundle.packages.length - bundle.externals.length;
     terminal.print(`  as files ${names.join(', ')}${needed > 0 ? ` and ${needed} that they need` : ''}`);
   }
   terminal.print(

@@ -199,7 +199,7 @@ for (const { title, files, packages, entry = 'src/index.ts', warns = [] } of CAS
     expect(built.bundle.warnings.map(({ text }) => text)).toHaveLength(warns.length);
     for (const [at, pattern] of warns.entries()) {
       const { text, location } = built.bundle.warnings[at] ?? { text: '', location: null };
-      expect(`${text}`).toMatch(pattern);
+      expect(text).toMatch(pattern);
       expect(location).toMatchObject({ file: expect.stringMatching(/^src/) as string });
     }
     const sandbox = await bench.start(built);

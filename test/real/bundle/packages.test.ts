@@ -20,7 +20,7 @@ interface Case {
   readonly title: string;
   readonly files: Files;
   readonly packages?: readonly string[];
-  readonly settings?: object;
+  readonly settings?: { entry?: string; files?: string[]; packages?: string[] };
   /** Done after the installation. */
   readonly prepare?: (project: RealProject) => void;
   /** Paths that the archive must have, and must not have. */
@@ -38,7 +38,8 @@ const link =
     symlinkSync(path.join(root, folder), path.join(root, 'node_modules', name));
   };
 
-const BCRYPT = "import bcrypt from 'bcrypt'; export const check = () => bcrypt.compareSync('x', bcrypt.hashSync('x', 4));";
+const BCRYPT =
+  "import bcrypt from 'bcrypt'; export const check = () => bcrypt.compareSync('x', bcrypt.hashSync('x', 4));";
 
 const CASES: readonly Case[] = [
   {
@@ -102,7 +103,10 @@ ${FETCH("knex({ client: 'pg' }).select('a').from('b').where({ c: 1 }).toString()
   {
     title: 'B36 "files": globs, a folder, what "!" leaves out, code with imports',
     packages: ['ms@2.1.3'],
-    settings: { files: ['assets', 'jobs/**', 'one-*.txt', '!assets/draft', '!node_modules/ms/readme.md'], packages: ['ms'] },
+    settings: {
+      files: ['assets', 'jobs/**', 'one-*.txt', '!assets/draft', '!node_modules/ms/readme.md'],
+      packages: ['ms'],
+    },
     files: {
       'assets/a.txt': 'a',
       'assets/.hidden': 'h',
@@ -122,11 +126,13 @@ ${FETCH("readFileSync(file(['assets', 'a.txt'].join('/')), 'utf8') + existsSync(
       'node_modules/one/package.json': '{"name":"one","dependencies":{"deep":"1"}}',
       'node_modules/one/index.js': "module.exports = require('deep') + require('deep/sub')",
       'node_modules/one/node_modules/deep/package.json': '{"name":"deep","version":"1.0.0"}',
-      'node_modules/one/node_modules/deep/index.js': "module.exports = require('fs').readFileSync(__dirname + '/v.txt', 'utf8')",
+      'node_modules/one/node_modules/deep/index.js':
+        "module.exports = require('fs').readFileSync(__dirname + '/v.txt', 'utf8')",
       'node_modules/one/node_modules/deep/sub.js': "module.exports = 'sub1' + require('deep')",
       'node_modules/one/node_modules/deep/v.txt': 'v1',
       'node_modules/deep/package.json': '{"name":"deep","version":"2.0.0"}',
-      'node_modules/deep/index.js': "module.exports = require('fs').readFileSync(__dirname + '/v.txt', 'utf8')",
+      'node_modules/deep/index.js':
+        "module.exports = require('fs').readFileSync(__dirname + '/v.txt', 'utf8')",
       'node_modules/deep/sub.js': "module.exports = 'sub2'",
       'node_modules/deep/v.txt': 'v2',
       'src/index.ts': `import deep from 'deep'; import one from 'one'; import sub from 'deep/sub.js'; ${FETCH('deep + one + sub')}`,
@@ -137,7 +143,8 @@ ${FETCH("readFileSync(file(['assets', 'a.txt'].join('/')), 'utf8') + existsSync(
     packages: ['bcrypt@6.0.0'],
     prepare: link('@acme/db', 'packages/db'),
     files: {
-      'packages/db/package.json': '{"name":"@acme/db","type":"module","exports":"./src/index.ts","dependencies":{"bcrypt":"6"}}',
+      'packages/db/package.json':
+        '{"name":"@acme/db","type":"module","exports":"./src/index.ts","dependencies":{"bcrypt":"6"}}',
       'packages/db/src/index.ts': `${BCRYPT} export const kind: string = 'ts';`,
       'src/index.ts': `import { check, kind } from '@acme/db'; ${FETCH('check() + kind')}`,
     },
@@ -160,7 +167,8 @@ export const tpl = (): string => readFileSync(new URL('./tpl.hbs', import.meta.u
     hasNot: [/\.env$/],
   },
   {
-    title: 'B40 a workspace package that reads a file beside itself, JavaScript, is treated like an installed one',
+    title:
+      'B40 a workspace package that reads a file beside itself, JavaScript, is treated like an installed one',
     prepare: link('@acme/js', 'packages/js'),
     files: {
       'packages/js/package.json': '{"name":"@acme/js","dependencies":{}}',
@@ -176,9 +184,32 @@ export const tpl = (): string => readFileSync(new URL('./tpl.hbs', import.meta.u
     title: 'libraries for other systems inside a package stay behind',
     files: {
       'node_modules/onnx/package.json': '{"name":"onnx"}',
-      'node_modules/onnx/index.js': "module.exports = require('fs').readdirSync(__dirname + '/bin').includes('linux')",
-      'node_modules/onnx/bin/linux/x.so': Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, ...Array<number>(11).fill(0), 62, 0]),
-      'node_modules/onnx/bin/linux-arm/x.so': Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, ...Array<number>(11).fill(0), 183, 0]),
+      'node_modules/onnx/index.js':
+        "module.exports = require('fs').readdirSync(__dirname + '/bin').includes('linux')",
+      'node_modules/onnx/bin/linux/x.so': Buffer.from([
+        0x7f,
+        0x45,
+        0x4c,
+        0x46,
+        2,
+        1,
+        1,
+        ...Array<number>(11).fill(0),
+        62,
+        0,
+      ]),
+      'node_modules/onnx/bin/linux-arm/x.so': Buffer.from([
+        0x7f,
+        0x45,
+        0x4c,
+        0x46,
+        2,
+        1,
+        1,
+        ...Array<number>(11).fill(0),
+        183,
+        0,
+      ]),
       'node_modules/onnx/bin/win32/x.dll': Buffer.from(`MZ${'\0'.repeat(60)}`),
       'node_modules/onnx/bin/darwin/x.dylib': Buffer.from(`\xcf\xfa\xed\xfe${'\0'.repeat(60)}`, 'latin1'),
       'node_modules/onnx/build/Release/obj.target/x.o': 'o',
@@ -192,7 +223,8 @@ export const tpl = (): string => readFileSync(new URL('./tpl.hbs', import.meta.u
     files: {
       'node_modules/orm/package.json':
         '{"name":"orm","peerDependencies":{"used":"1","other":"1","typed":"1"},"peerDependenciesMeta":{"used":{"optional":true},"other":{"optional":true},"typed":{"optional":true}}}',
-      'node_modules/orm/used.js': "module.exports = require('fs').readFileSync(__dirname + '/v', 'utf8') + require('used')",
+      'node_modules/orm/used.js':
+        "module.exports = require('fs').readFileSync(__dirname + '/v', 'utf8') + require('used')",
       'node_modules/orm/other.js': "module.exports = require('other')",
       'node_modules/orm/v': 'v',
       'node_modules/used/package.json': '{"name":"used"}',
@@ -207,7 +239,13 @@ export const tpl = (): string => readFileSync(new URL('./tpl.hbs', import.meta.u
   },
   {
     title: 'drizzle-orm beside other database packages in one node_modules',
-    packages: ['drizzle-orm@0.45.4', 'pg@8.16.3', '@electric-sql/pglite@0.5.17', 'mysql2@3.15.3', 'postgres@3.4.7'],
+    packages: [
+      'drizzle-orm@0.45.4',
+      'pg@8.16.3',
+      '@electric-sql/pglite@0.5.17',
+      'mysql2@3.15.3',
+      'postgres@3.4.7',
+    ],
     files: {
       'src/index.ts': `import { drizzle } from 'drizzle-orm/node-postgres'; import { pgTable, integer } from 'drizzle-orm/pg-core';
 const t = pgTable('t', { id: integer() }); const db = drizzle('postgres://u@localhost/x');
@@ -245,12 +283,22 @@ ${FETCH("(await sharp({ create: { width: 2, height: 2, channels: 3, background: 
   },
 ];
 
-for (const { title, files, packages, settings, prepare, has = [], hasNot = [], memoryMb, warns = 0 } of CASES) {
+for (const {
+  title,
+  files,
+  packages,
+  settings,
+  prepare,
+  has = [],
+  hasNot = [],
+  memoryMb,
+  warns = 0,
+} of CASES) {
   test(`K4 ${title}`, async () => {
     const manifest = JSON.stringify({ name: 'sample', ...settings });
     const project = await bench.project({ ...files, 'offshoot.json': manifest }, packages);
     prepare?.(project);
-    const entry = (settings as { entry?: string } | undefined)?.entry ?? 'src/index.ts';
+    const entry = settings?.entry ?? 'src/index.ts';
     const wanted = await project.fromSource('/', entry);
     const built = await project.build();
     expect(built.bundle.warnings.map(({ text }) => text)).toHaveLength(warns);
@@ -278,9 +326,11 @@ test('K4 B39 a package that is installed for another system only is refused with
       '{"name":"pic","optionalDependencies":{"pic-linux-x64":"1","pic-linux-arm64":"1","pic-darwin-arm64":"1","pic-linuxmusl-x64":"1"}}',
     'node_modules/pic/index.js':
       "try { module.exports = require('pic-' + process.platform + '-' + process.arch) } catch { throw new Error('try npm install') }",
-    'node_modules/pic-darwin-arm64/package.json': '{"name":"pic-darwin-arm64","os":["darwin"],"cpu":["arm64"]}',
+    'node_modules/pic-darwin-arm64/package.json':
+      '{"name":"pic-darwin-arm64","os":["darwin"],"cpu":["arm64"]}',
     'node_modules/pic-darwin-arm64/index.js': "module.exports = 'mac'",
-    'src/index.ts': "export default { fetch: async () => new Response(String((await import('pic')).default)) };",
+    'src/index.ts':
+      "export default { fetch: async () => new Response(String((await import('pic')).default)) };",
   });
   const error = await refusal(project);
   expect(error).toMatchObject({ code: 'wrong_system' });
@@ -290,7 +340,19 @@ test('K4 B39 a package that is installed for another system only is refused with
 
 test('K4 an addon for the binary interface of another Node is refused with the command that mends it', async () => {
   const addon = (symbol: string): Buffer =>
-    Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, ...Array<number>(11).fill(0), 62, 0, ...Buffer.from(`\0${symbol}\0`)]);
+    Buffer.from([
+      0x7f,
+      0x45,
+      0x4c,
+      0x46,
+      2,
+      1,
+      1,
+      ...Array<number>(11).fill(0),
+      62,
+      0,
+      ...Buffer.from(`\0${symbol}\0`),
+    ]);
   const project = await bench.project({
     'node_modules/old/package.json': '{"name":"old","version":"1.2.3"}',
     'node_modules/old/index.js': "module.exports = require('./build/Release/old.node')",
@@ -309,8 +371,14 @@ test('K4 an addon for the binary interface of another Node is refused with the c
 });
 
 test('K4 .env is named, with the variables that offshoot.json does not have', async () => {
-  const files = { '.env': 'SECRET=1\nGREETING=hi\n', 'src/index.ts': 'export default { fetch: () => new Response("") };' };
-  const project = await bench.project({ ...files, 'offshoot.json': '{"name":"sample","env":{"GREETING":"x"}}' });
+  const files = {
+    '.env': 'SECRET=1\nGREETING=hi\n',
+    'src/index.ts': 'export default { fetch: () => new Response("") };',
+  };
+  const project = await bench.project({
+    ...files,
+    'offshoot.json': '{"name":"sample","env":{"GREETING":"x"}}',
+  });
   const { bundle } = await project.build();
   expect(bundle.warnings.map(({ text }) => text)).toEqual([
     '.env is not packed: put SECRET into "env" of offshoot.json',
@@ -320,7 +388,9 @@ test('K4 .env is named, with the variables that offshoot.json does not have', as
 });
 
 test('K4 a pattern that matches nothing, one that leads out, and a package that is not installed are refused', async () => {
-  const project = await bench.project({ 'src/index.ts': 'export default { fetch: () => new Response("") };' });
+  const project = await bench.project({
+    'src/index.ts': 'export default { fetch: () => new Response("") };',
+  });
   for (const [settings, text] of [
     ['"files":["nothing/**"]', 'nothing matches nothing/**'],
     ['"files":["../*"]', 'leads out'],
