@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Plugin } from 'esbuild';
 
-/** What is imported as a Uint8Array. `docs/functions.md` lists them for users. */
+/** Endings of files that are imported as a Uint8Array. `docs/functions.md` lists them for users. */
 // oxfmt-ignore
 export const BINARY_FILES = [
   '.wasm', '.bin', '.png', '.jpg', '.jpeg', '.gif', '.webp', '.avif', '.ico', '.pdf',

@@ -69,7 +69,8 @@ function ownHint(errors: readonly Message[]): string | undefined {
 function installHint(errors: readonly Message[], directory: string): string | undefined {
   for (const { text } of errors) {
     const file = /^No loader is configured for "[^"]*" files: (.*)$/.exec(text)?.[1];
-    if (file !== undefined) return `add to the import of ${file}: with { type: 'text' }, then: offshoot deploy`;
+    if (file !== undefined)
+      return `add to the import of ${file}: with { type: 'text' }, then: offshoot deploy`;
     const specifier = /^Could not resolve "([^"]+)"/.exec(text)?.[1];
     const name = specifier === undefined ? undefined : packageNameOf(specifier);
     if (name !== undefined) return `(cd ${directory} && npm install ${name}) && offshoot deploy ${directory}`;

@@ -1,19 +1,19 @@
 /**
- * Bundles a function with esbuild: its module and those that run for themselves, with their source maps, and, as files, what
- * they read and the packages that do not survive bundling.
+ * Bundles a function with esbuild: its module and those that run for themselves, with their source maps. Files that they read, and
+ * packages that do not survive bundling, lie beside them.
  */
 import path from 'node:path';
 import type * as esbuild from 'esbuild';
 import { Assets } from './assets.ts';
 import { buildError, isBuildFailure, type Warning } from './build-error.ts';
-import { closure, type Placement } from './closure.ts';
+import type { Placement } from './closure.ts';
 import { Externals } from './externals.ts';
 import { environmentWarnings } from './environment.ts';
 import { refuseForeign } from './foreign.ts';
 import { addNamedModules, needsOf, type Needs, type OwnModule } from './needs.ts';
 import { OwnSources } from './own-sources.ts';
-import { findPackage, packageFiles, packageNameOf, type Package } from './packages.ts';
-import { importsMet } from './peers.ts';
+import { copiesOf, namedPackages, onlyOnce, packagesToPack } from './package-set.ts';
+import type { Package } from './packages.ts';
 import { Places } from './places.ts';
 import type { Project } from './project.ts';
 import { Selection } from './selection.ts';
@@ -30,7 +30,7 @@ export interface Bundle {
   readonly copies: ReadonlyMap<string, string>;
   /** Packages that the bundle imports from node_modules. */
   readonly externals: readonly Package[];
-  /** Those, and what they need. */
+  /** Those, and the packages that they need. */
   readonly packages: readonly Placement[];
   readonly warnings: readonly Warning[];
   /** Absolute paths of all sources, keyed by the path that they have in the source map. */
@@ -77,7 +77,7 @@ export class Bundler {
   /** Throws a CliError with file, line and excerpt of each error. */
   async run(): Promise<Bundle> {
     const { directory } = this.#project;
-    const { externals, assets, settings } = this.#parts;
+    const { externals, assets, own, settings } = this.#parts;
     settings.forget();
     const { results, needs } = await this.#build();
     const files = new Map<string, Uint8Array>(assets.used);
@@ -90,13 +90,15 @@ export class Bundler {
         if (!input.startsWith('offshoot:')) sources.set(input, path.resolve(directory, input));
       }
     }
-    const named = this.#named();
-    const packages = await this.#closure(named);
+    const named = namedPackages(own, this.#packages, directory);
+    const packages = await packagesToPack(this.#esbuild, directory, externals, named, (name) =>
+      this.#packages.leavesOut(name),
+    );
     refuseForeign(this.#project, packages, [...sources.values()]);
     return {
       files: this.#without(files),
-      copies: this.#without(this.#copies(needs, packages)),
-      externals: [...externals.used.values(), ...named].filter(unique),
+      copies: this.#without(copiesOf(packages, externals, needs)),
+      externals: onlyOnce([...externals.used.values(), ...named]),
       packages,
       warnings: [
         ...results.flatMap(({ warnings }) => warnings.filter(({ id }) => !CANNOT_BUNDLE_WARNINGS.has(id))),
@@ -105,61 +107,6 @@ export class Bundler {
       ],
       sources,
     };
-  }
-
-  /** Packages that are named, by offshoot.json or by a string in a source. */
-  #named(): Package[] {
-    const { directory } = this.#project;
-    const found = [...this.#parts.own.used.values()].flatMap(({ file, packages }) =>
-      [...packages].flatMap((name) => findPackage(packageNameOf(name) ?? '', path.dirname(file)) ?? []),
-    );
-    return [...this.#packages.packages(directory), ...found].filter(unique);
-  }
-
-  async #closure(named: readonly Package[]): Promise<Placement[]> {
-    const { directory } = this.#project;
-    const { externals } = this.#parts;
-    const roots = [
-      ...externals.roots(),
-      ...named.map((found) => ({ to: `node_modules/${found.name}`, package: found })),
-    ];
-    const excluded = (name: string): boolean => this.#packages.leavesOut(name);
-    const without = closure(
-      roots,
-      findPackage,
-      (name, owner) => !excluded(name) && !owner.optionalPeers.includes(name),
-    );
-    const peers = without.some(({ package: owner }) =>
-      owner.optionalPeers.some((name) => findPackage(name, owner.directory) !== undefined),
-    );
-    if (!peers) return without;
-    const imports = [
-      ...externals.imports,
-      ...named.map(({ name }) => ({ specifier: name, from: directory })),
-    ];
-    const met = await importsMet(this.#esbuild, directory, imports);
-    const taken = new Set(roots.map(({ package: found }) => found.name));
-    return closure(
-      roots,
-      findPackage,
-      (name, owner) =>
-        !excluded(name) &&
-        (!owner.optionalPeers.includes(name) || taken.has(name) || met.has(`${owner.directory}\0${name}`)),
-    );
-  }
-
-  /** All of the packages that stay files or whose sources are bundled, and what sources and `files` name. */
-  #copies({ copies }: Needs, packages: readonly Placement[]): Map<string, string> {
-    const whole = new Map(packages.map(({ to, package: { directory } }) => [to, directory]));
-    for (const { name, directory } of this.#parts.externals.fromSource.values()) {
-      whole.set(`node_modules/${name}`, directory);
-    }
-    const all = new Map<string, string>();
-    for (const [to, directory] of whole) {
-      for (const file of packageFiles(directory)) all.set(`${to}/${file}`, path.join(directory, file));
-    }
-    for (const [to, file] of copies) all.set(to, file);
-    return all;
   }
 
   #without<T>(entries: ReadonlyMap<string, T>): ReadonlyMap<string, T> {
@@ -200,7 +147,7 @@ export class Bundler {
     const modules = new Map<string, OwnModule>([[ENTRY_FILE, { entry, output: ENTRY_FILE, format: 'esm' }]]);
     const results: UnitResult[] = [];
     let needs: Needs | undefined;
-    // A map's iteration comes to what is added on the way.
+    // The iteration of a map comes to entries that are added on the way.
     for (const module of modules.values()) {
       results.push(await (await this.#context(module)).rebuild());
       needs = needsOf(own, this.#places, directory, this.#files.takes || this.#packages.takes);
@@ -217,9 +164,4 @@ export class Bundler {
     this.#contexts.set(module.output, made);
     return made;
   }
-}
-
-/** The first of those that are one package. */
-function unique(found: Package, at: number, all: readonly Package[]): boolean {
-  return all.findIndex(({ directory }) => directory === found.directory) === at;
 }

@@ -1,6 +1,6 @@
 /**
- * Which packages must be copied, and where to, so that Node finds for every one of them the same dependencies that it
- * finds on the developer's disk. Pure: what is installed is asked through `lookup`.
+ * Places of packages in the archive. Node finds there the same dependencies of each that it finds on the developer's disk. No I/O:
+ * `lookup` says which packages are installed.
  */
 import type { Package } from './packages.ts';
 
@@ -49,7 +49,7 @@ export function closure(
   return queue.toSorted((a, b) => compare(a.to, b.to));
 }
 
-/** What Node would find for `name` from inside the folder `at`: the nearest node_modules that has it. */
+/** The package that Node finds for `name` from inside the folder `at`: of the nearest node_modules that has it. */
 function nearest(at: string, name: string, placed: ReadonlyMap<string, Package>): Package | undefined {
   for (let folder = at; ;) {
     const found = placed.get(`${folder}/node_modules/${name}`);

@@ -94,7 +94,7 @@ export function withMetadata(text: string, file: string, options: CompilerOption
   return { code, map };
 }
 
-/** What is installed and cannot do it, in words. */
+/** Says which compiler is installed and cannot do it. */
 export function compilerNote(file: string): string {
   const typescript = findPackage('typescript', path.dirname(file));
   return typescript === undefined

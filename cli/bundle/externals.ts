@@ -5,14 +5,8 @@ import path from 'node:path';
 import type { OnResolveArgs, OnResolveResult, Plugin, PluginBuild } from 'esbuild';
 import type { Root } from './closure.ts';
 import { ASKED } from './names.ts';
-import {
-  findPackage,
-  isNative,
-  isWorkspace,
-  packageNameOf,
-  packageOfFile,
-  type Package,
-} from './packages.ts';
+import { isNative } from './package-files.ts';
+import { findPackage, isWorkspace, packageNameOf, packageOfFile, type Package } from './packages.ts';
 import { slashes, type Places } from './places.ts';
 import { TYPESCRIPT_FILE } from './syntax.ts';
 
@@ -72,7 +66,7 @@ export class Externals {
     this.#apart.clear();
     for (const [name, versions] of Map.groupBy(this.used.values(), (found) => found.name)) {
       if (versions.length < 2) continue;
-      // What the function itself gets lies at the top, where modules that only the run knows are found.
+      // The function's own version lies at the top, where modules that only the run knows are found.
       const first = findPackage(name, this.#directory)?.directory ?? versions[0]?.directory;
       for (const { directory, version } of versions.toSorted((a, b) =>
         a.directory < b.directory ? -1 : 1,

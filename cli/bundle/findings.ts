@@ -3,11 +3,10 @@ import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Node, Program } from 'oxc-parser';
 import { packageNameOf } from './packages.ts';
-import type { StaticPaths, StaticValue } from './static-paths.ts';
+import type { StaticValue } from './path-values.ts';
+import type { StaticPaths } from './static-paths.ts';
+import { useOf, type Use } from './uses.ts';
 import { bare, CODE_FILE, nameOf, stringOf, walk } from './syntax.ts';
-
-/** How a path is used: read as bytes, run as a module, or either. */
-export type Use = 'data' | 'module' | 'unknown';
 
 export interface PathFinding {
   /** Absolute path; a beginning of one where `open`. */
@@ -29,27 +28,6 @@ export interface Findings {
   /** Offsets of imports whose module only the run knows. */
   readonly unknownImports: readonly number[];
 }
-
-// oxfmt-ignore
-const READS: ReadonlySet<string> = new Set([
-  'readFile', 'readFileSync', 'createReadStream', 'open', 'openSync', 'openAsBlob', 'readdir', 'readdirSync', 'opendir',
-  'opendirSync', 'stat', 'statSync', 'lstat', 'lstatSync', 'access', 'accessSync', 'exists', 'existsSync', 'cp', 'cpSync',
-  'copyFile', 'copyFileSync', 'watch', 'watchFile', 'loadEnvFile', 'readFileUtf8', 'readJson', 'readJSON', 'readJsonSync',
-]);
-// oxfmt-ignore
-const WRITES: ReadonlySet<string> = new Set([
-  'writeFile', 'writeFileSync', 'appendFile', 'appendFileSync', 'mkdir', 'mkdirSync', 'mkdtemp', 'mkdtempSync',
-  'createWriteStream', 'rm', 'rmSync', 'unlink', 'unlinkSync', 'chdir',
-]);
-const RUNS: ReadonlySet<string> = new Set([
-  'Worker',
-  'fork',
-  'require',
-  'register',
-  'pool',
-  'Piscina',
-  'Tinypool',
-]);
 
 /** `direct`: names of the packages that the function's package.json names; a string that equals one may stand for it. */
 export function findingsOf(
@@ -90,7 +68,7 @@ function finding(node: Node, value: StaticValue, found: string, use: Use): PathF
   return { path: found, open, base, use, at: node.start, ...(tail && { tail }) };
 }
 
-/** A text that names a file below the working directory, where it is given to a call: `renderFile('views/a.ejs')`. */
+/** The file below the working directory that a text names: `renderFile('views/a.ejs')`. */
 function below(cwd: string, { text, open }: StaticValue, use: Use): string | undefined {
   if (text === '' || path.isAbsolute(text) || !/[./]/.test(text) || text.length > 500) return undefined;
   const file = path.join(cwd, text);
@@ -116,22 +94,6 @@ function isPart(node: Node, above: readonly Node[], values: StaticPaths): boolea
   return false;
 }
 
-function useOf(above: readonly Node[]): Use | 'write' {
-  for (const one of above.toReversed()) {
-    if (one.type === 'ImportExpression') return 'module';
-    if (one.type === 'CallExpression' || one.type === 'NewExpression') {
-      const name = nameOf(one.callee);
-      if (name === undefined) return 'unknown';
-      if (READS.has(name)) return 'data';
-      if (WRITES.has(name)) return 'write';
-      return RUNS.has(name) ? 'module' : 'unknown';
-    }
-    if (bare(one) === one && one.type !== 'MemberExpression' && one.type !== 'SpreadElement')
-      return 'unknown';
-  }
-  return 'unknown';
-}
-
 /** The specifier of an import, which the bundler resolves. */
 function isSpecifier(parent: Node | undefined): boolean {
   switch (parent?.type) {
@@ -155,7 +117,7 @@ function isTarget(node: Node, parent: Node | undefined): boolean {
   return parent?.type === 'Property' && parent.value === node && nameOf(parent.key) === 'target';
 }
 
-/** `import(x)` and `require(x)` of what is no literal and no template that esbuild can search for. */
+/** `import(x)` and `require(x)` without a literal, or a template that esbuild can search for. */
 function isUnknownImport(node: Node, values: StaticPaths): boolean {
   if (node.type === 'ImportExpression') return !isKnown(node.source, values);
   if (node.type !== 'CallExpression' || nameOf(node.callee) !== 'require') return false;

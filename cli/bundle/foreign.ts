@@ -5,7 +5,8 @@ import { CliError } from '../terminal/errors.ts';
 import { shellWord } from '../terminal/text.ts';
 import type { Placement } from './closure.ts';
 import { abiOf } from './native.ts';
-import { findPackage, packageFiles, packageOfFile, type Package } from './packages.ts';
+import { packageFiles } from './package-files.ts';
+import { findPackage, packageOfFile, type Package } from './packages.ts';
 import type { Project } from './project.ts';
 
 /** End of the name of a package for one system: `-linux-x64-gnu`, `-darwin-arm64`. */
@@ -22,7 +23,7 @@ const NODES: Readonly<Record<number, string>> = {
   147: '26',
 };
 
-/** Throws where a package cannot work on the platform. `sources`: absolute paths of what is in the bundle. */
+/** Throws where a package cannot work on the platform. `sources`: absolute paths of the sources in the bundle. */
 export function refuseForeign(
   project: Project,
   packages: readonly Placement[],

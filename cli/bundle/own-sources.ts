@@ -11,7 +11,7 @@ import { findingsOf, type Findings } from './findings.ts';
 import { jsxPragma, type JsxProblem } from './jsx.ts';
 import { directDependencies } from './packages.ts';
 import { ASKED } from './names.ts';
-import { renamedEnding } from './needs.ts';
+import { renamedEnding } from './module-format.ts';
 import type { Places } from './places.ts';
 import { StaticPaths } from './static-paths.ts';
 import { CODE_FILE, parse } from './syntax.ts';

@@ -1,11 +1,10 @@
 /**
- * Finding npm packages on disk, as Node does, and deciding which of them must stay files: those that carry native code.
+ * Finding npm packages on disk, as Node does.
  */
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { textOf } from './json-file.ts';
-import { isForeign } from './native.ts';
 
 const Dependencies = z.record(z.string(), z.string()).catch({});
 const PackageJson = z.object({
@@ -29,7 +28,7 @@ export interface Package {
   /** Absolute path, links resolved. */
   readonly directory: string;
   readonly version: string;
-  /** What it loads at run time; the packages that are really there decide. */
+  /** Packages that it loads at run time; the packages that are really there decide. */
   readonly dependencies: readonly string[];
   /** Packages that it can work with. Those that are imported are needed, others only lie in the same node_modules. */
   readonly optionalPeers: readonly string[];
@@ -65,60 +64,9 @@ export function packageOfFile(file: string): { name: string; from: string } | un
   return name === undefined ? undefined : { name, from: file.slice(0, at) || path.sep };
 }
 
-/** Does the package hold native code, itself or in a package of its own for this system? */
-export function isNative(found: Package): boolean {
-  if (holdsNativeFile(found.directory)) return true;
-  return found.optionalDependencies.some((name) => {
-    const dependency = findPackage(name, found.directory);
-    return dependency?.restricted === true && dependency.fits && holdsNativeFile(dependency.directory);
-  });
-}
-
 /** A package of a workspace: linked into node_modules, its files lie elsewhere. */
 export function isWorkspace(found: Package): boolean {
   return !/[\\/]node_modules[\\/]/.test(found.directory);
-}
-
-/**
- * Files of a package relative to its folder, sorted. Only what cannot be used is left out: packages nested in it, libraries for
- * other systems, objects of a compiler. Secrets of a workspace stay behind as well.
- */
-export function packageFiles(directory: string): string[] {
-  const files: string[] = [];
-  const workspace = !/[\\/]node_modules[\\/]/.test(directory);
-  const walk = (relative: string): void => {
-    for (const entry of readdirSync(path.join(directory, relative), { withFileTypes: true })) {
-      const name = relative === '' ? entry.name : `${relative}/${entry.name}`;
-      const file = path.join(directory, name);
-      if (entry.isDirectory()) {
-        if (entry.name !== 'node_modules' && entry.name !== '.git') walk(name);
-      } else if (workspace && entry.name.startsWith('.env')) {
-        continue;
-      } else if (statSync(file, { throwIfNoEntry: false })?.isFile() && !isUseless(file)) {
-        files.push(name);
-      }
-    }
-  };
-  walk('');
-  return files.toSorted();
-}
-
-function isUseless(file: string): boolean {
-  return (
-    /[\\/]build[\\/].*\.(?:o|o\.d|a)$/.test(file) || /[\\/]obj\.target[\\/]/.test(file) || isForeign(file)
-  );
-}
-
-const native = new Map<string, boolean>();
-
-/** Remembered: `offshoot dev` asks at every change, and installed packages do not change under it. */
-function holdsNativeFile(directory: string): boolean {
-  let answer = native.get(directory);
-  if (answer === undefined) {
-    answer = packageFiles(directory).some((file) => file.endsWith('.node'));
-    native.set(directory, answer);
-  }
-  return answer;
 }
 
 function readPackage(name: string, directory: string): Package | undefined {

@@ -3,7 +3,7 @@ import { globSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { CliError } from '../terminal/errors.ts';
 import { shellWord } from '../terminal/text.ts';
-import { filesBelow } from './needs.ts';
+import { filesBelow } from './folders.ts';
 import { directDependencies, findPackage, type Package } from './packages.ts';
 
 /** Patterns that take in, and those with `!`, which leave out. */

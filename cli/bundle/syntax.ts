@@ -55,7 +55,7 @@ export function stringOf(node: Node | undefined): string | undefined {
   return inner.quasis[0]?.value.cooked ?? undefined;
 }
 
-/** Last name of what is called: `join` of `path.join`. */
+/** Last name of a callee: `join` of `path.join`. */
 export function nameOf(callee: Expression | Node): string | undefined {
   const inner = bare(callee);
   if (inner.type === 'Identifier') return inner.name;

@@ -11,7 +11,7 @@ import type { Project } from './project.ts';
 import type { TypeScriptSettings } from './tsconfig.ts';
 import { CANNOT_BUNDLE_WARNINGS } from './unbundlable.ts';
 
-/** What is imported as text. `docs/functions.md` lists them for users. */
+/** Endings of files that are imported as text. `docs/functions.md` lists them for users. */
 export const TEXT_FILES = [
   '.txt',
   '.html',

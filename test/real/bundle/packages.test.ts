@@ -92,7 +92,7 @@ ${FETCH("(await import(names[0]!)).default('2 days') + typeof (await import(name
     },
   },
   {
-    title: 'B38 a package that requires the package it is given',
+    title: 'B38 a package that requires another one by its setting',
     packages: ['knex@3.1.0', 'pg@8.16.3'],
     files: {
       'src/index.ts': `import knex from 'knex';
