@@ -189,7 +189,7 @@ ${FETCH("(() => { try { return typeof readFileSync(new URL('../../../../../../..
 ];
 
 for (const { title, files, packages, entry = 'src/index.ts', warns = [] } of CASES) {
-  test(`K4 ${title}`, async () => {
+  test(`K4 ${title} [DE6]`, async () => {
     const project = await bench.project(
       { ...files, 'offshoot.json': JSON.stringify({ name: 'sample', entry }) },
       packages,

@@ -294,7 +294,7 @@ for (const {
   memoryMb,
   warns = 0,
 } of CASES) {
-  test(`K4 ${title}`, async () => {
+  test(`K4 ${title} [DE6]`, async () => {
     const manifest = JSON.stringify({ name: 'sample', ...settings });
     const project = await bench.project({ ...files, 'offshoot.json': manifest }, packages);
     prepare?.(project);
@@ -320,7 +320,7 @@ async function refusal(project: RealProject): Promise<CliError> {
   return error as CliError;
 }
 
-test('K4 B39 a package that is installed for another system only is refused with the command that mends it', async () => {
+test('K4 B39 a package that is installed for another system only is refused with the command that mends it [DE7]', async () => {
   const project = await bench.project({
     'node_modules/pic/package.json':
       '{"name":"pic","optionalDependencies":{"pic-linux-x64":"1","pic-linux-arm64":"1","pic-darwin-arm64":"1","pic-linuxmusl-x64":"1"}}',
@@ -338,7 +338,7 @@ test('K4 B39 a package that is installed for another system only is refused with
   expect(error.next).toContain('npm install --os=linux --cpu=');
 });
 
-test('K4 an addon for the binary interface of another Node is refused with the command that mends it', async () => {
+test('K4 an addon for the binary interface of another Node is refused with the command that mends it [DE7]', async () => {
   const addon = (symbol: string): Buffer =>
     Buffer.from([
       0x7f,
@@ -370,7 +370,7 @@ test('K4 an addon for the binary interface of another Node is refused with the c
   }
 });
 
-test('K4 .env is named, with the variables that offshoot.json does not have', async () => {
+test('K4 .env is named, with the variables that offshoot.json does not have [DE7]', async () => {
   const files = {
     '.env': 'SECRET=1\nGREETING=hi\n',
     'src/index.ts': 'export default { fetch: () => new Response("") };',
@@ -387,7 +387,7 @@ test('K4 .env is named, with the variables that offshoot.json does not have', as
   expect((await project.build()).bundle.warnings).toEqual([]);
 });
 
-test('K4 a pattern that matches nothing, one that leads out, and a package that is not installed are refused', async () => {
+test('K4 a pattern that matches nothing, one that leads out, and a package that is not installed are refused [DE7]', async () => {
   const project = await bench.project({
     'src/index.ts': 'export default { fetch: () => new Response("") };',
   });
