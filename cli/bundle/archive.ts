@@ -4,13 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { pack } from 'tar-stream';
 import { MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_UNPACKED_BYTES } from '#contract/functions/limits.ts';
 import { CliError } from '../terminal/errors.ts';
 import { bytes } from '../terminal/text.ts';
-import type { Bundle } from './bundle.ts';
+import type { Build } from './builder.ts';
 
 const gzip = promisify(zlib.gzip);
 
@@ -27,12 +28,15 @@ export interface Entry {
   readonly executable: boolean;
 }
 
-/** The archive of a bundle with the packages that it needs as files. */
-export async function archiveOf(bundle: Bundle): Promise<Archive> {
+/** The archive of a build with the packages that it needs as files. */
+export async function archiveOf(build: Build): Promise<Archive> {
   const entries = new Map<string, Entry>();
-  for (const [name, contents] of bundle.files) entries.set(name, { contents, executable: false });
+  for (const [name, contents] of build.files) entries.set(name, { contents, executable: false });
+  for (const { to, directory, files } of build.packages) {
+    for (const file of files()) entries.set(`${to}/${file}`, entryOf(path.join(directory, file)));
+  }
   // A module that was bundled under the name of its source stands for it.
-  for (const [name, file] of bundle.copies) if (!entries.has(name)) entries.set(name, entryOf(file));
+  for (const [name, file] of build.copies) if (!build.files.has(name)) entries.set(name, entryOf(file));
   return packEntries(entries);
 }
 

@@ -4,16 +4,17 @@
  */
 import path from 'node:path';
 import type * as esbuild from 'esbuild';
+import { kindOf } from '#contract/functions/runtimes.ts';
+import type { Build, Builder } from './builder.ts';
 import { Assets } from './assets.ts';
-import { buildError, isBuildFailure, type Warning } from './build-error.ts';
-import type { Placement } from './closure.ts';
+import { buildError, describe, isBuildFailure } from './build-error.ts';
 import { Externals } from './externals.ts';
 import { environmentWarnings } from './environment.ts';
 import { refuseForeign } from './foreign.ts';
 import { addNamedModules, needsOf, type Needs, type OwnModule } from './needs.ts';
 import { OwnSources } from './own-sources.ts';
-import { copiesOf, namedPackages, onlyOnce, packagesToPack } from './package-set.ts';
-import type { Package } from './packages.ts';
+import { packageFiles } from './package-files.ts';
+import { copiesOf, namedPackages, packagesToPack } from './package-set.ts';
 import { Places } from './places.ts';
 import type { Project } from './project.ts';
 import { Selection } from './selection.ts';
@@ -21,29 +22,13 @@ import { TypeScriptSettings } from './tsconfig.ts';
 import { CANNOT_BUNDLE_WARNINGS, suspectsOf } from './unbundlable.ts';
 import { unitOptions, type Parts, type UnitOptions, type UnitResult } from './units.ts';
 
-export const ENTRY_FILE = 'index.mjs';
-
-export interface Bundle {
-  /** Path in the archive → contents: modules, their maps, and assets that esbuild copied. */
-  readonly files: ReadonlyMap<string, Uint8Array>;
-  /** Path in the archive → absolute path of a file that is packed as it is, those of packages among them. */
-  readonly copies: ReadonlyMap<string, string>;
-  /** Packages that the bundle imports from node_modules. */
-  readonly externals: readonly Package[];
-  /** Those, and the packages that they need. */
-  readonly packages: readonly Placement[];
-  readonly warnings: readonly Warning[];
-  /** Absolute paths of all sources, keyed by the path that they have in the source map. */
-  readonly sources: ReadonlyMap<string, string>;
-}
-
 interface Built {
   readonly results: readonly UnitResult[];
   readonly needs: Needs;
 }
 
 /** A bundler that can run again after a change, and is then faster. `dispose` ends its child process. */
-export class Bundler {
+export class Bundler implements Builder {
   readonly #project: Project;
   readonly #esbuild: typeof esbuild;
   readonly #places: Places;
@@ -69,13 +54,17 @@ export class Bundler {
     };
   }
 
+  get #entryFile(): string {
+    return kindOf(this.#project.manifest.runtime).entry.built;
+  }
+
   static async create(project: Project): Promise<Bundler> {
     // Loaded only here, since most verbs never bundle.
     return new Bundler(project, await import('esbuild'));
   }
 
   /** Throws a CliError with file, line and excerpt of each error. */
-  async run(): Promise<Bundle> {
+  async run(): Promise<Build> {
     const { directory } = this.#project;
     const { externals, assets, own, settings } = this.#parts;
     settings.forget();
@@ -95,16 +84,25 @@ export class Bundler {
       this.#packages.leavesOut(name),
     );
     refuseForeign(this.#project, packages, [...sources.values()]);
+    const imported = new Set([...externals.used.values(), ...named].map((found) => found.directory));
+    const warnings = [
+      ...results.flatMap((result) => result.warnings.filter(({ id }) => !CANNOT_BUNDLE_WARNINGS.has(id))),
+      ...needs.warnings,
+      ...environmentWarnings(this.#project),
+    ];
     return {
       files: this.#without(files),
-      copies: this.#without(copiesOf(packages, externals, needs)),
-      externals: onlyOnce([...externals.used.values(), ...named]),
-      packages,
-      warnings: [
-        ...results.flatMap(({ warnings }) => warnings.filter(({ id }) => !CANNOT_BUNDLE_WARNINGS.has(id))),
-        ...needs.warnings,
-        ...environmentWarnings(this.#project),
-      ],
+      copies: this.#without(copiesOf(externals, needs)),
+      entryFile: this.#entryFile,
+      packages: packages.map(({ to, package: { name, version, directory: folder } }) => ({
+        name,
+        version,
+        to,
+        directory: folder,
+        isImported: imported.has(folder),
+        files: () => packageFiles(folder).filter((file) => !this.#files.leavesOut(`${to}/${file}`)),
+      })),
+      warnings: warnings.map((warning) => describe(warning, directory)),
       sources,
     };
   }
@@ -144,7 +142,9 @@ export class Bundler {
     externals.forget();
     assets.used.clear();
     own.used.clear();
-    const modules = new Map<string, OwnModule>([[ENTRY_FILE, { entry, output: ENTRY_FILE, format: 'esm' }]]);
+    const modules = new Map<string, OwnModule>([
+      [this.#entryFile, { entry, output: this.#entryFile, format: 'esm' }],
+    ]);
     const results: UnitResult[] = [];
     let needs: Needs | undefined;
     // The iteration of a map comes to entries that are added on the way.

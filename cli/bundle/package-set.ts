@@ -49,24 +49,19 @@ export async function packagesToPack(
   );
 }
 
-/** All files of the packages that stay files or whose sources are bundled, and those that sources and `files` name. */
-export function copiesOf(
-  packages: readonly Placement[],
-  externals: Externals,
-  { copies }: Needs,
-): Map<string, string> {
-  const whole = new Map(packages.map(({ to, package: { directory } }) => [to, directory]));
-  for (const { name, directory } of externals.fromSource.values())
-    whole.set(`node_modules/${name}`, directory);
+/** All files of the packages whose sources are bundled, and those that sources and `files` name. */
+export function copiesOf(externals: Externals, { copies }: Needs): Map<string, string> {
   const all = new Map<string, string>();
-  for (const [to, directory] of whole) {
-    for (const file of packageFiles(directory)) all.set(`${to}/${file}`, path.join(directory, file));
+  for (const { name, directory } of externals.fromSource.values()) {
+    for (const file of packageFiles(directory)) {
+      all.set(`node_modules/${name}/${file}`, path.join(directory, file));
+    }
   }
   for (const [to, file] of copies) all.set(to, file);
   return all;
 }
 
 /** Each package once, the first of each. */
-export function onlyOnce(packages: readonly Package[]): Package[] {
+function onlyOnce(packages: readonly Package[]): Package[] {
   return [...new Map(packages.toReversed().map((found) => [found.directory, found])).values()].toReversed();
 }

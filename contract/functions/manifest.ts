@@ -8,7 +8,7 @@ import { IsolationMode, IsolationRequirement } from './isolation.ts';
 import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
 import { MaxConcurrency, RateLimit } from './quota.ts';
-import { DEFAULT_RUNTIME, RUNTIMES } from './runtimes.ts';
+import { DEFAULT_RUNTIME, kindOf, RUNTIMES } from './runtimes.ts';
 
 export const Runtime = z.enum(RUNTIMES);
 export type Runtime = z.infer<typeof Runtime>;
@@ -20,7 +20,7 @@ export const MAX_ENV_BYTES = 256 * 1024;
 const MAX_PATTERNS = 500;
 const Pattern = z.string().min(1).max(500);
 
-const EnvName = z
+export const EnvName = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'use letters, digits and underscores, not starting with a digit')
   .refine((name) => !name.startsWith('OFFSHOOT_'), 'names that start with OFFSHOOT_ belong to the platform');
@@ -88,7 +88,7 @@ export const Manifest = z
     entry: z
       .string()
       .min(1)
-      .default('src/index.ts')
+      .default(kindOf(DEFAULT_RUNTIME).entry.source)
       .describe('Path of the module, relative to offshoot.json.'),
     files: z
       .array(Pattern)
@@ -247,15 +247,6 @@ export const Manifest = z
     message: 'must be 1 where isolation.mode is "request"',
   });
 export type Manifest = z.infer<typeof Manifest>;
-
-/** A manifest as the API shows it: only the names of variables, since the values may be secrets. */
-export const ShownManifest = z.strictObject({ ...Manifest.shape, env: z.array(EnvName) });
-export type ShownManifest = z.infer<typeof ShownManifest>;
-
-/** A manifest without the values of its variables. */
-export function shownManifest(manifest: Manifest): ShownManifest {
-  return { ...manifest, env: Object.keys(manifest.env) };
-}
 
 /**
  * Upper bounds on the number and length of problems in one answer: a hostile value could have a hundred thousand, or one that

@@ -3,6 +3,7 @@
  * each member. The `satisfies` makes the compiler refuse a member without a row.
  */
 import { z } from 'zod';
+import { inEachLanguage } from '../functions/runtimes.ts';
 
 export const Outcome = z.enum([
   'ok',
@@ -66,7 +67,7 @@ export const OUTCOMES = {
     retried: false,
     sandboxEnds: false,
     meaning: 'the function returned something that is not a response',
-    next: 'return a Response from fetch(), or a JSON value or {statusCode, headers, body} from handler()',
+    next: inEachLanguage('badResponse'),
   },
   load_error: {
     status: 502,
@@ -74,7 +75,7 @@ export const OUTCOMES = {
     retried: false,
     sandboxEnds: true,
     meaning: 'the module of the function failed while it was loading',
-    next: 'run offshoot deploy again: it shows the error and the line of your source',
+    next: 'see the error and the line of your source: offshoot deploy',
   },
   load_timeout: {
     status: 504,
@@ -140,7 +141,7 @@ export const OUTCOMES = {
     retried: true,
     sandboxEnds: true,
     meaning: 'the function ended its own process before it answered',
-    next: 'do not call process.exit() in a function; return a response instead',
+    next: inEachLanguage('exited'),
   },
   crashed: {
     status: 502,

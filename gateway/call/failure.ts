@@ -2,6 +2,7 @@
 import type { ErrorBody } from '#contract/api/errors.ts';
 import { OUTCOME_HEADER } from '#contract/api/headers.ts';
 import { nextWith } from '#contract/api/next.ts';
+import { egressAdvice } from '#contract/functions/network.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { drainSeconds } from '#contract/platform/pace.ts';
 import type { Failure } from '../dispatch/pending.ts';
@@ -26,6 +27,8 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
   const facts = OUTCOMES[outcome];
   const error =
     report?.error && (trusted ? report.error : { name: report.error.name, message: report.error.message });
+  // A destination may be a secret of the author's, so an anonymous caller does not see it.
+  const advice = trusted ? egressAdvice(report?.denied ?? []) : undefined;
   const cause = failure.message ?? report?.exitCause;
   return {
     status: facts.status,
@@ -37,7 +40,7 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
       error: {
         code: outcome,
         message: cause ? `${facts.meaning} (${cause})` : facts.meaning,
-        next: nextWith(facts.next, id),
+        next: nextWith(advice ?? facts.next, id),
         details: { invocation: id, ...(error && { error }), ...backlog },
       },
     },

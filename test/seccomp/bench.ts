@@ -1,7 +1,7 @@
 /** Images and functions for the trials, in a directory of their own in the state directory. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RUNTIMES } from '#contract/functions/runtimes.ts';
+import { NODE_RUNTIMES } from '../support/runtime/node-runtimes.ts';
 import { SandboxBench } from '../support/sandbox/sandbox-bench.ts';
 import { Image } from './image.ts';
 import { type Lane, learn } from './trial.ts';
@@ -24,7 +24,7 @@ export async function openTrialBench(): Promise<TrialBench> {
     await mkdir(store);
     await storeFunctions(store);
     const lanes: Lane[] = [];
-    for (const runtime of RUNTIMES) {
+    for (const runtime of NODE_RUNTIMES) {
       const image = await Image.copy(runtime, directory);
       const lane = { runtime, image, store, steps: workload(await packages(store)), expected: new Map() };
       lanes.push(lane);

@@ -5,13 +5,13 @@ import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/platform/l
 import type { DeniedEgress } from '#contract/functions/network.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
-import { DEFAULT_STREAM_IDLE_S } from '#contract/functions/manifest.ts';
+import { kindOf } from '#contract/functions/runtimes.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { blamePids } from '../sandbox/exit-cause.ts';
 import type { TakenSpans } from './function-spans.ts';
-import type { Functions, LoadedVersion } from '../code/version-cache.ts';
+import type { LoadedVersion, VersionCache } from '../code/version-cache.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
 import type { LogAllowance } from './log-allowance.ts';
 import { log } from '../process/log.ts';
@@ -19,6 +19,7 @@ import type { Lease } from '../pool/function-pool.ts';
 import type { Pool } from '../pool/pool.ts';
 import { LoadFailedError } from '../pool/start-function.ts';
 import type { Receipts } from '../pool/receipts.ts';
+import { refusedNetworkLine } from './refused-network.ts';
 import { readError, Run } from './run.ts';
 import { describeExit } from '../sandbox/zygote.ts';
 import type { Redis } from 'ioredis';
@@ -26,7 +27,7 @@ import type { LogBudget } from '#storage/limits/log-budget.ts';
 
 export interface ExecuteDeps {
   readonly workerId: string;
-  readonly functions: Functions;
+  readonly versions: Pick<VersionCache, 'get'>;
   readonly pool: Pool;
   readonly cpuClock: CpuClock;
   readonly receipts: Receipts;
@@ -56,7 +57,7 @@ interface EndFacts {
   readonly exitCause?: string | undefined;
   readonly usage?: Usage;
   readonly pidsRefused?: number;
-  readonly denied?: DeniedEgress[] | undefined;
+  readonly denied?: readonly DeniedEgress[] | undefined;
   readonly refusedCalls?: readonly string[];
 }
 
@@ -89,10 +90,10 @@ export class Execution {
   async execute(payload: Buffer): Promise<void> {
     const { namespace, name, version: number, operation } = this.#call;
     try {
-      const version = await this.#deps.functions.get(namespace, name, number);
+      const version = await this.#deps.versions.get(namespace, name, number);
       if (!version) return this.#fail('function_removed');
 
-      this.#log.maxBytes = version.manifest.logSize * KB;
+      this.#log.maxBytes = version.settings.logSize * KB;
       const lease = await this.#acquire(version);
       if (this.#cancelled) return this.#fail('cancelled');
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
@@ -112,16 +113,16 @@ export class Execution {
         end = { ...end, outcome: 'out_of_memory', exitCause };
       }
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
-      const denied = await lease.sandbox.network?.denied().catch((error: unknown) => {
-        log.warn({ error, call: this.#call }, 'the refusals of the network could not be read');
-        return undefined;
-      });
+      const denied = await this.#denied(lease, run);
+      const refused = refusedNetworkLine(lease.sandbox, denied, lease.sandbox.network !== undefined);
+      if (refused) this.#log.add(refused);
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
       const pidsRefused = lease.sandbox.takePidsRefused();
       const outcome = blamePids(
         end.outcome,
         pidsRefused,
         end.error && `${end.error.name} ${end.error.message}`,
+        kindOf(version.settings.runtime),
       );
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
       // Processes that the run left behind take up the room of the next run.
@@ -133,6 +134,18 @@ export class Execution {
       this.#failToStart(error);
     } finally {
       this.#leave();
+    }
+  }
+
+  /** Lists the destinations that were out of reach: as the firewall saw them or, without a network, as the runtime did. */
+  async #denied(lease: Lease, run: Run): Promise<readonly DeniedEgress[]> {
+    const { network } = lease.sandbox;
+    if (!network) return run.unreached?.list() ?? [];
+    try {
+      return await network.denied();
+    } catch (error) {
+      log.warn({ error, call: this.#call }, 'the refusals of the network could not be read');
+      return [];
     }
   }
 
@@ -151,12 +164,12 @@ export class Execution {
       head: (head: Buffer) => this.#send(LaneKind.HEAD, this.#report('ok', {}), head),
       chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
     };
-    const { timeout, responseSize, cpuTime, cpu, streamIdleTimeout } = version.manifest;
+    const { timeout, responseSize, cpuTime, cpu, streamIdleTimeout } = version.settings;
     const limits = {
       timeoutMs: timeout * 1000,
       responseBytes: responseSize * MB,
       // Versions deployed before this setting existed have none.
-      streamIdleMs: (streamIdleTimeout ?? DEFAULT_STREAM_IDLE_S) * 1000,
+      streamIdleMs: streamIdleTimeout * 1000,
       ...(cpuTime !== undefined && { cpu: { limitMs: cpuTime * 1000, cores: cpu } }),
     };
     const { cpuClock, blobs } = this.#deps;
@@ -248,7 +261,7 @@ export class Execution {
       ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
       ...(facts.usage && { usage: facts.usage }),
       ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
-      ...(facts.denied?.length && { denied: facts.denied }),
+      ...(facts.denied?.length && { denied: [...facts.denied] }),
       ...(facts.refusedCalls && { refusedCalls: [...facts.refusedCalls] }),
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
       ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),

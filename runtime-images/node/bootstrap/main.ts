@@ -5,6 +5,7 @@
 import { actAsInit } from './sandbox/act-as-init.ts';
 import { becomeSandbox } from './sandbox/become-sandbox.ts';
 import { captureLogs } from './runtime/capture-logs.ts';
+import { watchClosedNetwork } from './runtime/closed-network.ts';
 import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
@@ -44,7 +45,8 @@ const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
 installShims();
-captureLogs((handle, level, text) => runtime?.log(handle, level, text));
+captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
+watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
 
 void rehearse(addon, (rehearsed) => {
   runtime = rehearsed;

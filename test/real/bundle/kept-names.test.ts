@@ -10,7 +10,7 @@ afterAll(async () => {
   await bench.close();
 });
 
-test('K2 B30 names of classes and functions, of default exports, and of classes that mention themselves [DE4]', async () => {
+test('K2 B30 names of classes and functions, of default exports, and of classes that mention themselves [DE7]', async () => {
   const project = await bench.project({
     'src/index.ts': `
 import { User as A, save as saveA } from './a.ts';

@@ -34,7 +34,7 @@ for (const [kind, declare] of Object.entries(DECLARATIONS)) {
     ['an imported file', false],
     ['an imported file', true],
   ] as const) {
-    test(`K1 B29 names declared by ${kind} in ${place}, ${cjs ? 'beside a CommonJS package' : 'without one'} [DE4]`, async () => {
+    test(`K1 B29 names declared by ${kind} in ${place}, ${cjs ? 'beside a CommonJS package' : 'without one'} [DE7]`, async () => {
       const values = NAMES.map((name) => `value_${name}`);
       const project = await bench.project({
         'src/own.js': "export const own = 'own';",

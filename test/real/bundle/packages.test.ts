@@ -294,15 +294,17 @@ for (const {
   memoryMb,
   warns = 0,
 } of CASES) {
-  test(`K4 ${title} [DE6]`, async () => {
+  test(`K4 ${title} [DE9]`, async () => {
     const manifest = JSON.stringify({ name: 'sample', ...settings });
     const project = await bench.project({ ...files, 'offshoot.json': manifest }, packages);
     prepare?.(project);
     const entry = settings?.entry ?? 'src/index.ts';
     const wanted = await project.fromSource('/', entry);
     const built = await project.build();
-    expect(built.bundle.warnings.map(({ text }) => text)).toHaveLength(warns);
-    const names = [...built.bundle.files.keys(), ...built.bundle.copies.keys()];
+    expect(built.bundle.warnings).toHaveLength(warns);
+    const { files: made, copies, packages: whole } = built.bundle;
+    const ofPackages = whole.flatMap((one) => one.files().map((file) => `${one.to}/${file}`));
+    const names = [...made.keys(), ...copies.keys(), ...ofPackages];
     expect(names).toEqual(expect.arrayContaining([...has]));
     for (const pattern of hasNot) expect(names.filter((name) => pattern.test(name))).toEqual([]);
     const sandbox = await bench.start(built, { ...(memoryMb !== undefined && { memoryMb }) });
@@ -320,7 +322,7 @@ async function refusal(project: RealProject): Promise<CliError> {
   return error as CliError;
 }
 
-test('K4 B39 a package that is installed for another system only is refused with the command that mends it [DE7]', async () => {
+test('K4 B39 a package that is installed for another system only is refused with the command that mends it [DE10]', async () => {
   const project = await bench.project({
     'node_modules/pic/package.json':
       '{"name":"pic","optionalDependencies":{"pic-linux-x64":"1","pic-linux-arm64":"1","pic-darwin-arm64":"1","pic-linuxmusl-x64":"1"}}',
@@ -338,7 +340,7 @@ test('K4 B39 a package that is installed for another system only is refused with
   expect(error.next).toContain('npm install --os=linux --cpu=');
 });
 
-test('K4 an addon for the binary interface of another Node is refused with the command that mends it [DE7]', async () => {
+test('K4 an addon for the binary interface of another Node is refused with the command that mends it [DE10]', async () => {
   const addon = (symbol: string): Buffer =>
     Buffer.from([
       0x7f,
@@ -370,7 +372,7 @@ test('K4 an addon for the binary interface of another Node is refused with the c
   }
 });
 
-test('K4 .env is named, with the variables that offshoot.json does not have [DE7]', async () => {
+test('K4 .env is named, with the variables that offshoot.json does not have [DE10]', async () => {
   const files = {
     '.env': 'SECRET=1\nGREETING=hi\n',
     'src/index.ts': 'export default { fetch: () => new Response("") };',
@@ -380,14 +382,12 @@ test('K4 .env is named, with the variables that offshoot.json does not have [DE7
     'offshoot.json': '{"name":"sample","env":{"GREETING":"x"}}',
   });
   const { bundle } = await project.build();
-  expect(bundle.warnings.map(({ text }) => text)).toEqual([
-    '.env is not packed: put SECRET into "env" of offshoot.json',
-  ]);
+  expect(bundle.warnings).toEqual([['.env is not packed: put SECRET into "env" of offshoot.json']]);
   project.write({ 'offshoot.json': '{"name":"sample","env":{"GREETING":"x","SECRET":"y"}}' });
   expect((await project.build()).bundle.warnings).toEqual([]);
 });
 
-test('K4 a pattern that matches nothing, one that leads out, and a package that is not installed are refused [DE7]', async () => {
+test('K4 a pattern that matches nothing, one that leads out, and a package that is not installed are refused [DE10]', async () => {
   const project = await bench.project({
     'src/index.ts': 'export default { fetch: () => new Response("") };',
   });

@@ -35,7 +35,7 @@ export default { fetch: () => new Response([...types.map((one: Function) => one.
       "rewriteRelativeImportExtensions": true, "outDir": "src/dist", "rootDir": "src", "skipLibCheck": true, "noCheck": true }, "include": ["src"] }`,
 };
 
-test('K3 B31 emitDecoratorMetadata by the TypeScript of the project, as tsc compiles it [DE5]', async () => {
+test('K3 B31 emitDecoratorMetadata by the TypeScript of the project, as tsc compiles it [DE8]', async () => {
   const project = await bench.project(INJECTION, ['typescript@5.9.3', 'reflect-metadata@0.2.2']);
   await project.exec('tsc', ['-p', '.']);
   project.write({ 'src/dist/note.txt': 'note' });
@@ -44,7 +44,7 @@ test('K3 B31 emitDecoratorMetadata by the TypeScript of the project, as tsc comp
   expect(await bench.fromArchive(project)).toEqual(wanted);
 });
 
-test('K3 B31 emitDecoratorMetadata by the swc of the project, where TypeScript has no API [DE5]', async () => {
+test('K3 B31 emitDecoratorMetadata by the swc of the project, where TypeScript has no API [DE8]', async () => {
   const project = await bench.project(INJECTION, [
     'typescript@7.0.2',
     '@swc/core@1.15.3',
@@ -53,7 +53,7 @@ test('K3 B31 emitDecoratorMetadata by the swc of the project, where TypeScript h
   expect((await bench.fromArchive(project)).text).toBe('A,Repository,Object,Date,note');
 });
 
-test('K3 B31 emitDecoratorMetadata without a compiler is refused by name, with the line and the way out [DE5]', async () => {
+test('K3 B31 emitDecoratorMetadata without a compiler is refused by name, with the line and the way out [DE8]', async () => {
   const project = await bench.project(INJECTION, ['reflect-metadata@0.2.2']);
   const error = await project.build().then(
     () => undefined,
@@ -67,7 +67,7 @@ test('K3 B31 emitDecoratorMetadata without a compiler is refused by name, with t
   expect((error as CliError).lines[0]).toMatch(/^src\/index\.ts:7:1: /);
 });
 
-test('K3 B31 nest with its own tsconfig [DE5]', async () => {
+test('K3 B31 nest with its own tsconfig [DE8]', async () => {
   const project = await bench.project(
     {
       'offshoot.json': '{"name":"sample","entry":"src/main.ts"}',
@@ -117,7 +117,7 @@ test.each(SETTINGS)('K3 B41 JSX with %s', async (_, files) => {
   expect(await bench.fromArchive(project)).toEqual({ status: 200, text: '<b>Hi Ada</b>' });
 });
 
-test('K3 B41 JSX of hono by its pragma alone, and by the package alone [DE5]', async () => {
+test('K3 B41 JSX of hono by its pragma alone, and by the package alone [DE8]', async () => {
   for (const pragma of ['/** @jsxImportSource hono/jsx */', '']) {
     const project = await bench.project(
       {
@@ -151,7 +151,7 @@ test.each([
   });
 });
 
-test('K3 paths of a referred project, and its decorators [DE5]', async () => {
+test('K3 paths of a referred project, and its decorators [DE8]', async () => {
   const project = await bench.project({
     'tsconfig.json':
       '{"files":[],"references":[{"path":"./tsconfig.test.json"},{"path":"./tsconfig.app.json"}]}',
@@ -168,7 +168,7 @@ export default { fetch: () => new Response(a + seen + X.name) };`,
   expect((await bench.fromArchive(project)).text).toBe('aapp3X');
 });
 
-test('K3 rootDirs are one folder [DE5]', async () => {
+test('K3 rootDirs are one folder [DE8]', async () => {
   const project = await bench.project({
     'tsconfig.json': '{"compilerOptions":{"rootDirs":["./src","./generated"]}}',
     'generated/api/client.ts': "import { own } from '../own'; export const client = 'generated' + own;",

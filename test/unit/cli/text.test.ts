@@ -5,12 +5,13 @@ import { excerpt } from '../../../cli/terminal/excerpt.ts';
 import { parseSince } from '../../../cli/show/log-lines.ts';
 import { renderBar } from '../../../cli/terminal/progress.ts';
 import { serverSentEvents } from '../../../cli/api/sse.ts';
-import { framesOf, ownFrame } from '../../../cli/deploy/stack.ts';
+import { framesOf } from '../../../cli/bundle/frames.ts';
+import { ownFrame } from '../../../cli/deploy/stack.ts';
 import { table } from '../../../cli/terminal/terminal.ts';
 import { ago, bytes, defuse, defuseLines, milliseconds, shellWord } from '../../../cli/terminal/text.ts';
 import { bar, waterfall } from '../../../cli/show/waterfall.ts';
 import { seen } from '../../../dashboard/parts/format.ts';
-import { parseServerTiming } from '../../../cli/commands/functions/invoke.ts';
+import { parseServerTiming } from '../../../cli/show/call-end.ts';
 
 /** Characters on which a terminal acts, that reorder text, or that cannot be encoded. */
 // oxlint-disable-next-line no-control-regex -- the test looks for these

@@ -7,7 +7,7 @@
  */
 import '../runtime/builtins.ts';
 import { Socket } from 'node:net';
-import { ChannelKind, ChannelReader, encodeChannelFrame } from '#contract/wire/channel.ts';
+import { ChannelKind, ChannelReader, encodeChannelFrame, putInvoke } from '#contract/wire/channel.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
@@ -70,11 +70,9 @@ function nobodyElse(): number {
 
 function sampleCall(handle: number): Buffer {
   const context = Buffer.from(JSON.stringify({ id: '', remainingMs: 1, traceparent: '' }));
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(context.length, 0);
   const headers: [string, string][] = [['content-type', 'application/json']];
   const [method, body] =
     handle % 2 === 0 ? ['POST', Buffer.from('{"sample":true}')] : ['GET', Buffer.alloc(0)];
   const request = encodePayload({ kind: 'http', method, url: 'http://localhost/sample?a=1', headers }, body);
-  return encodeChannelFrame(ChannelKind.INVOKE, handle, length, context, request);
+  return encodeChannelFrame(ChannelKind.INVOKE, handle, ...putInvoke({ context, request }));
 }
