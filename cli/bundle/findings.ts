@@ -1,12 +1,13 @@
 /** Files and packages that a source needs without importing them, as far as its syntax tree says. */
 import { existsSync, statSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import type { Node, Program } from 'oxc-parser';
 import { packageNameOf } from './packages.ts';
 import type { StaticValue } from './path-values.ts';
 import type { StaticPaths } from './static-paths.ts';
 import { useOf, type Use } from './uses.ts';
-import { bare, CODE_FILE, nameOf, stringOf, walk } from './syntax.ts';
+import { bare, CODE_FILE, nameOf, resolvedSpecifier, stringOf, walk } from './syntax.ts';
 
 export interface PathFinding {
   /** Absolute path; a beginning of one where `open`. */
@@ -46,6 +47,8 @@ export function findingsOf(
       const name = packageNameOf(text);
       if (name !== undefined && (direct.has(name) || isTarget(node, parent))) packages.add(text);
     }
+    const asked = node.type === 'CallExpression' ? resolvedSpecifier(node.callee, node.arguments) : undefined;
+    if (asked !== undefined && packageNameOf(asked) !== undefined && !isBuiltin(asked)) packages.add(asked);
     if (isUnknownImport(node, values)) unknownImports.push(node.start);
     const value = values.of(node);
     if (!value || isPart(node, above, values)) return;

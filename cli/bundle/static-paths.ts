@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Node, Program } from 'oxc-parser';
 import { concatenated, joined, type StaticValue } from './path-values.ts';
-import { bare, declaredNames, metaMember, nameOf, walk } from './syntax.ts';
+import { bare, declaredNames, metaMember, nameOf, resolvedSpecifier, walk } from './syntax.ts';
 
 export class StaticPaths {
   readonly #file: string;
@@ -102,8 +102,17 @@ export class StaticPaths {
     }
   }
 
+  /** A module beside the source; those of packages have no path here. */
+  #resolved(callee: Node, specifier: string, tail: Node | undefined): StaticValue | undefined {
+    if (!/^\.\.?\//.test(specifier)) return undefined;
+    const text = path.resolve(path.dirname(this.#file), specifier);
+    return { kind: metaMember(bare(callee)) === undefined ? 'path' : 'url', text, ...(tail && { tail }) };
+  }
+
   #call(callee: Node, args: readonly Node[]): StaticValue | undefined {
     const name = nameOf(callee);
+    const resolved = resolvedSpecifier(callee, args);
+    if (resolved !== undefined) return this.#resolved(callee, resolved, args[0]);
     const values = args.map((argument) => this.of(argument));
     const [first] = values;
     switch (name) {

@@ -8,8 +8,13 @@ export const TYPESCRIPT_FILE = /(?<!\.d)\.[cm]?tsx?$/;
 
 /** The tree of a module; undefined where it has a syntax error, which the bundler reports better. */
 export function parse(file: string, text: string): Program | undefined {
-  const { program, errors } = parseSync(file, text, { sourceType: 'unambiguous' });
-  return errors.length > 0 ? undefined : program;
+  // CommonJS allows more, such as `return` at the top level.
+  const types = file.endsWith('.cjs') ? (['commonjs'] as const) : (['unambiguous', 'commonjs'] as const);
+  for (const sourceType of types) {
+    const { program, errors } = parseSync(file, text, { sourceType });
+    if (errors.length === 0) return program;
+  }
+  return undefined;
 }
 
 /** Calls `visit` for each node, parents first. `above`: the nodes around it, the nearest last. */
@@ -68,6 +73,16 @@ export function metaMember(node: Node): string | undefined {
   if (node.type !== 'MemberExpression' || node.computed || node.object.type !== 'MetaProperty')
     return undefined;
   return node.property.type === 'Identifier' ? node.property.name : undefined;
+}
+
+/** The specifier of `require.resolve('…')` or `import.meta.resolve('…')`; undefined for anything else. */
+export function resolvedSpecifier(callee: Node, [first]: readonly Node[]): string | undefined {
+  const inner = bare(callee);
+  if (inner.type !== 'MemberExpression' || nameOf(inner) !== 'resolve') return undefined;
+  const owner = bare(inner.object);
+  const asks =
+    metaMember(inner) !== undefined || (owner.type === 'Identifier' && /require/i.test(owner.name));
+  return asks ? stringOf(first) : undefined;
 }
 
 /** Is this identifier a value that is read, and not the name of a member, a key, a type or a declaration? */

@@ -170,6 +170,23 @@ ${FETCH("require('./data.json').a + require('./old.cjs').old + other('plain') + 
     },
   },
   {
+    title: 'modules and packages by require.resolve and import.meta.resolve',
+    files: {
+      'src/w.ts': `import { parentPort } from 'node:worker_threads'; parentPort!.postMessage('w' as string);`,
+      'src/old.cjs': `const { Worker } = require('node:worker_threads'); if (!Worker) return; exports.at = require.resolve('./data/x.json'); exports.main = require.main === module;`,
+      'src/data/x.json': '{"x":1}',
+      'node_modules/plain/package.json': '{"name":"plain","version":"1.2.3"}',
+      'node_modules/plain/index.js': "module.exports = 'plain'",
+      'src/index.ts': `import { Worker } from 'node:worker_threads'; import { once } from 'node:events'; import { createRequire } from 'node:module'; import { readFileSync } from 'node:fs'; import { fileURLToPath } from 'node:url'; import old from './old.cjs';
+const nodeRequire = createRequire(import.meta.url);
+const run = async () => { const w = new Worker(new URL(import.meta.resolve('./w.ts'))); const [m] = await once(w, 'message'); await w.terminate();
+  return [m, readFileSync(old.at, 'utf8'), old.main, JSON.parse(readFileSync(nodeRequire.resolve('plain/package.json'), 'utf8')).version, (await import(import.meta.resolve('plain'))).default,
+    import.meta.url === 'file://' + process.argv[1], fileURLToPath(import.meta.url).endsWith('src/index.ts')]; };
+${FETCH('JSON.stringify(await run())')}`,
+    },
+    warns: [/only the run knows what is imported/],
+  },
+  {
     title: 'a path that only the run knows is named with file and line',
     files: {
       'src/index.ts': `import { readFileSync } from 'node:fs'; import path from 'node:path';

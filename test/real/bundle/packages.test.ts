@@ -181,6 +181,20 @@ export const tpl = (): string => readFileSync(new URL('./tpl.hbs', import.meta.u
     has: ['node_modules/@acme/js/x.txt'],
   },
   {
+    title: '"packages" leaves out what "!" names, and the import fails as where it is not installed',
+    settings: { packages: ['!@acme/*'] },
+    files: {
+      'node_modules/@acme/extra/package.json': '{"name":"@acme/extra"}',
+      'node_modules/@acme/extra/index.js': "module.exports = 'extra'",
+      'node_modules/needs/package.json': '{"name":"needs","dependencies":{"@acme/extra":"1"}}',
+      'node_modules/needs/index.js':
+        "const v = require('fs').readFileSync(__dirname + '/v', 'utf8'); let e = v; try { e += require('@acme/extra').slice(0, 0) } catch (error) { e += '' } module.exports = e",
+      'node_modules/needs/v': 'v',
+      'src/index.ts': `import needs from 'needs'; ${FETCH("needs + (await import('@acme/extra').then(() => '', () => ''))")}`,
+    },
+    hasNot: [/@acme/],
+  },
+  {
     title: 'libraries for other systems inside a package stay behind',
     files: {
       'node_modules/onnx/package.json': '{"name":"onnx"}',
@@ -370,6 +384,19 @@ test('K4 an addon for the binary interface of another Node is refused with the c
     project.write({ 'node_modules/old/build/Release/old.node': addon(symbol) });
     expect((await project.build()).bundle.packages).toHaveLength(1);
   }
+});
+
+test('K4 B40 TypeScript of an installed package is bundled, never copied into a place where Node refuses it [DE9]', async () => {
+  const project = await bench.project({
+    'node_modules/tspkg/package.json': '{"name":"tspkg","type":"module","exports":"./src/index.ts"}',
+    'node_modules/tspkg/src/index.ts':
+      "import { readFileSync } from 'node:fs'; import { kind } from './kind.ts'; export const text = (name: string): string => kind + readFileSync(import.meta.dirname + '/' + name, 'utf8');",
+    'node_modules/tspkg/src/kind.ts': 'export enum Kind { A = 1 } export const kind: string = Kind[1];',
+    'node_modules/tspkg/src/x.txt': 'x',
+    'src/index.ts':
+      "import { text } from 'tspkg'; export default { fetch: () => new Response(text('x.txt')) };",
+  });
+  expect(await bench.fromArchive(project)).toEqual({ status: 200, text: 'Ax' });
 });
 
 test('K4 .env is named, with the variables that offshoot.json does not have [DE10]', async () => {
