@@ -1,13 +1,14 @@
 /** Files and packages that a source needs without importing them, as far as its syntax tree says. */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import type { Node, Program } from 'oxc-parser';
+import { statOf } from './folders.ts';
 import { packageNameOf } from './packages.ts';
 import type { StaticValue } from './path-values.ts';
 import type { StaticPaths } from './static-paths.ts';
 import { useOf, type Use } from './uses.ts';
-import { bare, CODE_FILE, nameOf, resolvedSpecifier, stringOf, walk } from './syntax.ts';
+import { bare, CODE_FILE, isReference, nameOf, resolvedSpecifier, stringOf, walk } from './syntax.ts';
 
 export interface PathFinding {
   /** Absolute path; a beginning of one where `open`. */
@@ -50,6 +51,7 @@ export function findingsOf(
     const asked = node.type === 'CallExpression' ? resolvedSpecifier(node.callee, node.arguments) : undefined;
     if (asked !== undefined && packageNameOf(asked) !== undefined && !isBuiltin(asked)) packages.add(asked);
     if (isUnknownImport(node, values)) unknownImports.push(node.start);
+    if (node.type === 'Identifier' && !isReference(node, above)) return;
     const value = values.of(node);
     if (!value || isPart(node, above, values)) return;
     const use = useOf(above);
@@ -80,7 +82,7 @@ function below(cwd: string, { text, open }: StaticValue, use: Use): string | und
   if (!file.startsWith(cwd + path.sep) || file.includes(`${path.sep}node_modules`)) return undefined;
   if (open)
     return use === 'data' && existsSync(path.dirname(file)) && path.dirname(file) !== cwd ? file : undefined;
-  const found = statSync(file, { throwIfNoEntry: false });
+  const found = statOf(file);
   if (use !== 'unknown') return found ? file : undefined;
   return found?.isFile() && !CODE_FILE.test(file) ? file : undefined;
 }

@@ -1,5 +1,5 @@
 /** Files that a path or the beginning of one leads to, and whether they can stay as they are. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import type { PathFinding } from './findings.ts';
@@ -10,21 +10,29 @@ const LEFT_OUT = /^(?:node_modules|\.git|\.env.*|offshoot\.json)$/;
 
 /** The file; all below it where it is a folder; the file that Node would add an ending to where a module is meant. */
 export function filesAt(at: string, use: PathFinding['use']): string[] {
-  const found = statSync(at, { throwIfNoEntry: false });
+  const found = statOf(at);
   if (found?.isFile()) return [at];
   if (found?.isDirectory()) return filesBelow(at);
   if (use !== 'module') return [];
-  const ending = ['.js', '.json', '.node', '.cjs', '.mjs', '.ts'].find((one) =>
-    statSync(at + one, { throwIfNoEntry: false })?.isFile(),
-  );
+  const ending = ['.js', '.json', '.node', '.cjs', '.mjs', '.ts'].find((one) => statOf(at + one)?.isFile());
   return ending === undefined ? [] : [at + ending];
 }
 
 /** Files whose path begins so: `/a/b/` for all in a folder, `/a/b-` for those of a name. */
 export function filesWith(beginning: string): string[] {
   const folder = beginning.endsWith(path.sep) ? beginning : path.dirname(beginning);
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
+  if (!statOf(folder)?.isDirectory()) return [];
   return filesBelow(path.resolve(folder)).filter((file) => file.startsWith(beginning));
+}
+
+/** What lies at a path; undefined for nothing, and for a text that is no path. */
+export function statOf(file: string): Stats | undefined {
+  try {
+    return statSync(file, { throwIfNoEntry: false });
+  } catch {
+    // A null byte, a name that is too long, a folder that cannot be read: texts of sources are of all kinds.
+    return undefined;
+  }
 }
 
 export function filesBelow(folder: string): string[] {
@@ -32,7 +40,7 @@ export function filesBelow(folder: string): string[] {
     const file = path.join(folder, entry.name);
     if (LEFT_OUT.test(entry.name)) return [];
     if (entry.isDirectory()) return filesBelow(file);
-    return statSync(file, { throwIfNoEntry: false })?.isFile() ? [file] : [];
+    return statOf(file)?.isFile() ? [file] : [];
   });
 }
 

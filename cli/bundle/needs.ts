@@ -1,9 +1,8 @@
 /** Needs of sources besides their imports, as entries of the archive: files as they are, and modules bundled for themselves. */
-import { statSync } from 'node:fs';
 import path from 'node:path';
 import type { Warning } from './build-error.ts';
 import type { PathFinding } from './findings.ts';
-import { asIs, filesAt, filesWith } from './folders.ts';
+import { asIs, filesAt, filesWith, statOf } from './folders.ts';
 import { formatOf, renamedEnding } from './module-format.ts';
 import type { Format } from './names.ts';
 import type { OwnSource, OwnSources } from './own-sources.ts';
@@ -35,11 +34,20 @@ export function needsOf(own: OwnSources, places: Places, root: string, helped: b
     for (const { path: file, open, use } of source.paths) if (use === 'data' && !open) read.add(file);
   }
   for (const source of own.used.values()) {
-    const warn = (at: number, text: string): void => void needs.warnings.push(own.warning(source, at, text));
+    const said = new Set<string>();
+    // One warning for each path, though a constant is read in many places.
+    const warn = (at: number, text: string, about: string): void => {
+      if (!said.has(about)) needs.warnings.push(own.warning(source, at, text));
+      said.add(about);
+    };
     for (const found of source.paths) need(found, source, needs, places, root, read, helped, warn);
     if (helped) continue;
     for (const at of source.unknownImports) {
-      warn(at, 'only the run knows what is imported here: name it in "packages" or "files" of offshoot.json');
+      warn(
+        at,
+        'only the run knows what is imported here: name it in "packages" or "files" of offshoot.json',
+        `import at ${at}`,
+      );
     }
   }
   return needs;
@@ -53,22 +61,27 @@ function need(
   root: string,
   read: ReadonlySet<string>,
   helped: boolean,
-  warn: (at: number, text: string) => void,
+  warn: (at: number, text: string, about: string) => void,
 ): void {
   if ((found.open && found.base) || path.resolve(found.path) === root) {
-    if (!helped) warn(found.at, 'only the run knows which file this is: name it in "files" of offshoot.json');
+    if (!helped)
+      warn(
+        found.at,
+        'only the run knows which file this is: name it in "files" of offshoot.json',
+        found.path,
+      );
     return;
   }
   const shown = path.relative(root, found.path);
   // Before anything is listed: the path may be that of a large folder of the machine.
   if (!places.isKept(found.path)) {
     const text = `${shown} lies outside of the function's folder, so it is not packed: move it into the folder`;
-    if (statSync(found.path, { throwIfNoEntry: false })) warn(found.at, text);
+    if (statOf(found.path)) warn(found.at, text, found.path);
     return;
   }
   const files = found.open ? filesWith(found.path) : filesAt(found.path, found.use);
   if (files.length === 0 && found.use === 'module' && !found.open) {
-    warn(found.at, `there is no file ${shown}`);
+    warn(found.at, `there is no file ${shown}`, found.path);
   }
   const single = !found.open && files[0] === found.path;
   for (const file of files) {

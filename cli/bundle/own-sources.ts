@@ -1,5 +1,4 @@
 /** The author's own sources: an esbuild plugin that edits them for the archive, and remembers what they need besides imports. */
-import { statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Loader, OnResolveArgs, OnResolveResult, PartialMessage, Plugin, PluginBuild } from 'esbuild';
@@ -8,6 +7,7 @@ import type { Warning } from './build-error.ts';
 import { compilerNote, wantsMetadata, withMetadata, type Compiled } from './decorators.ts';
 import { edit } from './edits.ts';
 import { findingsOf, type Findings } from './findings.ts';
+import { statOf } from './folders.ts';
 import { jsxPragma, type JsxProblem } from './jsx.ts';
 import { directDependencies } from './packages.ts';
 import { ASKED } from './names.ts';
@@ -118,7 +118,7 @@ export class OwnSources {
     const renamed = new Map<Node, string>();
     for (const { path: file, open, use, tail } of paths) {
       if (open || use === 'data' || !tail || !CODE_FILE.test(file) || !this.#places.isKept(file)) continue;
-      if (statSync(file, { throwIfNoEntry: false })?.isFile()) renamed.set(tail, renamedEnding(file));
+      if (statOf(file)?.isFile()) renamed.set(tail, renamedEnding(file));
     }
     return renamed;
   }

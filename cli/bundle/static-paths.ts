@@ -91,7 +91,8 @@ export class StaticPaths {
     const text = first && this.of(first);
     const base = second && this.of(second);
     if (text?.kind === 'url' && second === undefined) return text;
-    if (text?.kind !== 'text' || base?.kind !== 'url') return undefined;
+    // A path from the root of a host, not of this machine.
+    if (text?.kind !== 'text' || base?.kind !== 'url' || text.text.startsWith('/')) return undefined;
     try {
       const url = new URL(text.text, pathToFileURL(base.text));
       if (url.protocol !== 'file:') return undefined;

@@ -187,6 +187,15 @@ ${FETCH('JSON.stringify(await run())')}`,
     warns: [/only the run knows what is imported/],
   },
   {
+    title: 'texts that are no paths are left alone',
+    files: {
+      'src/index.ts': `import { existsSync, readFileSync } from 'node:fs'; import path from 'node:path';
+const odd = ['./a\\0b.txt', '/', '.', '..', './', './\\ud800.x', \`\${'x'.repeat(3)}/y.z\`, '${'long.'.repeat(90)}'];
+const root = existsSync('/'); const up = new URL('/', import.meta.url).pathname; const long = path.join(import.meta.dirname, '${'n'.repeat(300)}');
+${FETCH("[odd.length, root, up, existsSync(long), existsSync('./a\\0b.txt'), (() => { try { return readFileSync('x\\0/y.txt') } catch (error) { return error.code } })()]")}`,
+    },
+  },
+  {
     title: 'a path that only the run knows is named with file and line',
     files: {
       'src/index.ts': `import { readFileSync } from 'node:fs'; import path from 'node:path';

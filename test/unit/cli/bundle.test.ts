@@ -170,6 +170,19 @@ test('a bundle error names file, line and column and shows the place', async () 
   });
 });
 
+test('an import of a file of an unknown ending says how it becomes text, and does', async () => {
+  const source = (attribute: string): string =>
+    `import text from './x.hbs'${attribute}; export default { fetch: () => new Response(text) };`;
+  const folder = project({ 'src/index.ts': source(''), 'src/x.hbs': 'Dear {{name}}' });
+  await expect(bundleOf(folder)).rejects.toMatchObject({
+    next: "add to the import of src/x.hbs: with { type: 'text' }, then: offshoot deploy",
+  });
+  writeFileSync(path.join(folder, 'src/index.ts'), source(" with { type: 'text' }"));
+  const { default: sample } = await load((await bundleOf(folder)).archive);
+  const response = await sample.fetch(new Request('http://x/'), {}, {});
+  expect(await response.text()).toBe('Dear {{name}}');
+});
+
 test('an import of a missing package says how to install it', async () => {
   const folder = project({ 'src/index.ts': "import x from 'absent/sub'; export default x;" });
   await expect(bundleOf(folder)).rejects.toMatchObject({
