@@ -8,6 +8,10 @@ import { CODE_FILE, nameOf, parse, stringOf, walk } from './syntax.ts';
 /** Never packed but where `files` names them: installed packages, version control, secrets. */
 const LEFT_OUT = /^(?:node_modules|\.git|\.env.*|offshoot\.json)$/;
 
+export function isLeftOut(name: string): boolean {
+  return LEFT_OUT.test(name);
+}
+
 /** The file; all below it where it is a folder; the file that Node would add an ending to where a module is meant. */
 export function filesAt(at: string, use: PathFinding['use']): string[] {
   const found = statOf(at);

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { Warning } from './build-error.ts';
 import type { PathFinding } from './findings.ts';
-import { asIs, filesAt, filesWith, statOf } from './folders.ts';
+import { asIs, filesAt, filesWith, isLeftOut, statOf } from './folders.ts';
 import { formatOf, renamedEnding } from './module-format.ts';
 import type { Format } from './names.ts';
 import type { OwnSource, OwnSources } from './own-sources.ts';
@@ -77,6 +77,12 @@ function need(
   if (!places.isKept(found.path)) {
     const text = `${shown} lies outside of the function's folder, so it is not packed: move it into the folder`;
     if (statOf(found.path)) warn(found.at, text, found.path);
+    return;
+  }
+  // Secrets and settings are packed by the author's word only. Of installed packages, a file that is named comes along.
+  if (isLeftOut(path.basename(found.path))) return;
+  if (/[\\/]node_modules[\\/]/.test(found.path)) {
+    if (statOf(found.path)?.isFile()) needs.copies.set(places.of(found.path), found.path);
     return;
   }
   const files = found.open ? filesWith(found.path) : filesAt(found.path, found.use);

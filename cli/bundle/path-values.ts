@@ -47,7 +47,9 @@ export function concatenated(
   let tail = whole;
   for (const [at, piece] of pieces.entries()) {
     if (!piece || (piece.kind !== 'text' && text !== '')) {
-      return at === 0 || text === '' ? undefined : { kind, text: path.normalize(text), open: true, base };
+      return at === 0 || text === ''
+        ? undefined
+        : { kind, text: kind === 'text' ? text : path.normalize(text), open: true, base };
     }
     if (piece.kind !== 'text') ({ kind } = piece);
     base = piece.kind === 'text' ? base && /^[./]*$/.test(piece.text) : piece.base === true;

@@ -118,6 +118,16 @@ ${FETCH("await load('a')")}`,
     },
   },
   {
+    title: 'B38 import and require by a template that begins with a relative path',
+    files: {
+      'src/jobs/a.ts': 'export const a: string = "a";',
+      'src/old/b.cjs': 'module.exports = "b";',
+      'src/old/index.cjs': 'exports.get = (name) => require(`./${name}.cjs`);',
+      'src/index.ts': `import { get } from './old/index.cjs'; const job = async (name: string) => (await import(\`./jobs/\${name}.ts\`)).a;
+${FETCH("(await job('a')) + get('b')")}`,
+    },
+  },
+  {
     title: 'B38 a relative module whose name is in a variable',
     files: {
       'src/jobs/a.mjs': `export default 'done';`,

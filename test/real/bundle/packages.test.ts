@@ -402,7 +402,8 @@ test('K4 B40 TypeScript of an installed package is bundled, never copied into a 
 test('K4 .env is named, with the variables that offshoot.json does not have [DE10]', async () => {
   const files = {
     '.env': 'SECRET=1\nGREETING=hi\n',
-    'src/index.ts': 'export default { fetch: () => new Response("") };',
+    'src/index.ts':
+      'import fs from "node:fs"; import path from "node:path"; export default { fetch: () => new Response([fs.existsSync(path.join(process.cwd(), ".env")), fs.existsSync(".env"), fs.existsSync(path.join(import.meta.dirname, "../offshoot.json"))].join()) };',
   };
   const project = await bench.project({
     ...files,
@@ -412,6 +413,10 @@ test('K4 .env is named, with the variables that offshoot.json does not have [DE1
   expect(bundle.warnings).toEqual([['.env is not packed: put SECRET into "env" of offshoot.json']]);
   project.write({ 'offshoot.json': '{"name":"sample","env":{"GREETING":"x","SECRET":"y"}}' });
   expect((await project.build()).bundle.warnings).toEqual([]);
+  expect(await bench.fromArchive(project)).toEqual({ status: 200, text: 'false,false,false' });
+  // The author's word counts.
+  project.write({ 'offshoot.json': '{"name":"sample","files":[".env"]}' });
+  expect(await bench.fromArchive(project)).toEqual({ status: 200, text: 'true,true,false' });
 });
 
 test('K4 a pattern that matches nothing, one that leads out, and a package that is not installed are refused [DE10]', async () => {
