@@ -5,21 +5,20 @@
 import path from 'node:path';
 import type * as esbuild from 'esbuild';
 import { kindOf } from '#contract/functions/runtimes.ts';
-import type { Build, Builder } from './builder.ts';
+import type { Build, Builder, Project } from './terms/build.ts';
 import { Assets } from './assets.ts';
-import { buildError, describe, isBuildFailure } from './build-error.ts';
-import { Externals } from './externals.ts';
+import { buildError, describe, isBuildFailure } from './terms/build-error.ts';
+import { Externals } from './packages/externals.ts';
 import { environmentWarnings } from './environment.ts';
-import { refuseForeign } from './foreign.ts';
-import { addNamedModules, needsOf, type Needs, type OwnModule } from './needs.ts';
-import { OwnSources } from './own-sources.ts';
-import { packageFiles } from './package-files.ts';
-import { copiesOf, namedPackages, packagesToPack } from './package-set.ts';
-import { Places } from './places.ts';
-import type { Project } from './project.ts';
-import { Selection } from './selection.ts';
-import { TypeScriptSettings } from './tsconfig.ts';
-import { CANNOT_BUNDLE_WARNINGS, suspectsOf } from './unbundlable.ts';
+import { refuseForeign } from './packages/foreign.ts';
+import { addNamedModules, needsOf, type Needs, type OwnModule } from './sources/needs.ts';
+import { OwnSources } from './sources/own-sources.ts';
+import { packageFiles } from './packages/package-files.ts';
+import { copiesOf, namedPackages, packagesToPack } from './sources/package-set.ts';
+import { Places } from './reading/places.ts';
+import { Selection } from './packages/selection.ts';
+import { TypeScriptSettings } from './typescript/tsconfig.ts';
+import { CANNOT_BUNDLE_WARNINGS, suspectsOf } from './packages/unbundlable.ts';
 import { unitOptions, type Parts, type UnitOptions, type UnitResult } from './units.ts';
 
 interface Built {

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseEnv } from 'node:util';
-import type { Warning } from './build-error.ts';
-import type { Project } from './project.ts';
+import type { Warning } from './terms/build-error.ts';
+import type { Project } from './terms/build.ts';
 
 /** One warning where `.env` has variables that `env` in offshoot.json does not have. */
 export function environmentWarnings({ directory, manifest }: Project): Warning[] {

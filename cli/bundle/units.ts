@@ -3,13 +3,13 @@ import path from 'node:path';
 import type * as esbuild from 'esbuild';
 import type { Assets } from './assets.ts';
 import { BINARY_FILES } from './assets.ts';
-import type { Externals } from './externals.ts';
-import { BANNER, NAMES_MODULE, namesPlugin } from './names.ts';
-import type { OwnModule } from './needs.ts';
-import type { OwnSources } from './own-sources.ts';
-import type { Project } from './project.ts';
-import type { TypeScriptSettings } from './tsconfig.ts';
-import { CANNOT_BUNDLE_WARNINGS } from './unbundlable.ts';
+import type { Externals } from './packages/externals.ts';
+import { BANNER, NAMES_MODULE, namesPlugin } from './terms/names.ts';
+import type { OwnModule } from './sources/needs.ts';
+import type { OwnSources } from './sources/own-sources.ts';
+import type { Project } from './terms/build.ts';
+import type { TypeScriptSettings } from './typescript/tsconfig.ts';
+import { CANNOT_BUNDLE_WARNINGS } from './packages/unbundlable.ts';
 
 /** Endings of files that are imported as text. `docs/functions.md` lists them for users. */
 export const TEXT_FILES = [

@@ -5,10 +5,11 @@ import { pathToFileURL } from 'node:url';
 import { extract, list } from 'tar';
 import { expect, test } from 'vitest';
 import { archiveOf, packEntries, type Archive } from '../../../cli/bundle/archive.ts';
-import type { Build } from '../../../cli/bundle/builder.ts';
+import type { Build } from '../../../cli/bundle/terms/build.ts';
 import { Bundler } from '../../../cli/bundle/bundle.ts';
-import { closure } from '../../../cli/bundle/closure.ts';
-import { packageNameOf, type Package } from '../../../cli/bundle/packages.ts';
+import { closure } from '../../../cli/bundle/packages/closure.ts';
+import type { Package } from '../../../cli/bundle/packages/packages.ts';
+import { packageNameOf } from '../../../cli/bundle/terms/package-name.ts';
 import { readProject } from '../../../cli/bundle/project.ts';
 import { FUNCTIONS, temporaryFolder } from '../../support/cli.ts';
 
