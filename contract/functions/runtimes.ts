@@ -79,3 +79,6 @@ export function inEachLanguage(step: keyof RuntimeKind['next']): string {
     .map(({ title, next }) => (kinds.length === 1 ? next[step] : `in ${title}: ${next[step]}`))
     .join('; ');
 }
+
+/** Version of Node's binary interface (`process.versions.modules`) in each image: addons without N-API are built for one. */
+export const RUNTIME_ABIS: Readonly<Record<(typeof RUNTIMES)[number], number>> = { node26: 147, node24: 137 };
