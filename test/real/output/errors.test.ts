@@ -84,13 +84,15 @@ test('A12 B22 B23 an error has its causes, members, codes and own fields in log 
   expect((await recordOf(live, id)).report?.error?.stack).toMatch(/at .*src\/index\.ts:5:\d+/);
 });
 
-test('A12 X14 console, causes and a stack in code have positions of the source and no frames of the platform [OB42]', async () => {
-  const name = await live.deploy({
-    'src/deep.ts': `export function thrower(): never {
+test.each(['node26', 'node24'])(
+  'A12 X14 console, causes and a stack in code have positions of the source and no frames of the platform: %s [OB42]',
+  async (runtime) => {
+    const files = {
+      'src/deep.ts': `export function thrower(): never {
   throw new Error('deep');
 }
 `,
-    'src/index.ts': `import { thrower } from './deep.ts';
+      'src/index.ts': `import { thrower } from './deep.ts';
 export default {
   async fetch(request: Request): Promise<Response> {
     try {
@@ -106,18 +108,20 @@ export default {
   },
 };
 `,
-  });
-  const { id, answer } = await called(live, name);
-  expect(answer.text).toMatch(/^Error: deep\n {4}at thrower \(file:\/\/\/var\/task\/src\/deep\.ts:2:9\)\n/);
-  expect(answer.text).toMatch(/src\/index\.ts:5:7/);
-  expect(answer.text).not.toMatch(/opt\/offshoot|index\.mjs/);
-  const { logs } = await recordOf(live, id);
-  const text = logs.map((line) => line.text).join('\n');
-  expect(text).not.toMatch(/opt\/offshoot|index\.mjs|var\/task/);
-  expect(text).toMatch(/at thrower \(src\/deep\.ts:2:9\)/);
-  expect(text).toMatch(/Trace: trace\n {4}at .*src\/index\.ts:9:15/);
-  expect(text).toContain('ECONNREFUSED');
-});
+    };
+    const name = await live.deploy(files, { manifest: { runtime } });
+    const { id, answer } = await called(live, name);
+    expect(answer.text).toMatch(/^Error: deep\n {4}at thrower \(file:\/\/\/var\/task\/src\/deep\.ts:2:9\)\n/);
+    expect(answer.text).toMatch(/src\/index\.ts:5:7/);
+    expect(answer.text).not.toMatch(/opt\/offshoot|index\.mjs/);
+    const { logs } = await recordOf(live, id);
+    const text = logs.map((line) => line.text).join('\n');
+    expect(text).not.toMatch(/opt\/offshoot|index\.mjs|var\/task/);
+    expect(text).toMatch(/at thrower \(src\/deep\.ts:2:9\)/);
+    expect(text).toMatch(/Trace: trace\n {4}at .*src\/index\.ts:9:15/);
+    expect(text).toContain('ECONNREFUSED');
+  },
+);
 
 test('A12 a function of its own stack format is obeyed', async () => {
   const name = await live.deploy(

@@ -1,7 +1,7 @@
 /** A3, A5: listeners of a function to its own uncaught errors are those of Node, and no line that they print is lost. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Live } from '../../support/real/live.ts';
-import { called, linesOf, recordOf } from '../../support/real/logs.ts';
+import { called, lines, linesOf, recordOf } from '../../support/real/logs.ts';
 
 let live: Live;
 beforeAll(async () => {
@@ -40,17 +40,21 @@ test('A3 B27 a listener to uncaughtException takes the error, and the invocation
   });
 });
 
-test('A3 B27 a reporter that ends the process after its report loses neither its lines nor the error [OB43]', async () => {
-  const found = await stray(
-    `process.on('uncaughtException', async (error) => { console.log('sync report'); await pause(200); console.log('reported'); process.exit(1); });`,
-  );
-  expect(found).toEqual({
-    status: 500,
-    outcome: 'error',
-    error: 'stray',
-    texts: ['sync report', 'reported'],
-  });
-});
+test.each(['node26', 'node24'])(
+  'A3 B27 a reporter that ends the process after its report loses neither its lines nor the error: %s [OB43]',
+  async (runtime) => {
+    const found = await stray(
+      `process.on('uncaughtException', async (error) => { console.log('sync report'); await pause(200); console.log('reported'); process.exit(1); });`,
+      { runtime },
+    );
+    expect(found).toEqual({
+      status: 500,
+      outcome: 'error',
+      error: 'stray',
+      texts: ['sync report', 'reported'],
+    });
+  },
+);
 
 test('A3 B27 without a listener, monitor and exit listeners print, and the error is the outcome [OB43]', async () => {
   const found = await stray(
@@ -106,4 +110,30 @@ test('A3 a listener that takes each error does not hold an invocation beyond its
   const { id, answer } = await called(live, name);
   expect(answer.status).toBe(504);
   expect((await recordOf(live, id)).report?.outcome).toBe('timeout');
+});
+
+test('A3 B25 an error after the answer is in the log of its invocation, with what it throws [OB43]', async () => {
+  const name = await live.deploy(
+    `export default { fetch() { setTimeout(() => Promise.reject(new Error('mail refused', { cause: new Error('smtp') })), 200); return new Response('ok'); } };`,
+  );
+  const { id, answer } = await called(live, name);
+  expect(answer.status).toBe(200);
+  const found = await lines(live, name, 2);
+  const texts = found.map(({ text }) => text).join('\n');
+  expect(texts).toContain('Error: mail refused');
+  expect(texts).toContain('[cause]: Error: smtp');
+  expect(new Set(found.map(({ invocation, origin }) => `${invocation} ${origin}`))).toEqual(
+    new Set([`${id} late`]),
+  );
+});
+
+test('A3 A6 a listener to an error of the load is called, and its exit leaves the error as the reason [OB43]', async () => {
+  const { result } = await live.tryDeploy(
+    `process.on('uncaughtException', (error) => { console.log('taken at load'); process.exit(1); });
+     setTimeout(() => { throw new Error('of the load'); }, 20); await new Promise((done) => setTimeout(done, 200));
+     export default { fetch: () => new Response('ok') };`,
+  );
+  expect(result.code).not.toBe(0);
+  expect(`${result.stdout}${result.stderr}`).toContain('of the load');
+  expect(`${result.stdout}${result.stderr}`).toContain('taken at load');
 });
