@@ -64,7 +64,7 @@ async function fetchNode(version: string, integrity: string, cache: string): Pro
 
 /**
  * Bundles the bootstrap into one CommonJS file: a fork has no use for a module graph, and one read is the fastest start. Returns
- * it with the sample functions for the rehearsal and the warm-up, by name.
+ * it with the sample functions for the rehearsal and the warm-up, and the script of threads, by name.
  */
 async function bundleBootstrap(entry: string): Promise<Map<string, Uint8Array>> {
   try {
@@ -87,8 +87,8 @@ async function bundleBootstrap(entry: string): Promise<Map<string, Uint8Array>> 
   const output = result.outputFiles[0];
   if (output === undefined) throw new Error(`esbuild made nothing of ${entry}`);
   const files = new Map([['bootstrap.cjs', output.contents]]);
-  for (const sample of ['sample.mjs', 'warm-up.mjs']) {
-    files.set(sample, await readFile(join(dirname(entry), sample)));
+  for (const file of ['sample.mjs', 'warm-up.mjs', 'thread-console.cjs']) {
+    files.set(file, await readFile(join(dirname(entry), file)));
   }
   return files;
 }

@@ -15,6 +15,7 @@ import { applyStartVariables } from './sandbox/start-variables.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
 import { prepareStacks } from './runtime/prepare-stack.ts';
 import { installShims } from './runtime/shims.ts';
+import { captureThreads } from './runtime/thread-output.ts';
 import { showWarnings } from './runtime/show-warnings.ts';
 import { watchUncaught } from './sandbox/watch-uncaught.ts';
 import { warmUp } from './zygote/warm-up.ts';
@@ -31,6 +32,7 @@ Object.assign(process.env, BASE_ENVIRONMENT);
 installShims();
 installClocks();
 prepareStacks();
+captureThreads();
 captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
 

@@ -9,6 +9,7 @@ import { StringDecoder } from 'node:string_decoder';
 import type { Log } from '#contract/wire/channel.ts';
 import { captureConsole, LEVELS, type Level } from './capture-console.ts';
 import { captureOutputCalls } from './output-calls.ts';
+import { levelOfChunk } from './thread-output.ts';
 import { showPositions } from './source-positions.ts';
 
 /** Upper bound on the characters of one frame; longer output is cut into several. */
@@ -73,6 +74,9 @@ class OutputStream {
   }
 
   write(chunk: string | Buffer): void {
+    const level = levelOfChunk(chunk);
+    // A whole text of a thread's console; its end of line is no line of its own.
+    if (level) return this.#emit(level, chunk.toString().slice(0, -1));
     const text = typeof chunk === 'string' ? chunk : this.#decode(chunk);
     // The end of line stays: the worker joins pieces to lines.
     if (text !== '') this.#emit(this.#name, text);
