@@ -8,6 +8,7 @@ export const Outcome = z.enum([
   'ok',
   'error',
   'bad_response',
+  'no_handler',
   'load_error',
   'load_timeout',
   'isolation_unmet',
@@ -67,6 +68,14 @@ export const OUTCOMES = {
     sandboxEnds: false,
     meaning: 'the function returned something that is not a response',
     next: 'return a Response from fetch(), or a JSON value or {statusCode, headers, body} from handler()',
+  },
+  no_handler: {
+    status: 501,
+    fault: 'user',
+    retried: false,
+    sandboxEnds: false,
+    meaning: 'the function has no handler for this kind of call',
+    next: 'export fetch() for requests and events, scheduled() for a schedule, queue() or fetch() for the items of a batch',
   },
   load_error: {
     status: 502,

@@ -139,6 +139,8 @@ export async function startFunction(
     env: manifest.env,
     memory: manifest.memory,
     timeout: manifest.timeout,
+    initTimeout: manifest.initTimeout,
+    payloadFormat: manifest.payloadFormat,
     concurrency: manifest.concurrency,
   };
   const approve = approval(version, sandbox, parts);

@@ -389,15 +389,19 @@ function lateEnd(because: string): string {
 }
 
 /** Reads a sandbox's report of its failure. A tenant wrote it: keep the valid parts, and cut long ones. */
-export function readFailure(payload: Buffer): { outcome: 'error' | 'bad_response'; error: FunctionError } {
+export function readFailure(payload: Buffer): {
+  outcome: FailedReport['outcome'];
+  error: FunctionError;
+} {
   let report: Partial<FailedReport> = {};
   try {
     report = JSON.parse(payload.toString('utf8')) as Partial<FailedReport>;
   } catch {
     // Falls through to the text below.
   }
+  const outcome = report?.outcome;
   return {
-    outcome: report?.outcome === 'bad_response' ? 'bad_response' : 'error',
+    outcome: outcome === 'bad_response' || outcome === 'no_handler' ? outcome : 'error',
     error: readError(report?.error),
   };
 }

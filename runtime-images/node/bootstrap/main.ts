@@ -9,6 +9,10 @@ import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
 import { installShims } from './runtime/shims.ts';
+import { FixedLengthStream } from './handlers/body.ts';
+import { installAwsLambda } from './handlers/lambda/stream.ts';
+import { installDecodedFetch } from './runtime/decoded-fetch.ts';
+import { noticeServers } from './sandbox/listening.ts';
 import { warmUp } from './zygote/warm-up.ts';
 
 export interface ZygoteAddon {
@@ -44,6 +48,10 @@ const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
 installShims();
+installDecodedFetch();
+installAwsLambda();
+noticeServers();
+Object.defineProperty(globalThis, 'FixedLengthStream', { value: FixedLengthStream, writable: true, configurable: true });
 captureLogs((handle, level, text) => runtime?.log(handle, level, text));
 
 void rehearse(addon, (rehearsed) => {

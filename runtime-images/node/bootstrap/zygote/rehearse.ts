@@ -46,6 +46,8 @@ export async function rehearse(
     env: {},
     memory: 128,
     timeout: 1,
+    initTimeout: 1,
+    payloadFormat: '2.0',
     concurrency: 1,
   };
   worker.write(encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init))));

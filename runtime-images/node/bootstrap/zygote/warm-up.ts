@@ -48,6 +48,8 @@ async function play(): Promise<void> {
     env: {},
     memory: 128,
     timeout: 1,
+    initTimeout: 10,
+    payloadFormat: '2.0' as const,
     concurrency: 1,
   };
   const { answer } = await loadFunction(init);
