@@ -5,7 +5,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { Server } from 'node:net';
-import { appOfListener, appOfServer, type App, type NodeListener } from '../handlers/app/node-app.ts';
+import { appOfFramework, appOfFunction, appOfServer, type App, type NodeListener } from '../handlers/app/node-app.ts';
 import { named } from '../handlers/body.ts';
 import type { FunctionContext } from '../handlers/invocation.ts';
 import type { LambdaHandler } from '../handlers/lambda.ts';
@@ -50,15 +50,15 @@ async function appOf(given: Members): Promise<App | undefined> {
   }
   // koa
   if (isFunction(given['callback']) && Array.isArray(given['middleware'])) {
-    return appOfListener((given['callback'] as AnyFunction).call(given) as NodeListener);
+    return appOfFramework((given['callback'] as AnyFunction).call(given) as NodeListener);
   }
   // express and connect
   if (typeof given === 'function' && isFunction(given['use']) && isFunction(given['handle'])) {
-    return appOfListener(given as unknown as NodeListener);
+    return appOfFramework(given as unknown as NodeListener);
   }
   // polka, restify
   if (isFunction(given['listen']) && isFunction(given['use'])) {
-    if (isFunction(given['handler'])) return appOfListener(given['handler'] as NodeListener);
+    if (isFunction(given['handler'])) return appOfFramework(given['handler'] as NodeListener);
     if (isServer(given['server'])) return appOfServer(given['server']);
   }
   return undefined;
@@ -94,7 +94,7 @@ function shapeOfFunction(given: AnyFunction): Shape | undefined {
   const isNative = source.endsWith('{ [native code] }') && given.length >= 2;
   if (given.length >= 2 || second !== '') {
     if (RESPONSE_NAME.test(second) || usesSecond || isNative) {
-      return { kind: 'app', app: appOfListener(given as NodeListener) };
+      return { kind: 'app', app: appOfFunction(given as NodeListener) };
     }
   }
   return { kind: 'fetch', fetch: given as FetchHandler };

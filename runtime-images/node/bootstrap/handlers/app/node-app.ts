@@ -21,7 +21,7 @@ const MAX_HEADER_BYTES = 256 * 1024;
 export type NodeListener = (
   request: IncomingMessage,
   response: http.ServerResponse,
-  next: (error?: unknown) => void,
+  next?: (error?: unknown) => void,
 ) => unknown;
 
 /** Upper bound on a body that is read before a function runs which may ask for it as a whole. */
@@ -69,12 +69,21 @@ function appOfPort(server: net.Server): App {
   };
 }
 
-/** An app of a listener. An error that it throws, or a rejection of its promise, is the error of the invocation. */
-export function appOfListener(listener: NodeListener): App {
+/** An app of a framework's listener, which answers errors itself. */
+export function appOfFramework(listener: NodeListener): App {
+  // Without a third argument, a framework knows that it is not a part of another one.
+  return appOfServer(http.createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
+    void listener(request, response);
+  }));
+}
+
+/** An app of a single function. An error that it throws, or a rejection of its promise, is the error of the invocation. */
+export function appOfFunction(listener: NodeListener): App {
   const runs = new WeakMap<object, PromiseWithResolvers<void>>();
   const classes = { IncomingMessage: HelpedRequest, ServerResponse: HelpedResponse };
   const server = http.createServer({ maxHeaderSize: MAX_HEADER_BYTES, ...classes }, (request, response) => {
     const run = runs.get(request.socket);
+    const closed = new Promise((resolve) => response.once('close', resolve));
     const next = (error?: unknown): void => {
       const isError = error !== undefined && error !== null && error !== 'route' && error !== 'router';
       if (isError) return run?.reject(error);
@@ -83,6 +92,7 @@ export function appOfListener(listener: NodeListener): App {
     };
     const called = async (): Promise<void> => {
       await listener(request, response, next);
+      await closed;
     };
     called().then(run?.resolve, run?.reject);
   });
