@@ -46,6 +46,8 @@ const Variables = z.object({
   OFFSHOOT_KEPT_CALLS: z.coerce.number().int().min(100).default(10_000),
   /** Number of ended queued invocations of each function whose records and results are kept; workers need the same value. */
   OFFSHOOT_KEPT_JOBS: z.coerce.number().int().min(100).default(100_000),
+  /** Number of versions that a function keeps for a rollback. Versions that anything refers to stay beside these. */
+  OFFSHOOT_KEPT_VERSIONS: z.coerce.number().int().min(1).default(100),
   /** Upper bound on the invocations that wait in the queue of a namespace. */
   OFFSHOOT_MAX_QUEUED: z.coerce.number().int().min(1).default(2_000_000),
   /**

@@ -11,6 +11,7 @@ import { BatchStore } from '#storage/queued/batches.ts';
 import { followTime } from '#storage/redis/clock.ts';
 import { Groups } from '#storage/queued/groups.ts';
 import { Deliveries } from '#storage/queued/deliveries.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { Log } from '#storage/log.ts';
 import { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import { QuotaLeases } from '#storage/limits/quota-leases.ts';
@@ -51,7 +52,6 @@ import { Recorder } from './dispatch/recorder.ts';
 import { createGatewayServer } from './call/server.ts';
 import { Spool } from './call/spool.ts';
 import { ApiKeyStore } from './functions/api-keys.ts';
-import { FunctionStore } from './functions/function-repository.ts';
 import { InvocationStore } from './records/invocations.ts';
 import { UnnamedArchives } from './functions/unnamed-archives.ts';
 import { Listing } from './records/listing.ts';
@@ -104,7 +104,7 @@ export class Gateway {
     };
     const commands = connect('commands');
     const gatewayId = randomBytes(6).toString('hex');
-    const functions = new FunctionStore(commands);
+    const functions = new FunctionRepository(commands);
     const apiKeys = new ApiKeyStore(commands);
     const invocations = new InvocationStore(commands);
     const { artifacts, blobs } = openStores(env.OFFSHOOT_STATE, s3Settings(env), log);
@@ -188,6 +188,8 @@ export class Gateway {
       directory,
       dispatcher,
       schedules,
+      keptVersions: env.OFFSHOOT_KEPT_VERSIONS,
+      queueTimeoutMs: env.OFFSHOOT_QUEUE_TIMEOUT_MS,
       commands,
       log,
     });
@@ -236,7 +238,13 @@ export class Gateway {
       enqueuer: queued.enqueuer,
       log,
     });
-    this.#archives = new ArchiveCollector({ commands, artifacts, unnamed: unnamedArchives, log });
+    this.#archives = new ArchiveCollector({
+      commands,
+      functions,
+      artifacts,
+      unnamed: unnamedArchives,
+      log,
+    });
     this.#deliverer = new Deliverer({
       store,
       retention,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { FunctionSpan, LogLine } from '#contract/invocations/invocation.ts';
 import { BatchStore } from '#storage/queued/batches.ts';
 import { followTime } from '#storage/redis/clock.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { Groups } from '#storage/queued/groups.ts';
 import { DeadLetters } from '#storage/queued/dead-letters.ts';
 import { Deliveries } from '#storage/queued/deliveries.ts';
@@ -24,7 +25,7 @@ import { CodeStore } from './code/code-store.ts';
 import { Consumer } from './lanes/consumer.ts';
 import { CpuClock } from './run/cpu-clock.ts';
 import { queuedCapacity, type Env } from './process/env.ts';
-import { Functions, type LoadedVersion } from './code/version-cache.ts';
+import { VersionCache, type LoadedVersion } from './code/version-cache.ts';
 import { Heartbeat } from './lanes/heartbeat.ts';
 import { InvocationLog, type LogTarget } from './run/invocation-log.ts';
 import { FunctionLog } from './run/late-output.ts';
@@ -99,11 +100,12 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     onForked: metrics && ((ms) => metrics.forked(ms)),
   });
   const code = new CodeStore(codeDirectory, artifacts);
+  const functions = new FunctionRepository(commands);
   const logSink = logs && ((target: LogTarget, lines: readonly LogLine[]) => logs.add(target, lines));
   const logBudget = new LogBudget(commands, env.OFFSHOOT_KEPT_LOG_MB * MB, log);
   let logLinesLost = 0;
   const onLogLost = (lines: number): void => void (logLinesLost += lines);
-  const functionLog = ({ namespace, name, manifest }: LoadedVersion): FunctionLog =>
+  const functionLog = ({ namespace, name, settings }: LoadedVersion): FunctionLog =>
     new FunctionLog((sandbox, allowance) => {
       const target = { id: '', namespace, name, traceparent: '', sandbox };
       return new InvocationLog(replies, target, {
@@ -112,7 +114,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
         budget: logBudget,
         onLost: onLogLost,
       });
-    }, manifest.logSize * KB);
+    }, settings.logSize * KB);
   const pool = new Pool({
     ceiling: env.OFFSHOOT_MAX_SANDBOXES,
     preparedFloor: env.OFFSHOOT_PREPARED,
@@ -132,15 +134,15 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
   const codeCollector = new CodeCollector({
     root: codeDirectory,
     store: code,
-    commands,
+    functions,
     maxBytes: env.OFFSHOOT_CODE_MB * MB,
   });
-  const functions = new Functions(commands);
-  const readiness = new WarmNamespaces({ redis: commands, pool });
+  const versions = new VersionCache(functions);
+  const readiness = new WarmNamespaces({ functions, pool });
   const cpuClock = new CpuClock();
   const execution = {
     workerId: id,
-    functions,
+    versions,
     pool,
     cpuClock,
     receipts,
@@ -166,6 +168,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     onSpans: telemetry && ((record, spans) => telemetry.ownSpans(record, spans)),
     groups: new Groups({ batches, blobs }),
     spare: new SparePermits(Math.floor(queuedCapacity(env) / 2)),
+    functions,
     deliveries: new Deliveries(bullmq),
     dead: new DeadLetters(commands, store),
     retention: new Retention(commands, env.OFFSHOOT_KEPT_JOBS),
@@ -183,11 +186,12 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
       readiness.known(namespaces);
     },
     onRemoved: (name) => {
-      functions.forget(name);
+      versions.forget(name);
       pool.forget(name);
       readiness.look();
     },
     elsewhere: (invocation) => queued.runs.execution(invocation),
+    functions,
     writer: new LaneWriter(replies),
     lanes: connectBlocking(env.REDIS_URL, log),
     control: connectBlocking(env.REDIS_URL, log),

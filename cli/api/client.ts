@@ -1,43 +1,31 @@
-/**
- * Typed calls of the management API. Every answer is checked by the schema of the contract, so that a gateway of another
- * version gives an error that says so, not an undefined that surfaces somewhere else.
- */
+/** Typed calls of the management API. */
 import { z } from 'zod';
 import * as api from '#contract/api/api.ts';
+import { INVOCATION_HEADER } from '#contract/api/headers.ts';
+import { NamespaceLimits } from '#contract/functions/quota.ts';
 import { Batch, BatchList, ItemsTaken } from '#contract/invocations/batch.ts';
 import { CallbackSecrets } from '#contract/invocations/callback.ts';
-import { ErrorBody } from '#contract/api/errors.ts';
 import { AnyInvocation, type InvocationRecord } from '#contract/invocations/invocation.ts';
-import { NamespaceLimits } from '#contract/functions/quota.ts';
 import { WholeTrace } from '#contract/invocations/whole-trace.ts';
-import { CliError, messageOf } from '../terminal/errors.ts';
-import { INVOCATION_HEADER } from '#contract/api/headers.ts';
-import { DEFAULT_URL, remedyOfRefusal, type Target } from './credentials.ts';
-
-export interface RequestOptions {
-  readonly method?: string;
-  readonly json?: unknown;
-  readonly body?: NonNullable<RequestInit['body']>;
-  readonly headers?: Record<string, string>;
-  readonly signal?: AbortSignal | undefined;
-  readonly withoutKey?: boolean;
-}
+import { Gateway } from './gateway.ts';
+import {
+  batchPath,
+  callbackSecretPath,
+  deadLetterPath,
+  functionPath,
+  invocationPath,
+  limitsPath,
+} from './paths.ts';
 
 /** Reports how many bytes of an upload have been handed to the network. */
 export type UploadProgress = (sent: number, total: number) => void;
 
 const UPLOAD_CHUNK_BYTES = 64 * 1024;
 
-export class Client {
-  readonly target: Target;
-
-  constructor(target: Target) {
-    this.target = target;
-  }
-
-  /** Who the key belongs to. */
+export class Client extends Gateway {
+  /** Namespace and scopes of the key. */
   whoAmI(): Promise<z.infer<typeof api.WhoAmI>> {
-    return this.#json(api.WhoAmI, '/whoami');
+    return this.json(api.WhoAmI, '/whoami');
   }
 
   async hasArtifact(digest: string): Promise<boolean> {
@@ -63,7 +51,7 @@ export class Client {
     name: string,
     body: z.input<typeof api.DeployRequest>,
   ): Promise<api.DeployResult> {
-    return this.#json(api.DeployResult, `${functionPath(namespace, name)}/versions`, {
+    return this.json(api.DeployResult, `${functionPath(namespace, name)}/versions`, {
       method: 'POST',
       json: body,
     });
@@ -72,29 +60,29 @@ export class Client {
   /** The functions of a namespace, or of all that the key may read. */
   async list(namespace?: string): Promise<api.FunctionView[]> {
     const below = namespace === undefined ? '' : `/${encodeURIComponent(namespace)}`;
-    const answer = await this.#json(z.object({ functions: z.array(api.FunctionView) }), `/functions${below}`);
+    const answer = await this.json(z.object({ functions: z.array(api.FunctionView) }), `/functions${below}`);
     return answer.functions;
   }
 
   describe(namespace: string, name: string): Promise<api.FunctionDetail> {
-    return this.#json(api.FunctionDetail, functionPath(namespace, name));
+    return this.json(api.FunctionDetail, functionPath(namespace, name));
   }
 
   remove(namespace: string, name: string): Promise<void> {
-    return this.#nothing(functionPath(namespace, name), 'DELETE');
+    return this.nothing(functionPath(namespace, name), 'DELETE');
   }
 
   invocation(id: string): Promise<api.AnyInvocationDetail> {
-    return this.#json(api.AnyInvocationDetail, invocationPath(id));
+    return this.json(api.AnyInvocationDetail, invocationPath(id));
   }
 
   /** All invocations of a trace, and their spans. */
   trace(traceId: string): Promise<WholeTrace> {
-    return this.#json(WholeTrace, `/traces/${encodeURIComponent(traceId)}`);
+    return this.json(WholeTrace, `/traces/${encodeURIComponent(traceId)}`);
   }
 
   async invocations(filter: Readonly<Record<string, string>>): Promise<AnyInvocation[]> {
-    const answer = await this.#json(
+    const answer = await this.json(
       api.InvocationList,
       `/invocations?${new URLSearchParams(filter).toString()}`,
     );
@@ -103,7 +91,7 @@ export class Client {
 
   /** Workers that are alive. */
   async workers(): Promise<api.WorkerStatus[]> {
-    return (await this.#json(z.object({ workers: z.array(api.WorkerStatus) }), '/workers')).workers;
+    return (await this.json(z.object({ workers: z.array(api.WorkerStatus) }), '/workers')).workers;
   }
 
   /** Queues an event, which is JSON. */
@@ -114,7 +102,7 @@ export class Client {
     headers: Record<string, string>,
   ): Promise<api.Accepted> {
     const all = { ...headers, 'content-type': 'application/json' };
-    return this.#json(api.Accepted, `${functionPath(namespace, name)}/invocations`, {
+    return this.json(api.Accepted, `${functionPath(namespace, name)}/invocations`, {
       method: 'POST',
       body: event,
       headers: all,
@@ -122,14 +110,14 @@ export class Client {
   }
 
   cancel(id: string): Promise<AnyInvocation> {
-    return this.#json(AnyInvocation, `${invocationPath(id)}/cancel`, { method: 'POST' });
+    return this.json(AnyInvocation, `${invocationPath(id)}/cancel`, { method: 'POST' });
   }
 
   replay(id: string, body: api.ReplayRequest): Promise<api.Accepted> {
-    return this.#json(api.Accepted, `${invocationPath(id)}/replay`, { method: 'POST', json: body });
+    return this.json(api.Accepted, `${invocationPath(id)}/replay`, { method: 'POST', json: body });
   }
 
-  /** What the function answered, with its own status. */
+  /** The function's answer, with its own status. */
   async result(id: string): Promise<Response> {
     const response = await this.request(`${invocationPath(id)}/result`);
     if (!response.ok && !response.headers.has(INVOCATION_HEADER)) throw await this.failure(response);
@@ -137,23 +125,23 @@ export class Client {
   }
 
   async schedules(namespace: string): Promise<api.ScheduleView[]> {
-    return (await this.#json(api.Schedules, `/schedules/${encodeURIComponent(namespace)}`)).schedules;
+    return (await this.json(api.Schedules, `/schedules/${encodeURIComponent(namespace)}`)).schedules;
   }
 
   callbackSecret(namespace: string): Promise<CallbackSecrets> {
-    return this.#json(CallbackSecrets, callbackSecretPath(namespace));
+    return this.json(CallbackSecrets, callbackSecretPath(namespace));
   }
 
   rotateCallbackSecret(namespace: string): Promise<CallbackSecrets> {
-    return this.#json(CallbackSecrets, `${callbackSecretPath(namespace)}/rotate`, { method: 'POST' });
+    return this.json(CallbackSecrets, `${callbackSecretPath(namespace)}/rotate`, { method: 'POST' });
   }
 
   limits(namespace: string): Promise<NamespaceLimits> {
-    return this.#json(NamespaceLimits, limitsPath(namespace));
+    return this.json(NamespaceLimits, limitsPath(namespace));
   }
 
   setLimits(namespace: string, limits: NamespaceLimits): Promise<NamespaceLimits> {
-    return this.#json(NamespaceLimits, limitsPath(namespace), { method: 'PUT', json: limits });
+    return this.json(NamespaceLimits, limitsPath(namespace), { method: 'PUT', json: limits });
   }
 
   async deadLetters(
@@ -161,7 +149,7 @@ export class Client {
     filter: Readonly<Record<string, string>>,
   ): Promise<InvocationRecord[]> {
     const query = new URLSearchParams(filter).toString();
-    return (await this.#json(api.DeadLetters, `${deadLetterPath(namespace)}?${query}`)).deadLetters;
+    return (await this.json(api.DeadLetters, `${deadLetterPath(namespace)}?${query}`)).deadLetters;
   }
 
   /** Moves all that are chosen, by as many requests as it takes. */
@@ -175,7 +163,7 @@ export class Client {
     for (let { until } = choice; ;) {
       const from = until ?? Infinity;
       const json = { ...choice, until };
-      const moved = await this.#json(api.DeadLettersMoved, path, { method: 'POST', json });
+      const moved = await this.json(api.DeadLettersMoved, path, { method: 'POST', json });
       all.push(...moved.ids);
       ({ until } = moved);
       // None was moved, and there is no way past them.
@@ -186,29 +174,29 @@ export class Client {
   /** A batch without items yet. */
   async openBatch(namespace: string, name: string): Promise<Batch> {
     const path = `${functionPath(namespace, name)}/batches?open=1`;
-    return (await this.#json(ItemsTaken, path, { method: 'POST' })).batch;
+    return (await this.json(ItemsTaken, path, { method: 'POST' })).batch;
   }
 
   /** Resolves when the batch has all that the body holds. */
   sendItems(id: string, body: ReadableStream<Uint8Array>, type: string): Promise<ItemsTaken> {
     const headers = { 'content-type': type };
-    return this.#json(ItemsTaken, `${batchPath(id)}/items`, { method: 'POST', body, headers });
+    return this.json(ItemsTaken, `${batchPath(id)}/items`, { method: 'POST', body, headers });
   }
 
   sealBatch(id: string): Promise<Batch> {
-    return this.#json(Batch, `${batchPath(id)}/seal`, { method: 'POST' });
+    return this.json(Batch, `${batchPath(id)}/seal`, { method: 'POST' });
   }
 
   cancelBatch(id: string): Promise<Batch> {
-    return this.#json(Batch, `${batchPath(id)}/cancel`, { method: 'POST' });
+    return this.json(Batch, `${batchPath(id)}/cancel`, { method: 'POST' });
   }
 
   batch(id: string): Promise<Batch> {
-    return this.#json(Batch, batchPath(id));
+    return this.json(Batch, batchPath(id));
   }
 
   async batches(namespace: string): Promise<Batch[]> {
-    return (await this.#json(BatchList, `/batches?namespace=${encodeURIComponent(namespace)}`)).batches;
+    return (await this.json(BatchList, `/batches?namespace=${encodeURIComponent(namespace)}`)).batches;
   }
 
   /** Lines of ItemResult. */
@@ -222,84 +210,15 @@ export class Client {
   }
 
   async keys(): Promise<api.ApiKeyRecord[]> {
-    return (await this.#json(z.object({ keys: z.array(api.ApiKeyRecord) }), '/keys')).keys;
+    return (await this.json(z.object({ keys: z.array(api.ApiKeyRecord) }), '/keys')).keys;
   }
 
   createKey(body: z.infer<typeof api.CreateKeyRequest>): Promise<z.infer<typeof api.CreatedKey>> {
-    return this.#json(api.CreatedKey, '/keys', { method: 'POST', json: body });
+    return this.json(api.CreatedKey, '/keys', { method: 'POST', json: body });
   }
 
   removeKey(id: string): Promise<void> {
-    return this.#nothing(`/keys/${encodeURIComponent(id)}`, 'DELETE');
-  }
-
-  /** A request below /api/v1, with the key; only the failure to get any answer throws. */
-  request(path: string, options: RequestOptions = {}): Promise<Response> {
-    return this.fetch(`/api/v1${path}`, options);
-  }
-
-  /** A request of the gateway, with the key unless told otherwise; only the failure to get any answer throws. */
-  async fetch(path: string, options: RequestOptions = {}): Promise<Response> {
-    const key = options.withoutKey ? undefined : this.target.key;
-    const headers = checkedHeaders({
-      ...options.headers,
-      ...(key !== undefined && { authorization: `Bearer ${key}` }),
-    });
-    if (options.json !== undefined) headers.set('content-type', 'application/json');
-    const body = options.json === undefined ? options.body : JSON.stringify(options.json);
-    try {
-      return await fetch(`${this.target.url}${path}`, {
-        method: options.method ?? 'GET',
-        headers,
-        redirect: 'manual',
-        ...(body !== undefined && { body }),
-        ...(body instanceof ReadableStream && { duplex: 'half' }),
-        ...(options.signal && { signal: options.signal }),
-      });
-    } catch (error) {
-      if (options.signal?.aborted) throw error;
-      throw unreachable(this.target.url, error);
-    }
-  }
-
-  /** The error that a refused request stands for. */
-  async failure(response: Response): Promise<CliError> {
-    const text = await response.text().catch(() => '');
-    const body = ErrorBody.safeParse(parseJson(text));
-    const remedy = response.status === 401 ? remedyOfRefusal(this.target) : undefined;
-    const kind = response.status === 401 || response.status === 403 ? 'forbidden' : 'failed';
-    if (body.success) {
-      const { code, message, next, details } = body.data.error;
-      return new CliError(kind, message, { code, next, details, ...remedy });
-    }
-    const what = `${this.target.url} answered ${response.status} ${response.statusText}`.trim();
-    // A HEAD has no body that could say more.
-    if (kind === 'forbidden') {
-      return new CliError(kind, `${what}: the key was not accepted`, { next: 'offshoot login', ...remedy });
-    }
-    return new CliError(kind, `${what}, which is not how a gateway answers`, {
-      code: 'bad_answer',
-      next: `see what serves that URL: curl -i ${this.target.url}/api/v1/openapi.json`,
-    });
-  }
-
-  async #json<T>(schema: z.ZodType<T>, path: string, options: RequestOptions = {}): Promise<T> {
-    const response = await this.request(path, options);
-    if (!response.ok) throw await this.failure(response);
-    const text = await response.text();
-    const parsed = schema.safeParse(parseJson(text));
-    if (parsed.success) return parsed.data;
-    throw new CliError('failed', `the gateway's answer to ${path} is not what this version expects`, {
-      code: 'bad_answer',
-      lines: parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.')}: ${issue.message}`),
-      next: 'use the same version on both sides: offshoot --version',
-    });
-  }
-
-  async #nothing(path: string, method: string): Promise<void> {
-    const response = await this.request(path, { method });
-    if (!response.ok) throw await this.failure(response);
-    await response.arrayBuffer();
+    return this.nothing(`/keys/${encodeURIComponent(id)}`, 'DELETE');
   }
 }
 
@@ -308,78 +227,12 @@ export function functionUrl(view: { readonly url: string }, gatewayUrl: string):
   return view.url.startsWith('/') ? `${gatewayUrl}${view.url}` : view.url;
 }
 
-/** Path of a function below /api/v1. */
-export function functionPath(namespace: string, name: string): string {
-  return `/functions/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
-}
-
-function invocationPath(id: string): string {
-  return `/invocations/${encodeURIComponent(id)}`;
-}
-
-function batchPath(id: string): string {
-  return `/batches/${encodeURIComponent(id)}`;
-}
-
-function callbackSecretPath(namespace: string): string {
-  return `/callbacks/${encodeURIComponent(namespace)}/secret`;
-}
-
-function limitsPath(namespace: string): string {
-  return `/namespaces/${encodeURIComponent(namespace)}/limits`;
-}
-
-function deadLetterPath(namespace: string): string {
-  return `/dead-letters/${encodeURIComponent(namespace)}`;
-}
-
 /** `name` or `namespace/name`, as people write them. */
 export function parseFunctionName(text: string, namespace: string): { namespace: string; name: string } {
   const slash = text.indexOf('/');
   return slash < 0
     ? { namespace, name: text }
     : { namespace: text.slice(0, slash), name: text.slice(slash + 1) };
-}
-
-/** Some come from the command line as they are, and HTTP does not carry every character. */
-function checkedHeaders(given: Readonly<Record<string, string>>): Headers {
-  const headers = new Headers();
-  for (const [name, value] of Object.entries(given)) {
-    try {
-      headers.set(name, value);
-    } catch (error) {
-      const shown = name === 'authorization' ? 'the key' : `"${value}"`;
-      throw new CliError(
-        'usage',
-        `${shown} cannot be sent as the header ${name}: no line ends, nothing beyond Latin-1`,
-        {
-          code: 'bad_usage',
-          next: name === 'authorization' ? 'offshoot login' : 'offshoot help',
-          cause: error,
-        },
-      );
-    }
-  }
-  return headers;
-}
-
-function unreachable(url: string, error: unknown): CliError {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  const local = url === DEFAULT_URL;
-  return new CliError('unreachable', `no gateway answers at ${url}: ${messageOf(cause) || 'no connection'}`, {
-    next: local
-      ? 'start the platform: npm start (in its checkout), or: offshoot dev'
-      : 'correct the URL: offshoot login --url URL',
-    cause: error,
-  });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The archive as a stream, piece by piece, so that progress can be seen. */

@@ -1,6 +1,6 @@
 /**
- * Which gateway to talk to and with which key: flags, then the environment, then what `offshoot login` stored, then, on
- * the machine that runs the platform, the admin key that its first start left in a file.
+ * Finds the gateway and the key. Flags come first, then the environment, then the credentials that `offshoot login` stored. On the
+ * machine that runs the platform, the admin key in the file of its first start comes last.
  */
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -68,16 +68,16 @@ export function normaliseUrl(text: string): string {
   );
 }
 
-/** What to do about a key that a gateway has refused. */
+/** Advice for a key that a gateway has refused. */
 export interface Remedy {
   readonly lines: readonly string[];
   readonly next: string;
 }
 
 /**
- * A key that was kept outlives its installation: the next one at the same address does not know it. Undefined where that cannot
- * be said. The admin key of this machine is named, not used: whoever was content with a key of one namespace is not made an
- * administrator without a word.
+ * A stored key outlives its installation: the next one at the same address does not know it. Undefined where that is not sure.
+ * The answer names the admin key of this machine and does not use it: a user with a key of one namespace must not become an
+ * administrator without notice.
  */
 export function remedyOfRefusal({ url, key }: Target, env: Env = process.env): Remedy | undefined {
   const local = findLocalAdminKey(url, env);

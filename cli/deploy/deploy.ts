@@ -88,7 +88,7 @@ function loadError(error: CliError, project: Project, bundle: Bundle): CliError 
 /** The command with which a person calls a function that has just been deployed. */
 export function curlLine(result: DeployResult, gatewayUrl: string): string {
   const url = functionUrl(result.function, gatewayUrl);
-  const { access } = result.function.active.manifest;
+  const { access } = result.function.settings;
   return access === 'public'
     ? `curl ${shellWord(url)}`
     : `curl -H "Authorization: Bearer $OFFSHOOT_API_KEY" ${shellWord(url)}`;

@@ -1,4 +1,4 @@
-/** What a person reads of a callback: whom it is for, and how far it has come. */
+/** A callback in words: its receiver, and how far its delivery has come. */
 import type { Callback } from '#contract/invocations/invocation.ts';
 import { clock, defuse } from '../terminal/text.ts';
 

@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FunctionLog, FunctionLogLine } from '#contract/api/api.ts';
 import type { LogLevel, LogLine } from '#contract/invocations/invocation.ts';
-import { functionPath, type Client } from '../api/client.ts';
+import type { Client } from '../api/client.ts';
+import { functionPath } from '../api/paths.ts';
 import { CliError } from '../terminal/errors.ts';
 import { serverSentEvents } from '../api/sse.ts';
 import type { Style, Terminal } from '../terminal/terminal.ts';
@@ -31,7 +32,7 @@ const RECONNECT_LAST_MS = 5_000;
 
 export interface LogFilter {
   readonly invocation?: string | undefined;
-  readonly level?: string | undefined;
+  readonly level?: LogLevel | undefined;
   /** Text that a line has in it. */
   readonly grep?: string | undefined;
 }
@@ -50,14 +51,9 @@ export function parseSince(text: string, now = Date.now()): number {
   });
 }
 
-/** Which lines to show; an unknown level is refused. */
+/** Answers whether to show a line. */
 export function logFilter({ invocation, level, grep }: LogFilter): (line: FunctionLogLine) => boolean {
-  const least = level === undefined ? 0 : Object.entries(GRAVITY).find(([name]) => name === level)?.[1];
-  if (least === undefined) {
-    throw new CliError('usage', `there is no level "${level}"; there are debug, info, warn and error`, {
-      next: 'offshoot logs NAME --level warn',
-    });
-  }
+  const least = level === undefined ? 0 : GRAVITY[level];
   return (line) =>
     GRAVITY[line.level] >= least &&
     (invocation === undefined || line.invocation === invocation) &&
@@ -127,7 +123,7 @@ export async function* followLogs(
       }
     } catch (error) {
       if (signal.aborted) return;
-      // What was wrong from the start is told; what broke later may come back.
+      // A failure of the first connection is an error; one that breaks later may come back.
       if (!everConnected || (error instanceof CliError && error.kind !== 'unreachable')) throw error;
       onBreak(error instanceof Error ? error.message : String(error));
     }
@@ -136,7 +132,7 @@ export async function* followLogs(
   }
 }
 
-/** One line as a person reads it. What a function prints is a stranger's text: it must not reach the terminal raw. */
+/** One line as a person reads it. The text of a function is untrusted: it must not reach the terminal raw. */
 export function formatLog(line: LogLine & { invocation?: string | undefined }, terminal: Terminal): string {
   const colour = COLOURS[line.level];
   const level = line.level.padEnd(8);

@@ -1,4 +1,4 @@
-/** What `offshoot top` shows, as pure functions of what the gateway said. */
+/** The screen of `offshoot top`, as pure functions of the answers of the gateway. */
 import type { WorkerStatus } from '#contract/api/api.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';

@@ -2,14 +2,14 @@
 import type { Context } from './context.ts';
 import { CliError } from './errors.ts';
 
-/** Returns when the answer is yes; throws otherwise, and when nobody is there to be asked. */
+/** Returns when the answer is yes; throws otherwise, and where there is no terminal to ask at. */
 export async function confirm(
   { terminal }: Context,
   ask: { question: string; yes: boolean; command: string },
 ): Promise<void> {
   if (ask.yes) return;
   if (!terminal.interactive) {
-    throw new CliError('usage', `${ask.question} Nobody is at the terminal to answer`, {
+    throw new CliError('usage', `${ask.question} There is no terminal to answer at`, {
       code: 'not_confirmed',
       next: ask.command,
     });

@@ -1,19 +1,17 @@
-/** What every verb is given: the terminal, and the flags that all verbs share. */
-import { Terminal } from './terminal.ts';
+/** The surroundings of every verb: the terminal, the options that all verbs share, and the help of other verbs. */
+import type { Terminal } from './terminal.ts';
 
-/** Flags of every verb. */
+/** Options of every verb. */
 export interface GlobalFlags {
-  readonly url?: string;
-  readonly key?: string;
-  readonly namespace?: string;
-  readonly json?: boolean;
+  readonly url?: string | undefined;
+  readonly key?: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly json?: boolean | undefined;
 }
 
 export interface Context {
   readonly terminal: Terminal;
   readonly flags: GlobalFlags;
-}
-
-export function makeContext(flags: GlobalFlags): Context {
-  return { terminal: new Terminal(flags.json === true), flags };
+  /** Shows the help of the verb that the words name, or that of the program. */
+  readonly help: (words: readonly string[]) => void;
 }

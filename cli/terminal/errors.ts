@@ -58,7 +58,7 @@ export class CliError extends Error {
   }
 }
 
-/** What a caught value has to say, whatever was thrown. */
+/** The message of a caught value, of any type. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

@@ -1,4 +1,4 @@
-/** A file that a result goes to at the end of a command, opened at its beginning: a wrong path is told before the work. */
+/** A file for a result at the end of a command. It is opened at the beginning, so that a wrong path fails before the work. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { CliError, messageOf } from './errors.ts';
@@ -14,7 +14,7 @@ export class OutputFile {
     this.#next = next;
   }
 
-  /** What the file holds stays until there is something to write; `next` is the command where that fails. */
+  /** The old content stays until there is something to write; `next` is the command where that fails. */
   static async open(path: string, next: string): Promise<OutputFile> {
     try {
       return new OutputFile(await open(path, constants.O_WRONLY | constants.O_CREAT), path, next);

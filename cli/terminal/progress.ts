@@ -29,7 +29,7 @@ export class Progress {
     this.#draw(`${label} ${renderBar(done, total)} ${bytes(done)} of ${bytes(total)}`);
   }
 
-  /** Takes the line away, so that what follows starts at its beginning. */
+  /** Takes the line away, so that the next output starts at its beginning. */
   clear(): void {
     if (this.#shown) process.stderr.write('\r\u001b[K');
     this.#shown = false;

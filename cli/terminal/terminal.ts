@@ -61,7 +61,7 @@ export class Terminal {
     if (!this.json) process.stderr.write(`${line}\n`);
   }
 
-  /** What happened, why, and the next command to type, in this order. */
+  /** Shows an error: its message, its details, and the next command to type, in this order. */
   error(error: CliError): void {
     if (this.json) {
       process.stdout.write(`${terminalJson(error.toBody(), 2)}\n`);

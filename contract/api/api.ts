@@ -12,44 +12,22 @@ import {
   SpanLink,
 } from '../invocations/invocation.ts';
 import { IsolationReceipt } from '../functions/isolation.ts';
-import { Manifest, ShownManifest } from '../functions/manifest.ts';
+import { Manifest } from '../functions/manifest.ts';
 import { Name } from '../functions/names.ts';
+import { Digest, FunctionRecord, VersionRecord } from '../functions/records.ts';
+import { ShownSettings } from '../functions/settings.ts';
 import { Outcome } from '../invocations/outcome.ts';
 
 /** `admin` manages keys and namespaces everywhere; the others apply within the key's namespace. */
 export const Scope = z.enum(['admin', 'deploy', 'read', 'invoke']);
 export type Scope = z.infer<typeof Scope>;
 
-export const Digest = z.string().regex(/^[0-9a-f]{64}$/, 'a sha256 in lower-case hexadecimal');
-
-export const VersionRecord = z.object({
-  version: z.int().min(1),
-  /** sha256 of the archive. */
-  digest: Digest,
-  manifest: Manifest,
-  /** File in the archive that is loaded. */
-  entryFile: z.string(),
-  createdAt: z.number(),
-  archiveBytes: z.number(),
-});
-export type VersionRecord = z.infer<typeof VersionRecord>;
-
 /** A version as the API shows it. */
-export const VersionView = VersionRecord.extend({ manifest: ShownManifest });
+export const VersionView = VersionRecord.extend({ settings: ShownSettings });
 export type VersionView = z.infer<typeof VersionView>;
 
-export const FunctionRecord = z.object({
-  namespace: Name,
-  name: Name,
-  /** The version that calls go to. */
-  activeVersion: z.int().min(1),
-  createdAt: z.number(),
-  updatedAt: z.number(),
-});
-export type FunctionRecord = z.infer<typeof FunctionRecord>;
-
 /** A function with its active version, for `list` and `describe`. */
-export const FunctionView = FunctionRecord.extend({
+export const FunctionView = FunctionRecord.strip().extend({
   url: z.string(),
   active: VersionView,
 });

@@ -45,7 +45,7 @@ export const ERRORS = {
   bad_archive: user(
     400,
     'the archive is not sound, or lacks its entry file',
-    'deploy with the offshoot command, which makes a sound archive',
+    'deploy with the command line, which makes a sound archive: offshoot deploy',
   ),
   digest_mismatch: user(
     400,
@@ -95,7 +95,7 @@ export const ERRORS = {
   batch_not_found: user(
     404,
     'there is no such batch in the namespaces of the key',
-    'batches are kept for a limited time; see what there is: offshoot batches',
+    'batches are kept for a limited time; see what there is: offshoot batch list',
   ),
   concurrency_limited: user(429, 'as many invocations of the function or namespace run as may', LIMITED),
   rate_limited: user(
@@ -114,7 +114,7 @@ export const ERRORS = {
   conflict: user(
     409,
     'the state of the function, key or invocation does not allow the request now',
-    'look at the current state, then try again: offshoot describe',
+    'look at the current state, then try again: offshoot describe NAME',
   ),
   body_too_large: user(
     413,
@@ -125,6 +125,11 @@ export const ERRORS = {
     413,
     'the archive is over the limit',
     'remove files that the function does not need, then: offshoot deploy',
+  ),
+  function_outdated: user(
+    409,
+    'Redis holds the function in a form that this version of Offshoot does not read',
+    'remove the function: offshoot rm NAME, then: offshoot deploy',
   ),
   load_failed: user(
     422,

@@ -16,7 +16,7 @@ export type Runtime = z.infer<typeof Runtime>;
 /** Upper bound on the size of all environment variables together, so that one function cannot fill Redis or its own start. */
 export const MAX_ENV_BYTES = 256 * 1024;
 
-const EnvName = z
+export const EnvName = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'use letters, digits and underscores, not starting with a digit')
   .refine((name) => !name.startsWith('OFFSHOOT_'), 'names that start with OFFSHOOT_ belong to the platform');
@@ -235,15 +235,6 @@ export const Manifest = z
     message: 'must be 1 where isolation.mode is "request"',
   });
 export type Manifest = z.infer<typeof Manifest>;
-
-/** A manifest as the API shows it: only the names of variables, since the values may be secrets. */
-export const ShownManifest = z.strictObject({ ...Manifest.shape, env: z.array(EnvName) });
-export type ShownManifest = z.infer<typeof ShownManifest>;
-
-/** A manifest without the values of its variables. */
-export function shownManifest(manifest: Manifest): ShownManifest {
-  return { ...manifest, env: Object.keys(manifest.env) };
-}
 
 /**
  * Upper bounds on the number and length of problems in one answer: a hostile value could have a hundred thousand, or one that

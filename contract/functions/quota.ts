@@ -56,10 +56,10 @@ export interface Allowance {
 
 /** Undefined if there is no limit, so that such an invocation is not counted at all. */
 export function quotaOf(
-  manifest: { readonly maxConcurrency?: number | undefined; readonly rateLimit?: RateLimit | undefined },
+  settings: { readonly maxConcurrency?: number | undefined; readonly rateLimit?: RateLimit | undefined },
   limits: NamespaceLimits | undefined,
 ): Quota | undefined {
-  const { maxConcurrency: concurrency, rateLimit } = manifest;
+  const { maxConcurrency: concurrency, rateLimit } = settings;
   const own = concurrency !== undefined || rateLimit !== undefined;
   if (!own && limits?.concurrency === undefined && limits?.rateLimit === undefined) return undefined;
   return {

@@ -83,7 +83,7 @@ export const OUTCOMES = {
     retried: false,
     sandboxEnds: true,
     meaning: 'the module of the function failed while it was loading',
-    next: 'run offshoot deploy again: it shows the error and the line of your source',
+    next: 'see the error and the line of your source: offshoot deploy',
   },
   load_timeout: {
     status: 504,

@@ -67,6 +67,8 @@ export const keys = {
   functions: (namespace: string) => `offshoot:{${namespace}}:functions`,
   /** Hash: version number → JSON of its VersionRecord. */
   versions: (namespace: string, name: string) => `offshoot:{${namespace}}:versions:${name}`,
+  /** Sorted set: version numbers by the time until which something may refer to them (storage/functions/kept-versions.ts). */
+  keptVersions: (namespace: string, name: string) => `offshoot:{${namespace}}:kept-versions:${name}`,
   /** Counter of versions, never reset, so that a number is never used twice. */
   versionCounter: (namespace: string, name: string) => `offshoot:{${namespace}}:version-counter:${name}`,
   /** Hash: sha256 of an API key → JSON of its ApiKeyRecord. */

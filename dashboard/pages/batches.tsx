@@ -21,7 +21,7 @@ export function Batches(): JSX.Element {
     <Page title="Batches" live={live}>
       {said}
       {batches.length === 0 ? (
-        <Empty title="No batch has run yet." command="offshoot batch items.ndjson --function NAME">
+        <Empty title="No batch has run yet." command="offshoot batch run items.ndjson --function NAME">
           A batch runs one function for many items, as lines of JSON.
         </Empty>
       ) : (

@@ -270,27 +270,26 @@ function Config({
 }: {
   data: NonNullable<ReturnType<typeof useLive<'function'>>['data']>['function'];
 }): JSX.Element {
-  const { manifest } = data.active;
+  const { schedule } = data.settings;
+  const { settings } = data.active;
   return (
     <Card title="Configuration" note={`v${data.activeVersion}`}>
       <Facts
         of={[
           ['URL', <code key="url">{data.url}</code>],
-          ['Access', manifest.access],
-          ['Runtime', manifest.runtime],
-          ['Memory', `${manifest.memory} MB`],
-          ['Processors', String(manifest.cpu)],
-          ['Timeout', `${manifest.timeout} s`],
-          ['Calls at once in a sandbox', String(manifest.concurrency)],
+          ['Access', data.settings.access],
+          ['Runtime', settings.runtime],
+          ['Memory', `${settings.memory} MB`],
+          ['Processors', String(settings.cpu)],
+          ['Timeout', `${settings.timeout} s`],
+          ['Calls at once in a sandbox', String(settings.concurrency)],
           [
             'Isolation',
-            manifest.isolation.mode === 'request' ? 'a fresh sandbox for each call' : 'sandbox is kept',
+            settings.isolation.mode === 'request' ? 'a fresh sandbox for each call' : 'sandbox is kept',
           ],
-          ['Tries of a queued call', String(manifest.retries.attempts)],
-          ...(manifest.schedule
-            ? ([['Schedule', `${manifest.schedule.cron} (${manifest.schedule.timezone})`]] as const)
-            : []),
-          ['Variables', manifest.env.length === 0 ? 'none' : manifest.env.join(', ')],
+          ['Tries of a queued call', String(data.settings.retries.attempts)],
+          ...(schedule ? ([['Schedule', `${schedule.cron} (${schedule.timezone})`]] as const) : []),
+          ['Variables', settings.env.length === 0 ? 'none' : settings.env.join(', ')],
         ]}
       />
     </Card>

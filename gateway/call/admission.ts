@@ -31,7 +31,7 @@ function refusalError(namespace: string, name: string, quota: Quota, refusal: Re
   if (refusal.limit === 'rateLimit') {
     const { rate } = allowance.rateLimit ?? { rate: 0 };
     const waitMs = refusal.waitMs ?? 0;
-    const setting = ofFunction ? '"rateLimit" in offshoot.json' : 'offshoot limits --rate';
+    const setting = ofFunction ? '"rateLimit" in offshoot.json' : 'offshoot limits set --rate';
     return new OffshootError(
       'rate_limited',
       `${whose} may begin ${rate} invocations a second (${setting}); the next one may in ${Math.ceil(waitMs)} ms`,
@@ -43,7 +43,7 @@ function refusalError(namespace: string, name: string, quota: Quota, refusal: Re
   }
   const { running = 0, endedPerSecond = 0 } = refusal;
   const limit = allowance.concurrency ?? running;
-  const setting = ofFunction ? '"maxConcurrency" in offshoot.json' : 'offshoot limits --concurrency';
+  const setting = ofFunction ? '"maxConcurrency" in offshoot.json' : 'offshoot limits set --concurrency';
   return new OffshootError(
     'concurrency_limited',
     `${whose} has ${running} invocations running, and may have ${limit} (${setting})`,

@@ -28,7 +28,7 @@ export const invocationView = {
       inputOf(deps, record),
       deps.functions.version(record.namespace, record.name, record.version),
     ]);
-    const memory = version?.manifest.memory;
+    const memory = version?.settings.memory;
     const common = {
       record,
       spans: [],

@@ -7,10 +7,10 @@ import type { InvocationRecord } from '#contract/invocations/invocation.ts';
 import { Name } from '#contract/functions/names.ts';
 import { Outcome } from '#contract/invocations/outcome.ts';
 import { TRACE_ID } from '#contract/invocations/whole-trace.ts';
+import type { StoredFunction } from '#storage/functions/function-repository.ts';
 import { existing, viewOf } from '../routes/functions.ts';
 import { OfInvocation, type AppDeps } from '../routes/endpoint.ts';
 import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
-import type { StoredFunction } from '../dispatch/target.ts';
 import { findTrace } from '../records/whole-trace.ts';
 import { invocationView } from './invocation-view.ts';
 import { bucketsOf, failed, trafficOf } from './traffic.ts';
@@ -66,8 +66,8 @@ const functions = view(z.object({}), 1_000, async (viewer): Promise<Pages['funct
         name,
         updatedAt,
         version: record.activeVersion,
-        runtime: active.manifest.runtime,
-        access: active.manifest.access,
+        runtime: active.settings.runtime,
+        access: record.settings.access,
         running: running(samples),
         traffic: trafficOf(samples, MINUTES_SHOWN, now, knownFrom),
         spark: bucketsOf(samples, MINUTES_SHOWN, SPARK_PARTS, now).map(
@@ -218,8 +218,8 @@ const batches = view(z.object({}), 1_000, async (viewer): Promise<Pages['batches
 const schedules = view(z.object({}), 5_000, async (viewer): Promise<Pages['schedules']> => {
   const found = await functionsOf(viewer);
   const rows = await Promise.all(
-    found.map(async ({ record, active }) => {
-      const { schedule } = active.manifest;
+    found.map(async ({ record }) => {
+      const { schedule } = record.settings;
       if (!schedule) return [];
       const last = await viewer.deps.dashboard.lastScheduled(record.namespace, record.name);
       const next = viewer.deps.schedules.view(record.namespace, record.name, schedule);

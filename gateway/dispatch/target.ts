@@ -1,12 +1,7 @@
 /** The facts of a function that a call needs, prepared once so that a call only reads them. */
-import type { FunctionRecord, VersionRecord } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
-import {
-  DEFAULT_QUEUE_TIME_S,
-  DEFAULT_REQUEST_MB,
-  DEFAULT_RETRIES,
-  type Retries,
-} from '#contract/functions/manifest.ts';
+import type { Retries } from '#contract/functions/manifest.ts';
+import type { FunctionRecord, VersionRecord } from '#contract/functions/records.ts';
 import { quotaOf, type NamespaceLimits, type Quota } from '#contract/functions/quota.ts';
 
 export interface Target {
@@ -31,30 +26,24 @@ export interface Target {
   readonly quota: Quota | undefined;
 }
 
-/** The function and its active version, as stored. */
-export interface StoredFunction {
-  readonly record: FunctionRecord;
-  readonly active: VersionRecord;
-}
-
+/** A version of a function as a call meets it. The settings of the function are the same for each of its versions. */
 export function targetOf(
-  namespace: string,
-  name: string,
-  version: VersionRecord,
+  { namespace, name, settings }: Pick<FunctionRecord, 'namespace' | 'name' | 'settings'>,
+  version: Pick<VersionRecord, 'version' | 'settings'>,
   limits?: NamespaceLimits,
 ): Target {
+  const { timeout, initTimeout, requestSize, batch } = version.settings;
   return {
     namespace,
     name,
     version: version.version,
-    isPublic: version.manifest.access === 'public',
+    isPublic: settings.access === 'public',
     lane: keys.lane(namespace),
-    runMs: (version.manifest.timeout + version.manifest.initTimeout) * 1000,
-    // Versions that were deployed before these settings existed do not have them.
-    requestMb: version.manifest.requestSize ?? DEFAULT_REQUEST_MB,
-    retries: version.manifest.retries ?? DEFAULT_RETRIES,
-    batchSize: version.manifest.batch?.size,
-    queueMs: (version.manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,
-    quota: quotaOf(version.manifest, limits),
+    runMs: (timeout + initTimeout) * 1000,
+    requestMb: requestSize,
+    retries: settings.retries,
+    batchSize: batch?.size,
+    queueMs: settings.queueTime * 1000,
+    quota: quotaOf(settings, limits),
   };
 }

@@ -7,11 +7,12 @@ import { keys } from '#contract/platform/keys.ts';
 import type { ArtifactStore } from '#storage/artifacts/artifacts.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { Log } from '#storage/log.ts';
-import { namedDigests } from '#storage/artifacts/named-digests.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { UnnamedArchives } from './unnamed-archives.ts';
 
 export interface ArchiveCollectorOptions {
   readonly commands: Redis;
+  readonly functions: Pick<FunctionRepository, 'namedDigests'>;
   readonly artifacts: ArtifactStore;
   readonly unnamed: UnnamedArchives;
   readonly log: Log;
@@ -46,10 +47,10 @@ export class ArchiveCollector {
 
   /** Runs one round, for the timer and for tests. Resolves to the removed digests. */
   async look(keptMs = KEPT_MS): Promise<string[]> {
-    const { artifacts, unnamed, commands } = this.#options;
+    const { artifacts, unnamed, functions } = this.#options;
     // Archives are listed before the names, so that an archive that is named in between counts as named.
     const archives = await Array.fromAsync(artifacts.list());
-    const named = await namedDigests(commands);
+    const named = await functions.namedDigests();
     const now = sharedNow();
     await unnamed.found(new Set(archives.filter((digest) => !named.has(digest))), now);
     const gone: string[] = [];

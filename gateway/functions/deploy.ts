@@ -5,6 +5,7 @@
 import type { Redis } from 'ioredis';
 import type { ApiKeyRecord, DeployRequest, LoadFailure } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
+import { partsOf, type FunctionSettings } from '#contract/functions/settings.ts';
 import type { LogLine, RunReport } from '#contract/invocations/invocation.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { encodeLaneFrame, LaneKind } from '#contract/platform/lane.ts';
@@ -12,6 +13,7 @@ import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
 import { inspectArchive } from '#storage/artifacts/archive.ts';
 import type { ArtifactStore } from '#storage/artifacts/artifacts.ts';
+import type { FunctionRepository, StoredFunction } from '#storage/functions/function-repository.ts';
 import type { Log } from '#storage/log.ts';
 import type { FunctionCache } from './function-cache.ts';
 import type { Dispatcher } from '../dispatch/dispatch.ts';
@@ -19,13 +21,12 @@ import { Invocation } from '../dispatch/invocation.ts';
 import type { Schedules } from './schedules.ts';
 import type { Failure } from '../dispatch/pending.ts';
 import { allows, EVERY_NAMESPACE } from './api-keys.ts';
-import type { FunctionStore } from './function-repository.ts';
 import type { InvocationStore } from '../records/invocations.ts';
 import type { UnnamedArchives } from './unnamed-archives.ts';
-import { targetOf, type StoredFunction, type Target } from '../dispatch/target.ts';
+import { targetOf, type Target } from '../dispatch/target.ts';
 
-/** Number of versions that a function keeps for a rollback. */
-const KEPT_VERSIONS = 100;
+/** Time for which a gateway may send calls to a version that is no longer active: longer than its cache uses a value. */
+const KNOWN_MS = 5_000;
 /** Upper bound on the archives whose file lists are cached: `offshoot dev` deploys the same few again and again. */
 const REMEMBERED_ARCHIVES = 100;
 /** Time limit for the logs of a load, which a worker may write a moment after its answer. */
@@ -33,13 +34,17 @@ const LOGS_PATIENCE_MS = 1_000;
 const LOGS_RETRY_MS = 50;
 
 export interface DeployerOptions {
-  readonly functions: FunctionStore;
+  readonly functions: FunctionRepository;
   readonly invocations: InvocationStore;
   readonly artifacts: ArtifactStore;
   readonly unnamedArchives: UnnamedArchives;
   readonly directory: FunctionCache;
   readonly dispatcher: Dispatcher;
   readonly schedules: Schedules;
+  /** Number of versions that a function keeps for a rollback. */
+  readonly keptVersions: number;
+  /** Time limit in milliseconds for the wait of a call for a worker. */
+  readonly queueTimeoutMs: number;
   readonly commands: Redis;
   readonly log: Log;
 }
@@ -71,7 +76,7 @@ export class Deployer {
     request: DeployRequest,
     holder: ApiKeyRecord,
   ): Promise<{ found: StoredFunction; load: { acquire: number; init: number } }> {
-    const { functions, directory, schedules, log } = this.#options;
+    const { functions, directory, log } = this.#options;
     const { manifest, digest, entryFile } = request;
     if (manifest.name !== name) {
       throw new OffshootError(
@@ -79,16 +84,19 @@ export class Deployer {
         `offshoot.json names the function "${manifest.name}", but it is deployed as "${name}"`,
       );
     }
+    const { ofFunction, ofVersion } = partsOf(manifest);
+    // A record that cannot be read is refused before anything is stored.
+    await functions.record(namespace, name);
     const archiveBytes = await this.#checkArchive(digest, entryFile);
-    schedules.check(manifest.schedule);
+    this.#options.schedules.check(ofFunction.schedule);
     await this.#openNamespace(namespace, holder);
 
-    const facts = { digest, manifest, entryFile, createdAt: Date.now(), archiveBytes };
+    const facts = { digest, settings: ofVersion, entryFile, createdAt: Date.now(), archiveBytes };
     const version = await functions.addVersion(namespace, name, facts);
     let report: RunReport;
     try {
-      report = await this.#load(targetOf(namespace, name, version));
-      await this.#activateLoaded(namespace, name, version.version);
+      report = await this.#load(targetOf({ namespace, name, settings: ofFunction }, version));
+      await this.#activateLoaded(namespace, name, version.version, ofFunction);
     } catch (error) {
       await functions.discardVersion(namespace, name, version.version).catch((cause: unknown) => {
         log.warn(
@@ -99,22 +107,20 @@ export class Deployer {
       throw error;
     }
     await this.#changed(`${namespace}/${name}`);
-    await schedules.set(namespace, name, manifest.schedule);
-    await functions.trimVersions(namespace, name, KEPT_VERSIONS, version.version);
     const found = await functions.find(namespace, name);
     if (!found) throw await directory.notFound(namespace, name, holder);
+    // As the record says: a newer deploy may have ended meanwhile.
+    await this.#options.schedules.set(namespace, name, found.record.settings.schedule);
+    await functions.trimVersions(namespace, name, this.#options.keptVersions);
     const { acquire, init } = report.timings;
     return { found, load: { acquire, init } };
   }
 
   /** Makes a version active that was loaded before. Throws `conflict` when it no longer exists. */
   async activate(namespace: string, name: string, version: number): Promise<void> {
-    if ((await this.#options.functions.activate(namespace, name, version)) === 'absent') {
-      throw new OffshootError('conflict', `"${name}" has no version ${version}`);
-    }
+    const done = await this.#options.functions.activate(namespace, name, version, this.#underWayMs);
+    if (done === 'absent') throw new OffshootError('conflict', `"${name}" has no version ${version}`);
     await this.#changed(`${namespace}/${name}`);
-    const schedule = (await this.#options.functions.version(namespace, name, version))?.manifest.schedule;
-    await this.#options.schedules.set(namespace, name, schedule);
   }
 
   /** False when there is no such function. */
@@ -232,8 +238,19 @@ export class Deployer {
     }
   }
 
-  async #activateLoaded(namespace: string, name: string, version: number): Promise<void> {
-    const activated = await this.#options.functions.activate(namespace, name, version, { unlessNewer: true });
+  /** Time for which calls may be under way to a version from which others took over. */
+  get #underWayMs(): number {
+    return KNOWN_MS + this.#options.queueTimeoutMs;
+  }
+
+  async #activateLoaded(
+    namespace: string,
+    name: string,
+    version: number,
+    settings: FunctionSettings,
+  ): Promise<void> {
+    const { functions } = this.#options;
+    const activated = await functions.deployed(namespace, name, version, settings, this.#underWayMs);
     if (activated === 'newer') {
       throw new OffshootError('conflict', `a newer version of "${name}" was deployed at the same time`);
     }

@@ -4,10 +4,10 @@ import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { DEFAULT_NAMESPACE, Name, NAME_RULE, nearestName } from '#contract/functions/names.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import { FreshCache } from './fresh-cache.ts';
 import { EVERY_NAMESPACE, type ApiKeyStore } from './api-keys.ts';
-import type { FunctionStore } from './function-repository.ts';
 import { targetOf, type Target } from '../dispatch/target.ts';
 
 const CACHED_FUNCTIONS = 10_000;
@@ -19,12 +19,12 @@ const PUBLIC_TRIES = 3;
 const PUBLIC_AMONG = 500;
 
 export class FunctionCache {
-  readonly #functions: FunctionStore;
+  readonly #functions: FunctionRepository;
   readonly #names: FreshCache<string[]>;
   readonly #targets: FreshCache<Target>;
   readonly #keys: FreshCache<ApiKeyRecord>;
 
-  constructor(functions: FunctionStore, apiKeys: ApiKeyStore, limits: NamespaceLimitsStore) {
+  constructor(functions: FunctionRepository, apiKeys: ApiKeyStore, limits: NamespaceLimitsStore) {
     this.#functions = functions;
     this.#targets = new FreshCache(async (id) => {
       const [namespace = '', name = ''] = id.split('/');
@@ -32,7 +32,7 @@ export class FunctionCache {
         functions.find(namespace, name),
         limits.find(namespace),
       ]);
-      return found && targetOf(namespace, name, found.active, ofNamespace);
+      return found && targetOf(found.record, found.active, ofNamespace);
     }, CACHED_FUNCTIONS);
     this.#names = new FreshCache((namespace) => functions.names(namespace), CACHED_NAMESPACES);
     // Cached under the plain API key, so that each key is hashed once and not for every request.

@@ -1,8 +1,9 @@
 /** Manages invocations that are in the queued lane or were in it: cancel, replay, result, and the dead letters. */
 import type { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
-import type { DeadLettersMoved, ReplayRequest, VersionRecord } from '#contract/api/api.ts';
+import type { DeadLettersMoved, ReplayRequest } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
+import type { FunctionRecord, VersionRecord } from '#contract/functions/records.ts';
 import type {
   AnyInvocation,
   GroupOfBatch,
@@ -14,12 +15,12 @@ import { keys } from '#contract/platform/keys.ts';
 import { encodeLaneFrame, LaneKind, type BlobRef } from '#contract/platform/lane.ts';
 import { cancelled, purged, redriven } from '#contract/invocations/transitions.ts';
 import { decodePayload, encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { Retention } from '#storage/queued/retention.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { DeadLetter, DeadLetterFilter, DeadLetters } from '#storage/queued/dead-letters.ts';
 import { Invocation } from '../dispatch/invocation.ts';
 import type { Spool } from '../call/spool.ts';
-import type { FunctionStore } from '../functions/function-repository.ts';
 import { targetOf } from '../dispatch/target.ts';
 import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 
@@ -29,7 +30,7 @@ const MOVED_TOGETHER = 20;
 
 export interface QueuedLaneOptions extends EnqueuerOptions {
   readonly commands: Redis;
-  readonly functions: FunctionStore;
+  readonly functions: FunctionRepository;
   readonly groups: Groups;
   readonly dead: DeadLetters;
   readonly retention: Retention;
@@ -119,9 +120,9 @@ export class QueuedLane {
 
   /** Queues the same input, or an edited one, as a new invocation. Throws `input_not_found`. */
   async replay(before: AnyInvocation, { version, input }: ReplayRequest): Promise<AnyInvocation> {
-    const { functions, store } = this.#options;
+    const { store } = this.#options;
     const { namespace, name } = before;
-    const chosen = await this.#version(functions, namespace, name, version);
+    const { record, version: chosen } = await this.#chosen(namespace, name, version);
     const kept = input === undefined ? await store.input(before.id) : undefined;
     if (input === undefined && !kept) {
       throw new OffshootError(
@@ -134,7 +135,7 @@ export class QueuedLane {
       ? (decodePayload(kept) as { meta: RequestMeta; body: Buffer })
       : { meta: jsonMeta('event', namespace, name), body: Buffer.from(JSON.stringify(input)) };
     const invocation = new Invocation(
-      targetOf(namespace, name, chosen),
+      targetOf(record, chosen),
       { method: meta.method, path: kept ? before.path : '/', traceparent: undefined, tracestate: undefined },
       performance.now(),
     );
@@ -180,7 +181,7 @@ export class QueuedLane {
     return await this.#move(namespace, filter, async (letter) => {
       const { record, at } = letter;
       if (!record.terms) return undefined;
-      if (!(await functions.hasVersion(namespace, record.name, record.version))) return undefined;
+      if (!(await functions.hold(namespace, record.name, record.version))) return undefined;
       const again = redriven(record, sharedNow());
       // The job comes first: a job without its record does nothing, but a record without a job would wait for ever.
       await this.enqueuer.add(again);
@@ -241,22 +242,20 @@ export class QueuedLane {
     }
   }
 
-  async #version(
-    functions: FunctionStore,
+  /** The function, and the version of this number or else the active one. Throws `function_not_found`. */
+  async #chosen(
     namespace: string,
     name: string,
     version?: number,
-  ): Promise<VersionRecord> {
-    const found =
-      version === undefined
-        ? (await functions.find(namespace, name))?.active
-        : await functions.version(namespace, name, version);
-    if (found) return found;
-    throw new OffshootError(
-      'function_not_found',
-      version === undefined
-        ? `the function "${name}" no longer exists`
-        : `"${name}" has no version ${version}`,
-    );
+  ): Promise<{ record: FunctionRecord; version: VersionRecord }> {
+    const { functions } = this.#options;
+    const found = await functions.find(namespace, name);
+    if (!found) throw new OffshootError('function_not_found', `the function "${name}" no longer exists`);
+    if (version === undefined) return { record: found.record, version: found.active };
+    // Held, so that it is still there when the invocation that names it is.
+    const held = await functions.hold(namespace, name, version);
+    const chosen = held ? await functions.version(namespace, name, version) : undefined;
+    if (!chosen) throw new OffshootError('function_not_found', `"${name}" has no version ${version}`);
+    return { record: found.record, version: chosen };
   }
 }

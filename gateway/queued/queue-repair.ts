@@ -8,16 +8,16 @@ import type { AnyInvocation, OpenInvocation } from '#contract/invocations/invoca
 import { keys } from '#contract/platform/keys.ts';
 import { lost } from '#contract/invocations/transitions.ts';
 import { groupInvocationId, groupRecord, type BatchStore, type OpenBatch } from '#storage/queued/batches.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { Log } from '#storage/log.ts';
 import type { QueuedStore, Versioned } from '#storage/queued/records.ts';
 import type { Queues } from '#storage/queued/jobs.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
-import type { FunctionStore } from '../functions/function-repository.ts';
 import type { Enqueuer } from './enqueuer.ts';
 
 export interface KeeperOptions {
   readonly commands: Redis;
-  readonly functions: Pick<FunctionStore, 'namespaces'>;
+  readonly functions: Pick<FunctionRepository, 'namespaces'>;
   readonly store: QueuedStore;
   readonly batches: BatchStore;
   readonly queues: Queues;

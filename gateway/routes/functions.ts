@@ -1,11 +1,12 @@
 /** Routes for functions and their versions: list, describe, deploy, activate, remove. */
 import { z } from '@hono/zod-openapi';
 import { DeployRequest, DeployResult, FunctionDetail, FunctionView } from '#contract/api/api.ts';
-import type { ApiKeyRecord, VersionRecord, VersionView } from '#contract/api/api.ts';
-import { shownManifest } from '#contract/functions/manifest.ts';
+import type { ApiKeyRecord, VersionView } from '#contract/api/api.ts';
+import type { VersionRecord } from '#contract/functions/records.ts';
+import { shownSettings } from '#contract/functions/settings.ts';
 import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
+import type { StoredFunction } from '#storage/functions/function-repository.ts';
 import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
-import type { StoredFunction } from '../dispatch/target.ts';
 import { answers, endpoint, jsonBody, OfFunction, OfNamespace, type AppDeps } from './endpoint.ts';
 
 const RECENT_SHOWN = 20;
@@ -67,7 +68,7 @@ export const deploy = endpoint(
   {
     summary: 'Deploy a version',
     description:
-      'Answers when a worker has loaded the new version and calls go to it, or with the error. Until then, and after a failure, the previous version keeps serving.',
+      'Answers when a worker has loaded the new version and calls go to it, or with the error. Until then, and after a failure, the previous version keeps serving, and the settings of the function stay as they are.',
     request: { params: OfFunction, body: jsonBody(DeployRequest) },
     responses: answers(201, DeployResult, 'the new version is active'),
   },
@@ -85,7 +86,7 @@ export const deploy = endpoint(
 
 export const activate = endpoint(
   {
-    summary: 'Make an earlier or later version the active one',
+    summary: 'Make an earlier or later version the active one; the settings of the function stay',
     request: { params: OfFunction, body: jsonBody(z.object({ version: z.int().min(1) })) },
     responses: answers(200, FunctionView, 'the function as it is now'),
   },
@@ -132,5 +133,5 @@ export function viewOf({ record, active }: StoredFunction): FunctionView {
 }
 
 function versionView(version: VersionRecord): VersionView {
-  return { ...version, manifest: shownManifest(version.manifest) };
+  return { ...version, settings: shownSettings(version.settings) };
 }

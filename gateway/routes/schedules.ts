@@ -11,8 +11,8 @@ export const list = endpoint(
   (deps) => async (context) => {
     const { namespace } = context.req.valid('param');
     const found = await deps.functions.list(namespace);
-    const schedules = found.flatMap(({ record, active }) =>
-      active.manifest.schedule ? [deps.schedules.view(namespace, record.name, active.manifest.schedule)] : [],
+    const schedules = found.flatMap(({ record }) =>
+      record.settings.schedule ? [deps.schedules.view(namespace, record.name, record.settings.schedule)] : [],
     );
     return context.json({ schedules }, 200);
   },

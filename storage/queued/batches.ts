@@ -9,6 +9,7 @@ import type { GroupOfBatch, OpenInvocation, QueuedTerms } from '#contract/invoca
 import { queued } from '#contract/invocations/transitions.ts';
 import { keys, RECORD_TTL_S } from '#contract/platform/keys.ts';
 import { WINDOW_GROUPS } from '#contract/functions/limits.ts';
+import { keepVersion } from '../functions/kept-versions.ts';
 import { sharedNow } from '../redis/clock.ts';
 import { Script } from '../redis/script.ts';
 
@@ -168,6 +169,8 @@ export class BatchStore {
     await this.#redis.hset(keys.batch(id), { facts: JSON.stringify(facts), items: 0, groups: 0, done: 0 });
     await Promise.all([
       this.#redis.expire(keys.batch(id), RECORD_TTL_S),
+      // For groups to come; each of these keeps the version for as long as its own record.
+      keepVersion(this.#redis, facts, sharedNow() + RECORD_TTL_S * 1000),
       // Added after the batch, because an entry without a batch counts as ended.
       this.#redis.zadd(keys.openBatches(namespace), createdAt, id),
       this.#redis.zadd(list, createdAt, id),

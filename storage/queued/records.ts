@@ -15,6 +15,7 @@ import {
   RECORD_TTL_S,
   RESULT_TTL_S,
 } from '#contract/platform/keys.ts';
+import { keepVersion } from '../functions/kept-versions.ts';
 import { keepBatch } from './batches.ts';
 import { sharedNow } from '../redis/clock.ts';
 import { Script } from '../redis/script.ts';
@@ -81,10 +82,18 @@ export class QueuedStore {
     ]);
   }
 
-  /** Keeps data elsewhere, the input blob and the batch, at least as long as the record. */
-  async #keepNeeded({ inputBlob, batch }: AnyInvocation, seconds: number): Promise<void> {
-    if (inputBlob !== undefined) await this.#redis.set(keys.heldBlob(inputBlob), '1', 'EX', seconds);
-    if (batch) await keepBatch(this.#redis, batch.id, seconds);
+  /**
+   * Keeps data elsewhere at least as long as the record: the input blob, the batch, and the version of an invocation that may run
+   * (again).
+   */
+  async #keepNeeded(record: AnyInvocation, seconds: number): Promise<void> {
+    const { inputBlob, batch } = record;
+    const mayRun = record.state !== 'done' || record.dead !== undefined;
+    await Promise.all([
+      mayRun && keepVersion(this.#redis, record, sharedNow() + seconds * 1000),
+      inputBlob !== undefined && this.#redis.set(keys.heldBlob(inputBlob), '1', 'EX', seconds),
+      batch && keepBatch(this.#redis, batch.id, seconds),
+    ]);
   }
 
   async find(id: string): Promise<Versioned | undefined> {

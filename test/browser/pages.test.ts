@@ -59,7 +59,7 @@ async function work(): Promise<void> {
     JSON.stringify({ quantity: index, ...(index % 50 === 7 && { fail: 'never' }) }),
   );
   await writeFile(file, items.join('\n'));
-  await platform.cli('batch', file, '--function', 'orders');
+  await platform.cli('batch', 'run', file, '--function', 'orders');
   const waited = await platform.call('hello-fetch?name=everybody');
   paths['invocation-waited'] = `/invocations/${waited.headers.get('x-offshoot-invocation')}`;
   paths['invocation'] = `/invocations/${retried}`;
@@ -122,7 +122,7 @@ describe.each<Scheme>(['light', 'dark'])('in %s', (scheme) => {
     const file = join(platform.state, `slow-${scheme}.ndjson`);
     const item = JSON.stringify({ quantity: 1, sleepMs: 60 });
     await writeFile(file, Array.from({ length: 20_000 }, () => item).join('\n'));
-    const { stdout } = await platform.cli('batch', file, '--function', 'orders', '--detach', '--json');
+    const { stdout } = await platform.cli('batch', 'run', file, '--function', 'orders', '--detach', '--json');
     batch = /"id": *"([^"]+)"/.exec(stdout)?.[1] ?? '';
     expect(batch, stdout).not.toBe('');
   });

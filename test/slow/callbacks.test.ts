@@ -399,7 +399,7 @@ describe('the CLI', () => {
     expect((await platform.cli('invocations', 'retries')).stdout).toContain('callback delivered');
     const shown = await platform.cli('callbacks', 'secret');
     expect(shown.stdout.trim()).toBe((await secrets()).current.secret);
-    const rotated = await platform.cli('callbacks', 'secret', '--rotate', '--json');
+    const rotated = await platform.cli('callbacks', 'rotate', '--json');
     const document = JSON.parse(rotated.stdout) as CallbackSecrets;
     expect(document.current.secret).not.toBe(shown.stdout.trim());
     expect(document.current.secret).toBe((await secrets()).current.secret);

@@ -159,10 +159,10 @@ describe('rate of a function', () => {
 
 describe('limits of a namespace', () => {
   test('limits of a namespace are set and shown by the command line, and hold over its functions', async () => {
-    const before = await platform.cli('limits', '-n', 'small', '--json');
+    const before = await platform.cli('limits', 'show', '-n', 'small', '--json');
     expect(JSON.parse(before.stdout)).toEqual({ namespace: 'small', limits: {} });
     const options = '--concurrency 1 --rate 50 --burst 9 --weight 2 --max-queued 5 --json';
-    const set = await platform.cli('limits', '-n', 'small', ...options.split(' '));
+    const set = await platform.cli('limits', 'set', '-n', 'small', ...options.split(' '));
     const limits = { concurrency: 1, rateLimit: { rate: 50, burst: 9 }, weight: 2, maxQueued: 5 };
     expect([set.code, JSON.parse(set.stdout)]).toEqual([0, { namespace: 'small', limits }]);
     expect(await (await platform.api('/namespaces/small/limits')).json()).toEqual(limits);
@@ -173,12 +173,21 @@ describe('limits of a namespace', () => {
     expect(refused.status).toBe(429);
     expect(await errorOf(refused)).toMatchObject({
       code: 'concurrency_limited',
-      message: expect.stringContaining('offshoot limits --concurrency') as string,
+      message: expect.stringContaining('offshoot limits set --concurrency') as string,
       details: { of: 'namespace', limit: 1 },
     });
     expect((await slow).status).toBe(200);
 
-    const lifted = await platform.cli('limits', '-n', 'small', '--concurrency', 'none', '--rate', 'none');
+    const lifted = await platform.cli(
+      'limits',
+      'set',
+      '-n',
+      'small',
+      '--concurrency',
+      'none',
+      '--rate',
+      'none',
+    );
     expect(lifted.stdout).toContain('concurrency  not limited');
     const both = await Promise.all([
       call('small/one', { sleepMs: 300 }),
@@ -193,7 +202,7 @@ describe('limits of a namespace', () => {
   });
 
   test('an invalid limit is refused with the reason', async () => {
-    const cli = await platform.cli('limits', '-n', 'small', '--burst', '3', '--json');
+    const cli = await platform.cli('limits', 'set', '-n', 'small', '--burst', '3', '--json');
     expect(cli.code).not.toBe(0);
     expect(cli.stdout).toContain('--burst needs a --rate');
     const api = await platform.api('/namespaces/small/limits', {

@@ -126,7 +126,7 @@ test.each([
 
 test('a schedule is listed with its next times, in its own time zone', async () => {
   await platform.deploy('nightly');
-  const { code, stdout } = await platform.cli('schedule', '--json');
+  const { code, stdout } = await platform.cli('schedules', 'list', '--json');
   expect(code).toBe(0);
   const { schedules } = JSON.parse(stdout) as { schedules: { next: number[]; timezone: string }[] };
   expect(schedules).toHaveLength(1);

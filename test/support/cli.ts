@@ -11,7 +11,7 @@ import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import { DeployRequest, type DeployResult } from '#contract/api/api.ts';
-import { shownManifest } from '#contract/functions/manifest.ts';
+import { partsOf, shownSettings } from '#contract/functions/settings.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 export const FUNCTIONS = fileURLToPath(new URL('../../functions/', import.meta.url));
@@ -139,20 +139,23 @@ export async function fakeGateway(): Promise<FakeGateway> {
 
 function deployResult(namespace: string, name: string, sent: DeployRequest, url: string): DeployResult {
   const now = Date.now();
+  const { manifest, ...rest } = sent;
+  const { ofFunction, ofVersion } = partsOf(manifest);
   return {
     function: {
       namespace,
       name,
+      settings: ofFunction,
       activeVersion: 1,
       createdAt: now,
       updatedAt: now,
       url: `${url}/fn/${namespace}/${name}`,
       active: {
-        ...sent,
+        ...rest,
         version: 1,
         createdAt: now,
         archiveBytes: 1,
-        manifest: shownManifest(sent.manifest),
+        settings: shownSettings(ofVersion),
       },
     },
     load: { acquire: 2.5, init: 7.5 },

@@ -5,9 +5,8 @@
 import type { Stats } from 'node:fs';
 import { lstat, opendir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Redis } from 'ioredis';
 import { missing } from '#storage/artifacts/files.ts';
-import { namedDigests } from '#storage/artifacts/named-digests.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { CodeStore } from './code-store.ts';
 import { log } from '../process/log.ts';
 
@@ -15,7 +14,7 @@ export interface CodeCollectorOptions {
   /** Directory of the code store. */
   readonly root: string;
   readonly store: CodeStore;
-  readonly commands: Redis;
+  readonly functions: Pick<FunctionRepository, 'namedDigests'>;
   readonly maxBytes: number;
 }
 
@@ -54,12 +53,12 @@ export class CodeCollector {
 
   /** Runs one round, for the timer and for tests. Resolves to the bytes that all code takes afterwards. */
   async look(): Promise<number> {
-    const { store, commands, maxBytes } = this.#options;
+    const { store, functions, maxBytes } = this.#options;
     await store.letGo();
     const all = await this.#scan();
     let bytes = all.reduce((sum, code) => sum + code.bytes, 0);
     if (bytes <= maxBytes) return bytes;
-    const named = await namedDigests(commands);
+    const named = await functions.namedDigests();
     const unnamed = all.filter(({ digest }) => !named.has(digest)).toSorted((a, b) => a.usedAt - b.usedAt);
     for (const code of unnamed) {
       if (bytes <= maxBytes) break;

@@ -1,7 +1,6 @@
-/** Caches versions of functions that the gateway has stored. A version never changes, so it stays cached until it is removed. */
-import type { Redis } from 'ioredis';
-import { VersionRecord } from '#contract/api/api.ts';
-import { keys } from '#contract/platform/keys.ts';
+/** Caches versions of functions in the worker. A version never changes, so it stays cached until its function is removed. */
+import type { VersionRecord } from '#contract/functions/records.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 
 const MAX_KEPT = 5_000;
 
@@ -12,34 +11,29 @@ export interface LoadedVersion extends VersionRecord {
   readonly key: string;
 }
 
-export class Functions {
-  readonly #redis: Redis;
+export class VersionCache {
+  readonly #functions: Pick<FunctionRepository, 'version'>;
   readonly #versions = new Map<string, LoadedVersion>();
   /** Number of removals. A version read while one happened may be gone, and is not cached. */
   #forgotten = 0;
 
-  constructor(redis: Redis) {
-    this.#redis = redis;
+  constructor(functions: Pick<FunctionRepository, 'version'>) {
+    this.#functions = functions;
   }
 
-  /** Returns the version; undefined when it does not exist (any more). */
+  /** Returns the version; undefined when it does not exist (any more). Throws `function_outdated`. */
   async get(namespace: string, name: string, version: number): Promise<LoadedVersion | undefined> {
     const key = `${namespace}/${name}@${version}`;
     const kept = this.#versions.get(key);
     if (kept) return kept;
     const forgotten = this.#forgotten;
-    const json = await this.#redis.hget(keys.versions(namespace, name), String(version));
-    if (!json) return undefined;
-    const loaded = { ...VersionRecord.parse(JSON.parse(json)), namespace, name, key };
+    const record = await this.#functions.version(namespace, name, version);
+    if (!record) return undefined;
+    const loaded = { ...record, namespace, name, key };
     if (forgotten !== this.#forgotten) return loaded;
     if (this.#versions.size >= MAX_KEPT) this.#versions.clear();
     this.#versions.set(key, loaded);
     return loaded;
-  }
-
-  /** Does the version still exist? Asks Redis, because this worker may have missed its removal. */
-  async has(namespace: string, name: string, version: number): Promise<boolean> {
-    return (await this.#redis.hexists(keys.versions(namespace, name), String(version))) === 1;
   }
 
   /** Drops all versions of the removed function `namespace/name`. */

@@ -14,6 +14,7 @@ import {
 import { TAKEN_NOTICE_MS } from '#contract/functions/limits.ts';
 import { type AnyLaneReader, type AnyLaneReaderOptions, openLaneReader } from '#storage/lane/cluster-lane.ts';
 import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/functions/quota.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { LaneWriter } from '#storage/lane/lane.ts';
 import type { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
@@ -36,6 +37,7 @@ export interface ConsumerOptions extends Omit<ExecuteDeps, 'reply'> {
     namespaces: readonly string[],
     limits: ReadonlyMap<string, NamespaceLimits>,
   ) => void;
+  readonly functions: Pick<FunctionRepository, 'namespaces'>;
   readonly limits: NamespaceLimitsStore;
   /** Finds runs that did not come through a lane; the same control frames cancel them. */
   readonly elsewhere: (id: string) => Pick<Execution, 'cancel' | 'credit'> | undefined;
@@ -111,9 +113,9 @@ export class Consumer {
 
   /** Reads the namespaces and their shares of this worker. */
   async refresh(): Promise<void> {
-    const { commands, limits, onNamespaces } = this.#options;
+    const { functions, limits, onNamespaces } = this.#options;
     try {
-      const [namespaces, known] = await Promise.all([commands.smembers(keys.namespaces()), limits.all()]);
+      const [namespaces, known] = await Promise.all([functions.namespaces(), limits.all()]);
       onNamespaces(namespaces, known);
       const weights = new Map(
         namespaces.map((name) => [keys.lane(name), known.get(name)?.weight ?? DEFAULT_WEIGHT]),

@@ -25,9 +25,9 @@ export class Networks {
   /** Returns the network for a new sandbox of `zygote` that will run this version; undefined when the version asks for none. */
   async assign(
     zygote: Zygote,
-    version: Pick<LoadedVersion, 'key' | 'namespace' | 'manifest'>,
+    version: Pick<LoadedVersion, 'key' | 'namespace' | 'settings'>,
   ): Promise<SandboxNetwork | undefined> {
-    const egress = version.manifest.network?.egress ?? [];
+    const egress = version.settings.network?.egress ?? [];
     if (egress.length === 0) return undefined;
     const rules = egress.map(parseEgressRule);
     for (const [index, rule] of rules.entries()) {
@@ -40,7 +40,7 @@ export class Networks {
           `network.egress.${index}: "${egress[index]}" lies in ${range}, which this worker forbids`,
         );
     }
-    this.#wanted.add(`${version.manifest.runtime}/${version.namespace}`);
+    this.#wanted.add(`${version.settings.runtime}/${version.namespace}`);
     const network = await this.#of(zygote);
     return network.assign(version.key, rules);
   }

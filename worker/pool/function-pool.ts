@@ -103,7 +103,7 @@ export class FunctionPool {
 
   /** True when each of its sandboxes serves one invocation and ends. */
   get singleUse(): boolean {
-    return this.version.manifest.isolation.mode === 'request';
+    return this.version.settings.isolation.mode === 'request';
   }
 
   /** Returns a lease for a call that comes now: on an idle sandbox, or on one whose line will soon be done. */
@@ -116,7 +116,7 @@ export class FunctionPool {
     if (!mayRun(this.view)) return undefined;
     let best: Member | undefined;
     for (const member of this.members) {
-      if (member.active >= this.version.manifest.concurrency || !member.sandbox.usable) continue;
+      if (member.active >= this.version.settings.concurrency || !member.sandbox.usable) continue;
       if (!best || member.usedAt > best.usedAt) best = member;
     }
     return best && this.#lease(best);
@@ -124,7 +124,7 @@ export class FunctionPool {
 
   /** Leases the running sandbox with the shortest line. */
   #takeAhead(): Lease | undefined {
-    if (this.version.manifest.concurrency > 1 || this.singleUse) return undefined;
+    if (this.version.settings.concurrency > 1 || this.singleUse) return undefined;
     const depth = aheadDepth(this.view);
     let best: Member | undefined;
     for (const member of this.members) {
@@ -177,7 +177,7 @@ export class FunctionPool {
 
   /** Gives a started member to waiting calls. */
   offer(member: Member): void {
-    while (member.active < this.version.manifest.concurrency && member.sandbox.usable) {
+    while (member.active < this.version.settings.concurrency && member.sandbox.usable) {
       const waiter = this.#waiters.shift();
       if (!waiter) break;
       waiter.resolve(this.#lease(member));
@@ -190,7 +190,7 @@ export class FunctionPool {
     // An invocation does not report the start of a spare sandbox.
     const starts = firstUse && !member.spare;
     member.served++;
-    const { concurrency } = this.version.manifest;
+    const { concurrency } = this.version.settings;
     const ahead = concurrency === 1 && member.active > 0;
     if (member.active++ === 0) this.#active++;
     if (ahead) this.#ahead++;

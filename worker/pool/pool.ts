@@ -153,13 +153,13 @@ export class Pool {
       if (members.size === 0 && outside.ended === 0) continue;
       let busy = 0;
       for (const { active } of members) if (active > 0) busy++;
-      const { namespace, name, version: number, manifest } = version;
+      const { namespace, name, version: number, settings } = version;
       const idle = members.size - busy;
       all.push({
         namespace,
         name,
         version: number,
-        runtime: manifest.runtime,
+        runtime: settings.runtime,
         prepared: 0,
         idle,
         busy,
@@ -231,7 +231,7 @@ export class Pool {
         served: 0,
         active: 0,
         usedAt: performance.now(),
-        idleBudget: new IdleBudget(this.#options.idleCpu * fn.version.manifest.cpu),
+        idleBudget: new IdleBudget(this.#options.idleCpu * fn.version.settings.cpu),
         idleCpuMs: 0,
       };
       this.#countOutside(fn, 'start', started.startCpuMs);
@@ -248,7 +248,7 @@ export class Pool {
       this.#pump(fn);
       // A function removed meanwhile may be the last of its namespace, so nothing is prepared for it.
       if (this.#functions.get(fn.version.key) === fn)
-        this.#refill(this.#shelf(fn.version.manifest.runtime, fn.version.namespace));
+        this.#refill(this.#shelf(fn.version.settings.runtime, fn.version.namespace));
     }
   }
 
@@ -289,7 +289,7 @@ export class Pool {
   }
 
   #takePrepared(version: LoadedVersion): Sandbox | undefined {
-    const shelf = this.#prepared.get(shelfKey(version.manifest.runtime, version.namespace));
+    const shelf = this.#prepared.get(shelfKey(version.settings.runtime, version.namespace));
     for (;;) {
       const sandbox = shelf?.sandboxes.shift();
       if (!sandbox || (!sandbox.exit && !sandbox.zygote.retired)) return sandbox;

@@ -51,7 +51,7 @@ export class Receipts {
       sandbox: sandbox.id,
       worker: workerId,
       at: Date.now(),
-      mode: version.manifest.isolation.mode,
+      mode: version.settings.isolation.mode,
       namespaces: facts.namespaces,
       // The launcher maps 1 to the first subordinate id.
       uid: { inside: INNER_UID, host: uid.base + FIRST_SANDBOX_UID + sandbox.slot - 1 },

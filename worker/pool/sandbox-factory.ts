@@ -1,6 +1,6 @@
 /** Makes sandboxes out of a number, a cgroup and a fork each, and takes the first two back when a sandbox has ended. */
 import { randomBytes } from 'node:crypto';
-import type { Manifest } from '#contract/functions/manifest.ts';
+import type { VersionSettings } from '#contract/functions/settings.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../process/log.ts';
@@ -100,9 +100,9 @@ export class SandboxFactory {
    * Sets the limits of its function on a prepared sandbox, before the sandbox learns which function that is. Returns the limits
    * that the sandbox has to set itself.
    */
-  limit(sandbox: Sandbox, manifest: Manifest): FileLimits {
+  limit(sandbox: Sandbox, settings: VersionSettings): FileLimits {
     const { maxPids, maxTmpMb, pendingSignals } = this.#options;
-    const { memory, cpu, pids, tmpSize, tmpFiles, openFiles } = manifest;
+    const { memory, cpu, pids, tmpSize, tmpFiles, openFiles } = settings;
     sandbox.cgroup.setLimits({ memoryBytes: memory * MB, cpu, pids: Math.min(pids, maxPids) });
     return { tmpSize: Math.min(tmpSize, maxTmpMb), tmpFiles, openFiles, pendingSignals };
   }

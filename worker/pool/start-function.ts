@@ -75,14 +75,14 @@ export async function startFunction(
   parts: Parts,
   takePrepared: () => Sandbox | undefined,
 ): Promise<Started> {
-  const { manifest, namespace, name } = version;
+  const { settings, namespace, name } = version;
   let taken: Taken;
   let limits: FileLimits;
   let network: SandboxNetwork | undefined;
   try {
     taken = await takeSandbox(version, parts, takePrepared);
     const { sandbox } = taken;
-    limits = parts.factory.limit(sandbox, manifest);
+    limits = parts.factory.limit(sandbox, settings);
     network = await networkOf(sandbox, version, parts.networks);
   } catch (error) {
     throw new LoadFailedError('platform_error', error instanceof Error ? error.message : String(error));
@@ -136,12 +136,12 @@ export async function startFunction(
     name,
     version: version.version,
     entry: version.entryFile,
-    env: manifest.env,
-    memory: manifest.memory,
-    timeout: manifest.timeout,
-    initTimeout: manifest.initTimeout,
-    payloadFormat: manifest.payloadFormat,
-    concurrency: manifest.concurrency,
+    env: settings.env,
+    memory: settings.memory,
+    timeout: settings.timeout,
+    initTimeout: settings.initTimeout,
+    payloadFormat: settings.payloadFormat,
+    concurrency: settings.concurrency,
   };
   const approve = approval(version, sandbox, parts);
   const { isolated, ready } = sandbox.specialise(directory, name, init, limits, network, approve);
@@ -149,7 +149,7 @@ export async function startFunction(
   const clock = setTimeout(() => {
     timedOut = true;
     sandbox.kill('load_timeout');
-  }, manifest.initTimeout * 1000);
+  }, settings.initTimeout * 1000);
   try {
     await isolated;
     const start = performance.now();
@@ -188,14 +188,14 @@ interface Taken {
 }
 
 async function takeSandbox(
-  { namespace, digest, manifest }: LoadedVersion,
+  { namespace, digest, settings }: LoadedVersion,
   parts: Parts,
   takePrepared: () => Sandbox | undefined,
 ): Promise<Taken> {
   const code = await parts.code.hold(namespace, digest);
   try {
     const prepared = takePrepared();
-    const sandbox = prepared ?? parts.factory.start(await parts.zygotes.get(manifest.runtime, namespace));
+    const sandbox = prepared ?? parts.factory.start(await parts.zygotes.get(settings.runtime, namespace));
     void sandbox.ended.then(code.release);
     return { sandbox, kind: prepared ? 'prepared' : 'cold', directory: code.directory };
   } catch (error) {
@@ -225,7 +225,7 @@ function approval(
   sandbox: Sandbox,
   { receipts }: Parts,
 ): ((facts: IsolationFacts) => void) | undefined {
-  const { require } = version.manifest.isolation;
+  const { require } = version.settings.isolation;
   if (require.length === 0) return undefined;
   return (facts) => {
     const unmet = unmetRequirements(require, receipts.make(sandbox, facts, version));

@@ -1,7 +1,6 @@
 /** Decides for which namespaces zygotes and sandboxes are kept ready: for those that have functions. */
-import type { Redis } from 'ioredis';
-import { keys } from '#contract/platform/keys.ts';
 import { DEFAULT_RUNTIME } from '#contract/functions/runtimes.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { log } from '../process/log.ts';
 import type { Pool } from './pool.ts';
 
@@ -9,7 +8,7 @@ import type { Pool } from './pool.ts';
 const LOOK_MS = 30_000;
 
 export interface ReadinessOptions {
-  readonly redis: Pick<Redis, 'hlen'>;
+  readonly functions: Pick<FunctionRepository, 'hasFunctions'>;
   readonly pool: Pick<Pool, 'namespaces' | 'warm' | 'giveUp'>;
 }
 
@@ -51,7 +50,7 @@ export class WarmNamespaces {
   }
 
   async #isVacant(namespace: string): Promise<boolean> {
-    return (await this.#options.redis.hlen(keys.functions(namespace))) === 0;
+    return !(await this.#options.functions.hasFunctions(namespace));
   }
 
   #each(namespaces: Iterable<string>, act: (namespace: string) => Promise<void>): void {

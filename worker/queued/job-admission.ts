@@ -4,9 +4,9 @@
  */
 import type { OpenInvocation } from '#contract/invocations/invocation.ts';
 import { quotaOf, type NamespaceLimits } from '#contract/functions/quota.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { QuotaLease, QuotaLeases, Refusal } from '#storage/limits/quota-leases.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
-import type { Functions } from '../code/version-cache.ts';
 
 /** Interval between looks at the jobs of a namespace that is at its limit: the next job may be of another function. */
 const NEXT_LOOK_MS = 10;
@@ -19,7 +19,7 @@ const BACK_STEP_MS = 10;
 const BACK_LAST_MS = 10_000;
 
 export interface AdmissionOptions {
-  readonly functions: Functions;
+  readonly functions: Pick<FunctionRepository, 'record'>;
   readonly places: QuotaLeases;
   readonly limitsOf: (namespace: string) => NamespaceLimits | undefined;
   /** Stops fetching jobs of the namespace for this many milliseconds; 0 ends the pause. */
@@ -41,10 +41,11 @@ export class JobAdmission {
   }
 
   /** Decides about an invocation that is due. */
-  async admit({ id, namespace, name, version }: OpenInvocation): Promise<Admitted> {
+  async admit({ id, namespace, name }: OpenInvocation): Promise<Admitted> {
     const { functions, places, limitsOf } = this.#options;
-    const loaded = await functions.get(namespace, name, version);
-    const quota = loaded && quotaOf(loaded.manifest, limitsOf(namespace));
+    // Read anew for each invocation, so that a deploy changes the limits of those that wait already.
+    const record = await functions.record(namespace, name);
+    const quota = record && quotaOf(record.settings, limitsOf(namespace));
     if (!quota) return UNLIMITED;
     const taken = await places.take(namespace, name, quota, id);
     if ('refused' in taken) return { at: this.#moveBack(namespace, taken.refused) };

@@ -4,12 +4,14 @@
  */
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { OffshootError } from '#contract/api/errors.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { Pace } from '#contract/platform/pace.ts';
 import { DEFAULT_WEIGHT, type NamespaceLimits } from '#contract/functions/quota.ts';
 import { moveLater } from '#storage/queued/move-later.ts';
 import type { QuotaLeases } from '#storage/limits/quota-leases.ts';
 import { JOB_RETENTION, QUEUE_NAME, type QueuedJob } from '#storage/queued/jobs.ts';
+import { sharedNow } from '#storage/redis/clock.ts';
 import { log } from '../process/log.ts';
 import { JobAdmission } from './job-admission.ts';
 import { GatedWorker } from './gated-worker.ts';
@@ -31,6 +33,8 @@ const HAND_BACK_MS = 2_000;
 const ASK_AGAIN_MS = 500;
 /** One permit in this many is reserved for namespaces that have none. */
 const FIRST_SHARE = 8;
+/** Interval between looks at a job whose function has a record that cannot be read. */
+const OUTDATED_MS = 10_000;
 
 export interface QueueConsumerOptions extends Omit<QueuedDeps, 'admission'> {
   /** Upper bound on simultaneous runs of all namespaces. */
@@ -138,6 +142,16 @@ export class QueueConsumer {
   }
 
   async #process(namespace: string, job: Job<QueuedJob>, token: string | undefined): Promise<void> {
+    try {
+      await this.#attempt(namespace, job, token);
+    } catch (error) {
+      if (!(error instanceof OffshootError) || error.code !== 'function_outdated') throw error;
+      log.warn({ namespace, job: job.id, error: error.message }, 'a job waits until its function is removed');
+      await moveLater(job, sharedNow() + OUTDATED_MS, token);
+    }
+  }
+
+  async #attempt(namespace: string, job: Job<QueuedJob>, token: string | undefined): Promise<void> {
     const id = job.data.schedule === undefined ? job.data.id : await this.#options.scheduled(job, namespace);
     if (id === undefined) return;
     const { again = 0 } = job.data;

@@ -19,6 +19,7 @@ import type {
 import type { BlobRef } from '#contract/platform/lane.ts';
 import { afterAttempt, type Next } from '#contract/invocations/retry.ts';
 import { ended, handedBack, IllegalMove, retried, taken } from '#contract/invocations/transitions.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { isRetried, type Groups } from '#storage/queued/groups.ts';
 import type { DeadLetters } from '#storage/queued/dead-letters.ts';
 import type { Deliveries } from '#storage/queued/deliveries.ts';
@@ -45,6 +46,7 @@ const REDRIVE_LOOK_MS = 50;
 
 export interface QueuedDeps extends GroupDeps {
   readonly store: QueuedStore;
+  readonly functions: Pick<FunctionRepository, 'hasVersion' | 'record'>;
   readonly groups: Groups;
   readonly deliveries: Deliveries;
   readonly dead: DeadLetters;
@@ -224,7 +226,7 @@ export class QueuedRuns {
       const { namespace, name, version } = record;
       const [isCancelled, isThere] = await Promise.all([
         store.cancelRequested(record),
-        this.#deps.functions.has(namespace, name, version),
+        this.#deps.functions.hasVersion(namespace, name, version),
       ]);
       if (isCancelled) {
         const message =

@@ -2,17 +2,17 @@
 import { randomBytes } from 'node:crypto';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { FunctionRecord } from '#contract/api/api.ts';
 import type { OpenInvocation } from '#contract/invocations/invocation.ts';
 import { keys } from '#contract/platform/keys.ts';
-import { DEFAULT_QUEUE_TIME_S, DEFAULT_RETRIES, type Schedule } from '#contract/functions/manifest.ts';
+import type { Schedule } from '#contract/functions/manifest.ts';
+import type { FunctionRecord } from '#contract/functions/records.ts';
 import { encodePayload, jsonMeta, type ScheduledEvent } from '#contract/wire/payload.ts';
 import { queued } from '#contract/invocations/transitions.ts';
 import { retryTerms } from '#contract/invocations/retry.ts';
+import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { secondsKept, type QueuedStore } from '#storage/queued/records.ts';
 import type { QueuedJob } from '#storage/queued/jobs.ts';
 import { sharedNow, wallNow } from '#storage/redis/clock.ts';
-import type { Functions, LoadedVersion } from '../code/version-cache.ts';
 import { log } from '../process/log.ts';
 
 /** Delay after which a scheduled time counts as missed, and not only as waiting for its turn. */
@@ -21,7 +21,7 @@ const MISSED_MS = 60_000;
 export interface SchedulerDeps {
   readonly redis: Redis;
   readonly store: QueuedStore;
-  readonly functions: Functions;
+  readonly functions: Pick<FunctionRepository, 'record'>;
 }
 
 /** Resolves to the id of the job's invocation, whose record is in Redis by then; undefined when the time is skipped. */
@@ -34,12 +34,9 @@ export async function scheduledInvocation(
   if (name === undefined) return undefined;
   // The invocation waits for its next attempt, or its worker has died. It runs to its end, whatever has become of the function.
   if (known !== undefined && (await store.find(known))) return known;
-  const stored = await redis.hget(keys.functions(namespace), name);
-  if (stored === null) return known;
-  const { activeVersion } = FunctionRecord.parse(JSON.parse(stored));
-  const version = await functions.get(namespace, name, activeVersion);
-  const schedule = version?.manifest.schedule;
-  if (!version || !schedule) return known;
+  const found = await functions.record(namespace, name);
+  const schedule = found?.settings.schedule;
+  if (!found || !schedule) return known;
 
   const plannedFor = plannedTime(job);
   if (known === undefined && schedule.missed === 'skip' && wallNow() - plannedFor > MISSED_MS) {
@@ -47,7 +44,7 @@ export async function scheduledInvocation(
     return undefined;
   }
   const id = known ?? randomBytes(16).toString('hex');
-  const { record, input } = invocationOf(id, version, schedule, plannedFor);
+  const { record, input } = invocationOf(id, found, schedule, plannedFor);
   if (!schedule.overlap && !(await takeTurn(redis, store, record))) {
     log.info(
       { namespace, name, plannedFor },
@@ -81,11 +78,10 @@ function plannedTime(job: Job<QueuedJob>): number {
 
 function invocationOf(
   id: string,
-  version: LoadedVersion,
+  { namespace, name, settings, activeVersion }: FunctionRecord,
   schedule: Schedule,
   plannedFor: number,
 ): { record: OpenInvocation; input: Buffer } {
-  const { namespace, name, manifest } = version;
   const event: ScheduledEvent = {
     type: 'schedule',
     cron: schedule.cron,
@@ -98,7 +94,7 @@ function invocationOf(
     id,
     namespace,
     name,
-    version: version.version,
+    version: activeVersion,
     lane: 'queued',
     method: 'SCHEDULE',
     path: '/',
@@ -109,8 +105,8 @@ function invocationOf(
     requestBytes: body.length,
     scheduledFor: plannedFor,
     terms: {
-      ...retryTerms(manifest.retries ?? DEFAULT_RETRIES),
-      expiresAt: now + (manifest.queueTime ?? DEFAULT_QUEUE_TIME_S) * 1000,
+      ...retryTerms(settings.retries),
+      expiresAt: now + settings.queueTime * 1000,
     },
   });
   return { record, input: encodePayload(jsonMeta('scheduled', namespace, name), body) };

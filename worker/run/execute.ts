@@ -5,13 +5,12 @@ import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/platform/l
 import type { DeniedEgress } from '#contract/functions/network.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
-import { DEFAULT_STREAM_IDLE_S } from '#contract/functions/manifest.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { blamePids } from '../sandbox/exit-cause.ts';
 import type { TakenSpans } from './function-spans.ts';
-import type { Functions, LoadedVersion } from '../code/version-cache.ts';
+import type { LoadedVersion, VersionCache } from '../code/version-cache.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
 import type { LogAllowance } from './log-allowance.ts';
 import { log } from '../process/log.ts';
@@ -26,7 +25,7 @@ import type { LogBudget } from '#storage/limits/log-budget.ts';
 
 export interface ExecuteDeps {
   readonly workerId: string;
-  readonly functions: Functions;
+  readonly versions: Pick<VersionCache, 'get'>;
   readonly pool: Pool;
   readonly cpuClock: CpuClock;
   readonly receipts: Receipts;
@@ -89,10 +88,10 @@ export class Execution {
   async execute(payload: Buffer): Promise<void> {
     const { namespace, name, version: number, operation } = this.#call;
     try {
-      const version = await this.#deps.functions.get(namespace, name, number);
+      const version = await this.#deps.versions.get(namespace, name, number);
       if (!version) return this.#fail('function_removed');
 
-      this.#log.maxBytes = version.manifest.logSize * KB;
+      this.#log.maxBytes = version.settings.logSize * KB;
       const lease = await this.#acquire(version);
       if (this.#cancelled) return this.#fail('cancelled');
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
@@ -151,12 +150,12 @@ export class Execution {
       head: (head: Buffer) => this.#send(LaneKind.HEAD, this.#report('ok', {}), head),
       chunk: (bytes: Buffer) => this.#send(LaneKind.CHUNK, undefined, bytes),
     };
-    const { timeout, responseSize, cpuTime, cpu, streamIdleTimeout } = version.manifest;
+    const { timeout, responseSize, cpuTime, cpu, streamIdleTimeout } = version.settings;
     const limits = {
       timeoutMs: timeout * 1000,
       responseBytes: responseSize * MB,
       // Versions deployed before this setting existed have none.
-      streamIdleMs: (streamIdleTimeout ?? DEFAULT_STREAM_IDLE_S) * 1000,
+      streamIdleMs: streamIdleTimeout * 1000,
       ...(cpuTime !== undefined && { cpu: { limitMs: cpuTime * 1000, cores: cpu } }),
     };
     const { cpuClock, blobs } = this.#deps;

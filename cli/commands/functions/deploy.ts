@@ -8,8 +8,10 @@ import { curlLine, deployOnce, type Deployment } from '../../deploy/deploy.ts';
 import { Progress } from '../../terminal/progress.ts';
 import { readProject, type Project } from '../../bundle/project.ts';
 import { bytes, milliseconds } from '../../terminal/text.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
-export async function deploy(context: Context, [folder = '.']: string[]): Promise<void> {
+export async function deploy(context: Context, { folder = '.' }: Given<typeof verbs.deploy>): Promise<void> {
   const { terminal } = context;
   const project = await readProject(folder);
   const client = connect(context);
@@ -61,6 +63,6 @@ export async function deploy(context: Context, [folder = '.']: string[]): Promis
 
 function accessText({ manifest }: Project): string {
   return manifest.access === 'public'
-    ? 'public: whoever reaches the gateway may call it ("access" in offshoot.json)'
+    ? 'public: all who reach the gateway may call it ("access" in offshoot.json)'
     : 'by key ("access" in offshoot.json); to make one: offshoot keys create --scope invoke';
 }

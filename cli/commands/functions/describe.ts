@@ -5,10 +5,15 @@ import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { table } from '../../terminal/terminal.ts';
 import { ago, bytes, clock, milliseconds } from '../../terminal/text.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
 const SHOWN_VERSIONS = 10;
 
-export async function describe(context: Context, [wanted = '']: string[]): Promise<void> {
+export async function describe(
+  context: Context,
+  { name: wanted }: Given<typeof verbs.describe>,
+): Promise<void> {
   const { terminal } = context;
   const client = connect(context);
   const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
@@ -47,34 +52,34 @@ export async function describe(context: Context, [wanted = '']: string[]): Promi
 }
 
 function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
-  const { manifest } = detail.active;
-  const required = manifest.isolation.require;
+  const { settings } = detail.active;
+  const required = settings.isolation.require;
   return [
     ['url', functionUrl(detail, gatewayUrl)],
-    ['access', manifest.access],
-    ['runtime', manifest.runtime],
+    ['access', detail.settings.access],
+    ['runtime', settings.runtime],
     ['version', String(detail.activeVersion)],
-    ['memory', `${manifest.memory} MB`],
+    ['memory', `${settings.memory} MB`],
     [
       'cpu',
-      manifest.cpuTime === undefined ? `${manifest.cpu}` : `${manifest.cpu}, ${manifest.cpuTime} s in a run`,
+      settings.cpuTime === undefined ? `${settings.cpu}` : `${settings.cpu}, ${settings.cpuTime} s in a run`,
     ],
     [
       'timeout',
-      `${manifest.timeout} s, ${manifest.initTimeout} s to load, ${manifest.streamIdleTimeout} s without a byte of a stream`,
+      `${settings.timeout} s, ${settings.initTimeout} s to load, ${settings.streamIdleTimeout} s without a byte of a stream`,
     ],
-    ['limits', `${manifest.pids} processes and threads, ${manifest.openFiles} open files`],
-    ['/tmp', `${manifest.tmpSize} MB, ${manifest.tmpFiles} files`],
-    ['input', `${manifest.requestSize} MB in a request`],
-    ['output', `${manifest.responseSize} MB in a response, ${manifest.logSize} KB of logs`],
+    ['limits', `${settings.pids} processes and threads, ${settings.openFiles} open files`],
+    ['/tmp', `${settings.tmpSize} MB, ${settings.tmpFiles} files`],
+    ['input', `${settings.requestSize} MB in a request`],
+    ['output', `${settings.responseSize} MB in a response, ${settings.logSize} KB of logs`],
     ...(required.length > 0 ? [['requires', required.join(', ')] satisfies [string, string]] : []),
     [
       'concurrency',
-      manifest.isolation.mode === 'request'
+      settings.isolation.mode === 'request'
         ? 'a sandbox for each invocation'
-        : `${manifest.concurrency} in a sandbox`,
+        : `${settings.concurrency} in a sandbox`,
     ],
-    ['env', manifest.env.length > 0 ? manifest.env.join(', ') : 'none'],
+    ['env', settings.env.length > 0 ? settings.env.join(', ') : 'none'],
     ['created', clock(detail.createdAt)],
   ];
 }

@@ -12,8 +12,10 @@ import { MANIFEST_FILE, readProject, type Project } from '../../bundle/project.t
 import { milliseconds } from '../../terminal/text.ts';
 import { watchSources } from '../../deploy/watch.ts';
 import type { Client } from '../../api/client.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
-export async function dev(context: Context, [folder = '.']: string[]): Promise<number> {
+export async function dev(context: Context, { folder = '.' }: Given<typeof verbs.dev>): Promise<number> {
   const { terminal } = context;
   const signal = interruptSignal();
   // A folder that is no function should be told before the platform is started for it.

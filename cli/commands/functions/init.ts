@@ -9,16 +9,16 @@ import type { Context } from '../../terminal/context.ts';
 import { CliError, messageOf } from '../../terminal/errors.ts';
 import { Progress } from '../../terminal/progress.ts';
 import type { Terminal } from '../../terminal/terminal.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
 const TEMPLATES = fileURLToPath(new URL('../../templates/', import.meta.url));
 const SCHEMA = fileURLToPath(new URL('../../../contract/offshoot.schema.json', import.meta.url));
 
-interface InitOptions {
-  readonly template: string;
-  readonly install: boolean;
-}
-
-export async function init(context: Context, [name = '']: string[], options: InitOptions): Promise<void> {
+export async function init(
+  context: Context,
+  { name, template, install }: Given<typeof verbs.init>,
+): Promise<void> {
   const { terminal } = context;
   if (!Name.safeParse(name).success) {
     throw new CliError('usage', `"${name}" cannot be the name of a function: ${NAME_RULE}`, {
@@ -28,30 +28,28 @@ export async function init(context: Context, [name = '']: string[], options: Ini
   }
   const directory = path.resolve(name);
   refuseUsedFolder(directory, name);
-  const files = copyTemplate('shared', directory, name).concat(
-    copyTemplate(options.template, directory, name),
-  );
+  const files = copyTemplate('shared', directory, name).concat(copyTemplate(template, directory, name));
   copyFileSync(SCHEMA, path.join(directory, 'types', 'offshoot.schema.json'));
   files.push('types/offshoot.schema.json');
 
   const needsPackages = /"dependencies"/.test(readFileSync(path.join(directory, 'package.json'), 'utf8'));
-  const installed = needsPackages && options.install;
+  const installed = needsPackages && install;
   if (installed) await npmInstall(directory, name, terminal);
 
   const commands = [`cd ${name}`, ...(needsPackages && !installed ? ['npm install'] : []), 'offshoot deploy'];
   terminal.document({
     name,
     directory,
-    template: options.template,
+    template,
     files: files.toSorted(),
     installed,
     next: commands,
   });
   terminal.print(
-    `${terminal.style('green', '✓')} made ${terminal.style('bold', name)} from the ${options.template} template`,
+    `${terminal.style('green', '✓')} made ${terminal.style('bold', name)} from the ${template} template`,
   );
   terminal.print('  the code is src/index.ts; offshoot.json says how it runs');
-  terminal.print('  access is public: whoever reaches the gateway may call it ("access" in offshoot.json)');
+  terminal.print('  access is public: all who reach the gateway may call it ("access" in offshoot.json)');
   terminal.print();
   for (const command of commands) terminal.print(`  ${command}`);
 }

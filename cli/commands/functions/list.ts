@@ -21,8 +21,8 @@ export async function list(context: Context): Promise<void> {
   const rows = functions.map((view) => [
     `${view.namespace}/${view.name}`,
     String(view.activeVersion),
-    view.active.manifest.runtime,
-    view.active.manifest.access,
+    view.active.settings.runtime,
+    view.settings.access,
     ago(view.updatedAt),
     functionUrl(view, url),
   ]);

@@ -14,23 +14,16 @@ import {
   recentLogs,
 } from '../../show/log-lines.ts';
 import { endedIn, followEndedIn } from '../../show/log-outcome.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
-/** Who follows wants to see as well what has just happened. */
+/** Age of the oldest line that `--follow` begins with, so that a user sees the latest events too. */
 const BACKLOG_MS = 10 * 60_000;
 
-interface LogsOptions {
-  readonly follow?: boolean;
-  readonly invocation?: string;
-  readonly level?: string;
-  readonly grep?: string;
-  readonly since?: string;
-  readonly outcome?: string;
-}
-
-export async function logs(context: Context, [wanted = '']: string[], options: LogsOptions): Promise<void> {
+export async function logs(context: Context, options: Given<typeof verbs.logs>): Promise<void> {
   const { terminal } = context;
   const client = connect(context);
-  const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
+  const { namespace, name } = parseFunctionName(options.name, client.target.namespace);
   const wants = logFilter(options);
   const outcome = options.outcome === undefined ? undefined : parseOutcome(options.outcome);
   const since = options.since === undefined ? undefined : parseSince(options.since);
@@ -57,7 +50,9 @@ export async function logs(context: Context, [wanted = '']: string[], options: L
     ? { logs: own.filter(({ time }) => time >= (since ?? 0)) }
     : await recentLogs(client, namespace, name, since);
   if (olderLines > 0)
-    terminal.note(`${olderLines} older lines are left out; of one invocation: offshoot logs ${wanted} -i ID`);
+    terminal.note(
+      `${olderLines} older lines are left out; of one invocation: offshoot logs ${options.name} -i ID`,
+    );
   const lines = (
     outcome === undefined ? found : await endedIn(client, { namespace, name }, outcome, found)
   ).filter(wants);
@@ -65,7 +60,7 @@ export async function logs(context: Context, [wanted = '']: string[], options: L
   for (const line of lines) terminal.print(formatLog(line, terminal));
   if (lines.length > 0) return;
   const what = found.length === 0 ? 'nothing has been printed' : `none of ${found.length} lines fits`;
-  terminal.note(`${what}\n${terminal.noteStyle('cyan', 'next:')} offshoot logs ${wanted} -f`);
+  terminal.note(`${what}\n${terminal.noteStyle('cyan', 'next:')} offshoot logs ${options.name} -f`);
 }
 
 function parseOutcome(text: string): Outcome {

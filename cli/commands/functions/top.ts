@@ -1,32 +1,20 @@
-/** offshoot top: functions and sandboxes, live. Once and plain where nobody looks at a terminal. */
+/** offshoot top: functions and sandboxes, live. One plain table where stdout is no terminal. */
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
-import { CliError } from '../../terminal/errors.ts';
 import { interruptSignal } from '../../terminal/interrupt.ts';
 import { functionRows, topLines } from '../../show/top-view.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
 const WINDOW_MS = 60_000;
-const DEFAULT_SECONDS = 2;
-const LEAST_SECONDS = 0.5;
 /** Newest first, as many as the gateway lists. */
 const LIMIT = 1_000;
 const HOME_AND_CLEAR = '\x1b[H\x1b[J';
 const ALTERNATE = '\x1b[?1049h\x1b[?25l';
 const BACK = '\x1b[?25h\x1b[?1049l';
 
-interface TopOptions {
-  readonly interval?: string;
-  readonly once?: boolean;
-}
-
-export async function top(context: Context, _args: string[], options: TopOptions): Promise<void> {
+export async function top(context: Context, { interval, once }: Given<typeof verbs.top>): Promise<void> {
   const { terminal, flags } = context;
-  const seconds = Number(options.interval ?? DEFAULT_SECONDS);
-  if (!(seconds >= LEAST_SECONDS)) {
-    throw new CliError('usage', `--interval is a number of seconds, ${LEAST_SECONDS} at least`, {
-      next: 'offshoot top --interval 2',
-    });
-  }
   const client = connect(context);
   const look = async () => {
     const now = Date.now();
@@ -40,13 +28,13 @@ export async function top(context: Context, _args: string[], options: TopOptions
     ]);
     return { workers, functions: functionRows(records, WINDOW_MS, now), truncated: records.length === LIMIT };
   };
-  if (!terminal.interactive || !process.stdout.isTTY || options.once === true) {
+  if (!terminal.interactive || !process.stdout.isTTY || once) {
     const seen = await look();
     terminal.document(seen);
     for (const line of topLines(seen.workers, seen.functions, Number.POSITIVE_INFINITY)) terminal.print(line);
     return;
   }
-  await live(look, seconds, client.target.url);
+  await live(look, interval, client.target.url);
 }
 
 type Look = () => Promise<{

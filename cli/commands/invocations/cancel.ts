@@ -1,8 +1,10 @@
 /** offshoot cancel ID: ends an invocation of either lane. */
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
-export async function cancel(context: Context, [id = '']: string[]): Promise<void> {
+export async function cancel(context: Context, { id }: Given<typeof verbs.cancel>): Promise<void> {
   const { terminal } = context;
   const record = await connect(context).cancel(id);
   terminal.document(record);

@@ -5,30 +5,23 @@ import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { table } from '../../terminal/terminal.ts';
 import { ago, milliseconds } from '../../terminal/text.ts';
-
-interface InvocationsOptions {
-  readonly state?: string;
-  readonly outcome?: string;
-  readonly trace?: string;
-  readonly limit?: string;
-}
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
 export async function invocations(
   context: Context,
-  [wanted]: string[],
-  options: InvocationsOptions,
+  { name: wanted = '', state, outcome, trace, limit }: Given<typeof verbs.invocations>,
 ): Promise<void> {
   const { terminal } = context;
   const client = connect(context);
-  const { namespace, name } = parseFunctionName(wanted ?? '', client.target.namespace);
-  const { state, outcome, trace, limit } = options;
+  const { namespace, name } = parseFunctionName(wanted, client.target.namespace);
   const found = await client.invocations({
     namespace,
     ...(name !== '' && { name }),
     ...(state !== undefined && { state }),
     ...(outcome !== undefined && { outcome }),
     ...(trace !== undefined && { trace }),
-    ...(limit !== undefined && { limit }),
+    ...(limit !== undefined && { limit: String(limit) }),
   });
   terminal.document({ invocations: found });
   const rows = found.map((one) => [

@@ -1,9 +1,8 @@
 /**
- * offshoot trace ID: where the time of an invocation went, what it used, how it ended, and what it printed; or, with the id of a
- * trace, where the time of all that was called within it went.
+ * offshoot trace ID: the time of an invocation by its parts, its usage, its end and its log. With the id of a trace, it draws all
+ * invocations of that trace.
  */
 import { nextWith } from '#contract/api/next.ts';
-import { DEAD } from '#contract/invocations/dead-letter.ts';
 import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api/api.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { TRACE_ID, type WholeTrace } from '#contract/invocations/whole-trace.ts';
@@ -12,20 +11,19 @@ import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { CliError } from '../../terminal/errors.ts';
 import { formatLog } from '../../show/log-lines.ts';
-import { bytes, clock, defuse, defuseLines, milliseconds } from '../../terminal/text.ts';
-import { isolationFacts, isolationText } from '../../show/isolation-text.ts';
+import { clock, defuse, defuseLines, milliseconds } from '../../terminal/text.ts';
+import { attemptRows, invocationFacts } from '../../show/invocation-facts.ts';
+import { isolationFacts } from '../../show/isolation-text.ts';
 import { callbackText } from '../../show/callback-text.ts';
 import { traceLines } from '../../show/trace-view.ts';
 import { waterfall } from '../../show/waterfall.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
-/** Columns of what is said beside a bar. */
+/** Upper bound on the columns of the text beside a bar. */
 const MAX_OWN_TEXT = 80;
 
-interface TraceOptions {
-  readonly isolation?: boolean;
-}
-
-export async function trace(context: Context, [id = '']: string[], options: TraceOptions): Promise<void> {
+export async function trace(context: Context, { id, isolation }: Given<typeof verbs.trace>): Promise<void> {
   const { terminal } = context;
   const found = await find(connect(context), id);
   terminal.document(found);
@@ -47,8 +45,8 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
     terminal.print(`  ${line}${reason && `  ${terminal.style('dim', reason)}`}`);
   }
   terminal.print();
-  for (const [label, value] of facts(detail)) terminal.print(`  ${label.padEnd(9)} ${value}`);
-  if (options.isolation === true) {
+  for (const [label, value] of invocationFacts(detail)) terminal.print(`  ${label.padEnd(9)} ${value}`);
+  if (isolation) {
     terminal.print();
     for (const [label, value] of isolationFacts(detail.isolation)) {
       terminal.print(`  ${label.padEnd(12)} ${value}`);
@@ -62,7 +60,7 @@ export async function trace(context: Context, [id = '']: string[], options: Trac
       for (const line of ownLines(stackOf(detail))) terminal.print(`    ${line}`);
     }
   }
-  // The sandbox also logs the error that ended a run; shown above, it need not be said again.
+  // The sandbox also logs the error that ended a run. It stands above already.
   const stack = stackOf(detail);
   const logs = detail.logs.filter(({ text }) => !stack.includes(text));
   if (logs.length > 0) terminal.print();
@@ -99,7 +97,7 @@ function traceWhole({ terminal }: Context, whole: WholeTrace): void {
   if (first) terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} offshoot trace ${first.id}`);
 }
 
-/** What can be said of one that has not ended. */
+/** Shows an invocation that has not ended. */
 function traceOpen({ terminal }: Context, detail: OpenInvocationDetail): void {
   terminal.print(
     `${terminal.style('bold', `${detail.namespace}/${detail.name}`)} version ${detail.version}  ` +
@@ -122,16 +120,6 @@ function traceOpen({ terminal }: Context, detail: OpenInvocationDetail): void {
   terminal.note(`\n${terminal.noteStyle('cyan', 'next:')} offshoot cancel ${detail.id}`);
 }
 
-/** One line for each try of the queued lane. */
-function attemptRows(attempts: InvocationDetail['attempts']): [string, string][] {
-  return (attempts ?? []).map(({ startedAt, endedAt, outcome = 'runs', status, message, worker }, index) => {
-    const took = endedAt === undefined ? '' : ` in ${milliseconds(endedAt - startedAt)}`;
-    const said = message === undefined ? '' : `: ${defuse(message)}`;
-    const answer = status === undefined ? '' : ` ${status}`;
-    return [`try ${index + 1}`, `${clock(startedAt)}  ${outcome}${answer}${took} on ${worker}${said}`];
-  });
-}
-
 function stackOf({ report }: InvocationDetail): string {
   const error = report?.error;
   return error ? (error.stack ?? `${error.name}: ${error.message}`) : '';
@@ -142,14 +130,14 @@ function ownLines(stack: string): string[] {
   return defuseLines(stack).filter((line) => !/^\s*at .*(?:\/opt\/offshoot\/|node:internal\/)/.test(line));
 }
 
-/** How the sandbox was had, and why not from the idle ones; said beside the span that it explains. */
+/** The way to the sandbox, and why no idle one served. It stands beside the span that it explains. */
 function acquireText({ report }: InvocationDetail, span: string | undefined): string {
   if (span !== 'acquire' || report?.acquired === undefined) return '';
   const because = report.coldReason?.replaceAll('_', ' ');
   return because === undefined ? report.acquired : `${report.acquired}: ${because}`;
 }
 
-/** What has to be said of a span of the function's own: that it was left open, and the first exception that it has recorded. */
+/** Notes on a span of the function's own: that it was left open, and the first exception that it has recorded. */
 function ownText(span: InvocationDetail['spans'][number] | undefined): string {
   const thrown = span?.events?.find(({ name }) => name === 'exception')?.attributes;
   const parts = [
@@ -157,44 +145,4 @@ function ownText(span: InvocationDetail['spans'][number] | undefined): string {
     thrown ? `${thrown['exception.type'] ?? 'Error'}: ${thrown['exception.message'] ?? ''}` : '',
   ];
   return defuse(parts.filter((part) => part !== '').join('; ')).slice(0, MAX_OWN_TEXT);
-}
-
-function facts(detail: InvocationDetail): [string, string][] {
-  const { report } = detail;
-  const rows: [string, string][] = [
-    ['id', detail.id],
-    [
-      'trace',
-      detail.parentSpanId === undefined ? detail.traceId : `${detail.traceId} (continued from the caller)`,
-    ],
-    ['started', clock(detail.startedAt)],
-    ['lane', detail.lane],
-    ...attemptRows(detail.attempts),
-    ['bytes', `${bytes(detail.requestBytes)} in, ${bytes(detail.responseBytes)} out`],
-  ];
-  if (detail.dead !== undefined)
-    rows.push(['dead', `${DEAD[detail.dead].because}; offshoot dlq redrive ${detail.id}`]);
-  if (detail.callback) rows.push(['callback', callbackText(detail.callback)]);
-  if (detail.replayOf !== undefined) rows.push(['replay of', detail.replayOf]);
-  if (report?.usage) {
-    const { cpu, memoryPeak } = report.usage;
-    // Below zero where the cgroup was gone before it could be read.
-    if (cpu >= 0) rows.push(['cpu', milliseconds(cpu)]);
-    if (memoryPeak >= 0) rows.push(['memory', `${bytes(memoryPeak)} at its peak`]);
-  }
-  if (report?.pidsRefused !== undefined) {
-    rows.push(['pids', `${report.pidsRefused} processes or threads were refused ("pids" in offshoot.json)`]);
-  }
-  if (report?.exitCause !== undefined) rows.push(['ended by', defuse(report.exitCause)]);
-  if (report?.refusedCalls) rows.push(['refused', report.refusedCalls.map(defuse).join(', ')]);
-  for (const { to, count } of report?.denied ?? []) rows.push(['denied', `${defuse(to)}, ${count} time(s)`]);
-  if (report) rows.push(['worker', [report.worker, report.sandbox].filter(Boolean).join(', sandbox ')]);
-  if (report?.spansDropped !== undefined)
-    rows.push(['spans', `${report.spansDropped} more of its own were not kept`]);
-  if (detail.isolation) rows.push(['isolation', isolationText(detail.isolation)]);
-  if (report && report.logBytesDropped > 0) {
-    const lines = report.logLinesDropped === undefined ? '' : ` (${report.logLinesDropped} whole lines)`;
-    rows.push(['logs', `${bytes(report.logBytes)} kept, ${bytes(report.logBytesDropped)} cut${lines}`]);
-  }
-  return rows;
 }

@@ -3,12 +3,14 @@ import { why as explain, type Part } from '#contract/invocations/why.ts';
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { defuse, milliseconds } from '../../terminal/text.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
 /** Told apart by their shade, since colour is not for everybody and not for pipes. */
 const SHADES = ['█', '░', '▓', '▒', '▞', '▤'];
 const MARGIN = 4;
 
-export async function why(context: Context, [id = '']: string[]): Promise<void> {
+export async function why(context: Context, { id }: Given<typeof verbs.why>): Promise<void> {
   const { terminal } = context;
   const record = await connect(context).invocation(id);
   const { sentences, advice, parts } = explain(record, Date.now());

@@ -4,10 +4,12 @@ import { Client } from '../../api/client.ts';
 import type { Context } from '../../terminal/context.ts';
 import { findLocalKey, findTarget, storeKey } from '../../api/credentials.ts';
 import { CliError } from '../../terminal/errors.ts';
+import type { Given } from '../../verbs/definition.ts';
+import type * as verbs from './definitions.ts';
 
-export async function login(context: Context, [named]: string[]): Promise<void> {
+export async function login(context: Context, { gateway }: Given<typeof verbs.login>): Promise<void> {
   const { terminal, flags } = context;
-  const { url } = findTarget({ ...flags, url: named ?? flags.url });
+  const { url } = findTarget({ ...flags, url: gateway ?? flags.url });
   const local = findLocalKey(url);
   const key = flags.key ?? (process.env['OFFSHOOT_API_KEY'] || local) ?? (await askForKey(context, url));
   const client = new Client({ url, key, namespace: '' });

@@ -271,34 +271,32 @@ describe('a batch', () => {
 });
 
 describe('offshoot batch', () => {
-  it('offshoot batch sends a file, waits, and writes the results', async () => {
+  it('offshoot batch run sends a file, waits, and writes the results', async () => {
     const file = `${platform.state}/orders.ndjson`;
     const out = `${platform.state}/results.ndjson`;
     await writeFile(file, lines(Array.from({ length: 130 }, (_, at) => ({ quantity: at }))));
-    const run = await platform.cli('batch', file, '--function', 'orders', '--output', out, '--json');
+    const run = await platform.cli('batch', 'run', file, '--function', 'orders', '--output', out, '--json');
     expect([run.code, run.stderr]).toEqual([0, '']);
     const batch = JSON.parse(run.stdout) as Batch;
     expect(batch).toMatchObject({ state: 'done', items: 130, succeeded: 130 });
     const results = (await readFile(out, 'utf8')).trim().split('\n');
     expect(results.map((line) => (JSON.parse(line) as ItemResult).index)).toEqual(results.map((_, at) => at));
-    const shown = await platform.cli('batches', 'results', batch.id);
+    const shown = await platform.cli('batch', 'results', batch.id);
     expect(shown.stdout.trim().split('\n')).toHaveLength(130);
-    const listed = await platform.cli('batches');
+    const listed = await platform.cli('batch', 'list');
     expect(listed.stdout).toMatch(new RegExp(`${batch.id} +default/orders +done +130 of 130`));
   });
 
-  it('offshoot batch exits with 1 where items failed, and says what to do with a bad line', async () => {
+  it('offshoot batch run exits with 1 where items failed, and says what to do with a bad line', async () => {
     const file = `${platform.state}/bad.json`;
     await writeFile(file, JSON.stringify([{ quantity: 1 }, { quantity: 2, fail: 'never' }]));
-    const failing = await platform.cli('batch', file, '-f', 'orders');
+    const failing = await platform.cli('batch', 'run', file, '-f', 'orders');
     expect([failing.code, failing.stdout]).toEqual([1, expect.stringContaining('1 of 2 items done')]);
     await writeFile(file, '{"quantity":1}\nnonsense\n');
-    const bad = await platform.cli('batch', file, '-f', 'orders');
+    const bad = await platform.cli('batch', 'run', file, '-f', 'orders');
     expect(bad.code).toBe(1);
-    expect(bad.stderr).toMatch(
-      /line 2 is not JSON[^]*still open\nnext: offshoot batches show [0-9a-f]{32}\n$/,
-    );
-    const none = await platform.cli('batch', file);
+    expect(bad.stderr).toMatch(/line 2 is not JSON[^]*still open\nnext: offshoot batch show [0-9a-f]{32}\n$/);
+    const none = await platform.cli('batch', 'run', file);
     expect([none.code, none.stderr]).toEqual([2, expect.stringContaining('--function NAME')]);
   });
 });

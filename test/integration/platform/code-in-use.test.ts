@@ -3,8 +3,9 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { Manifest } from '#contract/functions/manifest.ts';
+import { VersionSettings } from '#contract/functions/settings.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts/artifacts.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { connectRedis } from '#storage/redis/redis.ts';
 import { detectCgroups } from '../../../worker/cgroup/detect.ts';
 import { CodeCollector } from '../../../worker/code/code-collector.ts';
@@ -46,7 +47,12 @@ test('the code of a live sandbox is not collected [AR8]', async () => {
     networks: new Networks({ ready: 1 }),
     receipts: new Receipts({ redis: commands, workerId: 'test', cgroups, uid: ownRanges().uid }),
   });
-  const collector = new CodeCollector({ root: codeDirectory, store: code, commands, maxBytes: 0 });
+  const collector = new CodeCollector({
+    root: codeDirectory,
+    store: code,
+    functions: new FunctionRepository(commands),
+    maxBytes: 0,
+  });
   const kept = (): Promise<string[]> => readdir(join(codeDirectory, 'test'));
   try {
     const { digest, bytes: archive } = await packArchive({
@@ -62,7 +68,7 @@ test('the code of a live sandbox is not collected [AR8]', async () => {
       key: 'test/fn@1',
       version: 1,
       digest,
-      manifest: Manifest.parse({ name: 'fn' }),
+      settings: VersionSettings.parse({}),
       entryFile: 'index.mjs',
       createdAt: 0,
       archiveBytes: archive.length,

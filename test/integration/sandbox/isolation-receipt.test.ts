@@ -173,13 +173,13 @@ describe('isolation.require', () => {
     // Writes the record as if it had been deployed on a host that meets more.
     const redis = await connected();
     const stored = JSON.parse((await redis.hget(keys.versions('default', 'moved'), '1')) ?? '') as {
-      manifest: object;
+      settings: object;
       version: number;
     };
     const moved = {
       ...stored,
       version: 2,
-      manifest: { ...stored.manifest, isolation: { require: ['cgroup-v2'] } },
+      settings: { ...stored.settings, isolation: { require: ['cgroup-v2'] } },
     };
     await redis.hset(keys.versions('default', 'moved'), '2', JSON.stringify(moved));
     redis.disconnect();

@@ -2,7 +2,7 @@
  * Functions with a network, in a world of the test's own: hosts with every kind of address, and a function that tries
  * to reach them.
  */
-import { Manifest } from '#contract/functions/manifest.ts';
+import { VersionSettings } from '#contract/functions/settings.ts';
 import type { DeniedEgress } from '#contract/functions/network.ts';
 import { Networks } from '../../../worker/network/networks.ts';
 import { type BenchSandbox, SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
@@ -128,8 +128,8 @@ export class EgressBench {
   }
 
   readonly start = async (egress: string[], from: Networks = this.networks): Promise<BenchSandbox> => {
-    const manifest = Manifest.parse({ name: 'test', network: { egress } });
-    const version = { key: `test/${egress.join()}@1`, namespace: 'test', manifest };
+    const settings = VersionSettings.parse({ network: { egress } });
+    const version = { key: `test/${egress.join()}@1`, namespace: 'test', settings };
     const network = await from.assign(this.bench.zygote, version);
     const sandbox = await this.bench.start(this.code, false, { network });
     this.started.push(sandbox);

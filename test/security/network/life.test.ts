@@ -2,7 +2,7 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Manifest } from '#contract/functions/manifest.ts';
+import { VersionSettings } from '#contract/functions/settings.ts';
 import type { Counts, Inspection } from '../../../worker/network/egress.ts';
 import { MAX_CONNECTIONS } from '../../../worker/network/ruleset.ts';
 import { Stopwatch } from '../../support/stopwatch.ts';
@@ -70,12 +70,12 @@ describe('the network of functions', () => {
   test('N24 pairs are prepared ahead, and a prepared sandbox joins one as a cold one does', async () => {
     const network = await egress.networks.inspect(egress.bench.zygote);
     await settled(network);
-    const manifest = Manifest.parse({ name: 'test', network: { egress: [`${PUBLIC}:${PORT}`] } });
+    const settings = VersionSettings.parse({ network: { egress: [`${PUBLIC}:${PORT}`] } });
     const { ready: before } = await network.counts();
     const assigned = await egress.networks.assign(egress.bench.zygote, {
       key: 'test/prepared@1',
       namespace: 'test',
-      manifest,
+      settings,
     });
     expect(before).toBe(2);
     const sandbox = await egress.bench.start(egress.code, true, { network: assigned });
@@ -120,8 +120,8 @@ describe('the network of functions', () => {
   });
 
   test('N31 socket buffers are as small with egress as without', async () => {
-    const manifest = Manifest.parse({ name: 'test', network: { egress: [`${PUBLIC}:${PORT}`] } });
-    const version = { key: 'test/buffers@1', namespace: 'test', manifest };
+    const settings = VersionSettings.parse({ network: { egress: [`${PUBLIC}:${PORT}`] } });
+    const version = { key: 'test/buffers@1', namespace: 'test', settings };
     const network = (await egress.networks.assign(egress.bench.zygote, version)) ?? expect.fail();
     const namespace = openSync(`/proc/self/fd/${network.namespace}`, 'r');
     try {

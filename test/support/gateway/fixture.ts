@@ -8,13 +8,13 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Redis } from 'ioredis';
 import { keys } from '#contract/platform/keys.ts';
-import { Manifest } from '#contract/functions/manifest.ts';
 import type { Log } from '#storage/log.ts';
 import { connectRedis } from '#storage/redis/redis.ts';
 import { parseEnvironment } from '../../../gateway/env.ts';
 import { Gateway } from '../../../gateway/gateway.ts';
-import { FunctionStore } from '../../../gateway/functions/function-repository.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { Telemetry } from '#telemetry/spans.ts';
+import { storeFunction } from '../platform/stored-function.ts';
 import type { PrivateRedis } from '../redis/private-redis.ts';
 
 export { PrivateRedis } from '../redis/private-redis.ts';
@@ -28,7 +28,7 @@ export interface TestGateway {
   /** The admin key of the installation. */
   readonly key: string;
   readonly state: string;
-  readonly functions: FunctionStore;
+  readonly functions: FunctionRepository;
   readonly commands: Redis;
   /** Stores a function without a deploy, so that a test of calls needs no archive. */
   add(name: string, manifest?: object, namespace?: string): Promise<void>;
@@ -57,7 +57,7 @@ export async function startGateway(
   });
   const { port } = await gateway.listen();
   const commands = connectRedis(redis.url, 'commands', QUIET);
-  const functions = new FunctionStore(commands);
+  const functions = new FunctionRepository(commands);
   const key = await readWhenThere(join(state, 'admin-key'));
   // The key is in its file a moment before it is in Redis.
   await waitFor(async () => (await commands.hlen(keys.apiKeys())) > 0);
@@ -69,15 +69,7 @@ export async function startGateway(
     functions,
     commands,
     async add(name, manifest = {}, namespace = 'default') {
-      await functions.addNamespace(namespace);
-      const { version } = await functions.addVersion(namespace, name, {
-        digest: '0'.repeat(64),
-        manifest: Manifest.parse({ name, access: 'public', ...manifest }),
-        entryFile: 'index.mjs',
-        createdAt: Date.now(),
-        archiveBytes: 1,
-      });
-      await functions.activate(namespace, name, version);
+      await storeFunction(functions, { name, access: 'public', ...manifest }, { namespace });
       await functions.announce(`${namespace}/${name}`);
     },
     async close(graceMs = 200) {

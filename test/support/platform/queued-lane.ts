@@ -13,7 +13,7 @@ import { Queues } from '#storage/queued/jobs.ts';
 import { QueueRate } from '../../../gateway/queued/queue-rate.ts';
 import { QueuedLane } from '../../../gateway/queued/control.ts';
 import { Spool } from '../../../gateway/call/spool.ts';
-import { FunctionStore } from '../../../gateway/functions/function-repository.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 
 /** `directory`: for the large bodies; `kept`: number of ended jobs kept of each function. */
 export function openQueuedLane(
@@ -33,7 +33,7 @@ export function openQueuedLane(
     limits: new NamespaceLimitsStore(redis),
     drain: new QueueRate(() => Promise.resolve([])),
     commands: redis,
-    functions: new FunctionStore(redis),
+    functions: new FunctionRepository(redis),
     groups: new Groups({ batches: new BatchStore(redis), blobs }),
     spool: new Spool({ blobs, maxBytes: 1_000, log: pino({ level: 'silent' }) }),
   });

@@ -1,4 +1,4 @@
-/** offshoot batch: where it reads items, and where it writes their results. */
+/** offshoot batch run: where it reads items, and where it writes their results. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -62,45 +62,48 @@ const INPUTS: readonly [what: string, text: string, type: string][] = [
   ['nothing', '', LINES],
 ];
 
-test.each(INPUTS)('offshoot batch reads items from stdin and from a file: %s', async (_what, text, type) => {
-  const { gateway, sent } = await batchGateway();
-  const file = path.join(temporaryFolder(), 'items');
-  writeFileSync(file, text);
-  const piped = await offshoot(['batch', '-', ...DONE], { env: gateway.env, input: text });
-  expect(piped).toMatchObject({ code: 0 });
-  expect(await offshoot(['batch', file, ...DONE], { env: gateway.env })).toMatchObject({ code: 0 });
-  expect(sent).toEqual([
-    { type, body: text },
-    { type, body: text },
-  ]);
-});
+test.each(INPUTS)(
+  'offshoot batch run reads items from stdin and from a file: %s',
+  async (_what, text, type) => {
+    const { gateway, sent } = await batchGateway();
+    const file = path.join(temporaryFolder(), 'items');
+    writeFileSync(file, text);
+    const piped = await offshoot(['batch', 'run', '-', ...DONE], { env: gateway.env, input: text });
+    expect(piped).toMatchObject({ code: 0 });
+    expect(await offshoot(['batch', 'run', file, ...DONE], { env: gateway.env })).toMatchObject({ code: 0 });
+    expect(sent).toEqual([
+      { type, body: text },
+      { type, body: text },
+    ]);
+  },
+);
 
 test('a file whose name ends in .ndjson is read as lines, also when a line is an array', async () => {
   const { gateway, sent } = await batchGateway();
   const file = path.join(temporaryFolder(), 'items.ndjson');
   writeFileSync(file, '[1, 2]\n');
-  expect(await offshoot(['batch', file, ...DONE], { env: gateway.env })).toMatchObject({ code: 0 });
+  expect(await offshoot(['batch', 'run', file, ...DONE], { env: gateway.env })).toMatchObject({ code: 0 });
   expect(sent).toEqual([{ type: LINES, body: '[1, 2]\n' }]);
 });
 
-test('offshoot batch <(seq 1 10000) reads the output of another command, as bash provides it', async () => {
+test('offshoot batch run <(seq 1 10000) reads the output of another command, as bash provides it', async () => {
   const { gateway, sent } = await batchGateway();
   const env = { PATH: process.env['PATH'] ?? '', HOME: temporaryFolder(), ...gateway.env };
   await promisify(execFile)(
     'bash',
-    ['-c', '"$0" "$1" batch <(seq 1 10000) --function sum', process.execPath, MAIN],
+    ['-c', '"$0" "$1" batch run <(seq 1 10000) --function sum', process.execPath, MAIN],
     { env },
   );
   expect(sent.map(({ type, body }) => [type, body.trim().split('\n').length])).toEqual([[LINES, 10_000]]);
 });
 
-test('offshoot batch ends when it fails, though more may come on stdin', async () => {
+test('offshoot batch run ends when it fails, though more may come on stdin', async () => {
   const env = {
     PATH: process.env['PATH'] ?? '',
     HOME: temporaryFolder(),
     OFFSHOOT_URL: 'http://127.0.0.1:1',
   };
-  const child = spawn(process.execPath, [MAIN, 'batch', '-', ...DONE], { env });
+  const child = spawn(process.execPath, [MAIN, 'batch', 'run', '-', ...DONE], { env });
   onTestFinished(() => void child.kill('SIGKILL'));
   child.stdin.write('1\n');
   expect(await once(child, 'exit')).toEqual([3, null]);
@@ -112,7 +115,7 @@ test('a file that cannot be read or written is reported before there is a batch'
   const items = path.join(folder, 'items');
   writeFileSync(items, '1\n');
   mkdirSync(path.join(folder, 'taken'));
-  const run = (...args: string[]) => offshoot(['batch', ...args, ...DONE], { env: gateway.env });
+  const run = (...args: string[]) => offshoot(['batch', 'run', ...args, ...DONE], { env: gateway.env });
   const tries = [
     await run(items, '-o', path.join(folder, 'no/such/folder')),
     await run(items, '-o', path.join(folder, 'taken')),
@@ -130,7 +133,7 @@ test('the results replace the content of the output, which may be the file of th
   const { gateway, sent } = await batchGateway();
   const file = path.join(temporaryFolder(), 'items');
   writeFileSync(file, '"a long item of many words"\n');
-  expect(await offshoot(['batch', file, '-o', file, ...DONE], { env: gateway.env })).toMatchObject({
+  expect(await offshoot(['batch', 'run', file, '-o', file, ...DONE], { env: gateway.env })).toMatchObject({
     code: 0,
   });
   expect(sent).toEqual([{ type: LINES, body: '"a long item of many words"\n' }]);
@@ -145,15 +148,15 @@ test('results that break off are reported as such, with the next command', async
   const folder = temporaryFolder();
   const items = path.join(folder, 'items');
   writeFileSync(items, '1\n');
-  const written = await offshoot(['batch', items, '-o', path.join(folder, 'out'), ...DONE], {
+  const written = await offshoot(['batch', 'run', items, '-o', path.join(folder, 'out'), ...DONE], {
     env: gateway.env,
   });
-  const printed = await offshoot(['batches', 'results', 'b1'], { env: gateway.env });
+  const printed = await offshoot(['batch', 'results', 'b1'], { env: gateway.env });
   expect(printed.stdout).toBe('{"index":0}\n');
   for (const { code, stderr } of [written, printed]) {
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /error: the answer broke off before its end.*\nnext: offshoot batches results b1\n$/,
+      /error: the answer broke off before its end.*\nnext: offshoot batch results b1\n$/,
     );
   }
 });

@@ -59,17 +59,20 @@ test('an answer that its function breaks off names the invocation, in the JSON d
   }
 });
 
-test.each(['redrive', 'purge'])('dlq %s takes an id or a choice, not both', async (action) => {
+test.each([
+  ['redrive', []],
+  ['purge', ['--yes']],
+])('dlq %s takes an id or a choice, not both', async (action, yes) => {
   const gateway = await fakeGateway();
   gateway.routes.set(`POST /api/v1/dead-letters/default/${action}`, (_request, response) =>
     json(response, 200, { ids: ['inv-1', 'inv-2'] }),
   );
   for (const choice of [['--all'], ['--function', 'sum'], ['--all', '--function', 'sum']]) {
-    const ran = await offshoot(['dlq', action, 'inv-1', ...choice, '--yes'], { env: gateway.env });
+    const ran = await offshoot(['dlq', action, 'inv-1', ...choice, ...yes], { env: gateway.env });
     expect(ran).toMatchObject({ code: 2, stdout: '' });
     expect(ran.stderr).toMatch(/next: offshoot dlq (redrive|purge) inv-1\n$/);
   }
   expect(gateway.seen).toEqual([]);
-  const ran = await offshoot(['dlq', action, 'inv-1', '--yes'], { env: gateway.env });
+  const ran = await offshoot(['dlq', action, 'inv-1', ...yes], { env: gateway.env });
   expect(ran).toMatchObject({ code: 0 });
 });

@@ -10,7 +10,7 @@ import { table } from '../../../cli/terminal/terminal.ts';
 import { ago, bytes, defuse, defuseLines, milliseconds, shellWord } from '../../../cli/terminal/text.ts';
 import { bar, waterfall } from '../../../cli/show/waterfall.ts';
 import { seen } from '../../../dashboard/parts/format.ts';
-import { parseServerTiming } from '../../../cli/commands/functions/invoke.ts';
+import { parseServerTiming } from '../../../cli/show/call-end.ts';
 
 /** Characters on which a terminal acts, that reorder text, or that cannot be encoded. */
 // oxlint-disable-next-line no-control-regex -- the test looks for these

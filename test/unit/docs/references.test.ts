@@ -1,10 +1,7 @@
-/** Documents name links, files, commands, routes and settings: each of them exists, and none of the last two is left out. */
+/** Documents name links, files, routes and settings: each of them exists, and none of the last two is left out. */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import packageJson from '../../../package.json' with { type: 'json' };
-import { buildProgram } from '../../../cli/program.ts';
-import { Terminal } from '../../../cli/terminal/terminal.ts';
 import { manifestReferenceText } from '../../../infra/manifest-reference.ts';
 import { anchorsOf, CHECKOUT, codeSpansOf, documents } from '../../support/documents.ts';
 
@@ -37,14 +34,6 @@ describe.each(all)('$path', (document) => {
     const missing = codeSpansOf(document).map(({ line, text }) => [line, whyNoPlace(text)] as const);
     expect(missing.filter(([, why]) => why !== undefined)).toEqual([]);
   });
-
-  test('names commands that exist', () => {
-    const lines = document.blocks
-      .filter(({ info }) => info === 'sh' || info === 'console')
-      .flatMap(({ text }) => text.replaceAll('\\\n', ' ').split('\n'));
-    const spans = codeSpansOf(document).map(({ text }) => text);
-    expect([...lines, ...spans].flatMap(wrongCommands)).toEqual([]);
-  });
 });
 
 /** `gateway/call/server.ts`, or with a function or class in it: `gateway/call/server.ts:createGatewayServer`. */
@@ -63,38 +52,6 @@ test('a wrong place would be found', () => {
   expect(whyNoPlace('gateway/call/serving.ts')).toBe('there is no gateway/call/serving.ts');
   expect(whyNoPlace('worker/run/run.ts:#finishes')).toBe('worker/run/run.ts has no #finishes');
   expect(whyNoPlace('worker/run/run.ts:#finish')).toBeUndefined();
-});
-
-const program = buildProgram(new Terminal(false), () => undefined);
-const verbs = new Map(program.commands.map((command) => [command.name(), command]));
-
-/** The mistakes in commands of `offshoot` and npm in a line of a shell. */
-function wrongCommands(line: string): string[] {
-  const text = line.replace(/\s#.*$/, '');
-  const scripts = [...text.matchAll(/\bnpm run (?:-s )?([\w:-]+)/g)].flatMap(([, script = '']) =>
-    script in packageJson.scripts ? [] : [`npm run ${script}: no such script`],
-  );
-  const calls = [...text.matchAll(/(?:^|[$|&(;] ?|next: )\s*offshoot ([^|&;)]*)/g)].flatMap(([, rest = '']) =>
-    wrongCall(rest.trim().split(/\s+/)),
-  );
-  return [...scripts, ...calls].map((problem) => `${problem} (${line.trim()})`);
-}
-
-function wrongCall([name = '', ...words]: string[]): string[] {
-  // `offshoot VERB` stands for any of them.
-  if (/^[A-Z-]/.test(name)) return [];
-  const verb = verbs.get(name);
-  if (!verb) return [`offshoot ${name}: no such verb`];
-  const known = new Set(verb.options.flatMap(({ long, short }) => [long, short]));
-  const flags = words.flatMap((word) => /^(--?[a-z][\w-]*)/.exec(word)?.[1] ?? []);
-  return flags.filter((flag) => !known.has(flag)).map((flag) => `offshoot ${name} ${flag}: no such option`);
-}
-
-test('a wrong command would be found', () => {
-  expect(wrongCommands('$ cd x && offshoot deplyo')).toEqual([expect.stringContaining('no such verb')]);
-  expect(wrongCommands('offshoot invoke x --later')).toEqual([expect.stringContaining('no such option')]);
-  expect(wrongCommands('npm run tset:slow')).toEqual([expect.stringContaining('no such script')]);
-  expect(wrongCommands('offshoot invoke x --async --data 1 | jq')).toEqual([]);
 });
 
 test('docs/http-api.md has each route of the API, with its scope', () => {

@@ -3,12 +3,12 @@ import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { keys } from '#contract/platform/keys.ts';
-import { Manifest } from '#contract/functions/manifest.ts';
 import { ArchiveCollector } from '../../../../gateway/functions/archive-collector.ts';
-import { FunctionStore } from '../../../../gateway/functions/function-repository.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { UnnamedArchives } from '../../../../gateway/functions/unnamed-archives.ts';
 import type { PrivateRedis } from '../../../support/redis/private-redis.ts';
 import { redisForTests } from '../../../support/redis/redis-for-tests.ts';
+import { storeFunction } from '../../../support/platform/stored-function.ts';
 import { STORE_KINDS, type TestStores } from '../../../support/platform/test-stores.ts';
 import { QUIET, send, startGateway, waitFor } from '../../../support/gateway/fixture.ts';
 
@@ -16,12 +16,12 @@ const HOUR_MS = 3_600_000;
 
 let server: PrivateRedis;
 let redis: Redis;
-let functions: FunctionStore;
+let functions: FunctionRepository;
 redisForTests(
   (ready, its) => {
     server = its;
     redis = ready;
-    functions = new FunctionStore(redis);
+    functions = new FunctionRepository(redis);
   },
   { flush: true },
 );
@@ -31,16 +31,7 @@ function digestOf(text: string): string {
 }
 
 async function addVersion(name: string, digest: string): Promise<number> {
-  await functions.addNamespace('default');
-  const { version } = await functions.addVersion('default', name, {
-    digest,
-    manifest: Manifest.parse({ name }),
-    entryFile: 'index.mjs',
-    createdAt: Date.now(),
-    archiveBytes: 1,
-  });
-  await functions.activate('default', name, version);
-  return version;
+  return await storeFunction(functions, { name }, { digest });
 }
 
 describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
@@ -50,7 +41,13 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
   beforeEach(async () => {
     stores = await open();
     unnamed = new UnnamedArchives(redis);
-    collector = new ArchiveCollector({ commands: redis, artifacts: stores.artifacts, unnamed, log: QUIET });
+    collector = new ArchiveCollector({
+      commands: redis,
+      functions,
+      artifacts: stores.artifacts,
+      unnamed,
+      log: QUIET,
+    });
   });
   afterEach(() => stores.close());
 
@@ -92,10 +89,9 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     await addVersion('removed', shared);
     const own = await upload('own');
     await addVersion('removed', own);
-    const first = await addVersion('trimmed', await upload('first'));
-    const second = await addVersion('trimmed', await upload('second'));
-    await functions.trimVersions('default', 'trimmed', 1, second);
-    expect(first).toBe(1);
+    await addVersion('trimmed', await upload('first'));
+    await addVersion('trimmed', await upload('second'));
+    await functions.trimVersions('default', 'trimmed', 1);
     await functions.remove('default', 'removed');
     await collector.look();
     await pass(25 * HOUR_MS);
@@ -122,6 +118,7 @@ describe.each(STORE_KINDS)('in a store of the kind: %s', (_, open) => {
     const claiming = new UnnamedArchives(redis);
     const late = new ArchiveCollector({
       commands: redis,
+      functions,
       artifacts: stores.artifacts,
       // This collector has read the names already, and is about to take the archive.
       unnamed: new (class extends UnnamedArchives {

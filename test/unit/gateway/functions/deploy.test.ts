@@ -2,13 +2,13 @@
 import { request, type IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { DeployResult, FunctionDetail } from '#contract/api/api.ts';
+import type { Accepted, DeployResult, FunctionDetail } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { MAX_ARCHIVE_BYTES } from '#contract/functions/limits.ts';
 import { packArchive } from '../../../support/platform/archive.ts';
 import { GatewayBench, problemOf } from '../../../support/gateway/gateway-bench.ts';
 import type { FakeCall, FakeHandler } from '../../../support/gateway/fake-worker.ts';
-import { send, startGateway, waitFor } from '../../../support/gateway/fixture.ts';
+import { send, startGateway, waitFor, type RawResponse } from '../../../support/gateway/fixture.ts';
 
 let bench: GatewayBench;
 const answer: FakeHandler = (one) =>
@@ -33,7 +33,7 @@ describe('deploying', () => {
         active: {
           version: 1,
           entryFile: 'index.mjs',
-          manifest: { memory: 64, timeout: 30, runtime: 'node26' },
+          settings: { memory: 64, timeout: 30, runtime: 'node26' },
         },
       },
       load: { init: 0 },
@@ -83,6 +83,54 @@ describe('deploying', () => {
       problemOf(await bench.api('/functions/default/rolled/activate', { json: { version: 'x' } })),
     ).toEqual([400, 'bad_request']);
     expect(((await bench.deploy('rolled')).json() as DeployResult).function.activeVersion).toBe(3);
+  });
+
+  test('settings of the function are those of the latest deploy, whichever version is active [DE4]', async () => {
+    const name = 'settled';
+    const deployed = (manifest: object): Promise<RawResponse> =>
+      bench.deploy(name, { manifest: { name, ...manifest } });
+    await deployed({ access: 'public', memory: 64 });
+    const second = await deployed({ access: 'key', retries: { attempts: 7 }, queueTime: 100, memory: 96 });
+    expect(second.json()).toMatchObject({
+      function: {
+        settings: { access: 'key', queueTime: 100 },
+        active: { version: 2, settings: { memory: 96 } },
+      },
+    });
+    const activated = await bench.api(`/functions/default/${name}/activate`, { json: { version: 1 } });
+    const { active, settings } = activated.json() as FunctionDetail;
+    expect([settings.access, active.version, active.settings.memory]).toEqual(['key', 1, 64]);
+    for (const field of ['access', 'retries', 'queueTime']) expect(active.settings).not.toHaveProperty(field);
+    // Version 1 was deployed as public. Control: with a key the same call reaches it.
+    expect(problemOf(await send(bench.gateway, `/fn/default/${name}`))).toEqual([401, 'unauthorized']);
+    const headers = { 'x-api-key': bench.gateway.key };
+    expect((await send(bench.gateway, `/fn/default/${name}`, { headers })).body.toString()).toBe('v1');
+    await deployed({ access: 'public' });
+    const queued = await bench.api(`/functions/default/${name}/invocations`, { json: {} });
+    const { id } = queued.json() as Accepted;
+    await deployed({ access: 'public', retries: { attempts: 9 } });
+    const replayed = await bench.api(`/invocations/${id}/replay`, { json: { version: 1 } });
+    expect(replayed.status).toBe(202);
+    const again = await bench.api(`/invocations/${(replayed.json() as Accepted).id}`);
+    expect(again.json()).toMatchObject({ version: 1, terms: { maxAttempts: 9 } });
+  });
+
+  test('a function of an older form is refused until it is removed, and its name is free then [DE6]', async () => {
+    const old = { namespace: 'default', name: 'old', activeVersion: 1, createdAt: 0, updatedAt: 0 };
+    await bench.gateway.commands.hset(keys.functions('default'), 'old', JSON.stringify(old));
+    const deployed = (): Promise<RawResponse> => bench.deploy('old', { manifest: { name: 'old' } });
+    const answers = [
+      await send(bench.gateway, '/fn/default/old'),
+      await bench.api('/functions/default/old'),
+      await bench.api('/functions/default'),
+      await deployed(),
+    ];
+    for (const refusal of answers) {
+      expect(problemOf(refusal)).toEqual([409, 'function_outdated']);
+      expect(refusal.body.toString()).toContain('type: offshoot rm default/old');
+    }
+    expect((await bench.api('/functions/default/old', { method: 'DELETE' })).status).toBe(204);
+    expect((await deployed()).status).toBe(201);
   });
 
   test('a version that does not load is not activated and leaves nothing, and the old one goes on', async () => {

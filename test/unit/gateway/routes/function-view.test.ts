@@ -1,6 +1,6 @@
 /** A function's configuration in the API: no key sees the values of its variables, only their names. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Manifest, ShownManifest } from '#contract/functions/manifest.ts';
+import { ShownSettings, VersionSettings } from '#contract/functions/settings.ts';
 import { PrivateRedis, send, startGateway, type TestGateway } from '../../../support/gateway/fixture.ts';
 
 let redis: PrivateRedis;
@@ -28,7 +28,7 @@ test.each(['/functions', '/functions/default', '/functions/default/secretive'])(
   },
 );
 
-test('all other fields of a manifest are shown unchanged', () => {
-  const { env, ...rest } = Manifest.parse({ name: 'one', memory: 64, env: { A: '1' } });
-  expect(ShownManifest.parse({ ...rest, env: Object.keys(env) })).toEqual({ ...rest, env: ['A'] });
+test('all other settings of a version are shown unchanged', () => {
+  const { env, ...rest } = VersionSettings.parse({ memory: 64, env: { A: '1' } });
+  expect(ShownSettings.parse({ ...rest, env: Object.keys(env) })).toEqual({ ...rest, env: ['A'] });
 });

@@ -7,13 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Manifest } from '#contract/functions/manifest.ts';
 import { DirectoryArtifactStore } from '#storage/artifacts/artifacts.ts';
 import { connectRedis } from '#storage/redis/redis.ts';
-import { FunctionStore } from '../../../../gateway/functions/function-repository.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { CodeCollector } from '../../../../worker/code/code-collector.ts';
 import { CodeStore, type HeldCode } from '../../../../worker/code/code-store.ts';
 import { packArchive } from '../../../support/platform/archive.ts';
+import { storeFunction } from '../../../support/platform/stored-function.ts';
 import { PrivateRedis, QUIET } from '../../../support/gateway/fixture.ts';
 
 const CODE_BYTES = 100_000;
@@ -86,7 +86,7 @@ async function use(text: string, agoMs = 0): Promise<string> {
 }
 
 function collector(maxBytes: number, of = store): CodeCollector {
-  return new CodeCollector({ root: code, store: of, commands: redis, maxBytes });
+  return new CodeCollector({ root: code, store: of, functions: new FunctionRepository(redis), maxBytes });
 }
 
 async function kept(): Promise<string[]> {
@@ -95,16 +95,7 @@ async function kept(): Promise<string[]> {
 }
 
 async function name(digest: string): Promise<void> {
-  const functions = new FunctionStore(redis);
-  await functions.addNamespace('default');
-  const facts = {
-    manifest: Manifest.parse({ name: 'fn' }),
-    entryFile: 'index.mjs',
-    createdAt: 0,
-    archiveBytes: 1,
-  };
-  const { version } = await functions.addVersion('default', 'fn', { digest, ...facts });
-  await functions.activate('default', 'fn', version);
+  await storeFunction(new FunctionRepository(redis), { name: 'fn' }, { digest });
 }
 
 test('an archive is unpacked once, however many ask at the same time, and a failure is not remembered', async () => {

@@ -1,15 +1,16 @@
 /** A worker's cache of versions, which drops those of removed functions. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keys } from '#contract/platform/keys.ts';
-import { Manifest } from '#contract/functions/manifest.ts';
+import { VersionSettings } from '#contract/functions/settings.ts';
+import { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { connectRedis } from '#storage/redis/redis.ts';
-import { Functions } from '../../../../worker/code/version-cache.ts';
+import { VersionCache } from '../../../../worker/code/version-cache.ts';
 import { PrivateRedis, QUIET, waitFor } from '../../../support/gateway/fixture.ts';
 
 const VERSION = JSON.stringify({
   version: 1,
   digest: '0'.repeat(64),
-  manifest: Manifest.parse({ name: 'fn' }),
+  settings: VersionSettings.parse({}),
   entryFile: 'index.mjs',
   createdAt: 0,
   archiveBytes: 1,
@@ -33,23 +34,22 @@ async function store(name: string): Promise<void> {
 
 test('a cached version is used without Redis until its function is removed', async () => {
   for (const name of ['fn', 'fn-2']) await store(name);
-  const functions = new Functions(redis);
+  const versions = new VersionCache(new FunctionRepository(redis));
   const read = (name: string): Promise<string | undefined> =>
-    functions.get('default', name, 1).then((found) => found?.key);
+    versions.get('default', name, 1).then((found) => found?.key);
   expect([await read('fn'), await read('fn-2')]).toEqual(['default/fn@1', 'default/fn-2@1']);
   await redis.del(keys.versions('default', 'fn'), keys.versions('default', 'fn-2'));
   expect(await read('fn')).toBe('default/fn@1');
-  expect(await functions.has('default', 'fn', 1)).toBe(false);
-  functions.forget('default/fn');
+  versions.forget('default/fn');
   expect([await read('fn'), await read('fn-2')]).toEqual([undefined, 'default/fn-2@1']);
 });
 
 test('a version that is read while its function is removed is not cached', async () => {
   await store('fleeting');
-  const functions = new Functions(redis);
-  const reading = functions.get('default', 'fleeting', 1);
-  functions.forget('default/fleeting');
+  const versions = new VersionCache(new FunctionRepository(redis));
+  const reading = versions.get('default', 'fleeting', 1);
+  versions.forget('default/fleeting');
   expect((await reading)?.key).toBe('default/fleeting@1');
   await redis.del(keys.versions('default', 'fleeting'));
-  expect(await functions.get('default', 'fleeting', 1)).toBeUndefined();
+  expect(await versions.get('default', 'fleeting', 1)).toBeUndefined();
 });

@@ -5,7 +5,7 @@ import { CliError, messageOf } from '../../terminal/errors.ts';
 
 const ARRAY = 'application/json';
 const LINES = 'application/x-ndjson';
-/** Lines that are arrays are told from one array if the first of them is no longer than this. */
+/** Upper bound on the first line of a file that is tried as a whole value: a line may be an array too. */
 const PEEK_BYTES = 64 * 1_024;
 
 export interface ItemSource {
@@ -44,12 +44,12 @@ export async function openItems(file: string): Promise<ItemSource> {
   } catch (error) {
     throw new CliError('usage', `${file} cannot be read: ${messageOf(error)}`, {
       code: 'bad_usage',
-      next: 'offshoot batch FILE, where FILE has one JSON value a line, or one JSON array',
+      next: 'offshoot batch run FILE (one JSON value a line, or one JSON array)',
     });
   }
 }
 
-/** What is no regular file, such as the pipe of `<(command)`, has no size that is known. */
+/** Only a regular file has a known size; the pipe of `<(command)` has none. */
 async function openFile(file: string): Promise<{ stream: Readable; size: number | undefined }> {
   const handle = await open(file);
   const facts = await handle.stat();

@@ -1,4 +1,4 @@
-/** offshoot schedule: which functions run by themselves, and when next. */
+/** offshoot schedules list: the functions that run by themselves, with their next times. */
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { table } from '../../terminal/terminal.ts';
@@ -6,7 +6,7 @@ import { clock } from '../../terminal/text.ts';
 
 const SHOWN_TIMES = 3;
 
-export async function schedule(context: Context): Promise<void> {
+export async function list(context: Context): Promise<void> {
   const { terminal } = context;
   const client = connect(context);
   const schedules = await client.schedules(client.target.namespace);
