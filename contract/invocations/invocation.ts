@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { DeniedEgress } from '../functions/network.ts';
+import { HANDLER_NAMES } from '../wire/channel.ts';
 import { Outcome } from './outcome.ts';
 
 /** Upper bound on the characters of a name or value in a function's own span. */
@@ -120,6 +121,8 @@ export const RunReport = z.object({
   /** `exit code 3` or `signal SIGSEGV`, if the sandbox ended. */
   exitCause: z.string().optional(),
   worker: z.string(),
+  /** Handlers of the module, after a load. */
+  handlers: z.array(z.enum(HANDLER_NAMES)).readonly().optional(),
   sandbox: z.string().optional(),
   acquired: AcquireKind.optional(),
   coldReason: ColdReason.optional(),

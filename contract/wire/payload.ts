@@ -8,7 +8,6 @@
  *   meta        JSON (RequestMeta or ResponseMeta)
  *   body        raw bytes
  */
-import { callPath } from '../functions/function-path.ts';
 
 /** Header names in lower case, in order, repeated ones repeated (`set-cookie`). */
 export type HeaderList = [name: string, value: string][];
@@ -26,9 +25,9 @@ export interface RequestMeta {
 }
 
 /** Meta part for one JSON value that does not come by HTTP. A new object each time, because its headers may be added to. */
-export function jsonMeta(kind: 'event' | 'scheduled', namespace: string, name: string): RequestMeta {
-  const url = `http://localhost${callPath(namespace, name)}`;
-  return { kind, method: 'POST', url, headers: [['content-type', 'application/json']] };
+export function jsonMeta(kind: 'event' | 'scheduled'): RequestMeta {
+  // The function's own root, as for requests.
+  return { kind, method: 'POST', url: 'http://localhost/', headers: [['content-type', 'application/json']] };
 }
 
 /** Event for a function at a time of its schedule. */

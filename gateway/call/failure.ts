@@ -26,7 +26,9 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
   const facts = OUTCOMES[outcome];
   const error =
     report?.error && (trusted ? report.error : { name: report.error.name, message: report.error.message });
-  const cause = failure.message ?? report?.exitCause;
+  // The error of these two is a sentence of the platform about the function.
+  const said = outcome === 'no_handler' || outcome === 'bad_response' ? report?.error?.message : undefined;
+  const cause = failure.message ?? said ?? report?.exitCause;
   return {
     status: facts.status,
     headers: {

@@ -5,6 +5,7 @@ import type { GroupOfBatch } from '#contract/invocations/invocation.ts';
 import { MAX_GROUP_RESULT_BYTES } from '#contract/functions/limits.ts';
 import { membersOf } from '#contract/api/json-scanner.ts';
 import { OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
+import { isRefused } from '#contract/invocations/retry.ts';
 import { inSlices, nextTurn } from '#contract/platform/turns.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from '../artifacts/blobs.ts';
@@ -156,8 +157,9 @@ export class Groups {
 }
 
 /** Whether a failed item is tried again while its group has attempts left. */
-export function isRetried({ ok, outcome }: Pick<ItemResult, 'ok' | 'outcome'>): boolean {
-  return !ok && (outcome === 'ok' || OUTCOMES[outcome].retried);
+export function isRetried({ ok, outcome, status }: Pick<ItemResult, 'ok' | 'outcome' | 'status'>): boolean {
+  if (outcome === 'ok') return !ok && !isRefused({ outcome, status });
+  return !ok && OUTCOMES[outcome].retried;
 }
 
 /** Writes a line without parsing the function's return value, whose bytes go from its answer into the line. */

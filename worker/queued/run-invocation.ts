@@ -17,7 +17,7 @@ import type {
   OpenInvocation,
 } from '#contract/invocations/invocation.ts';
 import type { BlobRef } from '#contract/platform/lane.ts';
-import { afterAttempt, type Next } from '#contract/invocations/retry.ts';
+import { afterAttempt, isRefused, type Next } from '#contract/invocations/retry.ts';
 import { ended, handedBack, IllegalMove, retried, taken } from '#contract/invocations/transitions.ts';
 import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { isRetried, type Groups } from '#storage/queued/groups.ts';
@@ -272,7 +272,8 @@ export class QueuedRuns {
       index === all.length - 1 ? { ...attempt, ...closed } : attempt,
     );
     if (!record.terms) return undefined;
-    const next: Next = end.hopeless
+    const isRefusedRun = record.scheduledFor !== undefined && isRefused({ outcome, status });
+    const next: Next = end.hopeless || isRefusedRun
       ? { next: 'dead', reason: 'not_retried' }
       : afterAttempt(attempts, record.terms, now, { retryAfterMs: end.retryAfterMs });
     if (next.next !== 'retry') return await this.#finish(begun, attempts, end, next);

@@ -20,6 +20,7 @@ import {
 import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import { SandboxChannel } from './channel.ts';
+import { readHandlers } from './handlers.ts';
 import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
 import { native, type TurnsPage } from '../native/addon.ts';
 import { OutputPipes } from './output-pipes.ts';
@@ -90,6 +91,8 @@ export class Sandbox {
   spent = false;
   readonly #zygote: Zygote;
   readonly #channel: SandboxChannel;
+  /** Handlers of its function, once that is loaded. */
+  handlers: ReturnType<typeof readHandlers>;
   /** Set while its function has egress. */
   network: SandboxNetwork | undefined;
   readonly #outputs: OutputPipes;
@@ -200,7 +203,9 @@ export class Sandbox {
       }
       return numbers.slice(0, ISOLATED_PHASES);
     });
-    const ready = this.#channel.expect(ChannelKind.READY).then(() => undefined);
+    const ready = this.#channel.expect(ChannelKind.READY).then((payload) => {
+      this.handlers = readHandlers(payload);
+    });
     isolated.catch(() => undefined);
     ready.catch(() => undefined);
     const order = specialiseFrame(code, hostname, limits);

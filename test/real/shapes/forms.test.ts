@@ -1,4 +1,5 @@
 /** Forms of a module without a framework: which are taken, and how the others are refused. */
+import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Live } from '../../support/real/live.ts';
 
@@ -106,11 +107,20 @@ describe('K11: a call that has no handler', () => {
   test('K11 X5 items of a batch that no handler takes fail once, and are not tried again', async () => {
     const name = await live.deploy('export default { scheduled() {} };');
     const file = `${live.platform.state}/items.ndjson`;
-    const { writeFile } = await import('node:fs/promises');
     await writeFile(file, '1\n2\n');
-    const { code, stdout, stderr } = await live.platform.cli('batch', file, '--function', name);
+    const results = `${live.platform.state}/results.ndjson`;
+    const { code } = await live.platform.cli('batch', 'run', file, '--function', name, '--output', results);
     expect(code).not.toBe(0);
-    expect(stdout + stderr).toContain('queue()');
+    const lines = (await readFile(results, 'utf8')).trim().split('\n');
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(
+      [0, 1].map((index) => ({
+        index,
+        ok: false,
+        outcome: 'no_handler',
+        tries: 1,
+        error: expect.objectContaining({ message: expect.stringContaining('queue()') as string }) as object,
+      })),
+    );
   });
 
   test('K11 B50 an item or an event is a POST to /, and 404 is no success of an item', async () => {
@@ -122,9 +132,8 @@ describe('K11: a call that has no handler', () => {
     const invoked = await live.platform.cli('invoke', name, '--data', '{"a":1}');
     expect([invoked.code, invoked.stdout.trim()]).toEqual([0, '{"a":1}']);
     const file = `${live.platform.state}/mixed.ndjson`;
-    const { writeFile } = await import('node:fs/promises');
     await writeFile(file, '1\n"bad"\n');
-    const batch = await live.platform.cli('batch', file, '--function', name);
+    const batch = await live.platform.cli('batch', 'run', file, '--function', name);
     expect(batch.code).not.toBe(0);
     expect(batch.stdout + batch.stderr).toContain('1 of 2');
   });
