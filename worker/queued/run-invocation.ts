@@ -273,9 +273,10 @@ export class QueuedRuns {
     );
     if (!record.terms) return undefined;
     const isRefusedRun = record.scheduledFor !== undefined && isRefused({ outcome, status });
-    const next: Next = end.hopeless || isRefusedRun
-      ? { next: 'dead', reason: 'not_retried' }
-      : afterAttempt(attempts, record.terms, now, { retryAfterMs: end.retryAfterMs });
+    const next: Next =
+      end.hopeless || isRefusedRun
+        ? { next: 'dead', reason: 'not_retried' }
+        : afterAttempt(attempts, record.terms, now, { retryAfterMs: end.retryAfterMs });
     if (next.next !== 'retry') return await this.#finish(begun, attempts, end, next);
     if (record.batch && end.items)
       await this.#conclude(record.batch, end.items, { attempt: attempts.length, final: false, outcome });

@@ -51,7 +51,11 @@ installShims();
 installDecodedFetch();
 installAwsLambda();
 noticeServers();
-Object.defineProperty(globalThis, 'FixedLengthStream', { value: FixedLengthStream, writable: true, configurable: true });
+Object.defineProperty(globalThis, 'FixedLengthStream', {
+  value: FixedLengthStream,
+  writable: true,
+  configurable: true,
+});
 captureLogs((handle, level, text) => runtime?.log(handle, level, text));
 
 void rehearse(addon, (rehearsed) => {

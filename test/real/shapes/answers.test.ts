@@ -34,9 +34,10 @@ describe('A1: representation headers never contradict the body', () => {
     itself: '(r) => r',
     'new Response(r.body, r)': '(r) => new Response(r.body, r)',
     'read and copied': 'async (r) => new Response(await r.arrayBuffer(), { headers: r.headers })',
-    'text and entries': 'async (r) => new Response(await r.text(), { headers: Object.fromEntries(r.headers) })',
+    'text and entries':
+      'async (r) => new Response(await r.text(), { headers: Object.fromEntries(r.headers) })',
     'a clone': '(r) => r.clone()',
-    'transformed': '(r) => new Response(r.body.pipeThrough(new TransformStream()), r)',
+    transformed: '(r) => new Response(r.body.pipeThrough(new TransformStream()), r)',
   };
   const CODINGS = ['gzip', 'x-gzip', 'deflate', 'br', 'zstd', 'gzip, br'];
   for (const [form, code] of Object.entries(FORMS))
@@ -48,7 +49,12 @@ describe('A1: representation headers never contradict the body', () => {
         for (const size of [0, 5_000, 3_000_000]) {
           const answer = await live.call(name, `/${encodeURIComponent(coding)}/${size}`);
           const label = `${coding} ${size}`;
-          expect([label, answer.status, answer.bytes.length, answer.broken]).toEqual([label, 200, size, undefined]);
+          expect([label, answer.status, answer.bytes.length, answer.broken]).toEqual([
+            label,
+            200,
+            size,
+            undefined,
+          ]);
           expect(Live.values(answer, 'content-encoding'), label).toEqual([]);
           expect(Live.values(answer, 'etag'), label).toEqual(['"x"']);
         }
@@ -89,19 +95,23 @@ describe('A1: representation headers never contradict the body', () => {
     expect([gunzipSync(own.bytes).length, Live.values(own, 'content-encoding')]).toEqual([5_000, ['gzip']]);
     expect(Live.values(await live.call(name, '/304'), 'content-encoding')).toEqual(['gzip']);
     const head = await live.call(name, '/gzip/5000', { method: 'HEAD' });
-    expect([head.status, Live.values(head, 'content-encoding').length, Number(Live.values(head, 'content-length')[0])]).toEqual([
-      200,
-      1,
-      gzipSync('0123456789'.repeat(500)).length,
-    ]);
+    expect([
+      head.status,
+      Live.values(head, 'content-encoding').length,
+      Number(Live.values(head, 'content-length')[0]),
+    ]).toEqual([200, 1, gzipSync('0123456789'.repeat(500)).length]);
     const range = await live.call(name, '/range/5000');
-    expect([range.status, range.text, Live.values(range, 'content-range')]).toEqual([206, '0123456789', ['bytes 0-9/5000']]);
+    expect([range.status, range.text, Live.values(range, 'content-range')]).toEqual([
+      206,
+      '0123456789',
+      ['bytes 0-9/5000'],
+    ]);
     const plain = await live.call(name, '/none/3000000');
     expect([plain.bytes.length, Live.values(plain, 'content-length')]).toEqual([3_000_000, ['3000000']]);
     expect((await live.call(name, '/gzip/5000')).bytes.length).toBe(5_000);
   });
 
-  test('A1 B01 a stale length is mended alike on both paths', async () => {
+  test('A1 B01 a stale length is mended alike on both paths [FN4]', async () => {
     const name = await live.deploy(`
       export default { fetch: (request) => {
         const [, way, length] = new URL(request.url).pathname.split('/');
@@ -115,7 +125,13 @@ describe('A1: representation headers never contradict the body', () => {
     for (const way of ['whole', 'stream'])
       for (const length of ['4', '10', '40']) {
         const answer = await live.call(name, `/${way}/${length}`);
-        expect([way, length, answer.status, answer.text, answer.broken]).toEqual([way, length, 200, '0123456789', undefined]);
+        expect([way, length, answer.status, answer.text, answer.broken]).toEqual([
+          way,
+          length,
+          200,
+          '0123456789',
+          undefined,
+        ]);
       }
   });
 
@@ -147,17 +163,26 @@ describe('A1: representation headers never contradict the body', () => {
       } };`,
       { packages: ['got@14.6.6', 'node-fetch@3.3.2', 'axios@1.13.2'] },
     );
-    for (const [client, codings] of Object.entries({ got: ['gzip'], axios: ['gzip', 'br'], 'node-fetch': ['gzip', 'br', 'deflate'] }))
+    for (const [client, codings] of Object.entries({
+      got: ['gzip'],
+      axios: ['gzip', 'br'],
+      'node-fetch': ['gzip', 'br', 'deflate'],
+    }))
       for (const coding of codings) {
         const answer = await live.call(name, `/${client}/${coding}`);
         const label = `${client} ${coding}`;
-        expect([label, answer.bytes.length, answer.broken, Live.values(answer, 'content-encoding')]).toEqual([label, 5_000, undefined, []]);
+        expect([label, answer.bytes.length, answer.broken, Live.values(answer, 'content-encoding')]).toEqual([
+          label,
+          5_000,
+          undefined,
+          [],
+        ]);
       }
   });
 });
 
 describe('A2: a stream begins when there is a stream', () => {
-  test('A2 B02 status and headers come at once, the bytes when they are made', async () => {
+  test('A2 B02 status and headers come at once, the bytes when they are made [FN5]', async () => {
     const name = await live.deploy(`
       export default { fetch: (request) => new Response(new ReadableStream({ async start(c) {
         await new Promise((r) => setTimeout(r, 800));
@@ -190,9 +215,12 @@ describe('A2: a stream begins when there is a stream', () => {
   });
 
   test('A2 B02 streamIdleTimeout counts from the head', async () => {
-    const name = await live.deploy(`export default { fetch: () => new Response(new ReadableStream({ start() {} })) };`, {
-      manifest: { streamIdleTimeout: 1, timeout: 20 },
-    });
+    const name = await live.deploy(
+      `export default { fetch: () => new Response(new ReadableStream({ start() {} })) };`,
+      {
+        manifest: { streamIdleTimeout: 1, timeout: 20 },
+      },
+    );
     const begun = performance.now();
     const answer = await live.call(name);
     expect([answer.status, answer.broken === undefined]).toEqual([200, false]);
@@ -247,7 +275,7 @@ describe('A11: other classes are taken, or refused with a sentence', () => {
       }
   });
 
-  test('A11 B05 bodies and headers of any kind that can be sent', async () => {
+  test('A11 B05 bodies and headers of any kind that can be sent [FN6]', async () => {
     const name = await live.deploy(`
       import { Readable } from 'node:stream';
       const bodies = {
@@ -263,22 +291,40 @@ describe('A11: other classes are taken, or refused with a sentence', () => {
     for (const body of ['string', 'buffer', 'view', 'arraybuffer', 'node', 'iterable', 'blob', 'dataview'])
       for (const head of ['headers', 'map', 'object', 'pairs']) {
         const answer = await live.call(name, `/${body}/${head}`);
-        expect([body, head, answer.status, answer.text, Live.values(answer, 'x-a')]).toEqual([body, head, 200, 'hi', ['1']]);
+        expect([body, head, answer.status, answer.text, Live.values(answer, 'x-a')]).toEqual([
+          body,
+          head,
+          200,
+          'hi',
+          ['1'],
+        ]);
       }
   });
 
   test.each([
     ['X12 locked', 'const r = new Response("x"); r.body.getReader(); return r;', 'locked'],
     ['X12 read', 'const r = new Response("x"); await r.text(); return r;', 'has been read already'],
-    ['X12 a chunk that is an object', 'return new Response(new ReadableStream({ start(c) { c.enqueue({}); c.close(); } }));', 'a chunk of the response body is a plain object'],
+    [
+      'X12 a chunk that is an object',
+      'return new Response(new ReadableStream({ start(c) { c.enqueue({}); c.close(); } }));',
+      'a chunk of the response body is a plain object',
+    ],
     ['a string', 'return "hi";', 'return new Response(value)'],
     ['a plain object', 'return { a: 1 };', 'Response.json(value)'],
     ['a Lambda result', 'return { statusCode: 200, body: "" };', 'Lambda'],
     ['nothing', '', 'returned nothing'],
-    ['a header that is no text', 'return { status: 200, headers: { "x-a": {} }, body: "" };', 'the header x-a'],
-    ['a body that is none', 'return { status: 200, headers: {}, body: { a: 1 } };', 'the body of the response is a plain object'],
+    [
+      'a header that is no text',
+      'return { status: 200, headers: { "x-a": {} }, body: "" };',
+      'the header x-a',
+    ],
+    [
+      'a body that is none',
+      'return { status: 200, headers: {}, body: { a: 1 } };',
+      'the body of the response is a plain object',
+    ],
     ['a status that ends nothing', 'return { status: 101, headers: {}, body: "" };', 'use 200 to 599'],
-  ])('A11 %s is bad_response with a sentence', async (_what, code, part) => {
+  ])('A11 %s is bad_response with a sentence [FN6]', async (_what, code, part) => {
     const name = await live.deploy(`export default { fetch: async () => { ${code} } };`);
     const answer = await live.call(name);
     expect([answer.status, Live.values(answer, 'x-offshoot-outcome')]).toEqual([502, ['bad_response']]);
@@ -290,7 +336,11 @@ describe('K14: a body that a Request cannot have', () => {
   test('K14 B55 GET and HEAD with a body: neither body nor its headers, and a line in the log', async () => {
     const name = await live.deploy(`
       export default { fetch: async (request) => Response.json({ text: await request.text(), headers: [...request.headers.keys()].filter((name) => /^(content|transfer|expect)/.test(name)) }) };`);
-    for (const headers of [['content-type', 'application/json'], ['content-type', 'a/b', 'transfer-encoding', 'chunked'], ['content-encoding', 'gzip']]) {
+    for (const headers of [
+      ['content-type', 'application/json'],
+      ['content-type', 'a/b', 'transfer-encoding', 'chunked'],
+      ['content-encoding', 'gzip'],
+    ]) {
       const answer = await live.call(name, '/', { headers, body: '{"q":1}' });
       expect(JSON.parse(answer.text)).toEqual({ text: '', headers: [] });
     }
@@ -303,7 +353,9 @@ describe('K14: a body that a Request cannot have', () => {
   test('K14 B55 a handler and an app read it', async () => {
     const lambda = await live.deploy('export const handler = async (event) => event.body;');
     expect((await live.call(lambda, '/', { body: '{"q":1}' })).text).toBe('{"q":1}');
-    const app = await live.deploy(`export default async (req, res) => { let text = ''; for await (const piece of req) text += piece; res.end(req.headers['content-length'] + text); };`);
+    const app = await live.deploy(
+      `export default async (req, res) => { let text = ''; for await (const piece of req) text += piece; res.end(req.headers['content-length'] + text); };`,
+    );
     for (const headers of [[], ['transfer-encoding', 'chunked']])
       expect((await live.call(app, '/', { headers, body: '{"q":1}' })).text).toBe('7{"q":1}');
   });

@@ -46,7 +46,7 @@ describe('apps of frameworks', () => {
       await expectExpress(name);
     });
 
-  test('shapes: express that calls listen() is called at its port', async () => {
+  test('shapes: express that calls listen() is called at its port [FN1]', async () => {
     const name = await live.deploy(
       `${EXPRESS} app.listen(process.env.PORT, () => console.log('listening'));`,
       { packages: ['express@5.3.0'] },
@@ -64,7 +64,7 @@ describe('apps of frameworks', () => {
     expect((await live.call(name)).text).toBe('cjs');
   });
 
-  test('shapes: koa', async () => {
+  test('shapes: koa [FN1]', async () => {
     const source = `
       import Koa from 'koa';
       const app = new Koa();
@@ -76,7 +76,12 @@ describe('apps of frameworks', () => {
       export default app;`;
     const name = await live.deploy(source, { packages: ['koa@3.3.0'] });
     const answer = await live.call(name, '/x?a=1&a=2');
-    expect(JSON.parse(answer.text)).toEqual({ path: '/x', query: { a: ['1', '2'] }, method: 'GET', ip: '127.0.0.1' });
+    expect(JSON.parse(answer.text)).toEqual({
+      path: '/x',
+      query: { a: ['1', '2'] },
+      method: 'GET',
+      ip: '127.0.0.1',
+    });
     expect((await live.call(name, '/boom')).status).toBe(500);
   });
 
@@ -94,7 +99,9 @@ describe('apps of frameworks', () => {
     expect((await live.call(name, '/nowhere')).status).toBe(404);
   }
   test('shapes: fastify as the default export', async () => {
-    await expectFastify(await live.deploy(`${FASTIFY} export default app;`, { packages: ['fastify@5.12.8'] }));
+    await expectFastify(
+      await live.deploy(`${FASTIFY} export default app;`, { packages: ['fastify@5.12.8'] }),
+    );
   });
   test('shapes: fastify that listens', async () => {
     const source = `${FASTIFY} await app.listen({ port: 3000 });`;
@@ -119,7 +126,13 @@ describe('apps of frameworks', () => {
     const name = await live.deploy(
       { 'src/index.cjs': source },
       {
-        packages: ['@nestjs/core@12.5.1', '@nestjs/common@12.5.1', '@nestjs/platform-express@12.5.1', 'reflect-metadata@0.2.2', 'rxjs@7.8.2'],
+        packages: [
+          '@nestjs/core@12.5.1',
+          '@nestjs/common@12.5.1',
+          '@nestjs/platform-express@12.5.1',
+          'reflect-metadata@0.2.2',
+          'rxjs@7.8.2',
+        ],
         manifest: { memory: 256 },
       },
     );
@@ -170,7 +183,10 @@ describe('plain Node', () => {
     expect([boom.status, Live.values(boom, 'x-offshoot-outcome')]).toEqual([500, ['error']]);
     expect((await live.call(name, '/half')).broken).toBeDefined();
     const gone = await live.call(name, '/gone');
-    expect([gone.status, gone.text]).toEqual([502, expect.stringContaining('closed the connection without an answer')]);
+    expect([gone.status, gone.text]).toEqual([
+      502,
+      expect.stringContaining('closed the connection without an answer'),
+    ]);
     expect((await live.call(name, '/', { method: 'PUT', body: 'after' })).text).toBe('5');
   });
 

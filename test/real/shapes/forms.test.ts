@@ -14,14 +14,38 @@ afterAll(async () => {
 describe('forms that are taken', () => {
   test.each([
     ['one parameter', 'export default async (req) => new Response(req.method + new URL(req.url).pathname);'],
-    ['a named function', 'export default function handle(request) { return new Response(request.method + new URL(request.url).pathname); }'],
-    ['request and context', 'export default async (request, context) => new Response(request.method + new URL(request.url).pathname);'],
-    ['request, env and ctx', "export default (r, env, ctx) => { ctx.waitUntil(Promise.resolve()); return new Response(r.method + new URL(r.url).pathname + (env.X ?? '')); };"],
-    ['an async arrow without parentheses', 'export default async req => new Response(req.method + new URL(req.url).pathname);'],
-    ['a second parameter taken apart', 'export default (req, { X } = {}) => new Response(req.method + new URL(req.url).pathname);'],
-    ['a bound function', 'export default (function (req) { return new Response(req.method + new URL(req.url).pathname + this.x); }).bind({ x: "" });'],
-    ['a named export fetch', 'export const fetch = (req) => new Response(req.method + new URL(req.url).pathname);'],
-    ['a promise of a router', 'export default Promise.resolve({ fetch: (req) => new Response(req.method + new URL(req.url).pathname) });'],
+    [
+      'a named function',
+      'export default function handle(request) { return new Response(request.method + new URL(request.url).pathname); }',
+    ],
+    [
+      'request and context',
+      'export default async (request, context) => new Response(request.method + new URL(request.url).pathname);',
+    ],
+    [
+      'request, env and ctx',
+      "export default (r, env, ctx) => { ctx.waitUntil(Promise.resolve()); return new Response(r.method + new URL(r.url).pathname + (env.X ?? '')); };",
+    ],
+    [
+      'an async arrow without parentheses',
+      'export default async req => new Response(req.method + new URL(req.url).pathname);',
+    ],
+    [
+      'a second parameter taken apart',
+      'export default (req, { X } = {}) => new Response(req.method + new URL(req.url).pathname);',
+    ],
+    [
+      'a bound function',
+      'export default (function (req) { return new Response(req.method + new URL(req.url).pathname + this.x); }).bind({ x: "" });',
+    ],
+    [
+      'a named export fetch',
+      'export const fetch = (req) => new Response(req.method + new URL(req.url).pathname);',
+    ],
+    [
+      'a promise of a router',
+      'export default Promise.resolve({ fetch: (req) => new Response(req.method + new URL(req.url).pathname) });',
+    ],
   ])('shapes: a default (Request) => Response, %s', async (_form, source) => {
     const name = await live.deploy(source);
     expect((await live.call(name, '/a', { method: 'PUT' })).text).toBe('PUT/a');
@@ -45,7 +69,7 @@ describe('forms that are taken', () => {
     expect((await live.call(name, '/n')).status).toBe(404);
   });
 
-  test('shapes: GET and POST exports of a route', async () => {
+  test('shapes: GET and POST exports of a route [FN2]', async () => {
     const name = await live.deploy(`
       export const runtime = 'nodejs';
       export async function GET(request, { params }) { return Response.json({ q: new URL(request.url).searchParams.get('q'), params: await params }); }
@@ -53,7 +77,11 @@ describe('forms that are taken', () => {
     expect((await live.call(name, '/?q=1')).text).toBe('{"q":"1","params":{}}');
     expect((await live.call(name, '/', { method: 'POST', body: 'x' })).text).toBe('xfunction');
     const head = await live.call(name, '/', { method: 'HEAD' });
-    expect([head.status, head.text, Live.values(head, 'content-type')]).toEqual([200, '', ['application/json']]);
+    expect([head.status, head.text, Live.values(head, 'content-type')]).toEqual([
+      200,
+      '',
+      ['application/json'],
+    ]);
     const refused = await live.call(name, '/', { method: 'DELETE' });
     expect([refused.status, Live.values(refused, 'allow')]).toEqual([405, ['GET, POST, HEAD, OPTIONS']]);
     const options = await live.call(name, '/', { method: 'OPTIONS' });
@@ -63,15 +91,31 @@ describe('forms that are taken', () => {
 
 describe('what cannot be taken is named, with the way out', () => {
   test.each([
-    ['X13 fetch that is no function', "export default { fetch: 'no' };", ['fetch', 'a string', 'must be a function']],
+    [
+      'X13 fetch that is no function',
+      "export default { fetch: 'no' };",
+      ['fetch', 'a string', 'must be a function'],
+    ],
     ['a class', 'export default class Worker { fetch() {} }', ['a class', 'new Worker()']],
-    ['a handler of another name', 'export const lambdaHandler = async (event) => event;', ['export { lambdaHandler as handler }']],
-    ['an app under another name', "import { createServer } from 'node:http'; export const app = createServer(() => {});", ['export default app']],
+    [
+      'a handler of another name',
+      'export const lambdaHandler = async (event) => event;',
+      ['export { lambdaHandler as handler }'],
+    ],
+    [
+      'an app under another name',
+      "import { createServer } from 'node:http'; export const app = createServer(() => {});",
+      ['export default app'],
+    ],
     ['nothing', 'console.log(1);', ['exports nothing', 'export default { fetch']],
     ['a value', 'export default 5;', ['a number']],
-    ['X13 no __esModule in the list', 'exports.a = 1; Object.defineProperty(exports, "__esModule", { value: true });', ['it exports']],
+    [
+      'X13 no __esModule in the list',
+      'exports.a = 1; Object.defineProperty(exports, "__esModule", { value: true });',
+      ['it exports'],
+    ],
     ['an interval only', 'setInterval(() => {}, 1000);', ['exports nothing']],
-  ])('shapes: %s', async (_what, source, parts) => {
+  ])('shapes: %s [FN2]', async (_what, source, parts) => {
     const file = source.startsWith('exports.') ? 'src/index.cjs' : 'src/index.js';
     const { result } = await live.tryDeploy({ [file]: source }, { manifest: { initTimeout: 2 } });
     expect(result.code).toBe(1);
@@ -81,15 +125,14 @@ describe('what cannot be taken is named, with the way out', () => {
 });
 
 describe('K11: a call that has no handler', () => {
-  test('K11 B50 a schedule without scheduled() is refused at deploy', async () => {
+  test('K11 B50 a schedule without scheduled() is refused at deploy [FN3]', async () => {
     const schedule = { cron: '0 3 * * *' };
-    const { result } = await live.tryDeploy("export default { fetch: () => new Response('x') };", { manifest: { schedule } });
+    const { result } = await live.tryDeploy("export default { fetch: () => new Response('x') };", {
+      manifest: { schedule },
+    });
     expect(result.code).toBe(1);
     expect(result.stderr).toContain('scheduled(event, env, ctx)');
-    for (const source of [
-      'export default { scheduled() {} };',
-      'export const handler = async () => 1;',
-    ])
+    for (const source of ['export default { scheduled() {} };', 'export const handler = async () => 1;'])
       expect((await live.tryDeploy(source, { manifest: { schedule } })).result.code).toBe(0);
   });
 
@@ -98,13 +141,17 @@ describe('K11: a call that has no handler', () => {
     const answer = await live.call(name);
     expect(answer.status).toBe(501);
     expect(JSON.parse(answer.text)).toMatchObject({
-      error: { code: 'no_handler', message: expect.stringContaining('has only scheduled()') as string, next: expect.any(String) as string },
+      error: {
+        code: 'no_handler',
+        message: expect.stringContaining('has only scheduled()') as string,
+        next: expect.any(String) as string,
+      },
     });
     const invoked = await live.platform.cli('invoke', name, '--data', '{}');
     expect(invoked.code).not.toBe(0);
   });
 
-  test('K11 X5 items of a batch that no handler takes fail once, and are not tried again', async () => {
+  test('K11 X5 items of a batch that no handler takes fail once, and are not tried again [FN3]', async () => {
     const name = await live.deploy('export default { scheduled() {} };');
     const file = `${live.platform.state}/items.ndjson`;
     await writeFile(file, '1\n2\n');
@@ -131,6 +178,8 @@ describe('K11: a call that has no handler', () => {
     } };`);
     const invoked = await live.platform.cli('invoke', name, '--data', '{"a":1}');
     expect([invoked.code, invoked.stdout.trim()]).toEqual([0, '{"a":1}']);
+    const refused = await live.platform.cli('invoke', name, '--path', '/nowhere', '--data', '{}');
+    expect([refused.code, refused.stdout.trim()]).toEqual([5, 'no']);
     const file = `${live.platform.state}/mixed.ndjson`;
     await writeFile(file, '1\n"bad"\n');
     const batch = await live.platform.cli('batch', 'run', file, '--function', name);

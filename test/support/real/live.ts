@@ -69,12 +69,21 @@ export class Live {
   }
 
   /** Calls a function by its URL, without a client that changes anything. */
-  async call(name: string, path = '/', { method = 'GET', headers = [], body }: LiveRequest = {}): Promise<LiveAnswer> {
+  async call(
+    name: string,
+    path = '/',
+    { method = 'GET', headers = [], body }: LiveRequest = {},
+  ): Promise<LiveAnswer> {
     const url = new URL(this.platform.url);
     const begun = performance.now();
     const flat = ['host', url.host, ...headers];
-    const has = (wanted: string): boolean => headers.some((one, index) => index % 2 === 0 && one.toLowerCase() === wanted);
-    if ((typeof body === 'string' || body instanceof Uint8Array) && !has('content-length') && !has('transfer-encoding'))
+    const has = (wanted: string): boolean =>
+      headers.some((one, index) => index % 2 === 0 && one.toLowerCase() === wanted);
+    if (
+      (typeof body === 'string' || body instanceof Uint8Array) &&
+      !has('content-length') &&
+      !has('transfer-encoding')
+    )
       flat.push('content-length', String(Buffer.byteLength(body)));
     return await new Promise<LiveAnswer>((resolve, reject) => {
       const request = httpRequest({
@@ -97,7 +106,15 @@ export class Live {
           const endAt = performance.now() - begun;
           const status = response.statusCode ?? 0;
           const text = bytes.toString();
-          resolve({ status, headers: list, bytes, text, headAt, endAt, ...(broken !== undefined && { broken }) });
+          resolve({
+            status,
+            headers: list,
+            bytes,
+            text,
+            headAt,
+            endAt,
+            ...(broken !== undefined && { broken }),
+          });
         };
         response.on('data', (piece: Buffer) => pieces.push(piece));
         response.on('end', () => done());

@@ -23,12 +23,14 @@ const fixedLengths = new WeakMap<object, string>();
 export class FixedLengthStream extends TransformStream<Uint8Array, Uint8Array> {
   constructor(length: number | bigint) {
     const total = Number(length);
-    if (!Number.isSafeInteger(total) || total < 0) throw new TypeError(`not a length in bytes: ${String(length)}`);
+    if (!Number.isSafeInteger(total) || total < 0)
+      throw new TypeError(`not a length in bytes: ${String(length)}`);
     let left = total;
     super({
       transform(chunk, controller) {
         left -= chunk.byteLength;
-        if (left < 0) throw new TypeError(`the body is longer than the ${total} bytes of its FixedLengthStream`);
+        if (left < 0)
+          throw new TypeError(`the body is longer than the ${total} bytes of its FixedLengthStream`);
         controller.enqueue(chunk);
       },
       flush() {
@@ -172,10 +174,12 @@ export function binaryOf(value: unknown): Uint8Array | undefined {
 /** Returns a reader of a web stream, Node stream, async iterable or Blob; undefined for anything else. */
 export function readerOf(body: unknown): BodyReader | undefined {
   if (typeof body !== 'object' || body === null) return undefined;
-  const stream = body as Partial<ReadableStream<unknown> & AsyncIterable<unknown> & Blob & { locked: boolean }>;
+  const stream = body as Partial<
+    ReadableStream<unknown> & AsyncIterable<unknown> & Blob & { locked: boolean }
+  >;
   if (typeof stream.getReader === 'function') {
     if (stream.locked) throw new BadResponseError(LOCKED);
-    return stream.getReader() as unknown as BodyReader;
+    return stream.getReader();
   }
   if (typeof stream[Symbol.asyncIterator] === 'function') {
     const iterator = (stream as AsyncIterable<unknown>)[Symbol.asyncIterator]();
@@ -198,5 +202,7 @@ export function named(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   if (typeof value !== 'object') return typeof value === 'function' ? 'a function' : `a ${typeof value}`;
   const name: unknown = (value as { constructor?: { name?: unknown } }).constructor?.name;
-  return typeof name === 'string' && name !== '' && name !== 'Object' ? `an object of class ${name}` : 'a plain object';
+  return typeof name === 'string' && name !== '' && name !== 'Object'
+    ? `an object of class ${name}`
+    : 'a plain object';
 }

@@ -25,7 +25,8 @@ export function isResponseLike(value: unknown): value is ResponseLike {
 export async function sendForeign(invocation: Invocation, value: unknown, isHead: boolean): Promise<void> {
   if (!isResponseLike(value)) throw new BadResponseError(refusal(value));
   const { status, body } = value;
-  if (!Number.isInteger(status) || status < 200 || status > 599) throw new BadResponseError(badStatus(status));
+  if (!Number.isInteger(status) || status < 200 || status > 599)
+    throw new BadResponseError(badStatus(status));
   if (value.bodyUsed === true) throw new BadResponseError(USED);
   let headers = headerList(value.headers);
   // Only a client's answer has a URL, and such clients have decoded the body already.
@@ -34,7 +35,8 @@ export async function sendForeign(invocation: Invocation, value: unknown, isHead
     headers = headers.filter(([name]) => name !== 'content-encoding' && name !== 'content-length');
   }
   const meta = { status, headers };
-  if (body === undefined || body === null || isHead) return await sendWhole(invocation, meta, new Uint8Array(0));
+  if (body === undefined || body === null || isHead)
+    return await sendWhole(invocation, meta, new Uint8Array(0));
   const whole = typeof body === 'string' ? Buffer.from(body) : binaryOf(body);
   if (whole) return await sendWhole(invocation, meta, whole);
   const reader = readerOf(body);
@@ -71,7 +73,8 @@ function refusal(value: unknown): string {
  */
 export function headerList(given: unknown): HeaderList {
   if (given === undefined || given === null) return [];
-  if (typeof given !== 'object') throw new BadResponseError(`the headers of the response are ${named(given)}`);
+  if (typeof given !== 'object')
+    throw new BadResponseError(`the headers of the response are ${named(given)}`);
   const list: HeaderList = [];
   const source = given as {
     getSetCookie?: () => unknown;
@@ -89,7 +92,8 @@ export function headerList(given: unknown): HeaderList {
   const isPairs = typeof source[Symbol.iterator] === 'function';
   const pairs = isPairs ? (given as Iterable<unknown>) : Object.entries(given);
   for (const pair of pairs) {
-    if (!Array.isArray(pair)) throw new BadResponseError('the headers of the response are no pairs of name and value');
+    if (!Array.isArray(pair))
+      throw new BadResponseError('the headers of the response are no pairs of name and value');
     const name = String(pair[0]).toLowerCase();
     if (name === 'set-cookie' && Array.isArray(cookies)) continue;
     addHeader(list, name, pair[1]);
@@ -105,9 +109,16 @@ export function addHeader(list: HeaderList, name: string, value: unknown): void 
     for (const member of value as unknown[]) addHeader(list, name, member);
     return;
   }
-  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') {
+  if (
+    typeof value === 'string' ||
+    typeof value === 'number' ||
+    typeof value === 'boolean' ||
+    typeof value === 'bigint'
+  ) {
     list.push([name, String(value)]);
     return;
   }
-  throw new BadResponseError(`the header ${name} of the response is ${named(value)}; use a string or an array of strings`);
+  throw new BadResponseError(
+    `the header ${name} of the response is ${named(value)}; use a string or an array of strings`,
+  );
 }

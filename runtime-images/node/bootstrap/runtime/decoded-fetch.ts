@@ -50,11 +50,14 @@ export function isDecoded(codings: string): boolean {
 /** Gives a copy those properties of the original that a Response of one's own cannot have. */
 function dressed(copy: Response, original: Response): Response {
   originals.set(copy, original);
-  const fixed = (value: unknown): PropertyDescriptor => ({ value, configurable: true });
   return Object.defineProperties(copy, {
     url: fixed(original.url),
     redirected: fixed(original.redirected),
     type: fixed(original.type),
     clone: fixed(() => dressed(Response.prototype.clone.call(copy), original)),
   });
+}
+
+function fixed(value: unknown): PropertyDescriptor {
+  return { value, configurable: true };
 }

@@ -16,7 +16,12 @@ import { BodyStream } from '../handlers/body-stream.ts';
 import { currentHandle, endOutput } from '../runtime/capture-logs.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
-import { BadResponseError, NoHandlerError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
+import {
+  BadResponseError,
+  NoHandlerError,
+  type FunctionContext,
+  type Invocation,
+} from '../handlers/invocation.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
 import { beginTracing, endTracing, setTracing, tellOpenSpans } from '../tracing/tracing.ts';

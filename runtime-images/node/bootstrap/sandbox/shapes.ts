@@ -5,7 +5,13 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { Server } from 'node:net';
-import { appOfFramework, appOfFunction, appOfServer, type App, type NodeListener } from '../handlers/app/node-app.ts';
+import {
+  appOfFramework,
+  appOfFunction,
+  appOfServer,
+  type App,
+  type NodeListener,
+} from '../handlers/app/node-app.ts';
 import { named } from '../handlers/body.ts';
 import type { FunctionContext } from '../handlers/invocation.ts';
 import type { LambdaHandler } from '../handlers/lambda.ts';
@@ -27,7 +33,7 @@ export async function shapeOf(exported: unknown): Promise<Shape | undefined> {
   if (!isMembers(exported) || exported['__is_handler__'] === true) return undefined;
   const app = await appOf(exported);
   if (app) return { kind: 'app', app };
-  return typeof exported === 'function' ? shapeOfFunction(exported as AnyFunction) : undefined;
+  return typeof exported === 'function' ? shapeOfFunction(exported) : undefined;
 }
 
 /** Recognises an app by the members that its framework documents. */
@@ -54,7 +60,7 @@ async function appOf(given: Members): Promise<App | undefined> {
   }
   // express and connect
   if (typeof given === 'function' && isFunction(given['use']) && isFunction(given['handle'])) {
-    return appOfFramework(given as unknown as NodeListener);
+    return appOfFramework(given);
   }
   // polka, restify
   if (isFunction(given['listen']) && isFunction(given['use'])) {
@@ -87,17 +93,18 @@ function shapeOfFunction(given: AnyFunction): Shape | undefined {
   if (isClass(given)) return undefined;
   const source = Function.prototype.toString.call(given);
   const [first = '', second = ''] = parametersOf(source);
-  if (EVENT_NAME.test(first)) return { kind: 'lambda', handler: given as LambdaHandler };
+  if (EVENT_NAME.test(first)) return { kind: 'lambda', handler: given };
   const usesSecond =
-    /^[\w$]+$/.test(second) && new RegExp(`(?<![\\w$.])${second.replaceAll('$', '\\$')}\\s*\\??\\.\\s*${RESPONSE_USE}`).test(source);
+    /^[\w$]+$/.test(second) &&
+    new RegExp(`(?<![\\w$.])${second.replaceAll('$', '\\$')}\\s*\\??\\.\\s*${RESPONSE_USE}`).test(source);
   // A bound or native function shows no source; those of two parameters are listeners, such as that of a router.
   const isNative = source.endsWith('{ [native code] }') && given.length >= 2;
   if (given.length >= 2 || second !== '') {
     if (RESPONSE_NAME.test(second) || usesSecond || isNative) {
-      return { kind: 'app', app: appOfFunction(given as NodeListener) };
+      return { kind: 'app', app: appOfFunction(given) };
     }
   }
-  return { kind: 'fetch', fetch: given as FetchHandler };
+  return { kind: 'fetch', fetch: given };
 }
 
 /** Returns the names of the first parameters; an empty text for one that is taken apart or is missing. */
@@ -105,7 +112,9 @@ function parametersOf(source: string): string[] {
   const lone = /^(?:async\s+)?([\w$]+)\s*=>/.exec(source);
   if (lone) return [lone[1] ?? ''];
   const list = /^[^(]*\(([^)]*)/.exec(source)?.[1] ?? '';
-  return list.split(',').map((parameter) => /^\s*(?:\/\*.*?\*\/\s*)?([\w$]+)\s*(?:=.*)?$/s.exec(parameter)?.[1] ?? '');
+  return list
+    .split(',')
+    .map((parameter) => /^\s*(?:\/\*.*?\*\/\s*)?([\w$]+)\s*(?:=.*)?$/s.exec(parameter)?.[1] ?? '');
 }
 
 /** Makes a fetch handler of `GET`, `POST` and the like; undefined if there is none. */
@@ -140,7 +149,9 @@ const FORMS =
 
 function advice(module: Members, exported: unknown, names: readonly string[]): string {
   const wrong = isMembers(exported)
-    ? ['fetch', 'scheduled', 'queue'].find((name) => exported[name] !== undefined && !isFunction(exported[name]))
+    ? ['fetch', 'scheduled', 'queue'].find(
+        (name) => exported[name] !== undefined && !isFunction(exported[name]),
+      )
     : undefined;
   if (wrong !== undefined && isMembers(exported)) {
     return `The default export has ${wrong}, which is ${named(exported[wrong])} and must be a function`;
@@ -154,8 +165,11 @@ function advice(module: Members, exported: unknown, names: readonly string[]): s
   if (isMembers(exported) && isFunction(exported['handler']) && Array.isArray(exported['stack'])) {
     return "The default export is an app of h3 1. Write: import { toWebHandler } from 'h3'; export default { fetch: toWebHandler(app) }";
   }
-  const event = names.find((name) => isFunction(module[name]) && EVENT_NAME.test(parametersOf(String(module[name]))[0] ?? ''));
-  if (event !== undefined) return `${event}() looks like a Lambda-style handler. Write: export { ${event} as handler }`;
+  const event = names.find(
+    (name) => isFunction(module[name]) && EVENT_NAME.test(parametersOf(String(module[name]))[0] ?? ''),
+  );
+  if (event !== undefined)
+    return `${event}() looks like a Lambda-style handler. Write: export { ${event} as handler }`;
   const app = names.find((name) => name !== 'default' && looksLikeApp(module[name]));
   if (app !== undefined) return `${app} looks like an app. Write: export default ${app}`;
   return `${exported === undefined ? '' : `The default export is ${named(exported)}. `}${FORMS}`;
@@ -163,7 +177,9 @@ function advice(module: Members, exported: unknown, names: readonly string[]): s
 
 function looksLikeApp(value: unknown): boolean {
   if (!isMembers(value)) return false;
-  return isFunction(value['fetch']) || isServer(value) || (isFunction(value['listen']) && isFunction(value['use']));
+  return (
+    isFunction(value['fetch']) || isServer(value) || (isFunction(value['listen']) && isFunction(value['use']))
+  );
 }
 
 function isClass(given: AnyFunction): boolean {

@@ -29,7 +29,8 @@ export class HelpedRequest extends IncomingMessage {
     const found = new Map<string, string>();
     for (const pair of (this.headers.cookie ?? '').split(';')) {
       const at = pair.indexOf('=');
-      if (at > 0 && !found.has(pair.slice(0, at).trim())) found.set(pair.slice(0, at).trim(), decoded(pair.slice(at + 1).trim()));
+      if (at > 0 && !found.has(pair.slice(0, at).trim()))
+        found.set(pair.slice(0, at).trim(), decoded(pair.slice(at + 1).trim()));
     }
     return Object.fromEntries(found);
   }
@@ -39,8 +40,10 @@ export class HelpedRequest extends IncomingMessage {
     const bytes = bodies.get(this.socket);
     if (!bytes || bytes.length === 0) return undefined;
     const type = (this.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
-    if (type === 'application/json' || type.endsWith('+json')) return JSON.parse(bytes.toString('utf8')) as unknown;
-    if (type === 'application/x-www-form-urlencoded') return Object.fromEntries(new URLSearchParams(bytes.toString('utf8')));
+    if (type === 'application/json' || type.endsWith('+json'))
+      return JSON.parse(bytes.toString('utf8')) as unknown;
+    if (type === 'application/x-www-form-urlencoded')
+      return Object.fromEntries(new URLSearchParams(bytes.toString('utf8')));
     return type.startsWith('text/') ? bytes.toString('utf8') : bytes;
   }
 
@@ -80,9 +83,11 @@ export class HelpedResponse extends ServerResponse<HelpedRequest> {
       (body as Readable).pipe(this);
       return this;
     }
-    if (typeof body === 'object' || typeof body === 'number' || typeof body === 'boolean') return this.json(body);
-    if (body !== undefined && !this.hasHeader('content-type')) this.setHeader('content-type', 'text/html; charset=utf-8');
-    return this.end(body === undefined ? undefined : String(body as string));
+    if (typeof body === 'object' || typeof body === 'number' || typeof body === 'boolean')
+      return this.json(body);
+    if (body !== undefined && !this.hasHeader('content-type'))
+      this.setHeader('content-type', 'text/html; charset=utf-8');
+    return this.end(typeof body === 'string' ? body : undefined);
   }
 
   sendStatus(status: number): this {

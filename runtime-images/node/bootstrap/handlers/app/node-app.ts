@@ -61,7 +61,8 @@ function appOfPort(server: net.Server): App {
   return {
     connect() {
       const address = server.address();
-      if (address === null) throw new BadResponseError('the server of this function does not listen any more');
+      if (address === null)
+        throw new BadResponseError('the server of this function does not listen any more');
       const host = typeof address === 'object' && address.family === 'IPv6' ? '::1' : '127.0.0.1';
       const where = typeof address === 'string' ? { path: address } : { port: address.port, host };
       return { client: net.connect(where) };
@@ -72,9 +73,11 @@ function appOfPort(server: net.Server): App {
 /** An app of a framework's listener, which answers errors itself. */
 export function appOfFramework(listener: NodeListener): App {
   // Without a third argument, a framework knows that it is not a part of another one.
-  return appOfServer(http.createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
-    void listener(request, response);
-  }));
+  return appOfServer(
+    http.createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
+      void listener(request, response);
+    }),
+  );
 }
 
 /** An app of a single function. An error that it throws, or a rejection of its promise, is the error of the invocation. */
@@ -91,10 +94,15 @@ export function appOfFunction(listener: NodeListener): App {
       response.end(`Cannot ${request.method ?? 'GET'} ${request.url ?? '/'}\n`);
     };
     const called = async (): Promise<void> => {
-      await listener(request, response, next);
-      await closed;
+      try {
+        await listener(request, response, next);
+        await closed;
+        run?.resolve();
+      } catch (error) {
+        run?.reject(error);
+      }
     };
-    called().then(run?.resolve, run?.reject);
+    void called();
   });
   return {
     wantsWhole: true,
@@ -118,7 +126,9 @@ export function answerByApp(app: App): Answer {
     const isLarge = (invocation.context.bodyBytes ?? 0) > (app.wantsWhole ? MAX_WHOLE_BYTES : 0);
     const body = isLarge ? undefined : await wholeBody(invocation, decoded.body);
     const { client, run = Promise.resolve() } = app.connect(meta, body);
-    const answered = send(client, meta, invocation, body).then((response) => sendAnswer(invocation, response));
+    const answered = send(client, meta, invocation, body).then((response) =>
+      sendAnswer(invocation, response),
+    );
     try {
       // A program that has failed will not answer, so its failure counts first.
       await Promise.race([answered, run.then(() => answered)]);
@@ -148,7 +158,11 @@ async function send(
   });
   const answer = new Promise<IncomingMessage>((resolve, reject) => {
     request.once('response', resolve);
-    request.once('upgrade', () => reject(new BadResponseError('the app answered by a protocol upgrade; answer with a status of 200 to 599')));
+    request.once('upgrade', () =>
+      reject(
+        new BadResponseError('the app answered by a protocol upgrade; answer with a status of 200 to 599'),
+      ),
+    );
     // A server may answer before it has read the request, and the rest of the request then fails.
     request.on('error', (error: NodeJS.ErrnoException) => reject(asUnanswered(error)));
   });
@@ -162,7 +176,8 @@ async function send(
 async function sendLarge(request: http.ClientRequest, body: ReadableStream<Uint8Array>): Promise<void> {
   for await (const piece of body) {
     if (request.destroyed) return;
-    if (!request.write(piece)) await new Promise<void>((resolve) => request.once('drain', resolve).once('close', resolve));
+    if (!request.write(piece))
+      await new Promise<void>((resolve) => request.once('drain', resolve).once('close', resolve));
   }
   request.end();
 }
@@ -197,7 +212,9 @@ async function sendAnswer(invocation: Invocation, response: IncomingMessage): Pr
 
 function asBrokenOff(error: unknown): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
-  return code === 'ECONNRESET' ? new Error('the app closed the connection in the middle of its answer') : error;
+  return code === 'ECONNRESET'
+    ? new Error('the app closed the connection in the middle of its answer')
+    : error;
 }
 
 const OF_CONNECTION: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date']);
@@ -207,7 +224,13 @@ function headersOf(meta: RequestMeta, bodyBytes: number): string[] {
   const flat: string[] = [];
   let hasHost = false;
   for (const [name, value] of meta.headers) {
-    if (name === 'content-length' || name === 'transfer-encoding' || name === 'connection' || name === 'expect') continue;
+    if (
+      name === 'content-length' ||
+      name === 'transfer-encoding' ||
+      name === 'connection' ||
+      name === 'expect'
+    )
+      continue;
     hasHost ||= name === 'host';
     flat.push(name, value);
   }

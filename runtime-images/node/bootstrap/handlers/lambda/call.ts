@@ -81,9 +81,7 @@ export async function callLambda(
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === 'function'
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
   );
 }
 
@@ -93,8 +91,8 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
  */
 function isValue(value: unknown): boolean {
   if (value === undefined || typeof value === 'function' || typeof value === 'symbol') return false;
-  if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Response) return true;
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Response)
+    return true;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
 }
-

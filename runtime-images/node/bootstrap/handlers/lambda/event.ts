@@ -183,7 +183,10 @@ function setNew(map: Map<string, string[]>, name: string): string[] {
 }
 
 /** Object.fromEntries defines properties and sets none, so `__proto__` is one like the others. */
-function mapValues<T>(map: ReadonlyMap<string, string[]>, change: (values: string[]) => T): Record<string, T> {
+function mapValues<T>(
+  map: ReadonlyMap<string, string[]>,
+  change: (values: string[]) => T,
+): Record<string, T> {
   return Object.fromEntries([...map].map(([name, values]) => [name, change(values)]));
 }
 
@@ -200,9 +203,12 @@ function sourceOf(headers: ReadonlyMap<string, string>): string {
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'] as const;
 
+function two(part: number): string {
+  return String(part).padStart(2, '0');
+}
+
 /** The time in the common log format in UTC: `12/Mar/2020:19:03:58 +0000`. */
 export function commonLogTime(time: Date): string {
-  const two = (part: number): string => String(part).padStart(2, '0');
   const day = `${two(time.getUTCDate())}/${MONTHS[time.getUTCMonth()] ?? ''}/${time.getUTCFullYear()}`;
   return `${day}:${two(time.getUTCHours())}:${two(time.getUTCMinutes())}:${two(time.getUTCSeconds())} +0000`;
 }

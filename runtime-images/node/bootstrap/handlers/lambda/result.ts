@@ -74,7 +74,9 @@ export function headersOf(
   const list = onlyLast([...merged, ...multiple]);
   if (cookies !== undefined && cookies !== null) {
     if (typeof cookies !== 'string' && !Array.isArray(cookies)) {
-      throw new BadResponseError(`cookies of the result of handler() is ${named(cookies)}; use an array of strings`);
+      throw new BadResponseError(
+        `cookies of the result of handler() is ${named(cookies)}; use an array of strings`,
+      );
     }
     addHeader(list, 'set-cookie', cookies);
   }
@@ -89,18 +91,24 @@ function onlyLast(list: HeaderList): HeaderList {
   );
 }
 
-function bodyOf({ body, isBase64Encoded }: LambdaResult): Uint8Array | { reader: BodyReader; stream: object } {
+function bodyOf({
+  body,
+  isBase64Encoded,
+}: LambdaResult): Uint8Array | { reader: BodyReader; stream: object } {
   if (body === undefined || body === null) return new Uint8Array(0);
   const isBase64 = isBase64Encoded === true || isBase64Encoded === 'true';
   if (typeof body === 'string') return Buffer.from(body, isBase64 ? 'base64' : 'utf8');
-  if (typeof body === 'number' || typeof body === 'boolean' || typeof body === 'bigint') return Buffer.from(String(body));
+  if (typeof body === 'number' || typeof body === 'boolean' || typeof body === 'bigint')
+    return Buffer.from(String(body));
   const bytes = binaryOf(body);
   if (bytes) return bytes;
   const reader = readerOf(body);
   if (reader) return { reader, stream: body };
   const json = typeof body === 'object' ? JSON.stringify(body) : undefined;
   if (json === undefined) {
-    throw new BadResponseError(`the body of the result of handler() is ${named(body)}; use a string, a Uint8Array or a stream`);
+    throw new BadResponseError(
+      `the body of the result of handler() is ${named(body)}; use a string, a Uint8Array or a stream`,
+    );
   }
   return Buffer.from(json);
 }

@@ -26,7 +26,9 @@ export function installAwsLambda(): void {
   const awslambda = {
     streamifyResponse(handler: StreamingHandler): StreamingHandler {
       if (typeof handler !== 'function') {
-        throw new TypeError(`awslambda.streamifyResponse() takes a function, and was given ${named(handler)}`);
+        throw new TypeError(
+          `awslambda.streamifyResponse() takes a function, and was given ${named(handler)}`,
+        );
       }
       Object.defineProperty(handler, STREAMING, { value: 'response', configurable: true });
       return handler;
@@ -89,7 +91,9 @@ class ResponseStream extends Writable {
     if (this.#isOpen) throw new Error('HttpResponseStream.from(): the response has begun already');
     const status = Number(prelude.statusCode ?? 200);
     if (!Number.isInteger(status) || status < 200 || status > 599) {
-      throw new BadResponseError(`HttpResponseStream.from() was given statusCode ${String(prelude.statusCode)}; use 200 to 599`);
+      throw new BadResponseError(
+        `HttpResponseStream.from() was given statusCode ${String(prelude.statusCode)}; use 200 to 599`,
+      );
     }
     const headers = headersOf(prelude, 'application/octet-stream');
     this.#meta = { status, headers };
@@ -99,10 +103,16 @@ class ResponseStream extends Writable {
   }
 
   override _write(chunk: unknown, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    void this.#send(chunk).then(
-      () => done(),
-      (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
-    );
+    void this.#writeThenTell(chunk, done);
+  }
+
+  async #writeThenTell(chunk: unknown, done: (error?: Error | null) => void): Promise<void> {
+    try {
+      await this.#send(chunk);
+    } catch (error) {
+      return done(error instanceof Error ? error : new Error(String(error)));
+    }
+    done();
   }
 
   override _final(done: (error?: Error | null) => void): void {
@@ -129,8 +139,11 @@ class ResponseStream extends Writable {
   }
 
   #head(): ResponseMeta {
-    const { status, headers } = this.#meta ?? { status: 200, headers: [['content-type', this.#contentType]] };
+    const { status, headers }: ResponseMeta = this.#meta ?? {
+      status: 200,
+      headers: [['content-type', this.#contentType]],
+    };
     // The length of a stream is known at its end only.
-    return { status, headers: headers.filter(([name]) => name !== 'content-length') as [string, string][] };
+    return { status, headers: headers.filter(([name]) => name !== 'content-length') };
   }
 }
