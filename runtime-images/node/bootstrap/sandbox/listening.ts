@@ -48,7 +48,7 @@ export async function firstServer(patienceMs: number): Promise<Server | undefine
   return started[0];
 }
 
-/** Types of what the runtime itself keeps open. */
+/** Types of the runtime's own resources. */
 const OWN = new Set(['PipeWrap', 'TTYWrap', 'SignalWrap']);
 
 /** True if nothing is open that keeps a process alive, beside the runtime's own channel. */

@@ -1,6 +1,6 @@
 /**
  * Recognises a module whose handlers have no form of their own: an app of a framework for Node, a plain function, or `GET` and
- * `POST` exports as in routes of web frameworks. What cannot be run is named, with the lines that would make it run.
+ * `POST` exports as in routes of web frameworks. Any other module is refused with the lines that would make it run.
  */
 import http from 'node:http';
 import https from 'node:https';

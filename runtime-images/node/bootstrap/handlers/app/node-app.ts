@@ -1,7 +1,7 @@
 /**
  * Runs programs that are written for a server of `node:http`: express, koa, fastify, nest, a plain `(req, res)` function, or a
  * server that has called `listen()`. Node's own server reads the request from a connection in memory, so such a program behaves
- * as on a host, in both directions piece by piece.
+ * as on a host. Bodies stream in both directions.
  */
 import http, { type IncomingMessage } from 'node:http';
 import https from 'node:https';

@@ -13,7 +13,7 @@ export interface CallbackContext {
   callbackWaitsForEmptyEventLoop: boolean;
 }
 
-/** What an answered call leaves: work that belongs to the invocation, until the event loop is empty. */
+/** The end of a call. `leftover` is work that belongs to the invocation, until the event loop is empty. */
 export interface LambdaEnd {
   readonly result: unknown;
   /** Set where the function answered by a callback. */
@@ -86,8 +86,8 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 /**
- * Is this the result of a function that is not async? An object of a class may be anything that a last expression left, such as
- * the server of aws-serverless-express, and the callback is then still to come.
+ * Is this the result of a function that is not async? An object of a class may be the value of any last expression, such as the
+ * server of aws-serverless-express. The callback is then still to come.
  */
 function isValue(value: unknown): boolean {
   if (value === undefined || typeof value === 'function' || typeof value === 'symbol') return false;

@@ -1,7 +1,7 @@
 /**
  * Makes the event of a Lambda-style function of an HTTP request. Format 2.0 is that of function URLs
- * (docs.aws.amazon.com/lambda, "Invoking Lambda function URLs"), format 1.0 that of API Gateway
- * (docs.aws.amazon.com/apigateway, "Create AWS Lambda proxy integrations for HTTP APIs").
+ * (docs.aws.amazon.com/lambda, "Invoking Lambda function URLs"). Format 1.0 is that of API Gateway
+ * (docs.aws.amazon.com/apigateway, "AWS Lambda proxy integrations for HTTP APIs").
  *
  * Maps made of input are like those of JSON.parse: any name is a property of its own, `__proto__` and `constructor` too.
  */

@@ -26,9 +26,7 @@ export function installAwsLambda(): void {
   const awslambda = {
     streamifyResponse(handler: StreamingHandler): StreamingHandler {
       if (typeof handler !== 'function') {
-        throw new TypeError(
-          `awslambda.streamifyResponse() takes a function, and was given ${named(handler)}`,
-        );
+        throw new TypeError(`awslambda.streamifyResponse() takes a function, not ${named(handler)}`);
       }
       Object.defineProperty(handler, STREAMING, { value: 'response', configurable: true });
       return handler;
@@ -92,7 +90,7 @@ class ResponseStream extends Writable {
     const status = Number(prelude.statusCode ?? 200);
     if (!Number.isInteger(status) || status < 200 || status > 599) {
       throw new BadResponseError(
-        `HttpResponseStream.from() was given statusCode ${String(prelude.statusCode)}; use 200 to 599`,
+        `HttpResponseStream.from() has statusCode ${String(prelude.statusCode)}; use 200 to 599`,
       );
     }
     const headers = headersOf(prelude, 'application/octet-stream');
