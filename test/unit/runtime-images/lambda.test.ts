@@ -37,7 +37,7 @@ function event({
 }
 
 describe('format 2.0', () => {
-  test('A7 X8 the whole event, member by member, as function URLs send it [FN7]', () => {
+  test('Lambda A7 X8 the whole event, member by member, as function URLs send it [FN7]', () => {
     const headers: HeaderList = [
       ['user-agent', 'agent'],
       ['content-type', 'text/plain'],
@@ -97,14 +97,14 @@ describe('format 2.0', () => {
     ['?', undefined],
     ['?a+b=c+d&e;f', { 'a b': 'c d', 'e;f': '' }],
     ['?bad=%zz', { bad: '%zz' }],
-  ])('A7 B12 the query %s', (query, wanted) => {
+  ])('Lambda A7 B12 the query %s', (query, wanted) => {
     const made = event({ target: `/a${query}` });
     expect(made['queryStringParameters']).toEqual(wanted);
     expect('queryStringParameters' in made).toBe(wanted !== undefined);
     expect(made['rawQueryString']).toBe(query.slice(1));
   });
 
-  test('A7 B12 names of the prototype are names like others', () => {
+  test('Lambda A7 B12 names of the prototype are names like others', () => {
     const made = event({
       target: '/?__proto__=1&constructor=2&constructor=3&toString=4',
       headers: [
@@ -185,7 +185,7 @@ describe('format 2.0', () => {
     },
   );
 
-  test('A7 an absent body is absent', () => {
+  test('Lambda A7 an absent body is absent', () => {
     expect('body' in event({})).toBe(false);
   });
 
@@ -212,7 +212,7 @@ describe('format 2.0', () => {
     },
   );
 
-  test('A7 one address: the first that trusted proxies name', () => {
+  test('Lambda A7 one address: the first that trusted proxies name', () => {
     const meta: RequestMeta = {
       kind: 'http',
       method: 'GET',
@@ -225,12 +225,12 @@ describe('format 2.0', () => {
     expect(made.requestContext.http.sourceIp).toBe('198.51.100.7');
   });
 
-  test('A7 X8 the time in the common log format', () => {
+  test('Lambda A7 X8 the time in the common log format', () => {
     expect(commonLogTime(new Date(Date.UTC(2026, 0, 1, 0, 0, 0)))).toBe('01/Jan/2026:00:00:00 +0000');
   });
 });
 
-test('A7 format 1.0: the whole event, as API Gateway documents it [FN7]', () => {
+test('Lambda A7 format 1.0: the whole event, as API Gateway documents it [FN7]', () => {
   const made = event({
     format: '1.0',
     method: 'POST',
@@ -344,11 +344,11 @@ describe('results', () => {
       { statusCode: 200, body: 'aGk=', isBase64Encoded: 'false' },
       [200, [JSON_TYPE], 'aGk='],
     ],
-  ] satisfies [string, unknown, Sent][])('A7 B18 X7 %s', (_what, result, wanted) => {
+  ] satisfies [string, unknown, Sent][])('Lambda A7 B18 X7 %s', (_what, result, wanted) => {
     expect(sent(result)).toEqual(wanted);
   });
 
-  test('A7 B18 headers: nothing is dropped, arrays are repeated, other kinds are text', () => {
+  test('Lambda A7 B18 headers: nothing is dropped, arrays are repeated, other kinds are text', () => {
     const result = {
       statusCode: 200,
       headers: {
@@ -397,7 +397,7 @@ describe('results', () => {
         ['set-cookie', 'b=2'],
       ],
     ],
-  ])('A7 X7 headers as %s', (_what, headers) => {
+  ])('Lambda A7 X7 headers as %s', (_what, headers) => {
     expect(sent({ statusCode: 200, headers })[1]).toEqual([
       ['x-a', '1'],
       ['set-cookie', 'a=1'],
@@ -406,7 +406,7 @@ describe('results', () => {
     ]);
   });
 
-  test('A7 B18 X7 multiValueHeaders, cookies, and one content type', () => {
+  test('Lambda A7 B18 X7 multiValueHeaders, cookies, and one content type', () => {
     expect(
       sent({
         statusCode: 200,
@@ -428,7 +428,7 @@ describe('results', () => {
     expect(sent({ statusCode: 200, cookies: 'a=1' })[1]).toEqual([['set-cookie', 'a=1'], JSON_TYPE]);
   });
 
-  test('A7 X7 streams of each kind are read', () => {
+  test('Lambda A7 X7 streams of each kind are read', () => {
     for (const body of [Readable.from(['hi']), new ReadableStream(), new Blob(['hi'])])
       expect(sent({ statusCode: 200, body })[2]).toBe('a stream');
   });
@@ -459,11 +459,11 @@ describe('results', () => {
     ],
     ['a body that is a function', { statusCode: 200, body: () => 1 }, 'a function'],
     ['a symbol', Symbol('x'), 'a symbol'],
-  ])('A7 B18 %s is refused by name', (_what, result, part) => {
+  ])('Lambda A7 B18 %s is refused by name', (_what, result, part) => {
     expect(() => httpAnswer(result)).toThrow(part);
   });
 
-  test('A7 an event is answered by JSON alone', () => {
+  test('Lambda A7 an event is answered by JSON alone', () => {
     expect(Buffer.from(jsonAnswer({ statusCode: 200, body: 'x' }).body).toString()).toBe(
       '{"statusCode":200,"body":"x"}',
     );
