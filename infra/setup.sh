@@ -130,7 +130,7 @@ build_native() {
 
 # Everything that a runtime image is made from, without starting Node.
 image_inputs() {
-  find runtime-images contract worker/native/build/zygote.node package-lock.json /etc/os-release -follow -type f \
+  find runtime-images contract worker/native/build/runtimes package-lock.json /etc/os-release -follow -type f \
     ! -name '*.test.ts' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-64
 }
 

@@ -6,37 +6,38 @@
  *     node runtime-images/build.ts build [--inputs HASH]
  *     node runtime-images/build.ts --update-lock
  */
-import { lstat, mkdir, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { languageOf, RUNTIMES, type Language as Name } from '#contract/functions/runtimes.ts';
 import { Apt } from './apt.ts';
-import { debPath, fetchAll, hostSuite, nodeArchivePath, readManifest, type Say } from './fetch.ts';
-import { bundleBootstrap, makeImage, reclaim, unpackNode } from './image.ts';
+import { debPath, fetchDebian, hostSuite, readManifest, type Say } from './fetch.ts';
+import { makeImage, reclaim } from './image.ts';
+import type { Language } from './language.ts';
 import { type Lock, readLock, writeLock } from './lock.ts';
+import { node } from './node/parts.ts';
 import { hashFile } from './program.ts';
 import { baseKey, makeBase } from './rootfs.ts';
+
+const LANGUAGES: Readonly<Record<Name, Language>> = { node };
+
+const checkout = fileURLToPath(new URL('..', import.meta.url));
 
 export interface BuildOptions {
   readonly lock: Lock;
   readonly cache: string;
   /** Directory of the images and their shared parts. */
   readonly images: string;
-  /** TypeScript entry of the bootstrap. */
-  readonly bootstrap: string;
-  /** The native addon that the bootstrap loads. */
-  readonly zygote: string;
   readonly say: Say;
 }
 
-/** Makes every image of the lock that does not exist yet. Returns their directories by name. */
+/** Makes every runtime's image that does not exist yet. Returns their directories by name. */
 export async function buildImages(options: BuildOptions): Promise<Map<string, string>> {
   const { lock, cache, images, say } = options;
   const { suite, packages } = await readManifest(cache, await hostSuite());
   await mkdir(images, { recursive: true });
-  const bootstrap = await bundleBootstrap(options.bootstrap);
-
   const key = baseKey(suite, packages);
   const base = join(images, `base-${key}`);
   if ((await lstat(base).catch(() => undefined)) === undefined) {
@@ -51,33 +52,31 @@ export async function buildImages(options: BuildOptions): Promise<Map<string, st
 
   const made = new Map<string, string>();
   const keep = new Set([`base-${key}`]);
-  for (const [name, { version, integrity }] of Object.entries(lock.node)) {
-    const directory = `node-${version}`;
-    keep.add(directory);
-    const node = join(images, directory, 'node');
-    await unpackVerifiedNode(nodeArchivePath(cache, version), integrity, node);
-    const parts = {
-      name,
-      base,
-      baseKey: key,
-      packages,
-      node,
-      nodeVersion: version,
-      nodeIntegrity: integrity,
-    };
-    made.set(name, await makeImage({ ...parts, bootstrap, zygote: options.zygote }, images));
+  for (const name of RUNTIMES) {
+    const language = await LANGUAGES[languageOf(name)].parts(name, {
+      lock,
+      cache,
+      images,
+      native: readNative,
+    });
+    for (const directory of language.keep) keep.add(directory);
+    made.set(name, await makeImage({ name, base, baseKey: key, packages, language: language.parts }, images));
     say(`${name}: ${made.get(name)}`);
   }
   for (const name of await reclaim(images, keep)) say(`removed ${name}, which nothing uses any more`);
   return made;
 }
 
-async function unpackVerifiedNode(archive: string, integrity: string, node: string): Promise<void> {
-  if ((await lstat(node).catch(() => undefined)) !== undefined) return;
-  const found = `sha512-${(await hashFile(archive, 'sha512')).toString('base64')}`;
-  if (found !== integrity)
-    throw new Error(`${archive} is damaged: remove it, then run: node runtime-images/build.ts fetch`);
-  await unpackNode(archive, node);
+/** Reads a native part of an image. */
+export async function readNative(file: string): Promise<Uint8Array> {
+  const path = join(checkout, 'worker/native/build/runtimes', file);
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new Error(`${path} is not there: the native parts are not built; run: make -C worker/native`, {
+      cause,
+    });
+  }
 }
 
 /** Pins the closure that apt offers now for this machine's suite; the other suites stay as they are. */
@@ -96,7 +95,6 @@ async function main(): Promise<void> {
     allowPositionals: true,
     options: { 'update-lock': { type: 'boolean' }, inputs: { type: 'string' } },
   });
-  const checkout = fileURLToPath(new URL('..', import.meta.url));
   const cache = process.env['OFFSHOOT_CACHE'] ?? join(homedir(), '.cache/offshoot');
   const images = join(process.env['OFFSHOOT_STATE'] ?? join(homedir(), '.local/state/offshoot'), 'images');
   const lock = await readLock();
@@ -106,11 +104,10 @@ async function main(): Promise<void> {
     await writeLock(await updateLock(lock, cache));
     say('images.lock.json is up to date; look at the difference, then commit it');
   } else if (positionals[0] === 'fetch') {
-    await fetchAll(lock, cache, say);
+    for (const name of RUNTIMES) await LANGUAGES[languageOf(name)].fetch(name, { lock, cache });
+    await fetchDebian(lock, await hostSuite(), cache, say);
   } else if (positionals[0] === 'build') {
-    const bootstrap = join(checkout, 'runtime-images/node/bootstrap/main.ts');
-    const zygote = join(checkout, 'worker/native/build/zygote.node');
-    await buildImages({ lock, cache, images, bootstrap, zygote, say });
+    await buildImages({ lock, cache, images, say });
     // The set-up reads this file, so it need not start Node to find that there is nothing to do.
     if (values.inputs !== undefined) await writeFile(join(images, '.inputs'), `${values.inputs}\n`);
   } else {

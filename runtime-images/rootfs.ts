@@ -51,7 +51,7 @@ const ETC: Record<string, string> = {
   hosts: '127.0.0.1 localhost\n::1 localhost\n',
   hostname: 'sandbox\n',
   'resolv.conf': '',
-  'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n',
+  'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n',
 };
 
 /** Returns the key of a base: the same inputs give the same key and the same content. */

@@ -57,7 +57,7 @@ export async function forkSection({ counts, stopping }: Run): Promise<Section> {
 /** Makes sandboxes of the bench's zygote without its start(), to read their phases. */
 function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
   const driver = detectCgroups();
-  const slots = new SandboxNumbers();
+  const numbers = new SandboxNumbers();
   const init = {
     namespace: 'bench',
     name: 'bench',
@@ -72,7 +72,7 @@ function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
   };
   return async () => {
     const layers = new Map<string, number>();
-    const slot = slots.take();
+    const slot = numbers.take();
     const id = `bench-${randomBytes(6).toString('hex')}`;
     const start = performance.now();
     const cgroup = driver.create(id, { memoryBytes: 128 * MB, cpu: 1, pids: 64 });
@@ -97,7 +97,7 @@ function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
     } finally {
       sandbox.kill();
       await sandbox.ended;
-      slots.free(slot);
+      numbers.free(slot);
       await cgroup.remove();
     }
     return layers;

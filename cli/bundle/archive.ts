@@ -11,8 +11,7 @@ import { pack } from 'tar-stream';
 import { MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_UNPACKED_BYTES } from '#contract/functions/limits.ts';
 import { CliError } from '../terminal/errors.ts';
 import { bytes } from '../terminal/text.ts';
-import type { Bundle } from './bundle.ts';
-import { packageFiles } from './packages.ts';
+import type { Build } from './build.ts';
 
 const gzip = promisify(zlib.gzip);
 
@@ -29,13 +28,13 @@ export interface Entry {
   readonly executable: boolean;
 }
 
-/** The archive of a bundle with the packages that it needs as files. */
-export async function archiveOf(bundle: Bundle): Promise<Archive> {
+/** The archive of a build with the packages that it needs as files. */
+export async function archiveOf(build: Build): Promise<Archive> {
   const entries = new Map<string, Entry>();
-  for (const [name, contents] of bundle.files) entries.set(name, { contents, executable: false });
-  for (const { to, package: found } of bundle.packages) {
-    for (const file of packageFiles(found.directory)) {
-      const source = path.join(found.directory, file);
+  for (const [name, contents] of build.files) entries.set(name, { contents, executable: false });
+  for (const { to, directory, files } of build.packages) {
+    for (const file of files()) {
+      const source = path.join(directory, file);
       const executable = (statSync(source).mode & 0o111) !== 0;
       entries.set(`${to}/${file}`, { contents: readFileSync(source), executable });
     }

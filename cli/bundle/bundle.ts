@@ -3,12 +3,13 @@
  */
 import path from 'node:path';
 import type * as esbuild from 'esbuild';
-import type { Project } from './project.ts';
+import { kindOf } from '#contract/functions/runtimes.ts';
+import type { Build, Builder, Project } from './build.ts';
 import { Assets, BINARY_FILES } from './assets.ts';
-import { buildError, isBuildFailure } from './build-error.ts';
-import { closure, type Placement } from './closure.ts';
+import { buildError, describe, isBuildFailure } from './build-error.ts';
+import { closure } from './closure.ts';
 import { Externals } from './externals.ts';
-import { findPackage, type Package } from './packages.ts';
+import { findPackage, packageFiles } from './packages.ts';
 import { CANNOT_BUNDLE_WARNINGS, suspectsOf } from './unbundlable.ts';
 
 /** What is imported as text. `docs/functions.md` lists them for users. */
@@ -25,8 +26,6 @@ export const TEXT_FILES = [
   '.gql',
 ];
 
-export const ENTRY_FILE = 'index.mjs';
-
 /**
  * Bundled CommonJS code expects what Node gives to each CommonJS module. The names are long because the bundle's own
  * top level shares their scope; `require` itself must have its name, since esbuild's helper looks for it.
@@ -41,20 +40,8 @@ interface BuildOptions {
   write: false;
 }
 
-export interface Bundle {
-  /** Path in the archive → contents: the module, its map, and assets that esbuild copied. */
-  readonly files: ReadonlyMap<string, Uint8Array>;
-  /** Packages that the bundle imports from node_modules. */
-  readonly externals: readonly Package[];
-  /** Those, and what they need. */
-  readonly packages: readonly Placement[];
-  readonly warnings: readonly esbuild.Message[];
-  /** Absolute paths of all sources, keyed by the path that they have in the source map. */
-  readonly sources: ReadonlyMap<string, string>;
-}
-
 /** A bundler that can run again after a change, and is then faster. `dispose` ends its child process. */
-export class Bundler {
+export class Bundler implements Builder {
   readonly #project: Project;
   readonly #context: esbuild.BuildContext<BuildOptions>;
   readonly #externals: Externals;
@@ -81,8 +68,8 @@ export class Bundler {
   }
 
   /** Throws a CliError with file, line and excerpt of each error. */
-  async run(): Promise<Bundle> {
-    const { directory } = this.#project;
+  async run(): Promise<Build> {
+    const { directory, manifest } = this.#project;
     const result = await this.#build();
     const files = new Map<string, Uint8Array>(
       result.outputFiles.map((file) => [
@@ -95,9 +82,15 @@ export class Bundler {
     const inputs = Object.keys(result.metafile.inputs);
     return {
       files,
-      externals,
-      packages: closure(externals, findPackage),
-      warnings: result.warnings.filter((warning) => !CANNOT_BUNDLE_WARNINGS.has(warning.id)),
+      entryFile: kindOf(manifest.runtime).entry.built,
+      packages: closure(externals, findPackage).map(({ to, package: found }) => {
+        const { name, version, directory: folder } = found;
+        const isImported = externals.includes(found);
+        return { name, version, to, directory: folder, isImported, files: () => packageFiles(folder) };
+      }),
+      warnings: result.warnings
+        .filter((warning) => !CANNOT_BUNDLE_WARNINGS.has(warning.id))
+        .map((warning) => describe(warning, directory)),
       sources: new Map(inputs.map((input) => [input, path.resolve(directory, input)])),
     };
   }
@@ -136,7 +129,7 @@ function options(
   return {
     absWorkingDir: directory,
     entryPoints: [entry],
-    outfile: path.join(directory, ENTRY_FILE),
+    outfile: path.join(directory, kindOf(manifest.runtime).entry.built),
     write: false,
     bundle: true,
     metafile: true,

@@ -2,20 +2,15 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { Manifest, manifestProblems } from '#contract/functions/manifest.ts';
+import { DEFAULT_RUNTIME, kindOf, RUNTIMES } from '#contract/functions/runtimes.ts';
 import { isBuildFailure } from './build-error.ts';
+import type { Project } from './build.ts';
+import { builderOf } from './builder.ts';
 import { CliError, messageOf } from '../terminal/errors.ts';
 import { excerpt } from '../terminal/excerpt.ts';
 import { shellWord } from '../terminal/text.ts';
 
 export const MANIFEST_FILE = 'offshoot.json';
-
-export interface Project {
-  /** Absolute path of the folder. */
-  readonly directory: string;
-  readonly manifest: Manifest;
-  /** Absolute path of the module that is bundled. */
-  readonly entry: string;
-}
 
 /** The function in a folder; throws an error that names every problem of its configuration. */
 export async function readProject(folder: string): Promise<Project> {
@@ -27,7 +22,7 @@ export async function readProject(folder: string): Promise<Project> {
   } catch (error) {
     throw missing(directory, error);
   }
-  const parsed = Manifest.safeParse(await parseManifestJson(text));
+  const parsed = Manifest.safeParse(withUsualEntry(await parseManifestJson(text)));
   if (!parsed.success) {
     const problems = manifestProblems(parsed.error);
     throw new CliError('usage', `${MANIFEST_FILE} has ${count(problems.length, 'problem')}`, {
@@ -46,8 +41,16 @@ export async function readProject(folder: string): Promise<Project> {
       next: `set "entry" in ${shellWord(file)} to your module, then: offshoot deploy`,
     });
   }
-  requireInstalled(directory);
+  builderOf({ manifest }).requireReady(directory);
   return { directory, manifest, entry };
+}
+
+/** A manifest that names no entry means the usual one of its runtime. */
+function withUsualEntry(manifest: unknown): unknown {
+  if (typeof manifest !== 'object' || manifest === null || 'entry' in manifest) return manifest;
+  const named: unknown = 'runtime' in manifest ? manifest.runtime : DEFAULT_RUNTIME;
+  const runtime = RUNTIMES.find((known) => known === named);
+  return runtime === undefined ? manifest : { ...manifest, entry: kindOf(runtime).entry.source };
 }
 
 /** Parses the text of offshoot.json; a syntax error is shown at its line. */
@@ -95,33 +98,6 @@ function missing(directory: string, cause: unknown): CliError {
     next: 'make a new function: offshoot init NAME',
     cause,
   });
-}
-
-/** Stops early when package.json names packages that are not there: the bundler would report each import of them. */
-function requireInstalled(directory: string): void {
-  let dependencies: unknown;
-  try {
-    const json: unknown = JSON.parse(readFileSync(path.join(directory, 'package.json'), 'utf8'));
-    dependencies = typeof json === 'object' && json !== null && 'dependencies' in json && json.dependencies;
-  } catch {
-    return;
-  }
-  if (typeof dependencies !== 'object' || dependencies === null) return;
-  const absent = Object.keys(dependencies).filter((name) => !isInstalled(name, directory));
-  if (absent.length === 0) return;
-  const verb = absent.length === 1 ? 'is' : 'are';
-  throw new CliError('usage', `${absent.join(', ')} ${verb} named in package.json but not installed`, {
-    code: 'not_installed',
-    details: { packages: absent },
-    next: `(cd ${shellWord(directory)} && npm install) && offshoot deploy ${shellWord(directory)}`,
-  });
-}
-
-function isInstalled(name: string, directory: string): boolean {
-  for (let at = directory; ; at = path.dirname(at)) {
-    if (existsSync(path.join(at, 'node_modules', name))) return true;
-    if (at === path.dirname(at)) return false;
-  }
 }
 
 function count(number: number, noun: string): string {

@@ -2,18 +2,18 @@
 import { LoadFailure, type DeployResult } from '#contract/api/api.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { archiveOf, type Archive } from '../bundle/archive.ts';
-import { ENTRY_FILE, type Bundle, type Bundler } from '../bundle/bundle.ts';
+import type { Build, Builder, Project } from '../bundle/build.ts';
+import { builderOf } from '../bundle/builder.ts';
 import { functionUrl, type Client } from '../api/client.ts';
 import { CliError } from '../terminal/errors.ts';
 import type { Progress } from '../terminal/progress.ts';
-import type { Project } from '../bundle/project.ts';
-import { framesOf, ownFrame, showFrame } from './stack.ts';
+import { ownFrame, showFrame } from './stack.ts';
 import { defuse, defuseLines, shellWord } from '../terminal/text.ts';
 
 export interface Deployment {
   readonly result: DeployResult;
   readonly archive: Archive;
-  readonly bundle: Bundle;
+  readonly build: Build;
   /** False when the same bytes had been uploaded before. */
   readonly uploaded: boolean;
 }
@@ -22,23 +22,23 @@ export interface Deployment {
 export async function deployOnce(
   client: Client,
   project: Project,
-  bundler: Bundler,
+  builder: Builder,
   progress: Progress,
 ): Promise<Deployment> {
   const { manifest } = project;
   const { namespace } = client.target;
   progress.step(`bundling ${manifest.name}`);
-  const bundle = await bundler.run();
-  const archive = await archiveOf(bundle);
+  const build = await builder.run();
+  const archive = await archiveOf(build);
   const uploaded = await upload(client, archive, progress);
   progress.step(`loading ${namespace}/${manifest.name}`);
   try {
-    const body = { digest: archive.digest, entryFile: ENTRY_FILE, manifest };
+    const body = { digest: archive.digest, entryFile: build.entryFile, manifest };
     const result = await client.deploy(namespace, manifest.name, body);
-    return { result, archive, bundle, uploaded };
+    return { result, archive, build, uploaded };
   } catch (error) {
     throw error instanceof CliError && error.code === 'load_failed'
-      ? loadError(error, project, bundle)
+      ? loadError(error, project, build)
       : error;
   }
 }
@@ -52,7 +52,7 @@ async function upload(client: Client, archive: Archive, progress: Progress): Pro
 }
 
 /** The server's load_failed, with the line of the developer's own source and what the function printed. */
-function loadError(error: CliError, project: Project, bundle: Bundle): CliError {
+function loadError(error: CliError, project: Project, build: Build): CliError {
   const failure = LoadFailure.safeParse(error.details);
   if (!failure.success) return error;
   const { outcome, error: thrown, logs } = failure.data;
@@ -60,7 +60,7 @@ function loadError(error: CliError, project: Project, bundle: Bundle): CliError 
   let place: string | undefined;
   if (thrown) {
     lines.push(...defuseLines(`${thrown.name}: ${thrown.message}`));
-    const frame = ownFrame(framesOf(thrown.stack ?? '', bundle.sources));
+    const frame = ownFrame(builderOf(project).framesOf(thrown.stack ?? '', build.sources));
     if (frame) {
       const [where, ...shown] = showFrame(frame, project.directory);
       place = where;

@@ -1,6 +1,6 @@
 /**
  * offshoot.json, the settings of a function. The CLI reads it, the gateway checks it again, the worker obeys it. Editors show
- * the descriptions, through the JSON Schema that infra/generate-schema.ts writes.
+ * the descriptions, through the JSON Schema that infra/generate/schema.ts writes.
  */
 import { z } from 'zod';
 import { DEFAULT_GROUP_ITEMS, MAX_GROUP_ITEMS } from './limits.ts';
@@ -8,7 +8,7 @@ import { IsolationMode, IsolationRequirement } from './isolation.ts';
 import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
 import { MaxConcurrency, RateLimit } from './quota.ts';
-import { DEFAULT_RUNTIME, RUNTIMES } from './runtimes.ts';
+import { DEFAULT_RUNTIME, kindOf, RUNTIMES } from './runtimes.ts';
 
 export const Runtime = z.enum(RUNTIMES);
 export type Runtime = z.infer<typeof Runtime>;
@@ -84,7 +84,7 @@ export const Manifest = z
     entry: z
       .string()
       .min(1)
-      .default('src/index.ts')
+      .default(kindOf(DEFAULT_RUNTIME).entry.source)
       .describe('Path of the module, relative to offshoot.json.'),
     access: z
       .enum(['key', 'public'])

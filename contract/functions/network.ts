@@ -167,3 +167,25 @@ export const DeniedEgress = z.object({
   count: z.number(),
 });
 export type DeniedEgress = z.infer<typeof DeniedEgress>;
+
+/** Upper bound on the characters of a destination: a name has fewer. */
+const MAX_DESTINATION = 300;
+
+/** Reads a destination that a sandbox has told. Returns undefined for text of another form, since a function can send any. */
+export function parseDestination(text: string): string | undefined {
+  return text.length <= MAX_DESTINATION && /^(?:dns|tcp) [\w.:*-]+$/.test(text) ? text : undefined;
+}
+
+/**
+ * Says how to allow the first of the refused destinations. A name is refused before its port is known, and a rule needs both.
+ * Undefined where no rule helps: rules are for TCP.
+ */
+export function egressAdvice(denied: readonly DeniedEgress[]): string | undefined {
+  for (const { to } of denied) {
+    const [kind = '', destination = ''] = to.split(' ');
+    const isAddress = kind === 'tcp' && /^[0-9.]+:\d+$/.test(destination);
+    if (kind !== 'dns' && !isAddress) continue;
+    return `add "${isAddress ? destination : `${destination}:PORT`}" to "network.egress" in offshoot.json, then: offshoot deploy`;
+  }
+  return undefined;
+}

@@ -3,6 +3,7 @@
  * each member. The `satisfies` makes the compiler refuse a member without a row.
  */
 import { z } from 'zod';
+import { inEachLanguage } from '../functions/runtimes.ts';
 
 export const Outcome = z.enum([
   'ok',
@@ -67,7 +68,7 @@ export const OUTCOMES = {
     retried: false,
     sandboxEnds: false,
     meaning: 'the function returned something that is not a response',
-    next: 'return a Response from fetch(), or a JSON value or {statusCode, headers, body} from handler()',
+    next: inEachLanguage('badResponse'),
   },
   no_handler: {
     status: 501,
@@ -149,7 +150,7 @@ export const OUTCOMES = {
     retried: true,
     sandboxEnds: true,
     meaning: 'the function ended its own process before it answered',
-    next: 'do not call process.exit() in a function; return a response instead',
+    next: inEachLanguage('exited'),
   },
   crashed: {
     status: 502,

@@ -2,8 +2,9 @@
  * Why an invocation took its time and ended as it did: in words for a person, with the setting that would change it. Made from
  * the record alone, so that all clients say the same.
  */
+import { egressAdvice } from '../functions/network.ts';
 import { DEAD } from './dead-letter.ts';
-import { nextWith } from '../api/next.ts';
+import { nextWith } from './next.ts';
 import type { AnyInvocation, Attempt, ColdReason, InvocationRecord } from './invocation.ts';
 import { OUTCOMES } from './outcome.ts';
 
@@ -178,7 +179,7 @@ function sayRefusals({ report }: InvocationRecord, say: Say): void {
   if (report.denied?.length)
     say(
       `The network refused it ${report.denied.map(({ to }) => to).join(', ')}.`,
-      'name its destinations in "network.egress" of offshoot.json',
+      egressAdvice(report.denied) ?? 'name its destinations in "network.egress" of offshoot.json',
     );
   if (report.refusedCalls?.length)
     say(`The system call filter refused it ${report.refusedCalls.join(', ')}.`);

@@ -12,105 +12,22 @@
  * atomic operation, so an invocation behind a slow one runs elsewhere at once, and never twice. They share no open file:
  * the sandbox could change its flags, and the worker would then sleep in it.
  *
- * The numbers are also generated into a C header, because the first frames are read and written before JavaScript runs.
+ * The kinds and their layouts are a table, contract/wire/layouts.ts. From it follow encoders and readers for TypeScript (wire.gen.ts)
+ * and C, because the first frames are read and written before any language runs. docs/runtime-protocol.md says when each is sent.
  */
-export const ChannelKind = {
-  /** worker → sandbox, read in C: SPECIALISE_BYTES of fixed layout (directory of the code, host name, limits). */
-  SPECIALISE: 1,
-  /** worker → sandbox: JSON SandboxInit. */
-  INIT: 2,
-  /** worker → sandbox: u32 length, JSON InvokeContext, request payload. */
-  INVOKE: 3,
-  /** worker → sandbox: the next bytes of a request body whose length the context has announced. */
-  BODY: 4,
+import { CHANNEL_PREFIX_BYTES, type ChannelKind } from './wire.gen.ts';
 
-  /** sandbox → worker, from C: u32 microseconds of each phase of the preparation. */
-  PREPARED: 16,
-  /** sandbox → worker, from C: u32 of each phase and fact, see ISOLATED_PHASES; the self-audit has passed. */
-  ISOLATED: 17,
-  /** sandbox → worker, from C: text; the sandbox could not be built and is ending. */
-  SETUP_FAILED: 18,
-  /** sandbox → worker: JSON ReadyReport; the function is loaded. */
-  READY: 19,
-  /** sandbox → worker: JSON FunctionError; the module could not be loaded. */
-  LOAD_FAILED: 20,
-  /** sandbox → worker: response payload; complete. */
-  RESULT: 21,
-  /** sandbox → worker: response payload with the first bytes; CHUNKs follow, then END. */
-  HEAD: 22,
-  /** sandbox → worker: the next bytes of the response. */
-  CHUNK: 23,
-  /** sandbox → worker: the streamed response is complete. */
-  END: 24,
-  /** sandbox → worker: JSON FailedReport; there is no response, or it broke off. */
-  FAILED: 25,
-  /** sandbox → worker: byte level (index in LogLevel; with LOG_HAS_SPAN, 8 bytes with the id of a span follow), UTF-8 text. */
-  LOG: 26,
-  /** sandbox → worker: the answer is sent and no waitUntil promise is left; the sandbox can take another invocation. */
-  SETTLED: 27,
-  /** sandbox → worker: byte signal; the sandbox waits to be ended as if by it, because the kernel keeps signals from PID 1. */
-  SIGNALLED: 28,
-  /** sandbox → worker: u32, number of bytes of the request body that the function has taken. */
-  BODY_CREDIT: 29,
-  /** sandbox → worker: JSON FunctionSpan; a span that has ended, or was still open at the end of its run. */
-  SPAN: 30,
-  /** sandbox → worker: 8 bytes with the id of a span, JSON of its facts; a span of the function's own has begun. */
-  SPAN_BEGUN: 31,
-  /** sandbox → worker: u32, number of spans that were not sent. */
-  SPANS_DROPPED: 32,
-  /**
-   * sandbox → worker: byte of OTHERS_ bits, for code in the sandbox that can print without the runtime. Sent in front of READY,
-   * SETTLED or the first frame of an invocation, if it has changed since the last report.
-   */
-  OTHERS: 33,
-} as const;
-export type ChannelKind = (typeof ChannelKind)[keyof typeof ChannelKind];
-
-export const CHANNEL_PREFIX_BYTES = 9;
-
-/** Bit of the level of a LOG: the line was written within a span of the function's own. */
-export const LOG_HAS_SPAN = 0x80;
-
-/** Bit of OTHERS: other processes, or worker threads. */
-export const OTHERS_RUN = 1;
-/** Bit of OTHERS: native code has been loaded, and its output may belong to any invocation. */
-export const OTHERS_NATIVE = 2;
-
-/**
- * Size up to which a response body goes in one RESULT; a larger one goes as HEAD and CHUNKs of at most this size. So a worker
- * never holds more than one frame of a sandbox, whatever the response's length.
- */
-export const MAX_PIECE_BYTES = 256 * 1024;
-/**
- * Largest piece of a large request body, and upper bound on its bytes that are on their way or unread in the sandbox. A
- * function that reads slowly slows down the reader of the blob, and fills no memory.
- */
-export const BODY_PIECE_BYTES = 64 * 1024;
-export const BODY_WINDOW_BYTES = 4 * BODY_PIECE_BYTES;
-/** Upper bound on a frame from a sandbox: a piece, and the meta part of a response. */
-export const MAX_SANDBOX_FRAME_BYTES = MAX_PIECE_BYTES + 256 * 1024;
-
-/**
- * SPECIALISE: directory of the code in the store (NUL-padded), then the host name (NUL-padded), then four u32: MB of /tmp,
- * inodes of /tmp, open files of a process, pending signals of the sandbox.
- */
-export const SPECIALISE_CODE_BYTES = 80;
-export const SPECIALISE_HOSTNAME_BYTES = 64;
-export const SPECIALISE_LIMITS = 4;
-export const SPECIALISE_BYTES = SPECIALISE_CODE_BYTES + SPECIALISE_HOSTNAME_BYTES + 4 * SPECIALISE_LIMITS;
-
-/**
- * ISOLATED: the microseconds of each phase of the isolation (root, identity, descriptors, privileges, landlock, audit, filter),
- * then facts. The facts are: the ABI of Landlock, 0 if the kernel has none of use; the number of the sandbox's session keyring,
- * 0 if the kernel has no keys; and the state of speculation about indirect branches, PR_GET_SPECULATION_CTRL of prctl(2).
- */
-export const ISOLATED_PHASES = 7;
-export const ISOLATED_FACTS = 3;
-/**
- * Number of inode numbers at the end of ISOLATED: one for each Linux namespace, in the order of LINUX_NAMESPACES
- * (isolation.ts).
- */
-export const ISOLATED_NAMESPACES = 7;
+export * from './wire.gen.ts';
+export {
+  BODY_PIECE_BYTES,
+  BODY_WINDOW_BYTES,
+  LOG_HAS_SPAN,
+  MAX_PIECE_BYTES,
+  MAX_SANDBOX_FRAME_BYTES,
+  MAX_WORKER_FRAME_BYTES,
+  OTHERS_NATIVE,
+  OTHERS_RUN,
+} from './numbers.ts';
 
 /** Sent to a sandbox when it has been isolated, before it loads the function. */
 export interface SandboxInit {
@@ -162,6 +79,7 @@ export interface FailedReport {
   readonly error: { name: string; message: string; stack?: string };
 }
 
+/** A frame out of the parts of its payload, which wire.gen.ts gives: `encodeChannelFrame(ChannelKind.LOG, handle, ...putLog(log))`. */
 export function encodeChannelFrame(kind: ChannelKind, handle: number, ...payload: Uint8Array[]): Buffer {
   let length = CHANNEL_PREFIX_BYTES - 4;
   for (const part of payload) length += part.length;

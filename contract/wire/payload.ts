@@ -4,10 +4,9 @@
  * (worker/queued/batch-answer.ts). It treats their bytes as hostile, as it does the reports of a failed run
  * (worker/run/run.ts). No schema library here: this file is part of every sandbox.
  *
- *   bytes 0-3   length of the meta part, unsigned, little endian
- *   meta        JSON (RequestMeta or ResponseMeta)
- *   body        raw bytes
+ * The layout is PAYLOAD in contract/wire/layouts.ts: the length of the meta part, its JSON, then the raw bytes of the body.
  */
+import { putPayload, readPayload } from './wire.gen.ts';
 
 /** Header names in lower case, in order, repeated ones repeated (`set-cookie`). */
 export type HeaderList = [name: string, value: string][];
@@ -65,23 +64,13 @@ export interface ResponseMeta {
   readonly headers: HeaderList;
 }
 
-const PREFIX_BYTES = 4;
-
 export function encodePayload(meta: RequestMeta | ResponseMeta, body: Uint8Array): Buffer {
-  const json = Buffer.from(JSON.stringify(meta));
-  const prefix = Buffer.allocUnsafe(PREFIX_BYTES);
-  prefix.writeUInt32LE(json.length, 0);
-  return Buffer.concat([prefix, json, body]);
+  return Buffer.concat(putPayload({ meta: Buffer.from(JSON.stringify(meta)), body }));
 }
 
 /** Splits a payload; `meta` is untrusted JSON until its schema has checked it. Throws when the lengths do not add up. */
 export function decodePayload(payload: Buffer): { meta: unknown; body: Buffer } {
-  if (payload.length < PREFIX_BYTES) throw new Error(`payload: ${payload.length} bytes are too few`);
-  const metaEnd = PREFIX_BYTES + payload.readUInt32LE(0);
-  if (metaEnd > payload.length)
-    throw new Error(`payload: meta ends at ${metaEnd} of ${payload.length} bytes`);
-  return {
-    meta: JSON.parse(payload.toString('utf8', PREFIX_BYTES, metaEnd)),
-    body: payload.subarray(metaEnd),
-  };
+  const parts = readPayload(payload);
+  if (!parts) throw new Error(`payload: its meta part does not end within its ${payload.length} bytes`);
+  return { meta: JSON.parse(parts.meta.toString('utf8')), body: parts.body };
 }

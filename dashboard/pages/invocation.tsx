@@ -1,6 +1,6 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import type { InvocationPage, Preview } from '#contract/api/dashboard.ts';
 import { api } from '../client/api.ts';
 import { bytes, count, exact, lasting, moment, ms, seen } from '../parts/format.ts';

@@ -3,7 +3,7 @@ import type { BatchStore } from '#storage/queued/batches.ts';
 import { groupInvocationId } from '#storage/queued/batches.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import { OffshootError } from '#contract/api/errors.ts';
-import type { QueuedLane } from '../queued/control.ts';
+import type { QueueControl } from '../queued/control.ts';
 import type { IntakeDeps } from './intake.ts';
 
 /** Upper bound on the groups whose state one read fetches. */
@@ -12,9 +12,9 @@ const GROUPS_AT_ONCE = 500;
 export class Batches implements IntakeDeps {
   readonly store: BatchStore;
   readonly blobs: BlobStore;
-  readonly #queued: QueuedLane;
+  readonly #queued: QueueControl;
 
-  constructor(store: BatchStore, blobs: BlobStore, queued: QueuedLane) {
+  constructor(store: BatchStore, blobs: BlobStore, queued: QueueControl) {
     this.store = store;
     this.blobs = blobs;
     this.#queued = queued;
@@ -24,7 +24,7 @@ export class Batches implements IntakeDeps {
     return this.store;
   }
 
-  get enqueuer(): QueuedLane['enqueuer'] {
+  get enqueuer(): QueueControl['enqueuer'] {
     return this.#queued.enqueuer;
   }
 

@@ -20,7 +20,6 @@ import type { Retention } from '#storage/queued/retention.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { DeadLetter, DeadLetterFilter, DeadLetters } from '#storage/queued/dead-letters.ts';
 import { Invocation } from '../dispatch/invocation.ts';
-import type { Spool } from '../call/spool.ts';
 import { targetOf } from '../dispatch/target.ts';
 import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 
@@ -28,20 +27,27 @@ import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 const MOVED_AT_ONCE = 1_000;
 const MOVED_TOGETHER = 20;
 
-export interface QueuedLaneOptions extends EnqueuerOptions {
+/** Bodies too large for Redis, in the artifact store (gateway/call/spool.ts). Undefined when the store no longer has one. */
+export interface LargeBodies {
+  open(body: BlobRef): Promise<Readable | undefined>;
+  copy(body: BlobRef): Promise<BlobRef | undefined>;
+  remove(body: BlobRef): Promise<void>;
+}
+
+export interface QueueControlOptions extends EnqueuerOptions {
   readonly commands: Redis;
   readonly functions: FunctionRepository;
   readonly groups: Groups;
   readonly dead: DeadLetters;
   readonly retention: Retention;
-  readonly spool: Spool;
+  readonly spool: LargeBodies;
 }
 
-export class QueuedLane {
+export class QueueControl {
   readonly enqueuer: Enqueuer;
-  readonly #options: QueuedLaneOptions;
+  readonly #options: QueueControlOptions;
 
-  constructor(options: QueuedLaneOptions) {
+  constructor(options: QueueControlOptions) {
     this.#options = options;
     this.enqueuer = new Enqueuer(options);
   }

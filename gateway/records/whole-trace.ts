@@ -12,8 +12,19 @@ import {
   type TraceSpan,
   type WholeTrace,
 } from '#contract/invocations/whole-trace.ts';
-import type { AppDeps } from '../routes/endpoint.ts';
-import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
+import type { InvocationStore } from './invocations.ts';
+import type { Samples } from './samples.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
+
+/** Stores in which a trace is searched. */
+export interface TraceStores {
+  readonly functions: {
+    namespaces(): Promise<string[]>;
+    names(namespace: string): Promise<string[]>;
+  };
+  readonly invocations: Pick<InvocationStore, 'find' | 'findAll' | 'withLateSpans'>;
+  readonly dashboard: { readonly samples: Pick<Samples, 'of'> };
+}
 
 /** Time after the last invocation within which a function's own span still extends the trace; its clock may be wrong. */
 const LATE_MS = 60_000;
@@ -24,7 +35,7 @@ const LATE_MS = 60_000;
  * was a moment ago. Throws `trace_not_found`.
  */
 export async function findTrace(
-  deps: Pick<AppDeps, 'functions' | 'invocations' | 'dashboard'>,
+  deps: TraceStores,
   { namespace: own }: Pick<ApiKeyRecord, 'namespace'>,
   traceId: string,
   { hint, fresh = false }: { hint?: string | undefined; fresh?: boolean } = {},

@@ -79,8 +79,8 @@ export const enqueue = endpoint(
   },
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');
-    const target = await deps.directory.target(namespace, name);
-    if (!target) throw await deps.directory.notFound(namespace, name, context.var.holder);
+    const target = await deps.functionCache.target(namespace, name);
+    if (!target) throw await deps.functionCache.notFound(namespace, name, context.var.holder);
     await deps.functionRoute.event(context.env.incoming, context.env.outgoing, target, { queued: true });
     return RESPONSE_ALREADY_SENT;
   },

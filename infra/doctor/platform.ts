@@ -3,14 +3,19 @@ import { access } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { RUNTIMES } from '#contract/functions/runtimes.ts';
+import { RUNTIME_KINDS, RUNTIMES } from '#contract/functions/runtimes.ts';
 import { ask } from '../platform/redis.ts';
 import { type Check, miss, pass, probe, readSysctl, SETUP, type Subject } from './check.ts';
 import { parseConfigValue, parseRedisUrl, type RedisTarget } from './parse.ts';
 import { checkByClient, needsClient } from './redis-client.ts';
 
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
-const NATIVE_PARTS = ['launcher', 'zygote.node', 'worker.node', 'notify.node'];
+const NATIVE_PARTS = [
+  'launcher',
+  'worker.node',
+  'notify.node',
+  ...Object.values(RUNTIME_KINDS).flatMap(({ native }) => native.map((name) => `runtimes/${name}`)),
+];
 
 export async function checkRedis(): Promise<Check> {
   const subject: Subject = { name: 'Redis', level: 'required' };

@@ -179,7 +179,7 @@ export class BatchStore {
     ]);
   }
 
-  /** Gives the items in a blob their place in the batch, unless `most` of its groups have not ended. */
+  /** Gives the items in a blob room in the batch, unless `most` of its groups have not ended. */
   async add(
     id: string,
     items: number,

@@ -6,7 +6,7 @@ import { MAX_GROUP_RESULT_BYTES } from '#contract/functions/limits.ts';
 import { membersOf } from '#contract/api/json-scanner.ts';
 import { OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
 import { isRefused } from '#contract/invocations/retry.ts';
-import { inSlices, nextTurn } from '#contract/platform/turns.ts';
+import { inSlices, nextSlice } from '#contract/platform/slices.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from '../artifacts/blobs.ts';
 
@@ -103,7 +103,7 @@ export class Groups {
       entry.results === undefined ? undefined : blobs.read(entry.results),
     ]);
     if (!input) return undefined;
-    await nextTurn();
+    await nextSlice();
     const known = new Map<number, KeptResult>();
     await inSlices(linesOf(results ?? Buffer.alloc(0)), (text) => {
       // conclude() has written these lines.
@@ -131,7 +131,7 @@ export class Groups {
   ): Promise<void> {
     const { batches, blobs } = this.#deps;
     const { attempt, final, outcome, message } = end;
-    await nextTurn();
+    await nextSlice();
     const results = Array.from({ length: of.items }, (_, at): KeptResult | undefined => {
       const index = of.first + at;
       const result = known.get(index);

@@ -178,8 +178,8 @@ export class QueuedStore {
     id: string,
     fingerprint: string,
   ): Promise<{ id: string; fingerprint: string }> {
-    const place = keys.idempotency(namespace, name, createHash('sha256').update(key).digest('hex'));
-    const before = await this.#redis.set(place, `${id} ${fingerprint}`, 'EX', IDEMPOTENCY_TTL_S, 'NX', 'GET');
+    const taken = keys.idempotency(namespace, name, createHash('sha256').update(key).digest('hex'));
+    const before = await this.#redis.set(taken, `${id} ${fingerprint}`, 'EX', IDEMPOTENCY_TTL_S, 'NX', 'GET');
     if (before === null) return { id, fingerprint };
     const [known = id, print = fingerprint] = before.split(' ');
     return { id: known, fingerprint: print };

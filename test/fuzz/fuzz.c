@@ -42,10 +42,10 @@ static void specialise(const uint8_t *bytes, size_t size) {
 }
 
 static void order(const uint8_t *bytes, size_t size) {
-  struct control_message message;
-  if (size < sizeof message + 1) return;
-  memcpy(&message, bytes, sizeof message);
-  int fd_count = bytes[sizeof message] % (FORK_MAX_FDS + 4);
+  struct wire_control message;
+  if (size < CONTROL_BYTES + 1) return;
+  HOLDS(wire_read_control(bytes, CONTROL_BYTES, &message));
+  int fd_count = bytes[CONTROL_BYTES] % (FORK_MAX_FDS + 4);
   int present = fd_count < FORK_MAX_FDS ? fd_count : FORK_MAX_FDS;
   int *fds = malloc(sizeof(int) * (size_t)(present + 1));
   HOLDS(fds);

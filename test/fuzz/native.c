@@ -58,7 +58,7 @@ static void orders(void) {
   const int fds[FORK_MAX_FDS] = {10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21};
   struct sandbox_order order;
   struct failure failure = {0};
-  struct control_message message = {CONTROL_FORK, 1, FIRST_SANDBOX_UID + 1, 64, 0, 0};
+  struct wire_control message = {CONTROL_FORK, 1, FIRST_SANDBOX_UID + 1, 64, 0, 0};
   holds(message_read_order(&message, MAX_SLOTS, fds, FORK_MAX_FDS, &order, &failure) == 0 &&
             order.turns == 13 && order.refusals == 14 &&
             order.cgroup_count == FORK_MAX_FDS - FORK_FIXED_FDS && order.cgroup_fds[0] == 15,

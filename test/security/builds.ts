@@ -44,7 +44,7 @@ export async function imageWithout(...layers: NativeLayer[]): Promise<string> {
   const name = layers.join('-');
   const directory = join(workshop(), `without-${name.toLowerCase()}`);
   await mkdir(directory, { recursive: true });
-  const addon = join(directory, 'zygote.node');
+  const addon = join(directory, 'runtimes/zygote.node');
   await run('make', [
     '-C',
     join(checkout, 'worker/native'),

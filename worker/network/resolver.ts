@@ -10,7 +10,17 @@ import type { RecordWithTtl } from 'node:dns';
 import { Resolver as Upstream } from 'node:dns/promises';
 import { parseAddress, parseCidr, PROTECTED_RANGES, type EgressRule } from '#contract/functions/network.ts';
 import { log } from '../process/log.ts';
-import { encodeAnswer, parseQuery, RCODE, type Answer, type Query } from './dns-wire.ts';
+import { relay, RELAYED_TYPES } from './dns-relay.ts';
+import {
+  encodeAnswer,
+  encodeRecords,
+  parseQuery,
+  RCODE,
+  TYPE_A,
+  TYPE_AAAA,
+  type Answer,
+  type Query,
+} from './dns-wire.ts';
 import { namesProtected } from './ruleset.ts';
 
 /** The sandbox that asks, found by the query's source address: the firewall lets a sandbox send from its own address only. */
@@ -40,6 +50,7 @@ const LEAST_OPEN_SECONDS = 300;
 /** Upper bound on the TTL in answers, so that a function asks again well before an address is closed. */
 const MAX_TTL_SECONDS = 60;
 const MAX_OPEN_SECONDS = 86_400;
+const NO_RECORDS = Buffer.alloc(0);
 
 export class Resolver {
   readonly #options: ResolverOptions;
@@ -87,13 +98,12 @@ export class Resolver {
   }
 
   async #answer(query: Query, client: Client): Promise<Buffer> {
+    if (query.type !== TYPE_A) return await this.#answerOther(query, client);
     const matching = client.rules.flatMap((rule, index) => (matches(rule, query.name) ? [index] : []));
     if (matching.length === 0) {
       client.denied(query.name);
       return encodeAnswer(query, RCODE.NXDOMAIN);
     }
-    // A sandbox has no IPv6, and only an address helps to connect.
-    if (!query.wantsAddress) return encodeAnswer(query, RCODE.NOERROR);
     const found = await this.#lookUp(query.name);
     if (typeof found === 'number') return encodeAnswer(query, found);
     const given: Answer[] = [];
@@ -110,6 +120,22 @@ export class Resolver {
     const seconds = Math.min(MAX_OPEN_SECONDS, Math.max(LEAST_OPEN_SECONDS, ...found.map(({ ttl }) => ttl)));
     if (open.length > 0) await Promise.all(matching.map((rule) => client.open(rule, open, seconds)));
     return encodeAnswer(query, RCODE.NOERROR, given);
+  }
+
+  /** Answers a question for records that open nothing. The name of a service belongs to the host whose service it is. */
+  async #answerOther(query: Query, client: Client): Promise<Buffer> {
+    const isCovered = client.rules.some((rule) => covers(rule, query.name));
+    if (!isCovered) {
+      client.denied(query.name);
+      return encodeAnswer(query, RCODE.NXDOMAIN);
+    }
+    const isRelayed = RELAYED_TYPES.has(query.type);
+    if (!isRelayed && query.type !== TYPE_AAAA) return encodeAnswer(query, RCODE.NOERROR);
+    const { rcode, count, answers } = await relay(query.question, this.#upstream.getServers());
+    // A sandbox has no IPv6, so it gets no such address. Whether the name exists is still true or false.
+    return isRelayed
+      ? encodeRecords(query, rcode, count, answers)
+      : encodeRecords(query, rcode, 0, NO_RECORDS);
   }
 
   async #lookUp(name: string): Promise<RecordWithTtl[] | typeof RCODE.NXDOMAIN | typeof RCODE.NOERROR> {
@@ -141,6 +167,21 @@ export class Resolver {
 export function matches(rule: EgressRule, name: string): boolean {
   if (rule.kind !== 'name') return false;
   return rule.subdomains ? name.endsWith(`.${rule.name}`) : name === rule.name;
+}
+
+/**
+ * Does a rule cover records of the name? `_mongodb._tcp.db.example` is a service of db.example (RFC 2782), and
+ * `7.2.0.192.in-addr.arpa` is the name of 192.0.2.7 (RFC 1035, section 3.5).
+ */
+export function covers(rule: EgressRule, name: string): boolean {
+  if (matches(rule, name)) return true;
+  if (rule.kind === 'address') {
+    const reversed = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa$/.exec(name);
+    const address = reversed?.slice(1).toReversed().join('.');
+    return address !== undefined && parseAddress(address) !== undefined && contains(rule.cidr, address);
+  }
+  const host = name.replace(/^(?:_[^.]+\.)+/, '');
+  return host !== name && matches(rule, host);
 }
 
 function contains(cidr: string, address: string): boolean {

@@ -2,12 +2,14 @@
 import { StringDecoder } from 'node:string_decoder';
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { DEFAULT_LOG_BYTES } from '#contract/functions/limits.ts';
+import { kindOf, type RuntimeKind } from '#contract/functions/runtimes.ts';
 import { unmetRequirements } from '#contract/functions/isolation.ts';
 import type { AcquireKind } from '#contract/invocations/invocation.ts';
 import type { CodeStore } from '../code/code-store.ts';
 import { blamePids, whyEnded, type ExitOutcome } from '../sandbox/exit-cause.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { readLogFrame, refusedLine, type LogText } from '../run/invocation-log.ts';
+import { refusedNetworkLine, Unreached } from '../run/refused-network.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { Networks } from '../network/networks.ts';
 import type { IsolationFacts } from '../sandbox/isolation-facts.ts';
@@ -90,6 +92,7 @@ export async function startFunction(
   const { sandbox, kind, directory } = taken;
 
   const loadOutput: LogText[] = [];
+  const unreached = new Unreached();
   let loadBytes = 0;
   let cutBytes = 0;
   const decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') };
@@ -113,6 +116,8 @@ export async function startFunction(
   };
   /** Returns the load's output for the first invocation's log. */
   const output = (): LogText[] => {
+    const refused = refusedNetworkLine(sandbox, unreached.list(), network !== undefined);
+    if (refused) loadOutput.push(refused);
     const text = `${cutBytes} bytes that the module printed while it was loaded were cut: ${MAX_LOAD_OUTPUT_LINES} pieces and ${MAX_LOAD_OUTPUT_BYTES} bytes of it are kept`;
     return cutBytes === 0 ? loadOutput : [...loadOutput, { time: Date.now(), level: 'platform', text }];
   };
@@ -120,6 +125,7 @@ export async function startFunction(
     begun: () => undefined,
     withdrawn: () => undefined,
     frame: (frameKind, payload) => {
+      if (frameKind === ChannelKind.UNREACHED) return unreached.add(payload);
       if (frameKind === ChannelKind.LOG)
         collect(payload.length, () => {
           const text = readLogFrame(payload);
@@ -168,12 +174,16 @@ export async function startFunction(
     const { oomKills, pidsRefused, cpuMs } = sandbox.usage();
     const thrown = error instanceof SandboxStartError ? error.payload : undefined;
     const message = error instanceof Error ? error.message : String(error);
-    throw new LoadFailedError(classify({ timedOut, oomKills, pidsRefused, thrown, exit }), message, {
-      exit,
-      thrown,
-      loadOutput: output(),
-      startCpuMs: cpuMs,
-    });
+    throw new LoadFailedError(
+      classify({ timedOut, oomKills, pidsRefused, thrown, exit, kind: kindOf(version.settings.runtime) }),
+      message,
+      {
+        exit,
+        thrown,
+        loadOutput: output(),
+        startCpuMs: cpuMs,
+      },
+    );
   } finally {
     clearTimeout(clock);
     sandbox.onUnclaimed = undefined;
@@ -242,10 +252,11 @@ function classify(facts: {
   pidsRefused: number;
   thrown: Buffer | undefined;
   exit: Exit;
+  kind: RuntimeKind;
 }): LoadFailedError['reason'] {
-  const { exit, thrown, pidsRefused } = facts;
+  const { exit, thrown, pidsRefused, kind } = facts;
   if (facts.timedOut) return 'load_timeout';
   if (exit.code === SETUP_FAILED_STATUS && !thrown) return 'platform_error';
   const why = thrown && facts.oomKills === 0 ? 'load_error' : whyEnded(exit, facts.oomKills);
-  return blamePids(why, pidsRefused, thrown?.toString('utf8'));
+  return blamePids(why, pidsRefused, thrown?.toString('utf8'), kind);
 }

@@ -14,7 +14,7 @@ import {
   MAX_ITEM_RESULT_BYTES,
   MAX_RESPONSE_META_BYTES,
 } from '#contract/functions/limits.ts';
-import { nextTurn } from '#contract/platform/turns.ts';
+import { nextSlice } from '#contract/platform/slices.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import { GroupResults, type Item, type KeptResult } from '#storage/queued/groups.ts';
@@ -22,9 +22,8 @@ import { Execution, type ExecuteDeps } from '../run/execute.ts';
 import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../run/function-spans.ts';
 import { LogAllowance } from '../run/log-allowance.ts';
 import { Collector, type Collected } from './collector.ts';
-import { endOfItem, oneByOne, type ItemEnd } from './one-by-one.ts';
+import { endOfItem, oneByOne, type ItemEnd, type SparePermits } from './one-by-one.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
-import type { SparePermits } from './spare-permits.ts';
 
 /** Upper bound on kinds of refused calls and destinations that a group's report names. */
 const MAX_LISTED = 64;
@@ -98,7 +97,7 @@ export class GroupRun {
   /** Runs all items through `queue()`. Returns undefined when the function has none. */
   async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
     // A megabyte is assembled here, and many groups start together.
-    await nextTurn();
+    await nextSlice();
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;

@@ -66,7 +66,7 @@ export class QueuedRuns {
   readonly #deps: QueuedDeps;
   readonly #running = new Map<string, Running>();
   /** Leases of invocations whose function or namespace is limited, from before they begin. */
-  readonly #places = new Map<string, QuotaLease>();
+  readonly #leases = new Map<string, QuotaLease>();
 
   constructor(deps: QueuedDeps) {
     this.#deps = deps;
@@ -101,8 +101,8 @@ export class QueuedRuns {
     try {
       return await this.#run(id, job);
     } finally {
-      this.#places.get(id)?.leave();
-      this.#places.delete(id);
+      this.#leases.get(id)?.leave();
+      this.#leases.delete(id);
     }
   }
 
@@ -177,7 +177,7 @@ export class QueuedRuns {
     const items = new Map(group.known);
     if (group.cancelled)
       return await this.#end(begun, { outcome: 'cancelled', message: 'its batch was cancelled', items });
-    const execution = new GroupRun(record, callOf(record), this.#deps, this.#places.has(record.id));
+    const execution = new GroupRun(record, callOf(record), this.#deps, this.#leases.has(record.id));
     const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(record.id, running);
     this.#heed(record, execution);
@@ -246,10 +246,10 @@ export class QueuedRuns {
         const end: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
         return await this.#finish(found, attempts, end, { next: 'dead', reason: 'expired' });
       }
-      if (!this.#places.has(id)) {
+      if (!this.#leases.has(id)) {
         const admitted = await this.#deps.admission.admit(record);
         if ('at' in admitted) return admitted.at;
-        if (admitted.place) this.#places.set(id, admitted.place);
+        if (admitted.lease) this.#leases.set(id, admitted.lease);
       }
       // The time is read anew: it may have waited for its lease.
       const held = await store.swap(found, taken(record, worker, attempts, sharedNow()));

@@ -5,7 +5,7 @@
  * memory at most.
  */
 import type { Readable } from 'node:stream';
-import { BODY_PIECE_BYTES, BODY_WINDOW_BYTES } from '#contract/wire/channel.ts';
+import { BODY_PIECE_BYTES, BODY_WINDOW_BYTES, readBodyCredit } from '#contract/wire/channel.ts';
 
 export interface RequestBody {
   readonly bytes: number;
@@ -45,7 +45,7 @@ export class BodyFeed {
 
   /** Takes the sandbox's report of bytes that its function took; returns false when the report cannot be true. */
   credit(payload: Buffer): boolean {
-    const bytes = payload.length === 4 ? payload.readUInt32LE(0) : 0;
+    const bytes = readBodyCredit(payload)?.bytes ?? 0;
     if (bytes === 0 || bytes > this.#inFlight) return false;
     this.#inFlight -= bytes;
     this.#wake?.();

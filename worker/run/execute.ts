@@ -5,6 +5,7 @@ import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/platform/l
 import type { DeniedEgress } from '#contract/functions/network.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
+import { kindOf } from '#contract/functions/runtimes.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
@@ -18,6 +19,7 @@ import type { Lease } from '../pool/function-pool.ts';
 import type { Pool } from '../pool/pool.ts';
 import { LoadFailedError } from '../pool/start-function.ts';
 import type { Receipts } from '../pool/receipts.ts';
+import { refusedNetworkLine } from './refused-network.ts';
 import { readError, Run } from './run.ts';
 import { describeExit } from '../sandbox/zygote.ts';
 import type { Redis } from 'ioredis';
@@ -55,7 +57,7 @@ interface EndFacts {
   readonly exitCause?: string | undefined;
   readonly usage?: Usage;
   readonly pidsRefused?: number;
-  readonly denied?: DeniedEgress[] | undefined;
+  readonly denied?: readonly DeniedEgress[] | undefined;
   readonly refusedCalls?: readonly string[];
   readonly handlers?: RunReport['handlers'];
 }
@@ -114,16 +116,16 @@ export class Execution {
         end = { ...end, outcome: 'out_of_memory', exitCause };
       }
       if (!lease.sandbox.exit) await lease.sandbox.drainOutput();
-      const denied = await lease.sandbox.network?.denied().catch((error: unknown) => {
-        log.warn({ error, call: this.#call }, 'the refusals of the network could not be read');
-        return undefined;
-      });
+      const denied = await this.#denied(lease, run);
+      const refused = refusedNetworkLine(lease.sandbox, denied, lease.sandbox.network !== undefined);
+      if (refused) this.#log.add(refused);
       const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
       const pidsRefused = lease.sandbox.takePidsRefused();
       const outcome = blamePids(
         end.outcome,
         pidsRefused,
         end.error && `${end.error.name} ${end.error.message}`,
+        kindOf(version.settings.runtime),
       );
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
       // Processes that the run left behind take up the room of the next run.
@@ -135,6 +137,18 @@ export class Execution {
       this.#failToStart(error);
     } finally {
       this.#leave();
+    }
+  }
+
+  /** Lists the destinations that were out of reach: as the firewall saw them or, without a network, as the runtime did. */
+  async #denied(lease: Lease, run: Run): Promise<readonly DeniedEgress[]> {
+    const { network } = lease.sandbox;
+    if (!network) return run.unreached?.list() ?? [];
+    try {
+      return await network.denied();
+    } catch (error) {
+      log.warn({ error, call: this.#call }, 'the refusals of the network could not be read');
+      return [];
     }
   }
 
@@ -250,7 +264,7 @@ export class Execution {
       ...(facts.exitCause !== undefined && { exitCause: facts.exitCause }),
       ...(facts.usage && { usage: facts.usage }),
       ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
-      ...(facts.denied?.length && { denied: facts.denied }),
+      ...(facts.denied?.length && { denied: [...facts.denied] }),
       ...(facts.refusedCalls && { refusedCalls: [...facts.refusedCalls] }),
       ...(facts.handlers && { handlers: [...facts.handlers] }),
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),

@@ -3,6 +3,7 @@
  * kept.
  */
 import { FunctionSpan } from '#contract/invocations/invocation.ts';
+import { readSpanBegun } from '#contract/wire/channel.ts';
 
 /**
  * Upper bounds on the kept spans of one run, in number and bytes. They travel in the record, which stays in Redis as long as the
@@ -27,27 +28,22 @@ export interface TakenSpans {
 }
 
 export class FunctionSpans {
-  /** Spans in the order of their begin; unparsed until they end or are taken. */
+  /** Spans in the order of their begin; the JSON of their facts until they end or are taken. */
   readonly #known = new Map<string, Buffer | FunctionSpan>();
   readonly #taken = new Set<string>();
   #bytes = 0;
   #dropped = 0;
 
-  /** Keeps a begun span: 8 bytes of its id, then JSON. Returns false when it is dropped. */
+  /** Keeps a begun span, SPAN_BEGUN of the channel. Returns false when it is dropped. */
   begin(payload: Buffer): boolean {
-    const id = payload.toString('hex', 0, ID_BYTES);
-    const isNew = !this.#known.has(id) && !this.#taken.has(id);
+    const begun = readSpanBegun(payload);
+    if (!begun || begun.facts.length === 0 || begun.facts.length > MAX_SPAN_BYTES) return this.drop();
+    const isNew = !this.#known.has(begun.span) && !this.#taken.has(begun.span);
     const bytes = payload.length + END_BYTES;
-    if (
-      payload.length <= ID_BYTES ||
-      payload.length > ID_BYTES + MAX_SPAN_BYTES ||
-      !isNew ||
-      !this.#fits(bytes)
-    )
-      return this.drop();
+    if (!isNew || !this.#fits(bytes)) return this.drop();
     this.#bytes += bytes;
     // A copy, because the buffer behind this view may be much larger.
-    this.#known.set(id, Buffer.from(payload));
+    this.#known.set(begun.span, Buffer.from(begun.facts));
     return true;
   }
 
@@ -58,7 +54,7 @@ export class FunctionSpans {
     // The report has this span as unfinished already.
     if (this.#taken.has(span.spanId)) return false;
     const begun = this.#known.get(span.spanId);
-    const before = Buffer.isBuffer(begun) ? begun.length + END_BYTES : 0;
+    const before = Buffer.isBuffer(begun) ? ID_BYTES + begun.length + END_BYTES : 0;
     if ((begun && before === 0) || (!begun && !this.#fits(payload.length))) return this.drop();
     if (begun && this.#bytes - before + payload.length > MAX_RUN_SPAN_BYTES) {
       this.#known.set(span.spanId, withoutParts(span));
@@ -96,7 +92,7 @@ export class FunctionSpans {
 }
 
 function unfinished(id: string, begun: Buffer, now: number): FunctionSpan | undefined {
-  const span = BegunSpan.safeParse(json(begun.subarray(ID_BYTES))).data;
+  const span = BegunSpan.safeParse(json(begun)).data;
   if (span?.spanId !== id) return undefined;
   return { ...span, duration: Math.max(0, now - span.startedAt), unfinished: true };
 }

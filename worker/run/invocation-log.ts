@@ -4,7 +4,7 @@
  * and contract/platform/keys.ts.
  */
 import type { Redis } from 'ioredis';
-import { LOG_HAS_SPAN } from '#contract/wire/channel.ts';
+import { readLog } from '#contract/wire/channel.ts';
 import { LogLevel, type LogLine } from '#contract/invocations/invocation.ts';
 import { keys, LOG_STREAM_LENGTH, RECORD_TTL_S } from '#contract/platform/keys.ts';
 import { LOG_ENTRY_BYTES, MAX_LOG_LINE_BYTES } from '#contract/functions/limits.ts';
@@ -24,14 +24,13 @@ const NOTE_BYTES = 48;
 /** Levels that a sandbox may use: its output must not look like the platform's. */
 const LEVELS = LogLevel.options.filter((level) => level !== 'platform');
 
-/** Reads a LOG frame of the channel: byte level, text. Returns undefined when it is invalid. */
+/** Reads a LOG frame of the channel. Returns undefined when it is invalid. */
 export function readLogFrame(payload: Buffer): LogText | undefined {
-  const first = payload[0] ?? 0;
-  const level = LEVELS[first & ~LOG_HAS_SPAN];
-  if (payload.length === 0 || !level) return undefined;
-  if ((first & LOG_HAS_SPAN) === 0) return { time: Date.now(), level, text: payload.toString('utf8', 1) };
-  if (payload.length < 9) return undefined;
-  return { time: Date.now(), level, text: payload.toString('utf8', 9), span: payload.toString('hex', 1, 9) };
+  const log = readLog(payload);
+  const level = log && LEVELS[log.level];
+  if (!level) return undefined;
+  const { span, text } = log;
+  return { time: Date.now(), level, text: text.toString('utf8'), ...(span !== undefined && { span }) };
 }
 
 /** Log line for a refused call. */

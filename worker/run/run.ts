@@ -3,7 +3,7 @@
  * ended. Settles only when the code has stopped: a caller never gets "timeout" while the function still runs.
  */
 import { StringDecoder } from 'node:string_decoder';
-import { ChannelKind, type FailedReport } from '#contract/wire/channel.ts';
+import { ChannelKind, readSpansDropped, type FailedReport } from '#contract/wire/channel.ts';
 import type { FunctionError } from '#contract/invocations/invocation.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
@@ -16,6 +16,7 @@ import { readLogFrame, refusedLine, type InvocationLog } from './invocation-log.
 import type { InvocationSink, Sandbox } from '../sandbox/sandbox.ts';
 import { describeExit } from '../sandbox/zygote.ts';
 import { LateSink } from './late-output.ts';
+import { Unreached } from './refused-network.ts';
 
 /** The end of a run. `payload` is the response, when all of it came in one piece. */
 export interface RunEnd {
@@ -112,6 +113,8 @@ export class Run implements InvocationSink {
   readonly #refused = new Set<string>();
   /** Decoders, because a character may come in two pieces. */
   readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
+  /** Destinations that a sandbox without a network could not reach; undefined when it has told none. */
+  unreached: Unreached | undefined;
   /** The function's own spans until now; undefined when it has begun none. */
   spans: FunctionSpans | undefined;
   #toldUnclaimed = false;
@@ -239,13 +242,17 @@ export class Run implements InvocationSink {
         if (!isKept) this.#sandbox.discarded(payload.length);
         return;
       }
-      case ChannelKind.SPANS_DROPPED:
+      case ChannelKind.SPANS_DROPPED: {
         this.#sandbox.discarded(payload.length);
-        if (payload.length === 4) (this.spans ??= new FunctionSpans()).drop(payload.readUInt32LE(0));
+        const dropped = readSpansDropped(payload);
+        if (dropped) (this.spans ??= new FunctionSpans()).drop(dropped.count);
         return;
+      }
       case ChannelKind.BODY_CREDIT:
         if (!this.#feed?.credit(payload)) this.#sandbox.kill('misbehaved');
         return;
+      case ChannelKind.UNREACHED:
+        return (this.unreached ??= new Unreached()).add(payload);
       case ChannelKind.SETTLED:
         return this.#close();
       default:

@@ -1,4 +1,5 @@
 /** Decides why a sandbox ended by itself, and whether a limit was behind a failure. Pure functions. */
+import type { RuntimeKind } from '#contract/functions/runtimes.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import type { Exit } from './zygote.ts';
 
@@ -14,20 +15,18 @@ export function whyEnded(exit: Exit, oomKills: number): ExitOutcome {
   return exit.signal === undefined ? 'exited' : 'crashed';
 }
 
-/** Messages of Node and libuv for a process or thread that could not be made. */
-const REFUSED = /EAGAIN|ERR_WORKER_INIT_FAILED|Resource temporarily unavailable/;
-
 /**
  * Returns the outcome of a run during which `refused` processes or threads were refused. A function that copes with the refusal
- * keeps its outcome. A function that ended by it, or names it as its error, has hit its limit.
+ * keeps its outcome. A function that ended by it, or names it as its error in the words of its runtime, has hit its limit.
  */
 export function blamePids<T extends Outcome>(
   outcome: T,
   refused: number,
   error: string | undefined,
+  { refusedProcess }: Pick<RuntimeKind, 'refusedProcess'>,
 ): T | 'pids_limit' {
   if (refused <= 0) return outcome;
   if (outcome === 'exited' || outcome === 'crashed') return 'pids_limit';
   const mayTell = outcome === 'error' || outcome === 'load_error';
-  return mayTell && error !== undefined && REFUSED.test(error) ? 'pids_limit' : outcome;
+  return mayTell && error !== undefined && refusedProcess.test(error) ? 'pids_limit' : outcome;
 }

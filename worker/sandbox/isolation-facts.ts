@@ -1,6 +1,8 @@
 /** Reads a sandbox's reports of its preparation and isolation: how long each step took, and which protections are in force. */
 import { LINUX_NAMESPACES, type LinuxNamespace } from '#contract/functions/isolation.ts';
+import { readIsolated, readPrepared } from '#contract/wire/channel.ts';
 import { SECCOMP_FILTER } from '../native/addon.ts';
+import { SandboxStartError } from './specialise.ts';
 
 /** Protections of a sandbox besides its namespaces, reported by itself after isolation and before any code of a tenant ran. */
 export interface IsolationFacts {
@@ -16,27 +18,34 @@ export interface IsolationFacts {
   readonly namespaces: Readonly<Record<LinuxNamespace, number>>;
 }
 
-/** Reads the payload of PREPARED or ISOLATED: unsigned 32-bit numbers. */
-export function readNumbers(payload: Buffer): number[] {
-  return Array.from({ length: payload.length >> 2 }, (_, index) => payload.readUInt32LE(index * 4));
-}
-
 /** PR_SPEC_DISABLE and PR_SPEC_FORCE_DISABLE, prctl(2). */
 const SPECULATION_DISABLED = 4 | 8;
 
-/** Reads the numbers of ISOLATED that follow its phases. */
-export function readFacts([
-  landlockAbi = 0,
-  sessionKeyring = 0,
-  speculation = 0,
-  ...namespaces
-]: readonly number[]): IsolationFacts {
+/** Report of a sandbox once it is isolated: the microseconds of each phase, and the facts. */
+export interface IsolationReport {
+  readonly phases: number[];
+  readonly facts: IsolationFacts;
+}
+
+/** Reads ISOLATED. Throws when the frame is no such report. */
+export function readIsolation(payload: Buffer): IsolationReport {
+  const isolated = readIsolated(payload);
+  if (!isolated) throw new SandboxStartError(`a report of isolation of ${payload.length} bytes`);
+  const { phases, landlockAbi, sessionKeyring, branchSpeculation, namespaces } = isolated;
   const named = LINUX_NAMESPACES.map((name, index) => [name, namespaces[index] ?? 0]);
-  return {
+  const facts = {
     landlockAbi,
     sessionKeyring,
-    branchSpeculation: speculation & SPECULATION_DISABLED ? 'disabled' : 'as the host',
+    branchSpeculation: branchSpeculation & SPECULATION_DISABLED ? 'disabled' : 'as the host',
     seccompFilter: SECCOMP_FILTER.sha256,
     namespaces: Object.fromEntries(named) as Record<LinuxNamespace, number>,
-  };
+  } as const;
+  return { phases, facts };
+}
+
+/** Reads PREPARED: the microseconds of each phase. Throws when the frame is no such report. */
+export function readPreparation(payload: Buffer): number[] {
+  const prepared = readPrepared(payload);
+  if (!prepared) throw new SandboxStartError(`a report of preparation of ${payload.length} bytes`);
+  return prepared.phases;
 }

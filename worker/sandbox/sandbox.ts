@@ -11,9 +11,11 @@ import { closeSync } from 'node:fs';
 import {
   ChannelKind,
   encodeChannelFrame,
-  ISOLATED_PHASES,
   OTHERS_NATIVE,
   OTHERS_RUN,
+  putInvoke,
+  readOthers,
+  readSignalled,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
@@ -21,7 +23,7 @@ import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import { SandboxChannel } from './channel.ts';
 import { readHandlers } from './handlers.ts';
-import { readFacts, readNumbers, type IsolationFacts } from './isolation-facts.ts';
+import { readIsolation, readPreparation, type IsolationFacts } from './isolation-facts.ts';
 import { native, type TurnsPage } from '../native/addon.ts';
 import { OutputPipes } from './output-pipes.ts';
 import type { KillReason, SandboxEnd } from './end-reason.ts';
@@ -143,7 +145,7 @@ export class Sandbox {
       receive: (kind, handle, payload) => this.#receive(kind, handle, payload),
       broken: () => this.kill('misbehaved'),
     });
-    this.prepared = this.#channel.expect(ChannelKind.PREPARED).then(readNumbers);
+    this.prepared = this.#channel.expect(ChannelKind.PREPARED).then(readPreparation);
     this.prepared.catch(() => undefined);
     let onEnded: (exit: Exit) => void;
     this.ended = new Promise((resolve) => {
@@ -195,13 +197,13 @@ export class Sandbox {
   ): { isolated: Promise<number[]>; ready: Promise<void> } {
     const told = encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init)));
     const isolated = this.#channel.expect(ChannelKind.ISOLATED).then((payload) => {
-      const numbers = readNumbers(payload);
-      this.isolation = readFacts(numbers.slice(ISOLATED_PHASES));
+      const { phases, facts } = readIsolation(payload);
+      this.isolation = facts;
       if (approve) {
         approve(this.isolation);
         this.#channel.write(told);
       }
-      return numbers.slice(0, ISOLATED_PHASES);
+      return phases;
     });
     const ready = this.#channel.expect(ChannelKind.READY).then((payload) => {
       this.handlers = readHandlers(payload);
@@ -256,9 +258,8 @@ export class Sandbox {
     const ahead = !shared && this.#turns.add(turn);
     if (shared) begin();
     const told = Buffer.from(JSON.stringify(ahead ? { ...context, ahead } : context));
-    const length = Buffer.allocUnsafe(4);
-    length.writeUInt32LE(told.length, 0);
-    this.#channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, length, told, payload));
+    const parts = putInvoke({ context: told, request: payload });
+    this.#channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, ...parts));
     return handle;
   }
 
@@ -432,11 +433,11 @@ export class Sandbox {
       return;
     }
     if (kind === ChannelKind.SIGNALLED) {
-      this.#ownSignal = signalName(payload[0] ?? 0);
+      this.#ownSignal = signalName(readSignalled(payload)?.signal ?? 0);
       this.kill();
       return;
     }
-    if (kind === ChannelKind.OTHERS) return this.#learnOthers(payload[0] ?? 0);
+    if (kind === ChannelKind.OTHERS) return this.#learnOthers(readOthers(payload)?.others ?? 0);
     // A frame of a later invocation proves that the settling one's output has been read.
     if (this.#settling !== undefined && handle > this.#settling) this.#release(this.#settling);
     const sink = this.#sinks.get(handle) ?? this.#late.get(handle) ?? this.onUnclaimed;

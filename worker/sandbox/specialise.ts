@@ -2,14 +2,7 @@
  * Builds the frame that gives a prepared sandbox its function while it still runs C. Also defines the error of a sandbox that
  * fails to start.
  */
-import {
-  ChannelKind,
-  encodeChannelFrame,
-  SPECIALISE_BYTES,
-  SPECIALISE_CODE_BYTES,
-  SPECIALISE_HOSTNAME_BYTES,
-  SPECIALISE_LIMITS,
-} from '#contract/wire/channel.ts';
+import { ChannelKind, encodeChannelFrame, putSpecialise } from '#contract/wire/channel.ts';
 
 /** Error of a sandbox that could not be made or could not load its function; `payload` is the sandbox's own report, unchecked. */
 export class SandboxStartError extends Error {
@@ -39,14 +32,9 @@ export const DEFAULT_FILE_LIMITS: FileLimits = {
   pendingSignals: 32,
 };
 
-/** Builds the SPECIALISE frame of contract/wire/channel.ts. `code`: name of its directory below the namespace's store. */
+/** Builds the SPECIALISE frame of contract/wire/layouts.ts. `code`: name of its directory below the namespace's store. */
 export function specialiseFrame(code: string, hostname: string, limits: FileLimits): Buffer {
-  const fixed = Buffer.alloc(SPECIALISE_BYTES);
-  fixed.write(code, 0, SPECIALISE_CODE_BYTES - 1);
-  fixed.write(hostname, SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES - 1);
-  const wanted = [limits.tmpSize, limits.tmpFiles, limits.openFiles, limits.pendingSignals];
-  for (const [index, value] of wanted.entries()) {
-    fixed.writeUInt32LE(value, SPECIALISE_BYTES - 4 * (SPECIALISE_LIMITS - index));
-  }
-  return encodeChannelFrame(ChannelKind.SPECIALISE, 0, fixed);
+  const { tmpSize: tmpMb, tmpFiles: tmpInodes, openFiles, pendingSignals } = limits;
+  const order = { code, hostname, tmpMb, tmpInodes, openFiles, pendingSignals };
+  return encodeChannelFrame(ChannelKind.SPECIALISE, 0, ...putSpecialise(order));
 }

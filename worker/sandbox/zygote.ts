@@ -7,7 +7,15 @@ import { closeSync, mkdirSync, readFileSync, realpathSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { z } from 'zod';
-import { CONTROL_BYTES, CONTROL_VERSION, ControlKind, FIRST_SANDBOX_UID } from '#contract/wire/control.ts';
+import {
+  CONTROL_BYTES,
+  CONTROL_VERSION,
+  ControlKind,
+  FIRST_SANDBOX_UID,
+  putControl,
+  readControl,
+  type Control,
+} from '#contract/wire/control.ts';
 import { log } from '../process/log.ts';
 import { LAUNCHER, native } from '../native/addon.ts';
 import type { IdRange } from './subids.ts';
@@ -37,18 +45,6 @@ export interface Exit {
 
 /** Directory that infra/host/privileged.sh has made for launchers; each launcher uses one set of devices at a time. */
 const DEVICE_SETS = '/dev/offshoot';
-
-/**
- * Program of the zygote. Without concurrent threads, it has nothing in flight while it waits; the inspector's signal stays off.
- */
-const RUNTIME = [
-  '/usr/bin/node',
-  '--single-threaded',
-  '--v8-pool-size=1',
-  '--disable-sigusr1',
-  '--no-warnings',
-  '/opt/offshoot/bootstrap.cjs',
-];
 
 /** Of two names for one number the first wins: SIGABRT, not SIGIOT. */
 const signalNames = new Map(
@@ -93,7 +89,7 @@ export class Zygote {
     const ids = [options.uid, options.gid].flatMap((range) => [String(range.base), String(range.count)]);
     this.#process = spawn(
       LAUNCHER,
-      [image.root, options.store, options.devices ?? DEVICE_SETS, ...ids, '--', ...RUNTIME],
+      [image.root, options.store, options.devices ?? DEVICE_SETS, ...ids, '--', ...image.program],
       {
         stdio: ['ignore', 'pipe', 'pipe', theirs],
         env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
@@ -174,14 +170,14 @@ export class Zygote {
 
   #read(chunk: Buffer): void {
     let bytes = this.#buffer.length > 0 ? Buffer.concat([this.#buffer, chunk]) : chunk;
-    for (; bytes.length >= CONTROL_BYTES; bytes = bytes.subarray(CONTROL_BYTES)) this.#handle(bytes);
+    for (; bytes.length >= CONTROL_BYTES; bytes = bytes.subarray(CONTROL_BYTES)) {
+      const message = readControl(bytes.subarray(0, CONTROL_BYTES));
+      if (message) this.#handle(message);
+    }
     this.#buffer = bytes;
   }
 
-  #handle(message: Buffer): void {
-    const kind = message.readUInt32LE(0);
-    const slot = message.readUInt32LE(4);
-    const a = message.readInt32LE(8);
+  #handle({ kind, slot, a }: Control): void {
     if (kind === ControlKind.HELLO) {
       // The image may be of another checkout, for example. Awaiting `ready` rejects; the worker itself goes on.
       if (a === CONTROL_VERSION) return this.#onReady();
@@ -212,17 +208,25 @@ export class Zygote {
   }
 }
 
-const ImageFacts = z.object({ digest: z.string() });
+/** Description of an image within itself. */
+const IMAGE_FACTS = '/opt/offshoot/image.json';
+const ImageFacts = z.object({
+  digest: z.string(),
+  /** Program of the zygote and its arguments. */
+  program: z.tuple([z.string().startsWith('/')], z.string()),
+});
+type ImageFacts = z.infer<typeof ImageFacts>;
 
 /** Resolves the image's name once, since the link may change a moment later. A missing image is the launcher's to report. */
-function resolveImage(name: string): { root: string; digest: string } {
+function resolveImage(name: string): ImageFacts & { root: string } {
   try {
     const root = realpathSync(name);
-    const facts: unknown = JSON.parse(readFileSync(`${root}/opt/offshoot/image.json`, 'utf8'));
-    return { root, digest: ImageFacts.parse(facts).digest };
+    const facts: unknown = JSON.parse(readFileSync(root + IMAGE_FACTS, 'utf8'));
+    return { root, ...ImageFacts.parse(facts) };
   } catch (error) {
-    log.warn({ error, name }, 'the digest of the image could not be read');
-    return { root: name, digest: '' };
+    log.warn({ error, name }, `${name}${IMAGE_FACTS} could not be read; run: npm run setup`);
+    // The launcher cannot execute it, and so names what is missing: the image, or this file in it.
+    return { root: name, digest: '', program: [IMAGE_FACTS] };
   }
 }
 
@@ -234,12 +238,7 @@ function decodeStatus(status: number): Exit {
 }
 
 function encode(kind: number, slot: number, a: number, b: number): Buffer {
-  const message = Buffer.alloc(CONTROL_BYTES);
-  message.writeUInt32LE(kind, 0);
-  message.writeUInt32LE(slot, 4);
-  message.writeInt32LE(a, 8);
-  message.writeInt32LE(b, 12);
-  return message;
+  return Buffer.concat(putControl({ kind, slot, a, b, c: 0n, d: 0n }));
 }
 
 /** Describes an exit for the record and the trace: `exit code 3`, `signal SIGSEGV`. */

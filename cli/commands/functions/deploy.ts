@@ -1,12 +1,12 @@
 /** offshoot deploy: bundle, upload, wait until the new version has loaded. */
-import { Bundler } from '../../bundle/bundle.ts';
-import { describe } from '../../bundle/build-error.ts';
+import { builderOf } from '../../bundle/builder.ts';
 import { functionUrl } from '../../api/client.ts';
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { curlLine, deployOnce, type Deployment } from '../../deploy/deploy.ts';
 import { Progress } from '../../terminal/progress.ts';
-import { readProject, type Project } from '../../bundle/project.ts';
+import type { Project } from '../../bundle/build.ts';
+import { readProject } from '../../bundle/project.ts';
 import { bytes, milliseconds } from '../../terminal/text.ts';
 import type { Given } from '../../verbs/definition.ts';
 import type * as verbs from './definitions.ts';
@@ -16,19 +16,17 @@ export async function deploy(context: Context, { folder = '.' }: Given<typeof ve
   const project = await readProject(folder);
   const client = connect(context);
   const progress = new Progress(terminal);
-  const bundler = await Bundler.create(project);
+  const builder = await builderOf(project).open(project);
   let deployment: Deployment;
   try {
-    deployment = await deployOnce(client, project, bundler, progress);
+    deployment = await deployOnce(client, project, builder, progress);
   } finally {
     progress.clear();
-    await bundler.dispose();
+    await builder.dispose();
   }
-  const { result, archive, bundle, uploaded } = deployment;
-  for (const warning of bundle.warnings) {
-    terminal.note(
-      `${terminal.noteStyle('yellow', 'warning:')} ${describe(warning, project.directory).join('\n  ')}`,
-    );
+  const { result, archive, build, uploaded } = deployment;
+  for (const warning of build.warnings) {
+    terminal.note(`${terminal.noteStyle('yellow', 'warning:')} ${warning.join('\n  ')}`);
   }
   const { active, namespace, name } = result.function;
   const { acquire, init } = result.load;
@@ -39,7 +37,7 @@ export async function deploy(context: Context, { folder = '.' }: Given<typeof ve
     archiveBytes: archive.data.length,
     files: archive.entries,
     uploaded,
-    packages: bundle.packages.map(({ package: found }) => ({ name: found.name, version: found.version })),
+    packages: build.packages.map((found) => ({ name: found.name, version: found.version })),
     curl,
   });
   const size = `${bytes(archive.data.length)} in ${archive.entries} files${uploaded ? '' : ', uploaded before'}`;
@@ -47,10 +45,12 @@ export async function deploy(context: Context, { folder = '.' }: Given<typeof ve
     `${terminal.style('green', '✓')} ${terminal.style('bold', `${namespace}/${name}`)} version ${active.version} is live`,
   );
   terminal.print(`  size     ${size}`);
-  if (bundle.externals.length > 0) {
-    const names = bundle.externals.map((found) => found.name).toSorted();
-    const needed = bundle.packages.length - names.length;
-    terminal.print(`  as files ${names.join(', ')}${needed > 0 ? ` and ${needed} that they need` : ''}`);
+  const names = build.packages.filter(({ isImported }) => isImported).map((found) => found.name);
+  if (names.length > 0) {
+    const needed = build.packages.length - names.length;
+    terminal.print(
+      `  as files ${names.toSorted().join(', ')}${needed > 0 ? ` and ${needed} that they need` : ''}`,
+    );
   }
   terminal.print(
     `  loaded   in ${milliseconds(acquire + init)}: sandbox ${milliseconds(acquire)}, module ${milliseconds(init)}`,

@@ -1,5 +1,6 @@
 /** offshoot dev: deploy at every change, follow the logs; start the platform when none runs. */
-import { Bundler } from '../../bundle/bundle.ts';
+import type { Builder, Project } from '../../bundle/build.ts';
+import { builderOf } from '../../bundle/builder.ts';
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { curlLine, deployOnce } from '../../deploy/deploy.ts';
@@ -8,7 +9,7 @@ import { interruptSignal } from '../../terminal/interrupt.ts';
 import { followLogs, formatLog } from '../../show/log-lines.ts';
 import { isAnswering, startPlatform, type Platform } from '../../deploy/platform.ts';
 import { Progress } from '../../terminal/progress.ts';
-import { MANIFEST_FILE, readProject, type Project } from '../../bundle/project.ts';
+import { MANIFEST_FILE, readProject } from '../../bundle/project.ts';
 import { milliseconds } from '../../terminal/text.ts';
 import { watchSources } from '../../deploy/watch.ts';
 import type { Client } from '../../api/client.ts';
@@ -44,7 +45,7 @@ class Session {
   readonly #context: Context;
   readonly #client: Client;
   #project: Project;
-  #bundler: Bundler | undefined;
+  #builder: Builder | undefined;
   #changed: () => void = () => undefined;
   /** When the first version of this session was made, by the platform's clock. */
   #live: number | undefined;
@@ -81,7 +82,7 @@ class Session {
       }
     } finally {
       watcher.close();
-      await this.#bundler?.dispose();
+      await this.#builder?.dispose();
       await following;
     }
   }
@@ -92,12 +93,12 @@ class Session {
     const start = performance.now();
     try {
       await this.#readProject();
-      this.#bundler ??= await Bundler.create(this.#project);
+      this.#builder ??= await builderOf(this.#project).open(this.#project);
       const progress = new Progress(terminal);
-      const { result, bundle } = await deployOnce(
+      const { result, build } = await deployOnce(
         this.#client,
         this.#project,
-        this.#bundler,
+        this.#builder,
         progress,
       ).finally(() => progress.clear());
       const { namespace, name, activeVersion } = result.function;
@@ -115,7 +116,7 @@ class Session {
         curl,
       });
       this.#live ??= result.function.active.createdAt;
-      return bundle.sources.values();
+      return build.sources.values();
     } catch (error) {
       if (!(error instanceof CliError)) throw error;
       // Nothing that a change to the source could mend.
@@ -132,7 +133,7 @@ class Session {
     }
   }
 
-  /** Reads offshoot.json again; what it says is part of the bundle's options, so another text needs a new bundler. */
+  /** Reads offshoot.json again; what it says is part of the bundle's options, so another text needs a new builder. */
   async #readProject(): Promise<void> {
     const project = await readProject(this.#project.directory);
     if (project.manifest.name !== this.#project.manifest.name) {
@@ -141,8 +142,8 @@ class Session {
       });
     }
     if (JSON.stringify(project) !== JSON.stringify(this.#project)) {
-      await this.#bundler?.dispose();
-      this.#bundler = undefined;
+      await this.#builder?.dispose();
+      this.#builder = undefined;
     }
     this.#project = project;
   }

@@ -2,7 +2,7 @@
  * offshoot trace ID: the time of an invocation by its parts, its usage, its end and its log. With the id of a trace, it draws all
  * invocations of that trace.
  */
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api/api.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { TRACE_ID, type WholeTrace } from '#contract/invocations/whole-trace.ts';

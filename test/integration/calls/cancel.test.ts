@@ -6,10 +6,10 @@ import type { Accepted } from '#contract/api/api.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
 import { encodePayload, type RequestMeta } from '#contract/wire/payload.ts';
 import type { QueuedStore } from '#storage/queued/records.ts';
-import type { QueuedLane } from '../../../gateway/queued/control.ts';
+import type { QueueControl } from '../../../gateway/queued/control.ts';
 import { Platform } from '../../support/platform/platform.ts';
 import { PrivateRedis } from '../../support/redis/private-redis.ts';
-import { openQueuedLane } from '../../support/platform/queued-lane.ts';
+import { openQueueControl } from '../../support/platform/queue-control.ts';
 import { openRecord } from '../../support/platform/records.ts';
 import { readyConnection } from '../../support/redis/redis-for-tests.ts';
 import { TcpProxy } from '../../support/faults/tcp-proxy.ts';
@@ -19,7 +19,7 @@ let server: PrivateRedis;
 let proxy: TcpProxy;
 let platform: Platform;
 let redis: Redis;
-let lane: QueuedLane;
+let control: QueueControl;
 let store: QueuedStore;
 beforeAll(async () => {
   server = await PrivateRedis.start();
@@ -34,7 +34,7 @@ beforeAll(async () => {
   });
   await platform.deploy('retries', { name: 'once', retries: { attempts: 1 } });
   redis = await readyConnection(server.url);
-  ({ lane, store } = openQueuedLane(redis, join(platform.state, 'blobs')));
+  ({ control, store } = openQueueControl(redis, join(platform.state, 'blobs')));
 }, 60_000);
 afterEach(() => proxy.heal());
 afterAll(async () => {
@@ -80,7 +80,7 @@ test('a cancel holds for an invocation that runs but whose worker has no input y
   const id = await queued('retries', { sleepMs: 20_000 });
   await reaches(id, 'running');
   // Takes a few milliseconds. The worker learns of the cancel while it waits for Redis.
-  expect(await lane.cancel(id)).toMatchObject({ state: 'running' });
+  expect(await control.cancel(id)).toMatchObject({ state: 'running' });
   expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled' });
 });
 
@@ -89,7 +89,7 @@ test('a cancel holds for an invocation that its worker gave back: it is not star
   await store.requestCancel(record);
   const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
   await store.create(record, encodePayload(meta, Buffer.from('{}')));
-  await lane.enqueuer.add(record);
+  await control.enqueuer.add(record);
   expect(await reaches(record.id, 'done')).toMatchObject({ outcome: 'cancelled' });
   expect(await printed(record.id)).toEqual([]);
 });
@@ -106,7 +106,7 @@ test('a cancel that came too late counts no more once the dead letter is queued 
   const id = await queued('once', { fail: 'throw', sleepMs: 1_000 });
   await store.requestCancel(await runs(id));
   expect(await reaches(id, 'done')).toMatchObject({ outcome: 'error', dead: 'attempts_used' });
-  expect(await lane.redrive('default', { ids: [id] })).toEqual({ ids: [id] });
+  expect(await control.redrive('default', { ids: [id] })).toEqual({ ids: [id] });
   const record = await reaches(id, 'done');
   expect(record).toMatchObject({ outcome: 'error', redriven: 1 });
   expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error', 'error']);

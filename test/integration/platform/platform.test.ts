@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { deflateSync, crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NODE_RUNTIMES } from '../../support/runtime/node-runtimes.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { Platform } from '../../support/platform/platform.ts';
 
@@ -83,7 +84,7 @@ describe('the example functions', () => {
   });
 
   test('native-addon loads a .node file beside the bundle, on both images', async () => {
-    for (const runtime of ['node26', 'node24']) {
+    for (const runtime of NODE_RUNTIMES) {
       await platform.deploy('native-addon', { runtime, name: `native-${runtime}` });
       const post = async (body: object) =>
         (

@@ -1,6 +1,7 @@
 /** The view from inside a sandbox: namespaces, identity, privileges, file system, network. */
 import { readlinkSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NODE_RUNTIMES } from '../../support/runtime/node-runtimes.ts';
 import { SLOWNESS } from '../../support/faults/slowness.ts';
 import { type BenchSandbox, SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 
@@ -40,7 +41,7 @@ export default { async fetch(request) {
 
 const NAMESPACES = ['user', 'pid', 'mnt', 'net', 'ipc', 'uts', 'cgroup'] as const;
 
-describe.each(['node26', 'node24'] as const)('a sandbox of %s', (runtime) => {
+describe.each(NODE_RUNTIMES)('a sandbox of %s', (runtime) => {
   let bench: SandboxBench;
   let one: BenchSandbox;
   let other: BenchSandbox;

@@ -5,11 +5,12 @@
  */
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { NODE_RUNTIMES } from '../../support/runtime/node-runtimes.ts';
 import { SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 
 const FUNCTIONS = fileURLToPath(new URL('../../../functions', import.meta.url));
 
-describe.each(['node26', 'node24'] as const)('the basket on %s', (runtime) => {
+describe.each(NODE_RUNTIMES)('the basket on %s', (runtime) => {
   test(
     `C9c node-compat: fifty popular npm packages, Node's modules and the image's programs work under the filter (${runtime})`,
     { timeout: 120_000 },

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NODE_RUNTIMES } from '../../support/runtime/node-runtimes.ts';
 import { SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url));
 const uses = fileURLToPath(new URL('uses/', import.meta.url));
 
-describe.each(['node26', 'node24'] as const)('%s', (runtime) => {
+describe.each(NODE_RUNTIMES)('%s', (runtime) => {
   let bench: SandboxBench;
   beforeAll(async () => {
     bench = await SandboxBench.open(runtime);

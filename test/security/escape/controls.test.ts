@@ -78,7 +78,7 @@ describe('controls', () => {
     async () => {
       const f1 = scenario(named(runtime, 'F1'));
       await expect(gotFrom(await imageWithout('CLOSE_RANGE'), f1)).rejects.toThrow(
-        /audit: descriptor \d+ \(pipe:\[\d+\]\) is the zygote's as well/,
+        /audit: descriptor \d+ \(.+\) is the zygote's as well/,
       );
       // F1 harms the zygote, whose descriptors it shares, and so itself.
       const got = await gotFrom(await imageWithout('CLOSE_RANGE', 'AUDIT'), (bench) =>

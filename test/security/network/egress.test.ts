@@ -3,12 +3,13 @@
  * own.
  */
 import { networkInterfaces } from 'node:os';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RESOLVER_ADDRESS } from '#contract/functions/network.ts';
 import {
   ask,
   denied,
-  EgressBench,
+  type EgressBench,
+  egressForTests,
   HOSTS,
   METADATA,
   OTHER_PORT,
@@ -26,11 +27,10 @@ describe('network egress', () => {
   let egress: EgressBench;
   let start: EgressBench['start'];
 
-  beforeAll(async () => {
-    egress = await EgressBench.start();
-    ({ start } = egress);
+  egressForTests((bench) => {
+    egress = bench;
+    ({ start } = bench);
   });
-  afterAll(() => egress.stop());
 
   test('N1 an address and port that a rule names are reached, and no other [NE1]', async () => {
     const sandbox = await start([`${PUBLIC}:${PORT}`]);
@@ -174,6 +174,56 @@ describe('network egress', () => {
       expect(await tcp(sandbox, host), host).toMatch(/ENETUNREACH|EADDRNOTAVAIL|EINVAL|EHOSTUNREACH/);
     // An IPv4 address written as an IPv6 one.
     expect(await tcp(sandbox, '::ffff:10.1.2.3')).toBe('ECONNREFUSED');
+  });
+
+  test('N33 records of services, texts and mail of covered names are answered, and open no address [NE9]', async () => {
+    const { world } = egress;
+    const label = (name: string): Buffer =>
+      Buffer.concat([
+        ...name.split('.').map((part) => Buffer.from([part.length, ...Buffer.from(part)])),
+        Buffer.from([0]),
+      ]);
+    world.names.set('allowed.example', [[PUBLIC]]);
+    world.names.set('target.other.example', [[PUBLIC]]);
+    world.records.set(
+      '33 _mongodb._tcp.allowed.example',
+      Buffer.concat([Buffer.from([0, 1, 0, 2, 0x69, 0x89]), label('target.other.example')]),
+    );
+    world.records.set('16 allowed.example', Buffer.from([3, 0x61, 0x3d, 0x62]));
+    world.records.set(
+      '15 allowed.example',
+      Buffer.concat([Buffer.from([0, 10]), label('mail.allowed.example')]),
+    );
+    world.records.set('5 allowed.example', label('alias.allowed.example'));
+    world.records.set('12 5.113.0.203.in-addr.arpa', label('public.example'));
+    world.records.set('16 other.example', Buffer.from([1, 0x78]));
+    const sandbox = await start([`allowed.example:${PORT}`, `${PUBLIC}/32:${OTHER_PORT}`]);
+    const resolve = async (type: string, host: string) =>
+      await ask(sandbox, `/resolve?type=${type}&host=${host}`);
+    expect(await resolve('SRV', '_mongodb._tcp.allowed.example')).toEqual([
+      { name: 'target.other.example', port: 27017, priority: 1, weight: 2, type: 'SRV' },
+    ]);
+    expect(await resolve('TXT', 'allowed.example')).toEqual([['a=b']]);
+    expect(await resolve('MX', 'allowed.example')).toEqual([
+      { exchange: 'mail.allowed.example', priority: 10, type: 'MX' },
+    ]);
+    expect(await resolve('CNAME', 'allowed.example')).toEqual(['alias.allowed.example']);
+    expect(await resolve('PTR', '5.113.0.203.in-addr.arpa')).toEqual(['public.example']);
+    // No rule covers the target, so its name stays closed, and the record says which name that was.
+    expect(await tcp(sandbox, 'target.other.example')).toBe('ENOTFOUND');
+    expect((await denied(sandbox)).map(({ to }) => to)).toContain('dns target.other.example');
+    expect(await resolve('TXT', 'other.example')).toBe('ENOTFOUND');
+    expect(world.asked).not.toContain('other.example');
+  });
+
+  test('N34 a name that does not exist is unknown for every type, and one that does has no such record [NE9]', async () => {
+    egress.world.names.set('bare.example', [[PUBLIC]]);
+    const sandbox = await start([`bare.example:${PORT}`, `*.missing.example:${PORT}`]);
+    for (const type of ['A', 'AAAA', 'TXT', 'SRV', 'MX']) {
+      expect(await ask(sandbox, `/resolve?type=${type}&host=a.missing.example`), type).toBe('ENOTFOUND');
+      if (type !== 'A')
+        expect(await ask(sandbox, `/resolve?type=${type}&host=bare.example`), type).toBe('ENODATA');
+    }
   });
 
   test('N14 two sandboxes never reach each other, whatever their rules [NE4]', async () => {

@@ -9,7 +9,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { NetworkOwner } from '../../../worker/network/owner.ts';
-import { encodeAnswer, parseQuery, RCODE } from '../../../worker/network/dns-wire.ts';
+import { encodeAnswer, encodeRecords, parseQuery, RCODE, TYPE_A } from '../../../worker/network/dns-wire.ts';
 
 const HOSTS = fileURLToPath(new URL('world-hosts.ts', import.meta.url));
 
@@ -18,6 +18,8 @@ export class World {
   readonly network: number;
   /** Addresses of names; of a list of answers, each question gets the next one, and then the last one again. */
   readonly names = new Map<string, string[][]>();
+  /** Data of records other than addresses: by `TYPE NAME`, with the type as a number. */
+  readonly records = new Map<string, Buffer>();
   /** Names that were asked for. */
   readonly asked: string[] = [];
   readonly owner: NetworkOwner;
@@ -76,8 +78,11 @@ export class World {
     const query = parseQuery(message);
     if (!query) throw new Error('the resolver sent no question');
     this.asked.push(query.name);
+    const record = this.records.get(`${query.type} ${query.name}`);
+    if (record) return encodeRecords(query, RCODE.NOERROR, 1, recordOf(query.type, record));
     const answers = this.names.get(query.name);
     if (!answers) return encodeAnswer(query, RCODE.NXDOMAIN);
+    if (query.type !== TYPE_A) return encodeAnswer(query, RCODE.NOERROR);
     const [now = []] = answers;
     if (answers.length > 1) answers.shift();
     return encodeAnswer(
@@ -86,4 +91,23 @@ export class World {
       now.map((address) => ({ address, ttl: 1 })),
     );
   }
+}
+
+/** A record of the question's own name, with its data. */
+function recordOf(type: number, data: Buffer): Buffer {
+  const head = Buffer.from([
+    0xc0,
+    12,
+    type >> 8,
+    type & 0xff,
+    0,
+    1,
+    0,
+    0,
+    0,
+    60,
+    data.length >> 8,
+    data.length & 0xff,
+  ]);
+  return Buffer.concat([head, data]);
 }

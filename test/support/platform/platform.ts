@@ -50,6 +50,8 @@ export interface PlatformOptions {
   readonly redisEnvironment?: Readonly<Record<string, string>>;
   /** The supervisor starts worker and gateway, as in `npm start`. */
   readonly supervised?: boolean;
+  /** Directory of the runtime images, instead of that of the set-up. */
+  readonly images?: string;
 }
 
 export class Platform {
@@ -82,12 +84,12 @@ export class Platform {
   static async start(
     environment: Readonly<Record<string, string>> = {},
     redis: readonly string[] = [],
-    { ownNetwork = false, redisEnvironment = {}, supervised = false }: PlatformOptions = {},
+    { ownNetwork = false, redisEnvironment = {}, supervised = false, images }: PlatformOptions = {},
   ): Promise<Platform> {
     const installed = process.env['OFFSHOOT_STATE'];
     if (!installed) throw new Error('OFFSHOOT_STATE is not set; run the tests by: npm test');
     const state = await mkdtemp(join(tmpdir(), 'offshoot-platform-'));
-    await symlink(join(installed, 'images'), join(state, 'images'));
+    await symlink(images ?? join(installed, 'images'), join(state, 'images'));
     const port = await freePort();
     const platform = new Platform(
       state,
@@ -183,6 +185,7 @@ export class Platform {
         OFFSHOOT_STATE: this.state,
         OFFSHOOT_URL: this.url,
         OFFSHOOT_API_KEY: this.key,
+        ...(this.#environment['NODE_OPTIONS'] && { NODE_OPTIONS: this.#environment['NODE_OPTIONS'] }),
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

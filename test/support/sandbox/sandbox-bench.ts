@@ -20,7 +20,7 @@ import { Zygote } from '../../../worker/sandbox/zygote.ts';
 
 const MB = 1024 * 1024;
 /** Shared by all benches, as a worker shares it among its zygotes: no two live sandboxes are the same user. */
-const slots = new SandboxNumbers();
+const numbers = new SandboxNumbers();
 
 /** Milliseconds that each part of a start took, as the worker sees it. */
 export interface StartTimings {
@@ -132,7 +132,7 @@ export class SandboxBench {
   async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
     const limits = { memoryMb: options.memoryMb ?? 128, cpu: 1, pids: options.pids ?? 64 };
     const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
-    const slot = slots.take();
+    const slot = numbers.take();
     const start = performance.now();
     const cgroup = this.#driver.create(id, {
       memoryBytes: limits.memoryMb * MB,

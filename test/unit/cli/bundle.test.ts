@@ -5,13 +5,14 @@ import { pathToFileURL } from 'node:url';
 import { extract, list } from 'tar';
 import { expect, test } from 'vitest';
 import { archiveOf, packEntries, type Archive } from '../../../cli/bundle/archive.ts';
-import { Bundler, type Bundle } from '../../../cli/bundle/bundle.ts';
+import type { Build } from '../../../cli/bundle/build.ts';
+import { Bundler } from '../../../cli/bundle/bundle.ts';
 import { closure } from '../../../cli/bundle/closure.ts';
 import { packageNameOf, type Package } from '../../../cli/bundle/packages.ts';
 import { readProject } from '../../../cli/bundle/project.ts';
 import { FUNCTIONS, temporaryFolder } from '../../support/cli.ts';
 
-async function bundleOf(folder: string): Promise<{ bundle: Bundle; archive: Archive }> {
+async function bundleOf(folder: string): Promise<{ bundle: Build; archive: Archive }> {
   const bundler = await Bundler.create(await readProject(folder));
   try {
     const bundle = await bundler.run();

@@ -6,7 +6,7 @@ import {
   type InvocationRecord,
   type OpenInvocation,
 } from '#contract/invocations/invocation.ts';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import { Outcome, OUTCOMES } from '#contract/invocations/outcome.ts';
 import { why } from '#contract/invocations/why.ts';
 import { stackedBar } from '../../../cli/commands/invocations/why.ts';

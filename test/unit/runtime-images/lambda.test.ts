@@ -127,7 +127,7 @@ describe('format 2.0', () => {
   });
 
   test.each(['/a/../b', '/a/%2e%2e/b', '/a\\b', '/a"b', '/a%2Fb', '//x', '/%zz', '/%41'])(
-    'A7 the path %s stays as it was sent',
+    'Lambda A7 the path %s stays as it was sent',
     (path) => {
       const made = event({ target: `${path}?q='` });
       expect([made['rawPath'], made['rawQueryString']]).toEqual([path, "q='"]);
@@ -177,7 +177,7 @@ describe('format 2.0', () => {
     ['svg', [['content-type', 'image/svg+xml']], Buffer.from('<svg/>'), true],
     ['multipart', [['content-type', 'multipart/form-data; boundary=x']], Buffer.from('--x'), true],
   ] satisfies [string, HeaderList, Buffer, boolean][])(
-    'A7 B13 a body of %s keeps its bytes',
+    'Lambda A7 B13 a body of %s keeps its bytes',
     (_what, headers, body, isBase64) => {
       const made = event({ method: 'POST', headers, body });
       expect(made['isBase64Encoded']).toBe(isBase64);
@@ -203,7 +203,7 @@ describe('format 2.0', () => {
     [[['cookie', '']], undefined, ''],
     [[], undefined, undefined],
   ] satisfies [HeaderList, string[] | undefined, string | undefined][])(
-    'A7 B19 cookies %j',
+    'Lambda A7 B19 cookies %j',
     (headers, cookies, header) => {
       const made = event({ headers });
       expect(made['cookies']).toEqual(cookies);

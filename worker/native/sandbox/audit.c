@@ -14,24 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The kinds of descriptor that an event loop consists of; sandbox_renew_descriptors() has replaced each by one of the
-// sandbox's own.
-static bool belongs_to_event_loop(const char *target) {
-  return strcmp(target, "anon_inode:[eventpoll]") == 0 || strcmp(target, "anon_inode:[eventfd]") == 0 ||
-         strncmp(target, "pipe:[", 6) == 0;
-}
-
-// Bytes written to a pipe that the zygote also holds could be read by its threads or by other sandboxes.
-static bool is_pipe_of_zygote(const struct inherited_fds *inherited, int fd) {
-  struct stat facts;
-  if (fstat(fd, &facts) < 0) return true;
-  for (int i = 0; i < inherited->count; i++) {
-    const struct inherited_fd *entry = &inherited->entries[i];
-    if (entry->action == FD_FRESH_PIPE && entry->pipe == facts.st_ino) return true;
-  }
-  return false;
-}
-
 static int audit_descriptors(const struct sandbox_order *order, const struct inherited_fds *inherited,
                              struct failure *failure) {
   DIR *directory = opendir("/proc/self/fd");
@@ -50,10 +32,7 @@ static int audit_descriptors(const struct sandbox_order *order, const struct inh
       break;
     }
     target[length] = '\0';
-    if (!belongs_to_event_loop(target))
-      result = fail(failure, "unexpected descriptor %d (%s)", fd, target);
-    else if (is_pipe_of_zygote(inherited, fd))
-      result = fail(failure, "descriptor %d (%s) is the zygote's as well", fd, target);
+    result = sandbox_check_descriptor(inherited, fd, target, failure);
   }
   closedir(directory);
   return result;

@@ -70,6 +70,16 @@ int network_read_order(int channel, void *bytes, size_t length, int *network, st
   return read_exactly(channel, (char *)bytes + got, length - (size_t)got, failure);
 }
 
+static int replace_file(int etc, const char *name, const char *text, struct failure *failure) {
+  // An image may have a link here; the file below is new, in the sandbox's own layer.
+  if (unlinkat(etc, name, 0) < 0 && errno != ENOENT) return fail_errno(failure, "remove etc/%s", name);
+  FD_CLEANUP int file = openat(etc, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (file < 0) return fail_errno(failure, "create etc/%s", name);
+  // Independent of the zygote's umask: the function, later another id, must be able to read the file.
+  if (fchmod(file, 0644) < 0) return fail_errno(failure, "open etc/%s to readers", name);
+  return write_all(file, text, strlen(text), failure);
+}
+
 int network_join(int network, const char *root, struct failure *failure) {
   // The kernel checks that this is a network namespace. It must belong to a user namespace in which this process has
   // power: the launcher's, setns(2).
@@ -80,14 +90,10 @@ int network_join(int network, const char *root, struct failure *failure) {
   snprintf(path, sizeof path, "%s/etc", root);
   etc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (etc < 0) return fail_errno(failure, "open %s", path);
-  // An image may have a link here; the file below is new, in the sandbox's own layer.
-  if (unlinkat(etc, "resolv.conf", 0) < 0 && errno != ENOENT)
-    return fail_errno(failure, "remove etc/resolv.conf");
-  FD_CLEANUP int file =
-      openat(etc, "resolv.conf", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (file < 0) return fail_errno(failure, "create etc/resolv.conf");
-  // Independent of the zygote's umask: the function, later another id, must be able to read the file.
-  if (fchmod(file, 0644) < 0) return fail_errno(failure, "open etc/resolv.conf to readers");
-  static const char text[] = "nameserver " RESOLVER_ADDRESS "\noptions timeout:5 attempts:2\n";
-  return write_all(file, text, sizeof text - 1, failure);
+  static const char resolver[] = "nameserver " RESOLVER_ADDRESS "\noptions timeout:5 attempts:2\n";
+  if (replace_file(etc, "resolv.conf", resolver, failure) < 0) return -1;
+  // The image has `hosts: files`: without a network a name is known to be unknown at once. Here names come from DNS.
+  static const char sources[] =
+      "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+  return replace_file(etc, "nsswitch.conf", sources, failure);
 }

@@ -14,7 +14,7 @@
 
 #include "layers.h"
 #include "network.h"
-#include "protocol.gen.h"
+#include "runtime/channel.h"
 #include "seccomp_filter.gen.h"
 #include "zygote/messages.h"
 
@@ -47,26 +47,15 @@
 #define INNER_ID 1000
 #define SCRATCH_INODES "16384"
 
-int sandbox_send(int channel, uint8_t kind, const void *payload, size_t length, struct failure *failure) {
-  unsigned char prefix[CHANNEL_PREFIX_BYTES] = {0};
-  uint32_t rest = (uint32_t)(length + CHANNEL_PREFIX_BYTES - 4);
-  memcpy(prefix, &rest, sizeof rest);
-  prefix[4] = kind;
-  if (write_all(channel, prefix, sizeof prefix, failure) < 0) return -1;
-  return write_all(channel, payload, length, failure);
-}
-
 // A sandbox while it is built: the input of its stages, and the facts that they collect for ISOLATED.
 struct build {
   const struct sandbox_order *order;
   const struct inherited_fds *inherited;
   const char *code, *hostname;
   const struct sandbox_limits *limits;
-  int (*loop_fork)(void *);
-  void *loop;
-  int landlock_abi;
-  uint32_t keyring, branch_speculation;
-  uint32_t namespaces[ISOLATED_NAMESPACES];
+  int (*renew_loop)(void *);
+  void *runtime;
+  struct wire_isolated report;
 };
 
 struct stage {
@@ -152,7 +141,7 @@ static int bring_up_loopback(struct build *build, struct failure *failure) {
   return network_limit_pending(NETWORK_LOOPBACK, failure);
 }
 
-int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_PREPARE_PHASES],
+int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[PREPARED_PHASES],
                     struct failure *failure) {
   static const struct stage stages[] = {
       {"cgroup", join_cgroups},
@@ -160,10 +149,9 @@ int sandbox_prepare(const struct sandbox_order *order, uint32_t phases[SANDBOX_P
       {"file system", build_file_system},
       {"loopback", bring_up_loopback},
   };
-  _Static_assert(sizeof stages / sizeof *stages == SANDBOX_PREPARE_PHASES,
-                 "PREPARED has a number for each stage");
+  _Static_assert(sizeof stages / sizeof *stages == PREPARED_PHASES, "PREPARED has a number for each stage");
   struct build build = {.order = order};
-  return run_stages(stages, SANDBOX_PREPARE_PHASES, &build, phases, failure);
+  return run_stages(stages, PREPARED_PHASES, &build, phases, failure);
 }
 
 int sandbox_await_function(const struct sandbox_order *order, char *code, char *hostname,
@@ -320,12 +308,13 @@ static int enter_code_root(struct build *build, struct failure *failure) {
 }
 
 static int part_from_zygote(struct build *build, struct failure *failure) {
-  build->keyring = sandbox_leave_session_keyring();
+  build->report.session_keyring = sandbox_leave_session_keyring();
   // A session of its own: no controlling terminal can reach it.
   if (setsid() < 0) return fail_errno(failure, "start a session");
   umask(022);
   if (WITH_CLOSE_RANGE && sandbox_renew_descriptors(build->order, build->inherited, failure) < 0) return -1;
-  if (build->loop_fork(build->loop) != 0) return fail(failure, "renew the event loop");
+  if (build->renew_loop && build->renew_loop(build->runtime) != 0)
+    return fail(failure, "renew the event loop");
   return 0;
 }
 
@@ -335,20 +324,22 @@ static int give_up_privileges(struct build *build, struct failure *failure) {
   // The changes of identity have cleared this signal: the sandbox ends with its zygote.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return fail_errno(failure, "set the parent-death signal");
   // Before the filter, which does not allow this request; children inherit the setting.
-  build->branch_speculation = sandbox_restrict_speculation();
+  build->report.branch_speculation = sandbox_restrict_speculation();
   return 0;
 }
 
 static int restrict_files(struct build *build, struct failure *failure) {
-  build->landlock_abi = WITH_LANDLOCK ? landlock_restrict(failure) : 0;
-  return build->landlock_abi < 0 ? -1 : 0;
+  const int abi = WITH_LANDLOCK ? landlock_restrict(failure) : 0;
+  build->report.landlock_abi = abi < 0 ? 0 : (uint32_t)abi;
+  return abi < 0 ? -1 : 0;
 }
 
 static int audit_then_hide(struct build *build, struct failure *failure) {
-  if (WITH_AUDIT && sandbox_audit(build->order, build->inherited, build->landlock_abi, failure) < 0)
+  if (WITH_AUDIT &&
+      sandbox_audit(build->order, build->inherited, (int)build->report.landlock_abi, failure) < 0)
     return -1;
   // For the isolation receipt. Read now, because soon only this process may read them.
-  if (sandbox_namespaces(build->namespaces, ISOLATED_NAMESPACES, failure) < 0) return -1;
+  if (sandbox_namespaces(build->report.namespaces, ISOLATED_NAMESPACES, failure) < 0) return -1;
   // After the audit, which reads /proc/self: from now on no other process of the sandbox can read this one's memory.
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail_errno(failure, "become non-dumpable");
   return 0;
@@ -362,7 +353,7 @@ static int install_filters(struct build *build, struct failure *failure) {
 
 int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fds *inherited,
                     const char *code, const char *hostname, const struct sandbox_limits *limits,
-                    int (*loop_fork)(void *), void *loop, struct failure *failure) {
+                    int (*renew_loop)(void *), void *runtime, struct failure *failure) {
   static const struct stage stages[] = {
       {"root", enter_code_root},          // while this process is root of the namespace that owns the mounts.
       {"identity", change_identity},      // makes the last namespace, which has no power over the others.
@@ -373,12 +364,17 @@ int sandbox_isolate(const struct sandbox_order *order, const struct inherited_fd
       {"filter", install_filters},        // last, because it refuses the calls of the stages above.
   };
   _Static_assert(sizeof stages / sizeof *stages == ISOLATED_PHASES, "ISOLATED has a number for each stage");
-  struct build build = {order, inherited, code, hostname, limits, loop_fork, loop, 0, 0, 0, {0}};
-  uint32_t report[ISOLATED_PHASES + ISOLATED_FACTS + ISOLATED_NAMESPACES];
-  if (run_stages(stages, ISOLATED_PHASES, &build, report, failure) < 0) return -1;
-  const uint32_t facts[ISOLATED_FACTS] = {(uint32_t)build.landlock_abi, build.keyring,
-                                          build.branch_speculation};
-  memcpy(report + ISOLATED_PHASES, facts, sizeof facts);
-  memcpy(report + ISOLATED_PHASES + ISOLATED_FACTS, build.namespaces, sizeof build.namespaces);
-  return sandbox_send(order->channel, CHANNEL_ISOLATED, report, sizeof report, failure);
+  struct build build = {
+      .order = order,
+      .inherited = inherited,
+      .code = code,
+      .hostname = hostname,
+      .limits = limits,
+      .renew_loop = renew_loop,
+      .runtime = runtime,
+  };
+  if (run_stages(stages, ISOLATED_PHASES, &build, build.report.phases, failure) < 0) return -1;
+  struct wire_parts report;
+  wire_put_isolated(&report, &build.report);
+  return channel_send(order->channel, CHANNEL_ISOLATED, 0, &report, failure);
 }

@@ -18,7 +18,7 @@ int message_descriptors(struct msghdr *message, int fds[FORK_MAX_FDS]) {
   return count;
 }
 
-int message_read_order(const struct control_message *message, uint32_t slots, const int *fds, int fd_count,
+int message_read_order(const struct wire_control *message, uint32_t slots, const int *fds, int fd_count,
                        struct sandbox_order *order, struct failure *failure) {
   if (message->slot >= slots) return fail(failure, "slot %u of %u", message->slot, slots);
   if (message->kind == CONTROL_KILL && fd_count == 0) return 0;
@@ -45,26 +45,20 @@ int message_read_order(const struct control_message *message, uint32_t slots, co
   return 0;
 }
 
-// Reads a text that is padded with at least one NUL.
-static int read_text(char *text, const unsigned char *bytes, size_t size, const char *name,
-                     struct failure *failure) {
-  if (bytes[size - 1] != '\0') return fail(failure, "the %s has no end", name);
-  memcpy(text, bytes, size);
-  return 0;
-}
-
 int message_read_specialise(const unsigned char *frame, char code[SPECIALISE_CODE_BYTES],
                             char hostname[SPECIALISE_HOSTNAME_BYTES], struct sandbox_limits *limits,
                             struct failure *failure) {
-  uint32_t rest;
-  memcpy(&rest, frame, sizeof rest);
-  if (frame[4] != CHANNEL_SPECIALISE || rest != SPECIALISE_FRAME_BYTES - sizeof rest)
-    return fail(failure, "expected SPECIALISE, got frame kind %d of %u bytes", frame[4], rest);
-  const unsigned char *texts = frame + CHANNEL_PREFIX_BYTES;
-  if (read_text(code, texts, SPECIALISE_CODE_BYTES, "name of code", failure) < 0) return -1;
-  if (read_text(hostname, texts + SPECIALISE_CODE_BYTES, SPECIALISE_HOSTNAME_BYTES, "host name", failure) < 0)
-    return -1;
-  memcpy(limits, frame + SPECIALISE_FRAME_BYTES - sizeof *limits, sizeof *limits);
+  struct wire_channel_prefix prefix;
+  struct wire_specialise told;
+  const bool is_frame = wire_read_channel_prefix(frame, CHANNEL_PREFIX_BYTES, &prefix);
+  if (!is_frame || prefix.kind != CHANNEL_SPECIALISE ||
+      prefix.length != SPECIALISE_FRAME_BYTES - sizeof prefix.length)
+    return fail(failure, "expected SPECIALISE, got frame kind %d of %u bytes", prefix.kind, prefix.length);
+  if (!wire_read_specialise(frame + CHANNEL_PREFIX_BYTES, SPECIALISE_BYTES, &told))
+    return fail(failure, "the name of code or the host name has no end");
+  memcpy(code, told.code, sizeof told.code);
+  memcpy(hostname, told.hostname, sizeof told.hostname);
+  *limits = (struct sandbox_limits){told.tmp_mb, told.tmp_inodes, told.open_files, told.pending_signals};
   // To tmpfs, 0 means no limit.
   if (limits->tmp_mb == 0 || limits->tmp_inodes == 0 || limits->open_files == 0 ||
       limits->pending_signals == 0)

@@ -7,25 +7,14 @@
 
 #include <sys/socket.h>
 
-// A message of the control socket, contract/wire/control.ts.
-struct control_message {
-  uint32_t kind, slot;
-  int32_t a, b;
-  uint64_t c, d;
-};
-_Static_assert(sizeof(struct control_message) == CONTROL_BYTES, "the layout of contract/wire/control.ts");
-
 // Takes the descriptors out of a received message. Returns their number; the first FORK_MAX_FDS of them are in `fds`.
 int message_descriptors(struct msghdr *message, int fds[FORK_MAX_FDS]);
 
 // Reads an order to make or end a sandbox. Fills in `order` for a FORK.
-int message_read_order(const struct control_message *message, uint32_t slots, const int *fds, int fd_count,
+int message_read_order(const struct wire_control *message, uint32_t slots, const int *fds, int fd_count,
                        struct sandbox_order *order, struct failure *failure);
 
-_Static_assert(sizeof(struct sandbox_limits) == 4 * SPECIALISE_LIMITS,
-               "the layout of contract/wire/channel.ts");
-
-// Reads a SPECIALISE frame of exactly SPECIALISE_FRAME_BYTES into texts of the sizes in contract/wire/channel.ts.
+// Reads a SPECIALISE frame of exactly SPECIALISE_FRAME_BYTES, and refuses names and limits that would be no limits.
 #define SPECIALISE_FRAME_BYTES (CHANNEL_PREFIX_BYTES + SPECIALISE_BYTES)
 int message_read_specialise(const unsigned char *frame, char code[SPECIALISE_CODE_BYTES],
                             char hostname[SPECIALISE_HOSTNAME_BYTES], struct sandbox_limits *limits,

@@ -1,9 +1,9 @@
 #include "zygote.h"
 
 #include "messages.h"
+#include "runtime/channel.h"
 #include "sandbox/layers.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,46 +30,6 @@ static void on_child_event(int signal_number) {
   // A full pipe serves as well: one byte wakes the loop, which then reaps all ended children.
   (void)!write(child_event_out, "c", 1);
   errno = saved;
-}
-
-// Plans what a future sandbox does with each descriptor that the runtime has open now.
-static int plan_inherited(struct zygote *zygote, struct failure *failure) {
-  DIR *directory = opendir("/proc/self/fd");
-  if (!directory) return fail_errno(failure, "list own descriptors");
-  struct inherited_fds *plan = &zygote->inherited;
-  if (sandbox_note_stdio(plan, failure) < 0) {
-    closedir(directory);
-    return -1;
-  }
-  const struct dirent *entry;
-  while ((entry = readdir(directory))) {
-    int fd = atoi(entry->d_name);
-    if (entry->d_name[0] == '.' || fd <= STDERR_FILENO || fd == dirfd(directory)) continue;
-    char target[128];
-    ssize_t length = readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
-    if (length < 0) continue;
-    target[length] = '\0';
-    struct inherited_fd planned = {.fd = fd, .action = FD_CLOSE};
-    bool own = fd == zygote->control || fd == zygote->child_events || fd == child_event_out ||
-               fd == zygote->pid_namespace;
-    if (!own && strcmp(target, "anon_inode:[eventpoll]") == 0) planned.action = FD_FRESH_EPOLL;
-    if (!own && strcmp(target, "anon_inode:[eventfd]") == 0) planned.action = FD_FRESH_EVENT;
-    // libuv's signal pipes, one for each loop. The reader of such a pipe takes the bytes for a pointer, and a thread
-    // of the zygote does read: a shared pipe would let a sandbox run code in the zygote.
-    struct stat facts;
-    if (!own && strncmp(target, "pipe:[", 6) == 0 && fstat(fd, &facts) == 0) {
-      planned.action = FD_FRESH_PIPE;
-      planned.pipe = facts.st_ino;
-      planned.writes = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
-    }
-    if (plan->count == (int)(sizeof plan->entries / sizeof *plan->entries)) {
-      closedir(directory);
-      return fail(failure, "the runtime has more than %d descriptors open", plan->count);
-    }
-    plan->entries[plan->count++] = planned;
-  }
-  closedir(directory);
-  return 0;
 }
 
 // Makes fork() also copy the page table entries of the runtime's code. By default the kernel leaves out mappings
@@ -115,11 +74,14 @@ int zygote_open(struct zygote *zygote, int control, struct failure *failure) {
   const struct sigaction action = {.sa_handler = on_child_event, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
   if (sigaction(SIGCHLD, &action, NULL) < 0) return fail_errno(failure, "watch for ended sandboxes");
   carry_code_over_forks();
-  return plan_inherited(zygote, failure);
+  const int own[] = {zygote->control, zygote->child_events, child_event_out, zygote->pid_namespace};
+  return sandbox_plan_descriptors(&zygote->inherited, own, sizeof own / sizeof *own, failure);
 }
 
-static int report(const struct zygote *zygote, struct control_message message, struct failure *failure) {
-  return write_all(zygote->control, &message, sizeof message, failure);
+static int report(const struct zygote *zygote, struct wire_control message, struct failure *failure) {
+  struct wire_parts bytes;
+  wire_put_control(&bytes, &message);
+  return write_all(zygote->control, bytes.head, CONTROL_BYTES, failure);
 }
 
 static int reap(struct zygote *zygote, struct failure *failure) {
@@ -138,7 +100,7 @@ static int reap(struct zygote *zygote, struct failure *failure) {
     zygote->pids[slot] = 0;
     uint64_t cpu = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
                    (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-    const struct control_message message = {CONTROL_EXITED, slot, status, 0, cpu, (uint64_t)usage.ru_maxrss};
+    const struct wire_control message = {CONTROL_EXITED, slot, status, 0, cpu, (uint64_t)usage.ru_maxrss};
     if (report(zygote, message, failure) < 0) return -1;
   }
 }
@@ -153,17 +115,22 @@ static int become_sandbox(struct zygote *zygote, const struct sandbox_order *ord
   close(zygote->child_events);
   close(child_event_out);
   close(zygote->pid_namespace);
-  if (sandbox_prepare(order, zygote->phases, failure) < 0) return -1;
+  if (sandbox_prepare(order, zygote->prepared.phases, failure) < 0) return -1;
   // After the sandbox has joined its cgroup, for which the page counts. The mapping needs no descriptor.
   zygote->turns = turns_map(order->turns, failure);
   close(order->turns);
-  return zygote->turns ? 0 : -1;
+  if (!zygote->turns) return -1;
+  // The language's own duties after a fork, such as locks and randomness.
+  if (zygote->hooks.after_fork_in_sandbox) zygote->hooks.after_fork_in_sandbox(zygote->hooks.runtime);
+  return 0;
 }
 
 static _Noreturn void give_up(const struct sandbox_order *order, struct failure *failure) {
   struct failure ignored = {0};
   fail_in(failure, "sandbox");
-  sandbox_send(order->channel, CHANNEL_SETUP_FAILED, failure->message, strlen(failure->message), &ignored);
+  struct wire_parts report;
+  wire_put_setup_failed(&report, &(struct wire_setup_failed){{failure->message, strlen(failure->message)}});
+  channel_send(order->channel, CHANNEL_SETUP_FAILED, 0, &report, &ignored);
   _exit(SETUP_FAILED_STATUS);
 }
 
@@ -177,12 +144,13 @@ void zygote_isolate(struct zygote *zygote, const struct sandbox_order *order) {
   struct sandbox_limits limits;
   struct failure failure = {0};
   // Not before the runtime has warmed up: the worker prefers prepared sandboxes because they can start at once.
-  if (sandbox_send(order->channel, CHANNEL_PREPARED, zygote->phases, sizeof zygote->phases, &failure) < 0)
-    give_up(order, &failure);
+  struct wire_parts report;
+  wire_put_prepared(&report, &zygote->prepared);
+  if (channel_send(order->channel, CHANNEL_PREPARED, 0, &report, &failure) < 0) give_up(order, &failure);
   int told = sandbox_await_function(order, code, hostname, &limits, &failure);
   if (told == 0) _exit(0);
-  if (told < 0 || sandbox_isolate(order, &zygote->inherited, code, hostname, &limits, zygote->loop_fork,
-                                  zygote->loop, &failure) < 0)
+  if (told < 0 || sandbox_isolate(order, &zygote->inherited, code, hostname, &limits,
+                                  zygote->hooks.renew_loop, zygote->hooks.runtime, &failure) < 0)
     give_up(order, &failure);
 }
 
@@ -199,19 +167,21 @@ static int fork_sandbox(struct zygote *zygote, const struct sandbox_order *order
   if (unshare(CLONE_NEWPID) < 0) {
     error = errno;
   } else {
+    const struct runtime_hooks *hooks = &zygote->hooks;
+    if (hooks->before_fork) hooks->before_fork(hooks->runtime);
     // glibc's fork, not a raw clone: its handlers restore the locks of malloc and of the event loop in the child.
     pid = fork();
     if (pid < 0) error = errno;
+    if (pid != 0 && hooks->after_fork_in_zygote) hooks->after_fork_in_zygote(hooks->runtime);
   }
   if (pid == 0) {
     if (become_sandbox(zygote, order, failure) == 0) return 1;
     give_up(order, failure);
   }
   if (pid < 0)
-    return report(zygote, (struct control_message){CONTROL_FORK_FAILED, order->slot, error, 0, 0, 0},
-                  failure);
+    return report(zygote, (struct wire_control){CONTROL_FORK_FAILED, order->slot, error, 0, 0, 0}, failure);
   zygote->pids[order->slot] = pid;
-  return report(zygote, (struct control_message){CONTROL_FORKED, order->slot, pid, 0, now_us() - start, 0},
+  return report(zygote, (struct wire_control){CONTROL_FORKED, order->slot, pid, 0, now_us() - start, 0},
                 failure);
 }
 
@@ -226,13 +196,14 @@ static void close_order(const struct sandbox_order *order) {
 }
 
 // Receives one message with its descriptors. Returns 1, or 0 if the worker has closed the socket.
-static int receive(const struct zygote *zygote, struct control_message *message, int *fds, int *fd_count,
+static int receive(const struct zygote *zygote, struct wire_control *message, int *fds, int *fd_count,
                    struct failure *failure) {
   union {
     struct cmsghdr header;
     char bytes[CMSG_SPACE(sizeof(int) * FORK_MAX_FDS)];
   } ancillary;
-  struct iovec part = {message, sizeof *message};
+  unsigned char bytes[CONTROL_BYTES];
+  struct iovec part = {bytes, sizeof bytes};
   struct msghdr request = {
       .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary};
   ssize_t got;
@@ -242,14 +213,14 @@ static int receive(const struct zygote *zygote, struct control_message *message,
   } while (got < 0 && errno == EINTR);
   if (got == 0) return 0;
   if (got < 0) return fail_errno(failure, "receive from the worker");
-  if (got != (ssize_t)sizeof *message || (request.msg_flags & MSG_CTRUNC))
+  if ((request.msg_flags & MSG_CTRUNC) || !wire_read_control(bytes, (size_t)got, message))
     return fail(failure, "message of %zd bytes from the worker", got);
   *fd_count = message_descriptors(&request, fds);
   return 1;
 }
 
 static int handle_order(struct zygote *zygote, struct sandbox_order *order, struct failure *failure) {
-  struct control_message message;
+  struct wire_control message;
   int fds[FORK_MAX_FDS], fd_count = 0;
   int got = receive(zygote, &message, fds, &fd_count, failure);
   if (got <= 0) return got == 0 ? -2 : -1;
@@ -267,7 +238,7 @@ static int handle_order(struct zygote *zygote, struct sandbox_order *order, stru
 }
 
 int zygote_serve(struct zygote *zygote, struct sandbox_order *order, struct failure *failure) {
-  if (report(zygote, (struct control_message){CONTROL_HELLO, 0, CONTROL_VERSION, 0, 0, 0}, failure) < 0)
+  if (report(zygote, (struct wire_control){CONTROL_HELLO, 0, CONTROL_VERSION, 0, 0, 0}, failure) < 0)
     return -1;
   for (;;) {
     struct pollfd wanted[] = {{zygote->child_events, POLLIN, 0}, {zygote->control, POLLIN, 0}};

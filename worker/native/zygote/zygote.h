@@ -5,6 +5,21 @@
 #include "sandbox/sandbox.h"
 #include "sandbox/turns.h"
 
+// Additions of a language to the life of its zygote. Any of them may be NULL. They run in the thread that serves.
+struct runtime_hooks {
+  // In the zygote, right before each fork, and right after it in `before_fork`'s process, also when the fork failed. Locks that
+  // the first takes, the second gives back.
+  void (*before_fork)(void *runtime);
+  void (*after_fork_in_zygote)(void *runtime);
+  // In the sandbox, once it has joined its cgroups and before it waits for its function: memory counts for the sandbox, and
+  // the time is that of the preparation. No byte of a tenant is there yet. It may start no thread.
+  void (*after_fork_in_sandbox)(void *runtime);
+  // In the sandbox, when the inherited descriptors have been renewed and before the audit: makes the event loop the sandbox's
+  // own, for example registers the renewed descriptors with the renewed, empty epoll set. Returns 0, or another value on failure.
+  int (*renew_loop)(void *runtime);
+  void *runtime; // passed to each of them
+};
+
 struct zygote {
   int control;      // socket to the worker
   int child_events; // read end of the pipe to which the SIGCHLD handler writes
@@ -12,10 +27,9 @@ struct zygote {
   pid_t *pids; // by slot; 0 where there is no sandbox
   uint32_t slots;
   struct inherited_fds inherited;
-  int (*loop_fork)(void *); // makes the runtime's event loop the child's own
-  void *loop;
-  uint32_t phases[SANDBOX_PREPARE_PHASES]; // in a sandbox: what PREPARED reports
-  struct turns *turns;                     // in a sandbox: the count of calls that were handed ahead
+  struct runtime_hooks hooks;
+  struct wire_prepared prepared; // in a sandbox: the report of its preparation
+  struct turns *turns;           // in a sandbox: the count of calls that were handed ahead
 };
 
 // Takes over the control socket. Called once, when the runtime is warm and nothing is in flight.

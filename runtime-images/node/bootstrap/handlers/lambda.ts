@@ -26,7 +26,7 @@ export async function answerLambda(
   const decoded = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
   const { meta } = decoded;
   showOwnContext(meta, invocation.context);
-  const body = invocation.body ? await wholeBody(invocation, decoded.body) : decoded.body;
+  const body = await wholeBody(invocation.body, decoded.body);
   const isHttp = meta.kind === 'http';
   const event = isHttp
     ? eventOf(init.payloadFormat, meta, body, { requestId: context.invocationId, now: new Date() })

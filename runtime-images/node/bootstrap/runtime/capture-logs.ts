@@ -7,7 +7,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { formatWithOptions } from 'node:util';
-import { LOG_HAS_SPAN } from '#contract/wire/channel.ts';
+import type { Log } from '#contract/wire/channel.ts';
 import { mapPositions } from './describe-error.ts';
 import { captureOutputCalls } from './output-calls.ts';
 
@@ -24,21 +24,19 @@ export const currentHandle = new AsyncLocalStorage<number>();
 /** Returns the id of the function's own span in which the code runs; tracing.ts sets this. */
 export const logSpan: { current: () => string | undefined } = { current: () => undefined };
 
+/** Level of a line as its index in LEVELS, and id of the function's own span that has written it. */
+export type LogOrigin = Pick<Log, 'level' | 'span'>;
+
 /** Redirects all output to `send`. To be called once. */
-export function captureLogs(send: (handle: number, level: Uint8Array, text: string) => void): void {
+export function captureLogs(send: (handle: number, origin: LogOrigin, text: string) => void): void {
   const emit = (level: Level, text: string): void => {
     const mapped = mapPositions(text);
-    const span = logSpan.current();
-    const index = LEVELS.indexOf(level);
-    const levelByte =
-      span === undefined
-        ? Buffer.from([index])
-        : Buffer.concat([Buffer.from([index | LOG_HAS_SPAN]), Buffer.from(span, 'hex')]);
+    const origin = { level: LEVELS.indexOf(level), span: logSpan.current() };
     for (let at = 0, end = 0; at === 0 || at < mapped.length; at = end) {
       end = at + MAX_TEXT_CHARACTERS;
       // Do not cut a character of two code units in half.
       if ((mapped.codePointAt(end - 1) ?? 0) > 0xffff) end--;
-      send(currentHandle.getStore() ?? 0, levelByte, mapped.slice(at, end));
+      send(currentHandle.getStore() ?? 0, origin, mapped.slice(at, end));
     }
   };
   for (const level of ['debug', 'info', 'log', 'warn', 'error'] as const) {

@@ -7,13 +7,22 @@ import {
   ChannelKind,
   ChannelReader,
   encodeChannelFrame,
+  MAX_WORKER_FRAME_BYTES,
   OTHERS_RUN,
+  putBodyCredit,
+  putLog,
+  putOthers,
+  putSignalled,
+  putSpanBegun,
+  putSpansDropped,
+  readInvoke,
   type FailedReport,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
 import { BodyStream } from '../handlers/body-stream.ts';
-import { currentHandle, endOutput } from '../runtime/capture-logs.ts';
+import { currentHandle, endOutput, type LogOrigin } from '../runtime/capture-logs.ts';
+import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
 import {
@@ -26,8 +35,6 @@ import { loadFunction, type LoadedFunction } from './load-function.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
 import { beginTracing, endTracing, setTracing, tellOpenSpans } from '../tracing/tracing.ts';
 
-/** Upper bound on a frame from the worker; such frames are trusted, so this only limits the damage of a bug. */
-const MAX_WORKER_FRAME_BYTES = 1024 * 1024 * 1024;
 /** Upper bound on output that the worker has not read yet; an invocation's log keeps less anyway. */
 const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
 /**
@@ -36,6 +43,8 @@ const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
  */
 const LOG_LOOK_CHARACTERS = 4 * 1024 * 1024;
 const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
+/** Upper bound on destinations told until an invocation begins; the record shows no more. */
+const MAX_UNREACHED = 16;
 
 interface WaitingCall {
   readonly handle: number;
@@ -58,8 +67,10 @@ export class SandboxRuntime {
   #loaded: LoadedFunction | undefined;
   #concurrency = 1;
   #startsSoon = false;
-  /** Output dropped because the worker reads too slowly: by invocation, its bytes and the level of its last piece. */
-  readonly #dropped = new Map<number, { bytes: number; level: Uint8Array }>();
+  /** Output dropped because the worker reads too slowly: by invocation, its bytes and the origin of its last piece. */
+  readonly #dropped = new Map<number, { bytes: number; origin: LogOrigin }>();
+  /** Destinations that the worker knows. Each invocation reports its own, so this starts anew with the next one. */
+  readonly #unreached = new Set<string>();
   /** Characters since the last check of the buffers. */
   #logged = 0;
 
@@ -89,16 +100,17 @@ export class SandboxRuntime {
   };
 
   /** Sends at once: the author of a function that crashes wants to read its last output. */
-  log(handle: number, level: Uint8Array, text: string): void {
+  log(handle: number, origin: LogOrigin, text: string): void {
     // A loop that prints without ever waiting gives the socket no turn to drain, so its output would pile up here.
     if (this.#channel.writableLength > MAX_LOG_BACKLOG_BYTES) {
       const bytes = (this.#dropped.get(handle)?.bytes ?? 0) + text.length;
-      this.#dropped.set(handle, { bytes, level });
+      this.#dropped.set(handle, { bytes, origin });
       return;
     }
     this.flush();
     this.#tellDropped(handle);
-    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, level, Buffer.from(text)));
+    const parts = putLog({ ...origin, text: Buffer.from(text) });
+    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, ...parts));
     this.#logged += text.length;
     if (this.#logged < LOG_LOOK_CHARACTERS) return;
     this.#logged = 0;
@@ -109,16 +121,24 @@ export class SandboxRuntime {
     const dropped = this.#dropped.get(handle);
     if (!dropped) return;
     this.#dropped.delete(handle);
-    const note = Buffer.from(
+    const text = Buffer.from(
       `(${dropped.bytes} bytes of output were dropped here: written faster than read)\n`,
     );
-    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, dropped.level, note));
+    const parts = putLog({ ...dropped.origin, text });
+    this.#channel.write(encodeChannelFrame(ChannelKind.LOG, handle, ...parts));
+  }
+
+  /** Tells the worker of a name or an address that the function could not reach. */
+  unreached(handle: number, destination: string): void {
+    if (this.#unreached.has(destination) || this.#unreached.size >= MAX_UNREACHED) return;
+    this.#unreached.add(destination);
+    this.#send(ChannelKind.UNREACHED, this.#running.has(handle) ? handle : 0, Buffer.from(destination));
   }
 
   /** Asks the worker to end this sandbox as by a signal; `halt` stops all code until then, as the signal would have. */
   endBySignal(signal: number, halt: () => void): void {
     this.flush();
-    this.#channel.write(encodeChannelFrame(ChannelKind.SIGNALLED, 0, Buffer.from([signal])), halt);
+    this.#channel.write(encodeChannelFrame(ChannelKind.SIGNALLED, 0, ...putSignalled({ signal })), halt);
     // The frame has nearly always left by now; then the code that called for the signal runs no further.
     if (this.#channel.writableLength === 0) halt();
   }
@@ -150,7 +170,7 @@ export class SandboxRuntime {
     const others = this.#others();
     if (others === this.#othersTold) return;
     this.#othersTold = others;
-    this.#send(ChannelKind.OTHERS, 0, Buffer.from([others]));
+    this.#send(ChannelKind.OTHERS, 0, ...putOthers({ others }));
   }
 
   #endAfterFlush(): void {
@@ -177,33 +197,33 @@ export class SandboxRuntime {
       this.#tellOthers();
       this.#send(ChannelKind.READY, 0, Buffer.from(JSON.stringify(report)));
     } catch (error) {
+      for (const to of safely(() => destinationsOf(error))) this.unreached(0, to);
       this.#failLoad(describeError(error));
     }
   }
 
   #spans(): SpanChannel {
     // Flushed at once, as a log is: the code that follows may block for ever, and its author then wants to see the last span.
-    const tell = (kind: ChannelKind, handle: number, payload: Buffer): void => {
+    const tell = (kind: ChannelKind, handle: number, ...payload: Uint8Array[]): void => {
       this.flush();
-      this.#channel.write(encodeChannelFrame(kind, handle, payload));
+      this.#channel.write(encodeChannelFrame(kind, handle, ...payload));
     };
     return {
-      begun: (handle, payload) => tell(ChannelKind.SPAN_BEGUN, handle, payload),
+      begun: (handle, span, facts) => tell(ChannelKind.SPAN_BEGUN, handle, ...putSpanBegun({ span, facts })),
       ended: (handle, payload) => tell(ChannelKind.SPAN, handle, payload),
       unfinished: (handle, payload) => void this.#send(ChannelKind.SPAN, handle, payload),
       dropped: (handle, count) => {
-        const bytes = Buffer.alloc(4);
-        bytes.writeUInt32LE(count, 0);
-        this.#send(ChannelKind.SPANS_DROPPED, handle, bytes);
+        this.#send(ChannelKind.SPANS_DROPPED, handle, ...putSpansDropped({ count }));
       },
     };
   }
 
   #take(handle: number, payload: Buffer): void {
-    const contextEnd = 4 + payload.readUInt32LE(0);
-    const context = JSON.parse(payload.toString('utf8', 4, contextEnd)) as InvokeContext;
+    const parts = readInvoke(payload);
+    if (!parts) throw new Error(`INVOKE of ${payload.length} bytes`);
+    const context = JSON.parse(parts.context.toString('utf8')) as InvokeContext;
     if (context.bodyBytes !== undefined) this.#bodies.set(handle, this.#bodyOf(handle, context.bodyBytes));
-    this.#line.push({ handle, context, payload: payload.subarray(contextEnd) });
+    this.#line.push({ handle, context, payload: parts.request });
     this.#startNext();
   }
 
@@ -220,9 +240,7 @@ export class SandboxRuntime {
 
   #bodyOf(handle: number, bytes: number): BodyStream {
     return new BodyStream(bytes, (taken) => {
-      const credit = Buffer.allocUnsafe(4);
-      credit.writeUInt32LE(taken, 0);
-      this.#send(ChannelKind.BODY_CREDIT, handle, credit);
+      this.#send(ChannelKind.BODY_CREDIT, handle, ...putBodyCredit({ bytes: taken }));
     });
   }
 
@@ -255,6 +273,7 @@ export class SandboxRuntime {
     };
     const pending = new Set<Promise<unknown>>();
     this.#running.add(handle);
+    if (this.#unreached.size > 0) this.#unreached.clear();
     // Processes and threads of earlier invocations may have ended meanwhile.
     if ((this.#othersTold & OTHERS_RUN) !== 0) {
       this.#tellOthers();
@@ -267,6 +286,7 @@ export class SandboxRuntime {
       } catch (error) {
         const isOurs = error instanceof BadResponseError || error instanceof NoHandlerError;
         const outcome = isOurs ? error.outcome : 'error';
+        for (const to of safely(() => destinationsOf(error))) this.unreached(handle, to);
         const described = describeError(error);
         // The stack of the platform's own error shows only the platform.
         if (isOurs) delete described.stack;
@@ -308,6 +328,15 @@ function toContext(told: InvokeContext, pending: Set<Promise<unknown>>): Functio
       pending.add(settled);
     },
   };
+}
+
+/** Reads a thrown value whose getters are the function's own, and may throw. */
+function safely(read: () => string[]): string[] {
+  try {
+    return read();
+  } catch {
+    return [];
+  }
 }
 
 function failure(outcome: FailedReport['outcome'], error: ReturnType<typeof describeError>): Buffer {

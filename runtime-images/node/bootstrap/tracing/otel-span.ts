@@ -63,12 +63,9 @@ interface Told {
   readonly dropped?: Record<string, number>;
 }
 
-/**
- * Messages to the worker: a span has begun (8 bytes of its id, JSON), a span has ended (JSON), spans were left out (their
- * number).
- */
+/** Messages to the worker: a span has begun (its id, JSON), a span has ended (JSON), spans were left out (their number). */
 export interface SpanChannel {
-  begun(handle: number, payload: Buffer): void;
+  begun(handle: number, span: string, facts: Buffer): void;
   ended(handle: number, payload: Buffer): void;
   /** Like `ended`, but not urgent: leaves with the answer. */
   unfinished(handle: number, payload: Buffer): void;
@@ -120,7 +117,7 @@ export class Scope {
     this.#open.add(span);
     const begun = encode(span.told());
     this.#bytes += begun.length;
-    this.#channel.begun(this.#handle, Buffer.concat([Buffer.from(context.spanId, 'hex'), begun]));
+    this.#channel.begun(this.#handle, context.spanId, begun);
     return span;
   }
 

@@ -12,7 +12,7 @@ import {
 } from '../../../../gateway/callbacks/guard.ts';
 import { send } from '../../../../gateway/callbacks/send.ts';
 import { parseEnvironment } from '../../../../gateway/env.ts';
-import { encodeAnswer, parseQuery, RCODE } from '../../../../worker/network/dns-wire.ts';
+import { encodeAnswer, parseQuery, RCODE, TYPE_A } from '../../../../worker/network/dns-wire.ts';
 import { Receiver } from '../../../support/servers/receiver.ts';
 import { Stopwatch } from '../../../support/stopwatch.ts';
 
@@ -158,10 +158,10 @@ describe('a name', () => {
       const answer = encodeAnswer(
         query,
         found ? RCODE.NOERROR : RCODE.NXDOMAIN,
-        query.wantsAddress ? found?.map((one) => ({ address: one, ttl: 1 })) : [],
+        query.type === TYPE_A ? found?.map((one) => ({ address: one, ttl: 1 })) : [],
       );
       socket.send(
-        !query.wantsAddress && query.name.startsWith('six.') ? withLoopback6(answer) : answer,
+        query.type !== TYPE_A && query.name.startsWith('six.') ? withLoopback6(answer) : answer,
         port,
         address,
       );

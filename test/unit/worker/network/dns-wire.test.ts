@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { encodeAnswer, parseQuery, RCODE } from '../../../../worker/network/dns-wire.ts';
+import { readAnswer } from '../../../../worker/network/dns-relay.ts';
+import { encodeAnswer, encodeRecords, parseQuery, RCODE } from '../../../../worker/network/dns-wire.ts';
 
 function question(labels: readonly string[], type = 1): Buffer {
   const header = Buffer.from([0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -9,7 +10,7 @@ function question(labels: readonly string[], type = 1): Buffer {
 
 test('a question is read, and answered with its own id and question', () => {
   const query = parseQuery(question(['WWW', 'Example', 'com'])) ?? expect.fail();
-  expect(query).toMatchObject({ id: 0x1234, name: 'www.example.com', wantsAddress: true });
+  expect(query).toMatchObject({ id: 0x1234, name: 'www.example.com', type: 1, maxBytes: 512 });
   const answer = encodeAnswer(query, RCODE.NOERROR, [{ address: '203.0.113.5', ttl: 7 }]);
   expect(answer.readUInt16BE(0)).toBe(0x1234);
   // Response, recursion desired and available, no error; one question, one answer.
@@ -24,8 +25,37 @@ test('an answer fits a UDP message, however many addresses and however long the 
   expect(encodeAnswer(query, RCODE.NOERROR, answers).length).toBeLessThanOrEqual(512);
 });
 
-test('a question for anything but an IPv4 address is recognised', () => {
-  expect(parseQuery(question(['example', 'com'], 28))?.wantsAddress).toBe(false);
+test('a question has its type, and the size that the asker can take', () => {
+  const asked = question(['example', 'com'], 28);
+  expect(parseQuery(asked)).toMatchObject({ type: 28, maxBytes: 512 });
+  const extended = (bytes: number): Buffer =>
+    Buffer.concat([asked, Buffer.from([0, 0, 41, bytes >> 8, bytes & 0xff, 0, 0, 0, 0, 0, 0])]);
+  expect(parseQuery(extended(1_232))?.maxBytes).toBe(1_232);
+  expect(parseQuery(extended(60_000))?.maxBytes).toBe(4_096);
+  expect(parseQuery(extended(10))?.maxBytes).toBe(512);
+});
+
+test('records that do not fit are left out, and the answer says so', () => {
+  const query = parseQuery(question(['example', 'com'], 16)) ?? expect.fail();
+  const whole = encodeRecords(query, RCODE.NOERROR, 1, Buffer.alloc(400));
+  expect([whole.length, whole.readUInt16BE(2) & 0x0200, whole.readUInt16BE(6)]).toEqual([429, 0, 1]);
+  const cut = encodeRecords(query, RCODE.NOERROR, 1, Buffer.alloc(500));
+  expect([cut.length, cut.readUInt16BE(2) & 0x0200, cut.readUInt16BE(6)]).toEqual([29, 0x0200, 0]);
+});
+
+test('the answer section of a name server is cut out, and a broken one is refused', () => {
+  const query = Buffer.concat([question(['example', 'com'], 16)]);
+  const asked = query.subarray(12);
+  const record = Buffer.from([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 9, 0, 3, 2, 0x68, 0x69]);
+  const head = Buffer.from([0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1, 0, 1, 0, 0]);
+  const more = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 10, 0, 0, 1]);
+  const message = Buffer.concat([head, asked, record, more]);
+  expect(readAnswer(message, query, asked)).toEqual({ rcode: 0, count: 1, answers: record });
+  for (let cut = 12; cut < head.length + asked.length + record.length; cut++)
+    expect(() => readAnswer(message.subarray(0, cut), query, asked), String(cut)).toThrow();
+  const other = Buffer.from(message);
+  other[15] = 0x66;
+  expect(() => readAnswer(other, query, asked)).toThrow('another question');
 });
 
 test.each([

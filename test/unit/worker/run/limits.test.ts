@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { Manifest } from '#contract/functions/manifest.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { CpuClock, pauseMs } from '../../../../worker/run/cpu-clock.ts';
+import { RUNTIME_KINDS } from '#contract/functions/runtimes.ts';
 import { blamePids, whyEnded } from '../../../../worker/sandbox/exit-cause.ts';
 
 describe('whyEnded', () => {
@@ -21,20 +22,22 @@ describe('whyEnded', () => {
   });
 });
 
+const NODE = RUNTIME_KINDS.node;
+
 describe('blamePids', () => {
   test('blamePids blames the limit only when a process was refused', () => {
-    expect(blamePids('exited', 0, undefined)).toBe('exited');
-    expect(blamePids('exited', 1, undefined)).toBe('pids_limit');
-    expect(blamePids('crashed', 1, undefined)).toBe('pids_limit');
+    expect(blamePids('exited', 0, undefined, NODE)).toBe('exited');
+    expect(blamePids('exited', 1, undefined, NODE)).toBe('pids_limit');
+    expect(blamePids('crashed', 1, undefined, NODE)).toBe('pids_limit');
   });
   test('blamePids blames the limit only for an error that comes from it', () => {
-    expect(blamePids('error', 1, 'Error spawn /bin/true EAGAIN')).toBe('pids_limit');
-    expect(blamePids('error', 1, 'TypeError x is undefined')).toBe('error');
-    expect(blamePids('error', 0, 'Error connect EAGAIN')).toBe('error');
+    expect(blamePids('error', 1, 'Error spawn /bin/true EAGAIN', NODE)).toBe('pids_limit');
+    expect(blamePids('error', 1, 'TypeError x is undefined', NODE)).toBe('error');
+    expect(blamePids('error', 0, 'Error connect EAGAIN', NODE)).toBe('error');
   });
   test('blamePids leaves other outcomes unchanged', () => {
     for (const outcome of ['ok', 'timeout', 'out_of_memory', 'cancelled'] as const)
-      expect(blamePids(outcome, 5, 'EAGAIN')).toBe(outcome);
+      expect(blamePids(outcome, 5, 'EAGAIN', NODE)).toBe(outcome);
   });
 });
 

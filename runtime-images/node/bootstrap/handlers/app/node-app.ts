@@ -124,7 +124,7 @@ export function answerByApp(app: App): Answer {
     const { meta } = decoded;
     showOwnContext(meta, invocation.context);
     const isLarge = (invocation.context.bodyBytes ?? 0) > (app.wantsWhole ? MAX_WHOLE_BYTES : 0);
-    const body = isLarge ? undefined : await wholeBody(invocation, decoded.body);
+    const body = isLarge ? undefined : await wholeBody(invocation.body, decoded.body);
     const { client, run = Promise.resolve() } = app.connect(meta, body);
     const answered = send(client, meta, invocation, body).then((response) =>
       sendAnswer(invocation, response),

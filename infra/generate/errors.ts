@@ -1,4 +1,4 @@
-/** Writes docs/errors.md, the page of both catalogues: `node infra/generate-errors.ts`. */
+/** Writes docs/errors.md, the page of both catalogues: `node infra/generate/errors.ts`. */
 import { writeFileSync } from 'node:fs';
 import { ERRORS } from '#contract/api/errors.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
@@ -14,7 +14,7 @@ interface Facts {
 export function errorsPage(): string {
   return `# Errors and outcomes
 
-\`infra/generate-errors.ts\` writes this page from \`contract/api/errors.ts\` and \`contract/invocations/outcome.ts\`; edit those.
+\`infra/generate/errors.ts\` writes this page from \`contract/api/errors.ts\` and \`contract/invocations/outcome.ts\`; edit those.
 
 API, CLI (\`--json\`) and dashboard report both in one form: \`{"error": {"code", "message", "next", "details"}}\`. The message has the
 facts of the case. \`ID\` stands for the id of the invocation or batch, which \`next\` of an answer has filled in.
@@ -41,4 +41,4 @@ function table(catalogue: Readonly<Record<string, Facts>>): string {
   return ['| code | status | fault of | meaning | next |', '|---|---|---|---|---|', ...rows].join('\n');
 }
 
-if (import.meta.main) writeFileSync(new URL('../docs/errors.md', import.meta.url), errorsPage());
+if (import.meta.main) writeFileSync(new URL('../../docs/errors.md', import.meta.url), errorsPage());
