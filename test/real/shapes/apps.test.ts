@@ -141,6 +141,63 @@ describe('apps of frameworks', () => {
   });
 });
 
+describe('further frameworks, as their default export', () => {
+  const OTHERS: Readonly<Record<string, string>> = {
+    'connect@3.7.0':
+      "import connect from 'connect'; const app = connect(); app.use('/a', (req, res) => res.end('hi ' + req.url)); export default app;",
+    'polka@0.5.2':
+      "import polka from 'polka'; export default polka().get('/a/:x', (req, res) => res.end('hi /' + req.params.x));",
+    '@hapi/hapi@21.4.10': `import Hapi from '@hapi/hapi'; const server = Hapi.server(); server.route({ method: 'GET', path: '/a/{x}', handler: (request) => 'hi /' + request.params.x }); export default server;`,
+    'h3@2.0.8':
+      "import { H3 } from 'h3'; const app = new H3(); app.get('/a/:x', (event) => 'hi /' + event.context.params.x); export default app;",
+  };
+  for (const [name, source] of Object.entries(OTHERS))
+    test(`shapes: ${name}`, async () => {
+      const fn = await live.deploy(source, { packages: [name] });
+      expect((await live.call(fn, '/a/b')).text).toBe('hi /b');
+      expect((await live.call(fn, '/nowhere')).status).toBe(404);
+    });
+
+  test('shapes: an app and an event handler of h3 1 are refused with the lines that wrap them', async () => {
+    for (const source of [
+      "import { createApp, eventHandler } from 'h3'; export default createApp().use('/', eventHandler(() => 'x'));",
+      "import { eventHandler } from 'h3'; export default eventHandler((event) => 'x');",
+    ]) {
+      const { result } = await live.tryDeploy(source, { packages: ['h3@1.15.11'] });
+      expect([result.code, result.stderr.includes('toWebHandler')]).toEqual([1, true]);
+    }
+  });
+
+  test('shapes: apps answer events, items and queued calls by a POST to /', async () => {
+    const name = await live.deploy(
+      "export default async (req, res) => res.status(req.body === 'bad' ? 404 : 200).json({ method: req.method, url: req.url, body: req.body });",
+    );
+    const wanted = { method: 'POST', url: '/', body: { a: 1 } };
+    const invoked = await live.platform.cli('invoke', name, '--data', '{"a":1}');
+    expect(JSON.parse(invoked.stdout)).toEqual(wanted);
+    const id = await live.platform.queue(name, { a: 1 });
+    expect((await live.platform.ended(id)).outcome).toBe('ok');
+    expect(await (await live.platform.api(`/invocations/${id}/result`)).json()).toEqual(wanted);
+  });
+
+  test('shapes: requests that run at the same time each have their own answer and log', async () => {
+    const name = await live.deploy(
+      "export default async (req, res) => { console.log('line of ' + req.query.n); await new Promise((r) => setTimeout(r, 30)); console.log('end of ' + req.query.n); res.end(req.query.n); };",
+      { manifest: { concurrency: 8 } },
+    );
+    const answers = await Promise.all(Array.from({ length: 16 }, (_, n) => live.call(name, `/?n=${n}`)));
+    expect(answers.map(({ text }) => text)).toEqual(Array.from({ length: 16 }, (_, n) => String(n)));
+    const id = answers[5]?.headers.find(([header]) => header === 'x-offshoot-invocation')?.[1] ?? '';
+    const { stdout } = await live.platform.cli('logs', name, '--invocation', id);
+    expect(
+      stdout
+        .split('\n')
+        .filter((line) => /(line|end) of/.test(line))
+        .map((line) => /(line|end) of \d+/.exec(line)?.[0]),
+    ).toEqual(['line of 5', 'end of 5']);
+  });
+});
+
 describe('plain Node', () => {
   test('shapes: (req, res) with the helpers of hosts for single functions', async () => {
     const name = await live.deploy(`

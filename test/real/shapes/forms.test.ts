@@ -61,6 +61,13 @@ describe('forms that are taken', () => {
     expect([answer.status, answer.text]).toEqual([201, 'node']);
   });
 
+  test('shapes: other exports beside a handler are its helpers', async () => {
+    const name = await live.deploy(
+      "export const fetch = () => 1; export const GET = () => 2; export default (x) => x; export const handler = async () => 'the handler';",
+    );
+    expect((await live.call(name)).text).toBe('the handler');
+  });
+
   test('shapes: next(error) of a listener is an error, next() is 404', async () => {
     const name = await live.deploy(
       "export default (req, res, next) => { setTimeout(() => next(req.url === '/e' ? new Error('bad') : undefined), 5); };",

@@ -12,7 +12,7 @@ import { answerHttp } from '../handlers/http.ts';
 import { NoHandlerError, type Answer, type FunctionContext } from '../handlers/invocation.ts';
 import { answerLambda, type LambdaHandler } from '../handlers/lambda.ts';
 import { collectServers, firstServer, stopCollecting } from './listening.ts';
-import { isMembers, methodsOf, refusal, shapeOf, type FetchHandler } from './shapes.ts';
+import { isEventHandler, isMembers, methodsOf, refusal, shapeOf, type FetchHandler } from './shapes.ts';
 
 const TASK = '/var/task/';
 /** First bytes of a batch's meta part, as the worker writes it. */
@@ -56,24 +56,28 @@ async function handlersOf(module: Exports, init: SandboxInit): Promise<LoadedFun
   // The exports of a CommonJS bundle arrive as the default export.
   const inner = isMembers(exported) && isMembers(exported['default']) ? exported['default'] : exported;
 
-  const owner = [inner, exported, module].find(isOwner);
+  const owner = [inner, exported].find(isOwner);
   if (owner) return answerByHandlers(owner, init);
+  // Beside a `handler`, other exports are its helpers.
+  const handler = module['handler'];
+  if (isLambda(handler)) return answerByLambda(handler, init);
   const methods = methodsOf(module) ?? (isMembers(exported) ? methodsOf(exported) : undefined);
   if (methods) return answerByHandlers({ fetch: methods }, init);
-  // An app may have a member `handler` as well, so it comes first.
-  if (module['handler'] === undefined) {
-    const shape = await shapeOf(await inner);
-    if (shape?.kind === 'fetch') return answerByHandlers({ fetch: shape.fetch }, init);
-    if (shape?.kind === 'lambda') return answerByLambda(shape.handler, init);
-    if (shape) return answerBy(shape.app);
-    // Such as the promise of a router.
-    const late: unknown = await inner;
-    if (isOwner(late)) return answerByHandlers(late, init);
-  }
-  const handler = [module['handler'], isMembers(exported) ? exported['handler'] : undefined].find(
-    (candidate): candidate is LambdaHandler => typeof candidate === 'function',
-  );
-  return handler && answerByLambda(handler, init);
+  // It may be the promise of a router or an app.
+  const settled: unknown = await inner;
+  if (isOwner(settled)) return answerByHandlers(settled, init);
+  const shape = await shapeOf(settled);
+  if (shape?.kind === 'fetch') return answerByHandlers({ fetch: shape.fetch }, init);
+  if (shape?.kind === 'lambda') return answerByLambda(shape.handler, init);
+  if (shape) return answerBy(shape.app);
+  // An app may have a member of this name as well, so it comes first.
+  const ofDefault = isMembers(exported) ? exported['handler'] : undefined;
+  if (isLambda(ofDefault)) return answerByLambda(ofDefault, init);
+  return isOwner(module) ? answerByHandlers(module, init) : undefined;
+}
+
+function isLambda(candidate: unknown): candidate is LambdaHandler {
+  return typeof candidate === 'function' && !isEventHandler(candidate);
 }
 
 /** Waits for a server that the module starts; rejects if there will be none. */

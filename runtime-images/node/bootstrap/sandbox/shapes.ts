@@ -30,7 +30,7 @@ export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTION
 
 /** Returns the shape of a default export that has no handlers as members; undefined if it has none that is known. */
 export async function shapeOf(exported: unknown): Promise<Shape | undefined> {
-  if (!isMembers(exported) || exported['__is_handler__'] === true) return undefined;
+  if (!isMembers(exported) || isEventHandler(exported)) return undefined;
   const app = await appOf(exported);
   if (app) return { kind: 'app', app };
   return typeof exported === 'function' ? shapeOfFunction(exported) : undefined;
@@ -159,7 +159,7 @@ function advice(module: Members, exported: unknown, names: readonly string[]): s
   if (typeof exported === 'function' && isClass(exported as AnyFunction)) {
     return `The default export is a class. Write: const app = new ${exported.name || 'App'}(); export default { fetch: (request, env, ctx) => app.fetch(request, env, ctx) }`;
   }
-  if (isMembers(exported) && exported['__is_handler__'] === true) {
+  if (isEventHandler(exported)) {
     return "The default export is an event handler of h3 1. Write: import { createApp, toWebHandler } from 'h3'; const app = createApp().use(handler); export default { fetch: toWebHandler(app) }";
   }
   if (isMembers(exported) && isFunction(exported['handler']) && Array.isArray(exported['stack'])) {
@@ -184,6 +184,11 @@ function looksLikeApp(value: unknown): boolean {
 
 function isClass(given: AnyFunction): boolean {
   return /^class\b/.test(Function.prototype.toString.call(given));
+}
+
+/** The mark of a handler of h3 1. It takes an event of its own making, which is none of Lambda's. */
+export function isEventHandler(value: unknown): boolean {
+  return isMembers(value) && value['__is_handler__'] === true;
 }
 
 function isFunction(value: unknown): boolean {
