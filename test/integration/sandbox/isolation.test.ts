@@ -123,14 +123,14 @@ describe.each(NODE_RUNTIMES)('a sandbox of %s', (runtime) => {
     );
   });
 
-  test('a sandbox has an empty environment and does not see where its cgroup is', async () => {
+  test('the environment of a sandbox has only PORT, and shows nothing of its cgroup', async () => {
     const { environ, env, cgroup } = await ask<{ environ: string; env: object; cgroup: string }>(
       one,
       '/environment',
     );
     // The process is not dumpable, so root owns those of its /proc files that could reveal something.
     expect(environ).toBe('EACCES');
-    expect(env).toEqual({});
+    expect(env).toEqual({ PORT: '8080' });
     for (const line of cgroup
       .trim()
       .split('\n')

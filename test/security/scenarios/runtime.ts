@@ -121,11 +121,11 @@ export const runtime: Readonly<Record<string, Scenario>> = {
         { env },
       );
       const expected: [readonly Attempt[], string, string][] = [
-        [js, 'process.env', JSON.stringify(env)],
+        [js, 'process.env', JSON.stringify({ PORT: '8080', ...env })],
         [js, 'process.argv', '["/usr/bin/node","/var/task/index.mjs"]'],
         [js, 'process.execArgv', '[]'],
-        [js, 'env of a child', 'GIVEN=value\n'],
-        [native, 'environ', 'GIVEN=value'],
+        [js, 'env of a child', 'PORT=8080\nGIVEN=value\n'],
+        [native, 'environ', 'PORT=8080,GIVEN=value'],
       ];
       const wrong = expected.filter(([told, call, value]) => valuesOf(told, call).join() !== value);
       return [
