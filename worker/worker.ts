@@ -42,7 +42,7 @@ import { scheduledInvocation } from './queued/scheduled.ts';
 import { WarmNamespaces } from './pool/warm-namespaces.ts';
 import { Receipts } from './pool/receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
-import { ownRanges } from './sandbox/subids.ts';
+import { ownRanges } from './sandbox/zygote/subids.ts';
 import { pendingSignalsEach, pendingSignalsHere } from './cgroup/user-limits.ts';
 import { Zygotes } from './pool/zygotes.ts';
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { SandboxBench } from '../../test/support/sandbox/sandbox-bench.ts';
 import { detectCgroups } from '../../worker/cgroup/detect.ts';
 import { Sandbox } from '../../worker/sandbox/sandbox.ts';
-import { SandboxNumbers } from '../../worker/sandbox/sandbox-numbers.ts';
+import { SandboxNumbers } from '../../worker/sandbox/zygote/sandbox-numbers.ts';
 import { interleave } from '../measure/interleave.ts';
 import type { Run } from '../measure/run.ts';
 import { HELLO } from './sandbox-rows.ts';

@@ -9,6 +9,7 @@ import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
 import { MaxConcurrency, RateLimit } from './quota.ts';
 import { DEFAULT_RUNTIME, kindOf, RUNTIMES } from './runtimes.ts';
+import { refusedVariable } from './start-variables.ts';
 
 export const Runtime = z.enum(RUNTIMES);
 export type Runtime = z.infer<typeof Runtime>;
@@ -159,6 +160,10 @@ export const Manifest = z
       .max(1_048_576)
       .default(16_384)
       .describe('Files and directories (inodes) that fit in /tmp.'),
+    tmpPrograms: z
+      .boolean()
+      .default(false)
+      .describe('May programs that lie in /tmp be run? Otherwise running one fails with EACCES.'),
     requestSize: z
       .int()
       .min(1)
@@ -223,6 +228,12 @@ export const Manifest = z
     env: z
       .record(EnvName, z.string())
       .default({})
+      .superRefine((env, context) => {
+        for (const [name, value] of Object.entries(env)) {
+          const message = refusedVariable(name, value);
+          if (message !== undefined) context.addIssue({ code: 'custom', path: [name], message });
+        }
+      })
       .refine(
         (env) => Buffer.byteLength(JSON.stringify(env)) <= MAX_ENV_BYTES,
         `all variables together may take ${MAX_ENV_BYTES} bytes`,

@@ -107,7 +107,7 @@ export const keys = {
   heldBlob: (key: string) => `offshoot:held-blob:${key}`,
   /** String with expiry (RESULT_TTL_S): response payload of an invocation of the queued lane. */
   result: (id: string) => `offshoot:result:{${id}}`,
-  /** String with expiry (CANCEL_TTL_S): the invocation is to be cancelled, if it was redriven exactly this number of times. */
+  /** String with expiry (CANCEL_TTL_S), JSON: who asked to cancel the invocation, and how often it had been redriven then. */
   cancelled: (id: string) => `offshoot:cancelled:{${id}}`,
   /** String with expiry (IDEMPOTENCY_TTL_S): id of the invocation for which a caller's own key stands. */
   idempotency: (namespace: string, name: string, keyHash: string) =>

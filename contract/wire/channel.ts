@@ -7,7 +7,7 @@
  *   rest        payload of that kind
  *
  * A sandbox that runs one invocation at a time may be handed the next ones ahead, and starts each when the one before has
- * settled. A count in a page that both sides map (worker/native/sandbox/turns.h) decides which side owns an invocation that has not
+ * settled. A count in a page that both sides map (worker/native/runtime/turns.h) decides which side owns an invocation that has not
  * started. The sandbox takes one off before it starts one; the worker takes all off to get them back. Either side takes by one
  * atomic operation, so an invocation behind a slow one runs elsewhere at once, and never twice. They share no open file:
  * the sandbox could change its flags, and the worker would then sleep in it.
@@ -75,7 +75,8 @@ export const HANDLER_NAMES = ['fetch', 'scheduled', 'queue', 'handler'] as const
 export type HandlerName = (typeof HANDLER_NAMES)[number];
 
 export interface FailedReport {
-  readonly outcome: 'error' | 'bad_response' | 'no_handler';
+  /** One that outcome.ts marks as `told`. The worker checks, since the function may have sent the frame. */
+  readonly outcome: string;
   readonly error: { name: string; message: string; stack?: string };
 }
 

@@ -28,22 +28,22 @@ export class Batches implements IntakeDeps {
     return this.#queued.enqueuer;
   }
 
-  /** Ends a batch: no further item begins, and running ones are killed. */
-  async cancel(id: string): Promise<void> {
-    await this.store.cancel(id);
+  /** Ends a batch: no further item begins, and running ones are killed. `key`: id of the API key that asks for it. */
+  async cancel(id: string, key: string): Promise<void> {
+    await this.store.cancel(id, { by: 'key', key });
     const groups = (await this.store.find(id))?.batch.groups ?? 0;
     for (let from = 0; from < groups; from += GROUPS_AT_ONCE) {
       const entries = await this.store.groups(id, from, Math.min(groups, from + GROUPS_AT_ONCE));
       for (const [at, entry] of entries.entries()) {
         if (!entry || entry.done) continue;
-        await this.#cancelGroup(id, from + at);
+        await this.#cancelGroup(id, from + at, key);
       }
     }
   }
 
-  async #cancelGroup(id: string, group: number): Promise<void> {
+  async #cancelGroup(id: string, group: number, key: string): Promise<void> {
     try {
-      await this.#queued.cancel(groupInvocationId(id, group));
+      await this.#queued.cancel(groupInvocationId(id, group), { by: 'batch', key });
     } catch (error) {
       // The group has ended meanwhile, or is about to be queued and will see that its batch is cancelled.
       if (error instanceof OffshootError && ENDED.has(error.code)) return;

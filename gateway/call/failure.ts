@@ -43,7 +43,12 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
         code: outcome,
         message: cause ? `${facts.meaning} (${cause})` : facts.meaning,
         next: nextWith(advice ?? facts.next, id),
-        details: { invocation: id, ...(error && { error }), ...backlog },
+        details: {
+          invocation: id,
+          ...(failure.cancelledBy && { cancelledBy: failure.cancelledBy.by }),
+          ...(error && { error }),
+          ...backlog,
+        },
       },
     },
   };

@@ -6,6 +6,7 @@ import { OffshootError } from '#contract/api/errors.ts';
 import type { FunctionRecord, VersionRecord } from '#contract/functions/records.ts';
 import type {
   AnyInvocation,
+  Canceller,
   GroupOfBatch,
   InvocationRecord,
   OpenInvocation,
@@ -74,7 +75,7 @@ export class QueueControl {
    * Ends an invocation of either lane. A waiting one ends at once. A running one is killed, and its record ends when it is
    * dead. Throws `already_ended`.
    */
-  async cancel(id: string): Promise<AnyInvocation> {
+  async cancel(id: string, by: Canceller): Promise<AnyInvocation> {
     const { store, commands, deliveries } = this.#options;
     for (;;) {
       const found = await store.find(id);
@@ -83,10 +84,10 @@ export class QueueControl {
       if (record.state === 'done')
         throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`, { id });
       if (record.state === 'running' && record.worker !== undefined) {
-        await store.requestCancel(record);
+        await store.requestCancel(record, by);
         // Its worker checks for the request after it has written the end of the run, so one of the two sees the other's write.
         if ((await store.find(id))?.raw !== found.raw) continue;
-        await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id }));
+        await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id, by }));
         return record;
       }
       if (record.lane === 'sync') {
@@ -95,7 +96,7 @@ export class QueueControl {
           'no worker has the call yet; its caller can end it by closing the connection',
         );
       }
-      const ended = cancelled(record, sharedNow());
+      const ended = cancelled(record, sharedNow(), by);
       if (record.batch) await this.#concludeGroup(record.batch, record);
       // Announced before the record ends, as a worker does.
       if (record.callback) await deliveries.add(record);

@@ -2,7 +2,7 @@
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { isFailure, OUTCOMES } from '#contract/invocations/outcome.ts';
 import { earlierTries, runSpanId, spansOf, type Span } from '#contract/invocations/trace.ts';
 import {
   MAX_TRACE_INVOCATIONS,
@@ -177,8 +177,8 @@ function rootKind({ lane }: AnyInvocation): TraceSpan['kind'] {
 function errorOf({ name, attributes }: AnySpan, record: AnyInvocation, isRoot: boolean): string | undefined {
   if (name === 'attempt') return String(attributes['offshoot.outcome'] ?? 'it has no outcome');
   if (!isRoot || record.state !== 'done') return undefined;
-  const { fault, meaning } = OUTCOMES[record.outcome];
-  return fault === 'none' ? undefined : meaning;
+  const { outcome } = record;
+  return isFailure(outcome) ? OUTCOMES[outcome].meaning : undefined;
 }
 
 function processOf(name: string, lane: AnyInvocation['lane']): TraceProcess {

@@ -102,7 +102,7 @@ export const cancel = endpoint(
     const { id } = context.req.valid('param');
     const before = await ownBatch(deps, id, context.var.holder);
     if (before.endedAt !== undefined) throw new OffshootError('already_ended', 'the batch has ended', { id });
-    await deps.batches.cancel(id);
+    await deps.batches.cancel(id, context.var.holder.id);
     return context.json(await ownBatch(deps, id, context.var.holder), 202);
   },
 );

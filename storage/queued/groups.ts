@@ -1,10 +1,10 @@
 /** Reads the items of a batch's group from the artifact store, and writes the result of each item there. */
 import { randomBytes } from 'node:crypto';
 import type { ItemResult } from '#contract/invocations/batch.ts';
-import type { GroupOfBatch } from '#contract/invocations/invocation.ts';
+import type { Canceller, GroupOfBatch } from '#contract/invocations/invocation.ts';
 import { MAX_GROUP_RESULT_BYTES } from '#contract/functions/limits.ts';
 import { membersOf } from '#contract/api/json-scanner.ts';
-import { OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
+import { isFailure, OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
 import { isRefused } from '#contract/invocations/retry.ts';
 import { inSlices, nextSlice } from '#contract/platform/slices.ts';
 import type { BatchStore } from './batches.ts';
@@ -80,7 +80,8 @@ export interface Group {
   readonly known: ReadonlyMap<number, KeptResult>;
   /** All items. */
   readonly items: readonly Item[];
-  readonly cancelled: boolean;
+  /** Set if the batch was cancelled. */
+  readonly cancelledBy: Canceller | undefined;
 }
 
 export class Groups {
@@ -93,9 +94,9 @@ export class Groups {
   /** The state of a group. Undefined when its items no longer exist. */
   async open(of: GroupOfBatch): Promise<Group | undefined> {
     const { batches, blobs } = this.#deps;
-    const [entry, cancelled] = await Promise.all([
+    const [entry, cancelledBy] = await Promise.all([
       batches.group(of.id, of.group),
-      batches.isCancelled(of.id),
+      batches.cancelledBy(of.id),
     ]);
     if (!entry) return undefined;
     const [input, results] = await Promise.all([
@@ -116,7 +117,7 @@ export class Groups {
       const index = entry.first + at;
       return { index, body, tries: known.get(index)?.tries ?? 0 };
     });
-    return { known, items, cancelled };
+    return { known, items, cancelledBy };
   }
 
   /**
@@ -158,8 +159,8 @@ export class Groups {
 
 /** Whether a failed item is tried again while its group has attempts left. */
 export function isRetried({ ok, outcome, status }: Pick<ItemResult, 'ok' | 'outcome' | 'status'>): boolean {
-  if (outcome === 'ok') return !ok && !isRefused({ outcome, status });
-  return !ok && OUTCOMES[outcome].retried;
+  if (!isFailure(outcome)) return !ok && !isRefused({ outcome, status });
+  return !ok && OUTCOMES[outcome].queued === 'retry';
 }
 
 /** Writes a line without parsing the function's return value, whose bytes go from its answer into the line. */

@@ -4,11 +4,11 @@ import type { VersionSettings } from '#contract/functions/settings.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../process/log.ts';
-import type { SandboxEnd } from '../sandbox/end-reason.ts';
+import type { SandboxEnd } from '#contract/platform/sandbox-end.ts';
 import { Sandbox } from '../sandbox/sandbox.ts';
 import type { FileLimits } from '../sandbox/specialise.ts';
-import { SandboxNumbers } from '../sandbox/sandbox-numbers.ts';
-import type { Zygote } from '../sandbox/zygote.ts';
+import { SandboxNumbers } from '../sandbox/zygote/sandbox-numbers.ts';
+import type { Zygote } from '../sandbox/zygote/zygote.ts';
 
 const MB = 1024 * 1024;
 /** Limits of a sandbox without a function: enough to wait in, and a bound on the damage of a bug. */
@@ -102,8 +102,9 @@ export class SandboxFactory {
    */
   limit(sandbox: Sandbox, settings: VersionSettings): FileLimits {
     const { maxPids, maxTmpMb, pendingSignals } = this.#options;
-    const { memory, cpu, pids, tmpSize, tmpFiles, openFiles } = settings;
+    const { memory, cpu, pids, tmpSize, tmpFiles, tmpPrograms, openFiles } = settings;
     sandbox.cgroup.setLimits({ memoryBytes: memory * MB, cpu, pids: Math.min(pids, maxPids) });
-    return { tmpSize: Math.min(tmpSize, maxTmpMb), tmpFiles, openFiles, pendingSignals };
+    const files = { tmpSize: Math.min(tmpSize, maxTmpMb), tmpFiles, tmpPrograms, openFiles, pendingSignals };
+    return { ...files, memory, cpu };
   }
 }

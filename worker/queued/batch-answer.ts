@@ -11,7 +11,7 @@ import type { Outcome } from '#contract/invocations/outcome.ts';
 import { decodePayload, NO_QUEUE_HANDLER, type BatchAnswer } from '#contract/wire/payload.ts';
 import { inSlices, nextSlice } from '#contract/platform/slices.ts';
 import { linesOf, type GroupResults, type Item } from '#storage/queued/groups.ts';
-import { readError } from '../run/run.ts';
+import { readError } from '../run/failure.ts';
 
 /** Upper bound on the delay that a function may ask for. */
 const MAX_DELAY_S = 86_400;

@@ -3,11 +3,13 @@
  * function has none. It only reports the results; run-invocation.ts decides what follows.
  */
 import type {
+  Canceller,
   FunctionError,
   FunctionSpan,
   OpenInvocation,
   RunReport,
 } from '#contract/invocations/invocation.ts';
+import { isFailure } from '#contract/invocations/outcome.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
 import {
   MAX_GROUP_RESULT_BYTES,
@@ -38,6 +40,8 @@ export interface GroupEnd {
   readonly report?: RunReport | undefined;
   /** The longest delay that the function asked for. */
   readonly retryAfterMs: number;
+  /** Set if the group was cancelled while it ran. */
+  readonly cancelledBy?: Canceller | undefined;
 }
 
 /** Versions without `queue()`, as far as this worker has learnt. */
@@ -54,7 +58,8 @@ export class GroupRun {
   #spans = 0;
   readonly #alone: boolean;
   readonly #logAllowance = new LogAllowance();
-  #cancelled = false;
+  /** Set once a cancel was asked for; `by` is absent if the result is discarded. */
+  #cancel: { readonly by: Canceller | undefined } | undefined;
 
   /** `alone`: one item at a time, because the function's concurrency is limited. */
   constructor(record: OpenInvocation, call: CallHeader, deps: GroupDeps, alone: boolean) {
@@ -64,9 +69,10 @@ export class GroupRun {
     this.#deps = deps;
   }
 
-  cancel(): void {
-    this.#cancelled = true;
-    for (const execution of this.#executions) execution.cancel();
+  /** Ends the runs of the group. Without `by`, its result is discarded. */
+  cancel(by?: Canceller): void {
+    this.#cancel ??= { by };
+    for (const execution of this.#executions) execution.cancel(by);
   }
 
   /** Does nothing: a group's answer is not streamed. */
@@ -79,6 +85,11 @@ export class GroupRun {
 
   /** Runs these items. `known`: earlier results of the group's items, which are kept beside the new ones. */
   async run(items: readonly Item[], known: ReadonlyMap<number, KeptResult>): Promise<GroupEnd> {
+    const end = await this.#run(items, known);
+    return { ...end, cancelledBy: this.#cancel?.by };
+  }
+
+  async #run(items: readonly Item[], known: ReadonlyMap<number, KeptResult>): Promise<GroupEnd> {
     const { namespace, name, version } = this.#call;
     const key = `${namespace}/${name}@${version}`;
     const now = new Set(items.map(({ index }) => index));
@@ -113,7 +124,7 @@ export class GroupRun {
     return oneByOne(items, results, {
       spare: this.#deps.spare,
       alone: this.#alone,
-      run: (item) => (this.#cancelled ? { result: failed(item, 'cancelled') } : this.#one(item)),
+      run: (item) => (this.#cancel ? { result: failed(item, 'cancelled') } : this.#one(item)),
     });
   }
 
@@ -149,7 +160,7 @@ export class GroupRun {
     });
     collector.execution = execution;
     this.#executions.add(execution);
-    if (this.#cancelled) execution.cancel();
+    if (this.#cancel) execution.cancel(this.#cancel.by);
     this.#settled.push(execution.execute(payload));
     try {
       return await this.#whole(await collector.ended, maxBytes);
@@ -211,7 +222,7 @@ export function mergedReport(reports: readonly RunReport[], total: number): RunR
   const refusedCalls = [...new Set(reports.flatMap((report) => report.refusedCalls ?? []))];
   const usages = reports.flatMap(({ usage }) => (usage ? [usage] : []));
   return {
-    outcome: reports.find(({ outcome }) => outcome !== 'ok')?.outcome ?? 'ok',
+    outcome: reports.find(({ outcome }) => isFailure(outcome))?.outcome ?? 'ok',
     worker: first.worker,
     ...(first.acquired && { acquired: first.acquired }),
     ...(first.coldReason && { coldReason: first.coldReason }),

@@ -14,6 +14,9 @@ import { openRecord } from '../../support/platform/records.ts';
 import { readyConnection } from '../../support/redis/redis-for-tests.ts';
 import { TcpProxy } from '../../support/faults/tcp-proxy.ts';
 
+/** The canceller of these tests. */
+const KEY = { by: 'key', key: 'k1' } as const;
+
 let server: PrivateRedis;
 /** Between Redis and the platform, but not between Redis and the test. */
 let proxy: TcpProxy;
@@ -80,31 +83,31 @@ test('a cancel holds for an invocation that runs but whose worker has no input y
   const id = await queued('retries', { sleepMs: 20_000 });
   await reaches(id, 'running');
   // Takes a few milliseconds. The worker learns of the cancel while it waits for Redis.
-  expect(await control.cancel(id)).toMatchObject({ state: 'running' });
-  expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled' });
+  expect(await control.cancel(id, KEY)).toMatchObject({ state: 'running' });
+  expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled', cancelledBy: KEY });
 });
 
 test('a cancel holds for an invocation that its worker gave back: it is not started again [QU7]', async () => {
   const record = openRecord({ name: 'retries', attempts: [] });
-  await store.requestCancel(record);
+  await store.requestCancel(record, KEY);
   const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
   await store.create(record, encodePayload(meta, Buffer.from('{}')));
   await control.enqueuer.add(record);
-  expect(await reaches(record.id, 'done')).toMatchObject({ outcome: 'cancelled' });
+  expect(await reaches(record.id, 'done')).toMatchObject({ outcome: 'cancelled', cancelledBy: KEY });
   expect(await printed(record.id)).toEqual([]);
 });
 
 test('a cancel holds for an invocation whose attempt fails at that moment: there is no other attempt', async () => {
   const id = await queued('retries', { fail: 'throw', sleepMs: 1_000 });
-  await store.requestCancel(await runs(id));
+  await store.requestCancel(await runs(id), KEY);
   const record = await reaches(id, 'done');
-  expect(record).toMatchObject({ outcome: 'cancelled' });
+  expect(record).toMatchObject({ outcome: 'cancelled', cancelledBy: KEY });
   expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error']);
 });
 
 test('a cancel that came too late counts no more once the dead letter is queued again', async () => {
   const id = await queued('once', { fail: 'throw', sleepMs: 1_000 });
-  await store.requestCancel(await runs(id));
+  await store.requestCancel(await runs(id), KEY);
   expect(await reaches(id, 'done')).toMatchObject({ outcome: 'error', dead: 'attempts_used' });
   expect(await control.redrive('default', { ids: [id] })).toEqual({ ids: [id] });
   const record = await reaches(id, 'done');

@@ -14,9 +14,9 @@ import type { Cgroup } from '../../../worker/cgroup/driver.ts';
 import type { SandboxNetwork } from '../../../worker/network/egress.ts';
 import { Sandbox } from '../../../worker/sandbox/sandbox.ts';
 import { DEFAULT_FILE_LIMITS } from '../../../worker/sandbox/specialise.ts';
-import { SandboxNumbers } from '../../../worker/sandbox/sandbox-numbers.ts';
-import { ownRanges } from '../../../worker/sandbox/subids.ts';
-import { Zygote } from '../../../worker/sandbox/zygote.ts';
+import { SandboxNumbers } from '../../../worker/sandbox/zygote/sandbox-numbers.ts';
+import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
+import { Zygote } from '../../../worker/sandbox/zygote/zygote.ts';
 
 const MB = 1024 * 1024;
 /** Shared by all benches, as a worker shares it among its zygotes: no two live sandboxes are the same user. */
@@ -54,6 +54,8 @@ export interface StartOptions {
   readonly pendingSignals?: number;
   readonly network?: SandboxNetwork | undefined;
   readonly memoryMb?: number;
+  readonly cpu?: number;
+  readonly tmpPrograms?: boolean;
   /** Path of its module, from the root of its code. */
   readonly entry?: string;
   /** Time after which a sandbox that is not ready is ended, which fails the start. */
@@ -130,7 +132,7 @@ export class SandboxBench {
    * the function at once, and goes on without waiting for the worker.
    */
   async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
-    const limits = { memoryMb: options.memoryMb ?? 128, cpu: 1, pids: options.pids ?? 64 };
+    const limits = { memoryMb: options.memoryMb ?? 128, cpu: options.cpu ?? 1, pids: options.pids ?? 64 };
     const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
     const slot = numbers.take();
     const start = performance.now();
@@ -178,6 +180,9 @@ export class SandboxBench {
       const own = {
         ...DEFAULT_FILE_LIMITS,
         pendingSignals: options.pendingSignals ?? DEFAULT_FILE_LIMITS.pendingSignals,
+        tmpPrograms: options.tmpPrograms ?? false,
+        memory: limits.memoryMb,
+        cpu: limits.cpu,
       };
       const { isolated, ready } = sandbox.specialise(code, 'test', init, own, options.network);
       await sandbox.prepared;

@@ -1,7 +1,6 @@
 /** Decisions after an attempt of the queued lane. */
 import { describe, expect, test } from 'vitest';
-import type { Attempt, QueuedTerms } from '#contract/invocations/invocation.ts';
-import { Outcome } from '#contract/invocations/outcome.ts';
+import { Outcome, type Attempt, type QueuedTerms } from '#contract/invocations/invocation.ts';
 import { afterAttempt, hasFailed, isRefused, readRetryAfter } from '#contract/invocations/retry.ts';
 
 const NOW = 1_700_000_000_000;
@@ -106,7 +105,7 @@ test.each([
   [400, true],
   [404, true],
   [408, false],
-  [425, false],
+  [425, true],
   [429, false],
   [500, false],
 ])(

@@ -96,7 +96,7 @@ redisForTests(async (ready) => {
   await batches.report('open', { group: 0, attempt: 1, ok: 3, failed: 1, final: false });
   await batches.report('ended', { group: 0, attempt: 1, ok: 10, failed: 0, final: true });
   for (const id of ['sealed', 'ended']) await batches.seal(id);
-  await batches.cancel('cancelled');
+  await batches.cancel('cancelled', { by: 'key', key: 'k1' });
 
   for (const metrics of [gateway, worker.metrics]) {
     metrics.changed(

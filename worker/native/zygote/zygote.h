@@ -3,7 +3,7 @@
 
 #include "common.h"
 #include "sandbox/sandbox.h"
-#include "sandbox/turns.h"
+#include "runtime/turns.h"
 
 // Additions of a language to the life of its zygote. Any of them may be NULL. They run in the thread that serves.
 struct runtime_hooks {

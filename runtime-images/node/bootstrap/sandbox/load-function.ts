@@ -40,8 +40,6 @@ const HANDLERS = ['fetch', 'scheduled', 'queue'] as const;
 
 /** Rejects with the error that the module threw, or with an Error that says what the module exports and how to make it run. */
 export async function loadFunction(init: SandboxInit): Promise<LoadedFunction> {
-  // The place where servers are expected to listen; nothing else in the sandbox uses a port.
-  process.env['PORT'] ??= '8080';
   collectServers();
   try {
     const module = await loadModule(TASK + init.entry);

@@ -57,6 +57,7 @@ export class SandboxRuntime {
   readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
   readonly #others: () => number;
+  readonly #adapt: (init: SandboxInit) => Promise<void>;
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
   readonly #running = new Set<number>();
@@ -76,9 +77,16 @@ export class SandboxRuntime {
 
   /**
    * `takeTurn`: see ZygoteAddon. `exit` ends the process, also when the worker closes the channel. `others` returns the current
-   * OTHERS_ bits.
+   * OTHERS_ bits. `adapt` gives the process the limits and the start variables of the function, before its module loads.
    */
-  constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void, others: () => number) {
+  constructor(
+    channelFd: number,
+    takeTurn: () => number,
+    exit: (code: number) => void,
+    others: () => number,
+    adapt: (init: SandboxInit) => Promise<void>,
+  ) {
+    this.#adapt = adapt;
     this.#takeTurn = takeTurn;
     this.#exit = exit;
     this.#others = others;
@@ -192,6 +200,7 @@ export class SandboxRuntime {
     const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
     setTracing(isOff ? undefined : this.#spans());
     try {
+      await this.#adapt(init);
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, handlers: this.#loaded.handlers };
       this.#tellOthers();

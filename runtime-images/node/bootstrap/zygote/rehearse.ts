@@ -29,7 +29,15 @@ export async function rehearse(
   const [workerFd, sandboxFd] = addon.socketpair();
   const worker = new Socket({ fd: workerFd, readable: true, writable: true });
   const ended = Promise.withResolvers<void>();
-  onRuntime(new SandboxRuntime(sandboxFd, alwaysMyTurn, () => ended.resolve(), nobodyElse));
+  onRuntime(
+    new SandboxRuntime(
+      sandboxFd,
+      alwaysMyTurn,
+      () => ended.resolve(),
+      nobodyElse,
+      () => Promise.resolve(),
+    ),
+  );
 
   let left = INVOCATIONS;
   const reader = new ChannelReader(1024 * 1024, (kind) => {

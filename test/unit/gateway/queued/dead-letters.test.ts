@@ -90,7 +90,7 @@ test('delayed invocations that are cancelled, again and again, leave no job, and
     const dueAt = NOW + 30 * 86_400_000;
     const record = openRecord({ startedAt: NOW - 1_000, terms: oneTryUntil(dueAt + 1_000), dueAt });
     await control.enqueuer.queue(record);
-    await control.cancel(record.id);
+    await control.cancel(record.id, { by: 'key', key: 'k1' });
   }
   const records = await redis.keys(keys.invocation('*'));
   expect(records).toHaveLength(KEPT);
@@ -152,7 +152,7 @@ describe('of 1,200 dead letters', () => {
     await control.redrive('default', { ids: [id] });
     // State after a gateway that died in between.
     await redis.zadd(keys.dead('default'), NOW, id);
-    expect(await control.cancel(id)).toMatchObject({ outcome: 'cancelled' });
+    expect(await control.cancel(id, { by: 'key', key: 'k1' })).toMatchObject({ outcome: 'cancelled' });
     expect(await indexed()).toBe(ALL - 1);
   });
 
