@@ -17,6 +17,10 @@ export type Runtime = z.infer<typeof Runtime>;
 /** Upper bound on the size of all environment variables together, so that one function cannot fill Redis or its own start. */
 export const MAX_ENV_BYTES = 256 * 1024;
 
+/** Upper bound on the patterns in `files`, and in `packages`. */
+const MAX_PATTERNS = 500;
+const Pattern = z.string().min(1).max(500);
+
 export const EnvName = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'use letters, digits and underscores, not starting with a digit')
@@ -87,6 +91,20 @@ export const Manifest = z
       .min(1)
       .default(kindOf(DEFAULT_RUNTIME).entry.source)
       .describe('Path of the module, relative to offshoot.json.'),
+    files: z
+      .array(Pattern)
+      .max(MAX_PATTERNS)
+      .default([])
+      .describe(
+        'Files to pack beside the code, as patterns relative to offshoot.json: "locales/**". One that begins with "!" leaves out, also from a package: "!node_modules/a/docs".',
+      ),
+    packages: z
+      .array(Pattern)
+      .max(MAX_PATTERNS)
+      .default([])
+      .describe(
+        'Packages to pack as files although no import names them: "pino-pretty", "@acme/*". One that begins with "!" is never packed.',
+      ),
     access: z
       .enum(['key', 'public'])
       .default('key')

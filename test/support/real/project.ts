@@ -11,7 +11,7 @@ import { extract } from 'tar';
 import { onTestFinished } from 'vitest';
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { archiveOf, type Archive } from '../../../cli/bundle/archive.ts';
-import type { Build } from '../../../cli/bundle/build.ts';
+import type { Build } from '../../../cli/bundle/terms/build.ts';
 import { Bundler } from '../../../cli/bundle/bundle.ts';
 import { readProject } from '../../../cli/bundle/project.ts';
 import { SandboxBench, type BenchSandbox, type StartOptions } from '../sandbox/sandbox-bench.ts';
@@ -114,7 +114,7 @@ export class RealBench {
   }
 
   /** A sandbox with the archive of a project; it ends with the test. */
-  async start({ archive }: Built, options: StartOptions = {}): Promise<BenchSandbox> {
+  async start({ bundle, archive }: Built, options: StartOptions = {}): Promise<BenchSandbox> {
     const scratch = mkdtempSync(path.join(stateDirectory(), 'real', 'unpacked-'));
     onTestFinished(() => rmSync(scratch, { recursive: true, force: true }));
     const code = path.join(scratch, 'code');
@@ -123,7 +123,7 @@ export class RealBench {
     await extract({ file: path.join(scratch, 'archive.tar.gz'), cwd: code });
     const name = await this.sandboxes.addDirectory(code);
     const sandbox = await this.sandboxes.start(name, false, {
-      entry: 'index.mjs',
+      entry: bundle.entryFile,
       memoryMb: 512,
       env: { NODE_ENV: 'production' },
       ...options,

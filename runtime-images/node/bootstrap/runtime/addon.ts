@@ -1,4 +1,4 @@
-/** The native addon of the zygote (worker/native/node/zygote_addon.c). main.ts loads it; other files receive it. */
+/** The native addon of the zygote (worker/native/runtime/node/zygote_addon.c). main.ts loads it; other files receive it. */
 export interface ZygoteAddon {
   /** Blocks. Returns the channel's descriptor in a prepared sandbox, or -1 in the zygote when its worker has gone. */
   serve(controlFd: number): number;

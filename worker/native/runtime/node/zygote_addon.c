@@ -3,9 +3,9 @@
 #include "heap.h"
 #include "host.h"
 #include "locale.h"
-#include "orphans.h"
 #include "platform.h"
 #include "runtime/runtime_core.h"
+#include "zygote/orphans.h"
 
 #include <node_api.h>
 #include <uv.h>
