@@ -27,6 +27,7 @@ import type { SandboxNetwork } from '../network/egress.ts';
 import type { CallQueue } from './call-queue.ts';
 import type { SandboxChannel } from './channel.ts';
 import { whyEnded } from './zygote/exit-cause.ts';
+import { readHandlers } from './handlers.ts';
 import { readPreparation, type IsolationFacts } from './isolation-facts.ts';
 import { Links } from './links.ts';
 import { Sinks, type InvocationSink } from './sinks.ts';
@@ -76,6 +77,8 @@ export class Sandbox {
   exit: Exit | undefined;
   /** Set once the sandbox is isolated. */
   isolation: IsolationFacts | undefined;
+  /** Handlers of its function, once that is loaded. */
+  handlers: ReturnType<typeof readHandlers>;
   /** Set while its function has egress. */
   network: SandboxNetwork | undefined;
   #state: State = 'starting';
@@ -147,7 +150,7 @@ export class Sandbox {
     limits = DEFAULT_FILE_LIMITS,
     network?: SandboxNetwork,
     approve?: (facts: IsolationFacts) => void,
-  ): StartUp {
+  ): StartUp<void> {
     // A sandbox that has ended meanwhile rejects both steps.
     if (this.#state === 'starting' || this.#state === 'prepared') this.#become('loading');
     if (network) {
@@ -158,7 +161,8 @@ export class Sandbox {
     const { isolated, ready } = startUp(this.#links.channel, order, (facts) => {
       this.isolation = facts;
     });
-    const loaded = ready.then(() => {
+    const loaded = ready.then((report) => {
+      this.handlers = readHandlers(report);
       if (this.#state === 'loading') this.#become('ready');
     });
     loaded.catch(() => undefined);

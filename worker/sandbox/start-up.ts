@@ -17,11 +17,11 @@ export interface StartOrder {
 }
 
 /** The two steps of a start. Both reject when the sandbox ends instead. */
-export interface StartUp {
+export interface StartUp<Ready = Buffer> {
   /** Settles when the sandbox is isolated, with the microseconds of each phase. */
   readonly isolated: Promise<number[]>;
-  /** Settles when the function is loaded. */
-  readonly ready: Promise<void>;
+  /** Settles when the function is loaded, with the payload of READY. */
+  readonly ready: Promise<Ready>;
 }
 
 /** `onIsolated` gets the sandbox's own report, before `approve` checks it. */
@@ -40,7 +40,7 @@ export function startUp(
     }
     return phases;
   });
-  const ready = channel.expect(ChannelKind.READY).then(() => undefined);
+  const ready = channel.expect(ChannelKind.READY);
   isolated.catch(() => undefined);
   ready.catch(() => undefined);
   const order = specialiseFrame(code, hostname, limits);

@@ -14,6 +14,10 @@ import { rehearse } from './zygote/rehearse.ts';
 import { applyStartVariables } from './sandbox/start-variables.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
 import { installShims } from './runtime/shims.ts';
+import { FixedLengthStream } from './handlers/body.ts';
+import { installAwsLambda } from './handlers/lambda/stream.ts';
+import { installDecodedFetch } from './runtime/decoded-fetch.ts';
+import { noticeServers } from './sandbox/listening.ts';
 import { warmUp } from './zygote/warm-up.ts';
 
 /** Descriptor at which the launcher puts the control socket. */
@@ -26,6 +30,14 @@ let runtime: SandboxRuntime | undefined;
 // Here and not in the sandbox, so that no start pays for it.
 Object.assign(process.env, BASE_ENVIRONMENT);
 installShims();
+installDecodedFetch();
+installAwsLambda();
+noticeServers();
+Object.defineProperty(globalThis, 'FixedLengthStream', {
+  value: FixedLengthStream,
+  writable: true,
+  configurable: true,
+});
 installClocks();
 captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
