@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BASE_ENVIRONMENT } from '#contract/functions/start-variables.ts';
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
 import { ownRanges } from '../../../worker/sandbox/subids.ts';
@@ -120,12 +121,14 @@ export const runtime: Readonly<Record<string, Scenario>> = {
         async (attacker) => [await attacker.js('F2'), await attacker.native('F2')] as const,
         { env },
       );
+      const all = { ...BASE_ENVIRONMENT, ...env };
+      const lines = Object.entries(all).map(([name, value]) => `${name}=${value}`);
       const expected: [readonly Attempt[], string, string][] = [
-        [js, 'process.env', JSON.stringify(env)],
+        [js, 'process.env', JSON.stringify(all)],
         [js, 'process.argv', '["/usr/bin/node","/var/task/index.mjs"]'],
         [js, 'process.execArgv', '[]'],
-        [js, 'env of a child', 'GIVEN=value\n'],
-        [native, 'environ', 'GIVEN=value'],
+        [js, 'env of a child', `${lines.join('\n')}\n`],
+        [native, 'environ', lines.join()],
       ];
       const wrong = expected.filter(([told, call, value]) => valuesOf(told, call).join() !== value);
       return [
