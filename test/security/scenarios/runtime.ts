@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BASE_ENVIRONMENT } from '#contract/functions/start-variables.ts';
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
 import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
@@ -123,8 +124,10 @@ export const runtime: Readonly<Record<string, Scenario>> = {
         async (attacker) => [await attacker.js('F2'), await attacker.native('F2')] as const,
         { env: given },
       );
+      const all = { ...BASE_ENVIRONMENT, ...env };
+      const lines = Object.entries(all).map(([name, value]) => `${name}=${value}`);
       const expected: [readonly Attempt[], string, string][] = [
-        [js, 'process.env', JSON.stringify(env)],
+        [js, 'process.env', JSON.stringify(all)],
         [js, 'process.argv', '["/usr/bin/node","/var/task/index.mjs"]'],
         [js, 'process.execArgv', '[]'],
         [js, 'env of a child', `${lines.join('\n')}\n`],
