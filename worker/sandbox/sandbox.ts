@@ -27,12 +27,11 @@ import type { SandboxNetwork } from '../network/egress.ts';
 import type { CallQueue } from './call-queue.ts';
 import type { SandboxChannel } from './channel.ts';
 import { whyEnded } from './zygote/exit-cause.ts';
-import { readHandlers } from './handlers.ts';
 import { readPreparation, type IsolationFacts } from './isolation-facts.ts';
 import { Links } from './links.ts';
 import { Sinks, type InvocationSink } from './sinks.ts';
 import { DEFAULT_FILE_LIMITS, SandboxStartError } from './specialise.ts';
-import { startUp, type StartUp } from './start-up.ts';
+import { readHandlers, startUp, type StartUp } from './start-up.ts';
 import { Usage } from './usage.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote/zygote.ts';
 

@@ -1,5 +1,12 @@
 /** Gives a sandbox its function: sends the order, and waits until the sandbox is isolated and has loaded the module. */
-import { ChannelKind, encodeChannelFrame, type SandboxInit } from '#contract/wire/channel.ts';
+import {
+  ChannelKind,
+  encodeChannelFrame,
+  type SandboxInit,
+  HANDLER_NAMES,
+  type HandlerName,
+  type ReadyReport,
+} from '#contract/wire/channel.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { SandboxChannel } from './channel.ts';
 import { readIsolation, type IsolationFacts } from './isolation-facts.ts';
@@ -58,4 +65,19 @@ export function startUp(
     channel.write(Buffer.concat([order, ...atOnce]));
   }
   return { isolated, ready };
+}
+
+/**
+ * Returns the handlers that the payload of READY names; undefined if it names none that can be read. The sandbox is not trusted:
+ * names that do not exist are left out.
+ */
+export function readHandlers(payload: Buffer): readonly HandlerName[] | undefined {
+  try {
+    const { handlers } = JSON.parse(payload.toString('utf8')) as Partial<ReadyReport>;
+    if (!Array.isArray(handlers)) return undefined;
+    const told = new Set<unknown>(handlers);
+    return HANDLER_NAMES.filter((name) => told.has(name));
+  } catch {
+    return undefined;
+  }
 }

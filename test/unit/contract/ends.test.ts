@@ -16,9 +16,12 @@ import { withOutcomes } from '../../../infra/monitoring/alert-outcomes.ts';
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url));
 const read = (path: string): string => readFileSync(`${checkout}/${path}`, 'utf8');
-const sources = globSync('{gateway,worker,storage,telemetry,contract,cli,dashboard}/**/*.{ts,tsx}', {
-  cwd: checkout,
-}).filter((path) => path !== 'contract/invocations/outcome.ts');
+const sources = globSync(
+  '{gateway,worker,storage,telemetry,contract,cli,dashboard,runtime-images/node/bootstrap}/**/*.{ts,tsx}',
+  {
+    cwd: checkout,
+  },
+).filter((path) => path !== 'contract/invocations/outcome.ts');
 
 /** Names that mean other things too: a level of a log, a setting, a state of a health check or of a batch. */
 const AMBIGUOUS = new Set<string>(['ok', 'error', 'timeout', 'cancelled']);

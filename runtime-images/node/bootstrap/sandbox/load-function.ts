@@ -10,7 +10,7 @@ import { answerBatch, refuseBatch, type QueueHandler } from '../handlers/batch.t
 import { answerByApp, appOfServer, type App } from '../handlers/app/node-app.ts';
 import { answerHttp } from '../handlers/http.ts';
 import { NoHandlerError, type Answer, type FunctionContext } from '../handlers/invocation.ts';
-import { answerLambda, type LambdaHandler } from '../handlers/lambda.ts';
+import { answerLambda, type LambdaHandler } from '../handlers/lambda/lambda.ts';
 import { collectServers, firstServer, stopCollecting } from './listening.ts';
 import { isEventHandler, isMembers, methodsOf, refusal, shapeOf, type FetchHandler } from './shapes.ts';
 

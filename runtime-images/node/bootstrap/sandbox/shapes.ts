@@ -14,7 +14,7 @@ import {
 } from '../handlers/app/node-app.ts';
 import { named } from '../handlers/body.ts';
 import type { FunctionContext } from '../handlers/invocation.ts';
-import type { LambdaHandler } from '../handlers/lambda.ts';
+import type { LambdaHandler } from '../handlers/lambda/lambda.ts';
 
 export type FetchHandler = (request: Request, env: object, context: FunctionContext) => unknown;
 

@@ -4,15 +4,15 @@
  */
 import type { SandboxInit } from '#contract/wire/channel.ts';
 import { decodePayload, type RequestMeta } from '#contract/wire/payload.ts';
-import { wholeBody } from './body-stream.ts';
-import { sendBody, sendWhole } from './body.ts';
-import { isResponseLike, sendForeign } from './foreign.ts';
-import { sendResponse, showOwnContext } from './http.ts';
-import type { FunctionContext, Invocation } from './invocation.ts';
-import { callLambda, type CallbackContext, type LambdaHandler } from './lambda/call.ts';
-import { eventOf } from './lambda/event.ts';
-import { httpAnswer, jsonAnswer } from './lambda/result.ts';
-import { answerStreaming, isStreaming, type StreamingHandler } from './lambda/stream.ts';
+import { wholeBody } from '../body-stream.ts';
+import { sendBody, sendWhole } from '../body.ts';
+import { isResponseLike, sendForeign } from '../foreign.ts';
+import { sendResponse, showOwnContext } from '../http.ts';
+import type { FunctionContext, Invocation } from '../invocation.ts';
+import { callLambda, type CallbackContext, type LambdaHandler } from './call.ts';
+import { eventOf } from './event.ts';
+import { httpAnswer, jsonAnswer } from './result.ts';
+import { answerStreaming, isStreaming, type StreamingHandler } from './stream.ts';
 
 export type { LambdaHandler };
 
