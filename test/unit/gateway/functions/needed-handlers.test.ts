@@ -4,7 +4,7 @@ import { Manifest } from '#contract/functions/manifest.ts';
 import { partsOf } from '#contract/functions/settings.ts';
 import type { HandlerName } from '#contract/wire/channel.ts';
 import { checkHandlers } from '../../../../gateway/functions/needed-handlers.ts';
-import { readHandlers } from '../../../../worker/sandbox/handlers.ts';
+import { readHandlers } from '../../../../worker/sandbox/start-up.ts';
 
 const SCHEDULE = { schedule: { cron: '0 3 * * *' } };
 const BATCH = { batch: { size: 5 } };
