@@ -1,6 +1,6 @@
 /**
  * offshoot.json, the settings of a function. The CLI reads it, the gateway checks it again, the worker obeys it. Editors show
- * the descriptions, through the JSON Schema that infra/generate-schema.ts writes.
+ * the descriptions, through the JSON Schema that infra/generate/schema.ts writes.
  */
 import { z } from 'zod';
 import { DEFAULT_GROUP_ITEMS, MAX_GROUP_ITEMS } from './limits.ts';
@@ -16,6 +16,10 @@ export type Runtime = z.infer<typeof Runtime>;
 
 /** Upper bound on the size of all environment variables together, so that one function cannot fill Redis or its own start. */
 export const MAX_ENV_BYTES = 256 * 1024;
+
+/** Upper bound on the patterns in `files`, and in `packages`. */
+const MAX_PATTERNS = 500;
+const Pattern = z.string().min(1).max(500);
 
 export const EnvName = z
   .string()
@@ -87,6 +91,20 @@ export const Manifest = z
       .min(1)
       .default(kindOf(DEFAULT_RUNTIME).entry.source)
       .describe('Path of the module, relative to offshoot.json.'),
+    files: z
+      .array(Pattern)
+      .max(MAX_PATTERNS)
+      .default([])
+      .describe(
+        'Files to pack beside the code, as patterns relative to offshoot.json: "locales/**". One that begins with "!" leaves out, also from a package: "!node_modules/a/docs".',
+      ),
+    packages: z
+      .array(Pattern)
+      .max(MAX_PATTERNS)
+      .default([])
+      .describe(
+        'Packages to pack as files although no import names them: "pino-pretty", "@acme/*". One that begins with "!" is never packed.',
+      ),
     access: z
       .enum(['key', 'public'])
       .default('key')
@@ -113,6 +131,12 @@ export const Manifest = z
       .max(600)
       .default(10)
       .describe('Seconds of wall time in which the module must have loaded.'),
+    payloadFormat: z
+      .enum(['1.0', '2.0'])
+      .default('2.0')
+      .describe(
+        'Format of the events that a Lambda-style handler gets for HTTP requests: "2.0" as function URLs of AWS, "1.0" as API Gateway.',
+      ),
     streamIdleTimeout: z
       .number()
       .min(0.1)

@@ -26,7 +26,7 @@ export const RUNTIME_KINDS = {
   node: {
     title: 'Node',
     // Without concurrent threads, it has nothing in flight while it waits; the inspector's signal stays off. The heap may grow to
-    // the largest `memory` of a function, because a sandbox can only lower it (worker/native/zygote/heap.c). A larger young
+    // the largest `memory` of a function, because a sandbox can only lower it (worker/native/runtime/node/heap.c). A larger young
     // generation than three times 16 MB made no function quicker that we measured.
     program: [
       '/usr/bin/node',
@@ -79,3 +79,6 @@ export function inEachLanguage(step: keyof RuntimeKind['next']): string {
     .map(({ title, next }) => (kinds.length === 1 ? next[step] : `in ${title}: ${next[step]}`))
     .join('; ');
 }
+
+/** Version of Node's binary interface (`process.versions.modules`) in each image: addons without N-API are built for one. */
+export const RUNTIME_ABIS: Readonly<Record<(typeof RUNTIMES)[number], number>> = { node26: 147, node24: 137 };

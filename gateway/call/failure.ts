@@ -1,7 +1,7 @@
 /** Builds the HTTP answer to a call that has no response: the same body on every route. */
 import type { ErrorBody } from '#contract/api/errors.ts';
 import { OUTCOME_HEADER } from '#contract/api/headers.ts';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import { egressAdvice } from '#contract/functions/network.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { drainSeconds } from '#contract/platform/pace.ts';
@@ -27,9 +27,11 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
   const facts = OUTCOMES[outcome];
   const error =
     report?.error && (trusted ? report.error : { name: report.error.name, message: report.error.message });
+  // The error of these two is a sentence of the platform about the function.
+  const said = outcome === 'no_handler' || outcome === 'bad_response' ? report?.error?.message : undefined;
   // A destination may be a secret of the author's, so an anonymous caller does not see it.
   const advice = trusted ? egressAdvice(report?.denied ?? []) : undefined;
-  const cause = failure.message ?? report?.exitCause;
+  const cause = failure.message ?? said ?? report?.exitCause;
   return {
     status: facts.status,
     headers: {
@@ -41,7 +43,12 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
         code: outcome,
         message: cause ? `${facts.meaning} (${cause})` : facts.meaning,
         next: nextWith(advice ?? facts.next, id),
-        details: { invocation: id, ...(error && { error }), ...backlog },
+        details: {
+          invocation: id,
+          ...(failure.cancelledBy && { cancelledBy: failure.cancelledBy.by }),
+          ...(error && { error }),
+          ...backlog,
+        },
       },
     },
   };

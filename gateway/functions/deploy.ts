@@ -11,6 +11,7 @@ import { keys } from '#contract/platform/keys.ts';
 import { encodeLaneFrame, LaneKind } from '#contract/platform/lane.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
 import { inspectArchive } from '#storage/artifacts/archive.ts';
 import type { ArtifactStore } from '#storage/artifacts/artifacts.ts';
 import type { FunctionRepository, StoredFunction } from '#storage/functions/function-repository.ts';
@@ -18,9 +19,10 @@ import type { Log } from '#storage/log.ts';
 import type { FunctionCache } from './function-cache.ts';
 import type { Dispatcher } from '../dispatch/dispatch.ts';
 import { Invocation } from '../dispatch/invocation.ts';
+import { checkHandlers } from './needed-handlers.ts';
 import type { Schedules } from './schedules.ts';
 import type { Failure } from '../dispatch/pending.ts';
-import { allows, EVERY_NAMESPACE } from './api-keys.ts';
+import { allows } from './api-keys.ts';
 import type { InvocationStore } from '../records/invocations.ts';
 import type { UnnamedArchives } from './unnamed-archives.ts';
 import { targetOf, type Target } from '../dispatch/target.ts';
@@ -96,6 +98,7 @@ export class Deployer {
     let report: RunReport;
     try {
       report = await this.#load(targetOf({ namespace, name, settings: ofFunction }, version));
+      checkHandlers(report.handlers, ofFunction, ofVersion);
       await this.#activateLoaded(namespace, name, version.version, ofFunction);
     } catch (error) {
       await functions.discardVersion(namespace, name, version.version).catch((cause: unknown) => {

@@ -1,7 +1,7 @@
 // The native code that can run outside of a sandbox, under AddressSanitizer and UndefinedBehaviorSanitizer.
 // Prints a line for each check that fails, and the number of checks; exits with 1 if one failed.
+#include "runtime/turns.h"
 #include "sandbox/sandbox.h"
-#include "sandbox/turns.h"
 #include "worker/refusals.h"
 #include "zygote/messages.h"
 

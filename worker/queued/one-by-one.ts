@@ -3,11 +3,10 @@ import { isUtf8 } from 'node:buffer';
 import type { ItemResult } from '#contract/invocations/batch.ts';
 import { whyNotJson } from '#contract/api/json-scanner.ts';
 import { MAX_ITEM_RESULT_BYTES } from '#contract/functions/limits.ts';
-import { hasFailed, readRetryAfter } from '#contract/invocations/retry.ts';
+import { hasFailed, isRefused, readRetryAfter } from '#contract/invocations/retry.ts';
 import type { GroupResults, Item } from '#storage/queued/groups.ts';
 import { failed } from './batch-answer.ts';
 import { readAnswer } from './collector.ts';
-import type { SparePermits } from './spare-permits.ts';
 
 /** Upper bound on items of one group that run at the same time. */
 const ITEMS_AT_ONCE = 8;
@@ -59,7 +58,7 @@ export function endOfItem(item: Item, payload: Buffer, now: number): ItemEnd {
   if (!answered) return { result: failed(item, 'bad_response') };
   const { status, retryAfter, body } = answered;
   if (body.length > MAX_ITEM_RESULT_BYTES) return { result: failed(item, 'response_too_large') };
-  const ok = !hasFailed({ outcome: 'ok', status });
+  const ok = !hasFailed({ outcome: 'ok', status }) && !isRefused({ outcome: 'ok', status });
   return {
     result: { index: item.index, ok, outcome: 'ok', status, tries: item.tries + 1 },
     ...(body.length > 0 && { returned: jsonOf(body) }),
@@ -77,3 +76,23 @@ function jsonOf(body: Buffer): Buffer {
 }
 const LINE_FEED = 0x0a;
 const SPACE = 0x20;
+
+/** Permits for additional runs, used by groups whose items run one by one. Each group has one permit with its job. */
+export class SparePermits {
+  #free: number;
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /** Takes a permit if one is free; a group without one runs its items more slowly and never waits. */
+  tryTake(): boolean {
+    if (this.#free <= 0) return false;
+    this.#free--;
+    return true;
+  }
+
+  give(): void {
+    this.#free++;
+  }
+}

@@ -11,12 +11,13 @@ afterAll(async () => {
 });
 
 const NAMES = ['__dirname', '__filename', 'require', 'offshootCreateRequire', 'process', 'globalThis'];
+/** Each declares the name and exports its value as `NAME_value`. */
 const DECLARATIONS: Readonly<Record<string, (name: string) => string>> = {
-  var: (name) => `var ${name} = 'own'; export const value = ${name};`,
-  const: (name) => `const ${name} = 'own'; export const value = ${name};`,
-  function: (name) => `function ${name}() { return 'own'; } export const value = ${name}();`,
-  class: (name) => `class ${name} { static own = 'own'; } export const value = ${name}.own;`,
-  import: (name) => `import { own as ${name} } from './own.js'; export const value = ${name};`,
+  var: (name) => `var ${name} = 'own'; export const value_${name} = ${name};`,
+  const: (name) => `const ${name} = 'own'; export const value_${name} = ${name};`,
+  function: (name) => `function ${name}() { return 'own'; } export const value_${name} = ${name}();`,
+  class: (name) => `class ${name} { static own = 'own'; } export const value_${name} = ${name}.own;`,
+  import: (name) => `import { own as ${name} } from './own.js'; export const value_${name} = ${name};`,
 };
 /** A CommonJS package that stays in the bundle and uses what Node gives to each module. */
 const CJS: Files = {
@@ -27,29 +28,30 @@ const CJS: Files = {
 };
 
 for (const [kind, declare] of Object.entries(DECLARATIONS)) {
-  test(`K1 B29 each name declared by ${kind}, in the entry and in an imported file, beside a CommonJS package or none`, async () => {
-    for (const name of NAMES) {
-      for (const [place, cjs] of [
-        ['entry', false],
-        ['entry', true],
-        ['file', false],
-        ['file', true],
-      ] as const) {
-        const library = cjs ? "import cjs from 'cjs';" : "const cjs = '';";
-        const answer = 'export default { fetch: () => new Response(value + cjs) };';
-        const project = await bench.project({
-          'src/own.js': "export const own = 'own';",
-          'src/index.js':
-            place === 'entry'
-              ? `${library}\n${declare(name)}\n${answer}`
-              : `${library}\nimport { value } from './declares.js';\n${answer}`,
-          'src/declares.js': declare(name),
-          'offshoot.json': '{"name":"sample","entry":"src/index.js"}',
-          ...(cjs ? CJS : {}),
-        });
-        const wanted = await project.fromSource('/', 'src/index.js');
-        expect(await bench.fromArchive(project), `${kind} ${name} in the ${place}`).toEqual(wanted);
-      }
-    }
-  });
+  for (const [place, cjs] of [
+    ['the entry', false],
+    ['the entry', true],
+    ['an imported file', false],
+    ['an imported file', true],
+  ] as const) {
+    test(`K1 B29 names declared by ${kind} in ${place}, ${cjs ? 'beside a CommonJS package' : 'without one'} [DE7]`, async () => {
+      const values = NAMES.map((name) => `value_${name}`);
+      const project = await bench.project({
+        'src/own.js': "export const own = 'own';",
+        ...Object.fromEntries(NAMES.map((name) => [`src/declares-${name}.js`, declare(name)])),
+        'src/index.js': [
+          cjs ? "import cjs from 'cjs';" : "const cjs = '';",
+          ...NAMES.map((name) =>
+            place === 'the entry' ? declare(name) : `import { value_${name} } from './declares-${name}.js';`,
+          ),
+          `export default { fetch: () => new Response([cjs, ${values.join(', ')}].join()) };`,
+        ].join('\n'),
+        'offshoot.json': '{"name":"sample","entry":"src/index.js"}',
+        ...(cjs ? CJS : {}),
+      });
+      const wanted = await project.fromSource('/', 'src/index.js');
+      expect(wanted.text).toMatch(/(?:,own){6}$/);
+      expect(await bench.fromArchive(project)).toEqual(wanted);
+    });
+  }
 }

@@ -45,7 +45,7 @@ describe('K7 B43 no out_of_memory while at most a third is live, in 50 calls', (
         try {
           let calls = 0;
           while (calls < CALLS && (await one.call()).text === 'done') calls++;
-          expect({ calls, ...one.sandbox.usage() }).toMatchObject({ calls: CALLS, oomKills: 0 });
+          expect({ calls, ...one.sandbox.usage.now }).toMatchObject({ calls: CALLS, oomKills: 0 });
         } finally {
           await one.end();
         }
@@ -63,7 +63,7 @@ export default { fetch: () => { const out = JSON.parse(text).map((r) => ({ ...r,
   );
   try {
     for (let call = 0; call < 30; call++) expect((await one.call()).text).toBe('true');
-    expect(one.sandbox.usage().oomKills).toBe(0);
+    expect(one.sandbox.usage.now.oomKills).toBe(0);
   } finally {
     await one.end();
   }
@@ -77,7 +77,7 @@ test('K7 B43 a loop of three million small objects, of which few live, at 64, 12
     const one = await bench.start(code, false, { memoryMb });
     try {
       for (let call = 0; call < 6; call++) expect((await one.call()).text, `${memoryMb} MB`).toBe('done');
-      expect(one.sandbox.usage().oomKills).toBe(0);
+      expect(one.sandbox.usage.now.oomKills).toBe(0);
     } finally {
       await one.end();
     }

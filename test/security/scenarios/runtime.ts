@@ -1,4 +1,5 @@
 /** F: the runtime, and everything that a sandbox inherited from its zygote. */
+import { BASE_ENVIRONMENT } from '#contract/functions/start-variables.ts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BASE_ENVIRONMENT } from '#contract/functions/start-variables.ts';
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
-import { ownRanges } from '../../../worker/sandbox/subids.ts';
+import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
 import { Zygotes } from '../../../worker/pool/zygotes.ts';
 import { distinctValues, RANDOM_SOURCES } from '../../support/sandbox/random-sources.ts';
 import { AttackBench, type Attempt, descendants, notRefused, valueOf, valuesOf } from '../attack-bench.ts';
@@ -116,10 +117,12 @@ export const runtime: Readonly<Record<string, Scenario>> = {
   F2: {
     title: 'env-clean: environment, arguments and /proc show the function’s own values, and nothing else',
     async run(bench) {
-      const env = { GIVEN: 'value' };
+      const given = { GIVEN: 'value' };
+      const env = { ...BASE_ENVIRONMENT, ...given };
+      const lines = Object.entries(env).map(([name, value]) => `${name}=${value}`);
       const [js, native] = await bench.with(
         async (attacker) => [await attacker.js('F2'), await attacker.native('F2')] as const,
-        { env },
+        { env: given },
       );
       const all = { ...BASE_ENVIRONMENT, ...env };
       const lines = Object.entries(all).map(([name, value]) => `${name}=${value}`);

@@ -278,7 +278,10 @@ test('invoke sends its key only to functions that ask for one', async () => {
     else json(response, 401, { error: { code: 'unauthorized', message: 'a key is needed', next: '' } });
   });
   const open = await offshoot(['invoke', 'open'], { env: gateway.env });
-  expect(open).toMatchObject({ code: 0, stdout: '{"mine":true}' });
+  expect(open, 'its own 401 is an answer, but no success').toMatchObject({
+    code: 5,
+    stdout: '{"mine":true}',
+  });
   expect(await offshoot(['invoke', 'closed'], { env: gateway.env })).toMatchObject({ code: 0, stdout: '{}' });
   expect(keys).toEqual([undefined, undefined, `Bearer ${KEY}`]);
 });
@@ -297,9 +300,9 @@ test('rm needs --yes where it cannot ask', async () => {
 });
 
 test('the JSON Schema of offshoot.json is up to date', async () => {
-  const { manifestSchemaText } = await import('../../../infra/generate-schema.ts');
+  const { manifestSchemaText } = await import('../../../infra/generate/schema.ts');
   const file = path.join(FUNCTIONS, '../contract/offshoot.schema.json');
-  expect(readFileSync(file, 'utf8'), 'run: node infra/generate-schema.ts').toBe(manifestSchemaText());
+  expect(readFileSync(file, 'utf8'), 'run: node infra/generate/schema.ts').toBe(manifestSchemaText());
 });
 
 test('the wrapper finds its checkout through links, and says how to install missing npm packages', async () => {

@@ -4,7 +4,7 @@ import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { CpuClock, pauseMs } from '../../../../worker/run/cpu-clock.ts';
 import { RUNTIME_KINDS } from '#contract/functions/runtimes.ts';
 import { EXHAUSTED_STATUS } from '#contract/wire/control.ts';
-import { blameMemory, blamePids, whyEnded } from '../../../../worker/sandbox/exit-cause.ts';
+import { blameMemory, blamePids, whyEnded } from '../../../../worker/sandbox/zygote/exit-cause.ts';
 
 describe('whyEnded', () => {
   const killed = { code: undefined, signal: 'SIGKILL' };
