@@ -117,14 +117,14 @@ export const runtime: Readonly<Record<string, Scenario>> = {
     title: 'env-clean: environment, arguments and /proc show the function’s own values, and nothing else',
     async run(bench) {
       const given = { GIVEN: 'value' };
+      const env = { ...BASE_ENVIRONMENT, ...given };
+      const lines = Object.entries(env).map(([name, value]) => `${name}=${value}`);
       const [js, native] = await bench.with(
         async (attacker) => [await attacker.js('F2'), await attacker.native('F2')] as const,
         { env: given },
       );
-      const all = { ...BASE_ENVIRONMENT, ...given };
-      const lines = Object.entries(all).map(([name, value]) => `${name}=${value}`);
       const expected: [readonly Attempt[], string, string][] = [
-        [js, 'process.env', JSON.stringify(all)],
+        [js, 'process.env', JSON.stringify(env)],
         [js, 'process.argv', '["/usr/bin/node","/var/task/index.mjs"]'],
         [js, 'process.execArgv', '[]'],
         [js, 'env of a child', `${lines.join('\n')}\n`],
