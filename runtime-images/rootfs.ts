@@ -29,6 +29,9 @@ const LEFT_OUT = [
   './usr/share/zoneinfo/right/*',
   './usr/lib/*/gconv/*',
   './usr/lib/systemd/*',
+  // Links to a directory for keys, which an image has no use for.
+  './usr/lib/ssl/private',
+  './etc/ssl/private',
   './lib/systemd/*',
   './var/*',
 ];

@@ -131,6 +131,12 @@ export const Manifest = z
       .max(600)
       .default(10)
       .describe('Seconds of wall time in which the module must have loaded.'),
+    payloadFormat: z
+      .enum(['1.0', '2.0'])
+      .default('2.0')
+      .describe(
+        'Format of the events that a Lambda-style handler gets for HTTP requests: "2.0" as function URLs of AWS, "1.0" as API Gateway.',
+      ),
     streamIdleTimeout: z
       .number()
       .min(0.1)

@@ -11,6 +11,8 @@ export const BASE_ENVIRONMENT: Readonly<Record<string, string>> = {
   LOGNAME: 'sandbox',
   NODE_ENV: 'production',
   PATH: '/usr/local/bin:/usr/bin:/bin',
+  // Servers of a function listen where they are told to; nothing else in a sandbox uses a port.
+  PORT: '8080',
   SHELL: '/bin/sh',
   TMPDIR: '/tmp',
   TZ: 'UTC',

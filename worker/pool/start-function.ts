@@ -146,6 +146,8 @@ export async function startFunction(
     env: settings.env,
     memory: settings.memory,
     timeout: settings.timeout,
+    initTimeout: settings.initTimeout,
+    payloadFormat: settings.payloadFormat,
     concurrency: settings.concurrency,
   };
   const approve = approval(version, sandbox, parts);

@@ -67,6 +67,7 @@ interface EndFacts {
   readonly pidsRefused?: number;
   readonly denied?: readonly DeniedEgress[] | undefined;
   readonly refusedCalls?: readonly string[];
+  readonly handlers?: RunReport['handlers'];
 }
 
 const LOADED = encodePayload({ status: 204, headers: [] }, new Uint8Array(0));
@@ -105,7 +106,9 @@ export class Execution {
       this.#log.maxBytes = version.settings.logSize * KB;
       const lease = await this.#acquire(version);
       if (this.#cancel) return this.#fail('cancelled', { cancelledBy: this.#cancel.by });
-      if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
+      if (operation === 'load') {
+        return this.#answer(LaneKind.RESULT, 'ok', { handlers: lease.sandbox.handlers }, LOADED);
+      }
 
       // A child process of an earlier invocation may have been killed for memory since the last look.
       if (lease.sandbox.endIfOutOfMemory()) return await this.#again(payload);
@@ -272,6 +275,7 @@ export class Execution {
       ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
       ...(facts.denied?.length && { denied: [...facts.denied] }),
       ...(facts.refusedCalls && { refusedCalls: [...facts.refusedCalls] }),
+      ...(facts.handlers && { handlers: [...facts.handlers] }),
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
       ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
     };

@@ -18,6 +18,10 @@ import { installShims } from './runtime/shims.ts';
 import { captureThreads } from './runtime/thread-output.ts';
 import { showWarnings } from './runtime/show-warnings.ts';
 import { watchUncaught } from './sandbox/watch-uncaught.ts';
+import { FixedLengthStream } from './handlers/body.ts';
+import { installAwsLambda } from './handlers/lambda/stream.ts';
+import { installDecodedFetch } from './runtime/decoded-fetch.ts';
+import { noticeServers } from './sandbox/listening.ts';
 import { warmUp } from './zygote/warm-up.ts';
 
 /** Descriptor at which the launcher puts the control socket. */
@@ -30,6 +34,14 @@ let runtime: SandboxRuntime | undefined;
 // Here and not in the sandbox, so that no start pays for it.
 Object.assign(process.env, BASE_ENVIRONMENT);
 installShims();
+installDecodedFetch();
+installAwsLambda();
+noticeServers();
+Object.defineProperty(globalThis, 'FixedLengthStream', {
+  value: FixedLengthStream,
+  writable: true,
+  configurable: true,
+});
 installClocks();
 prepareStacks();
 captureThreads();

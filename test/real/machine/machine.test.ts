@@ -186,7 +186,7 @@ describe('K8 the programs that scripts expect are in the image', () => {
   });
 
   test.each([
-    ['bash', 'a=(1 2 3); echo "\${#a[@]}"', '3'],
+    ['bash', 'a=(1 2 3); echo "${#a[@]}"', '3'],
     ['grep, sed and awk', "printf 'a 1\\nb 2\\n' | grep b | sed 's/b/c/' | awk '{ print $1 $2 }'", 'c2'],
     [
       'tar, gzip and find',
@@ -200,7 +200,7 @@ describe('K8 the programs that scripts expect are in the image', () => {
       'git init -q r && cd r && git -c user.name=a -c user.email=a@b.example commit -q --allow-empty -m first && git log --format=%s',
       'first',
     ],
-    ['curl', 'curl -s --max-time 2 http://127.0.0.1:9 || echo "refused \$?"', 'refused 7'],
+    ['curl', 'curl -s --max-time 2 http://127.0.0.1:9 || echo "refused $?"', 'refused 7'],
     ['fonts', 'find /usr/share/fonts -name DejaVuSans.ttf | wc -l', '1'],
   ])('K8 %s', async (_programs, script, wanted) => {
     const { text } = await one.call('/', { method: 'POST', body: script });

@@ -151,6 +151,8 @@ export class SandboxBench {
       env: options.env ?? {},
       memory: limits.memoryMb,
       timeout: 30,
+      initTimeout: 10,
+      payloadFormat: '2.0' as const,
       concurrency: 1,
     };
     let said = '';

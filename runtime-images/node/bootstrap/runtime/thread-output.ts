@@ -28,7 +28,7 @@ export function captureThreads(): void {
     constructor(filename: string | URL, options: WorkerOptions = {}) {
       const { stdout = false, stderr = false, execArgv = [] } = options;
       const isOwn = !stdout && !stderr;
-      // Node refuses arguments that are no list. Without any, a thread would be told those of the zygote.
+      // Node refuses arguments that are no list. Without a list, Node passes on those of the zygote.
       const given = Array.isArray(execArgv)
         ? { execArgv: isOwn ? [...execArgv, '--require', PRELOAD] : execArgv }
         : {};

@@ -25,14 +25,15 @@ const now = (): number => zygoteNow() - born;
 export function installClocks(): void {
   process.uptime = () => now() / 1000;
   // On the prototype, where code looks that wraps or copies them.
-  const { mark, measure } = performance;
+  const mark = performance.mark.bind(performance);
+  const measure = performance.measure.bind(performance);
   const clock = {
     now,
     // A mark without a time of its own would have the zygote's.
     mark: (name: string, options?: MarkOptions) =>
-      mark.call(performance, name, { ...options, startTime: options?.startTime ?? now() }),
+      mark(name, { ...options, startTime: options?.startTime ?? now() }),
     measure: (name: string, start?: string | MeasureOptions, end?: string) =>
-      measure.call(performance, name, withEnd(start, end)),
+      measure(name, withEnd(start, end)),
   };
   for (const [name, value] of Object.entries(clock)) {
     Object.defineProperty(value, 'name', { value: name });

@@ -16,6 +16,7 @@ import {
   putSpanBegun,
   putSpansDropped,
   readInvoke,
+  type FailedReport,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
@@ -24,7 +25,12 @@ import { currentHandle, endOutput, type LogOrigin } from '../runtime/capture-log
 import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError, isError, type DescribedError } from '../runtime/describe-error.ts';
-import { BadResponseError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
+import {
+  BadResponseError,
+  NoHandlerError,
+  type FunctionContext,
+  type Invocation,
+} from '../handlers/invocation.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
 import { tellExit } from './watch-uncaught.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
@@ -225,7 +231,7 @@ export class SandboxRuntime {
     try {
       await this.#adapt(init);
       this.#loaded = await loadFunction(init);
-      const report = { init: performance.now() - start, form: this.#loaded.form };
+      const report = { init: performance.now() - start, handlers: this.#loaded.handlers };
       this.#tellOthers();
       this.#send(ChannelKind.READY, 0, Buffer.from(JSON.stringify(report)));
     } catch (error) {
@@ -316,9 +322,14 @@ export class SandboxRuntime {
       try {
         await loaded.answer(invocation, payload, toContext(told, pending));
       } catch (error) {
-        const outcome = isError(error) && error instanceof BadResponseError ? 'bad_response' : 'error';
+        // A trap of a thrown proxy would answer `instanceof`.
+        const isOurs =
+          isError(error) && (error instanceof BadResponseError || error instanceof NoHandlerError);
+        const outcome = isOurs ? error.outcome : 'error';
         for (const to of safely(() => destinationsOf(error))) this.unreached(handle, to);
         const described = describeError(error);
+        // The stack of the platform's own error shows only the platform.
+        if (isOurs) delete described.stack;
         console.error(described.stack ?? `${described.name}: ${described.message}`);
         tellOpenSpans(handle);
         this.#send(ChannelKind.FAILED, handle, failure(outcome, described));
@@ -348,7 +359,8 @@ function toContext(told: InvokeContext, pending: Set<Promise<unknown>>): Functio
   return {
     invocationId: told.id,
     traceparent: told.traceparent,
-    remainingMs: () => Math.max(0, deadline - performance.now()),
+    // Whole, because timers and BigInt take nothing else.
+    remainingMs: () => Math.max(0, Math.floor(deadline - performance.now())),
     waitUntil: (promise) => {
       const settled = Promise.resolve(promise)
         .catch((error: unknown) => console.error('waitUntil:', error))
@@ -367,6 +379,6 @@ function safely(read: () => string[]): string[] {
   }
 }
 
-function failure(outcome: 'error' | 'bad_response', error: ReturnType<typeof describeError>): Buffer {
+function failure(outcome: FailedReport['outcome'], error: ReturnType<typeof describeError>): Buffer {
   return Buffer.from(JSON.stringify({ outcome, error }));
 }

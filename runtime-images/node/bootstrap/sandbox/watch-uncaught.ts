@@ -9,7 +9,7 @@ type FatalException = (error: unknown, fromPromise: boolean) => boolean;
 const FATAL = '_fatalException';
 
 export interface UncaughtWatch {
-  /** Ends the process: nobody has taken the error. */
+  /** Ends the process, for an error that no code has taken. */
   readonly fail: (error: unknown) => void;
   /** Code of the function takes the error, and goes on or ends the process itself. */
   readonly taken: (error: unknown) => void;
