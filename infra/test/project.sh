@@ -5,6 +5,8 @@
 #   security  attacks real sandboxes, one line for each scenario
 #   faults    ends, stops and cuts off parts of a running platform, one line for each scenario
 #   slow      tests that wait for limits, schedules and windows of time
+#   real      code and packages as users bring them, from source by plain Node and from the archive in a sandbox. npm installs
+#             packages once into the state directory, below real/
 #   s3        the artifact store in a bucket, on an S3 server that Go builds
 #   seccomp   removes each entry of the system call filter in turn, to see which step needs it. Takes many minutes. Leaves the
 #             table of its findings in the state directory, seccomp/needed.tsv
