@@ -41,6 +41,8 @@ export interface SandboxInit {
   readonly timeout: number;
   /** Invocations that may run at the same time. */
   readonly concurrency: number;
+  /** False: the platform records no spans in the sandbox. */
+  readonly tracing?: boolean;
 }
 
 /** Sent with each invocation. */

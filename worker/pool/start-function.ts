@@ -146,6 +146,7 @@ export async function startFunction(
     memory: settings.memory,
     timeout: settings.timeout,
     concurrency: settings.concurrency,
+    tracing: settings.tracing,
   };
   const approve = approval(version, sandbox, parts);
   const { isolated, ready } = sandbox.specialise(directory, name, init, limits, network, approve);

@@ -11,7 +11,7 @@ import { extract } from 'tar';
 import { onTestFinished } from 'vitest';
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { archiveOf, type Archive } from '../../../cli/bundle/archive.ts';
-import { Bundler, ENTRY_FILE, type Bundle } from '../../../cli/bundle/bundle.ts';
+import { builderOf, type Build } from '../../../cli/bundle/builder.ts';
 import { readProject } from '../../../cli/bundle/project.ts';
 import { SandboxBench, type BenchSandbox, type StartOptions } from '../sandbox/sandbox-bench.ts';
 
@@ -28,7 +28,7 @@ export interface Answer {
 export type Files = Readonly<Record<string, string | Uint8Array>>;
 
 export interface Built {
-  readonly bundle: Bundle;
+  readonly bundle: Build;
   readonly archive: Archive;
 }
 
@@ -63,7 +63,8 @@ export class RealProject {
 
   /** Bundle and archive, as `offshoot deploy` makes them. Throws its CliError. */
   async build(): Promise<Built> {
-    const bundler = await Bundler.create(await readProject(this.folder));
+    const project = await readProject(this.folder);
+    const bundler = await builderOf(project).open(project);
     try {
       const bundle = await bundler.run();
       return { bundle, archive: await archiveOf(bundle) };
@@ -113,7 +114,7 @@ export class RealBench {
   }
 
   /** A sandbox with the archive of a project; it ends with the test. */
-  async start({ archive }: Built, options: StartOptions = {}): Promise<BenchSandbox> {
+  async start({ archive, bundle }: Built, options: StartOptions = {}): Promise<BenchSandbox> {
     const scratch = mkdtempSync(path.join(stateDirectory(), 'real', 'unpacked-'));
     onTestFinished(() => rmSync(scratch, { recursive: true, force: true }));
     const code = path.join(scratch, 'code');
@@ -122,7 +123,7 @@ export class RealBench {
     await extract({ file: path.join(scratch, 'archive.tar.gz'), cwd: code });
     const name = await this.sandboxes.addDirectory(code);
     const sandbox = await this.sandboxes.start(name, false, {
-      entry: ENTRY_FILE,
+      entry: bundle.entryFile,
       memoryMb: 512,
       env: { NODE_ENV: 'production' },
       ...options,

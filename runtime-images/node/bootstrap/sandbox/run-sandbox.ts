@@ -182,9 +182,7 @@ export class SandboxRuntime {
     this.#concurrency = init.concurrency;
     Object.assign(process.env, init.env);
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
-    // OpenTelemetry's own switch, for a function that brings an SDK.
-    const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
-    setTracing(isOff ? undefined : this.#spans());
+    setTracing(init.tracing === false ? undefined : this.#spans());
     try {
       this.#loaded = await loadFunction(init);
       const report = { init: performance.now() - start, form: this.#loaded.form };
