@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import type { z } from 'zod';
 import type { Health } from '#contract/api/api.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
 import type { InvocationRecord } from '#contract/invocations/invocation.ts';
 import { BatchStore } from '#storage/queued/batches.ts';
 import { followTime } from '#storage/redis/clock.ts';
@@ -26,6 +27,7 @@ import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
 import { Metrics } from '#telemetry/metrics.ts';
 import type { Telemetry } from '#telemetry/spans.ts';
+import { Parts } from '#watchdog/parts.ts';
 import type { Restarts } from '#watchdog/settings.ts';
 import { createApp } from './routes/app.ts';
 import { ArchiveCollector } from './functions/archive-collector.ts';
@@ -46,7 +48,7 @@ import { observeGateway } from './records/metrics.ts';
 import { Heartbeat } from './dispatch/heartbeat.ts';
 import { QueueRepair } from './queued/queue-repair.ts';
 import { QueueRate } from './queued/queue-rate.ts';
-import { QueuedLane } from './queued/control.ts';
+import { QueueControl } from './queued/control.ts';
 import { Schedules } from './functions/schedules.ts';
 import { Recorder } from './dispatch/recorder.ts';
 import { createGatewayServer } from './call/server.ts';
@@ -59,6 +61,8 @@ import { Listing } from './records/listing.ts';
 const FIRST_KEY_RETRY_MS = 500;
 /** Interval between checks for connections that a drain has left idle. */
 const DRAIN_LOOK_MS = 50;
+/** Time limit for the last answers to reach slow clients once no call is pending. */
+const LAST_ANSWERS_MS = 1_000;
 const LISTEN_BACKLOG = 1_024;
 
 export interface GatewayOptions {
@@ -74,32 +78,24 @@ export interface GatewayOptions {
 
 export class Gateway {
   readonly #options: GatewayOptions;
-  readonly #connections: Redis[] = [];
   readonly #commands: Redis;
-  readonly #subscriber: Redis;
   readonly #apiKeys: ApiKeyStore;
   readonly #invocations: InvocationStore;
-  readonly #directory: FunctionCache;
+  readonly #functionCache: FunctionCache;
   readonly #dispatcher: Dispatcher;
-  readonly #recorder: Recorder;
-  readonly #places: QuotaLeases;
-  readonly #heartbeat: Heartbeat;
-  readonly #keeper: QueueRepair;
-  readonly #archives: ArchiveCollector;
-  readonly #deliverer: Deliverer;
-  readonly #spool: Spool;
   readonly #server: Server;
+  readonly #parts: Parts;
   #evicts = false;
   #stopping = false;
-  #stopTime: () => void = () => undefined;
 
   /** Builds everything; nothing listens yet. */
   constructor(options: GatewayOptions) {
     const { env, log, telemetry, version } = options;
     this.#options = options;
+    const connections: Redis[] = [];
     const connect = (role: RedisRole): Redis => {
       const redis = connectRedis(env.REDIS_URL, role, log);
-      this.#connections.push(redis);
+      connections.push(redis);
       return redis;
     };
     const commands = connect('commands');
@@ -109,7 +105,7 @@ export class Gateway {
     const invocations = new InvocationStore(commands);
     const { artifacts, blobs } = openStores(env.OFFSHOOT_STATE, s3Settings(env), log);
     const namespaceLimits = new NamespaceLimitsStore(commands);
-    const directory = new FunctionCache(functions, apiKeys, namespaceLimits);
+    const functionCache = new FunctionCache(functions, apiKeys, namespaceLimits);
     const dispatcher = new Dispatcher({
       gatewayId,
       lane: connect('lane'),
@@ -141,7 +137,7 @@ export class Gateway {
       isHeld: (key) => isHeld(commands, key),
       log,
     });
-    const queued = new QueuedLane({
+    const queued = new QueueControl({
       store,
       groups: new Groups({ batches: batchStore, blobs }),
       dead: new DeadLetters(commands, store),
@@ -151,13 +147,13 @@ export class Gateway {
       deliveries,
       maxQueued: env.OFFSHOOT_MAX_QUEUED,
       limits: namespaceLimits,
-      drain: new QueueRate(() => invocations.workers()),
+      queueRate: new QueueRate(() => invocations.workers()),
       commands,
       functions,
     });
-    const places = new QuotaLeases(commands, log);
+    const leases = new QuotaLeases(commands, log);
     const functionRoute = new FunctionRoute({
-      directory,
+      functionCache,
       dispatcher,
       maxBodyBytes: env.OFFSHOOT_MAX_BODY_BYTES,
       inlineBytes: env.OFFSHOOT_INLINE_BODY_BYTES,
@@ -166,7 +162,7 @@ export class Gateway {
       finished,
       lasting: (record) => recorder.add({ ...record, gatewayId }),
       enqueuer: queued.enqueuer,
-      admission: new Admission(places),
+      admission: new Admission(leases),
       log,
     });
     observeGateway(metrics, {
@@ -185,7 +181,7 @@ export class Gateway {
       invocations,
       artifacts,
       unnamedArchives,
-      directory,
+      directory: functionCache,
       dispatcher,
       schedules,
       keptVersions: env.OFFSHOOT_KEPT_VERSIONS,
@@ -201,7 +197,7 @@ export class Gateway {
       listing: new Listing(invocations, samples),
       artifacts,
       unnamedArchives,
-      directory,
+      functionCache,
       deployer,
       functionRoute,
       queued,
@@ -220,16 +216,9 @@ export class Gateway {
       version,
       log,
     });
-    this.#commands = commands;
-    this.#subscriber = connect('subscriber');
-    this.#apiKeys = apiKeys;
-    this.#invocations = invocations;
-    this.#directory = directory;
-    this.#dispatcher = dispatcher;
-    this.#recorder = recorder;
-    this.#places = places;
-    this.#heartbeat = new Heartbeat(commands, gatewayId, log);
-    this.#keeper = new QueueRepair({
+    const subscriber = connect('subscriber');
+    const heartbeat = new Heartbeat(commands, gatewayId, log);
+    const repair = new QueueRepair({
       commands,
       functions,
       store,
@@ -238,14 +227,14 @@ export class Gateway {
       enqueuer: queued.enqueuer,
       log,
     });
-    this.#archives = new ArchiveCollector({
+    const archives = new ArchiveCollector({
       commands,
       functions,
       artifacts,
       unnamed: unnamedArchives,
       log,
     });
-    this.#deliverer = new Deliverer({
+    const deliverer = new Deliverer({
       store,
       retention,
       secrets,
@@ -265,60 +254,91 @@ export class Gateway {
       version,
       log,
     });
-    this.#spool = spool;
+    this.#commands = commands;
+    this.#apiKeys = apiKeys;
+    this.#invocations = invocations;
+    this.#functionCache = functionCache;
+    this.#dispatcher = dispatcher;
     this.#server = createGatewayServer({ functions: functionRoute, app });
+    let stopTime: (() => void) | undefined;
+    this.#parts = new Parts(
+      [
+        {
+          name: 'redis',
+          start: () => void commands.on('ready', () => void this.#checkEviction()),
+          stop: () => connections.forEach((redis) => redis.disconnect()),
+        },
+        {
+          name: 'shared time',
+          start: () => void (stopTime = followTime(commands)),
+          stop: () => stopTime?.(),
+        },
+        { name: 'function cache', start: () => this.#followChanges(subscriber) },
+        { name: 'spool', start: () => spool.start(), stop: () => spool.stop() },
+        // From here on workers may answer this gateway, until no call is pending.
+        { name: 'heartbeat', start: () => heartbeat.start(), stop: () => heartbeat.stop() },
+        { name: 'quota leases', stop: () => leases.stop() },
+        { name: 'traces', stop: () => telemetry?.close() },
+        { name: 'records', stop: () => recorder.close() },
+        { name: 'dispatch', start: () => dispatcher.start(), stop: () => dispatcher.stop() },
+        { name: 'queue repair', start: () => repair.start(), stop: () => repair.stop() },
+        { name: 'archive collector', start: () => archives.start(), stop: () => archives.stop() },
+        {
+          name: 'callbacks',
+          start: () => deliverer.start(),
+          drain: (graceMs) => deliverer.stop(graceMs),
+        },
+        { name: 'first key', start: () => void this.#ensureFirstKey() },
+        { name: 'http', start: () => this.#bind(), drain: (graceMs) => this.#drain(graceMs) },
+      ],
+      log,
+    );
   }
 
-  /** Listens. Redis may be unavailable: requests get a 503 until it comes. Rejects when the gateway cannot bind the port. */
+  /**
+   * Starts all parts; the last one listens. Redis may be unavailable: requests get a 503 until it comes. Rejects when the gateway
+   * cannot bind the port.
+   */
   async listen(): Promise<AddressInfo> {
-    const { env, log } = this.#options;
-    this.#commands.on('ready', () => void this.#checkEviction());
-    this.#directory.follow(this.#subscriber).catch((error: unknown) => {
-      if (!this.#stopping) log.error({ err: error }, 'changes are not announced to this gateway');
-    });
-    this.#stopTime = followTime(this.#commands);
-    this.#dispatcher.start();
-    this.#heartbeat.start();
-    this.#keeper.start();
-    this.#archives.start();
-    this.#deliverer.start();
-    this.#spool.start();
-    void this.#ensureFirstKey();
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(
-        { port: env.OFFSHOOT_PORT, host: env.OFFSHOOT_HOST, backlog: LISTEN_BACKLOG },
-        resolve,
-      );
-    });
+    await this.#parts.start();
     // A server that listens on a port always has an address of this form.
     return this.#server.address() as AddressInfo;
   }
 
-  /** Accepts no more requests, waits up to `graceMs` for calls under way to finish, and closes everything. */
+  /** Accepts no more requests, waits up to `graceMs` for calls under way to finish, and stops all parts. */
   async close(graceMs: number): Promise<void> {
     this.#stopping = true;
-    this.#keeper.stop();
-    this.#archives.stop();
-    this.#stopTime();
+    await this.#parts.stop(graceMs);
+  }
+
+  async #bind(): Promise<void> {
+    const { OFFSHOOT_PORT: port, OFFSHOOT_HOST: host } = this.#options.env;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ port, host, backlog: LISTEN_BACKLOG }, resolve);
+    });
+  }
+
+  async #drain(graceMs: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const idle = setInterval(() => this.#server.closeIdleConnections(), DRAIN_LOOK_MS);
-    await Promise.all([this.#dispatcher.drain(graceMs), this.#deliverer.stop(graceMs)]);
+    await this.#dispatcher.drain(graceMs);
     // The last answers may still be in transit to slow clients, and long answers such as followed logs have no end.
     const cut = setTimeout(
       () => this.#server.closeAllConnections(),
-      this.#dispatcher.pending > 0 ? 0 : 1_000,
+      this.#dispatcher.pending > 0 ? 0 : LAST_ANSWERS_MS,
     );
     await closed;
     clearInterval(idle);
     clearTimeout(cut);
-    await this.#dispatcher.stop();
-    await this.#recorder.close();
-    await this.#options.telemetry?.close();
-    this.#places.stop();
-    await this.#heartbeat.stop();
-    this.#spool.stop();
-    for (const redis of this.#connections) redis.disconnect();
+  }
+
+  #followChanges(subscriber: Redis): void {
+    // Not awaited: Redis may be unavailable at the start.
+    this.#functionCache.follow(subscriber).catch((error: unknown) => {
+      if (!this.#stopping)
+        this.#options.log.error({ err: error }, 'changes are not announced to this gateway');
+    });
   }
 
   async #health(): Promise<z.infer<typeof Health>> {
@@ -348,7 +368,7 @@ export class Gateway {
       try {
         const key = await ensureFirstKey(this.#apiKeys, file);
         if (key !== undefined) showKey(key, file);
-        this.#directory.changed('*');
+        this.#functionCache.changed(EVERY_NAMESPACE);
         return;
       } catch (error) {
         if (this.#commands.status === 'ready')

@@ -47,11 +47,11 @@ const end = (signal: string): void => {
   if (ending) return;
   ending = true;
   beats.stopping();
-  log.info({ signal, graceMs: GRACE_MS }, 'draining');
+  log.info({ signal, graceMs: GRACE_MS }, 'gateway stops');
   gateway.close(GRACE_MS).then(
     () => process.exit(0),
     (error: unknown) => {
-      log.error({ err: error }, 'the drain failed');
+      log.error({ err: error }, 'gateway could not stop in order');
       process.exit(1);
     },
   );
@@ -61,9 +61,11 @@ process.on('SIGINT', end);
 
 try {
   const { address, port } = await gateway.listen();
-  beats.ready();
-  log.info({ address, port, traces: exports }, 'listening');
+  if (!ending) {
+    beats.ready();
+    log.info({ address, port, traces: exports }, 'listening');
+  }
 } catch (error) {
-  log.fatal({ err: error, host: env.OFFSHOOT_HOST, port: env.OFFSHOOT_PORT }, 'cannot listen');
+  log.fatal({ err: error, host: env.OFFSHOOT_HOST, port: env.OFFSHOOT_PORT }, 'cannot start');
   process.exit(1);
 }

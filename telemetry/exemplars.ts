@@ -1,6 +1,6 @@
 /**
  * Keeps, for each bucket of a histogram, the trace of the last invocation that fell into it, so that a graph leads to a trace.
- * The SDK for JavaScript has no exemplars. A slot is overwritten in place: recording allocates nothing, and memory is bounded.
+ * The SDK for JavaScript has no exemplars. An exemplar is overwritten in place: recording allocates nothing, and memory is bounded.
  */
 
 /** The last invocation that fell into a bucket. */
@@ -31,22 +31,22 @@ export class Exemplars {
 
   /** `series`: the values of its labels, joined; see seriesKey(). */
   record(series: string, value: number, { traceId, spanId }: ExemplarSource): void {
-    let slots = this.#series.get(series);
-    if (!slots) {
+    let buckets = this.#series.get(series);
+    if (!buckets) {
       if (this.#series.size >= this.#maxSeries) return;
-      slots = Array.from<undefined>({ length: this.bounds.length + 1 });
-      this.#series.set(series, slots);
+      buckets = Array.from<undefined>({ length: this.bounds.length + 1 });
+      this.#series.set(series, buckets);
     }
     let bucket = 0;
     while (bucket < this.bounds.length && value > (this.bounds[bucket] ?? Infinity)) bucket++;
     const at = Date.now();
-    const slot = slots[bucket];
-    if (!slot) slots[bucket] = { traceId, spanId, value, at };
+    const exemplar = buckets[bucket];
+    if (!exemplar) buckets[bucket] = { traceId, spanId, value, at };
     else {
-      slot.traceId = traceId;
-      slot.spanId = spanId;
-      slot.value = value;
-      slot.at = at;
+      exemplar.traceId = traceId;
+      exemplar.spanId = spanId;
+      exemplar.value = value;
+      exemplar.at = at;
     }
   }
 

@@ -9,7 +9,7 @@ import { resourceFromAttributes } from '@opentelemetry/resources';
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import { clockOrigin } from '#contract/wire/host-clock.ts';
 import type { AnyInvocation, FunctionSpan, InvocationRecord } from '#contract/invocations/invocation.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { isFailure, OUTCOMES } from '#contract/invocations/outcome.ts';
 import type { TelemetryOptions } from '#contract/platform/telemetry.ts';
 import type { Batch } from '#contract/invocations/batch.ts';
 import {
@@ -84,9 +84,10 @@ export function startTelemetry(
     if (!isKept(record, first, slowMs)) return false;
     for (const span of spansOf(record)) {
       const isRoot = span.spanId === record.spanId;
-      const bad = OUTCOMES[record.outcome].fault !== 'none';
       const failed =
-        isRoot && bad ? OUTCOMES[record.outcome].meaning : (span.own?.error ?? triedInVain(span));
+        isRoot && isFailure(record.outcome)
+          ? OUTCOMES[record.outcome].meaning
+          : (span.own?.error ?? triedInVain(span));
       send(record, span, isRoot ? rootKind(record) : ownKind(span), failed);
     }
     return true;
@@ -178,7 +179,7 @@ function isKept(
   failed = false,
 ): boolean {
   const { outcome, status, duration, attempts = [], traceId, sampled } = record;
-  const isBad = OUTCOMES[outcome].fault !== 'none' || status >= 500 || attempts.length > 1;
+  const isBad = isFailure(outcome) || status >= 500 || attempts.length > 1;
   return failed || isBad || duration >= slowMs || (sampled && keeps(traceId));
 }
 
@@ -188,7 +189,7 @@ function hostIsBehind(): number {
 }
 
 function batchFailure({ state, items, failed }: Batch): string | undefined {
-  if (state === 'cancelled') return OUTCOMES.cancelled.meaning;
+  if (state === 'cancelled') return OUTCOMES[state].meaning;
   return failed === 0 ? undefined : `${failed} of ${items} items ${failed === 1 ? 'has' : 'have'} failed`;
 }
 
@@ -204,6 +205,7 @@ function batchAttributes({ namespace, name, version }: BatchFacts, batch: Batch)
     'offshoot.batch.groups': groups,
     'offshoot.batch.succeeded': succeeded,
     'offshoot.batch.failed': failed,
+    ...(batch.cancelledBy && { 'offshoot.cancelled_by': batch.cancelledBy.by }),
     'offshoot.outcome': state === 'cancelled' ? 'cancelled' : failed > 0 ? 'error' : 'ok',
   };
 }

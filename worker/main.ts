@@ -27,7 +27,7 @@ try {
   };
   for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => stop(signal));
   await worker.start();
-  beats.ready();
+  if (!stopping) beats.ready();
 } catch (error) {
   log.fatal({ error }, error instanceof Error ? error.message : 'worker could not start');
   process.exit(1);

@@ -18,6 +18,7 @@ import { connectBlocking, connectRedis } from '#storage/redis/redis.ts';
 import { s3Settings } from '#storage/s3/settings.ts';
 import { openStores } from '#storage/stores.ts';
 import type { LateCall, Telemetry } from '#telemetry/spans.ts';
+import { Parts } from '#watchdog/parts.ts';
 import type { Restarts } from '#watchdog/settings.ts';
 import { detectCgroups } from './cgroup/detect.ts';
 import { CodeCollector } from './code/code-collector.ts';
@@ -34,14 +35,14 @@ import type { LogExport } from './run/log-export.ts';
 import type { WorkerMetrics } from './process/metrics.ts';
 import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
-import { SparePermits } from './queued/spare-permits.ts';
+import { SparePermits } from './queued/one-by-one.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
 import { storeLateSpans } from './run/late-spans.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';
 import { WarmNamespaces } from './pool/warm-namespaces.ts';
 import { Receipts } from './pool/receipts.ts';
 import { SandboxFactory } from './pool/sandbox-factory.ts';
-import { ownRanges } from './sandbox/subids.ts';
+import { ownRanges } from './sandbox/zygote/subids.ts';
 import { pendingSignalsEach, pendingSignalsHere } from './cgroup/user-limits.ts';
 import { Zygotes } from './pool/zygotes.ts';
 
@@ -138,7 +139,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     maxBytes: env.OFFSHOOT_CODE_MB * MB,
   });
   const versions = new VersionCache(functions);
-  const readiness = new WarmNamespaces({ functions, pool });
+  const warmNamespaces = new WarmNamespaces({ functions, pool });
   const cpuClock = new CpuClock();
   const execution = {
     workerId: id,
@@ -161,7 +162,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     metrics?.metrics.changed(before, after, exported);
   });
   const batches = new BatchStore(commands, (...ended) => telemetry?.batchEnded(...ended));
-  const places = new QuotaLeases(commands, log);
+  const leases = new QuotaLeases(commands, log);
   const queued = new QueueConsumer({
     ...execution,
     store,
@@ -173,7 +174,7 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     dead: new DeadLetters(commands, store),
     retention: new Retention(commands, env.OFFSHOOT_KEPT_JOBS),
     commands,
-    places,
+    leases,
     capacity: queuedCapacity(env),
     connect: () => connectRedis(env.REDIS_URL, 'queue', log),
     scheduled: (job, namespace) => scheduledInvocation({ redis: commands, store, functions }, namespace, job),
@@ -183,12 +184,12 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     capacity: env.OFFSHOOT_CAPACITY,
     onNamespaces: (namespaces, limits) => {
       queued.follow(namespaces, limits);
-      readiness.known(namespaces);
+      warmNamespaces.known(namespaces);
     },
     onRemoved: (name) => {
       versions.forget(name);
       pool.forget(name);
-      readiness.look();
+      warmNamespaces.look();
     },
     elsewhere: (invocation) => queued.runs.execution(invocation),
     functions,
@@ -224,37 +225,47 @@ export function createWorker(env: Env, { metrics, telemetry, logs, restarts }: O
     pools: pool.pools(),
   }));
 
+  let stopTime: (() => void) | undefined;
+  const parts = new Parts(
+    [
+      {
+        name: 'redis',
+        stop: () => [commands, replies, bullmq].forEach((redis) => redis.disconnect()),
+      },
+      { name: 'shared time', start: () => void (stopTime = followTime(commands)), stop: () => stopTime?.() },
+      { name: 'traces', stop: () => telemetry?.close() },
+      { name: 'log export', stop: () => logs?.close() },
+      ...(metrics
+        ? [{ name: 'metrics', start: () => serveMetrics(id, metrics), stop: () => metrics.close() }]
+        : []),
+      { name: 'quota leases', stop: () => leases.stop() },
+      { name: 'cgroups', start: () => cgroups.sweep() },
+      { name: 'receipts', start: () => receipts.start(), stop: () => receipts.stop() },
+      { name: 'code', stop: () => code.letGo() },
+      { name: 'log budget', stop: () => logBudget.close() },
+      { name: 'pool', stop: () => pool.stop() },
+      { name: 'warm namespaces', start: () => warmNamespaces.start(), stop: () => warmNamespaces.stop() },
+      { name: 'jobs', drain: (graceMs) => queued.stop(graceMs) },
+      { name: 'calls', start: () => consumer.start(), drain: (graceMs) => consumer.drain(graceMs) },
+      { name: 'heartbeat', start: () => heartbeat.start(), stop: () => heartbeat.stop() },
+      { name: 'code collector', start: () => codeCollector.start(), stop: () => codeCollector.stop() },
+    ],
+    log,
+  );
   return {
     id,
     async start() {
-      followTime(commands);
-      const place = await metrics?.listen();
-      if (place) log.info({ id, address: place.address, port: place.port }, 'metrics are at /metrics');
-      cgroups.sweep();
-      receipts.start();
-      readiness.start();
-      await consumer.start();
-      await heartbeat.start();
+      await parts.start();
       log.info(
         { id, capacity: env.OFFSHOOT_CAPACITY, sandboxes: env.OFFSHOOT_MAX_SANDBOXES },
         'worker takes calls',
       );
-      codeCollector.start();
     },
-    async stop() {
-      codeCollector.stop();
-      await Promise.all([queued.stop(DRAIN_GRACE_MS), consumer.drain(DRAIN_GRACE_MS)]);
-      await heartbeat.stop();
-      await metrics?.close();
-      await telemetry?.close();
-      await logs?.close();
-      readiness.stop();
-      await logBudget.close();
-      await pool.stop();
-      await code.letGo();
-      receipts.stop();
-      places.stop();
-      for (const redis of [commands, replies, bullmq]) redis.disconnect();
-    },
+    stop: () => parts.stop(DRAIN_GRACE_MS),
   };
+}
+
+async function serveMetrics(id: string, metrics: WorkerMetrics): Promise<void> {
+  const { address, port } = await metrics.listen();
+  log.info({ id, address, port }, 'metrics are at /metrics');
 }

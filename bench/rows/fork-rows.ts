@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { SandboxBench } from '../../test/support/sandbox/sandbox-bench.ts';
 import { detectCgroups } from '../../worker/cgroup/detect.ts';
 import { Sandbox } from '../../worker/sandbox/sandbox.ts';
-import { SandboxNumbers } from '../../worker/sandbox/sandbox-numbers.ts';
+import { SandboxNumbers } from '../../worker/sandbox/zygote/sandbox-numbers.ts';
 import { interleave } from '../measure/interleave.ts';
 import type { Run } from '../measure/run.ts';
 import { HELLO } from './sandbox-rows.ts';
@@ -57,7 +57,7 @@ export async function forkSection({ counts, stopping }: Run): Promise<Section> {
 /** Makes sandboxes of the bench's zygote without its start(), to read their phases. */
 function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
   const driver = detectCgroups();
-  const slots = new SandboxNumbers();
+  const numbers = new SandboxNumbers();
   const init = {
     namespace: 'bench',
     name: 'bench',
@@ -70,7 +70,7 @@ function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
   };
   return async () => {
     const layers = new Map<string, number>();
-    const slot = slots.take();
+    const slot = numbers.take();
     const id = `bench-${randomBytes(6).toString('hex')}`;
     const start = performance.now();
     const cgroup = driver.create(id, { memoryBytes: 128 * MB, cpu: 1, pids: 64 });
@@ -95,7 +95,7 @@ function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
     } finally {
       sandbox.kill();
       await sandbox.ended;
-      slots.free(slot);
+      numbers.free(slot);
       await cgroup.remove();
     }
     return layers;

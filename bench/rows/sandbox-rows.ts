@@ -1,6 +1,6 @@
 /** Cost of starting a sandbox, from nothing and from a prepared one. Real sandboxes, no Redis, no pool. */
 import type { Runtime } from '#contract/functions/manifest.ts';
-import { RUNTIMES } from '#contract/functions/runtimes.ts';
+import { NODE_RUNTIMES } from '../../test/support/runtime/node-runtimes.ts';
 import { SandboxBench } from '../../test/support/sandbox/sandbox-bench.ts';
 import { figureOf, interleave, type Contestant, type Standing } from '../measure/interleave.ts';
 import { containerEngines } from '../peers/containers.ts';
@@ -92,7 +92,7 @@ interface OpenBench {
 async function withBenches<T>(measure: (benches: OpenBench[]) => Promise<T>): Promise<T> {
   const benches: OpenBench[] = [];
   try {
-    for (const runtime of RUNTIMES) {
+    for (const runtime of NODE_RUNTIMES) {
       const bench = await SandboxBench.open(runtime);
       benches.push({ runtime, bench, code: await bench.addCode(HELLO) });
     }

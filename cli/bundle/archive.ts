@@ -11,7 +11,7 @@ import { pack } from 'tar-stream';
 import { MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_UNPACKED_BYTES } from '#contract/functions/limits.ts';
 import { CliError } from '../terminal/errors.ts';
 import { bytes } from '../terminal/text.ts';
-import type { Build } from './builder.ts';
+import type { Build } from './build.ts';
 
 const gzip = promisify(zlib.gzip);
 

@@ -3,51 +3,9 @@
  * else of a deployment is the same for every language.
  */
 import { languageOf, type Language } from '#contract/functions/runtimes.ts';
-import { framesOf, type Frame } from './frames.ts';
-import { requireInstalled } from './installed.ts';
-import type { Project } from './project.ts';
-
-/** A function that can be packed. */
-export interface Build {
-  /** Path in the archive → contents. */
-  readonly files: ReadonlyMap<string, Uint8Array>;
-  /** Path in the archive of the module that the runtime loads. */
-  readonly entryFile: string;
-  /** Absolute paths of all sources, keyed by the path under which an error in the sandbox names them. `dev` watches them. */
-  readonly sources: ReadonlyMap<string, string>;
-  /** Warnings for the developer, each as lines: place and text, then an excerpt. */
-  readonly warnings: readonly (readonly string[])[];
-  /** Packages whose files are copied into the archive as they are. */
-  readonly packages: readonly BuiltPackage[];
-}
-
-export interface BuiltPackage {
-  readonly name: string;
-  readonly version: string;
-  /** Folder in the archive, and absolute path of the folder on this machine. */
-  readonly to: string;
-  readonly directory: string;
-  /** False for a package that is there only because another needs it. */
-  readonly isImported: boolean;
-  /** Paths of its files, relative to its folder. */
-  readonly files: () => readonly string[];
-}
-
-/** Builds one function, again after each change. */
-export interface Builder {
-  /** Throws a CliError with file, line and excerpt of each error. */
-  run(): Promise<Build>;
-  /** Ends what a builder keeps for its next run, such as a child process. */
-  dispose(): Promise<void>;
-}
-
-export interface BuilderKind {
-  /** Throws a CliError when dependencies of the function are not there: the build would report each of their imports. */
-  readonly requireReady: (directory: string) => void;
-  readonly open: (project: Project) => Promise<Builder>;
-  /** The frames of an error's stack that lie in known sources, the innermost first. */
-  readonly framesOf: (stack: string, sources: ReadonlyMap<string, string>) => Frame[];
-}
+import type { BuilderKind, Project } from './build.ts';
+import { framesOf } from './frames.ts';
+import { requireInstalled } from './packages.ts';
 
 export const BUILDERS: Readonly<Record<Language, BuilderKind>> = {
   node: {

@@ -4,8 +4,7 @@
 import path from 'node:path';
 import type * as esbuild from 'esbuild';
 import { kindOf } from '#contract/functions/runtimes.ts';
-import type { Build, Builder } from './builder.ts';
-import type { Project } from './project.ts';
+import type { Build, Builder, Project } from './build.ts';
 import { Assets, BINARY_FILES } from './assets.ts';
 import { buildError, describe, isBuildFailure } from './build-error.ts';
 import { closure } from './closure.ts';

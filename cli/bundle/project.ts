@@ -4,20 +4,13 @@ import path from 'node:path';
 import { Manifest, manifestProblems } from '#contract/functions/manifest.ts';
 import { DEFAULT_RUNTIME, kindOf, RUNTIMES } from '#contract/functions/runtimes.ts';
 import { isBuildFailure } from './build-error.ts';
+import type { Project } from './build.ts';
 import { builderOf } from './builder.ts';
 import { CliError, messageOf } from '../terminal/errors.ts';
 import { excerpt } from '../terminal/excerpt.ts';
 import { shellWord } from '../terminal/text.ts';
 
 export const MANIFEST_FILE = 'offshoot.json';
-
-export interface Project {
-  /** Absolute path of the folder. */
-  readonly directory: string;
-  readonly manifest: Manifest;
-  /** Absolute path of the module that is bundled. */
-  readonly entry: string;
-}
 
 /** The function in a folder; throws an error that names every problem of its configuration. */
 export async function readProject(folder: string): Promise<Project> {

@@ -2,11 +2,11 @@
 import { LoadFailure, type DeployResult } from '#contract/api/api.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { archiveOf, type Archive } from '../bundle/archive.ts';
-import { builderOf, type Build, type Builder } from '../bundle/builder.ts';
+import type { Build, Builder, Project } from '../bundle/build.ts';
+import { builderOf } from '../bundle/builder.ts';
 import { functionUrl, type Client } from '../api/client.ts';
 import { CliError } from '../terminal/errors.ts';
 import type { Progress } from '../terminal/progress.ts';
-import type { Project } from '../bundle/project.ts';
 import { ownFrame, showFrame } from './stack.ts';
 import { defuse, defuseLines, shellWord } from '../terminal/text.ts';
 

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { CliError } from '../terminal/errors.ts';
 import { defuse } from '../terminal/text.ts';
 
-const START = fileURLToPath(new URL('../../infra/start.sh', import.meta.url));
+const START = fileURLToPath(new URL('../../infra/platform/start.sh', import.meta.url));
 /** The first start sets up the host: packages, images, native parts. */
 const START_LIMIT_MS = 15 * 60_000;
 const POLL_MS = 200;

@@ -1,5 +1,7 @@
 /** Facts of an invocation as rows of a label and a value, for `offshoot trace`. */
 import type { InvocationDetail } from '#contract/api/api.ts';
+import { nextWith } from '#contract/invocations/next.ts';
+import { cancelledText } from '#contract/invocations/canceller.ts';
 import { DEAD } from '#contract/invocations/dead-letter.ts';
 import { bytes, clock, defuse, milliseconds } from '../terminal/text.ts';
 import { callbackText } from './callback-text.ts';
@@ -29,8 +31,11 @@ export function invocationFacts(detail: InvocationDetail): [string, string][] {
     ...attemptRows(detail.attempts),
     ['bytes', `${bytes(detail.requestBytes)} in, ${bytes(detail.responseBytes)} out`],
   ];
-  if (detail.dead !== undefined)
-    rows.push(['dead', `${DEAD[detail.dead].because}; offshoot dlq redrive ${detail.id}`]);
+  if (detail.cancelledBy) rows.push(['cancelled', cancelledText(detail.cancelledBy)]);
+  if (detail.dead !== undefined) {
+    const { because, change } = DEAD[detail.dead];
+    rows.push(['dead', `${because}; ${nextWith(change, detail.id)}`]);
+  }
   if (detail.callback) rows.push(['callback', callbackText(detail.callback)]);
   if (detail.replayOf !== undefined) rows.push(['replay of', detail.replayOf]);
   if (report?.usage) {

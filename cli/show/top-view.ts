@@ -1,7 +1,7 @@
 /** The screen of `offshoot top`, as pure functions of the answers of the gateway. */
 import type { WorkerStatus } from '#contract/api/api.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { isFailure } from '#contract/invocations/outcome.ts';
 import { table } from '../terminal/terminal.ts';
 import { ago, milliseconds } from '../terminal/text.ts';
 
@@ -33,7 +33,7 @@ export function functionRows(
       return {
         function: name,
         perSecond: all.filter(({ startedAt }) => startedAt > now - windowMs).length / (windowMs / 1_000),
-        failed: share(ended.filter(({ outcome }) => OUTCOMES[outcome].fault !== 'none').length),
+        failed: share(ended.filter(({ outcome }) => isFailure(outcome)).length),
         cold: share(
           ended.filter(({ report }) => report?.acquired !== undefined && report.acquired !== 'idle').length,
         ),

@@ -10,13 +10,13 @@ import {
   OpenInvocation,
   SpanEvent,
   SpanLink,
+  Outcome,
 } from '../invocations/invocation.ts';
 import { IsolationReceipt } from '../functions/isolation.ts';
 import { Manifest } from '../functions/manifest.ts';
 import { Name } from '../functions/names.ts';
 import { Digest, FunctionRecord, VersionRecord } from '../functions/records.ts';
 import { ShownSettings } from '../functions/settings.ts';
-import { Outcome } from '../invocations/outcome.ts';
 
 /** `admin` manages keys and namespaces everywhere; the others apply within the key's namespace. */
 export const Scope = z.enum(['admin', 'deploy', 'read', 'invoke']);

@@ -3,7 +3,7 @@
  * not become an invocation, or why a management call was refused.
  */
 import { z } from 'zod';
-import { nextWith } from './next.ts';
+import { nextWith } from '../invocations/next.ts';
 
 interface ErrorFacts {
   readonly status: number;

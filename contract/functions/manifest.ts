@@ -1,6 +1,6 @@
 /**
  * offshoot.json, the settings of a function. The CLI reads it, the gateway checks it again, the worker obeys it. Editors show
- * the descriptions, through the JSON Schema that infra/generate-schema.ts writes.
+ * the descriptions, through the JSON Schema that infra/generate/schema.ts writes.
  */
 import { z } from 'zod';
 import { DEFAULT_GROUP_ITEMS, MAX_GROUP_ITEMS } from './limits.ts';

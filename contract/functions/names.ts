@@ -16,6 +16,9 @@ export const Name = z.string().regex(LABEL, NAME_RULE);
 /** Namespace of a fresh installation, so that a first deploy needs no decision. */
 export const DEFAULT_NAMESPACE = 'default';
 
+/** Stands for all namespaces in a key and in the announcement of a change; no name of a namespace contains it. */
+export const EVERY_NAMESPACE = '*';
+
 /**
  * The candidate with the fewest edits from `wanted`, or undefined if none is close enough to be a likely typo. Levenshtein
  * distance, cut off at a third of the length (at least 2).

@@ -3,8 +3,7 @@
  * each item is a line of JSON (ItemResult). A sandbox gets the form in payload.ts.
  */
 import { z } from 'zod';
-import { FunctionError } from './invocation.ts';
-import { Outcome } from './outcome.ts';
+import { Canceller, FunctionError, Outcome } from './invocation.ts';
 
 export const BatchState = z.enum(['open', 'running', 'done', 'cancelled']);
 export type BatchState = z.infer<typeof BatchState>;
@@ -19,6 +18,8 @@ export const Batch = z.object({
   /** Unix times in milliseconds. */
   createdAt: z.number(),
   endedAt: z.number().optional(),
+  /** Set for `cancelled`. */
+  cancelledBy: Canceller.optional(),
   /** Items that have come. */
   items: z.number(),
   succeeded: z.number(),

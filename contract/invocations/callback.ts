@@ -3,8 +3,7 @@
  * one JSON value, signed with a secret of the namespace.
  */
 import { z } from 'zod';
-import { DeadReason } from './invocation.ts';
-import { Outcome } from './outcome.ts';
+import { Canceller, DeadReason, Outcome } from './invocation.ts';
 
 export const MAX_CALLBACK_URL = 2_048;
 
@@ -24,6 +23,8 @@ export const CallbackBody = z.object({
   name: z.string(),
   version: z.number(),
   outcome: Outcome,
+  /** Set for `cancelled`. */
+  cancelledBy: Canceller.shape.by.optional(),
   /** The status of the function's answer for `ok`, otherwise that of the outcome's table. */
   status: z.number(),
   /** Milliseconds from the request to the end. */

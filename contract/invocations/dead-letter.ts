@@ -1,5 +1,4 @@
 /** Why an invocation is a dead letter, in words for `offshoot why`, `offshoot trace` and the dashboard. */
-import type { DeadReason } from './invocation.ts';
 
 interface DeadFacts {
   /** Ends a sentence: "It is a dead letter, because …". */
@@ -8,7 +7,7 @@ interface DeadFacts {
   readonly change: string;
 }
 
-export const DEAD: Readonly<Record<DeadReason, DeadFacts>> = {
+export const DEAD = {
   not_retried: {
     because: 'another try would end the same',
     change: 'correct the cause, then: offshoot dlq redrive ID',
@@ -25,4 +24,7 @@ export const DEAD: Readonly<Record<DeadReason, DeadFacts>> = {
     because: 'its time in the queue was over before it could run',
     change: 'raise "queueTime" in offshoot.json, or add a worker; then: offshoot dlq redrive ID',
   },
-};
+} as const satisfies Readonly<Record<string, DeadFacts>>;
+
+/** Reason why an invocation of the queued lane is a dead letter: it has failed, and is not retried automatically. */
+export type DeadReason = keyof typeof DEAD;

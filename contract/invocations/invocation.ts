@@ -4,12 +4,26 @@
  */
 import { z } from 'zod';
 import { DeniedEgress } from '../functions/network.ts';
-import { Outcome } from './outcome.ts';
+import { CANCELLERS } from './canceller.ts';
+import { DEAD, type DeadReason as AnyDeadReason } from './dead-letter.ts';
+import { OUTCOME_NAMES } from './outcome.ts';
 
 /** Upper bound on the characters of a name or value in a function's own span. */
 export const MAX_SPAN_TEXT = 1_024;
 /** Largest Unix time in milliseconds that a Date can hold. */
 const MAX_TIME = 8.64e15;
+
+/** Schemas of the tables beside this file. */
+export const Outcome = z.enum(OUTCOME_NAMES);
+export type Outcome = z.infer<typeof Outcome>;
+export const DeadReason = z.enum(Object.keys(DEAD) as AnyDeadReason[]);
+export type DeadReason = z.infer<typeof DeadReason>;
+export const Canceller = z.object({
+  by: z.enum(Object.keys(CANCELLERS) as (keyof typeof CANCELLERS)[]),
+  /** Id of the API key that asked for it. */
+  key: z.string().optional(),
+});
+export type Canceller = z.infer<typeof Canceller>;
 
 export const AcquireKind = z.enum(['idle', 'prepared', 'cold']);
 export type AcquireKind = z.infer<typeof AcquireKind>;
@@ -116,6 +130,8 @@ export type FunctionSpan = z.infer<typeof FunctionSpan>;
 /** The worker's report on a finished call. It travels in the header of the last reply frame. */
 export const RunReport = z.object({
   outcome: Outcome,
+  /** Set for `cancelled`. */
+  cancelledBy: Canceller.optional(),
   error: FunctionError.optional(),
   /** `exit code 3` or `signal SIGSEGV`, if the sandbox ended. */
   exitCause: z.string().optional(),
@@ -155,10 +171,6 @@ export const Attempt = z.object({
   message: z.string().optional(),
 });
 export type Attempt = z.infer<typeof Attempt>;
-
-/** Reason why an invocation of the queued lane is a dead letter: it has failed, and is not retried automatically. */
-export const DeadReason = z.enum(['not_retried', 'attempts_used', 'poison', 'expired']);
-export type DeadReason = z.infer<typeof DeadReason>;
 
 /** The queued lane's terms for an invocation, fixed when it was queued. */
 export const QueuedTerms = z.object({
@@ -258,6 +270,8 @@ export type OpenInvocation = z.infer<typeof OpenInvocation>;
 export const InvocationRecord = Identity.extend({
   state: z.literal('done'),
   outcome: Outcome,
+  /** Set for `cancelled`. */
+  cancelledBy: Canceller.optional(),
   status: z.number(),
   /** Milliseconds from the request's arrival to the end of the response, at the gateway. */
   duration: z.number(),
@@ -269,7 +283,7 @@ export const InvocationRecord = Identity.extend({
   /** In the queued lane: key of the response's body in the artifact store, if it is too large for Redis. */
   resultBlob: z.string().optional(),
   report: RunReport.optional(),
-  /** Cause that no worker reported: for expired, worker_lost, or cancelled before or while it ran. */
+  /** Cause that no worker reported: for expired or worker_lost, or a detail of a cancel. */
   message: z.string().optional(),
   /** Set if it is among the dead letters of its namespace. */
   dead: DeadReason.optional(),

@@ -1,43 +1,41 @@
 /**
- * The ends of an invocation: one closed list, shared by HTTP, queue, logs and traces. One table says how each of these treats
- * each member. The `satisfies` makes the compiler refuse a member without a row.
+ * The ends of an invocation: one closed list, shared by HTTP, both lanes, sandboxes, metrics, alerts, dashboard, logs and traces.
+ * The behaviour of each follows from a column of this table. The layers of an end, each with a table of its own:
+ *
+ *   end of a sandbox (contract/platform/sandbox-end.ts) -> outcome of a run, an attempt, an invocation (here)
+ *                                          -> a dead letter, and for which reason (dead-letter.ts)
+ *                                          -> if it was cancelled, its canceller (canceller.ts)
+ *
+ * No zod, so that the dashboard can bundle it; the schema is `Outcome` in invocation.ts.
  */
-import { z } from 'zod';
 import { inEachLanguage } from '../functions/runtimes.ts';
-
-export const Outcome = z.enum([
-  'ok',
-  'error',
-  'bad_response',
-  'load_error',
-  'load_timeout',
-  'isolation_unmet',
-  'timeout',
-  'cpu_limit',
-  'stream_idle',
-  'out_of_memory',
-  'pids_limit',
-  'exited',
-  'crashed',
-  'response_too_large',
-  'cancelled',
-  'function_removed',
-  'expired',
-  'worker_lost',
-  'overloaded',
-  'platform_error',
-]);
-export type Outcome = z.infer<typeof Outcome>;
+import type { DeadReason } from './dead-letter.ts';
 
 interface OutcomeFacts {
   /** HTTP status for a caller who waits; for `ok` it is the function's own status. */
   readonly status: number;
   /** Party at fault: `user` is the function or its caller, `system` is the platform or its operator. */
   readonly fault: 'none' | 'user' | 'system';
-  /** True if the queued lane retries it automatically. False if a retry would end the same way, or if the end was requested. */
-  readonly retried: boolean;
-  /** True if the sandbox ends with it. A sandbox in an unknown state is never used again. */
-  readonly sandboxEnds: boolean;
+  /**
+   * Next step of the queued lane: `retry`; `done` after a success or a requested end; or the reason for which the invocation becomes
+   * a dead letter at once. For `ok`, the status that the function answered decides (hasFailed() in retry.ts).
+   */
+  readonly queued: 'retry' | 'done' | DeadReason;
+  /** True if an attempt that ended so has taken its sandbox or worker along. POISON_KILLS of them make a dead letter. */
+  readonly poison: boolean;
+  /**
+   * Fate of the sandbox that ran it. `kept`: the next invocation may get it. `spent`: it takes no further invocation. `ended`: it ends
+   * with this one, because a sandbox in an unknown state is never used again. `none`: no sandbox has run it, or none is known.
+   */
+  readonly sandbox: 'kept' | 'spent' | 'ended' | 'none';
+  /** Set if a run is stopped for this reason. Says so in the log, after "work left to waitUntil() was ended:". */
+  readonly stop?: string;
+  /** Set if a function can end so while its module loads. */
+  readonly load?: true;
+  /** Set if the runtime in the sandbox reports it (FailedReport in channel.ts). */
+  readonly told?: true;
+  /** Alert in infra/monitoring/alerts.yml that counts it: OffshootFunctionFails, or that and OffshootPlatformFailures. */
+  readonly alert: 'none' | 'function' | 'platform';
   /** Explanation for a person. */
   readonly meaning: string;
   /** Next step for that person. `ID` stands for the id of the invocation; see nextWith(). */
@@ -48,72 +46,98 @@ export const OUTCOMES = {
   ok: {
     status: 200,
     fault: 'none',
-    retried: false,
-    sandboxEnds: false,
+    queued: 'done',
+    poison: false,
+    sandbox: 'kept',
+    alert: 'none',
     meaning: 'the function answered',
     next: '',
   },
   error: {
     status: 500,
     fault: 'user',
-    retried: true,
-    sandboxEnds: false,
+    queued: 'retry',
+    poison: false,
+    sandbox: 'kept',
+    told: true,
+    alert: 'function',
     meaning: 'the function threw an error or rejected its promise',
     next: 'read the stack in the logs of this invocation: offshoot trace ID',
   },
   bad_response: {
     status: 502,
     fault: 'user',
-    retried: false,
-    sandboxEnds: false,
+    queued: 'not_retried',
+    poison: false,
+    sandbox: 'kept',
+    told: true,
+    alert: 'function',
     meaning: 'the function returned something that is not a response',
     next: inEachLanguage('badResponse'),
   },
   load_error: {
     status: 502,
     fault: 'user',
-    retried: false,
-    sandboxEnds: true,
+    queued: 'not_retried',
+    poison: false,
+    sandbox: 'ended',
+    load: true,
+    alert: 'function',
     meaning: 'the module of the function failed while it was loading',
     next: 'see the error and the line of your source: offshoot deploy',
   },
   load_timeout: {
     status: 504,
     fault: 'user',
-    retried: true,
-    sandboxEnds: true,
+    queued: 'retry',
+    poison: false,
+    sandbox: 'ended',
+    load: true,
+    alert: 'function',
     meaning: 'the function took too long to load',
     next: 'do less at the top level of the module, or raise "initTimeout" in offshoot.json',
   },
   isolation_unmet: {
     status: 501,
     fault: 'user',
-    retried: false,
-    sandboxEnds: true,
+    queued: 'not_retried',
+    poison: false,
+    sandbox: 'ended',
+    load: true,
+    alert: 'function',
     meaning: 'the host does not offer the isolation that the function requires',
     next: 'run it on a host that does, or remove the missing requirement from "isolation.require" in offshoot.json',
   },
   timeout: {
     status: 504,
     fault: 'user',
-    retried: true,
-    sandboxEnds: true,
+    queued: 'retry',
+    poison: false,
+    sandbox: 'ended',
+    stop: 'the time limit is over',
+    alert: 'function',
     meaning: 'the function did not finish within its time limit and was killed',
     next: 'raise "timeout" in offshoot.json, or make the function faster',
   },
   cpu_limit: {
     status: 504,
     fault: 'user',
-    retried: false,
-    sandboxEnds: true,
+    queued: 'not_retried',
+    poison: false,
+    sandbox: 'ended',
+    stop: 'the processor time is used up',
+    alert: 'function',
     meaning: 'the function used more processor time than its limit and was killed',
     next: 'raise "cpuTime" in offshoot.json, or do less in one run',
   },
   stream_idle: {
     status: 504,
     fault: 'user',
-    retried: true,
-    sandboxEnds: true,
+    queued: 'retry',
+    poison: false,
+    sandbox: 'ended',
+    stop: 'the response had stood still for too long',
+    alert: 'function',
     meaning:
       'the function sent nothing of its streamed response for longer than its limit, while its reader was ready for more, and was killed',
     next: 'raise "streamIdleTimeout" in offshoot.json, or send something during the pause, such as a comment line',
@@ -121,49 +145,67 @@ export const OUTCOMES = {
   out_of_memory: {
     status: 502,
     fault: 'user',
-    retried: true,
-    sandboxEnds: true,
+    queued: 'retry',
+    poison: true,
+    sandbox: 'ended',
+    load: true,
+    alert: 'function',
     meaning: 'the function used more memory than its limit and was killed',
     next: 'raise "memory" in offshoot.json',
   },
   pids_limit: {
     status: 502,
     fault: 'user',
-    retried: false,
-    // The function may have failed by itself, or may live on as half of a process tree.
-    sandboxEnds: true,
+    queued: 'not_retried',
+    poison: false,
+    // Processes that the run left behind take up the room of the next run.
+    sandbox: 'spent',
+    load: true,
+    alert: 'function',
     meaning: 'the function failed because it reached its limit of processes and threads',
     next: 'raise "pids" in offshoot.json, or start fewer processes and threads',
   },
   exited: {
     status: 502,
     fault: 'user',
-    retried: true,
-    sandboxEnds: true,
+    queued: 'retry',
+    poison: true,
+    sandbox: 'ended',
+    load: true,
+    alert: 'function',
     meaning: 'the function ended its own process before it answered',
     next: inEachLanguage('exited'),
   },
   crashed: {
     status: 502,
     fault: 'user',
-    retried: true,
-    sandboxEnds: true,
+    queued: 'retry',
+    poison: true,
+    sandbox: 'ended',
+    load: true,
+    alert: 'function',
     meaning: 'the process of the function was ended by a signal',
     next: 'read the logs of this invocation; native code is the usual cause',
   },
   response_too_large: {
     status: 502,
     fault: 'user',
-    retried: false,
-    sandboxEnds: true,
+    queued: 'not_retried',
+    poison: false,
+    sandbox: 'ended',
+    stop: 'the response was larger than its limit',
+    alert: 'function',
     meaning: 'the function sent a larger response than its limit and was killed',
     next: 'raise "responseSize" in offshoot.json, or answer with less',
   },
   cancelled: {
     status: 499,
     fault: 'user',
-    retried: false,
-    sandboxEnds: true,
+    queued: 'done',
+    poison: false,
+    sandbox: 'ended',
+    stop: 'the invocation was cancelled',
+    alert: 'none',
     meaning: 'the invocation was cancelled before it ended',
     next: 'call again if the result is still needed',
   },
@@ -171,8 +213,10 @@ export const OUTCOMES = {
     // The same as for every later call.
     status: 404,
     fault: 'user',
-    retried: false,
-    sandboxEnds: false,
+    queued: 'done',
+    poison: false,
+    sandbox: 'none',
+    alert: 'none',
     meaning:
       'the function, or the version of it for this invocation, was removed before the invocation could begin',
     next: 'deploy the function and call it again; to queue a queued invocation again: offshoot replay ID',
@@ -180,16 +224,20 @@ export const OUTCOMES = {
   expired: {
     status: 503,
     fault: 'system',
-    retried: false,
-    sandboxEnds: false,
+    queued: 'expired',
+    poison: false,
+    sandbox: 'none',
+    alert: 'platform',
     meaning: 'no worker took the invocation before its deadline',
     next: 'check that a worker runs and has room: offshoot doctor; the longest wait is "queueTime" in offshoot.json, or OFFSHOOT_QUEUE_TIMEOUT_MS of the gateway for a caller who waits',
   },
   worker_lost: {
     status: 502,
     fault: 'system',
-    retried: true,
-    sandboxEnds: true,
+    queued: 'retry',
+    poison: true,
+    sandbox: 'none',
+    alert: 'platform',
     meaning:
       'the worker that ran the invocation died or stood still; it is not known whether the function finished',
     next: 'call again if the function may safely run twice',
@@ -197,17 +245,60 @@ export const OUTCOMES = {
   overloaded: {
     status: 503,
     fault: 'system',
-    retried: true,
-    sandboxEnds: false,
+    queued: 'retry',
+    poison: false,
+    sandbox: 'none',
+    alert: 'platform',
     meaning: 'the platform has no room for another invocation now',
     next: 'call again after the number of seconds in Retry-After',
   },
   platform_error: {
     status: 500,
     fault: 'system',
-    retried: true,
-    sandboxEnds: true,
+    queued: 'retry',
+    poison: false,
+    sandbox: 'ended',
+    stop: 'the platform failed',
+    load: true,
+    alert: 'platform',
     meaning: 'the platform failed, not the function',
     next: "read the log of the worker, and report it if it is not this host's configuration",
   },
-} as const satisfies Record<Outcome, OutcomeFacts>;
+} as const satisfies Readonly<Record<string, OutcomeFacts>>;
+
+export type Outcome = keyof typeof OUTCOMES;
+
+/** All outcomes, in the order of the table. */
+export const OUTCOME_NAMES = Object.keys(OUTCOMES) as readonly Outcome[];
+
+/** The outcomes whose row has these columns. */
+type OutcomeWith<Columns> = {
+  [O in Outcome]: (typeof OUTCOMES)[O] extends Columns ? O : never;
+}[Outcome];
+
+/** Reason for which a run is stopped before it ends by itself. */
+export type StopReason = OutcomeWith<{ readonly stop: string }>;
+/** End of a function whose module was being loaded. */
+export type LoadFailure = OutcomeWith<{ readonly load: true }>;
+/** Failure that the runtime in the sandbox reports. */
+export type ToldFailure = OutcomeWith<{ readonly told: true }>;
+/** Outcome with which the sandbox ends. */
+export type EndingOutcome = OutcomeWith<{ readonly sandbox: 'ended' }>;
+
+/** Outcome of an invocation whose function did not answer. */
+export type Failed = OutcomeWith<{ readonly fault: 'user' | 'system' }>;
+
+/** True unless the function answered. */
+export function isFailure(outcome: Outcome): outcome is Failed {
+  return OUTCOMES[outcome].fault !== 'none';
+}
+
+/** True for a failure that the runtime in a sandbox may report; `name`: the text that the sandbox sent. */
+export function isToldFailure(name: unknown): name is ToldFailure {
+  return OUTCOME_NAMES.some((outcome) => outcome === name && 'told' in OUTCOMES[outcome]);
+}
+
+/** True for an end that a person or client asked for: never retried, and no dead letter. */
+export function wasRequested(outcome: Outcome): boolean {
+  return isFailure(outcome) && OUTCOMES[outcome].queued === 'done';
+}

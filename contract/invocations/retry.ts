@@ -4,13 +4,10 @@
  */
 import type { Attempt, DeadReason, QueuedTerms } from './invocation.ts';
 import type { Retries } from '../functions/manifest.ts';
-import { OUTCOMES, type Outcome } from './outcome.ts';
+import { OUTCOMES } from './outcome.ts';
 
 /** Number of tries that ended their sandbox or worker, after which an invocation gets no further one. */
 export const POISON_KILLS = 3;
-
-/** Outcomes of a try that ended the process in which it ran. */
-const KILLS: ReadonlySet<Outcome> = new Set(['crashed', 'exited', 'out_of_memory', 'worker_lost']);
 
 /** Upper bound in milliseconds on the wait that a function may ask for by Retry-After. */
 const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
@@ -19,9 +16,6 @@ export type Next =
   | { readonly next: 'done' }
   | { readonly next: 'retry'; readonly at: number }
   | { readonly next: 'dead'; readonly reason: DeadReason };
-
-/** Ends that were requested, which are never retried. */
-export const WANTED: ReadonlySet<Outcome> = new Set(['cancelled', 'function_removed']);
 
 /** The retry settings of a function, in the form of an invocation's record. */
 export function retryTerms({
@@ -34,7 +28,7 @@ export function retryTerms({
 
 /** True if a try failed in the eyes of the queued lane. By a 5xx, 408 or 429 a function reports a failure itself. */
 export function hasFailed({ outcome, status }: Pick<Attempt, 'outcome' | 'status'>): boolean {
-  if (outcome !== 'ok') return outcome === undefined || !WANTED.has(outcome);
+  if (outcome !== 'ok') return outcome === undefined || OUTCOMES[outcome].queued !== 'done';
   return status !== undefined && (status >= 500 || status === 408 || status === 429);
 }
 
@@ -53,11 +47,11 @@ export function afterAttempt(
 ): Next {
   const last = attempts.at(-1);
   if (!last || !hasFailed(last)) return { next: 'done' };
-  if (last.outcome !== undefined && last.outcome !== 'ok' && !OUTCOMES[last.outcome].retried) {
-    return { next: 'dead', reason: last.outcome === 'expired' ? 'expired' : 'not_retried' };
-  }
+  const { queued } = OUTCOMES[last.outcome ?? 'ok'];
+  // `done` is a function that answered with a status of failure.
+  if (queued !== 'retry' && queued !== 'done') return { next: 'dead', reason: queued };
   const counted = attempts.slice(terms.triedBefore ?? 0);
-  const kills = counted.filter(({ outcome }) => outcome !== undefined && KILLS.has(outcome)).length;
+  const kills = counted.filter(({ outcome }) => outcome !== undefined && OUTCOMES[outcome].poison).length;
   if (kills >= POISON_KILLS) return { next: 'dead', reason: 'poison' };
   if (counted.length >= terms.maxAttempts) return { next: 'dead', reason: 'attempts_used' };
   const bound = Math.min(terms.maxDelay, terms.minDelay * 2 ** (counted.length - 1));

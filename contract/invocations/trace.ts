@@ -175,6 +175,7 @@ function rootAttributes(record: InvocationRecord): Span['attributes'] {
     'http.response.status_code': record.status,
     'offshoot.outcome': record.outcome,
     'offshoot.fault': OUTCOMES[record.outcome].fault,
+    ...(record.cancelledBy && { 'offshoot.cancelled_by': record.cancelledBy.by }),
     ...(report?.usage && {
       'offshoot.cpu_ms': report.usage.cpu,
       'offshoot.memory_peak_bytes': report.usage.memoryPeak,

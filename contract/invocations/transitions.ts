@@ -13,6 +13,7 @@ import type {
   AnyInvocation,
   Attempt,
   Callback,
+  Canceller,
   DeadReason,
   InvocationRecord,
   OpenInvocation,
@@ -45,6 +46,8 @@ export interface End {
   readonly resultBlob?: string | undefined;
   readonly report?: RunReport | undefined;
   readonly message?: string | undefined;
+  /** For `cancelled`, if the report does not say it. */
+  readonly cancelledBy?: Canceller | undefined;
   readonly dead?: DeadReason | undefined;
 }
 
@@ -54,8 +57,8 @@ export class IllegalMove extends Error {
 }
 
 /**
- * Throws IllegalMove for a change that no function below makes. An invocation ends with one outcome, and only a dead letter is queued
- * again.
+ * Throws IllegalMove for a change that no function below makes. An invocation ends with one outcome, a cancelled one says who did it,
+ * and only a dead letter is queued again.
  */
 export function checkMove(before: AnyInvocation, after: AnyInvocation): void {
   const refuse = (why: string): never => {
@@ -63,6 +66,11 @@ export function checkMove(before: AnyInvocation, after: AnyInvocation): void {
   };
   if (before.id !== after.id) refuse(`it would become ${after.id}`);
   if (!MOVES[before.state].includes(after.state)) refuse('there is no such move');
+  if (after.state === 'done') {
+    const { outcome, cancelledBy } = after;
+    if ((outcome === 'cancelled') !== (cancelledBy !== undefined))
+      refuse(`"${outcome}" and who cancelled it do not fit`);
+  }
   if (before.state !== 'done') return;
   if (after.state === 'queued' && before.dead === undefined) refuse('it is no dead letter');
   if (after.state === 'done' && after.outcome !== before.outcome) refuse('its outcome would change');
@@ -114,11 +122,13 @@ export function ended(
   const { worker: _worker, dueAt: _dueAt, gatewayId: _gateway, ...identity } = record;
   const { outcome, status, duration, gateway = 0, queue, responseBytes = 0 } = end;
   const { resultBlob, report, message, dead } = end;
+  const cancelledBy = outcome === 'cancelled' ? (end.cancelledBy ?? report?.cancelledBy) : undefined;
   return {
     ...identity,
     ...(attempts && { attempts }),
     state: 'done',
     outcome,
+    ...(cancelledBy && { cancelledBy }),
     status: status ?? OUTCOMES[outcome].status,
     duration,
     gateway,
@@ -132,10 +142,10 @@ export function ended(
 }
 
 /** queued -> done: it never ran. */
-export function cancelled(record: OpenInvocation, now: number): InvocationRecord {
+export function cancelled(record: OpenInvocation, now: number, cancelledBy: Canceller): InvocationRecord {
   const waited = now - record.startedAt;
   const message = 'it was cancelled before it ran';
-  return ended(record, { outcome: 'cancelled', duration: waited, queue: waited, message });
+  return ended(record, { outcome: 'cancelled', cancelledBy, duration: waited, queue: waited, message });
 }
 
 /** A synchronous call -> done, when the gateway that waited for it is gone. */
@@ -155,7 +165,7 @@ export function redriven(record: InvocationRecord, now: number): OpenInvocation 
     responseBytes: _b,
     ...rest
   } = record;
-  const { report: _r, message: _m, dead: _dead, resultBlob: _blob, ...identity } = rest;
+  const { report: _r, message: _m, dead: _dead, resultBlob: _blob, cancelledBy: _by, ...identity } = rest;
   const terms = record.terms && termsAgain(record.terms, record, now);
   return {
     ...identity,

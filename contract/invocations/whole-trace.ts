@@ -3,7 +3,7 @@
  * (gateway/records/whole-trace.ts), drawn by the dashboard and by `offshoot trace`.
  */
 import { z } from 'zod';
-import { Outcome } from './outcome.ts';
+import { Outcome } from './invocation.ts';
 
 /** Upper bounds on the invocations and spans in one answer; for a larger trace it has the number of those left out. */
 export const MAX_TRACE_INVOCATIONS = 200;

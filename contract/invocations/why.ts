@@ -3,8 +3,9 @@
  * the record alone, so that all clients say the same.
  */
 import { egressAdvice } from '../functions/network.ts';
+import { nextWith } from './next.ts';
+import { cancelledText } from './canceller.ts';
 import { DEAD } from './dead-letter.ts';
-import { nextWith } from '../api/next.ts';
 import type { AnyInvocation, Attempt, ColdReason, InvocationRecord } from './invocation.ts';
 import { OUTCOMES } from './outcome.ts';
 
@@ -81,7 +82,8 @@ function explainEnd(record: InvocationRecord): Why {
       `It ended as ${outcome} after ${time(duration)}: ${facts.meaning}${cause === undefined ? '' : ` (${cause})`}.`,
       facts.next,
     );
-    if (facts.sandboxEnds && report?.sandbox !== undefined)
+    if (record.cancelledBy) say(`It was cancelled ${cancelledText(record.cancelledBy)}.`);
+    if ((facts.sandbox === 'ended' || facts.sandbox === 'spent') && report?.sandbox !== undefined)
       say('Its sandbox ended with it, so the next call may be cold.');
   }
   if (attempts.length > 1) {

@@ -57,12 +57,12 @@ export const keys = {
   namespaces: () => 'offshoot:namespaces',
   /** Hash: namespace → JSON of its NamespaceLimits. One hash for all, so that a worker reads all weights at once. */
   limits: () => 'offshoot:limits',
-  /** Sorted set: running invocations of a function or of its whole namespace, by the time at which their places lapse. */
-  places: (namespace: string, name?: string) => `offshoot:{${namespace}}:places${of(name)}`,
+  /** Sorted set: running invocations of a function or of its whole namespace, by the time at which their leases lapse. */
+  leases: (namespace: string, name?: string) => `offshoot:{${namespace}}:leases${of(name)}`,
   /** String with expiry: the time at which the rate limit of a function or namespace has recovered. */
   rate: (namespace: string, name?: string) => `offshoot:{${namespace}}:rate${of(name)}`,
-  /** Hash with expiry: the rate at which places have become free lately. */
-  placePace: (namespace: string, name?: string) => `offshoot:{${namespace}}:place-pace${of(name)}`,
+  /** Hash with expiry: the rate at which leases have ended lately. */
+  leasePace: (namespace: string, name?: string) => `offshoot:{${namespace}}:lease-pace${of(name)}`,
   /** Hash: name of a function → JSON of its FunctionRecord. */
   functions: (namespace: string) => `offshoot:{${namespace}}:functions`,
   /** Hash: version number → JSON of its VersionRecord. */
@@ -85,7 +85,7 @@ export const keys = {
   /** Sorted set: gateway ids by the time of their last heartbeat; the reply lists of silent ones are cleared away. */
   gateways: () => 'offshoot:gateways',
   /** String with expiry: a gateway is looking after open invocations now. */
-  keeper: () => 'offshoot:keeper',
+  queueRepair: () => 'offshoot:queue-repair',
   /** Sorted set: digests of archives that no version names, by the time since which no version has. */
   unnamedArchives: () => 'offshoot:{archives}:unnamed',
   /** String with expiry: an archive is being removed from the artifact store. */
@@ -107,7 +107,7 @@ export const keys = {
   heldBlob: (key: string) => `offshoot:held-blob:${key}`,
   /** String with expiry (RESULT_TTL_S): response payload of an invocation of the queued lane. */
   result: (id: string) => `offshoot:result:{${id}}`,
-  /** String with expiry (CANCEL_TTL_S): the invocation is to be cancelled, if it was redriven exactly this number of times. */
+  /** String with expiry (CANCEL_TTL_S), JSON: who asked to cancel the invocation, and how often it had been redriven then. */
   cancelled: (id: string) => `offshoot:cancelled:{${id}}`,
   /** String with expiry (IDEMPOTENCY_TTL_S): id of the invocation for which a caller's own key stands. */
   idempotency: (namespace: string, name: string, keyHash: string) =>

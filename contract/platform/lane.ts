@@ -11,7 +11,7 @@
  * lane no gateway waits, so the worker reads the payload's meta part and the answers to a batch.
  */
 import { z } from 'zod';
-import { RunReport } from '../invocations/invocation.ts';
+import { Canceller, RunReport } from '../invocations/invocation.ts';
 
 const VERSION = 1;
 const PREFIX_BYTES = 6;
@@ -31,7 +31,7 @@ export const LaneKind = {
   END: 6,
   /** worker → gateway: there is no response; the report has the reason. */
   FAILED: 7,
-  /** gateway → worker: the caller has gone; kill this invocation. */
+  /** gateway → worker: kill this invocation. */
   CANCEL: 8,
   /** gateway → worker: number of bytes of the stream that have reached the caller. */
   CREDIT: 9,
@@ -83,6 +83,8 @@ export type ReplyHeader = z.infer<typeof ReplyHeader>;
 export const ControlHeader = z.object({
   id: z.string(),
   bytes: z.number().optional(),
+  /** Of a CANCEL: who asked for it. Absent if the gateway itself needs the run no more. */
+  by: Canceller.optional(),
   /** `namespace/name` of a FORGET. */
   function: z.string().optional(),
 });

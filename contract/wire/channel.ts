@@ -66,7 +66,8 @@ export interface ReadyReport {
 }
 
 export interface FailedReport {
-  readonly outcome: 'error' | 'bad_response';
+  /** One that outcome.ts marks as `told`. The worker checks, since the function may have sent the frame. */
+  readonly outcome: string;
   readonly error: { name: string; message: string; stack?: string };
 }
 

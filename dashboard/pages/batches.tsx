@@ -1,5 +1,6 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
+import { cancelledText } from '#contract/invocations/canceller.ts';
 import type { Batch } from '#contract/invocations/batch.ts';
 import { api } from '../client/api.ts';
 import { ago, count, ms } from '../parts/format.ts';
@@ -49,7 +50,12 @@ export function Batches(): JSX.Element {
                 <FunctionLink {...batch} />
               </td>
               <td>
-                <span class={`chip ${KIND[batch.state]}`}>{batch.state}</span>
+                <span
+                  class={`chip ${KIND[batch.state]}`}
+                  title={batch.cancelledBy && cancelledText(batch.cancelledBy)}
+                >
+                  {batch.state}
+                </span>
               </td>
               <td>
                 <Progress of={batch} />

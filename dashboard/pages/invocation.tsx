@@ -1,6 +1,8 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
+import { cancelledText } from '#contract/invocations/canceller.ts';
+import { isFailure } from '#contract/invocations/outcome.ts';
 import type { InvocationPage, Preview } from '#contract/api/dashboard.ts';
 import { api } from '../client/api.ts';
 import { bytes, count, exact, lasting, moment, ms, seen } from '../parts/format.ts';
@@ -99,7 +101,7 @@ function Details({ data, now }: { data: InvocationPage; now: number }): JSX.Elem
           {record.state === 'done' ? ms(record.duration) : lasting(now - record.startedAt)}
         </strong>
       </div>
-      {record.state === 'done' && record.outcome !== 'ok' && <Failure data={data} />}
+      {record.state === 'done' && isFailure(record.outcome) && <Failure data={data} />}
       {record.state !== 'done' && (
         <p class="muted">
           {record.state === 'running'
@@ -219,11 +221,13 @@ function Failure({ data }: { data: InvocationPage }): JSX.Element {
   const next = outcome && nextWith(outcome.next, record.id);
   const error = record.state === 'done' ? record.report?.error : undefined;
   const said = record.state === 'done' ? record.message : undefined;
+  const cancelledBy = record.state === 'done' ? record.cancelledBy : undefined;
   return (
     <div class="failure">
       <p>
         <strong>{outcome && sentence(outcome.meaning)}</strong> {next && sentence(next)}
       </p>
+      {cancelledBy && <p>It was cancelled {cancelledText(cancelledBy)}.</p>}
       {said && !error && <p>{seen(said)}</p>}
       {error && (
         <pre class="body" tabIndex={0} aria-label="Error">

@@ -1,29 +1,17 @@
 /** @jsxImportSource preact */
 import type { JSX } from 'preact';
-import { count } from '../parts/format.ts';
+import { OUTCOME_NAMES } from '#contract/invocations/outcome.ts';
+import { count, inWords } from '../parts/format.ts';
 import { useLive } from '../client/live.ts';
 import { Empty, Page, useNow } from '../parts/parts.tsx';
 import { go } from '../client/router.ts';
 import { Runs } from '../parts/runs.tsx';
 
-const OUTCOMES = [
+const FILTERS = [
   ['', 'any outcome'],
   ['open', 'not ended'],
   ['failed', 'failed'],
-  ['ok', 'ok'],
-  ['error', 'error'],
-  ['timeout', 'timeout'],
-  ['cpu_limit', 'cpu limit'],
-  ['out_of_memory', 'out of memory'],
-  ['exited', 'exited'],
-  ['crashed', 'crashed'],
-  ['load_error', 'load error'],
-  ['cancelled', 'cancelled'],
-  ['function_removed', 'function removed'],
-  ['expired', 'expired'],
-  ['worker_lost', 'worker lost'],
-  ['overloaded', 'overloaded'],
-  ['platform_error', 'platform error'],
+  ...OUTCOME_NAMES.map((outcome) => [outcome, inWords(outcome)] as const),
 ] as const;
 const AGES = [
   ['', 'any time'],
@@ -73,7 +61,7 @@ export function Invocations({ query }: { query: URLSearchParams }): JSX.Element 
                 ))}
               </select>
             </label>
-            <Select name="Outcome" field="outcome" options={OUTCOMES} params={params} set={set} />
+            <Select name="Outcome" field="outcome" options={FILTERS} params={params} set={set} />
             <Select name="Began" field="minutes" options={AGES} params={params} set={set} />
             <label>
               Took at least, ms

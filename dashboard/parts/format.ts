@@ -96,3 +96,8 @@ export function seen(text: string): string {
     return code === 0x7f ? '\u2421' : `\\u${code.toString(16).padStart(4, '0')}`;
   });
 }
+
+/** `out of memory` for `out_of_memory`. */
+export function inWords(code: string): string {
+  return code.replaceAll('_', ' ');
+}

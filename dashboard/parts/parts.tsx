@@ -3,8 +3,10 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Sample } from '#contract/api/dashboard.ts';
+import { isFailure, wasRequested } from '#contract/invocations/outcome.ts';
 import { Refused, type Refusal } from '../client/api.ts';
 import type { LiveView } from '../client/live.ts';
+import { inWords } from './format.ts';
 
 /** Ticks, so that "3 s ago" stays true. */
 export function useNow(): number {
@@ -92,21 +94,15 @@ export function Empty({
   );
 }
 
-const WORDS: Readonly<Record<string, string>> = {
-  ok: 'ok',
-  queued: 'queued',
-  running: 'running',
-};
-
-/** Ends that were requested. */
-const QUIET = new Set(['cancelled', 'function_removed']);
-
 /** State and outcome: by word and by shape, not by colour alone. */
 export function Outcome({ of }: { of: Pick<Sample, 'state' | 'outcome' | 'status'> }): JSX.Element {
-  const word = of.state === 'done' ? (of.outcome ?? 'done') : of.state;
-  const kind = of.state !== 'done' ? of.state : word === 'ok' ? 'ok' : QUIET.has(word) ? 'quiet' : 'bad';
-  const code = of.outcome === 'ok' && of.status !== undefined && of.status !== 200 ? ` ${of.status}` : '';
-  return <span class={`chip ${kind}`}>{(WORDS[word] ?? word.replaceAll('_', ' ')) + code}</span>;
+  const outcome = of.state === 'done' ? of.outcome : undefined;
+  if (outcome === undefined)
+    return <span class={`chip ${of.state === 'done' ? 'bad' : of.state}`}>{of.state}</span>;
+  const answered = !isFailure(outcome);
+  const kind = answered ? 'ok' : wasRequested(outcome) ? 'quiet' : 'bad';
+  const code = answered && of.status !== undefined && of.status !== 200 ? ` ${of.status}` : '';
+  return <span class={`chip ${kind}`}>{inWords(outcome) + code}</span>;
 }
 
 export function FunctionLink({ namespace, name }: { namespace: string; name: string }): JSX.Element {

@@ -10,7 +10,7 @@ import { groupRecord, type Added, type BatchFacts, type BatchStore } from '#stor
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import { redisError } from '#storage/redis/redis.ts';
-import { nextTurn } from '#contract/platform/turns.ts';
+import { nextSlice } from '#contract/platform/slices.ts';
 import type { Enqueuer, Room } from '../queued/enqueuer.ts';
 import { itemCutter, type ItemForm } from './items.ts';
 
@@ -67,7 +67,7 @@ class Intake {
   readonly #gone: AbortSignal;
   #full: Group[] = [];
   #filling: Group = { items: [], bytes: 0 };
-  /** Items that have their place in the batch. */
+  /** Items that have their room in the batch. */
   taken = 0;
 
   constructor(deps: IntakeDeps, facts: BatchFacts, gone: AbortSignal) {
@@ -89,7 +89,7 @@ class Intake {
         if (done === true) break;
         for (let at = 0; at < value.length; at += PIECE_BYTES) {
           // Other requests get a turn between pieces, however fast this client sends.
-          await nextTurn();
+          await nextSlice();
           cutter.push(value.subarray(at, at + PIECE_BYTES));
           await this.flush(false);
         }
@@ -143,18 +143,20 @@ class Intake {
   async #queue(groups: readonly Group[]): Promise<void> {
     const { blobs, enqueuer } = this.#deps;
     const inputs = await Promise.all(groups.map((group) => this.#keep(group)));
-    // Groups keep the order of their items in the body, so their places are requested one after the other.
+    // Groups keep the order of their items in the body, so their rooms are requested one after the other.
     const queueing: Promise<void>[] = [];
     for (const [at, { items, bytes }] of groups.entries()) {
-      const place = await this.#place(items.length, bytes, inputs[at] ?? '').catch(async (error: unknown) => {
-        await Promise.allSettled(queueing);
-        // A group whose request got no answer from Redis may have its place, so its input stays.
-        const unused = inputs.slice(error instanceof Unanswered ? at + 1 : at);
-        await Promise.all(unused.map((input) => blobs.remove(input)));
-        throw error instanceof Unanswered ? error.cause : error;
-      });
+      const held = await this.#takeRoom(items.length, bytes, inputs[at] ?? '').catch(
+        async (error: unknown) => {
+          await Promise.allSettled(queueing);
+          // A group whose request got no answer from Redis may have its room, so its input stays.
+          const unused = inputs.slice(error instanceof Unanswered ? at + 1 : at);
+          await Promise.all(unused.map((input) => blobs.remove(input)));
+          throw error instanceof Unanswered ? error.cause : error;
+        },
+      );
       this.taken += items.length;
-      const { group, first, room } = place;
+      const { group, first, room } = held;
       const facts = { first, items: items.length, bytes, at: sharedNow() };
       const queued = enqueuer.queue(groupRecord(this.#facts, group, facts)).finally(() => room.queued());
       // Promise.all below throws its error, unless another one came first: then an unhandled rejection would end the process.
@@ -171,8 +173,8 @@ class Intake {
     return input;
   }
 
-  /** Waits for a place in the window of the batch and in the queue of its namespace, and takes both. */
-  async #place(items: number, bytes: number, input: string): Promise<HeldRoom> {
+  /** Waits for room in the window of the batch and in the queue of its namespace, and takes both. */
+  async #takeRoom(items: number, bytes: number, input: string): Promise<HeldRoom> {
     const { batches, enqueuer } = this.#deps;
     const { id, namespace } = this.#facts;
     for (;;) {
@@ -182,7 +184,7 @@ class Intake {
       const adding = batches.add(id, items, bytes, input, room ? WINDOW_GROUPS : 0);
       const added = await adding.catch((error: unknown) => {
         room?.giveBack();
-        throw new Unanswered('the batch was asked for a place', { cause: error });
+        throw new Unanswered('the batch was asked for room', { cause: error });
       });
       if (added.added && room) return { ...added, room };
       room?.giveBack();
@@ -192,7 +194,7 @@ class Intake {
     }
   }
 }
-/** Redis did not answer a request for a place, so the group may have the place or not. */
+/** Redis did not answer a request for room, so the group may have it or not. */
 class Unanswered extends Error {}
 
 const LINE_END = Buffer.from('\n');

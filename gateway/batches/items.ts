@@ -186,7 +186,7 @@ type Position = 'before' | 'first' | 'behind-item' | 'behind-comma' | 'behind';
 
 class ArrayCutter extends Cutter {
   #items = 0;
-  #place: Position = 'before';
+  #position: Position = 'before';
 
   constructor(onItem: (json: Buffer) => void) {
     super(onItem, false);
@@ -195,15 +195,15 @@ class ArrayCutter extends Cutter {
   override end(): void {
     super.end();
     // An empty body has no items and is no error.
-    if (this.#place !== 'before' && this.#place !== 'behind') throw this.#notJson('it ends too early');
+    if (this.#position !== 'before' && this.#position !== 'behind') throw this.#notJson('it ends too early');
   }
 
   protected between(byte: number): boolean {
     if (WHITE.has(byte)) return false;
-    switch (this.#place) {
+    switch (this.#position) {
       case 'before':
         if (byte !== OPEN_ARRAY) throw badItem('the body is not a JSON array');
-        this.#place = 'first';
+        this.#position = 'first';
         return false;
       case 'behind-item':
         return this.#behindItem(byte);
@@ -213,14 +213,14 @@ class ArrayCutter extends Cutter {
       case 'behind-comma':
     }
     if (byte !== CLOSE_ARRAY && byte !== COMMA) return true;
-    if (byte === COMMA || this.#place === 'behind-comma')
+    if (byte === COMMA || this.#position === 'behind-comma')
       throw this.#notJson(`there is no item before a ${byte === COMMA ? 'comma' : 'bracket'}`);
-    this.#place = 'behind';
+    this.#position = 'behind';
     return false;
   }
 
   protected ended(byte: number): void {
-    this.#place = 'behind-item';
+    this.#position = 'behind-item';
     // A slow client sends the comma only with the next item, and this item should run soon. A number or word may continue.
     if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT || byte === QUOTE) this.#take();
   }
@@ -236,7 +236,7 @@ class ArrayCutter extends Cutter {
         ? badItem(`${this.name} is not JSON: more text follows it`)
         : this.#notJson('a comma is missing after them');
     if (this.item) this.#take();
-    this.#place = byte === COMMA ? 'behind-comma' : 'behind';
+    this.#position = byte === COMMA ? 'behind-comma' : 'behind';
     return false;
   }
 

@@ -10,15 +10,15 @@ import type { QuotaLease, QuotaLeases, Refusal } from '#storage/limits/quota-lea
 import type { Target } from '../dispatch/target.ts';
 
 export class Admission {
-  readonly #places: QuotaLeases;
+  readonly #leases: QuotaLeases;
 
-  constructor(places: QuotaLeases) {
-    this.#places = places;
+  constructor(leases: QuotaLeases) {
+    this.#leases = leases;
   }
 
   /** Throws `concurrency_limited` or `rate_limited`, or the error of Redis when it is unavailable. */
   async enter({ namespace, name }: Target, quota: Quota, id: string): Promise<QuotaLease> {
-    const taken = await this.#places.take(namespace, name, quota, id);
+    const taken = await this.#leases.take(namespace, name, quota, id);
     if ('refused' in taken) throw refusalError(namespace, name, quota, taken.refused);
     return taken;
   }

@@ -1,9 +1,14 @@
 /** Writes the answer of a function to the HTTP connection of its caller, and records how the call ended. */
 import type { ServerResponse } from 'node:http';
 import { INVOCATION_HEADER, OUTCOME_HEADER } from '#contract/api/headers.ts';
-import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
+import type {
+  Canceller,
+  InvocationRecord,
+  OpenInvocation,
+  RunReport,
+} from '#contract/invocations/invocation.ts';
 import { STREAM_WINDOW_BYTES } from '#contract/functions/limits.ts';
-import { OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
+import { isFailure, OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
 import { serverTiming } from '#contract/invocations/trace.ts';
 import { failureAnswer } from './failure.ts';
 import type { Invocation } from '../dispatch/invocation.ts';
@@ -18,6 +23,7 @@ const ONE_WRITE_BYTES = 16 * 1024;
 const STALLED_CLIENT_MS = 60_000;
 /** Cause in the record of a call whose client closed the connection. */
 const DISCONNECTED = 'the caller disconnected before its answer was complete';
+const CALLER: Canceller = { by: 'caller' };
 
 export interface ExchangeOptions {
   readonly invocation: Invocation;
@@ -61,11 +67,11 @@ export class Exchange implements CallSink {
   /** To be called once, with the call that this answers. */
   attach(call: OpenCall): void {
     this.#call = call;
-    if (this.#gone) call.cancel();
+    if (this.#gone) call.cancel(CALLER);
   }
 
   result(payload: Buffer, report: RunReport): void {
-    if (this.#gone) return this.#finish('cancelled', report, DISCONNECTED);
+    if (this.#gone) return this.#finishCancelled(report);
     const checked = checkResponse(payload);
     if ('problem' in checked) {
       return this.failed({ outcome: 'bad_response', message: checked.problem, report });
@@ -115,14 +121,14 @@ export class Exchange implements CallSink {
 
   end(report: RunReport): void {
     if (this.#broken !== undefined) return this.#finish('bad_response', report, this.#broken);
-    if (this.#gone) return this.#finish('cancelled', report, DISCONNECTED);
-    if (report.outcome === 'ok' && this.#allowed !== undefined && this.#allowed > 0) {
+    if (this.#gone) return this.#finishCancelled(report);
+    if (!isFailure(report.outcome) && this.#allowed !== undefined && this.#allowed > 0) {
       this.#breakOff('the body is shorter than its content-length');
       return this.#finish('bad_response', report, this.#broken);
     }
     this.#ended = true;
     // A failed stream is cut off instead of ended, so that the client cannot take the part for the whole.
-    if (report.outcome === 'ok') this.#response.end();
+    if (!isFailure(report.outcome)) this.#response.end();
     else this.#response.destroy();
     this.#guardAgainstStall();
     this.#finish(report.outcome, report);
@@ -130,12 +136,12 @@ export class Exchange implements CallSink {
 
   failed(failure: Failure): void {
     if (this.#broken !== undefined) return this.#finish('bad_response', failure.report, this.#broken);
-    if (this.#gone) return this.#finish('cancelled', failure.report, failure.message ?? DISCONNECTED);
+    if (this.#gone) return this.#finishCancelled(failure.report, failure.message);
     if (this.#response.headersSent) {
       this.#ended = true;
       this.#response.destroy();
     } else this.#refuse(failure);
-    this.#finish(failure.outcome, failure.report, failure.message);
+    this.#finish(failure.outcome, failure.report, failure.message, undefined, failure.cancelledBy);
   }
 
   #refuse(failure: Failure): void {
@@ -212,7 +218,12 @@ export class Exchange implements CallSink {
   #onClose(): void {
     if (this.#ended || this.#response.writableFinished) return;
     this.#gone = true;
-    this.#call?.cancel();
+    this.#call?.cancel(CALLER);
+  }
+
+  /** Ends a call whose caller has disconnected. An API key may have cancelled it before. */
+  #finishCancelled(report: RunReport | undefined, message = DISCONNECTED): void {
+    this.#finish('cancelled', report, message, undefined, report?.cancelledBy ?? CALLER);
   }
 
   #finish(
@@ -220,11 +231,12 @@ export class Exchange implements CallSink {
     report: RunReport | undefined,
     message?: string,
     waits = this.#invocation.waits(report),
+    cancelledBy?: Canceller,
   ): void {
     this.#ended = true;
     // A caller that disconnected got no status, so the record has the status that belongs to the outcome.
     const status = this.#status || OUTCOMES[outcome].status;
-    const ended = { outcome, status, responseBytes: this.#responseBytes, report, message };
+    const ended = { outcome, status, responseBytes: this.#responseBytes, report, message, cancelledBy };
     this.#finished(this.#invocation.record(ended, waits));
   }
 }

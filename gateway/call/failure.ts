@@ -1,7 +1,7 @@
 /** Builds the HTTP answer to a call that has no response: the same body on every route. */
 import type { ErrorBody } from '#contract/api/errors.ts';
 import { OUTCOME_HEADER } from '#contract/api/headers.ts';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import { egressAdvice } from '#contract/functions/network.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { drainSeconds } from '#contract/platform/pace.ts';
@@ -41,7 +41,12 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
         code: outcome,
         message: cause ? `${facts.meaning} (${cause})` : facts.meaning,
         next: nextWith(advice ?? facts.next, id),
-        details: { invocation: id, ...(error && { error }), ...backlog },
+        details: {
+          invocation: id,
+          ...(failure.cancelledBy && { cancelledBy: failure.cancelledBy.by }),
+          ...(error && { error }),
+          ...backlog,
+        },
       },
     },
   };

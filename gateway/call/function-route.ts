@@ -49,7 +49,7 @@ interface CheckedCall {
 }
 
 export interface FunctionRouteOptions {
-  readonly directory: FunctionCache;
+  readonly functionCache: FunctionCache;
   readonly dispatcher: Dispatcher;
   readonly maxBodyBytes: number;
   /** Larger bodies go through the artifact store. */
@@ -104,7 +104,7 @@ export class FunctionRoute {
 
   async #serve(request: IncomingMessage, response: ServerResponse, asksFirst: boolean): Promise<void> {
     const arrived = performance.now();
-    const { directory, trustProxy } = this.#options;
+    const { functionCache, trustProxy } = this.#options;
     const path = parseFunctionPath(rawTarget(request.url ?? ''));
     if (!path)
       throw new OffshootError('not_found', `the path of a function is ${FUNCTION_PREFIX}NAMESPACE/NAME`);
@@ -113,8 +113,9 @@ export class FunctionRoute {
       throw new OffshootError('bad_request', 'functions cannot be called by TRACE');
 
     const presented = presentedKey(request.headers);
-    const holder = presented && (directory.peekKey(presented.key) ?? (await directory.key(presented.key)));
-    const target = directory.peekTarget(path.namespace, path.name) ?? (await this.#find(path, holder));
+    const holder =
+      presented && (functionCache.peekKey(presented.key) ?? (await functionCache.key(presented.key)));
+    const target = functionCache.peekTarget(path.namespace, path.name) ?? (await this.#find(path, holder));
     if (!target.isPublic) demand(holder, presented, 'invoke', target.namespace);
 
     const trusted = holder !== undefined && allows(holder, 'invoke', target.namespace);
@@ -185,17 +186,17 @@ export class FunctionRoute {
 
   async #callLimited(checked: CheckedCall, quota: Quota): Promise<void> {
     const { admission } = this.#options;
-    let place: QuotaLease;
+    let lease: QuotaLease;
     try {
-      place = await admission.enter(checked.target, quota, newInvocationId());
+      lease = await admission.enter(checked.target, quota, newInvocationId());
     } catch (error) {
       this.#discard(checked.body);
       throw error;
     }
     try {
-      this.#call(checked, () => place.leave());
+      this.#call(checked, () => lease.leave());
     } catch (error) {
-      place.leave();
+      lease.leave();
       throw error;
     }
   }
@@ -260,9 +261,9 @@ export class FunctionRoute {
   }
 
   async #find(path: FunctionPath, holder: ApiKeyRecord | undefined): Promise<Target> {
-    const { directory } = this.#options;
-    const target = await directory.target(path.namespace, path.name);
-    if (!target) throw await directory.notFound(path.namespace, path.name, holder);
+    const { functionCache } = this.#options;
+    const target = await functionCache.target(path.namespace, path.name);
+    if (!target) throw await functionCache.notFound(path.namespace, path.name, holder);
     return target;
   }
 

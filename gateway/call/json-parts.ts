@@ -3,7 +3,7 @@
  * step would delay all other requests.
  */
 import { Readable } from 'node:stream';
-import { nextTurn, SLICE_BYTES } from '#contract/platform/turns.ts';
+import { nextSlice, SLICE_BYTES } from '#contract/platform/slices.ts';
 
 type Write = (value: unknown) => string;
 
@@ -63,7 +63,7 @@ async function* streamed(begun: readonly string[], slices: Generator<string, voi
   for (const slice of begun) yield Buffer.from(slice);
   for (let next = slices.next(); next.done !== true; next = slices.next()) {
     yield Buffer.from(next.value);
-    await nextTurn();
+    await nextSlice();
   }
 }
 
@@ -71,7 +71,7 @@ async function* streamed(begun: readonly string[], slices: Generator<string, voi
 export async function jsonText(value: unknown, write: Write): Promise<string> {
   const texts: string[] = [];
   for (const slice of slicesOf(jsonParts(value, write))) {
-    if (texts.length > 0) await nextTurn();
+    if (texts.length > 0) await nextSlice();
     texts.push(slice);
   }
   return texts.join('');

@@ -18,8 +18,8 @@ const SWEEP_MS = 10 * 60_000;
 /** Age at which the sweep removes the body of a synchronous call. */
 const CALL_TTL_S = 2 * 86_400;
 
-/** Directories of bodies, with the age in seconds at which they are swept. In HELD, an invocation or batch can keep them. */
-const PLACES = {
+/** Folders of bodies, with the age in seconds at which they are swept. In HELD, an invocation or batch can keep them. */
+const FOLDERS = {
   calls: CALL_TTL_S,
   inputs: RECORD_TTL_S,
   results: RESULT_TTL_S,
@@ -133,10 +133,10 @@ export class Spool {
 
   /** Removes bodies that are too old: those of killed processes, and inputs and results whose records are gone. */
   async sweep(): Promise<void> {
-    for (const [place, ttl] of Object.entries(PLACES)) {
-      const spare = HELD.has(place) ? this.#isHeld : undefined;
-      await this.#blobs.sweep(ttl * 1000, place, spare).catch((error: unknown) => {
-        this.#log.warn({ place, error: String(error) }, 'the artifact store could not be swept');
+    for (const [folder, ttl] of Object.entries(FOLDERS)) {
+      const spare = HELD.has(folder) ? this.#isHeld : undefined;
+      await this.#blobs.sweep(ttl * 1000, folder, spare).catch((error: unknown) => {
+        this.#log.warn({ folder, error: String(error) }, 'the artifact store could not be swept');
       });
     }
   }

@@ -10,7 +10,18 @@ export const ALWAYS_LARGE_BYTES = MAX_INLINE_RESULT_BYTES + 512 * 1024;
 
 /** `payload`: the stored response of the function, or `large` if it is stored but too large to be sent along. */
 export function callbackBody(record: InvocationRecord, payload: Buffer | 'large' | undefined): Buffer {
-  const { id, namespace, name, version, outcome, status, duration, attempts = [], dead } = record;
+  const {
+    id,
+    namespace,
+    name,
+    version,
+    outcome,
+    cancelledBy,
+    status,
+    duration,
+    attempts = [],
+    dead,
+  } = record;
   const facts: CallbackBody = {
     type: 'invocation.ended',
     timestamp: new Date(record.startedAt + duration).toISOString(),
@@ -19,6 +30,7 @@ export function callbackBody(record: InvocationRecord, payload: Buffer | 'large'
     name,
     version,
     outcome,
+    ...(cancelledBy && { cancelledBy: cancelledBy.by }),
     status,
     duration,
     attempts: attempts.length,

@@ -4,7 +4,6 @@ import { getCookie } from 'hono/cookie';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import type { Sample } from '#contract/api/dashboard.ts';
 import { PAGE_HEADER } from '#contract/api/headers.ts';
-import type { AppEnv } from '../routes/endpoint.ts';
 import type { Samples } from '../records/samples.ts';
 import { SESSION_COOKIE, type Session, type Sessions } from './sessions.ts';
 
@@ -16,7 +15,7 @@ export interface DashboardDeps {
     namespace: string,
   ) => Promise<{ waiting: number; active: number; delayed: number; lane: number; deadListed: number }>;
   readonly lastScheduled: (namespace: string, name: string) => Promise<Sample | undefined>;
-  /** Whether X-Forwarded-Proto of a proxy is believed. */
+  /** Whether X-Forwarded-Proto of a proxy is trusted. */
   readonly trustProxy: boolean;
 }
 
@@ -29,7 +28,7 @@ export function apiPath(path: string): string {
 
 /** The key record behind a request that comes from the dashboard; undefined for all other requests to the API. */
 export async function dashboardHolder(
-  context: Context<AppEnv>,
+  context: Context,
   sessions: Sessions,
 ): Promise<ApiKeyRecord | undefined> {
   if (!new URL(context.req.url).pathname.startsWith(PREFIX)) return undefined;
@@ -37,6 +36,6 @@ export async function dashboardHolder(
 }
 
 /** Throws `unauthorized` and `forbidden`. */
-export async function sessionOf(context: Context<AppEnv>, sessions: Sessions): Promise<Session> {
+export async function sessionOf(context: Context, sessions: Sessions): Promise<Session> {
   return await sessions.demand(getCookie(context, SESSION_COOKIE), context.req.header(PAGE_HEADER));
 }

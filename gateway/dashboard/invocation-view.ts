@@ -10,7 +10,7 @@ import { spansOf } from '#contract/invocations/trace.ts';
 import { checkResponse } from '../call/response-meta.ts';
 import type { AppDeps } from '../routes/endpoint.ts';
 import { ownInvocation } from '../routes/invocations.ts';
-import type { Viewer } from './views.ts';
+import type { Viewer } from './viewer.ts';
 
 /** Upper bounds on the bytes of a body and the lines of a log that the page shows; the command line shows all. */
 const PREVIEW_BYTES = 32 * 1024;

@@ -1,5 +1,6 @@
 /** Computes rates and percentiles of invocations for the dashboard. Pure. */
 import type { Bucket, Sample, Traffic } from '#contract/api/dashboard.ts';
+import { isFailure } from '#contract/invocations/outcome.ts';
 
 const MINUTE_MS = 60_000;
 /** Shortest period from which a rate is computed. */
@@ -51,7 +52,7 @@ export function bucketsOf(samples: readonly Sample[], minutes: number, parts: nu
 }
 
 export function failed({ outcome }: Sample): boolean {
-  return outcome !== undefined && outcome !== 'ok';
+  return outcome !== undefined && isFailure(outcome);
 }
 
 /** The smallest value that this share of the values does not exceed (nearest rank): always a measured value. */

@@ -3,22 +3,16 @@ import { z } from 'zod';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import type { FunctionRow, Pages, QueueRow, Sample } from '#contract/api/dashboard.ts';
 import { OffshootError } from '#contract/api/errors.ts';
-import type { InvocationRecord } from '#contract/invocations/invocation.ts';
-import { Name } from '#contract/functions/names.ts';
-import { Outcome } from '#contract/invocations/outcome.ts';
+import { Outcome, type InvocationRecord } from '#contract/invocations/invocation.ts';
+import { EVERY_NAMESPACE, Name } from '#contract/functions/names.ts';
 import { TRACE_ID } from '#contract/invocations/whole-trace.ts';
 import type { StoredFunction } from '#storage/functions/function-repository.ts';
 import { existing, viewOf } from '../routes/functions.ts';
-import { OfInvocation, type AppDeps } from '../routes/endpoint.ts';
-import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
+import { OfInvocation } from '../routes/endpoint.ts';
 import { findTrace } from '../records/whole-trace.ts';
 import { invocationView } from './invocation-view.ts';
 import { bucketsOf, failed, trafficOf } from './traffic.ts';
-
-export interface Viewer {
-  readonly deps: AppDeps;
-  readonly holder: ApiKeyRecord;
-}
+import type { Viewer } from './viewer.ts';
 
 interface View<P extends z.ZodType, T> {
   readonly params: P;

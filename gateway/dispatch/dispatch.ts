@@ -18,11 +18,13 @@ import {
   LaneKind,
   type BlobRef,
   type CallHeader,
+  type ControlHeader,
   type ReplyHeader,
   type TakenHeader,
 } from '#contract/platform/lane.ts';
 import { type AnyLaneReader, type AnyLaneReaderOptions, openLaneReader } from '#storage/lane/cluster-lane.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import type { Canceller } from '#contract/invocations/invocation.ts';
+import { isFailure, OUTCOMES } from '#contract/invocations/outcome.ts';
 import { Pace } from '#contract/platform/pace.ts';
 import { LaneWriter } from '#storage/lane/lane.ts';
 import type { Log } from '#storage/log.ts';
@@ -41,6 +43,7 @@ const REPLIES_AT_ONCE = 256;
 const CANCEL_PATIENCE_MS = 1_000;
 /** Time by which the gateway's deadline exceeds the worker's, so that the worker's more exact report arrives first. */
 const DEADLINE_SLACK_MS = 500;
+const SHUTDOWN: Canceller = { by: 'shutdown' };
 
 export interface Call {
   readonly id: string;
@@ -116,8 +119,8 @@ export class Dispatcher {
   async stop(): Promise<void> {
     this.#watch.stop();
     for (const call of this.#pending.values()) {
-      this.#control(LaneKind.CANCEL, call);
-      this.#fail(call, { outcome: 'cancelled', message: 'the gateway was stopped' });
+      this.#control(LaneKind.CANCEL, call, { by: SHUTDOWN });
+      this.#fail(call, { outcome: 'cancelled', cancelledBy: SHUTDOWN, message: 'the gateway was stopped' });
     }
     await this.#reader.stop();
   }
@@ -151,8 +154,8 @@ export class Dispatcher {
     this.#writer.push(target.lane, frame).catch((error: unknown) => this.#refused(pending, error));
     this.#watch.wake();
     return {
-      cancel: () => void this.#cancel(pending),
-      credit: (bytes) => this.#control(LaneKind.CREDIT, pending, bytes),
+      cancel: (by) => void this.#cancel(pending, by),
+      credit: (bytes) => this.#control(LaneKind.CREDIT, pending, { bytes }),
     };
   }
 
@@ -193,9 +196,10 @@ export class Dispatcher {
       case LaneKind.FAILED: {
         this.#answered(call);
         if (reply.lost) return call.sink.failed(lostOnItsWay(reply.worker));
-        const outcome = reply.report?.outcome;
-        if (outcome === undefined || outcome === 'ok') return call.sink.failed(unreported(reply.worker));
-        return call.sink.failed(this.#withBacklog({ outcome, report: reply.report }));
+        const { report } = reply;
+        if (!report || !isFailure(report.outcome)) return call.sink.failed(unreported(reply.worker));
+        const { outcome, cancelledBy } = report;
+        return call.sink.failed(this.#withBacklog({ outcome, ...(cancelledBy && { cancelledBy }), report }));
       }
       default:
         this.#options.log.warn({ kind }, 'a reply of an unknown kind; is the worker of another version?');
@@ -206,7 +210,7 @@ export class Dispatcher {
     if (!call) return;
     const first = call.worker === undefined;
     call.takenBy(worker);
-    if (first && call.cancelled) this.#control(LaneKind.CANCEL, call);
+    if (first && call.cancel) this.#control(LaneKind.CANCEL, call, call.cancel);
   }
 
   /** Ends the wait of a call in Redis. A call that is still in its lane is taken out, and then certainly never runs. */
@@ -225,19 +229,19 @@ export class Dispatcher {
     this.#fail(call, { outcome: 'timeout' });
   }
 
-  async #cancel(call: PendingCall): Promise<void> {
-    if (call.cancelled || !this.#pending.has(call.id)) return;
-    call.cancelled = true;
-    if (call.worker !== undefined) this.#control(LaneKind.CANCEL, call);
-    else if (await this.#withdraw(call)) {
+  async #cancel(call: PendingCall, by: Canceller | undefined): Promise<void> {
+    if (call.cancel || !this.#pending.has(call.id)) return;
+    call.cancel = { by };
+    const failure: Failure = { outcome: 'cancelled', cancelledBy: by };
+    if (call.worker !== undefined) this.#control(LaneKind.CANCEL, call, { by });
+    else if (await this.#withdraw(call))
       return this.#fail(call, {
-        outcome: 'cancelled',
+        ...failure,
         message: 'the caller disconnected before a worker took the call',
       });
-    }
     if (!this.#pending.has(call.id)) return;
     clearTimeout(call.timer);
-    call.timer = setTimeout(() => this.#fail(call, { outcome: 'cancelled' }), CANCEL_PATIENCE_MS);
+    call.timer = setTimeout(() => this.#fail(call, failure), CANCEL_PATIENCE_MS);
   }
 
   /** Takes the call out of the lane. True when it was there, so that no worker will ever run it. */
@@ -250,9 +254,13 @@ export class Dispatcher {
     }
   }
 
-  #control(kind: typeof LaneKind.CANCEL | typeof LaneKind.CREDIT, call: PendingCall, bytes?: number): void {
+  #control(
+    kind: typeof LaneKind.CANCEL | typeof LaneKind.CREDIT,
+    call: PendingCall,
+    header: Pick<ControlHeader, 'bytes' | 'by'> = {},
+  ): void {
     if (call.worker === undefined) return;
-    const frame = encodeLaneFrame(kind, { id: call.id, ...(bytes !== undefined && { bytes }) });
+    const frame = encodeLaneFrame(kind, { id: call.id, ...header });
     this.#writer.push(keys.control(call.worker), frame).catch((error: unknown) => {
       this.#options.log.warn({ error: String(error), id: call.id }, 'a control frame did not reach Redis');
     });

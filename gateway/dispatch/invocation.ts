@@ -1,5 +1,10 @@
 /** Holds the identity and the times of one invocation, from its request to its record. */
-import type { InvocationRecord, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
+import type {
+  Canceller,
+  InvocationRecord,
+  OpenInvocation,
+  RunReport,
+} from '#contract/invocations/invocation.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import {
   formatTraceparent,
@@ -89,6 +94,7 @@ export class Invocation {
       responseBytes: number;
       report: RunReport | undefined;
       message?: string | undefined;
+      cancelledBy?: Canceller | undefined;
     },
     waits: { gateway: number; queue: number },
   ): InvocationRecord {

@@ -1,12 +1,14 @@
 /** A call that was sent to Redis and has no answer yet, and the interfaces between it and its caller. */
-import type { RunReport } from '#contract/invocations/invocation.ts';
+import type { Canceller, RunReport } from '#contract/invocations/invocation.ts';
 import type { OffshootError } from '#contract/api/errors.ts';
-import type { Outcome } from '#contract/invocations/outcome.ts';
+import type { Failed } from '#contract/invocations/outcome.ts';
 import type { Backlog } from '#contract/platform/pace.ts';
 
 /** The reason why a call has no response, or only a part of one. */
 export interface Failure {
-  readonly outcome: Exclude<Outcome, 'ok'>;
+  readonly outcome: Failed;
+  /** Set for `cancelled`. */
+  readonly cancelledBy?: Canceller | undefined;
   /** The facts of this case, where the outcome's general meaning is not enough. */
   readonly message?: string;
   /** The worker's report, if it sent one. */
@@ -32,8 +34,8 @@ export interface CallSink {
 
 /** The caller's side of a call under way. */
 export interface OpenCall {
-  /** The caller has disconnected. The sink still learns how the call ended. */
-  cancel(): void;
+  /** Ends the call. The sink still learns how it ended. Without `by`, the answer is not needed any more. */
+  cancel(by?: Canceller): void;
   /** Another `bytes` bytes of the streamed body have reached the caller. */
   credit(bytes: number): void;
 }
@@ -50,8 +52,8 @@ export class PendingCall {
   /** The frame as it is in the lane, while it may still be there. */
   #frame: Buffer | undefined;
   #worker: string | undefined;
-  /** The caller has disconnected. */
-  cancelled = false;
+  /** Set once the call is to end; `by` as in OpenCall. */
+  cancel: { readonly by: Canceller | undefined } | undefined;
   /** Time at which the call was missing from its lane after the death of a worker, though no worker had announced it. */
   missingSince: number | undefined;
   /** The worker in the last lasting() of the sink; empty for none. */

@@ -6,9 +6,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { ApiKeyRecord, type Scope } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
 
 export const API_KEY_PREFIX = 'osk_';
-export const EVERY_NAMESPACE = '*';
 
 export class ApiKeyStore {
   readonly #redis: Redis;

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Scope } from '#contract/api/api.ts';
-import { EVERY_NAMESPACE, API_KEY_PREFIX, type ApiKeyStore } from './api-keys.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
+import { API_KEY_PREFIX, type ApiKeyStore } from './api-keys.ts';
 
 /**
  * Ensures that there is an admin key. Returns a new key, so that it can be shown this once.

@@ -3,11 +3,17 @@ import type { Redis } from 'ioredis';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import { keys } from '#contract/platform/keys.ts';
-import { DEFAULT_NAMESPACE, Name, NAME_RULE, nearestName } from '#contract/functions/names.ts';
+import {
+  DEFAULT_NAMESPACE,
+  EVERY_NAMESPACE,
+  Name,
+  NAME_RULE,
+  nearestName,
+} from '#contract/functions/names.ts';
 import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { NamespaceLimitsStore } from '#storage/limits/namespace-limits.ts';
 import { FreshCache } from './fresh-cache.ts';
-import { EVERY_NAMESPACE, type ApiKeyStore } from './api-keys.ts';
+import type { ApiKeyStore } from './api-keys.ts';
 import { targetOf, type Target } from '../dispatch/target.ts';
 
 const CACHED_FUNCTIONS = 10_000;

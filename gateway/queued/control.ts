@@ -6,6 +6,7 @@ import { OffshootError } from '#contract/api/errors.ts';
 import type { FunctionRecord, VersionRecord } from '#contract/functions/records.ts';
 import type {
   AnyInvocation,
+  Canceller,
   GroupOfBatch,
   InvocationRecord,
   OpenInvocation,
@@ -20,7 +21,6 @@ import type { Retention } from '#storage/queued/retention.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { DeadLetter, DeadLetterFilter, DeadLetters } from '#storage/queued/dead-letters.ts';
 import { Invocation } from '../dispatch/invocation.ts';
-import type { Spool } from '../call/spool.ts';
 import { targetOf } from '../dispatch/target.ts';
 import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 
@@ -28,20 +28,27 @@ import { Enqueuer, type EnqueuerOptions } from './enqueuer.ts';
 const MOVED_AT_ONCE = 1_000;
 const MOVED_TOGETHER = 20;
 
-export interface QueuedLaneOptions extends EnqueuerOptions {
+/** Bodies too large for Redis, in the artifact store (gateway/call/spool.ts). Undefined when the store no longer has one. */
+export interface LargeBodies {
+  open(body: BlobRef): Promise<Readable | undefined>;
+  copy(body: BlobRef): Promise<BlobRef | undefined>;
+  remove(body: BlobRef): Promise<void>;
+}
+
+export interface QueueControlOptions extends EnqueuerOptions {
   readonly commands: Redis;
   readonly functions: FunctionRepository;
   readonly groups: Groups;
   readonly dead: DeadLetters;
   readonly retention: Retention;
-  readonly spool: Spool;
+  readonly spool: LargeBodies;
 }
 
-export class QueuedLane {
+export class QueueControl {
   readonly enqueuer: Enqueuer;
-  readonly #options: QueuedLaneOptions;
+  readonly #options: QueueControlOptions;
 
-  constructor(options: QueuedLaneOptions) {
+  constructor(options: QueueControlOptions) {
     this.#options = options;
     this.enqueuer = new Enqueuer(options);
   }
@@ -68,7 +75,7 @@ export class QueuedLane {
    * Ends an invocation of either lane. A waiting one ends at once. A running one is killed, and its record ends when it is
    * dead. Throws `already_ended`.
    */
-  async cancel(id: string): Promise<AnyInvocation> {
+  async cancel(id: string, by: Canceller): Promise<AnyInvocation> {
     const { store, commands, deliveries } = this.#options;
     for (;;) {
       const found = await store.find(id);
@@ -77,10 +84,10 @@ export class QueuedLane {
       if (record.state === 'done')
         throw new OffshootError('already_ended', `the invocation has ended as ${record.outcome}`, { id });
       if (record.state === 'running' && record.worker !== undefined) {
-        await store.requestCancel(record);
+        await store.requestCancel(record, by);
         // Its worker checks for the request after it has written the end of the run, so one of the two sees the other's write.
         if ((await store.find(id))?.raw !== found.raw) continue;
-        await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id }));
+        await commands.rpush(keys.control(record.worker), encodeLaneFrame(LaneKind.CANCEL, { id, by }));
         return record;
       }
       if (record.lane === 'sync') {
@@ -89,7 +96,7 @@ export class QueuedLane {
           'no worker has the call yet; its caller can end it by closing the connection',
         );
       }
-      const ended = cancelled(record, sharedNow());
+      const ended = cancelled(record, sharedNow(), by);
       if (record.batch) await this.#concludeGroup(record.batch, record);
       // Announced before the record ends, as a worker does.
       if (record.callback) await deliveries.add(record);

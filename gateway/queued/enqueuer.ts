@@ -39,7 +39,7 @@ export interface EnqueuerOptions {
   /** Upper bound on the waiting jobs of a namespace whose own limit is not lower. */
   readonly maxQueued: number;
   readonly limits: NamespaceLimitsStore;
-  readonly drain: QueueRate;
+  readonly queueRate: QueueRate;
 }
 
 export class Enqueuer {
@@ -139,7 +139,7 @@ export class Enqueuer {
       return;
     }
     const { waiting, most } = count;
-    const backlog = { waiting, endedPerSecond: await this.#options.drain.perSecond(namespace) };
+    const backlog = { waiting, endedPerSecond: await this.#options.queueRate.perSecond(namespace) };
     throw new OffshootError(
       'queue_full',
       `${waiting} invocations of the namespace "${namespace}" wait already, and ${most} may`,

@@ -15,7 +15,7 @@ import type { Queues } from '#storage/queued/jobs.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import type { Enqueuer } from './enqueuer.ts';
 
-export interface KeeperOptions {
+export interface QueueRepairOptions {
   readonly commands: Redis;
   readonly functions: Pick<FunctionRepository, 'namespaces'>;
   readonly store: QueuedStore;
@@ -43,7 +43,7 @@ const BATCHES_AT_ONCE = 100;
 const GROUPS_AT_ONCE = 500;
 
 export class QueueRepair {
-  readonly #options: KeeperOptions;
+  readonly #options: QueueRepairOptions;
   #timer: NodeJS.Timeout | undefined;
   /** Finished groups of each open batch at the last round, by id. */
   #progress = new Map<string, number>();
@@ -51,7 +51,7 @@ export class QueueRepair {
   /** Time until which rounds have no limit, by performance.now(). */
   #thoroughUntil = 0;
 
-  constructor(options: KeeperOptions) {
+  constructor(options: QueueRepairOptions) {
     this.#options = options;
   }
 
@@ -90,7 +90,7 @@ export class QueueRepair {
     if (this.#busy) return;
     this.#busy = true;
     try {
-      const ours = await commands.set(keys.keeper(), '1', 'PX', LOCK_MS, 'NX');
+      const ours = await commands.set(keys.queueRepair(), '1', 'PX', LOCK_MS, 'NX');
       if (ours !== null) await this.look();
     } catch (error) {
       // Redis is unavailable; the next round tries again.
@@ -149,7 +149,7 @@ export class QueueRepair {
       log.warn({ id: record.id, gateway: record.gatewayId }, 'a call ended with its gateway');
   }
 
-  /** Queues groups that have a place in a batch but no record, if the batch makes no progress. */
+  /** Queues groups that have room in a batch but no record, if the batch makes no progress. */
   async #lookAtBatches(namespace: string, before: number, progress: Map<string, number>): Promise<void> {
     const { batches } = this.#options;
     const over: string[] = [];

@@ -10,8 +10,8 @@ import type {
 import type { IsolationReceipt } from '#contract/functions/isolation.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { MAX_LOG_ANSWER_BYTES } from '#contract/functions/limits.ts';
-import { inSlices } from '#contract/platform/turns.ts';
-import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
+import { inSlices } from '#contract/platform/slices.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
 
 /** Log lines of a function, with the place in the stream at which to continue. */
 export interface LogPage {

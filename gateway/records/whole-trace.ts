@@ -2,7 +2,7 @@
 import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { isFailure, OUTCOMES } from '#contract/invocations/outcome.ts';
 import { earlierTries, runSpanId, spansOf, type Span } from '#contract/invocations/trace.ts';
 import {
   MAX_TRACE_INVOCATIONS,
@@ -12,8 +12,19 @@ import {
   type TraceSpan,
   type WholeTrace,
 } from '#contract/invocations/whole-trace.ts';
-import type { AppDeps } from '../routes/endpoint.ts';
-import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
+import type { InvocationStore } from './invocations.ts';
+import type { Samples } from './samples.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
+
+/** Stores in which a trace is searched. */
+export interface TraceStores {
+  readonly functions: {
+    namespaces(): Promise<string[]>;
+    names(namespace: string): Promise<string[]>;
+  };
+  readonly invocations: Pick<InvocationStore, 'find' | 'findAll' | 'withLateSpans'>;
+  readonly dashboard: { readonly samples: Pick<Samples, 'of'> };
+}
 
 /** Time after the last invocation within which a function's own span still extends the trace; its clock may be wrong. */
 const LATE_MS = 60_000;
@@ -24,7 +35,7 @@ const LATE_MS = 60_000;
  * was a moment ago. Throws `trace_not_found`.
  */
 export async function findTrace(
-  deps: Pick<AppDeps, 'functions' | 'invocations' | 'dashboard'>,
+  deps: TraceStores,
   { namespace: own }: Pick<ApiKeyRecord, 'namespace'>,
   traceId: string,
   { hint, fresh = false }: { hint?: string | undefined; fresh?: boolean } = {},
@@ -166,8 +177,8 @@ function rootKind({ lane }: AnyInvocation): TraceSpan['kind'] {
 function errorOf({ name, attributes }: AnySpan, record: AnyInvocation, isRoot: boolean): string | undefined {
   if (name === 'attempt') return String(attributes['offshoot.outcome'] ?? 'it has no outcome');
   if (!isRoot || record.state !== 'done') return undefined;
-  const { fault, meaning } = OUTCOMES[record.outcome];
-  return fault === 'none' ? undefined : meaning;
+  const { outcome } = record;
+  return isFailure(outcome) ? OUTCOMES[outcome].meaning : undefined;
 }
 
 function processOf(name: string, lane: AnyInvocation['lane']): TraceProcess {

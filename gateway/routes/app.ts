@@ -28,12 +28,9 @@ import { authorize, ERROR_ANSWER, limitJson, type AppDeps, type AppEnv, type End
 import * as deadLetters from './dead-letters.ts';
 import * as functions from './functions.ts';
 import * as invocations from './invocations.ts';
-import * as limits from './limits.ts';
-import * as metrics from './metrics.ts';
 import * as queued from './queued.ts';
 import * as schedules from './schedules.ts';
 import * as system from './system.ts';
-import * as traces from './traces.ts';
 
 type Method = 'get' | 'head' | 'put' | 'post' | 'delete';
 
@@ -45,7 +42,7 @@ const API = '/api/v1';
 // prettier-ignore -- one line each, so that the whole API is on one screen
 const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['get', '/healthz', 'none', system.health],
-  ['get', '/metrics', 'read', metrics.metrics],
+  ['get', '/metrics', 'read', system.metrics],
 
   ['get', `${API}/whoami`, 'any', system.whoAmI],
   ['get', `${API}/keys`, 'admin', system.listKeys],
@@ -53,8 +50,8 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['delete', `${API}/keys/{id}`, 'admin', system.removeKey],
   ['get', `${API}/workers`, 'read', system.workers],
 
-  ['get', `${API}/namespaces/{namespace}/limits`, 'read', limits.get],
-  ['put', `${API}/namespaces/{namespace}/limits`, 'admin', limits.put],
+  ['get', `${API}/namespaces/{namespace}/limits`, 'read', system.namespaceLimits],
+  ['put', `${API}/namespaces/{namespace}/limits`, 'admin', system.setNamespaceLimits],
 
   ['head', `${API}/artifacts/{digest}`, 'deploy', artifacts.has],
   ['put', `${API}/artifacts/{digest}`, 'deploy', artifacts.put],
@@ -76,7 +73,7 @@ const ROUTES: readonly (readonly [Method, string, Demand, Endpoint])[] = [
   ['post', `${API}/invocations/{id}/cancel`, 'invoke', queued.cancel],
   ['post', `${API}/invocations/{id}/replay`, 'invoke', queued.replay],
 
-  ['get', `${API}/traces/{traceId}`, 'read', traces.get],
+  ['get', `${API}/traces/{traceId}`, 'read', invocations.trace],
 
   ['post', `${API}/functions/{namespace}/{name}/batches`, 'invoke', batches.create],
   ['get', `${API}/batches`, 'read', batches.list],

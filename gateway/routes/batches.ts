@@ -7,7 +7,7 @@ import type { ApiKeyRecord } from '#contract/api/api.ts';
 import { Batch, BatchList, ItemsTaken } from '#contract/invocations/batch.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import { DEFAULT_GROUP_ITEMS } from '#contract/functions/limits.ts';
-import { Name } from '#contract/functions/names.ts';
+import { EVERY_NAMESPACE, Name } from '#contract/functions/names.ts';
 import { retryTerms } from '#contract/invocations/retry.ts';
 import { parseTraceparent, parseTracestate } from '#contract/invocations/trace.ts';
 import type { BatchFacts } from '#storage/queued/batches.ts';
@@ -19,7 +19,6 @@ import { RequestAborted } from '../call/body.ts';
 import { newInvocationId, newSpanId, newTraceId } from '../dispatch/ids.ts';
 import { single } from '../call/request.ts';
 import { allowLongUpload } from '../call/server.ts';
-import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
 
 /** An array is accepted too, as the text says. If it were declared, hono would read and check all of it before the handler. */
@@ -103,7 +102,7 @@ export const cancel = endpoint(
     const { id } = context.req.valid('param');
     const before = await ownBatch(deps, id, context.var.holder);
     if (before.endedAt !== undefined) throw new OffshootError('already_ended', 'the batch has ended', { id });
-    await deps.batches.cancel(id);
+    await deps.batches.cancel(id, context.var.holder.id);
     return context.json(await ownBatch(deps, id, context.var.holder), 202);
   },
 );
@@ -201,8 +200,8 @@ async function factsOf(
   holder: ApiKeyRecord,
   { headers }: IncomingMessage,
 ): Promise<BatchFacts> {
-  const target = await deps.directory.target(namespace, name);
-  if (!target) throw await deps.directory.notFound(namespace, name, holder);
+  const target = await deps.functionCache.target(namespace, name);
+  if (!target) throw await deps.functionCache.notFound(namespace, name, holder);
   const { version, retries, queueMs, batchSize = DEFAULT_GROUP_ITEMS } = target;
   const parent = parseTraceparent(single(headers['traceparent']));
   const tracestate = parent && parseTracestate(single(headers['tracestate']));

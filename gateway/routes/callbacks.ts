@@ -34,5 +34,5 @@ export const rotate = endpoint(
 /** Throws `namespace_not_found` when the namespace does not exist. */
 async function existing(deps: AppDeps, namespace: string, holder: ApiKeyRecord): Promise<void> {
   if (await deps.functions.hasNamespace(namespace)) return;
-  throw await deps.directory.namespaceNotFound(namespace, holder);
+  throw await deps.functionCache.namespaceNotFound(namespace, holder);
 }

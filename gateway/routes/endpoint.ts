@@ -7,7 +7,7 @@ import type { ApiKeyRecord, Health, Scope } from '#contract/api/api.ts';
 import { Digest } from '#contract/functions/records.ts';
 import { ErrorBody, OffshootError } from '#contract/api/errors.ts';
 import { MAX_ENV_BYTES } from '#contract/functions/manifest.ts';
-import { Name } from '#contract/functions/names.ts';
+import { EVERY_NAMESPACE, Name } from '#contract/functions/names.ts';
 import type { ArtifactStore } from '#storage/artifacts/artifacts.ts';
 import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import type { Log } from '#storage/log.ts';
@@ -20,9 +20,9 @@ import type { Deployer } from '../functions/deploy.ts';
 import type { FunctionCache } from '../functions/function-cache.ts';
 import type { FunctionRoute } from '../call/function-route.ts';
 import type { SecretStore } from '../callbacks/secrets.ts';
-import type { QueuedLane } from '../queued/control.ts';
+import type { QueueControl } from '../queued/control.ts';
 import type { Schedules } from '../functions/schedules.ts';
-import { EVERY_NAMESPACE, type ApiKeyStore } from '../functions/api-keys.ts';
+import type { ApiKeyStore } from '../functions/api-keys.ts';
 import type { InvocationStore } from '../records/invocations.ts';
 import type { UnnamedArchives } from '../functions/unnamed-archives.ts';
 import type { Listing } from '../records/listing.ts';
@@ -34,10 +34,10 @@ export interface AppDeps {
   readonly listing: Listing;
   readonly artifacts: ArtifactStore;
   readonly unnamedArchives: UnnamedArchives;
-  readonly directory: FunctionCache;
+  readonly functionCache: FunctionCache;
   readonly deployer: Deployer;
   readonly functionRoute: FunctionRoute;
-  readonly queued: QueuedLane;
+  readonly queued: QueueControl;
   readonly batches: Batches;
   readonly secrets: SecretStore;
   readonly schedules: Schedules;
@@ -118,7 +118,7 @@ export function authorize(deps: AppDeps, scope: Scope | 'any'): MiddlewareHandle
     });
     const holder =
       (await dashboardHolder(context, deps.dashboard.sessions)) ??
-      (presented && (await deps.directory.key(presented.key)));
+      (presented && (await deps.functionCache.key(presented.key)));
     const own = holder?.namespace ?? EVERY_NAMESPACE;
     // Every key has a scope, so a valid key always has its own first one.
     const wanted = scope === 'any' ? (holder?.scopes[0] ?? 'read') : scope;

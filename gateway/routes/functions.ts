@@ -5,8 +5,8 @@ import type { ApiKeyRecord, VersionView } from '#contract/api/api.ts';
 import type { VersionRecord } from '#contract/functions/records.ts';
 import { shownSettings } from '#contract/functions/settings.ts';
 import { FUNCTION_PREFIX } from '#contract/functions/function-path.ts';
+import { EVERY_NAMESPACE } from '#contract/functions/names.ts';
 import type { StoredFunction } from '#storage/functions/function-repository.ts';
-import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
 import { answers, endpoint, jsonBody, OfFunction, OfNamespace, type AppDeps } from './endpoint.ts';
 
 const RECENT_SHOWN = 20;
@@ -36,7 +36,7 @@ export const list = endpoint(
     const { namespace } = context.req.valid('param');
     const found = await deps.functions.list(namespace);
     if (found.length === 0 && !(await deps.functions.hasNamespace(namespace))) {
-      throw await deps.directory.namespaceNotFound(namespace, context.var.holder);
+      throw await deps.functionCache.namespaceNotFound(namespace, context.var.holder);
     }
     return context.json({ functions: found.map(viewOf) }, 200);
   },
@@ -108,7 +108,7 @@ export const remove = endpoint(
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');
     if (!(await deps.deployer.remove(namespace, name))) {
-      throw await deps.directory.notFound(namespace, name, context.var.holder);
+      throw await deps.functionCache.notFound(namespace, name, context.var.holder);
     }
     return context.body(null, 204);
   },
@@ -122,7 +122,7 @@ export async function existing(
   holder: ApiKeyRecord,
 ): Promise<StoredFunction> {
   const found = await deps.functions.find(namespace, name);
-  if (!found) throw await deps.directory.notFound(namespace, name, holder);
+  if (!found) throw await deps.functionCache.notFound(namespace, name, holder);
   return found;
 }
 

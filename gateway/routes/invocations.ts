@@ -1,16 +1,21 @@
-/** Routes to call a function with an event, and to read the records and logs of calls. */
+/** Routes to call a function with an event, and to read the records, traces and logs of calls. */
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
 import { AnyInvocationDetail, FunctionLog, InvocationList } from '#contract/api/api.ts';
 import { OffshootError } from '#contract/api/errors.ts';
-import type { AnyInvocation } from '#contract/invocations/invocation.ts';
-import { Outcome } from '#contract/invocations/outcome.ts';
-import { Name } from '#contract/functions/names.ts';
+import { Outcome, type AnyInvocation } from '#contract/invocations/invocation.ts';
+import { EVERY_NAMESPACE, Name } from '#contract/functions/names.ts';
 import { terminalJson } from '#contract/api/text.ts';
 import { spansOf } from '#contract/invocations/trace.ts';
+import {
+  MAX_TRACE_INVOCATIONS,
+  MAX_TRACE_SPANS,
+  TRACE_ID,
+  WholeTrace,
+} from '#contract/invocations/whole-trace.ts';
 import type { ApiKeyRecord } from '#contract/api/api.ts';
-import { EVERY_NAMESPACE } from '../functions/api-keys.ts';
+import { findTrace } from '../records/whole-trace.ts';
 import { answers, endpoint, OfFunction, OfInvocation, type AppDeps } from './endpoint.ts';
 import { existing } from './functions.ts';
 
@@ -31,8 +36,8 @@ export const invoke = endpoint(
   },
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');
-    const target = await deps.directory.target(namespace, name);
-    if (!target) throw await deps.directory.notFound(namespace, name, context.var.holder);
+    const target = await deps.functionCache.target(namespace, name);
+    if (!target) throw await deps.functionCache.notFound(namespace, name, context.var.holder);
     await deps.functionRoute.event(context.env.incoming, context.env.outgoing, target);
     return RESPONSE_ALREADY_SENT;
   },
@@ -116,6 +121,27 @@ export const list = endpoint(
       }),
     );
     return context.json({ invocations: await deps.listing.list(functions.flat(), filter, limit) }, 200);
+  },
+);
+
+export const trace = endpoint(
+  {
+    summary: 'A whole trace: its invocations, and all their spans as one tree',
+    description: `Shows the namespaces of the key, with at most ${MAX_TRACE_INVOCATIONS} invocations and ${MAX_TRACE_SPANS} spans, and the numbers of those left out. Each span is followed by the spans below it. A parent outside these invocations is a span "caller" without times.`,
+    request: {
+      params: z.object({ traceId: z.string().regex(TRACE_ID, 'not the id of a trace') }),
+      query: z.object({
+        invocation: OfInvocation.shape.id.optional().openapi({
+          description: 'id of one of its invocations, which is shown even if the lists no longer have it',
+        }),
+      }),
+    },
+    responses: answers(200, WholeTrace, 'the trace'),
+  },
+  (deps) => async (context) => {
+    const { traceId } = context.req.valid('param');
+    const { invocation: hint } = context.req.valid('query');
+    return context.json(await findTrace(deps, context.var.holder, traceId, { hint, fresh: true }), 200);
   },
 );
 

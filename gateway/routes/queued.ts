@@ -15,7 +15,7 @@ import {
 import { CallbackBody } from '#contract/invocations/callback.ts';
 import { OffshootError } from '#contract/api/errors.ts';
 import { AnyInvocation } from '#contract/invocations/invocation.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { isFailure, OUTCOMES } from '#contract/invocations/outcome.ts';
 import { terminalJson } from '#contract/api/text.ts';
 import { checkResponse } from '../call/response-meta.ts';
 import { answers, endpoint, jsonBody, OfFunction, OfInvocation } from './endpoint.ts';
@@ -79,8 +79,8 @@ export const enqueue = endpoint(
   },
   (deps) => async (context) => {
     const { namespace, name } = context.req.valid('param');
-    const target = await deps.directory.target(namespace, name);
-    if (!target) throw await deps.directory.notFound(namespace, name, context.var.holder);
+    const target = await deps.functionCache.target(namespace, name);
+    if (!target) throw await deps.functionCache.notFound(namespace, name, context.var.holder);
     await deps.functionRoute.event(context.env.incoming, context.env.outgoing, target, { queued: true });
     return RESPONSE_ALREADY_SENT;
   },
@@ -102,10 +102,9 @@ export const result = endpoint(
     const checked = found && checkResponse(found.payload);
     if (!checked || 'problem' in checked) {
       found?.body?.destroy();
-      const why =
-        record.outcome === 'ok'
-          ? 'it was not kept'
-          : `it ended as ${record.outcome}: ${OUTCOMES[record.outcome].meaning}`;
+      const why = !isFailure(record.outcome)
+        ? 'it was not kept'
+        : `it ended as ${record.outcome}: ${OUTCOMES[record.outcome].meaning}`;
       throw new OffshootError('result_not_found', `the invocation has no result: ${why}`, { id });
     }
     const headers = new Headers();
@@ -174,8 +173,9 @@ export const cancel = endpoint(
   },
   (deps) => async (context) => {
     const { id } = context.req.valid('param');
-    await ownInvocation(deps, id, context.var.holder);
-    return context.json(await deps.queued.cancel(id), 202);
+    const { holder } = context.var;
+    await ownInvocation(deps, id, holder);
+    return context.json(await deps.queued.cancel(id, { by: 'key', key: holder.id }), 202);
   },
 );
 

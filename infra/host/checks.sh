@@ -23,7 +23,7 @@ missing_packages() {
 }
 
 # Subordinate ids that a worker maps: 1,000 that sandboxes do not use, one for each of 60,000 sandboxes, and one above
-# (SUBIDS_USED in worker/sandbox/subids.ts, which a unit test compares).
+# (SUBIDS_USED in worker/sandbox/zygote/subids.ts, which a unit test compares).
 SUBIDS_USED=61001
 
 # has_subids FILE USER - succeeds when USER has a range of SUBIDS_USED ids (entries name the user or its number).
@@ -85,7 +85,7 @@ tun_step() {
 
 # Groups of 16 sets. A launcher takes one group, and each namespace and runtime in use has a launcher.
 LAST_DEVICE_GROUP=15
-# Where worker/sandbox/zygote.ts looks.
+# Where worker/sandbox/zygote/zygote.ts looks.
 DEVICE_SETS=/dev/offshoot
 
 # devices_step - prints `devices` when the sets of device files for launchers are missing.

@@ -136,7 +136,7 @@ const panels: Panel[] = [
     ],
   ],
   [
-    'Tries of the queued lane a second',
+    'Attempts of the queued lane a second',
     'reqps',
     [
       [

@@ -150,9 +150,9 @@ export class QuotaLeases {
     const answer = (await TAKE.run(
       this.#redis,
       [
-        ...of.map((one) => keys.places(namespace, one)),
+        ...of.map((one) => keys.leases(namespace, one)),
         ...of.map((one) => keys.rate(namespace, one)),
-        ...of.map((one) => keys.placePace(namespace, one)),
+        ...of.map((one) => keys.leasePace(namespace, one)),
       ],
       [
         id,
@@ -166,7 +166,7 @@ export class QuotaLeases {
     const refused = readRefusal(answer);
     if (refused) return { refused };
     const counted = of.filter((_, index) => allowances[index]?.concurrency !== undefined);
-    for (const one of counted) this.#hold(keys.places(namespace, one), id);
+    for (const one of counted) this.#hold(keys.leases(namespace, one), id);
     return { leave: () => (counted.length > 0 ? this.#leave(namespace, name, id) : undefined) };
   }
 
@@ -184,14 +184,14 @@ export class QuotaLeases {
   }
 
   #leave(namespace: string, name: string, id: string): void {
-    const places = [keys.places(namespace), keys.places(namespace, name)];
-    for (const key of places) {
+    const leases = [keys.leases(namespace), keys.leases(namespace, name)];
+    for (const key of leases) {
       const ids = this.#held.get(key);
       ids?.delete(id);
       if (ids?.size === 0) this.#held.delete(key);
     }
-    const paces = [keys.placePace(namespace), keys.placePace(namespace, name)];
-    LEAVE.run(this.#redis, [...places, ...paces], [id, PACE_MS, PACE_TTL_MS]).catch((error: unknown) =>
+    const paces = [keys.leasePace(namespace), keys.leasePace(namespace, name)];
+    LEAVE.run(this.#redis, [...leases, ...paces], [id, PACE_MS, PACE_TTL_MS]).catch((error: unknown) =>
       this.#log.info({ error: String(error), id }, 'a lease was not given back; it lapses by itself'),
     );
   }

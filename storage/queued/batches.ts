@@ -5,7 +5,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Batch, BatchState } from '#contract/invocations/batch.ts';
-import type { GroupOfBatch, OpenInvocation, QueuedTerms } from '#contract/invocations/invocation.ts';
+import type {
+  Canceller,
+  GroupOfBatch,
+  OpenInvocation,
+  QueuedTerms,
+} from '#contract/invocations/invocation.ts';
 import { queued } from '#contract/invocations/transitions.ts';
 import { keys, RECORD_TTL_S } from '#contract/platform/keys.ts';
 import { WINDOW_GROUPS } from '#contract/functions/limits.ts';
@@ -142,9 +147,10 @@ redis.call('HSET', KEYS[2], ARGV[2], cjson.encode(entry))
 if attempt > 1 then redis.call('HSET', KEYS[1], 'retried', 1) end
 ${END_WHEN_DONE}`);
 
+/** ARGV: the time; the field that closes the batch, and its value. */
 const CLOSE = new Script(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[1])
+redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3])
 ${END_WHEN_DONE}`);
 
 /** Upper bound on the batches in the list of a namespace. */
@@ -179,7 +185,7 @@ export class BatchStore {
     ]);
   }
 
-  /** Gives the items in a blob their place in the batch, unless `most` of its groups have not ended. */
+  /** Gives the items in a blob room in the batch, unless `most` of its groups have not ended. */
   async add(
     id: string,
     items: number,
@@ -210,19 +216,20 @@ export class BatchStore {
 
   /** Closes the batch to further items. False when it is gone. */
   async seal(id: string): Promise<boolean> {
-    return await this.#changed(id, await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'sealed']));
+    const now = sharedNow();
+    return await this.#changed(id, await CLOSE.run(this.#redis, [keys.batch(id)], [now, 'sealed', now]));
   }
 
   /** Closes the batch to further items, and lets no more groups begin. False when it is gone. */
-  async cancel(id: string): Promise<boolean> {
-    return await this.#changed(
-      id,
-      await CLOSE.run(this.#redis, [keys.batch(id)], [sharedNow(), 'cancelled']),
-    );
+  async cancel(id: string, by: Canceller): Promise<boolean> {
+    const values = [sharedNow(), 'cancelled', JSON.stringify(by)];
+    return await this.#changed(id, await CLOSE.run(this.#redis, [keys.batch(id)], values));
   }
 
-  async isCancelled(id: string): Promise<boolean> {
-    return (await this.#redis.hget(keys.batch(id), 'cancelled')) !== null;
+  /** The canceller of the batch, as its groups name it; undefined if it is not cancelled. */
+  async cancelledBy(id: string): Promise<Canceller | undefined> {
+    const stored = await this.#redis.hget(keys.batch(id), 'cancelled');
+    return stored === null ? undefined : { ...(JSON.parse(stored) as Canceller), by: 'batch' };
   }
 
   async find(id: string): Promise<{ facts: BatchFacts; batch: Batch; wasRetried: boolean } | undefined> {
@@ -351,7 +358,7 @@ export function groupRecord(
 function toBatch(facts: BatchFacts, stored: Record<string, string>): Batch {
   const { id, namespace, name, version, createdAt } = facts;
   const count = (field: string): number => Number(stored[field] ?? 0);
-  const ended = stored['ended'];
+  const { ended, cancelled } = stored;
   return {
     id,
     namespace,
@@ -360,6 +367,7 @@ function toBatch(facts: BatchFacts, stored: Record<string, string>): Batch {
     state: stateOf(stored),
     createdAt,
     ...(ended !== undefined && { endedAt: Number(ended) }),
+    ...(cancelled !== undefined && { cancelledBy: JSON.parse(cancelled) as Canceller }),
     items: count('items'),
     succeeded: count('ok'),
     failed: count('failed'),

@@ -105,9 +105,9 @@ export class DeadLetters {
 
   async *#named(namespace: string, ids: readonly string[], until: number): AsyncGenerator<Entry[]> {
     if (ids.length === 0) return;
-    const places = await this.#redis.zmscore(keys.dead(namespace), ...ids);
+    const scores = await this.#redis.zmscore(keys.dead(namespace), ...ids);
     yield ids.flatMap((id, index) => {
-      const at = places[index];
+      const at = scores[index];
       return typeof at === 'string' && Number(at) <= until ? [{ id, at }] : [];
     });
   }

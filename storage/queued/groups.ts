@@ -1,11 +1,11 @@
 /** Reads the items of a batch's group from the artifact store, and writes the result of each item there. */
 import { randomBytes } from 'node:crypto';
 import type { ItemResult } from '#contract/invocations/batch.ts';
-import type { GroupOfBatch } from '#contract/invocations/invocation.ts';
+import type { Canceller, GroupOfBatch } from '#contract/invocations/invocation.ts';
 import { MAX_GROUP_RESULT_BYTES } from '#contract/functions/limits.ts';
 import { membersOf } from '#contract/api/json-scanner.ts';
-import { OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
-import { inSlices, nextTurn } from '#contract/platform/turns.ts';
+import { isFailure, OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
+import { inSlices, nextSlice } from '#contract/platform/slices.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from '../artifacts/blobs.ts';
 
@@ -79,7 +79,8 @@ export interface Group {
   readonly known: ReadonlyMap<number, KeptResult>;
   /** All items. */
   readonly items: readonly Item[];
-  readonly cancelled: boolean;
+  /** Set if the batch was cancelled. */
+  readonly cancelledBy: Canceller | undefined;
 }
 
 export class Groups {
@@ -92,9 +93,9 @@ export class Groups {
   /** The state of a group. Undefined when its items no longer exist. */
   async open(of: GroupOfBatch): Promise<Group | undefined> {
     const { batches, blobs } = this.#deps;
-    const [entry, cancelled] = await Promise.all([
+    const [entry, cancelledBy] = await Promise.all([
       batches.group(of.id, of.group),
-      batches.isCancelled(of.id),
+      batches.cancelledBy(of.id),
     ]);
     if (!entry) return undefined;
     const [input, results] = await Promise.all([
@@ -102,7 +103,7 @@ export class Groups {
       entry.results === undefined ? undefined : blobs.read(entry.results),
     ]);
     if (!input) return undefined;
-    await nextTurn();
+    await nextSlice();
     const known = new Map<number, KeptResult>();
     await inSlices(linesOf(results ?? Buffer.alloc(0)), (text) => {
       // conclude() has written these lines.
@@ -115,7 +116,7 @@ export class Groups {
       const index = entry.first + at;
       return { index, body, tries: known.get(index)?.tries ?? 0 };
     });
-    return { known, items, cancelled };
+    return { known, items, cancelledBy };
   }
 
   /**
@@ -130,7 +131,7 @@ export class Groups {
   ): Promise<void> {
     const { batches, blobs } = this.#deps;
     const { attempt, final, outcome, message } = end;
-    await nextTurn();
+    await nextSlice();
     const results = Array.from({ length: of.items }, (_, at): KeptResult | undefined => {
       const index = of.first + at;
       const result = known.get(index);
@@ -157,7 +158,7 @@ export class Groups {
 
 /** Whether a failed item is tried again while its group has attempts left. */
 export function isRetried({ ok, outcome }: Pick<ItemResult, 'ok' | 'outcome'>): boolean {
-  return !ok && (outcome === 'ok' || OUTCOMES[outcome].retried);
+  return !ok && (!isFailure(outcome) || OUTCOMES[outcome].queued === 'retry');
 }
 
 /** Writes a line without parsing the function's return value, whose bytes go from its answer into the line. */

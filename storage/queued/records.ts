@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import type { AnyInvocation, OpenInvocation } from '#contract/invocations/invocation.ts';
+import type { AnyInvocation, Canceller, OpenInvocation } from '#contract/invocations/invocation.ts';
 import { checkMove } from '#contract/invocations/transitions.ts';
 import {
   CANCEL_TTL_S,
@@ -44,6 +44,12 @@ redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
 local over = redis.call('ZCARD', KEYS[1]) - ARGV[3]
 if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[1], 0, over - 1) end
 if redis.call('TTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('EXPIRE', KEYS[1], ARGV[4]) end`);
+
+/** A stored request to cancel. `redriven`: how often the invocation had been redriven by then. */
+interface CancelRequest {
+  readonly redriven: number;
+  readonly by: Canceller;
+}
 
 /** Called after each change of a record by this process, for metrics and traces. */
 export type Changed = (before: AnyInvocation, after: AnyInvocation) => void;
@@ -146,13 +152,16 @@ export class QueuedStore {
   }
 
   /** Asks the worker that would begin or retry the invocation to end it instead. */
-  async requestCancel({ id, redriven = 0 }: AnyInvocation): Promise<void> {
-    await this.#redis.set(keys.cancelled(id), redriven, 'EX', CANCEL_TTL_S);
+  async requestCancel({ id, redriven = 0 }: AnyInvocation, by: Canceller): Promise<void> {
+    const request: CancelRequest = { redriven, by };
+    await this.#redis.set(keys.cancelled(id), JSON.stringify(request), 'EX', CANCEL_TTL_S);
   }
 
-  /** Whether a cancel was requested. A request from before a redrive does not count. */
-  async cancelRequested({ id, redriven = 0 }: AnyInvocation): Promise<boolean> {
-    return (await this.#redis.get(keys.cancelled(id))) === String(redriven);
+  /** The party that requested a cancel; undefined without a request. A request from before a redrive does not count. */
+  async cancelRequested({ id, redriven = 0 }: AnyInvocation): Promise<Canceller | undefined> {
+    const stored = await this.#redis.get(keys.cancelled(id));
+    const request = stored === null ? undefined : (JSON.parse(stored) as CancelRequest);
+    return request?.redriven === redriven ? request.by : undefined;
   }
 
   async input(id: string): Promise<Buffer | undefined> {
@@ -178,8 +187,8 @@ export class QueuedStore {
     id: string,
     fingerprint: string,
   ): Promise<{ id: string; fingerprint: string }> {
-    const place = keys.idempotency(namespace, name, createHash('sha256').update(key).digest('hex'));
-    const before = await this.#redis.set(place, `${id} ${fingerprint}`, 'EX', IDEMPOTENCY_TTL_S, 'NX', 'GET');
+    const taken = keys.idempotency(namespace, name, createHash('sha256').update(key).digest('hex'));
+    const before = await this.#redis.set(taken, `${id} ${fingerprint}`, 'EX', IDEMPOTENCY_TTL_S, 'NX', 'GET');
     if (before === null) return { id, fingerprint };
     const [known = id, print = fingerprint] = before.split(' ');
     return { id: known, fingerprint: print };

@@ -4,7 +4,7 @@ import { buffer } from 'node:stream/consumers';
 import { assertKey, limited, type BlobStore, type PutOptions, type Spare } from '../artifacts/blobs.ts';
 import type { S3Objects } from './objects.ts';
 
-const PLACE = 'blobs/';
+const PREFIX = 'blobs/';
 
 export class S3BlobStore implements BlobStore {
   readonly #objects: Promise<S3Objects>;
@@ -20,12 +20,12 @@ export class S3BlobStore implements BlobStore {
   ): Promise<{ bytes: number }> {
     assertKey(key);
     const small = source instanceof Uint8Array && source.length <= maxBytes;
-    return await (await this.#objects).put(PLACE + key, small ? source : limited(source, maxBytes));
+    return await (await this.#objects).put(PREFIX + key, small ? source : limited(source, maxBytes));
   }
 
   async open(key: string): Promise<Readable | undefined> {
     assertKey(key);
-    return await (await this.#objects).open(PLACE + key);
+    return await (await this.#objects).open(PREFIX + key);
   }
 
   async read(key: string): Promise<Buffer | undefined> {
@@ -35,21 +35,21 @@ export class S3BlobStore implements BlobStore {
 
   async size(key: string): Promise<number | undefined> {
     assertKey(key);
-    return await (await this.#objects).size(PLACE + key);
+    return await (await this.#objects).size(PREFIX + key);
   }
 
   async remove(key: string): Promise<void> {
     assertKey(key);
     const objects = await this.#objects;
-    await Promise.all([objects.remove(PLACE + key), objects.removeAll(`${PLACE}${key}/`)]);
+    await Promise.all([objects.remove(PREFIX + key), objects.removeAll(`${PREFIX}${key}/`)]);
   }
 
   async sweep(olderThanMs: number, under?: string, spare?: Spare): Promise<number> {
     if (under !== undefined) assertKey(under);
-    const place = under === undefined ? PLACE : `${PLACE}${under}/`;
+    const prefix = under === undefined ? PREFIX : `${PREFIX}${under}/`;
     const before = Date.now() - olderThanMs;
     const objects = await this.#objects;
-    await objects.abandonUploads(place, before);
-    return await objects.removeAll(place, before, spare && ((key) => spare(key.slice(PLACE.length))));
+    await objects.abandonUploads(prefix, before);
+    return await objects.removeAll(prefix, before, spare && ((key) => spare(key.slice(PREFIX.length))));
   }
 }

@@ -87,7 +87,7 @@ async function allIsWell(ids: readonly string[], pids: readonly number[]): Promi
   await expect.poll(async () => (await platform.api('/invocations')).status, { timeout: 15_000 }).toBe(200);
   await ended(platform, ids, RECOVERY_MS);
   for (const { status } of await Promise.all(Array.from({ length: 10 }, call))) expect(status).toBe(200);
-  // Every place for jobs of the worker is free again: three full rounds run, and one job that renews its lock.
+  // Every permit for jobs of the worker is free again: three full rounds run, and one job that renews its lock.
   const again = await acknowledged(enqueue, CAPACITY * 1.5 - 1, { sleepMs: 100 });
   const long = await acknowledged(enqueue, 1, { sleepMs: 12_000 });
   expect(again.length + long.length).toBe(CAPACITY * 1.5);

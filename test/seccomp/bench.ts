@@ -1,14 +1,14 @@
 /** Images and functions for the trials, in a directory of their own in the state directory. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RUNTIMES } from '#contract/functions/runtimes.ts';
+import { NODE_RUNTIMES } from '../support/runtime/node-runtimes.ts';
 import { SandboxBench } from '../support/sandbox/sandbox-bench.ts';
 import { Image } from './image.ts';
-import { type Lane, learn } from './trial.ts';
+import { type Track, learn } from './trial.ts';
 import { BASKET, storeFunctions, workload } from './workload.ts';
 
 export interface TrialBench {
-  readonly lanes: readonly Lane[];
+  readonly tracks: readonly Track[];
   close(): Promise<void>;
 }
 
@@ -23,14 +23,14 @@ export async function openTrialBench(): Promise<TrialBench> {
     const store = join(directory, 'functions');
     await mkdir(store);
     await storeFunctions(store);
-    const lanes: Lane[] = [];
-    for (const runtime of RUNTIMES) {
+    const tracks: Track[] = [];
+    for (const runtime of NODE_RUNTIMES) {
       const image = await Image.copy(runtime, directory);
-      const lane = { runtime, image, store, steps: workload(await packages(store)), expected: new Map() };
-      lanes.push(lane);
+      const track = { runtime, image, store, steps: workload(await packages(store)), expected: new Map() };
+      tracks.push(track);
     }
-    await Promise.all(lanes.map(learn));
-    return { lanes, close };
+    await Promise.all(tracks.map(learn));
+    return { tracks, close };
   } catch (error) {
     await close();
     throw error;

@@ -26,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => bench.close());
 
 test('the steps of the basket give the expected results under the product’s filter', () => {
-  for (const { runtime, expected } of bench.lanes)
+  for (const { runtime, expected } of bench.tracks)
     for (const [step, got] of expected)
       if (step.startsWith('basket ')) expect(got, `${runtime} ${step}`).toMatch(/^\{"ok":true/);
 });
@@ -35,7 +35,7 @@ test('no step needs an entry that is marked KEPT', { timeout: HOUR }, async () =
   const culprits: string[] = [];
   let without = kept;
   for (;;) {
-    const difference = await firstDifference(bench.lanes, without);
+    const difference = await firstDifference(bench.tracks, without);
     if (difference === undefined) break;
     const culprit = await culpritOf(without, difference);
     culprits.push(`${culprit.name}: needed by ${difference}`);
@@ -49,7 +49,7 @@ test('some step needs each entry that is not marked KEPT', { timeout: 4 * HOUR }
   const unneeded: string[] = [];
   const found: string[] = [];
   for (const entry of needed) {
-    const by = await firstDifference(bench.lanes, [...kept, entry], known.get(entry.name));
+    const by = await firstDifference(bench.tracks, [...kept, entry], known.get(entry.name));
     found.push(`${entry.name}\t${by ?? 'nobody'}`);
     if (by === undefined) unneeded.push(entry.name);
   }
@@ -63,7 +63,7 @@ async function culpritOf(entries: readonly Entry[], hint: string): Promise<Entry
   let [works, fails] = [0, entries.length];
   while (fails - works > 1) {
     const middle = (works + fails) >> 1;
-    if ((await firstDifference(bench.lanes, entries.slice(0, middle), hint)) === undefined) works = middle;
+    if ((await firstDifference(bench.tracks, entries.slice(0, middle), hint)) === undefined) works = middle;
     else fails = middle;
   }
   const culprit = entries[works];

@@ -10,7 +10,7 @@ import type { Step } from './workload.ts';
  */
 const STEP_MS = 30_000;
 
-export interface Lane {
+export interface Track {
   readonly runtime: Runtime;
   readonly image: Image;
   readonly store: string;
@@ -20,48 +20,48 @@ export interface Lane {
 }
 
 /** Records the expected results. */
-export async function learn(lane: Lane): Promise<void> {
-  await lane.image.use(await filterWithout([]));
-  await everyStep(lane, lane.steps, (step, got) => {
-    lane.expected.set(step.name, got);
+export async function learn(track: Track): Promise<void> {
+  await track.image.use(await filterWithout([]));
+  await everyStep(track, track.steps, (step, got) => {
+    track.expected.set(step.name, got);
     return true;
   });
 }
 
 /** `node24 basket sharp`: the first difference that the lack of these entries makes, or undefined. `hint`: where to look first. */
 export async function firstDifference(
-  lanes: readonly Lane[],
+  tracks: readonly Track[],
   without: Iterable<Entry>,
   hint?: string,
 ): Promise<string | undefined> {
   const filter = await filterWithout(without);
-  const named = (lane: Lane, step: Step): string => `${lane.runtime} ${step.name}`;
+  const named = (track: Track, step: Step): string => `${track.runtime} ${step.name}`;
   let found: string | undefined;
-  const compare = async (lane: Lane, steps: readonly Step[]): Promise<void> => {
+  const compare = async (track: Track, steps: readonly Step[]): Promise<void> => {
     if (steps.length === 0 || found !== undefined) return;
-    await everyStep(lane, steps, (step, got) => {
-      if (got !== lane.expected.get(step.name)) found ??= named(lane, step);
+    await everyStep(track, steps, (step, got) => {
+      if (got !== track.expected.get(step.name)) found ??= named(track, step);
       return found === undefined;
     });
   };
-  await Promise.all(lanes.map(({ image }) => image.use(filter)));
+  await Promise.all(tracks.map(({ image }) => image.use(filter)));
   // First only that one step: the lack of most entries shows within a second.
-  for (const lane of lanes)
+  for (const track of tracks)
     await compare(
-      lane,
-      lane.steps.filter((step) => named(lane, step) === hint),
+      track,
+      track.steps.filter((step) => named(track, step) === hint),
     );
-  await Promise.all(lanes.map((lane) => compare(lane, lane.steps)));
+  await Promise.all(tracks.map((track) => compare(track, track.steps)));
   return found;
 }
 
 /** Runs steps one by one, those of one function in one sandbox, until `then` returns false. */
 async function everyStep(
-  lane: Lane,
+  track: Track,
   steps: readonly Step[],
   then: (step: Step, got: string) => boolean,
 ): Promise<void> {
-  const bench = await SandboxBench.open(lane.runtime, lane.image.root, lane.store);
+  const bench = await SandboxBench.open(track.runtime, track.image.root, track.store);
   let code: string | undefined;
   let sandbox: BenchSandbox | undefined;
   try {

@@ -90,13 +90,13 @@ for (const [heavy, light] of [
   }, 60_000);
 }
 
-test('a job of another namespace starts while one holds its places for long, and calls still have room [SH3]', async () => {
+test('a job of another namespace starts while one holds its permits for long, and calls still have room [SH3]', async () => {
   await fillQueue(platform.redis.url, { namespace: 'heavy', name: 'retries' }, 200, { sleepMs: 4_500 });
   const running = async (): Promise<number> => {
     const { workers } = (await (await platform.api('/workers')).json()) as { workers: WorkerStatus[] };
     return workers[0]?.running ?? 0;
   };
-  // Of 8 places, one is kept for namespaces that have none.
+  // Of 8 permits, one is kept for namespaces that have none.
   await expect.poll(running, { timeout: 10_000 }).toBe(7);
   const light = enqueuer(platform, 'retries', 'light');
   const [id = ''] = await acknowledged(light, 1, {});

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { InvocationRecord } from '#contract/invocations/invocation.ts';
+import { figureOf } from '../support/platform/metrics.ts';
 import { freePort, Platform } from '../support/platform/platform.ts';
 import { Prometheus, promtool } from '../support/servers/prometheus.ts';
 import { SLOWNESS } from '../support/faults/slowness.ts';
@@ -116,8 +117,8 @@ describe('metrics', () => {
     expect(worker).toMatch(/offshoot_sandboxes_ended_total\{reason="timeout"\} 1\n/);
     expect(worker).toMatch(/offshoot_sandbox_fork_seconds_count [1-9]/);
     // A sandbox that has its function loaded takes some megabytes.
-    const memory = Number(/offshoot_sandboxes_memory_bytes (\d+)/.exec(worker)?.[1]);
-    const limit = Number(/offshoot_sandboxes_memory_limit_bytes (\d+)/.exec(worker)?.[1]);
+    const memory = figureOf(worker, 'offshoot_sandboxes_memory_bytes');
+    const limit = figureOf(worker, 'offshoot_sandboxes_memory_limit_bytes');
     expect(memory).toBeGreaterThan(2_000_000);
     expect(limit).toBeGreaterThan(memory);
   });

@@ -1,4 +1,4 @@
-/** Limits of functions and namespaces, on real processes: calls and jobs beyond them, and how places are returned. */
+/** Limits of functions and namespaces, on real processes: calls and jobs beyond them, and how leases are returned. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Accepted, InvocationDetail } from '#contract/api/api.ts';
@@ -120,7 +120,7 @@ test('a function without limits asks Redis for no place; one with limits asks on
     const monitor = await redis.monitor();
     const asked: string[] = [];
     monitor.on('monitor', (_time: string, args: string[]) => {
-      if (args.some((text) => text.includes(':places'))) asked.push(args.join(' '));
+      if (args.some((text) => text.includes(':leases'))) asked.push(args.join(' '));
     });
     for (let one = 0; one < 10; one++) expect((await call('default/free', {})).status).toBe(200);
     await sleep(200);
@@ -243,8 +243,8 @@ describe('limits of a namespace', () => {
   }, 60_000);
 });
 
-describe('places of a process that dies', () => {
-  test('a gateway that dies returns its places [SH5]', async () => {
+describe('leases of a process that dies', () => {
+  test('a gateway that dies returns its leases [SH5]', async () => {
     const lost = [0, 1].map(() => call('default/two', { sleepMs: 4_500 }).catch(() => undefined));
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 3_000 }).toBe(429);
     await platform.kill('gateway');
@@ -257,7 +257,7 @@ describe('places of a process that dies', () => {
       .toBe(200);
   }, 30_000);
 
-  test('a worker that dies returns its places [SH5]', async () => {
+  test('a worker that dies returns its leases [SH5]', async () => {
     const ids = await acknowledged(enqueuer(platform, 'two'), 2, { sleepMs: 4_000 });
     await expect.poll(async () => (await call('default/two', {})).status, { timeout: 5_000 }).toBe(429);
     await platform.kill('worker');

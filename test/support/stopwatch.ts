@@ -84,3 +84,9 @@ function readOr(path: string): string {
     return ''; // it has ended
   }
 }
+
+/** The value below which `percent` percent of all values lie. */
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))] ?? Number.NaN;
+}

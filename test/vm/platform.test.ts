@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { figureOf } from '../support/platform/metrics.ts';
 import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
 import { freePort, Platform } from '../support/platform/platform.ts';
 
@@ -98,11 +99,10 @@ test('D10 log-injection: control characters of a function stay data', async () =
 
 test('the worker’s metrics show the memory of all sandboxes, and its limit [OB13]', async () => {
   const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
-  const figure = (name: string): number => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
   // From memory.current and memory.max.
-  expect(figure('offshoot_sandboxes_memory_bytes')).toBeGreaterThan(1_000_000);
-  expect(figure('offshoot_sandboxes_memory_limit_bytes')).toBeGreaterThan(
-    figure('offshoot_sandboxes_memory_bytes'),
+  expect(figureOf(text, 'offshoot_sandboxes_memory_bytes')).toBeGreaterThan(1_000_000);
+  expect(figureOf(text, 'offshoot_sandboxes_memory_limit_bytes')).toBeGreaterThan(
+    figureOf(text, 'offshoot_sandboxes_memory_bytes'),
   );
 });
 

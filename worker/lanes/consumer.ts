@@ -181,9 +181,9 @@ export class Consumer {
 
   #obey(frame: Buffer): void {
     const { kind, header } = decodeLaneFrame(frame);
-    const { id, bytes, function: name } = header as ControlHeader;
+    const { id, bytes, by, function: name } = header as ControlHeader;
     const execution = this.#running.get(id)?.execution ?? this.#options.elsewhere(id);
-    if (kind === LaneKind.CANCEL) execution?.cancel();
+    if (kind === LaneKind.CANCEL) execution?.cancel(by);
     if (kind === LaneKind.CREDIT) execution?.credit(bytes ?? 0);
     if (kind === LaneKind.REFRESH) void this.refresh();
     if (kind === LaneKind.FORGET && name !== undefined) this.#options.onRemoved(name);

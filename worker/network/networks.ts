@@ -3,7 +3,6 @@ import type { Runtime } from '#contract/functions/manifest.ts';
 import { parseCidr, parseEgressRule, within } from '#contract/functions/network.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { log } from '../process/log.ts';
-import type { Zygote } from '../sandbox/zygote.ts';
 import { EgressNetwork, type EgressOptions, type Inspection, type SandboxNetwork } from './egress.ts';
 import { NetworkOwner } from './owner.ts';
 
@@ -12,9 +11,17 @@ export interface NetworksOptions extends Omit<EgressOptions, 'owner' | 'closed'>
   readonly owner?: NetworkOwner | undefined;
 }
 
+/** The part of a zygote that its network needs. */
+export interface NetworkedZygote {
+  readonly alive: boolean;
+  /** Process of the launcher; undefined when it did not start. */
+  readonly pid: number | undefined;
+  readonly ended: Promise<unknown>;
+}
+
 export class Networks {
   readonly #options: NetworksOptions;
-  readonly #networks = new Map<Zygote, Promise<EgressNetwork>>();
+  readonly #networks = new Map<NetworkedZygote, Promise<EgressNetwork>>();
   /** Runtimes and namespaces, as `runtime/namespace`, that have functions with egress. */
   readonly #wanted = new Set<string>();
 
@@ -24,7 +31,7 @@ export class Networks {
 
   /** Returns the network for a new sandbox of `zygote` that will run this version; undefined when the version asks for none. */
   async assign(
-    zygote: Zygote,
+    zygote: NetworkedZygote,
     version: Pick<LoadedVersion, 'key' | 'namespace' | 'settings'>,
   ): Promise<SandboxNetwork | undefined> {
     const egress = version.settings.network?.egress ?? [];
@@ -46,13 +53,13 @@ export class Networks {
   }
 
   /** Prepares the egress of a zygote that replaces another, before a call needs it. */
-  prepare(zygote: Zygote, runtime: Runtime, namespace: string): void {
+  prepare(zygote: NetworkedZygote, runtime: Runtime, namespace: string): void {
     if (!this.#wanted.has(`${runtime}/${namespace}`) || !zygote.alive) return;
     this.#of(zygote).catch((error: unknown) => log.error({ error }, 'network: egress could not be prepared'));
   }
 
   /** Returns the egress of a launcher for inspection; makes it if there is none. */
-  inspect(zygote: Zygote): Promise<Inspection> {
+  inspect(zygote: NetworkedZygote): Promise<Inspection> {
     return this.#of(zygote);
   }
 
@@ -68,7 +75,7 @@ export class Networks {
    * Makes a launcher's egress at its first function that needs it. A deploy does that already, because it loads the function
    * once.
    */
-  #of(zygote: Zygote): Promise<EgressNetwork> {
+  #of(zygote: NetworkedZygote): Promise<EgressNetwork> {
     let network = this.#networks.get(zygote);
     if (!network) {
       network = this.#open(zygote);
@@ -83,7 +90,7 @@ export class Networks {
     return network;
   }
 
-  async #open(zygote: Zygote): Promise<EgressNetwork> {
+  async #open(zygote: NetworkedZygote): Promise<EgressNetwork> {
     const { owner } = this.#options;
     if (owner) return EgressNetwork.open({ ...this.#options, owner });
     const own = await NetworkOwner.open(zygote.pid ?? 0);

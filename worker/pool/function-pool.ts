@@ -216,7 +216,7 @@ export class FunctionPool {
         released = true;
         begin();
         if (--member.active === 0) this.#active--;
-        if (member.active === 0 && (member.sandbox.spent || this.singleUse))
+        if (member.active === 0 && (!member.sandbox.usable || this.singleUse))
           member.sandbox.kill(this.singleUse ? 'single_use' : 'spent');
         member.usedAt = performance.now();
         this.#releasedAt = member.usedAt;

@@ -292,8 +292,9 @@ export class Pool {
     const shelf = this.#prepared.get(shelfKey(version.settings.runtime, version.namespace));
     for (;;) {
       const sandbox = shelf?.sandboxes.shift();
-      if (!sandbox || (!sandbox.exit && !sandbox.zygote.retired)) return sandbox;
-      if (!sandbox.exit) sandbox.kill('zygote_replaced');
+      if (!sandbox) return undefined;
+      if (sandbox.state === 'prepared' && !sandbox.zygote.retired) return sandbox;
+      sandbox.kill('zygote_replaced');
     }
   }
 
@@ -385,7 +386,7 @@ export class Pool {
 
   /** Returns the processor time in milliseconds that the sandbox has used outside of invocations since the last call. */
   #countIdle(member: Member): number {
-    const used = member.sandbox.idleCpuMs - member.idleCpuMs;
+    const used = member.sandbox.usage.idleCpuMs - member.idleCpuMs;
     member.idleCpuMs += used;
     if (used > 0) this.#countOutside(member.owner, 'idle', used);
     return used;
@@ -396,7 +397,7 @@ export class Pool {
     for (const fn of this.#functions.values())
       for (const member of fn.members) {
         const { sandbox, active, idleBudget } = member;
-        if (active === 0) sandbox.cpuMs();
+        if (active === 0) sandbox.usage.cpuMs();
         if (idleBudget.spend(this.#countIdle(member)) || active > 0) continue;
         fn.members.delete(member);
         fn.lastEnd = 'died';
@@ -408,7 +409,7 @@ export class Pool {
 
   #idleEnd({ singleUse, outside }: FunctionPool, sandbox: Sandbox): string {
     const percent = Math.round(this.#options.idleCpu * 100);
-    const used = (sandbox.idleCpuMs / 1_000).toFixed(1);
+    const used = (sandbox.usage.idleCpuMs / 1_000).toFixed(1);
     const next = singleUse ? `; ${outside.consequence}` : '';
     return `the sandbox was ended: it has used ${used} s of processor time without an invocation, and may use ${percent} % of its "cpu" on average over ${WINDOW_MS / 1_000} s (OFFSHOOT_IDLE_CPU)${next}`;
   }

@@ -11,7 +11,7 @@ import type { CgroupDriver } from '../cgroup/driver.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import type { IsolationFacts } from '../sandbox/isolation-facts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
-import type { IdRange } from '../sandbox/subids.ts';
+import type { IdRange } from '../sandbox/zygote/subids.ts';
 
 /** The only user id inside a sandbox; INNER_ID in sandbox/sandbox.c. */
 const INNER_UID = 1_000;

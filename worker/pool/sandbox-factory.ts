@@ -4,11 +4,11 @@ import type { VersionSettings } from '#contract/functions/settings.ts';
 import type { CgroupDriver } from '../cgroup/driver.ts';
 import { cgroupName } from '../cgroup/files.ts';
 import { log } from '../process/log.ts';
-import type { SandboxEnd } from '../sandbox/end-reason.ts';
+import type { SandboxEnd } from '#contract/platform/sandbox-end.ts';
 import { Sandbox } from '../sandbox/sandbox.ts';
 import type { FileLimits } from '../sandbox/specialise.ts';
-import { SandboxNumbers } from '../sandbox/sandbox-numbers.ts';
-import type { Zygote } from '../sandbox/zygote.ts';
+import { SandboxNumbers } from '../sandbox/zygote/sandbox-numbers.ts';
+import type { Zygote } from '../sandbox/zygote/zygote.ts';
 
 const MB = 1024 * 1024;
 /** Limits of a sandbox without a function: enough to wait in, and a bound on the damage of a bug. */
@@ -31,7 +31,7 @@ export interface SandboxFactoryOptions {
 
 export class SandboxFactory {
   readonly #options: SandboxFactoryOptions;
-  readonly #slots = new SandboxNumbers();
+  readonly #numbers = new SandboxNumbers();
   readonly #live = new Set<Sandbox>();
   /** A promise for each sandbox that is not fully removed; it settles when nothing of the sandbox is left. */
   readonly #leaving = new Set<Promise<void>>();
@@ -53,14 +53,14 @@ export class SandboxFactory {
   start(zygote: Zygote, reason: StartReason = 'on_demand'): Sandbox {
     const { cgroups, onForked } = this.#options;
     const begun = performance.now();
-    const slot = this.#slots.take();
+    const slot = this.#numbers.take();
     const id = randomBytes(6).toString('hex');
     const cgroup = cgroups.create(cgroupName(id), PREPARED_LIMITS);
     let sandbox: Sandbox;
     try {
       sandbox = new Sandbox({ id, slot, scratchMb: PREPARED_SCRATCH_MB, cgroup, zygote });
     } catch (error) {
-      this.#slots.free(slot);
+      this.#numbers.free(slot);
       void cgroup.remove().catch(() => undefined);
       throw error;
     }
@@ -76,7 +76,7 @@ export class SandboxFactory {
       this.#live.delete(sandbox);
       const why = sandbox.end ?? 'platform_error';
       this.ended.set(why, (this.ended.get(why) ?? 0) + 1);
-      this.#slots.free(slot);
+      this.#numbers.free(slot);
       await cgroup
         .remove()
         .catch((error: unknown) => log.warn({ error, id }, 'a cgroup could not be removed'));

@@ -5,8 +5,9 @@ import { DEFAULT_LOG_BYTES } from '#contract/functions/limits.ts';
 import { kindOf, type RuntimeKind } from '#contract/functions/runtimes.ts';
 import { unmetRequirements } from '#contract/functions/isolation.ts';
 import type { AcquireKind } from '#contract/invocations/invocation.ts';
+import type { LoadFailure } from '#contract/invocations/outcome.ts';
 import type { CodeStore } from '../code/code-store.ts';
-import { blamePids, whyEnded, type ExitOutcome } from '../sandbox/exit-cause.ts';
+import { blamePids, whyEnded } from '../sandbox/zygote/exit-cause.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { readLogFrame, refusedLine, type LogText } from '../run/invocation-log.ts';
 import { refusedNetworkLine, Unreached } from '../run/refused-network.ts';
@@ -15,7 +16,7 @@ import type { Networks } from '../network/networks.ts';
 import type { IsolationFacts } from '../sandbox/isolation-facts.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { SandboxStartError, type FileLimits } from '../sandbox/specialise.ts';
-import type { Exit } from '../sandbox/zygote.ts';
+import type { Exit } from '../sandbox/zygote/zygote.ts';
 import type { Receipts } from './receipts.ts';
 import type { Zygotes } from './zygotes.ts';
 import type { SandboxFactory } from './sandbox-factory.ts';
@@ -36,7 +37,7 @@ export interface Started {
 /** The function could not be loaded, and its sandbox is gone; the fields say why. */
 export class LoadFailedError extends Error {
   override readonly name = 'LoadFailedError';
-  readonly reason: 'load_error' | 'load_timeout' | 'isolation_unmet' | 'pids_limit' | ExitOutcome;
+  readonly reason: LoadFailure;
   readonly exit: Exit | undefined;
   /** JSON of the error that the module threw, unchecked. */
   readonly thrown: Buffer | undefined;
@@ -45,7 +46,7 @@ export class LoadFailedError extends Error {
   readonly startCpuMs: number;
 
   constructor(
-    reason: LoadFailedError['reason'],
+    reason: LoadFailure,
     message: string,
     facts: {
       exit?: Exit | undefined;
@@ -99,7 +100,7 @@ export async function startFunction(
   const collect = (bytes: number, read: () => LogText | undefined): void => {
     if (loadOutput.length >= MAX_LOAD_OUTPUT_LINES || loadBytes >= MAX_LOAD_OUTPUT_BYTES) {
       cutBytes += bytes;
-      return sandbox.discarded(bytes);
+      return sandbox.flow.discarded(bytes);
     }
     const line = read();
     if (!line) return;
@@ -159,18 +160,18 @@ export async function startFunction(
     await isolated;
     const start = performance.now();
     await ready;
-    sandbox.memoryPeak();
+    sandbox.usage.memoryPeak();
     // The module has survived the loss of a child process, but no call should be served by the remains.
     if (sandbox.endIfOutOfMemory()) throw new SandboxStartError('a process of it ran out of memory');
-    sandbox.rest();
+    sandbox.usage.rests();
     const initMs = performance.now() - start;
-    return { sandbox, kind, initMs, startCpuMs: sandbox.cpuMs(), loadOutput: output() };
+    return { sandbox, kind, initMs, startCpuMs: sandbox.usage.cpuMs(), loadOutput: output() };
   } catch (error) {
     // A sandbox that ended before this counts as ended by itself.
     sandbox.kill('load_error');
     const exit = await sandbox.ended;
     if (error instanceof LoadFailedError) throw error;
-    const { oomKills, pidsRefused, cpuMs } = sandbox.usage();
+    const { oomKills, pidsRefused, cpuMs } = sandbox.usage.now;
     const thrown = error instanceof SandboxStartError ? error.payload : undefined;
     const message = error instanceof Error ? error.message : String(error);
     throw new LoadFailedError(
@@ -252,7 +253,7 @@ function classify(facts: {
   thrown: Buffer | undefined;
   exit: Exit;
   kind: RuntimeKind;
-}): LoadFailedError['reason'] {
+}): LoadFailure {
   const { exit, thrown, pidsRefused, kind } = facts;
   if (facts.timedOut) return 'load_timeout';
   if (exit.code === SETUP_FAILED_STATUS && !thrown) return 'platform_error';

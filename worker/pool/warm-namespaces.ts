@@ -7,17 +7,17 @@ import type { Pool } from './pool.ts';
 /** Interval between checks for vacant namespaces. Removals are announced; this finds missed ones, and failed first deploys. */
 const LOOK_MS = 30_000;
 
-export interface ReadinessOptions {
+export interface WarmNamespacesOptions {
   readonly functions: Pick<FunctionRepository, 'hasFunctions'>;
   readonly pool: Pick<Pool, 'namespaces' | 'warm' | 'giveUp'>;
 }
 
 export class WarmNamespaces {
-  readonly #options: ReadinessOptions;
+  readonly #options: WarmNamespacesOptions;
   #timer: NodeJS.Timeout | undefined;
   #begun = false;
 
-  constructor(options: ReadinessOptions) {
+  constructor(options: WarmNamespacesOptions) {
     this.#options = options;
   }
 

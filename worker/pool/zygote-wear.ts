@@ -2,7 +2,7 @@
  * Decides when a zygote is replaced. Its forks share an address layout and a hash seed, which help an attacker more the longer
  * they stay the same. A crash of a sandbox may be a failed guess at them. Pure except for the list of crashes.
  */
-import type { Exit } from '../sandbox/zygote.ts';
+import type { Exit } from '../sandbox/zygote/zygote.ts';
 
 export interface ZygoteWear {
   readonly forks: number;

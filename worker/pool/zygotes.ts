@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { log } from '../process/log.ts';
-import type { IdRange } from '../sandbox/subids.ts';
-import { Zygote } from '../sandbox/zygote.ts';
+import type { IdRange } from '../sandbox/zygote/subids.ts';
+import { Zygote } from '../sandbox/zygote/zygote.ts';
 import { Burst, isCrash, wornBy, type WearLimits } from './zygote-wear.ts';
 
 export interface ZygotesOptions {

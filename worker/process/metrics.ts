@@ -33,19 +33,19 @@ export interface WorkerFigures {
   readonly restarts: Restarts;
 }
 
-export interface MetricsPlace {
+export interface MetricsAddress {
   readonly host: string;
   readonly port: number;
 }
 
 export class WorkerMetrics {
   readonly metrics: Metrics;
-  readonly #place: MetricsPlace;
+  readonly #address: MetricsAddress;
   readonly #forks: Histogram;
   #server: Server | undefined;
 
-  constructor(place: MetricsPlace, version: string, maxFunctions: number) {
-    this.#place = place;
+  constructor(address: MetricsAddress, version: string, maxFunctions: number) {
+    this.#address = address;
     this.metrics = new Metrics('offshoot-worker', version, maxFunctions);
     this.#forks = this.metrics.meter.createHistogram('offshoot_sandbox_fork_seconds', {
       description: 'From the order to fork to a sandbox that waits for its function',
@@ -110,7 +110,7 @@ export class WorkerMetrics {
     this.#server = server;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once('error', reject);
-    server.listen({ host: this.#place.host, port: this.#place.port }, resolve);
+    server.listen({ host: this.#address.host, port: this.#address.port }, resolve);
     await promise;
     return server.address() as AddressInfo;
   }

@@ -9,9 +9,9 @@ import { membersOf } from '#contract/api/json-scanner.ts';
 import { MAX_ITEM_RESULT_BYTES } from '#contract/functions/limits.ts';
 import type { Outcome } from '#contract/invocations/outcome.ts';
 import { decodePayload, NO_QUEUE_HANDLER, type BatchAnswer } from '#contract/wire/payload.ts';
-import { inSlices, nextTurn } from '#contract/platform/turns.ts';
+import { inSlices, nextSlice } from '#contract/platform/slices.ts';
 import { linesOf, type GroupResults, type Item } from '#storage/queued/groups.ts';
-import { readError } from '../run/run.ts';
+import { readError } from '../run/failure.ts';
 
 /** Upper bound on the delay that a function may ask for. */
 const MAX_DELAY_S = 86_400;
@@ -49,7 +49,7 @@ export async function readBatchAnswers(
 ): Promise<{ retryAfterMs: number }> {
   const unsaid = new Map(items.map((item) => [item.index, item]));
   let retryAfterMs = 0;
-  await nextTurn();
+  await nextSlice();
   await inSlices(linesOf(bodyOf(payload)), (line) => {
     // Parsed one at a time: as values they may be many times as large.
     const answer = parse(line);

@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import type { RunReport } from '#contract/invocations/invocation.ts';
+import type { Failed } from '#contract/invocations/outcome.ts';
 import { decodeLaneFrame, LaneKind, type BlobRef, type ReplyHeader } from '#contract/platform/lane.ts';
 import { DEFAULT_INLINE_BODY_BYTES, MAX_RESPONSE_META_BYTES } from '#contract/functions/limits.ts';
 import { decodePayload } from '#contract/wire/payload.ts';
@@ -42,7 +43,7 @@ export class Collector {
   #parts: Buffer[] = [];
   #bytes = 0;
   /** Reason why there will be no result, whatever the execution reports. */
-  #broken: 'bad_response' | 'platform_error' | undefined;
+  #broken: Failed | undefined;
   #spooling: { readonly pipe: PassThrough; readonly kept: Promise<BlobRef | undefined> } | undefined;
   execution: Pick<Execution, 'cancel' | 'credit'> | undefined;
 
@@ -101,10 +102,11 @@ export class Collector {
     this.#spooling = { pipe, kept };
   }
 
-  #break(why: 'bad_response' | 'platform_error'): void {
+  #break(why: Failed): void {
     this.#broken ??= why;
     this.#parts = [];
     this.#spooling?.pipe.destroy(NO_END);
+    // Its result is discarded, so no one has cancelled it.
     this.execution?.cancel();
   }
 

@@ -2,10 +2,10 @@
  * Pure helpers for one attempt of a queued invocation: the call it starts with, and how its end is classified. The I/O and its
  * order are in run-invocation.ts.
  */
-import type { Attempt, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
+import type { Attempt, Canceller, OpenInvocation, RunReport } from '#contract/invocations/invocation.ts';
 import type { BlobRef, CallHeader } from '#contract/platform/lane.ts';
-import type { Outcome } from '#contract/invocations/outcome.ts';
-import { readRetryAfter, WANTED } from '#contract/invocations/retry.ts';
+import { wasRequested, type Outcome } from '#contract/invocations/outcome.ts';
+import { readRetryAfter } from '#contract/invocations/retry.ts';
 import { formatTraceparent, runSpanId } from '#contract/invocations/trace.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import { isRetried, type KeptResult } from '#storage/queued/groups.ts';
@@ -20,6 +20,8 @@ export interface Ended {
   readonly status?: number | undefined;
   readonly retryAfterMs?: number | undefined;
   readonly message?: string | undefined;
+  /** For `cancelled`, if the report does not say it. */
+  readonly cancelledBy?: Canceller | undefined;
   readonly report?: RunReport | undefined;
   readonly payload?: Buffer | undefined;
   /** True when another attempt would fail in the same way. */
@@ -30,11 +32,14 @@ export interface Ended {
   readonly blob?: BlobRef | undefined;
 }
 
-/** Closes attempts that have no end: their worker has died. */
+/** Outcome of an attempt whose worker has died. */
+export const LOST = 'worker_lost' satisfies Outcome;
+
+/** Closes attempts that have no end. */
 export function closeLost(attempts: readonly Attempt[], now: number): Attempt[] {
   return attempts.map((attempt) =>
     attempt.outcome === undefined
-      ? { ...attempt, outcome: 'worker_lost', endedAt: now, message: `worker ${attempt.worker} was lost` }
+      ? { ...attempt, outcome: LOST, endedAt: now, message: `worker ${attempt.worker} was lost` }
       : attempt,
   );
 }
@@ -64,7 +69,7 @@ export function groupEnd(items: Items, count: number): Ended {
   const bad = [...items.values()].filter(({ ok }) => !ok);
   if (bad.length === 0) return { outcome: 'ok', status: 200 };
   const message = `${bad.length} of ${count} items ${bad.length === 1 ? 'has' : 'have'} failed`;
-  const wanted = bad.find(({ outcome }) => outcome !== undefined && WANTED.has(outcome))?.outcome;
+  const wanted = bad.find(({ outcome }) => wasRequested(outcome))?.outcome;
   if (wanted) return { outcome: wanted, message };
   // When all items failed alike, such as by a timeout of their run, the group has the same outcome.
   const [{ outcome } = { outcome: 'error' as const }] = bad;

@@ -10,7 +10,7 @@ const OFFER_MS = 250;
 
 export interface Gate {
   readonly namespace: string;
-  readonly slots: JobPermits;
+  readonly permits: JobPermits;
   /** Wakes the workers that wait for jobs of this queue. */
   readonly offer: (markerKey: string) => void;
 }
@@ -33,21 +33,21 @@ export class GatedWorker<D> extends Worker<D, void> {
 
   /** Fetches the next job, once there is a permit for it. */
   protected override async moveToActive(token: string, name?: string): Promise<Job<D, void>> {
-    const { slots, namespace } = this.#gate;
-    let slot = slots.tryEnter(namespace);
+    const { permits, namespace } = this.#gate;
+    let permit = permits.tryEnter(namespace);
     // BullMQ starts fetched jobs only after an empty fetch; so never block at the gate while a fetched job is unstarted
     // (deadlock).
-    if (!slot && this.#unbegun === 0) {
+    if (!permit && this.#unbegun === 0) {
       this.#offer();
-      slot = await slots.enter(namespace);
+      permit = await permits.enter(namespace);
     }
     let job: Job<D, void> | undefined;
     // BullMQ accepts undefined for "no job", against its own type. There is no permit at all when the worker stops.
-    if (!slot) return job as unknown as Job<D, void>;
+    if (!permit) return job as unknown as Job<D, void>;
     try {
       job = await super.moveToActive(token, name);
     } finally {
-      this.#use(slot, job);
+      this.#use(permit, job);
     }
     return job;
   }
@@ -66,7 +66,7 @@ export class GatedWorker<D> extends Worker<D, void> {
     ...[result, job, token, , span]: Parameters<Worker<D, void>['handleCompleted']>
   ): ReturnType<Worker<D, void>['handleCompleted']> {
     const held = this.#take(job);
-    const next = held && this.#gate.slots.exchange(held);
+    const next = held && this.#gate.permits.exchange(held);
     let fetched: Job<D, void> | undefined;
     try {
       fetched = await super.handleCompleted(result, job, token, () => next !== undefined, span);
@@ -74,7 +74,7 @@ export class GatedWorker<D> extends Worker<D, void> {
     } finally {
       if (next) this.#use(next, fetched);
       // Without this, BullMQ would begin the job only after the fetch that waits at the gate has returned.
-      if (fetched) this.#gate.slots.withdraw(this.#gate.namespace);
+      if (fetched) this.#gate.permits.withdraw(this.#gate.namespace);
     }
   }
 
@@ -82,23 +82,23 @@ export class GatedWorker<D> extends Worker<D, void> {
     ...[error, job, token, , span]: Parameters<Worker<D, void>['handleFailed']>
   ): ReturnType<Worker<D, void>['handleFailed']> {
     const held = this.#take(job);
-    if (held) this.#gate.slots.leave(held);
+    if (held) this.#gate.permits.leave(held);
     return await super.handleFailed(error, job, token, () => false, span);
   }
 
   /** Assigns the permit to the job, or gives it back when there is none. */
-  #use(slot: JobPermit, job: Job<D, void> | undefined): void {
+  #use(permit: JobPermit, job: Job<D, void> | undefined): void {
     this.#emptied = job === undefined;
-    if (job?.id === undefined) return this.#gate.slots.leave(slot, { idle: true });
-    this.#held.set(job.id, slot);
+    if (job?.id === undefined) return this.#gate.permits.leave(permit, { idle: true });
+    this.#held.set(job.id, permit);
     this.#unbegun++;
   }
 
   /** Returns the job's permit; undefined at the second call for a job, after Redis has not answered the first. */
   #take(job: Job<D, void>): JobPermit | undefined {
-    const slot = this.#held.get(job.id ?? '');
+    const permit = this.#held.get(job.id ?? '');
     this.#held.delete(job.id ?? '');
-    return slot;
+    return permit;
   }
 
   /** Offers the job to other workers: only one waiting worker was woken for it, and this one may have no permit. */

@@ -3,18 +3,20 @@
  * function has none. It only reports the results; run-invocation.ts decides what follows.
  */
 import type {
+  Canceller,
   FunctionError,
   FunctionSpan,
   OpenInvocation,
   RunReport,
 } from '#contract/invocations/invocation.ts';
+import { isFailure } from '#contract/invocations/outcome.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
 import {
   MAX_GROUP_RESULT_BYTES,
   MAX_ITEM_RESULT_BYTES,
   MAX_RESPONSE_META_BYTES,
 } from '#contract/functions/limits.ts';
-import { nextTurn } from '#contract/platform/turns.ts';
+import { nextSlice } from '#contract/platform/slices.ts';
 import { encodePayload, jsonMeta, type RequestMeta } from '#contract/wire/payload.ts';
 import { sharedNow } from '#storage/redis/clock.ts';
 import { GroupResults, type Item, type KeptResult } from '#storage/queued/groups.ts';
@@ -22,9 +24,8 @@ import { Execution, type ExecuteDeps } from '../run/execute.ts';
 import { MAX_RUN_SPAN_BYTES, MAX_RUN_SPANS } from '../run/function-spans.ts';
 import { LogAllowance } from '../run/log-allowance.ts';
 import { Collector, type Collected } from './collector.ts';
-import { endOfItem, oneByOne, type ItemEnd } from './one-by-one.ts';
+import { endOfItem, oneByOne, type ItemEnd, type SparePermits } from './one-by-one.ts';
 import { failed, isQueueless, readBatchAnswers } from './batch-answer.ts';
-import type { SparePermits } from './spare-permits.ts';
 
 /** Upper bound on kinds of refused calls and destinations that a group's report names. */
 const MAX_LISTED = 64;
@@ -39,6 +40,8 @@ export interface GroupEnd {
   readonly report?: RunReport | undefined;
   /** The longest delay that the function asked for. */
   readonly retryAfterMs: number;
+  /** Set if the group was cancelled while it ran. */
+  readonly cancelledBy?: Canceller | undefined;
 }
 
 /** Versions without `queue()`, as far as this worker has learnt. */
@@ -55,7 +58,8 @@ export class GroupRun {
   #spans = 0;
   readonly #alone: boolean;
   readonly #logAllowance = new LogAllowance();
-  #cancelled = false;
+  /** Set once a cancel was asked for; `by` is absent if the result is discarded. */
+  #cancel: { readonly by: Canceller | undefined } | undefined;
 
   /** `alone`: one item at a time, because the function's concurrency is limited. */
   constructor(record: OpenInvocation, call: CallHeader, deps: GroupDeps, alone: boolean) {
@@ -65,9 +69,10 @@ export class GroupRun {
     this.#deps = deps;
   }
 
-  cancel(): void {
-    this.#cancelled = true;
-    for (const execution of this.#executions) execution.cancel();
+  /** Ends the runs of the group. Without `by`, its result is discarded. */
+  cancel(by?: Canceller): void {
+    this.#cancel ??= { by };
+    for (const execution of this.#executions) execution.cancel(by);
   }
 
   /** Does nothing: a group's answer is not streamed. */
@@ -80,6 +85,11 @@ export class GroupRun {
 
   /** Runs these items. `known`: earlier results of the group's items, which are kept beside the new ones. */
   async run(items: readonly Item[], known: ReadonlyMap<number, KeptResult>): Promise<GroupEnd> {
+    const end = await this.#run(items, known);
+    return { ...end, cancelledBy: this.#cancel?.by };
+  }
+
+  async #run(items: readonly Item[], known: ReadonlyMap<number, KeptResult>): Promise<GroupEnd> {
     const { namespace, name, version } = this.#call;
     const key = `${namespace}/${name}@${version}`;
     const now = new Set(items.map(({ index }) => index));
@@ -98,7 +108,7 @@ export class GroupRun {
   /** Runs all items through `queue()`. Returns undefined when the function has none. */
   async #together(items: readonly Item[], results: GroupResults): Promise<GroupEnd | undefined> {
     // A megabyte is assembled here, and many groups start together.
-    await nextTurn();
+    await nextSlice();
     const collected = await this.#execute(requestOf(this.#batch, items), MAX_GROUP_RESULT_BYTES);
     const { report, payload } = collected;
     if (payload && isQueueless(payload)) return undefined;
@@ -114,7 +124,7 @@ export class GroupRun {
     return oneByOne(items, results, {
       spare: this.#deps.spare,
       alone: this.#alone,
-      run: (item) => (this.#cancelled ? { result: failed(item, 'cancelled') } : this.#one(item)),
+      run: (item) => (this.#cancel ? { result: failed(item, 'cancelled') } : this.#one(item)),
     });
   }
 
@@ -151,7 +161,7 @@ export class GroupRun {
     });
     collector.execution = execution;
     this.#executions.add(execution);
-    if (this.#cancelled) execution.cancel();
+    if (this.#cancel) execution.cancel(this.#cancel.by);
     this.#settled.push(execution.execute(payload));
     try {
       return await this.#whole(await collector.ended, maxBytes);
@@ -213,7 +223,7 @@ export function mergedReport(reports: readonly RunReport[], total: number): RunR
   const refusedCalls = [...new Set(reports.flatMap((report) => report.refusedCalls ?? []))];
   const usages = reports.flatMap(({ usage }) => (usage ? [usage] : []));
   return {
-    outcome: reports.find(({ outcome }) => outcome !== 'ok')?.outcome ?? 'ok',
+    outcome: reports.find(({ outcome }) => isFailure(outcome))?.outcome ?? 'ok',
     worker: first.worker,
     ...(first.acquired && { acquired: first.acquired }),
     ...(first.coldReason && { coldReason: first.coldReason }),

@@ -20,16 +20,16 @@ const BACK_LAST_MS = 10_000;
 
 export interface AdmissionOptions {
   readonly functions: Pick<FunctionRepository, 'record'>;
-  readonly places: QuotaLeases;
+  readonly leases: QuotaLeases;
   readonly limitsOf: (namespace: string) => NamespaceLimits | undefined;
   /** Stops fetching jobs of the namespace for this many milliseconds; 0 ends the pause. */
   readonly pause: (namespace: string, milliseconds: number) => void;
 }
 
-/** `at`: Unix time of the next look. `place`: the lease; undefined when nothing is limited. */
-export type Admitted = { readonly at: number } | { readonly place: QuotaLease | undefined };
+/** `at`: Unix time of the next look. `lease`: undefined when nothing is limited. */
+export type Admitted = { readonly at: number } | { readonly lease: QuotaLease | undefined };
 
-const UNLIMITED: Admitted = { place: undefined };
+const UNLIMITED: Admitted = { lease: undefined };
 
 export class JobAdmission {
   readonly #options: AdmissionOptions;
@@ -42,12 +42,12 @@ export class JobAdmission {
 
   /** Decides about an invocation that is due. */
   async admit({ id, namespace, name }: OpenInvocation): Promise<Admitted> {
-    const { functions, places, limitsOf } = this.#options;
+    const { functions, leases, limitsOf } = this.#options;
     // Read anew for each invocation, so that a deploy changes the limits of those that wait already.
     const record = await functions.record(namespace, name);
     const quota = record && quotaOf(record.settings, limitsOf(namespace));
     if (!quota) return UNLIMITED;
-    const taken = await places.take(namespace, name, quota, id);
+    const taken = await leases.take(namespace, name, quota, id);
     if ('refused' in taken) return { at: this.#moveBack(namespace, taken.refused) };
     this.#inVain.delete(namespace);
     const leave = (): void => {
@@ -56,7 +56,7 @@ export class JobAdmission {
       this.#inVain.delete(namespace);
       this.#options.pause(namespace, 0);
     };
-    return { place: { leave } };
+    return { lease: { leave } };
   }
 
   #moveBack(namespace: string, { waitMs = 0 }: Refusal): number {

@@ -33,7 +33,7 @@ interface Tenant {
   idle: boolean;
   /** Time at which it last got a permit, asked for one, or gave one back. */
   seenAt: number;
-  readonly waiting: ((slot: JobPermit | undefined) => void)[];
+  readonly waiting: ((permit: JobPermit | undefined) => void)[];
 }
 
 /** The right to one run; pass it to leave() or exchange() exactly once. */
@@ -106,15 +106,15 @@ export class JobPermits {
   }
 
   /** Gives a permit back. `idle`: there was no job, so the time is neither paid for nor counted in the estimate. */
-  leave(slot: JobPermit, { idle = false } = {}): void {
-    this.#giveBack(slot, idle);
+  leave(permit: JobPermit, { idle = false } = {}): void {
+    this.#giveBack(permit, idle);
     this.#serve();
   }
 
   /** Gives a permit back and returns a new one, unless it is another namespace's turn. */
-  exchange(slot: JobPermit): JobPermit | undefined {
-    this.#giveBack(slot, false);
-    const next = this.tryEnter(slot.namespace);
+  exchange(permit: JobPermit): JobPermit | undefined {
+    this.#giveBack(permit, false);
+    const next = this.tryEnter(permit.namespace);
     this.#serve();
     return next;
   }

@@ -7,7 +7,6 @@ import { hasFailed, readRetryAfter } from '#contract/invocations/retry.ts';
 import type { GroupResults, Item } from '#storage/queued/groups.ts';
 import { failed } from './batch-answer.ts';
 import { readAnswer } from './collector.ts';
-import type { SparePermits } from './spare-permits.ts';
 
 /** Upper bound on items of one group that run at the same time. */
 const ITEMS_AT_ONCE = 8;
@@ -77,3 +76,23 @@ function jsonOf(body: Buffer): Buffer {
 }
 const LINE_FEED = 0x0a;
 const SPACE = 0x20;
+
+/** Permits for additional runs, used by groups whose items run one by one. Each group has one permit with its job. */
+export class SparePermits {
+  #free: number;
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /** Takes a permit if one is free; a group without one runs its items more slowly and never waits. */
+  tryTake(): boolean {
+    if (this.#free <= 0) return false;
+    this.#free--;
+    return true;
+  }
+
+  give(): void {
+    this.#free++;
+  }
+}

@@ -41,7 +41,7 @@ export interface QueueConsumerOptions extends Omit<QueuedDeps, 'admission'> {
   readonly capacity: number;
   /** A connection of the role `commands`. */
   readonly commands: Redis;
-  readonly places: QuotaLeases;
+  readonly leases: QuotaLeases;
   /** Opens a connection that waits for Redis without a time limit. */
   readonly connect: () => Redis;
   /** Returns the id of the invocation for a job of a schedule; undefined when this time is skipped. */
@@ -51,7 +51,7 @@ export interface QueueConsumerOptions extends Omit<QueuedDeps, 'admission'> {
 export class QueueConsumer {
   readonly #options: QueueConsumerOptions;
   readonly #runs: QueuedRuns;
-  readonly #slots: JobPermits;
+  readonly #permits: JobPermits;
   readonly #workers = new Map<string, GatedWorker<QueuedJob>>();
   /** Invocation ids of running jobs, by job id: a schedule's job has an id of another form. */
   readonly #ids = new Map<string, string>();
@@ -63,11 +63,11 @@ export class QueueConsumer {
   constructor(options: QueueConsumerOptions) {
     this.#options = options;
     const first = options.capacity < 2 ? 0 : Math.max(1, Math.floor(options.capacity / FIRST_SHARE));
-    this.#slots = new JobPermits({ shared: options.capacity - first, first });
+    this.#permits = new JobPermits({ shared: options.capacity - first, first });
     const admission = new JobAdmission({
       ...options,
       limitsOf: (namespace) => this.#limits.get(namespace),
-      pause: (namespace, milliseconds) => this.#slots.pause(namespace, milliseconds),
+      pause: (namespace, milliseconds) => this.#permits.pause(namespace, milliseconds),
     });
     this.#runs = new QueuedRuns({ ...options, admission });
   }
@@ -91,7 +91,7 @@ export class QueueConsumer {
     if (this.#stopping) return;
     this.#limits = limits;
     for (const namespace of namespaces) {
-      this.#slots.setWeight(namespace, limits.get(namespace)?.weight ?? DEFAULT_WEIGHT);
+      this.#permits.setWeight(namespace, limits.get(namespace)?.weight ?? DEFAULT_WEIGHT);
       if (!this.#workers.has(namespace)) this.#workers.set(namespace, this.#open(namespace));
     }
   }
@@ -99,7 +99,7 @@ export class QueueConsumer {
   /** Stops fetching. Runs that have not ended after the grace are handed back, and start again elsewhere. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
-    this.#slots.close();
+    this.#permits.close();
     const closing = Promise.all([...this.#workers.values()].map((worker) => worker.close()));
     const timer = setTimeout(() => this.#runs.handBack(), graceMs);
     const late = new Promise((resolve) => setTimeout(resolve, graceMs + HAND_BACK_MS));
@@ -112,7 +112,7 @@ export class QueueConsumer {
     this.#redis ??= this.#options.connect().setMaxListeners(0);
     const gate = {
       namespace,
-      slots: this.#slots,
+      permits: this.#permits,
       offer: (marker: string): void => {
         this.#options.commands.zadd(marker, 0, '0').catch(() => undefined); // other workers look by themselves, but later
       },

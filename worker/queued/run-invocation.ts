@@ -31,7 +31,7 @@ import { Execution } from '../run/execute.ts';
 import { log } from '../process/log.ts';
 import type { JobAdmission } from './job-admission.ts';
 import { Collector } from './collector.ts';
-import { callOf, closeLost, groupEnd, readEnd, type Ended, type Items } from './ended.ts';
+import { callOf, closeLost, groupEnd, LOST, readEnd, type Ended, type Items } from './ended.ts';
 import { beforeStart, StoreAway } from './store-unavailable.ts';
 import { GroupRun, type GroupDeps } from './group-run.ts';
 
@@ -66,7 +66,7 @@ export class QueuedRuns {
   readonly #deps: QueuedDeps;
   readonly #running = new Map<string, Running>();
   /** Leases of invocations whose function or namespace is limited, from before they begin. */
-  readonly #places = new Map<string, QuotaLease>();
+  readonly #leases = new Map<string, QuotaLease>();
 
   constructor(deps: QueuedDeps) {
     this.#deps = deps;
@@ -85,6 +85,7 @@ export class QueuedRuns {
     const run = this.#running.get(id);
     if (!run) return;
     run.abandoned = true;
+    // No client has cancelled it, so no record must say so.
     run.execution.cancel();
   }
 
@@ -101,8 +102,8 @@ export class QueuedRuns {
     try {
       return await this.#run(id, job);
     } finally {
-      this.#places.get(id)?.leave();
-      this.#places.delete(id);
+      this.#leases.get(id)?.leave();
+      this.#leases.delete(id);
     }
   }
 
@@ -145,7 +146,7 @@ export class QueuedRuns {
       const collected = await collector.ended;
       ({ blob } = collected);
       const end = readEnd(collected);
-      // No client has cancelled it, so its record must not say so. The next owner of the job sees an attempt without an end.
+      // The next owner of the job sees an attempt without an end.
       if (running.abandoned) throw new Error(`the job of invocation ${id} was lost to another worker`);
       const next = running.handedBack ? await this.#giveBack(begun) : await this.#end(begun, end);
       await executed;
@@ -175,9 +176,14 @@ export class QueuedRuns {
       return await this.#end(begun, { outcome: 'platform_error', message, hopeless: true });
     }
     const items = new Map(group.known);
-    if (group.cancelled)
-      return await this.#end(begun, { outcome: 'cancelled', message: 'its batch was cancelled', items });
-    const execution = new GroupRun(record, callOf(record), this.#deps, this.#places.has(record.id));
+    if (group.cancelledBy)
+      return await this.#end(begun, {
+        outcome: 'cancelled',
+        cancelledBy: group.cancelledBy,
+        message: 'its batch was cancelled',
+        items,
+      });
+    const execution = new GroupRun(record, callOf(record), this.#deps, this.#leases.has(record.id));
     const running: Running = { execution, handedBack: false, abandoned: false };
     this.#running.set(record.id, running);
     this.#heed(record, execution);
@@ -190,7 +196,7 @@ export class QueuedRuns {
         const known = items.get(index);
         return !known || (!known.ok && (isRetried(known) || isFirstSince));
       });
-      const { results, report, retryAfterMs } = await execution.run(wanted, items);
+      const { results, report, retryAfterMs, cancelledBy } = await execution.run(wanted, items);
       if (running.abandoned) throw new Error(`the job of invocation ${record.id} was lost to another worker`);
       if (running.handedBack) {
         for (const result of results) if (result.ok) items.set(result.index, result);
@@ -199,7 +205,9 @@ export class QueuedRuns {
         return await this.#giveBack(begun);
       }
       for (const result of results) items.set(result.index, result);
-      const next = await this.#end(begun, { ...groupEnd(items, of.items), report, retryAfterMs, items });
+      const end = { ...groupEnd(items, of.items), report, retryAfterMs, items };
+      // Its items may have been marked as cancelled just before this worker took it: only an API key does that.
+      const next = await this.#end(begun, { ...end, cancelledBy: cancelledBy ?? { by: 'key' } });
       await execution.settled();
       return next;
     } finally {
@@ -224,21 +232,20 @@ export class QueuedRuns {
       if (!terms) return undefined;
       const attempts = closeLost(record.attempts ?? [], now);
       const { namespace, name, version } = record;
-      const [isCancelled, isThere] = await Promise.all([
+      const [cancelledBy, isThere] = await Promise.all([
         store.cancelRequested(record),
         this.#deps.functions.hasVersion(namespace, name, version),
       ]);
-      if (isCancelled) {
-        const message =
-          record.state === 'running' ? 'it was cancelled; its worker was lost' : 'it was cancelled';
-        return await this.#finish(found, attempts, { outcome: 'cancelled', message }, { next: 'done' });
+      if (cancelledBy) {
+        const lost = record.state === 'running' && { message: 'its worker was lost' };
+        const end: Ended = { outcome: 'cancelled', cancelledBy, ...lost };
+        return await this.#finish(found, attempts, end, { next: 'done' });
       }
       if (record.state === 'queued' && dueAt !== undefined && dueAt > now + EARLY_MS) return dueAt;
-      if (attempts.at(-1)?.outcome === 'worker_lost' && record.state === 'running') {
+      if (attempts.at(-1)?.outcome === LOST && record.state === 'running') {
         log.warn({ id, worker: record.worker }, 'an invocation is begun again: its worker was lost');
         const next = afterAttempt(attempts, terms, now);
-        if (next.next === 'dead')
-          return await this.#finish(found, attempts, { outcome: 'worker_lost' }, next);
+        if (next.next === 'dead') return await this.#finish(found, attempts, { outcome: LOST }, next);
       }
       if (!isThere)
         return await this.#finish(found, attempts, { outcome: 'function_removed' }, { next: 'done' });
@@ -246,10 +253,10 @@ export class QueuedRuns {
         const end: Ended = { outcome: 'expired', message: 'its time in the queue was over ("queueTime")' };
         return await this.#finish(found, attempts, end, { next: 'dead', reason: 'expired' });
       }
-      if (!this.#places.has(id)) {
+      if (!this.#leases.has(id)) {
         const admitted = await this.#deps.admission.admit(record);
         if ('at' in admitted) return admitted.at;
-        if (admitted.place) this.#places.set(id, admitted.place);
+        if (admitted.lease) this.#leases.set(id, admitted.lease);
       }
       // The time is read anew: it may have waited for its lease.
       const held = await store.swap(found, taken(record, worker, attempts, sharedNow()));
@@ -293,7 +300,7 @@ export class QueuedRuns {
   #heed(record: OpenInvocation, execution: Running['execution']): void {
     this.#deps.store
       .cancelRequested(record)
-      .then((wanted) => wanted && execution.cancel())
+      .then((by) => by && execution.cancel(by))
       .catch(() => undefined); // Redis is away, so the canceller got no answer either
   }
 
@@ -305,7 +312,7 @@ export class QueuedRuns {
 
   async #finish(before: Versioned, attempts: Attempt[], end: Ended, next: Next): Promise<undefined> {
     const open = before.record as OpenInvocation;
-    const { outcome, status, report, payload, blob, message } = end;
+    const { outcome, status, report, payload, blob, message, cancelledBy } = end;
     if (open.batch) {
       const known = end.items ?? (await this.#deps.groups.open(open.batch))?.known ?? new Map();
       await this.#conclude(open.batch, known, { attempt: attempts.length, final: true, outcome, message });
@@ -317,6 +324,7 @@ export class QueuedRuns {
       status,
       report,
       message,
+      cancelledBy,
       duration: now - open.startedAt,
       queue: Math.max(0, begunAt - open.startedAt),
       responseBytes: blob?.bytes ?? payload?.length,

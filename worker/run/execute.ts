@@ -1,15 +1,22 @@
 /** Executes one invocation in this worker, from the moment it was taken until it has been answered. */
 import { clockOrigin } from '#contract/wire/host-clock.ts';
-import type { FunctionError, FunctionSpan, RunReport, Usage } from '#contract/invocations/invocation.ts';
+import type {
+  Canceller,
+  FunctionError,
+  FunctionSpan,
+  RunReport,
+  Usage,
+} from '#contract/invocations/invocation.ts';
 import { encodeLaneFrame, LaneKind, type CallHeader } from '#contract/platform/lane.ts';
 import type { DeniedEgress } from '#contract/functions/network.ts';
-import type { Outcome } from '#contract/invocations/outcome.ts';
+import { isFailure, OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
 import { kindOf } from '#contract/functions/runtimes.ts';
 import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
-import { blamePids } from '../sandbox/exit-cause.ts';
+import { readError } from './failure.ts';
+import { blamePids } from '../sandbox/zygote/exit-cause.ts';
 import type { TakenSpans } from './function-spans.ts';
 import type { LoadedVersion, VersionCache } from '../code/version-cache.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
@@ -20,8 +27,8 @@ import type { Pool } from '../pool/pool.ts';
 import { LoadFailedError } from '../pool/start-function.ts';
 import type { Receipts } from '../pool/receipts.ts';
 import { refusedNetworkLine } from './refused-network.ts';
-import { readError, Run } from './run.ts';
-import { describeExit } from '../sandbox/zygote.ts';
+import { Run } from './run.ts';
+import { describeExit } from '../sandbox/zygote/zygote.ts';
 import type { Redis } from 'ioredis';
 import type { LogBudget } from '#storage/limits/log-budget.ts';
 
@@ -53,6 +60,7 @@ const MB = 1024 * KB;
 
 /** Facts for the report, beside the outcome. */
 interface EndFacts {
+  readonly cancelledBy?: Canceller | undefined;
   readonly error?: FunctionError | undefined;
   readonly exitCause?: string | undefined;
   readonly usage?: Usage;
@@ -71,7 +79,8 @@ export class Execution {
   #acquiredAt = 0;
   #lease: Lease | undefined;
   #run: Run | undefined;
-  #cancelled = false;
+  /** Set once a cancel was asked for; `by` is absent if the result is discarded. */
+  #cancel: { readonly by: Canceller | undefined } | undefined;
 
   constructor(call: CallHeader, deps: ExecuteDeps) {
     this.#call = call;
@@ -95,7 +104,7 @@ export class Execution {
 
       this.#log.maxBytes = version.settings.logSize * KB;
       const lease = await this.#acquire(version);
-      if (this.#cancelled) return this.#fail('cancelled');
+      if (this.#cancel) return this.#fail('cancelled', { cancelledBy: this.#cancel.by });
       if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
 
       // A child process of an earlier invocation may have been killed for memory since the last look.
@@ -106,7 +115,7 @@ export class Execution {
         // The invocation lay behind a slow one and has not run; now it goes first.
         return await this.#again(payload);
       }
-      const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.memoryPeak() };
+      const usage = { cpu: run.cpuMs(), memoryPeak: lease.sandbox.usage.memoryPeak() };
       if (lease.sandbox.endIfOutOfMemory()) {
         const exitCause = describeExit(await lease.sandbox.ended);
         // The function's own error stays in the report, because it may say more.
@@ -116,8 +125,8 @@ export class Execution {
       const denied = await this.#denied(lease, run);
       const refused = refusedNetworkLine(lease.sandbox, denied, lease.sandbox.network !== undefined);
       if (refused) this.#log.add(refused);
-      const kind = end.streamed ? LaneKind.END : end.outcome === 'ok' ? LaneKind.RESULT : LaneKind.FAILED;
-      const pidsRefused = lease.sandbox.takePidsRefused();
+      const kind = end.streamed ? LaneKind.END : isFailure(end.outcome) ? LaneKind.FAILED : LaneKind.RESULT;
+      const pidsRefused = lease.sandbox.usage.takePidsRefused();
       const outcome = blamePids(
         end.outcome,
         pidsRefused,
@@ -125,11 +134,10 @@ export class Execution {
         kindOf(version.settings.runtime),
       );
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
-      // Processes that the run left behind take up the room of the next run.
-      if (outcome === 'pids_limit') lease.sandbox.spent = true;
+      if (run.begunAt !== undefined && OUTCOMES[outcome].sandbox !== 'kept') lease.sandbox.retire();
       await run.settled;
       this.#log.flush(true);
-      this.#tellLate(run.spans?.take().spans ?? [], outcome !== 'ok');
+      this.#tellLate(run.spans?.take().spans ?? [], isFailure(outcome));
     } catch (error) {
       this.#failToStart(error);
     } finally {
@@ -175,8 +183,9 @@ export class Execution {
     const { cpuClock, blobs } = this.#deps;
     const { input } = this.#call;
     const body = input && { bytes: input.bytes, open: () => blobs.open(input.key) };
-    const run = new Run({ lease, call: this.#call, limits, cpuClock, payload, body, log: this.#log, target });
+    const run = new Run({ lease, call: this.#call, limits, cpuClock, body, log: this.#log, target });
     this.#run = run;
+    run.start(payload);
     return run;
   }
 
@@ -199,9 +208,10 @@ export class Execution {
     this.#run = undefined;
   }
 
-  cancel(): void {
-    this.#cancelled = true;
-    this.#run?.cancel();
+  /** Ends the invocation. Without `by`, its result is discarded. */
+  cancel(by?: Canceller): void {
+    this.#cancel ??= { by };
+    this.#run?.cancel(by);
   }
 
   credit(bytes: number): void {
@@ -211,10 +221,10 @@ export class Execution {
   #failToStart(error: unknown): void {
     if (!(error instanceof LoadFailedError)) {
       log.error({ error, call: this.#call }, 'an invocation failed in the worker');
-      return this.#fail('platform_error', readError(error));
+      return this.#fail('platform_error', { error: readError(error) });
     }
     for (const text of error.loadOutput) this.#log.add(text);
-    if (error.reason === 'platform_error')
+    if (OUTCOMES[error.reason].fault === 'system')
       log.error({ error, call: this.#call }, 'a sandbox could not be started');
     const thrown = error.thrown ? parseError(error.thrown) : { name: 'Error', message: error.message };
     if (error.thrown) {
@@ -224,11 +234,11 @@ export class Execution {
         text: thrown.stack ?? `${thrown.name}: ${thrown.message}`,
       });
     }
-    this.#fail(error.reason, thrown, error.exit && describeExit(error.exit));
+    this.#fail(error.reason, { error: thrown, exitCause: error.exit && describeExit(error.exit) });
   }
 
-  #fail(outcome: Outcome, error?: FunctionError, exitCause?: string): void {
-    this.#answer(LaneKind.FAILED, outcome, { error, exitCause });
+  #fail(outcome: Outcome, facts: EndFacts = {}): void {
+    this.#answer(LaneKind.FAILED, outcome, facts);
   }
 
   #answer(kind: LaneKind, outcome: Outcome, facts: EndFacts, payload?: Buffer): void {
@@ -244,6 +254,7 @@ export class Execution {
     const init = Math.min(this.#lease?.initMs ?? 0, acquired - this.#takenAt);
     return {
       outcome,
+      ...(facts.cancelledBy && { cancelledBy: facts.cancelledBy }),
       worker: this.#deps.workerId,
       timings: {
         acquire: acquired - this.#takenAt - init,

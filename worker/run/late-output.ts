@@ -7,7 +7,8 @@ import { ChannelKind } from '#contract/wire/channel.ts';
 import type { LogOrigin } from '#contract/invocations/invocation.ts';
 import { readLogFrame, refusedLine, type InvocationLog, type LogText } from './invocation-log.ts';
 import { LogAllowance } from './log-allowance.ts';
-import type { InvocationSink, Sandbox } from '../sandbox/sandbox.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import type { InvocationSink } from '../sandbox/sinks.ts';
 
 type Log = Pick<InvocationLog, 'full' | 'add' | 'discard'>;
 
@@ -15,10 +16,10 @@ type Log = Pick<InvocationLog, 'full' | 'add' | 'discard'>;
 export class LateSink implements InvocationSink {
   readonly #log: () => Log;
   readonly #origin: LogOrigin;
-  readonly #sandbox: Pick<Sandbox, 'discarded'>;
+  readonly #sandbox: Pick<Sandbox, 'flow'>;
   readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
 
-  constructor(log: () => Log, origin: LogOrigin, sandbox: Pick<Sandbox, 'discarded'>) {
+  constructor(log: () => Log, origin: LogOrigin, sandbox: Pick<Sandbox, 'flow'>) {
     this.#log = log;
     this.#origin = origin;
     this.#sandbox = sandbox;
@@ -30,7 +31,7 @@ export class LateSink implements InvocationSink {
 
   frame(kind: number, payload: Buffer): void {
     // A second answer has no receiver.
-    if (kind !== ChannelKind.LOG) return this.#sandbox.discarded(payload.length);
+    if (kind !== ChannelKind.LOG) return this.#sandbox.flow.discarded(payload.length);
     this.#keep(payload, true, () => readLogFrame(payload));
   }
 
@@ -49,7 +50,7 @@ export class LateSink implements InvocationSink {
     const log = this.#log();
     if (log.full) {
       log.discard(bytes, isFrame);
-      return this.#sandbox.discarded(bytes.length);
+      return this.#sandbox.flow.discarded(bytes.length);
     }
     const text = read();
     if (text) this.#add(text);

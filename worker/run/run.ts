@@ -1,20 +1,30 @@
 /**
  * Runs a function once in a sandbox: hands over the request, passes the answer on, enforces time limits, and reports how the run
- * ended. Settles only when the code has stopped: a caller never gets "timeout" while the function still runs.
+ * ended. Settles only when the code has stopped: a caller never gets "timeout" while the function still runs. Its states:
+ *
+ *   waiting ---> running -----------------> answered ---> settled      settled: the sandbox can take the next one, or is gone
+ *      |            |                           ^
+ *      v            +---> streaming ------------+                      answered: the end is known, waitUntil() may go on
+ *   withdrawn
+ *
+ * A run may be stopped in each state between waiting and settled: then its sandbox is killed, and the end of that settles the run.
+ * A frame that fits no state comes from no honest sandbox, and ends the sandbox.
  */
 import { StringDecoder } from 'node:string_decoder';
-import { ChannelKind, readSpansDropped, type FailedReport } from '#contract/wire/channel.ts';
-import type { FunctionError } from '#contract/invocations/invocation.ts';
+import { ChannelKind, readSpansDropped, type InvokeContext } from '#contract/wire/channel.ts';
+import type { Canceller, FunctionError } from '#contract/invocations/invocation.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
-import type { Outcome } from '#contract/invocations/outcome.ts';
+import { OUTCOMES, type Outcome, type StopReason } from '#contract/invocations/outcome.ts';
 import { BodyFeed, type RequestBody } from './body-feed.ts';
 import type { CpuClock } from './cpu-clock.ts';
-import { whyEnded } from '../sandbox/exit-cause.ts';
+import { readFailure } from './failure.ts';
+import { whyEnded } from '../sandbox/zygote/exit-cause.ts';
 import { FunctionSpans } from './function-spans.ts';
 import type { Lease } from '../pool/function-pool.ts';
 import { readLogFrame, refusedLine, type InvocationLog } from './invocation-log.ts';
-import type { InvocationSink, Sandbox } from '../sandbox/sandbox.ts';
-import { describeExit } from '../sandbox/zygote.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import type { InvocationSink } from '../sandbox/sinks.ts';
+import { describeExit } from '../sandbox/zygote/zygote.ts';
 import { LateSink } from './late-output.ts';
 import { Unreached } from './refused-network.ts';
 
@@ -23,6 +33,8 @@ export interface RunEnd {
   /** Set when the code has not run at all: the sandbox was busy for too long, or ended before the run's turn. */
   readonly withdrawn?: true;
   readonly outcome: Outcome;
+  /** Set for `cancelled`, unless its result is discarded. */
+  readonly cancelledBy?: Canceller | undefined;
   readonly error?: FunctionError;
   readonly exitCause?: string;
   readonly payload?: Buffer;
@@ -47,7 +59,6 @@ export interface RunParts {
   readonly call: Pick<CallHeader, 'id' | 'traceparent' | 'tracestate'>;
   readonly limits: RunLimits;
   readonly cpuClock: CpuClock;
-  readonly payload: Buffer;
   /** The request's body, when it is not in the payload. */
   readonly body?: RequestBody | undefined;
   readonly log: InvocationLog;
@@ -60,7 +71,6 @@ export interface StreamTarget {
   chunk(bytes: Buffer): void;
 }
 
-const MAX_ERROR_TEXT = 16 * 1024;
 const MAX_REFUSED_CALLS = 16;
 /** Time limit for reading the frames of a run that has settled. */
 const SETTLING_MS = 100;
@@ -68,23 +78,25 @@ const SETTLING_MS = 100;
 const UNCLAIMED_NOTE =
   'output was printed that may or may not be of this invocation: it is in the log of the function, as unclaimed';
 
-/** Reason for which a run is stopped before it ends by itself. */
-type StopReason =
-  | 'timeout'
-  | 'cpu_limit'
-  | 'stream_idle'
-  | 'cancelled'
-  | 'response_too_large'
-  | 'platform_error';
+type State = 'waiting' | 'withdrawn' | 'running' | 'streaming' | 'answered' | 'settled';
 
-const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
-  timeout: 'the time limit is over',
-  cpu_limit: 'the processor time is used up',
-  stream_idle: 'the response had stood still for too long',
-  cancelled: 'the invocation was cancelled',
-  response_too_large: 'the response was larger than its limit',
-  platform_error: 'the platform failed',
+/** States that may follow each. */
+const FOLLOWS: Readonly<Record<State, readonly State[]>> = {
+  waiting: ['running', 'withdrawn'],
+  withdrawn: [],
+  running: ['streaming', 'answered'],
+  streaming: ['answered'],
+  answered: ['settled'],
+  settled: [],
 };
+
+/** A stop that was asked for. `killed`: the sandbox is being killed for it. */
+interface Stop {
+  readonly reason: StopReason;
+  /** Cause, where the reason is not enough. */
+  readonly error?: FunctionError | undefined;
+  readonly killed: boolean;
+}
 
 export class Run implements InvocationSink {
   /** Settles with the answer, or with the reason why there is none. */
@@ -94,10 +106,12 @@ export class Run implements InvocationSink {
   readonly #sandbox: Sandbox;
   readonly #log: InvocationLog;
   readonly #target: StreamTarget;
-  readonly #handle: number;
+  /** Set by start(). */
+  #handle = 0;
   readonly #limits: RunLimits;
   readonly #cpuClock: CpuClock;
-  readonly #onBegin: () => void;
+  readonly #lease: RunParts['lease'];
+  readonly #context: InvokeContext;
   /** Timer of the time limit; starts with the code, not when the call is handed over. */
   #clock: NodeJS.Timeout | undefined;
   #idleClock: NodeJS.Timeout | undefined;
@@ -108,8 +122,10 @@ export class Run implements InvocationSink {
   #begunAt: number | undefined;
   #cpuAtBegin = 0;
   #responseBytes = 0;
-  #killedFor: StopReason | undefined;
-  #stopDetail: FunctionError | undefined;
+  #state: State = 'waiting';
+  #stopped: Stop | undefined;
+  /** Set once a cancel was asked for; `by` is absent if the result is discarded. */
+  #cancel: { readonly by: Canceller | undefined } | undefined;
   readonly #refused = new Set<string>();
   /** Decoders, because a character may come in two pieces. */
   readonly #decoders: { stdout?: StringDecoder; stderr?: StringDecoder } = {};
@@ -118,24 +134,19 @@ export class Run implements InvocationSink {
   /** The function's own spans until now; undefined when it has begun none. */
   spans: FunctionSpans | undefined;
   #toldUnclaimed = false;
-  #streamed = false;
   #uncredited = 0;
-  #done = false;
-  #cancelled = false;
-  #withdrawn = false;
-  #believed = false;
-  readonly #unwatch: () => void;
+  #unwatch: () => void = () => undefined;
   #end: (end: RunEnd) => void = () => undefined;
   #settle: () => void = () => undefined;
 
-  constructor({ lease, call, limits, cpuClock, payload, body, log, target }: RunParts) {
+  constructor({ lease, call, limits, cpuClock, body, log, target }: RunParts) {
     const { sandbox } = lease;
     this.#sandbox = sandbox;
     this.#log = log;
     this.#target = target;
     this.#limits = limits;
     this.#cpuClock = cpuClock;
-    this.#onBegin = lease.begin;
+    this.#lease = lease;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -143,7 +154,7 @@ export class Run implements InvocationSink {
       this.#settle = resolve;
     });
     const { id, traceparent, tracestate } = call;
-    const context = {
+    this.#context = {
       id,
       remainingMs: limits.timeoutMs,
       traceparent,
@@ -157,8 +168,21 @@ export class Run implements InvocationSink {
         send: (piece) => sandbox.sendBody(this.#handle, piece),
         failed: (reason) => this.#failedInput(reason),
       });
-    this.#handle = sandbox.invoke(context, payload, this, lease.shared);
-    this.#unwatch = sandbox.whenEnded(() => this.#sandboxEnded());
+  }
+
+  /**
+   * Hands the invocation over, with the payload of its request; to be called once. begun() may come before this returns, and frames
+   * only later.
+   */
+  start(payload: Buffer): void {
+    this.#handle = this.#sandbox.invoke(this.#context, payload, this, this.#lease.shared);
+    this.#unwatch = this.#sandbox.whenEnded(() => this.#sandboxEnded());
+  }
+
+  #become(next: State): void {
+    if (!FOLLOWS[this.#state].includes(next))
+      throw new Error(`a run cannot go from ${this.#state} to ${next}`);
+    this.#state = next;
   }
 
   /** Time at which the code began, by performance.now(); undefined while it waits for its turn. */
@@ -168,38 +192,39 @@ export class Run implements InvocationSink {
 
   /** Processor time in milliseconds that the sandbox has used since the code began. */
   cpuMs(): number {
-    return this.#begunAt === undefined ? 0 : this.#sandbox.cpuMs() - this.#cpuAtBegin;
+    return this.#begunAt === undefined ? 0 : this.#sandbox.usage.cpuMs() - this.#cpuAtBegin;
   }
 
-  cancel(): void {
-    this.#cancelled = true;
-    if (this.#begunAt !== undefined) return this.#stop('cancelled');
+  /** Stops the run. Without `by`, its result is discarded. */
+  cancel(by: Canceller | undefined): void {
+    this.#cancel ??= { by };
+    if (this.#state !== 'waiting') return this.#stop('cancelled');
     // Another invocation may be running there. If this one can be taken back, it never runs, and withdrawn() says so. Otherwise
     // the sandbox has started it, and begun() comes.
     this.#sandbox.turns.withdraw();
   }
 
   begun(): void {
+    this.#become('running');
     this.#begunAt = performance.now();
-    this.#cpuAtBegin = this.#sandbox.cpuMs();
+    this.#cpuAtBegin = this.#sandbox.usage.cpuMs();
     const { timeoutMs, cpu } = this.#limits;
     this.#clock = setTimeout(() => this.#stop('timeout'), timeoutMs);
     if (cpu) {
       const onLimit = (): void => this.#stop('cpu_limit');
       this.#stopCpuClock = this.#cpuClock.watch({ ...cpu, cpuMs: () => this.cpuMs(), onLimit });
     }
-    this.#onBegin();
+    this.#lease.begin();
     this.#feed?.start();
-    if (this.#cancelled) this.#stop('cancelled');
+    if (this.#cancel) this.#stop('cancelled');
   }
 
   withdrawn(): void {
+    this.#become('withdrawn');
     this.#unwatch();
-    this.#withdrawn = true;
-    this.#done = true;
     this.#end(
-      this.#cancelled
-        ? { outcome: 'cancelled', streamed: false }
+      this.#cancel
+        ? { outcome: 'cancelled', cancelledBy: this.#cancel.by, streamed: false }
         : { outcome: 'platform_error', streamed: false, withdrawn: true },
     );
     this.#settle();
@@ -208,26 +233,28 @@ export class Run implements InvocationSink {
   /** Takes the gateway's report of bytes of the stream that it has passed on. */
   credit(bytes: number): void {
     this.#uncredited -= bytes;
-    this.#sandbox.credit(bytes);
+    this.#sandbox.flow.credit(bytes);
   }
 
   frame(kind: number, payload: Buffer): void {
     switch (kind) {
       case ChannelKind.RESULT:
+        // The gateway has the head of another answer.
+        if (this.#state === 'streaming') return this.#sandbox.kill('misbehaved');
         return this.#finish({ outcome: 'ok', payload, streamed: false });
       case ChannelKind.HEAD:
-        if (this.#done || this.#streamed) return;
-        this.#streamed = true;
+        if (this.#state !== 'running') return;
+        this.#become('streaming');
         this.#responseBytes = payload.length;
         this.#moved();
         return this.#target.head(payload);
       case ChannelKind.CHUNK:
         return this.#passOn(payload);
       case ChannelKind.END:
-        if (this.#streamed) this.#finish({ outcome: 'ok', streamed: true });
+        if (this.#state === 'streaming') this.#finish({ outcome: 'ok', streamed: true });
         return;
       case ChannelKind.FAILED:
-        return this.#finish({ ...readFailure(payload), streamed: this.#streamed });
+        return this.#finish({ ...readFailure(payload), streamed: this.#state === 'streaming' });
       case ChannelKind.LOG: {
         if (this.#log.full) return this.#discard(payload, true);
         const text = readLogFrame(payload);
@@ -239,11 +266,11 @@ export class Run implements InvocationSink {
         this.spans ??= new FunctionSpans();
         const isKept = kind === ChannelKind.SPAN ? this.spans.end(payload) : this.spans.begin(payload);
         // Surplus spans count as discarded output, so a flood of them slows the sandbox down as a flood of logs does.
-        if (!isKept) this.#sandbox.discarded(payload.length);
+        if (!isKept) this.#sandbox.flow.discarded(payload.length);
         return;
       }
       case ChannelKind.SPANS_DROPPED: {
-        this.#sandbox.discarded(payload.length);
+        this.#sandbox.flow.discarded(payload.length);
         const dropped = readSpansDropped(payload);
         if (dropped) (this.spans ??= new FunctionSpans()).drop(dropped.count);
         return;
@@ -254,6 +281,8 @@ export class Run implements InvocationSink {
       case ChannelKind.UNREACHED:
         return (this.unreached ??= new Unreached()).add(payload);
       case ChannelKind.SETTLED:
+        // Released without an answer, the run would have neither an end nor a time limit.
+        if (this.#state !== 'answered') return this.#sandbox.kill('misbehaved');
         return this.#close();
       default:
         // The platform's own code sends no other frames.
@@ -295,16 +324,16 @@ export class Run implements InvocationSink {
 
   #discard(bytes: Buffer, isFrame: boolean): void {
     this.#log.discard(bytes, isFrame);
-    this.#sandbox.discarded(bytes.length);
+    this.#sandbox.flow.discarded(bytes.length);
   }
 
   #passOn(bytes: Buffer): void {
-    if (this.#done || !this.#streamed) return;
+    if (this.#state !== 'streaming') return;
     this.#responseBytes += bytes.length;
     this.#movedAt = performance.now();
     if (this.#responseBytes > this.#limits.responseBytes) return this.#stop('response_too_large');
     this.#uncredited += bytes.length;
-    this.#sandbox.addUncredited(bytes.length);
+    this.#sandbox.flow.addUncredited(bytes.length);
     this.#target.chunk(bytes);
   }
 
@@ -319,8 +348,8 @@ export class Run implements InvocationSink {
    * caused one.
    */
   #checkIdle(): void {
-    if (this.#done) return;
-    const { readableSince } = this.#sandbox;
+    if (this.#state !== 'streaming') return;
+    const { readableSince } = this.#sandbox.flow;
     const { streamIdleMs } = this.#limits;
     const left =
       readableSince === undefined
@@ -332,52 +361,61 @@ export class Run implements InvocationSink {
 
   /** Stops a run whose input is incomplete: no result based on half of the input may count. */
   #failedInput(message: string): void {
-    this.#stopDetail = { name: 'Error', message };
-    this.#stop('platform_error');
+    this.#stop('platform_error', { name: 'Error', message });
   }
 
-  #stop(reason: StopReason): void {
-    if (this.#killedFor) return;
+  #stop(reason: StopReason, error?: FunctionError): void {
+    if (this.#stopped?.killed || this.#state === 'withdrawn' || this.#state === 'settled') return;
     // From here on the sandbox can start no other call. If it has started the next one already, this run has settled, and its
     // answer is on the way. Then the kill would hit another caller's run.
     this.#sandbox.turns.withdraw();
-    if (this.#sandbox.turns.ahead > 0 && !this.#believed) {
+    if (this.#sandbox.turns.ahead > 0 && !this.#stopped) {
       // Only the sandbox itself reports that it has started the next call. So believe it once, and for a moment: code that takes
       // others' turns could otherwise never be stopped.
-      this.#believed = true;
+      this.#stopped = { reason, killed: false };
       clearTimeout(this.#clock);
-      this.#clock = setTimeout(() => this.#stop(reason), SETTLING_MS);
+      this.#clock = setTimeout(() => this.#stop(reason, error), SETTLING_MS);
       return;
     }
-    this.#killedFor = reason;
-    if (this.#done) {
-      this.#log.add({ time: Date.now(), level: 'platform', text: lateEnd(STOP_TEXTS[reason]) });
-    }
+    this.#stopped = { reason, error, killed: true };
+    if (this.#state === 'answered') this.#logLateEnd(OUTCOMES[reason].stop);
     this.#sandbox.kill(reason);
   }
 
   /** Ends the run by its first answer; later ones do not count. */
   #finish(end: RunEnd): void {
-    if (this.#done) return;
-    this.#done = true;
+    if (this.#state !== 'running' && this.#state !== 'streaming') return;
+    this.#become('answered');
     this.#end(this.#refused.size > 0 ? { ...end, refusedCalls: [...this.#refused] } : end);
   }
 
   #sandboxEnded(): void {
-    if (this.#withdrawn) return;
     const { exit } = this.#sandbox;
-    if (exit && !this.#done) {
+    if (exit && this.#state !== 'answered') {
       const exitCause = describeExit(exit);
-      const outcome = this.#killedFor ?? whyEnded(exit, this.#sandbox.usage().oomKills);
-      const error = this.#killedFor === 'platform_error' && this.#stopDetail;
-      this.#finish({ outcome, exitCause, streamed: this.#streamed, ...(error && { error }) });
-    } else if (this.#sandbox.end === 'out_of_memory') {
-      this.#log.add({ time: Date.now(), level: 'platform', text: lateEnd('its sandbox ran out of memory') });
-    }
+      const stop = this.#stopped?.killed ? this.#stopped : undefined;
+      const outcome = stop?.reason ?? whyEnded(exit, this.#sandbox.usage.now.oomKills);
+      this.#finish({
+        outcome,
+        exitCause,
+        streamed: this.#state === 'streaming',
+        ...(outcome === 'cancelled' && { cancelledBy: this.#cancel?.by }),
+        ...(stop?.error && { error: stop.error }),
+      });
+    } else if (this.#sandbox.end === 'out_of_memory') this.#logLateEnd('its sandbox ran out of memory');
     this.#close();
   }
 
+  #logLateEnd(because: string): void {
+    this.#log.add({
+      time: Date.now(),
+      level: 'platform',
+      text: `work left to waitUntil() was ended: ${because}`,
+    });
+  }
+
   #close(): void {
+    this.#become('settled');
     this.#endOutput();
     this.#unwatch();
     clearTimeout(this.#clock);
@@ -385,39 +423,8 @@ export class Run implements InvocationSink {
     this.#feed?.stop();
     this.#stopCpuClock?.();
     this.#sandbox.release(this.#handle);
-    if (this.#uncredited > 0) this.#sandbox.credit(this.#uncredited);
+    if (this.#uncredited > 0) this.#sandbox.flow.credit(this.#uncredited);
     this.#uncredited = 0;
     this.#settle();
   }
-}
-
-function lateEnd(because: string): string {
-  return `work left to waitUntil() was ended: ${because}`;
-}
-
-/** Reads a sandbox's report of its failure. A tenant wrote it: keep the valid parts, and cut long ones. */
-export function readFailure(payload: Buffer): { outcome: 'error' | 'bad_response'; error: FunctionError } {
-  let report: Partial<FailedReport> = {};
-  try {
-    report = JSON.parse(payload.toString('utf8')) as Partial<FailedReport>;
-  } catch {
-    // Falls through to the text below.
-  }
-  return {
-    outcome: report?.outcome === 'bad_response' ? 'bad_response' : 'error',
-    error: readError(report?.error),
-  };
-}
-
-export function readError(value: unknown): FunctionError {
-  const given = (typeof value === 'object' && value !== null ? value : {}) as Partial<
-    Record<keyof FunctionError, unknown>
-  >;
-  const text = (part: unknown, otherwise: string): string =>
-    typeof part === 'string' ? part.slice(0, MAX_ERROR_TEXT) : otherwise;
-  return {
-    name: text(given.name, 'Error'),
-    message: text(given.message, 'the function failed without saying why'),
-    ...(typeof given.stack === 'string' && { stack: given.stack.slice(0, MAX_ERROR_TEXT) }),
-  };
 }

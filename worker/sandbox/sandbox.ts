@@ -1,53 +1,52 @@
 /**
- * Represents one sandbox, from the fork to its end: it hands over invocations, routes frames and output to them, and counts
- * resources. Its states:
+ * Represents one sandbox, from the fork to its end: it takes invocations, and is killed. links.ts connects it, start-up.ts gives it
+ * its function, sinks.ts routes its frames and output, usage.ts counts its resources. Its states:
  *
- *   starting → prepared → loading → ready → ended
+ *   starting ---> prepared ---> loading ---> ready ---> spent       starting: forked, and C prepares it
+ *       |                          ^           |          |         prepared: it waits in C for a function
+ *       +--------------------------+           v          v         spent:    it takes no further invocation
+ *                                            killed ---> ended      killed:   the signal is on its way
+ *
+ * Nothing goes back, and each state may go straight to killed or ended. A cold start sends the order before C has prepared.
  *
  * All data from a sandbox is hostile: frames are capped before they are kept, JSON is small and checked, and an invalid frame
  * ends the sandbox.
  */
-import { closeSync } from 'node:fs';
 import {
   ChannelKind,
   encodeChannelFrame,
-  OTHERS_NATIVE,
-  OTHERS_RUN,
   putInvoke,
   readOthers,
   readSignalled,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
+import type { SandboxEnd } from '#contract/platform/sandbox-end.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
-import { SandboxChannel } from './channel.ts';
-import { readIsolation, readPreparation, type IsolationFacts } from './isolation-facts.ts';
-import { native, type TurnsPage } from '../native/addon.ts';
-import { OutputPipes } from './output-pipes.ts';
-import type { KillReason, SandboxEnd } from './end-reason.ts';
-import { DEFAULT_FILE_LIMITS, SandboxStartError, specialiseFrame } from './specialise.ts';
-import { CallQueue } from './call-queue.ts';
-import { whyEnded } from './exit-cause.ts';
-import { IdleMeter } from './idle-cpu.ts';
-import { describeExit, signalName, type Exit, type Zygote } from './zygote.ts';
+import type { CallQueue } from './call-queue.ts';
+import type { SandboxChannel } from './channel.ts';
+import { whyEnded } from './zygote/exit-cause.ts';
+import { readPreparation, type IsolationFacts } from './isolation-facts.ts';
+import { Links } from './links.ts';
+import { Sinks, type InvocationSink } from './sinks.ts';
+import { DEFAULT_FILE_LIMITS, SandboxStartError } from './specialise.ts';
+import { startUp, type StartUp } from './start-up.ts';
+import { Usage } from './usage.ts';
+import { describeExit, signalName, type Exit, type Zygote } from './zygote/zygote.ts';
 
-/** Receiver of one invocation's frames, output and events. */
-export interface InvocationSink {
-  /** The invocation's code starts to run. */
-  begun(): void;
-  /** The invocation has not started here and never will: the sandbox was busy for too long, or has ended. */
-  withdrawn(): void;
-  frame(kind: number, payload: Buffer): void;
-  /** Bytes that were written to descriptors 1 and 2 past the runtime. */
-  output(stream: 'stdout' | 'stderr', bytes: Buffer): void;
-  /** A system call that was refused, such as `socket(AF_VSOCK)`. */
-  refused?(call: string): void;
-  /** Output was printed during the invocation that may belong to another one. */
-  unclaimed?(): void;
-  /** Returns the sink for frames that name the invocation after release(). */
-  afterwards?(): InvocationSink;
-}
+type State = 'starting' | 'prepared' | 'loading' | 'ready' | 'spent' | 'killed' | 'ended';
+
+/** States that may follow each. */
+const FOLLOWS: Readonly<Record<State, readonly State[]>> = {
+  starting: ['prepared', 'loading', 'killed', 'ended'],
+  prepared: ['loading', 'killed', 'ended'],
+  loading: ['ready', 'killed', 'ended'],
+  ready: ['spent', 'killed', 'ended'],
+  spent: ['killed', 'ended'],
+  killed: ['ended'],
+  ended: [],
+};
 
 export interface SandboxParts {
   readonly id: string;
@@ -56,19 +55,6 @@ export interface SandboxParts {
   readonly cgroup: Cgroup;
   readonly zygote: Zygote;
 }
-
-/** Resources that all processes of a sandbox have used since it was made. */
-export interface SandboxUsage {
-  readonly cpuMs: number;
-  readonly memoryPeak: number;
-  /** Processes that the kernel killed for memory. */
-  readonly oomKills: number;
-  /** Processes and threads that the kernel refused to create. */
-  readonly pidsRefused: number;
-}
-
-/** Upper bound on ended invocations whose late output is still attributed to them; output of older ones is unclaimed. */
-const MAX_LATE = 16;
 
 /**
  * Share of its memory limit that a sandbox must have reached before an OOM kill is looked for. Its peak is near the whole limit,
@@ -80,110 +66,80 @@ export class Sandbox {
   readonly id: string;
   readonly slot: number;
   readonly cgroup: Cgroup;
+  readonly zygote: Zygote;
+  readonly usage: Usage;
   /** Settles when C has prepared the sandbox, with the microseconds of each phase; rejects when it ended instead. */
   readonly prepared: Promise<number[]>;
   /** Settles with the exit, after the sandbox's processes are gone and its last frames have been read. */
   readonly ended: Promise<Exit>;
-  readonly #told = new Set<() => void>();
+  /** Set from the state `ended` on, and only then. */
   exit: Exit | undefined;
   /** Set once the sandbox is isolated. */
   isolation: IsolationFacts | undefined;
-  /** True when the sandbox takes no further invocation and ends after those that it has. */
-  spent = false;
-  readonly #zygote: Zygote;
-  readonly #channel: SandboxChannel;
   /** Set while its function has egress. */
   network: SandboxNetwork | undefined;
-  readonly #outputs: OutputPipes;
-  readonly #endWatch: () => void;
-  readonly #sinks = new Map<number, InvocationSink>();
-  readonly #turns: CallQueue;
-  readonly #turnsPage: TurnsPage;
-  #finalUsage: SandboxUsage | undefined;
-  /** Peak memory when it was read last. */
-  #peak = 0;
-  readonly #idle = new IdleMeter();
-  #pidsRefusedTold = 0;
-  #killedFor: KillReason | undefined;
+  #state: State = 'starting';
+  readonly #links: Links;
+  readonly #sinks: Sinks;
+  /** Called when `ended` settles. */
+  readonly #told = new Set<() => void>();
+  #killedFor: SandboxEnd | undefined;
   /** Name of a signal that the sandbox sent to itself; the kernel keeps such signals from a PID 1. */
   #ownSignal: string | undefined;
   #nextHandle = 1;
-  /** Number of invocations that have begun. */
-  #begun = 0;
-  /** OTHERS_ bits that hold for the output read now, and the bits that the sandbox sent last. */
-  #others = 0;
-  #othersTold = 0;
-  /** Sinks of the invocations that were released last, by handle. */
-  readonly #late = new Map<number, InvocationSink>();
-  /** Handle of an invocation that has settled while its output waits to be read. */
-  #settling: number | undefined;
 
   constructor(parts: SandboxParts) {
     this.id = parts.id;
     this.slot = parts.slot;
     this.cgroup = parts.cgroup;
-    this.#zygote = parts.zygote;
-    const [channel, theirChannel] = native.socketpair();
-    // Refuse descriptors on the channel: the reader of such a message has to close them, and closing a socket may take an hour.
-    // Older kernels lack this switch; their sandboxes cannot make a socket that lingers (worker/native/sandbox/sandbox.c).
-    native.refuseDescriptors(channel);
-    const [refusals, theirRefusals] = native.socketpair();
-    this.#endWatch = native.watchRefusals(refusals, (call) => this.#sinkOf(this.#hasOlder)?.refused?.(call));
-    this.#outputs = new OutputPipes((stream, bytes) => {
-      const isOlder = this.#hasOlder || this.#hasOlderNative;
-      const sink = this.#sinkOf(isOlder);
-      if (sink === this.onUnclaimed) for (const running of this.#sinks.values()) running.unclaimed?.();
-      if (sink) sink.output(stream, bytes);
-      else this.discarded(bytes.length);
-    });
-    this.#channel = new SandboxChannel({
-      fd: channel,
-      outputs: this.#outputs.sockets,
+    this.zygote = parts.zygote;
+    this.usage = new Usage(parts.cgroup);
+    this.#links = new Links({
       receive: (kind, handle, payload) => this.#receive(kind, handle, payload),
       broken: () => this.kill('misbehaved'),
+      output: (stream, bytes) => this.#sinks.output(stream, bytes),
+      refused: (call) => this.#sinks.refused(call),
     });
-    this.prepared = this.#channel.expect(ChannelKind.PREPARED).then(readPreparation);
+    const { channel, outputs, theirs } = this.#links;
+    this.#sinks = new Sinks(outputs, (bytes) => channel.discarded(bytes));
+    this.prepared = channel.expect(ChannelKind.PREPARED).then((payload) => {
+      const phases = readPreparation(payload);
+      // A cold start has its order already.
+      if (this.#state === 'starting') this.#become('prepared');
+      return phases;
+    });
     this.prepared.catch(() => undefined);
-    let onEnded: (exit: Exit) => void;
-    this.ended = new Promise((resolve) => {
-      onEnded = resolve;
-    });
+    const { promise, resolve: onEnded } = Promise.withResolvers<Exit>();
+    this.ended = promise;
     void this.ended.then(() => {
       for (const told of this.#told) told();
       this.#told.clear();
     });
-    const [theirTurns, turns] = native.makeTurns();
-    this.#turnsPage = turns;
-    this.#turns = new CallQueue({
-      post: () => native.postTurn(turns),
-      takeBack: (max) => native.takeTurnsBack(turns, max),
-    });
-    const theirs = [theirChannel, ...this.#outputs.theirs, theirTurns, theirRefusals];
-    // In the order of contract/wire/control.ts.
-    const given = [...theirs, ...parts.cgroup.joinFds];
     try {
-      parts.zygote.fork(parts.slot, parts.scratchMb, given, (exit) => {
-        this.#end(exit, onEnded);
-      });
+      const given = [...theirs, ...parts.cgroup.joinFds];
+      parts.zygote.fork(parts.slot, parts.scratchMb, given, (exit) => this.#end(exit, onEnded));
     } finally {
-      for (const fd of theirs) closeSync(fd);
+      this.#links.closeTheirs();
       parts.cgroup.closeJoinFds();
     }
   }
 
+  get state(): State {
+    return this.#state;
+  }
+
   /** May an invocation still be handed to this sandbox? */
   get usable(): boolean {
-    return !this.exit && !this.spent;
+    return this.#state === 'ready';
   }
 
-  get zygote(): Zygote {
-    return this.#zygote;
+  #become(next: State): void {
+    if (!FOLLOWS[this.#state].includes(next))
+      throw new Error(`sandbox ${this.id} cannot go from ${this.#state} to ${next}`);
+    this.#state = next;
   }
 
-  /**
-   * Gives the prepared sandbox its function. `isolated` settles when the sandbox is isolated, `ready` when the function is
-   * loaded. `approve` checks the isolation before the function is named; `isolated` rejects with an error that it throws.
-   */
+  /** Gives the sandbox its function, as StartOrder says. */
   specialise(
     code: string,
     hostname: string,
@@ -191,37 +147,22 @@ export class Sandbox {
     limits = DEFAULT_FILE_LIMITS,
     network?: SandboxNetwork,
     approve?: (facts: IsolationFacts) => void,
-  ): { isolated: Promise<number[]>; ready: Promise<void> } {
-    const told = encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init)));
-    const isolated = this.#channel.expect(ChannelKind.ISOLATED).then((payload) => {
-      const { phases, facts } = readIsolation(payload);
-      this.isolation = facts;
-      if (approve) {
-        approve(this.isolation);
-        this.#channel.write(told);
-      }
-      return phases;
-    });
-    const ready = this.#channel.expect(ChannelKind.READY).then(() => undefined);
-    isolated.catch(() => undefined);
-    ready.catch(() => undefined);
-    const order = specialiseFrame(code, hostname, limits);
-    // With `approve`, INIT follows only after the check.
-    const atOnce = approve ? [] : [told];
+  ): StartUp {
+    // A sandbox that has ended meanwhile rejects both steps.
+    if (this.#state === 'starting' || this.#state === 'prepared') this.#become('loading');
     if (network) {
       this.network = network;
       void this.ended.then(() => network.release());
-      try {
-        this.#channel.writeWithDescriptor(order, network.namespace);
-      } finally {
-        network.joined();
-      }
-      for (const frame of atOnce) this.#channel.write(frame);
-    } else {
-      // In one write: the second part waits in the socket until JavaScript runs.
-      this.#channel.write(Buffer.concat([order, ...atOnce]));
     }
-    return { isolated, ready };
+    const order = { code, hostname, init, limits, network, approve };
+    const { isolated, ready } = startUp(this.#links.channel, order, (facts) => {
+      this.isolation = facts;
+    });
+    const loaded = ready.then(() => {
+      if (this.#state === 'loading') this.#become('ready');
+    });
+    loaded.catch(() => undefined);
+    return { isolated, ready: loaded };
   }
 
   /**
@@ -229,7 +170,7 @@ export class Sandbox {
    * held as long as the sandbox lives, once for each of many thousands of runs.
    */
   whenEnded(told: () => void): () => void {
-    if (this.exit) {
+    if (this.#state === 'ended') {
       queueMicrotask(told);
       return () => undefined;
     }
@@ -244,136 +185,69 @@ export class Sandbox {
   invoke(context: InvokeContext, payload: Buffer, sink: InvocationSink, shared = false): number {
     const handle = this.#nextHandle++;
     const begin = (): void => {
-      this.#begun++;
-      this.#sinks.set(handle, sink);
-      sink.begun();
-      this.#idle.begins();
+      this.#sinks.begin(handle, sink);
+      this.usage.begins();
     };
     const turn = { handle, begin, withdrawn: () => sink.withdrawn() };
-    const ahead = !shared && this.#turns.add(turn);
+    const ahead = !shared && this.#links.turns.add(turn);
     if (shared) begin();
     const told = Buffer.from(JSON.stringify(ahead ? { ...context, ahead } : context));
     const parts = putInvoke({ context: told, request: payload });
-    this.#channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, ...parts));
+    this.#links.channel.write(encodeChannelFrame(ChannelKind.INVOKE, handle, ...parts));
     return handle;
   }
 
   /** Sends the next piece of a request body. Resolves when there is room for another one, or the channel has closed. */
   async sendBody(handle: number, piece: Buffer): Promise<void> {
-    await this.#channel.writePatiently(ChannelKind.BODY, handle, piece);
+    await this.#links.channel.writePatiently(ChannelKind.BODY, handle, piece);
   }
 
   /** Releases an invocation that has settled or was abandoned; the next one begins. */
   release(handle: number): void {
-    if (this.exit || !this.#outputs.waiting) return this.#release(handle);
-    // Output of the invocation's native code and child processes is unread; the sandbox starts the next invocation only after
-    // that.
-    this.#settling = handle;
-    void this.#outputs.drained().then(() => this.#release(handle));
-  }
-
-  #release(handle: number): void {
-    if (this.#settling === handle) this.#settling = undefined;
-    const late = this.#sinks.get(handle)?.afterwards?.();
-    if (late) this.#late.set(handle, late);
-    const [oldest = 0] = this.#late.keys();
-    if (this.#late.size > MAX_LATE) this.#late.delete(oldest);
-    this.#sinks.delete(handle);
-    if (this.#sinks.size === 0) this.rest();
-    this.#turns.done(handle);
+    this.#sinks.release(handle, this.#state === 'ended', () => {
+      if (this.#sinks.running === 0) this.usage.rests();
+      this.#links.turns.done(handle);
+    });
   }
 
   /** The calls that were handed ahead and have not begun; `open` says whether another may be. */
   get turns(): Pick<CallQueue, 'ahead' | 'open' | 'withdraw' | 'withdrawStuck'> {
-    return this.#turns;
+    return this.#links.turns;
   }
 
-  /** Receives frames and output that belong to no invocation, such as logs of the module's load. */
-  onUnclaimed: InvocationSink | undefined;
-
-  /** Counts bytes of a stream that are on their way to the caller; reading stops while there are too many. */
-  addUncredited(bytes: number): void {
-    this.#channel.addUncredited(bytes);
+  /** Sets the receiver of frames and output that belong to no invocation, such as logs of the module's load. */
+  set onUnclaimed(sink: InvocationSink | undefined) {
+    this.#sinks.unclaimed = sink;
   }
 
-  credit(bytes: number): void {
-    this.#channel.credit(bytes);
-  }
-
-  /** Counts discarded output bytes; after too many, reading pauses for a moment. */
-  discarded(bytes: number): void {
-    this.#channel.discarded(bytes);
-  }
-
-  /**
-   * Time since which frames could have been read, by performance.now(); undefined while reading is paused because readers are
-   * behind.
-   */
-  get readableSince(): number | undefined {
-    return this.#channel.readableSince;
+  /** How fast the sandbox is read: bytes that are on their way to a caller, and bytes that were discarded, slow it down. */
+  get flow(): Pick<SandboxChannel, 'addUncredited' | 'credit' | 'discarded' | 'readableSince'> {
+    return this.#links.channel;
   }
 
   /** Settles when the output that native code has written until now has been handed to the sinks. */
   async drainOutput(): Promise<void> {
     // When no invocation runs, release() has drained the output.
-    if (!this.exit && this.#sinks.size > 0) await this.#outputs.drained();
-  }
-
-  /** Returns the sandbox's usage now, or at its end. */
-  usage(): SandboxUsage {
-    const { cgroup } = this;
-    return (
-      this.#finalUsage ?? {
-        cpuMs: cgroup.cpuMs(),
-        memoryPeak: cgroup.memoryPeak(),
-        oomKills: cgroup.oomKills(),
-        pidsRefused: cgroup.pidsRefused(),
-      }
-    );
-  }
-
-  /** Returns the processes and threads refused since the last call. */
-  takePidsRefused(): number {
-    const refused = this.#finalUsage?.pidsRefused ?? this.cgroup.pidsRefused();
-    const fresh = refused - this.#pidsRefusedTold;
-    if (fresh > 0) this.#pidsRefusedTold = refused;
-    return Math.max(0, fresh);
+    if (this.#state !== 'ended' && this.#sinks.running > 0) await this.#links.outputs.drained();
   }
 
   /** Reason for the end; undefined while the sandbox lives. */
   get end(): SandboxEnd | undefined {
     if (!this.exit) return undefined;
-    return this.#killedFor ?? whyEnded(this.exit, this.usage().oomKills);
+    return this.#killedFor ?? whyEnded(this.exit, this.usage.now.oomKills);
   }
 
-  cpuMs(): number {
-    const ms = this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs();
-    this.#idle.saw(ms);
-    return ms;
-  }
-
-  /** Marks that no invocation runs: processor time counts as idle until the next one begins. */
-  rest(): void {
-    this.#idle.rests(() => this.#finalUsage?.cpuMs ?? this.cgroup.cpuMs());
-  }
-
-  /** Processor time in milliseconds while no invocation ran, as far as it was measured. */
-  get idleCpuMs(): number {
-    return this.#idle.ms;
-  }
-
-  memoryPeak(): number {
-    return this.#finalUsage?.memoryPeak ?? (this.#peak = this.cgroup.memoryPeak());
+  /** Lets the sandbox take no further invocation. The pool ends it after those that it has. */
+  retire(): void {
+    if (this.#state === 'ready') this.#become('spent');
   }
 
   /**
    * Ends the sandbox if the kernel killed one of its processes for memory: on cgroup v1 the others go on, as half of a process
-   * tree. Returns whether it did. The last known peak is compared with the share `least` first. That spares nearly all sandboxes
-   * the read of one more file.
+   * tree. Returns whether it did. `least`: see Usage.isOutOfMemory().
    */
   endIfOutOfMemory(least = NEAR_LIMIT): boolean {
-    const { memoryBytes } = this.cgroup.limits;
-    if (this.exit || this.#peak < memoryBytes * least || this.cgroup.oomKills() === 0) return false;
+    if (this.#state === 'ended' || !this.usage.isOutOfMemory(least)) return false;
     this.kill('out_of_memory');
     return true;
   }
@@ -382,87 +256,39 @@ export class Sandbox {
    * Kills the sandbox in both ways: the cgroup works without an answer of the zygote, the zygote before the sandbox has joined
    * its cgroup. Of several reasons the first counts; without one the sandbox counts as ended by itself.
    */
-  kill(reason?: KillReason): void {
-    if (this.exit) return;
-    this.#killedFor ??= reason;
+  kill(reason?: SandboxEnd): void {
+    if (this.#state === 'ended') return;
     // The running invocation may settle before the signal arrives; then the sandbox must not get the next one.
-    this.spent = true;
+    if (this.#state !== 'killed') this.#become('killed');
+    this.#killedFor ??= reason;
     this.cgroup.kill();
-    this.#zygote.kill(this.slot);
-  }
-
-  /** Do processes or threads still run that a settled invocation or the module's load has started? */
-  get #hasOlder(): boolean {
-    return (this.#others & OTHERS_RUN) !== 0;
-  }
-
-  /** May native code of an earlier invocation still run in threads that the runtime does not know? */
-  get #hasOlderNative(): boolean {
-    return (this.#others & OTHERS_NATIVE) !== 0 && this.#begun > 1;
-  }
-
-  /**
-   * Returns the sink for data that names only the sandbox: the running invocation if it is the only one and nothing older runs,
-   * else `onUnclaimed`.
-   */
-  #sinkOf(hasOlder: boolean): InvocationSink | undefined {
-    const [only] = this.#sinks.values();
-    return this.#sinks.size === 1 && !hasOlder ? only : this.onUnclaimed;
-  }
-
-  #learnOthers(others: number): void {
-    this.#othersTold = others;
-    this.#others |= others;
-    if (this.#others === others) return;
-    // Output of processes that have ended may still wait to be read, so keep their bits until it has been.
-    if (!this.#outputs.waiting) this.#others = others;
-    else void this.#outputs.drained().then(() => (this.#others = this.#othersTold));
+    this.zygote.kill(this.slot);
   }
 
   #receive(kind: number, handle: number, payload: Buffer): void {
-    if (kind === ChannelKind.SETUP_FAILED || kind === ChannelKind.LOAD_FAILED) {
-      const text = kind === ChannelKind.SETUP_FAILED ? payload.toString('utf8') : 'the module failed to load';
-      this.#channel.rejectAll(
-        new SandboxStartError(text, kind === ChannelKind.LOAD_FAILED ? Buffer.from(payload) : undefined),
-      );
-      return;
+    switch (kind) {
+      case ChannelKind.SETUP_FAILED:
+        return this.#links.channel.rejectAll(new SandboxStartError(payload.toString('utf8')));
+      case ChannelKind.LOAD_FAILED:
+        return this.#links.channel.rejectAll(
+          new SandboxStartError('the module failed to load', Buffer.from(payload)),
+        );
+      case ChannelKind.SIGNALLED:
+        this.#ownSignal = signalName(readSignalled(payload)?.signal ?? 0);
+        return this.kill();
+      case ChannelKind.OTHERS:
+        return this.#sinks.others(readOthers(payload)?.others ?? 0);
+      default:
+        this.#sinks.frame(kind, handle, payload);
     }
-    if (kind === ChannelKind.SIGNALLED) {
-      this.#ownSignal = signalName(readSignalled(payload)?.signal ?? 0);
-      this.kill();
-      return;
-    }
-    if (kind === ChannelKind.OTHERS) return this.#learnOthers(readOthers(payload)?.others ?? 0);
-    // A frame of a later invocation proves that the settling one's output has been read.
-    if (this.#settling !== undefined && handle > this.#settling) this.#release(this.#settling);
-    const sink = this.#sinks.get(handle) ?? this.#late.get(handle) ?? this.onUnclaimed;
-    if (sink) sink.frame(kind, payload);
-    else this.discarded(payload.length);
   }
 
   #end(reaped: Exit, onEnded: (exit: Exit) => void): void {
     const signal = (reaped.signal === 'SIGKILL' && !reaped.zygoteLost && this.#ownSignal) || reaped.signal;
     const exit = { ...reaped, signal };
-    // Read before the end is reported, because the cgroup is removed then.
-    this.#finalUsage = this.usage();
-    this.#idle.saw(this.#finalUsage.cpuMs);
+    this.usage.end();
+    this.#become('ended');
     this.exit = exit;
-    this.#channel.ended = true;
-    this.#endWatch();
-    // The sandbox's last output is still in the sockets. They reach their end of file by themselves, because no process holds the
-    // other side any more.
-    const sockets = [this.#channel.socket, ...this.#outputs.sockets];
-    let open = sockets.length;
-    const closed = (): void => {
-      if (--open > 0) return;
-      this.#channel.rejectAll(new SandboxStartError(`the sandbox ended: ${describeExit(exit)}`));
-      this.#turns.end();
-      native.closeTurns(this.#turnsPage);
-      onEnded(exit);
-    };
-    for (const socket of sockets) {
-      if (socket.closed) closed();
-      else socket.once('close', closed).resume();
-    }
+    this.#links.end(`the sandbox ended: ${describeExit(exit)}`, () => onEnded(exit));
   }
 }

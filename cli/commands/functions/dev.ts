@@ -1,5 +1,6 @@
 /** offshoot dev: deploy at every change, follow the logs; start the platform when none runs. */
-import { builderOf, type Builder } from '../../bundle/builder.ts';
+import type { Builder, Project } from '../../bundle/build.ts';
+import { builderOf } from '../../bundle/builder.ts';
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { curlLine, deployOnce } from '../../deploy/deploy.ts';
@@ -8,7 +9,7 @@ import { interruptSignal } from '../../terminal/interrupt.ts';
 import { followLogs, formatLog } from '../../show/log-lines.ts';
 import { isAnswering, startPlatform, type Platform } from '../../deploy/platform.ts';
 import { Progress } from '../../terminal/progress.ts';
-import { MANIFEST_FILE, readProject, type Project } from '../../bundle/project.ts';
+import { MANIFEST_FILE, readProject } from '../../bundle/project.ts';
 import { milliseconds } from '../../terminal/text.ts';
 import { watchSources } from '../../deploy/watch.ts';
 import type { Client } from '../../api/client.ts';

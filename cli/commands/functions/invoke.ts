@@ -7,7 +7,7 @@ import {
   PRIORITY_HEADER,
   TTL_HEADER,
 } from '#contract/api/headers.ts';
-import { Outcome } from '#contract/invocations/outcome.ts';
+import { Outcome } from '#contract/invocations/invocation.ts';
 import { sendEvent, sendHttp } from '../../api/call.ts';
 import { parseFunctionName, type Client } from '../../api/client.ts';
 import { connect } from '../../api/connect.ts';

@@ -1,5 +1,5 @@
 /** offshoot logs NAME: what a function has printed; with -f also what it prints from now on. */
-import { Outcome } from '#contract/invocations/outcome.ts';
+import { Outcome } from '#contract/invocations/invocation.ts';
 import { parseFunctionName } from '../../api/client.ts';
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';

@@ -2,9 +2,9 @@
  * offshoot trace ID: the time of an invocation by its parts, its usage, its end and its log. With the id of a trace, it draws all
  * invocations of that trace.
  */
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import type { AnyInvocationDetail, InvocationDetail, OpenInvocationDetail } from '#contract/api/api.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { isFailure, OUTCOMES } from '#contract/invocations/outcome.ts';
 import { TRACE_ID, type WholeTrace } from '#contract/invocations/whole-trace.ts';
 import type { Client } from '../../api/client.ts';
 import { connect } from '../../api/connect.ts';
@@ -30,7 +30,7 @@ export async function trace(context: Context, { id, isolation }: Given<typeof ve
   if ('spansCut' in found) return traceWhole(context, found);
   const detail = found;
   if (detail.state !== 'done') return traceOpen(context, detail);
-  const good = detail.outcome === 'ok';
+  const good = !isFailure(detail.outcome);
   const { meaning, next } = OUTCOMES[detail.outcome];
   terminal.print(
     `${terminal.style('bold', `${detail.namespace}/${detail.name}`)} version ${detail.version}  ` +

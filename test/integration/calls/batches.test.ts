@@ -239,7 +239,7 @@ describe('a batch', () => {
     expect(cancelled.status).toBe(202);
     await expect.poll(async () => (await look(batch.id)).endedAt, { timeout: 10_000 }).toBeGreaterThan(0);
     const end = await look(batch.id);
-    expect(end.state).toBe('cancelled');
+    expect(end).toMatchObject({ state: 'cancelled', cancelledBy: { by: 'key' } });
     expect(end.succeeded + end.failed).toBe(end.items);
     stop.abort();
     await sending;

@@ -6,20 +6,23 @@ import type { Accepted } from '#contract/api/api.ts';
 import type { AnyInvocation } from '#contract/invocations/invocation.ts';
 import { encodePayload, type RequestMeta } from '#contract/wire/payload.ts';
 import type { QueuedStore } from '#storage/queued/records.ts';
-import type { QueuedLane } from '../../../gateway/queued/control.ts';
+import type { QueueControl } from '../../../gateway/queued/control.ts';
 import { Platform } from '../../support/platform/platform.ts';
 import { PrivateRedis } from '../../support/redis/private-redis.ts';
-import { openQueuedLane } from '../../support/platform/queued-lane.ts';
+import { openQueueControl } from '../../support/platform/queue-control.ts';
 import { openRecord } from '../../support/platform/records.ts';
 import { readyConnection } from '../../support/redis/redis-for-tests.ts';
 import { TcpProxy } from '../../support/faults/tcp-proxy.ts';
+
+/** The canceller of these tests. */
+const KEY = { by: 'key', key: 'k1' } as const;
 
 let server: PrivateRedis;
 /** Between Redis and the platform, but not between Redis and the test. */
 let proxy: TcpProxy;
 let platform: Platform;
 let redis: Redis;
-let lane: QueuedLane;
+let control: QueueControl;
 let store: QueuedStore;
 beforeAll(async () => {
   server = await PrivateRedis.start();
@@ -34,7 +37,7 @@ beforeAll(async () => {
   });
   await platform.deploy('retries', { name: 'once', retries: { attempts: 1 } });
   redis = await readyConnection(server.url);
-  ({ lane, store } = openQueuedLane(redis, join(platform.state, 'blobs')));
+  ({ control, store } = openQueueControl(redis, join(platform.state, 'blobs')));
 }, 60_000);
 afterEach(() => proxy.heal());
 afterAll(async () => {
@@ -80,33 +83,33 @@ test('a cancel holds for an invocation that runs but whose worker has no input y
   const id = await queued('retries', { sleepMs: 20_000 });
   await reaches(id, 'running');
   // Takes a few milliseconds. The worker learns of the cancel while it waits for Redis.
-  expect(await lane.cancel(id)).toMatchObject({ state: 'running' });
-  expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled' });
+  expect(await control.cancel(id, KEY)).toMatchObject({ state: 'running' });
+  expect(await reaches(id, 'done')).toMatchObject({ outcome: 'cancelled', cancelledBy: KEY });
 });
 
 test('a cancel holds for an invocation that its worker gave back: it is not started again [QU7]', async () => {
   const record = openRecord({ name: 'retries', attempts: [] });
-  await store.requestCancel(record);
+  await store.requestCancel(record, KEY);
   const meta: RequestMeta = { kind: 'event', method: 'POST', url: 'http://localhost/', headers: [] };
   await store.create(record, encodePayload(meta, Buffer.from('{}')));
-  await lane.enqueuer.add(record);
-  expect(await reaches(record.id, 'done')).toMatchObject({ outcome: 'cancelled' });
+  await control.enqueuer.add(record);
+  expect(await reaches(record.id, 'done')).toMatchObject({ outcome: 'cancelled', cancelledBy: KEY });
   expect(await printed(record.id)).toEqual([]);
 });
 
 test('a cancel holds for an invocation whose attempt fails at that moment: there is no other attempt', async () => {
   const id = await queued('retries', { fail: 'throw', sleepMs: 1_000 });
-  await store.requestCancel(await runs(id));
+  await store.requestCancel(await runs(id), KEY);
   const record = await reaches(id, 'done');
-  expect(record).toMatchObject({ outcome: 'cancelled' });
+  expect(record).toMatchObject({ outcome: 'cancelled', cancelledBy: KEY });
   expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error']);
 });
 
 test('a cancel that came too late counts no more once the dead letter is queued again', async () => {
   const id = await queued('once', { fail: 'throw', sleepMs: 1_000 });
-  await store.requestCancel(await runs(id));
+  await store.requestCancel(await runs(id), KEY);
   expect(await reaches(id, 'done')).toMatchObject({ outcome: 'error', dead: 'attempts_used' });
-  expect(await lane.redrive('default', { ids: [id] })).toEqual({ ids: [id] });
+  expect(await control.redrive('default', { ids: [id] })).toEqual({ ids: [id] });
   const record = await reaches(id, 'done');
   expect(record).toMatchObject({ outcome: 'error', redriven: 1 });
   expect(record.attempts?.map(({ outcome }) => outcome)).toEqual(['error', 'error']);

@@ -1,4 +1,4 @@
-/** The tests write by hand the state that a sudden death leaves behind. The keeper must bring it to its end. */
+/** The tests write by hand the state that a sudden death leaves behind. The repair must bring it to its end. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,7 +28,7 @@ let redis: Redis;
 let queues: Queues;
 let store: QueuedStore;
 let batches: BatchStore;
-let keeper: QueueRepair;
+let repair: QueueRepair;
 beforeAll(async () => {
   platform = await Platform.start({ OFFSHOOT_PREPARED: '1' });
   await platform.deploy('retries');
@@ -42,10 +42,10 @@ beforeAll(async () => {
     deliveries: new Deliveries(redis),
     maxQueued: 1_000,
     limits: new NamespaceLimitsStore(redis),
-    drain: new QueueRate(() => Promise.resolve([])),
+    queueRate: new QueueRate(() => Promise.resolve([])),
   });
   const functions = { namespaces: () => Promise.resolve(['default']) };
-  keeper = new QueueRepair({ commands: redis, functions, store, batches, queues, enqueuer, log });
+  repair = new QueueRepair({ commands: redis, functions, store, batches, queues, enqueuer, log });
 }, 60_000);
 afterAll(async () => {
   redis.disconnect();
@@ -56,7 +56,7 @@ async function look(id: string): Promise<AnyInvocationDetail> {
   return (await (await platform.api(`/invocations/${id}`)).json()) as AnyInvocationDetail;
 }
 
-it('the keeper queues an invocation again that has lost its job, and leaves one that has its job', async () => {
+it('the repair queues an invocation again that has lost its job, and leaves one that has its job', async () => {
   const delayed = await fetch(`${platform.url}/api/v1/functions/default/retries/invocations`, {
     method: 'POST',
     headers: { authorization: `Bearer ${platform.key}`, 'x-offshoot-delay': '3600' },
@@ -70,14 +70,14 @@ it('the keeper queues an invocation again that has lost its job, and leaves one 
   expect(await queues.has('default', id)).toBe(false);
   platform.run('worker');
   await platform.ready();
-  await keeper.look(0);
+  await repair.look(0);
   await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('done');
   expect((await look(id)).attempts?.map(({ outcome }) => outcome)).toEqual(['ok']);
   expect(await queues.of('default').getDelayedCount()).toBe(1);
   expect((await look(waiting)).state).toBe('queued');
 });
 
-it('the keeper finds an invocation without its job behind thousands that wait in order [QU15]', async () => {
+it('the repair finds an invocation without its job behind thousands that wait in order [QU15]', async () => {
   const dueAt = Date.now() + 3_600_000;
   const many = Array.from({ length: 2_000 }, () => ({ ...openJob(), dueAt }));
   await Promise.all(many.map((record) => store.create(record, Buffer.alloc(0))));
@@ -91,13 +91,13 @@ it('the keeper finds an invocation without its job behind thousands that wait in
   const lost = openJob();
   await sleep(2); // behind them in the index, which counts in milliseconds
   await store.create(lost, encodePayload(meta, Buffer.from('{}')));
-  await keeper.look(0);
+  await repair.look(0);
   await expect.poll(async () => (await look(lost.id)).state, { timeout: 5_000 }).toBe('done');
   expect(await queues.of('default').getDelayedCount()).toBeGreaterThanOrEqual(2_000);
   await Promise.all(many.map(({ id }) => queues.remove('default', id)));
 }, 60_000);
 
-it('the keeper queues a group that has its place in a batch but no record, when the batch stands still [QU15]', async () => {
+it('the repair queues a group that has its room in a batch but no record, when the batch makes no progress [QU15]', async () => {
   const id = randomBytes(16).toString('hex');
   const [traceId, spanId] = [randomBytes(16).toString('hex'), randomBytes(8).toString('hex')];
   const terms = { maxAttempts: 1, minDelay: 0, maxDelay: 0, queueMs: 60_000 };
@@ -118,21 +118,21 @@ it('the keeper queues a group that has its place in a batch but no record, when 
       spanId,
       sampled: true,
     });
-  await keeper.look(0);
+  await repair.look(0);
   expect(await store.find(groupInvocationId(id, 0))).toBeUndefined();
-  await keeper.look(0);
+  await repair.look(0);
   await expect.poll(async () => (await batches.find(id))?.batch.state, { timeout: 5_000 }).toBe('done');
   expect((await batches.find(id))?.batch.succeeded).toBe(1);
   // The batch that has ended is off the list of open ones.
-  await keeper.look(0);
+  await repair.look(0);
   expect(await redis.zscore(keys.openBatches('default'), id)).toBeNull();
   expect(await redis.zcard(keys.openBatches('default'))).toBe(150);
 });
 
-it('the keeper ends a call whose gateway is gone, and none whose gateway lives [QU15]', async () => {
+it('the repair ends a call whose gateway is gone, and none whose gateway lives [QU15]', async () => {
   const lives = (await redis.zrange(keys.gateways(), 0, '-1'))[0] ?? '';
   const calls = await Promise.all(['gone', lives].map((gateway) => openCall(gateway)));
-  await keeper.look(0);
+  await repair.look(0);
   const [lost, kept] = await Promise.all(calls.map((id) => look(id)));
   expect(lost).toMatchObject({ state: 'done', outcome: 'platform_error' });
   expect(kept?.state).toBe('running');

@@ -98,7 +98,7 @@ describe('a queued invocation', () => {
     expect(await look(later)).toMatchObject({ state: 'queued' });
     expect(await post(`/invocations/${never}/cancel`)).toMatchObject({
       status: 202,
-      body: { outcome: 'cancelled' },
+      body: { outcome: 'cancelled', cancelledBy: { by: 'key', key: expect.any(String) as string } },
     });
     const record = await ended(later);
     expect((record.attempts?.[0]?.startedAt ?? 0) - record.startedAt).toBeGreaterThanOrEqual(950);
@@ -112,7 +112,7 @@ describe('a queued invocation', () => {
     await expect.poll(async () => (await look(id)).state, { timeout: 5_000 }).toBe('running');
     expect((await post(`/invocations/${id}/cancel`)).status).toBe(202);
     const record = await ended(id, 3_000);
-    expect(record).toMatchObject({ outcome: 'cancelled' });
+    expect(record).toMatchObject({ outcome: 'cancelled', cancelledBy: { by: 'key' } });
     expect(record.attempts).toHaveLength(1);
     expect(record.dead).toBeUndefined();
   });
@@ -227,7 +227,7 @@ describe('a replay', () => {
 });
 
 describe('the views of invocations', () => {
-  test('a synchronous call that lasts is shown meanwhile, and can be cancelled', async () => {
+  test('a synchronous call that lasts is shown meanwhile, and can be cancelled [OB32]', async () => {
     const waiting = platform.call('retries', { method: 'POST', body: JSON.stringify({ sleepMs: 4_000 }) });
     const running = async (): Promise<AnyInvocationDetail | undefined> =>
       (
@@ -239,7 +239,8 @@ describe('the views of invocations', () => {
     const id = (await running())?.id ?? '';
     expect((await post(`/invocations/${id}/cancel`)).status).toBe(202);
     expect((await waiting).status).toBe(499);
-    expect(await ended(id)).toMatchObject({ outcome: 'cancelled', lane: 'sync' });
+    // By the key of the request, and not by the caller, who waited.
+    expect(await ended(id)).toMatchObject({ outcome: 'cancelled', lane: 'sync', cancelledBy: { by: 'key' } });
   });
 
   test('the list of invocations is filtered by state and outcome', async () => {

@@ -14,7 +14,7 @@ import { Networks } from '../../../worker/network/networks.ts';
 import { Pool } from '../../../worker/pool/pool.ts';
 import { SandboxFactory } from '../../../worker/pool/sandbox-factory.ts';
 import { Receipts } from '../../../worker/pool/receipts.ts';
-import { ownRanges } from '../../../worker/sandbox/subids.ts';
+import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
 import { Zygotes } from '../../../worker/pool/zygotes.ts';
 import { packArchive } from '../../support/platform/archive.ts';
 import { PrivateRedis } from '../../support/redis/private-redis.ts';

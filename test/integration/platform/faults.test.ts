@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
 import { Platform } from '../../support/platform/platform.ts';
 import { Stopwatch } from '../../support/stopwatch.ts';
@@ -53,6 +54,10 @@ describe('a function that', () => {
       const record = await platform.record(response);
       expect(record.outcome).toBe(outcome);
       expect(record.report?.usage?.cpu ?? 0).toBeGreaterThanOrEqual(0);
+      // An ended sandbox never serves again. One that is kept may have a younger sibling, which serves first.
+      const next = await platform.record(await platform.call(`${name}/ok`));
+      const ends = OUTCOMES[outcome].sandbox !== 'kept';
+      if (ends) expect(next.report?.sandbox).not.toBe(record.report?.sandbox);
       if (outcome === 'exited') expect(record.report?.exitCause).toBe('exit code 3');
       if (outcome === 'crashed') expect(record.report?.exitCause).toMatch(/^signal SIG/);
     },

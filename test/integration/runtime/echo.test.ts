@@ -23,8 +23,11 @@ beforeAll(async () => {
   deployed = await platform.cli('deploy', folder);
 }, 90_000);
 afterAll(async () => {
-  await platform.stop();
-  await images.close();
+  try {
+    await platform.stop();
+  } finally {
+    await images.close();
+  }
 });
 
 const post = (body: string | Uint8Array<ArrayBuffer>, path = ''): Promise<Response> => {
@@ -38,7 +41,7 @@ test('its builder has made the archive, with the usual entry of the runtime [RT1
   expect(stderr).toContain('warning: echo.txt: an echo has no code');
   expect(stdout).toContain('default/repeat version 1 is live');
   const found = (await (await platform.api('/functions/default/repeat')).json()) as object;
-  expect(found).toMatchObject({ active: { settings: { runtime: 'echo', entry: 'echo.txt' } } });
+  expect(found).toMatchObject({ active: { entryFile: 'echo.txt', settings: { runtime: 'echo' } } });
 });
 
 test('it answers a call, and a second one in the same sandbox [RT1]', async () => {

@@ -3,7 +3,7 @@
  * process.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Exit } from '../../../worker/sandbox/zygote.ts';
+import type { Exit } from '../../../worker/sandbox/zygote/zygote.ts';
 import { type BenchSandbox, SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 
 const PROBE = `

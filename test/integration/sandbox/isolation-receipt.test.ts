@@ -19,7 +19,7 @@ let platform: Platform;
 beforeAll(async () => {
   platform = await Platform.start();
   await platform.deploy('faulty', { name: 'measured', memory: 96, cpu: 0.5, pids: 40 });
-}, 60_000);
+}, 180_000);
 afterAll(() => platform.stop());
 
 async function called(path: string): Promise<{ record: InvocationDetail; answer: unknown }> {

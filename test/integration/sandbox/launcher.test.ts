@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LAUNCHER } from '../../../worker/native/addon.ts';
-import { ownRanges } from '../../../worker/sandbox/subids.ts';
+import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
 
 let place: string;
 let mayUnshare: boolean;

@@ -1,7 +1,7 @@
 /** The system call filter where it inspects arguments: what it refuses, with which error, and what stays allowed. */
 import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { describeExit } from '../../../worker/sandbox/zygote.ts';
+import { describeExit } from '../../../worker/sandbox/zygote/zygote.ts';
 import { compileC } from '../../support/sandbox/compile-c.ts';
 import { type BenchSandbox, SandboxBench } from '../../support/sandbox/sandbox-bench.ts';
 

@@ -14,8 +14,8 @@ import { Networks } from '../../../worker/network/networks.ts';
 import { Pool } from '../../../worker/pool/pool.ts';
 import { SandboxFactory } from '../../../worker/pool/sandbox-factory.ts';
 import { Receipts } from '../../../worker/pool/receipts.ts';
-import { ownRanges } from '../../../worker/sandbox/subids.ts';
-import type { Zygote } from '../../../worker/sandbox/zygote.ts';
+import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
+import type { Zygote } from '../../../worker/sandbox/zygote/zygote.ts';
 import type { WearLimits } from '../../../worker/pool/zygote-wear.ts';
 import { Zygotes } from '../../../worker/pool/zygotes.ts';
 

@@ -239,7 +239,9 @@ describe('traces', () => {
     const openId = await start('?open=1', none);
     expect((await platform.api(`/batches/${openId}/cancel`, { method: 'POST' })).status).toBe(202);
     const cancelled = await receiver.of(none.traceId, named('batch default/orders'));
-    expect(cancelled).toMatchObject([{ status: 2, attributes: { 'offshoot.outcome': 'cancelled' } }]);
+    expect(cancelled).toMatchObject([
+      { status: 2, attributes: { 'offshoot.outcome': 'cancelled', 'offshoot.cancelled_by': 'key' } },
+    ]);
     // The export of the cancelled batch would have come after a second export of the first one.
     const ends = receiver.spans.filter(
       ({ traceId, name }) => traceId === bad.traceId && name.startsWith('batch'),

@@ -146,7 +146,7 @@ async function run(
 
 const names = ({ spans }: Seen): string[] => spans.map(({ name }) => name).sort();
 
-test('OpenTelemetry: a NodeSDK of the function registers and exports, also for tracers that are older than it [OB32]', async () => {
+test('OpenTelemetry: a NodeSDK of the function registers and exports, also for tracers that are older than it [OB40]', async () => {
   const seen = await run(NODE_SDK, `${IMPORT_SDK} const instrumentations = [];`);
   expect(names(seen)).toEqual(['early', 'outer']);
   const outer = seen.spans.find(({ name }) => name === 'outer');
@@ -159,14 +159,14 @@ test('OpenTelemetry: a NodeSDK of the function registers and exports, also for t
   expect(seen.log).not.toContain('duplicate registration');
 });
 
-test('OpenTelemetry: NodeTracerProvider.register() wins, and getDelegate() is the function’s own provider [OB32]', async () => {
+test('OpenTelemetry: NodeTracerProvider.register() wins, and getDelegate() is the function’s own provider [OB40]', async () => {
   const seen = await run(PROVIDER, IMPORT_PROVIDER);
   expect(names(seen)).toEqual(['early', 'outer']);
   expect(seen.platform).toContain('GET');
 });
 
 for (const [kind, instrumentations] of Object.entries({ 'of fetch': UNDICI, 'of everything': AUTO })) {
-  test(`OpenTelemetry: with instrumentation ${kind}, one traceparent goes along, and it is the SDK’s [OB32]`, async () => {
+  test(`OpenTelemetry: with instrumentation ${kind}, one traceparent goes along, and it is the SDK’s [OB40]`, async () => {
     const seen = await run(NODE_SDK, `${IMPORT_SDK} ${instrumentations}`, { packages: NEWEST });
     expect(names(seen)).toEqual(['GET', 'early', 'outer']);
     const request = seen.spans.find(({ name }) => name === 'GET');
@@ -176,12 +176,12 @@ for (const [kind, instrumentations] of Object.entries({ 'of fetch': UNDICI, 'of 
   });
 }
 
-test('OpenTelemetry: exports of the SDK are no spans of the platform [OB32]', async () => {
+test('OpenTelemetry: exports of the SDK are no spans of the platform [OB40]', async () => {
   const seen = await run(NODE_SDK, `${IMPORT_SDK} const instrumentations = [];`);
   expect(seen.log).not.toContain('/v1/traces');
 });
 
-test('OpenTelemetry: OTEL_SDK_DISABLED switches the SDK off, and the platform’s spans stay [OB32]', async () => {
+test('OpenTelemetry: OTEL_SDK_DISABLED switches the SDK off, and the platform’s spans stay [OB40]', async () => {
   const seen = await run(NODE_SDK, `${IMPORT_SDK} const instrumentations = [];`, {
     env: { OTEL_SDK_DISABLED: 'true' },
   });
@@ -189,18 +189,18 @@ test('OpenTelemetry: OTEL_SDK_DISABLED switches the SDK off, and the platform’
   expect(seen.platform).toEqual(expect.arrayContaining(['outer', 'early', 'GET']));
 });
 
-test('OpenTelemetry: "tracing": false switches the platform’s spans off, and the SDK works [OB32]', async () => {
+test('OpenTelemetry: "tracing": false switches the platform’s spans off, and the SDK works [OB40]', async () => {
   const seen = await run(NODE_SDK, `${IMPORT_SDK} const instrumentations = [];`, { tracing: false });
   expect(names(seen)).toEqual(['early', 'outer']);
   expect(seen.platform).toEqual([]);
 });
 
-test('OpenTelemetry: an SDK in code that was minified before it came registers too [OB32]', async () => {
+test('OpenTelemetry: an SDK in code that was minified before it came registers too [OB40]', async () => {
   const seen = await run(PROVIDER, IMPORT_PROVIDER, { minify: true });
   expect(names(seen)).toEqual(['early', 'outer']);
 });
 
-test('OpenTelemetry: version 1.10 of the API registers too [OB32]', async () => {
+test('OpenTelemetry: version 1.10 of the API registers too [OB40]', async () => {
   const project = await bench.project(
     {
       'src/index.js': `

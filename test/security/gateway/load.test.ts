@@ -4,9 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { WorkerStatus } from '#contract/api/api.ts';
 import { Platform } from '../../support/platform/platform.ts';
-import { Stopwatch } from '../../support/stopwatch.ts';
+import { percentile, Stopwatch } from '../../support/stopwatch.ts';
 import { deployAttack, residentMb, sandboxesOf } from '../abuse/platform.ts';
-import { connect, head, percentile } from './raw.ts';
+import { connect, head } from './raw.ts';
 
 const CONNECTIONS = 1_000;
 
@@ -89,7 +89,7 @@ describe('clients that are slow', () => {
     expect(cut).toBe(CONNECTIONS);
   }, 90_000);
 
-  test('G2 slowloris: a thousand endless bodies take no place of a worker, and others are served meanwhile', async () => {
+  test('G2 slowloris: a thousand endless bodies take no capacity of a worker, and others are served meanwhile', async () => {
     const { sockets } = await besides(head('POST /fn/default/honest', ['Content-Length: 100000']), 'x', 500);
     expect((await status()).running).toBe(0);
     for (const socket of sockets) socket.destroy();
@@ -127,7 +127,7 @@ test('G7 overload: under ten times the capacity, calls get 200 or 503 with Retry
   );
 }, 60_000);
 
-test('G8 client-disconnect: a thousand callers that disconnect free their places, and none of their runs goes on [GW7]', async () => {
+test('G8 client-disconnect: a thousand callers that disconnect free their leases, and none of their runs goes on [GW7]', async () => {
   await platform.call('sleep?ms=1');
   let aborted = 0;
   for (let batch = 0; batch < 20; batch++) {

@@ -50,9 +50,3 @@ function isWhole(text: string): boolean {
 export function head(line: string, headers: readonly string[] = []): string {
   return [`${line} HTTP/1.1`, 'Host: 127.0.0.1', ...headers, '', ''].join('\r\n');
 }
-
-/** The value below which `percent` percent of all values lie. */
-export function percentile(values: readonly number[], percent: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))] ?? Number.NaN;
-}

@@ -2,6 +2,7 @@
  * Functions with a network, in a world of the test's own: hosts with every kind of address, and a function that tries
  * to reach them.
  */
+import { afterAll, beforeAll } from 'vitest';
 import { VersionSettings } from '#contract/functions/settings.ts';
 import type { DeniedEgress } from '#contract/functions/network.ts';
 import { Networks } from '../../../worker/network/networks.ts';
@@ -142,6 +143,16 @@ export class EgressBench {
     await this.world.close();
     await this.bench.close();
   }
+}
+
+/** Opens a bench before the tests of a `describe`, and stops it after them. `use` gets the bench. */
+export function egressForTests(use: (bench: EgressBench) => void): void {
+  let bench: EgressBench | undefined;
+  beforeAll(async () => {
+    bench = await EgressBench.start();
+    use(bench);
+  });
+  afterAll(() => bench?.stop());
 }
 
 export async function ask<T = string>(sandbox: BenchSandbox, path: string): Promise<T> {

@@ -3,12 +3,13 @@
  * own.
  */
 import { networkInterfaces } from 'node:os';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RESOLVER_ADDRESS } from '#contract/functions/network.ts';
 import {
   ask,
   denied,
-  EgressBench,
+  type EgressBench,
+  egressForTests,
   HOSTS,
   METADATA,
   OTHER_PORT,
@@ -26,11 +27,10 @@ describe('network egress', () => {
   let egress: EgressBench;
   let start: EgressBench['start'];
 
-  beforeAll(async () => {
-    egress = await EgressBench.start();
-    ({ start } = egress);
+  egressForTests((bench) => {
+    egress = bench;
+    ({ start } = bench);
   });
-  afterAll(() => egress.stop());
 
   test('N1 an address and port that a rule names are reached, and no other [NE1]', async () => {
     const sandbox = await start([`${PUBLIC}:${PORT}`]);

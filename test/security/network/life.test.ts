@@ -1,7 +1,7 @@
 /** The life of functions' networks: prepared pairs, bounds and remains, in a world of the test's own. */
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { VersionSettings } from '#contract/functions/settings.ts';
 import type { Counts, Inspection } from '../../../worker/network/egress.ts';
 import { MAX_CONNECTIONS } from '../../../worker/network/ruleset.ts';
@@ -9,7 +9,8 @@ import { Stopwatch } from '../../support/stopwatch.ts';
 import {
   ask,
   denied,
-  EgressBench,
+  type EgressBench,
+  egressForTests,
   HOLDING_PORT,
   METADATA,
   PORT,
@@ -23,11 +24,10 @@ describe('the network of functions', () => {
   let egress: EgressBench;
   let start: EgressBench['start'];
 
-  beforeAll(async () => {
-    egress = await EgressBench.start();
-    ({ start } = egress);
+  egressForTests((bench) => {
+    egress = bench;
+    ({ start } = bench);
   });
-  afterAll(() => egress.stop());
 
   test('N17 sandboxes one after another leave no rule, no pair and no descriptor behind [NE6]', async () => {
     const network = await egress.networks.inspect(egress.bench.zygote);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
-import { ownRanges } from '../../../worker/sandbox/subids.ts';
+import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
 import { Zygotes } from '../../../worker/pool/zygotes.ts';
 import { distinctValues, RANDOM_SOURCES } from '../../support/sandbox/random-sources.ts';
 import { AttackBench, type Attempt, descendants, notRefused, valueOf, valuesOf } from '../attack-bench.ts';

@@ -10,7 +10,7 @@ import { createServer, connect, type Server } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findRange } from '../../../worker/sandbox/subids.ts';
+import { findRange } from '../../../worker/sandbox/zygote/subids.ts';
 import { compileC } from '../sandbox/compile-c.ts';
 
 const ADDRESS = '10.77.0.1';

@@ -11,7 +11,8 @@ import { extract } from 'tar';
 import { onTestFinished } from 'vitest';
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { archiveOf, type Archive } from '../../../cli/bundle/archive.ts';
-import { builderOf, type Build } from '../../../cli/bundle/builder.ts';
+import type { Build } from '../../../cli/bundle/build.ts';
+import { builderOf } from '../../../cli/bundle/builder.ts';
 import { readProject } from '../../../cli/bundle/project.ts';
 import { SandboxBench, type BenchSandbox, type StartOptions } from '../sandbox/sandbox-bench.ts';
 

@@ -1,6 +1,6 @@
 /** Builds functions of the runtime `echo`: its one file goes into the archive as it is. */
 import { readFile } from 'node:fs/promises';
-import type { BuilderKind } from '../../../cli/bundle/builder.ts';
+import type { BuilderKind } from '../../../cli/bundle/build.ts';
 
 const FILE = 'echo.txt';
 

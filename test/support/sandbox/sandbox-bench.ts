@@ -14,13 +14,13 @@ import type { Cgroup } from '../../../worker/cgroup/driver.ts';
 import type { SandboxNetwork } from '../../../worker/network/egress.ts';
 import { Sandbox } from '../../../worker/sandbox/sandbox.ts';
 import { DEFAULT_FILE_LIMITS } from '../../../worker/sandbox/specialise.ts';
-import { SandboxNumbers } from '../../../worker/sandbox/sandbox-numbers.ts';
-import { ownRanges } from '../../../worker/sandbox/subids.ts';
-import { Zygote } from '../../../worker/sandbox/zygote.ts';
+import { SandboxNumbers } from '../../../worker/sandbox/zygote/sandbox-numbers.ts';
+import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
+import { Zygote } from '../../../worker/sandbox/zygote/zygote.ts';
 
 const MB = 1024 * 1024;
 /** Shared by all benches, as a worker shares it among its zygotes: no two live sandboxes are the same user. */
-const slots = new SandboxNumbers();
+const numbers = new SandboxNumbers();
 
 /** Milliseconds that each part of a start took, as the worker sees it. */
 export interface StartTimings {
@@ -136,7 +136,7 @@ export class SandboxBench {
   async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
     const limits = { memoryMb: options.memoryMb ?? 128, cpu: 1, pids: options.pids ?? 64 };
     const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
-    const slot = slots.take();
+    const slot = numbers.take();
     const start = performance.now();
     const cgroup = this.#driver.create(id, {
       memoryBytes: limits.memoryMb * MB,

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import axe from 'axe-core';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
-import type { Platform } from '../platform/platform.ts';
 
 const CHROMIUM = process.env['OFFSHOOT_CHROMIUM'] ?? '/usr/bin/chromium';
 /** Screenshots of this run. */
@@ -24,15 +23,15 @@ export async function openBrowser(): Promise<Browser> {
 export class Visitor {
   readonly page: Page;
   readonly context: BrowserContext;
-  readonly #platform: Platform;
+  readonly #url: string;
   /**
    * Violations of the content security policy, errors of scripts, dialogs, requests to other origins. There must be
    * none.
    */
   readonly complaints: string[] = [];
 
-  private constructor(platform: Platform, context: BrowserContext, page: Page) {
-    this.#platform = platform;
+  private constructor(url: string, context: BrowserContext, page: Page) {
+    this.#url = url;
     this.context = context;
     this.page = page;
     page.on('dialog', (dialog) => {
@@ -46,22 +45,26 @@ export class Visitor {
         this.complaints.push(`console: ${message.text()}`);
     });
     page.on('request', (request) => {
-      if (!request.url().startsWith(platform.url)) this.complaints.push(`request: ${request.url()}`);
+      if (!request.url().startsWith(url)) this.complaints.push(`request: ${request.url()}`);
     });
   }
 
-  static async open(browser: Browser, platform: Platform, scheme: Scheme = 'light'): Promise<Visitor> {
+  static async open(
+    browser: Browser,
+    { url }: { readonly url: string },
+    scheme: Scheme = 'light',
+  ): Promise<Visitor> {
     const context = await browser.newContext({
       viewport: { width: 1280, height: 800 },
       colorScheme: scheme,
       locale: 'en-GB',
       reducedMotion: 'reduce',
     });
-    return new Visitor(platform, context, await context.newPage());
+    return new Visitor(url, context, await context.newPage());
   }
 
   async visit(path: string): Promise<void> {
-    await this.page.goto(`${this.#platform.url}/dashboard${path}`);
+    await this.page.goto(`${this.#url}/dashboard${path}`);
   }
 
   async signIn(key: string): Promise<void> {

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { extract, list } from 'tar';
 import { expect, test } from 'vitest';
 import { archiveOf, packEntries, type Archive } from '../../../cli/bundle/archive.ts';
-import type { Build } from '../../../cli/bundle/builder.ts';
+import type { Build } from '../../../cli/bundle/build.ts';
 import { Bundler } from '../../../cli/bundle/bundle.ts';
 import { closure } from '../../../cli/bundle/closure.ts';
 import { packageNameOf, type Package } from '../../../cli/bundle/packages.ts';

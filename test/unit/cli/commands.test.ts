@@ -297,9 +297,9 @@ test('rm needs --yes where it cannot ask', async () => {
 });
 
 test('the JSON Schema of offshoot.json is up to date', async () => {
-  const { manifestSchemaText } = await import('../../../infra/generate-schema.ts');
+  const { manifestSchemaText } = await import('../../../infra/generate/schema.ts');
   const file = path.join(FUNCTIONS, '../contract/offshoot.schema.json');
-  expect(readFileSync(file, 'utf8'), 'run: node infra/generate-schema.ts').toBe(manifestSchemaText());
+  expect(readFileSync(file, 'utf8'), 'run: node infra/generate/schema.ts').toBe(manifestSchemaText());
 });
 
 test('the wrapper finds its checkout through links, and says how to install missing npm packages', async () => {

@@ -5,7 +5,7 @@ import { parserOf } from '../../../cli/program.ts';
 import { errorOf, Refused } from '../../../cli/verbs/refusal.ts';
 import { membersOf, type Group, type Verb } from '../../../cli/verbs/verb.ts';
 import { offshoot } from '../../support/cli.ts';
-import { commandsOf, refusalOf } from '../../support/commands.ts';
+import { commandsOf, refusalOf } from '../../support/docs/commands.ts';
 
 /** All verbs and groups below a group, with the words that name each. */
 function below(node: Group, path: readonly string[] = []): { node: Verb | Group; path: readonly string[] }[] {

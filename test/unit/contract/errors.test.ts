@@ -3,9 +3,9 @@ import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { ERRORS, OffshootError } from '#contract/api/errors.ts';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
-import { errorsPage } from '../../../infra/generate-errors.ts';
+import { errorsPage } from '../../../infra/generate/errors.ts';
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -19,7 +19,7 @@ const joined = (pattern: string): string => [...texts(pattern).values()].join('\
 
 test('docs/errors.md is what the catalogues say', () => {
   const page = readFileSync(`${checkout}/docs/errors.md`, 'utf8');
-  expect(page, 'run: node infra/generate-errors.ts').toBe(errorsPage());
+  expect(page, 'run: node infra/generate/errors.ts').toBe(errorsPage());
 });
 
 describe('each code', () => {

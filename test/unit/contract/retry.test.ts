@@ -1,7 +1,6 @@
 /** Decisions after an attempt of the queued lane. */
 import { describe, expect, test } from 'vitest';
-import type { Attempt, QueuedTerms } from '#contract/invocations/invocation.ts';
-import { Outcome } from '#contract/invocations/outcome.ts';
+import { Outcome, type Attempt, type QueuedTerms } from '#contract/invocations/invocation.ts';
 import { afterAttempt, hasFailed, readRetryAfter } from '#contract/invocations/retry.ts';
 
 const NOW = 1_700_000_000_000;

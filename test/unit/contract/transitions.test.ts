@@ -19,6 +19,7 @@ import {
 import { endedRecord, openRecord } from '../../support/platform/records.ts';
 
 const NOW = 1_000_000;
+const BY = { by: 'key', key: 'k1' } as const;
 const terms = { maxAttempts: 3, minDelay: 0, maxDelay: 0, expiresAt: NOW + 60_000 };
 const open = openRecord({ startedAt: NOW, terms });
 const waiting = { ...open, dueAt: NOW + 5 };
@@ -36,7 +37,7 @@ describe('each change', () => {
     ['handed back', running, handedBack(running)],
     ['ended', running, dead],
     ['ended before it ran', waiting, ended(waiting, { ...end, outcome: 'expired' })],
-    ['cancelled', waiting, cancelled(waiting, NOW + 7)],
+    ['cancelled', waiting, cancelled(waiting, NOW + 7, BY)],
     ['lost', sync, lost(sync, NOW + 7)],
     ['redriven', dead, redriven(dead, NOW + 100)],
     ['purged', dead, purged(dead)],
@@ -79,8 +80,9 @@ test('the tries of an invocation: one more when it is taken, one fewer when it i
 test('the end has the status of its outcome, unless the function answered one', () => {
   expect(dead).toMatchObject({ outcome: 'error', status: 500, responseBytes: 0, dead: 'attempts_used' });
   expect(ended(running, { ...end, outcome: 'ok', status: 404 }).status).toBe(404);
-  expect(cancelled(waiting, NOW + 7)).toMatchObject({
+  expect(cancelled(waiting, NOW + 7, BY)).toMatchObject({
     outcome: 'cancelled',
+    cancelledBy: BY,
     status: 499,
     duration: 7,
     queue: 7,
@@ -105,12 +107,20 @@ test('a redriven dead letter has its tries and its time anew, however often', ()
   });
 });
 
+test('a cancelled end says who cancelled it, and no other end does', () => {
+  const report = { outcome: 'cancelled', cancelledBy: BY } as InvocationRecord['report'];
+  expect(ended(running, { ...end, outcome: 'cancelled', report }).cancelledBy).toEqual(BY);
+  expect(ended(running, { ...end, cancelledBy: BY })).not.toHaveProperty('cancelledBy');
+});
+
 const done: InvocationRecord = endedRecord(open);
 test.each<[string, AnyInvocation, AnyInvocation, RegExp]>([
   ['waits, and goes on waiting', waiting, open, /from queued to queued/],
   ['ended well, and would run', done, running, /from done to running/],
   ['ended well, and would be queued', done, { ...open, redriven: 1 }, /no dead letter/],
   ['ended, and would end otherwise', done, { ...done, outcome: 'error' }, /outcome/],
+  ['is cancelled by no one', waiting, endedRecord(open, { outcome: 'cancelled' }), /who cancelled/],
+  ['failed, and would be cancelled too', running, { ...dead, cancelledBy: BY }, /who cancelled/],
   ['is another one', running, { ...dead, id: 'other' }, /become other/],
 ])('an invocation that %s: the move is refused', (_, before, after, why) => {
   expect(() => checkMove(before, after)).toThrow(IllegalMove);

@@ -5,9 +5,10 @@ import {
   DeadReason,
   type InvocationRecord,
   type OpenInvocation,
+  Outcome,
 } from '#contract/invocations/invocation.ts';
-import { nextWith } from '#contract/api/next.ts';
-import { Outcome, OUTCOMES } from '#contract/invocations/outcome.ts';
+import { nextWith } from '#contract/invocations/next.ts';
+import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { why } from '#contract/invocations/why.ts';
 import { stackedBar } from '../../../cli/commands/invocations/why.ts';
 
@@ -61,11 +62,15 @@ describe('why', () => {
     },
   );
 
-  test('a cancelled one gives the cause of the cancel, also when its sandbox was killed for it', () => {
-    const message = 'its batch was cancelled';
-    expect(text(record({ outcome: 'cancelled', message }, { exitCause: 'signal SIGKILL' }))).toContain(
-      'the invocation was cancelled before it ended (its batch was cancelled)',
+  test('a cancelled one says who cancelled it, also when its sandbox was killed for it [OB32]', () => {
+    const said = text(
+      record(
+        { outcome: 'cancelled', cancelledBy: { by: 'batch', key: 'k1' }, message: 'its worker was lost' },
+        { exitCause: 'signal SIGKILL' },
+      ),
     );
+    expect(said).toContain('the invocation was cancelled before it ended (its worker was lost)');
+    expect(said).toContain('It was cancelled with its batch, by the API key k1.');
   });
 
   test.each(ColdReason.options)(

@@ -4,15 +4,15 @@ import { describe, expect, test } from 'vitest';
 import { ERRORS } from '#contract/api/errors.ts';
 import { DEAD } from '#contract/invocations/dead-letter.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
-import { cliPage } from '../../../infra/generate-cli.ts';
+import { cliPage } from '../../../infra/generate/cli.ts';
 import packageJson from '../../../package.json' with { type: 'json' };
-import { commandsInSentence, commandsOf, namesVerb, refusalOf } from '../../support/commands.ts';
-import { CHECKOUT, codeSpansOf, documents } from '../../support/documents.ts';
+import { commandsInSentence, commandsOf, namesVerb, refusalOf } from '../../support/docs/commands.ts';
+import { CHECKOUT, codeSpansOf, documents } from '../../support/docs/documents.ts';
 
 const source = (path: string): string => readFileSync(`${CHECKOUT}${path}`, 'utf8');
 
 test('the reference of the command line is up to date', () => {
-  expect(source('docs/cli.md'), 'run: node infra/generate-cli.ts').toBe(cliPage());
+  expect(source('docs/cli.md'), 'run: node infra/generate/cli.ts').toBe(cliPage());
 });
 
 describe.each(documents())('$path', (document) => {

@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { manifestReferenceText } from '../../../infra/manifest-reference.ts';
-import { anchorsOf, CHECKOUT, codeSpansOf, documents } from '../../support/documents.ts';
+import { manifestReferenceText } from '../../../infra/generate/manifest-reference.ts';
+import { anchorsOf, CHECKOUT, codeSpansOf, documents } from '../../support/docs/documents.ts';
 
 const all = documents();
 const byPath = new Map(all.map((document) => [document.path, document]));
@@ -11,7 +11,7 @@ const source = (path: string): string => readFileSync(`${CHECKOUT}${path}`, 'utf
 
 test('the reference of offshoot.json is up to date', () => {
   const text = manifestReferenceText(source('contract/offshoot.schema.json'));
-  expect(source('docs/offshoot-json.md'), 'run: node infra/generate-schema.ts').toBe(text);
+  expect(source('docs/offshoot-json.md'), 'run: node infra/generate/schema.ts').toBe(text);
 });
 
 describe.each(all)('$path', (document) => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Manifest, manifestProblems } from '#contract/functions/manifest.ts';
-import { type Block, CHECKOUT, documents } from '../../support/documents.ts';
+import { type Block, CHECKOUT, documents } from '../../support/docs/documents.ts';
 
 const blocks = documents().flatMap((document) => document.blocks);
 const typescript = blocks.filter(({ info }) => info === 'ts');

@@ -268,6 +268,7 @@ describe('in Redis', () => {
     expect(failures).toEqual([{ outcome: 'overloaded', backlog: { waiting: 2, endedPerSecond: 0 } }]);
     await dispatcher.stop();
     expect(failures.map((failure) => failure.outcome)).toEqual(['overloaded', 'cancelled', 'cancelled']);
+    expect(failures.at(-1)).toMatchObject({ cancelledBy: { by: 'shutdown' } });
   });
 });
 

@@ -72,13 +72,16 @@ test('a gateway refuses an invalid environment, and says why', async () => {
   expect(await errors).toMatch(/OFFSHOOT_PORT: [^]*REDIS_URL: "localhost" is not the address of a Redis/);
 });
 
-test('a gateway says so when its port is taken', async () => {
+test('a gateway says so when its port is taken [ST9]', async () => {
   const other = createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
   const { port } = other.address() as AddressInfo;
   const child = start({ OFFSHOOT_STATE: state, REDIS_URL: redis.url, OFFSHOOT_PORT: String(port) });
   const output = text(child.stdout);
   expect(await exitCode(child)).toBe(1);
-  expect(await output).toContain('EADDRINUSE');
+  expect(await output).toMatch(/the part \\"http\\" did not start: listen EADDRINUSE/);
+  // Those before it are stopped.
+  for (const part of ['dispatch', 'spool', 'redis'])
+    expect(await output).toMatch(new RegExp(`"part":"${part}".*"part stopped"`));
   other.close();
 });

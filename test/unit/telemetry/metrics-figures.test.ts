@@ -16,6 +16,7 @@ import { Queues } from '#storage/queued/jobs.ts';
 import { observeGateway } from '../../../gateway/records/metrics.ts';
 import { startLogExport, type LogExport } from '../../../worker/run/log-export.ts';
 import { WorkerMetrics } from '../../../worker/process/metrics.ts';
+import { figureOf } from '../../support/platform/metrics.ts';
 import { endedRecord, openRecord } from '../../support/platform/records.ts';
 import { redisForTests } from '../../support/redis/redis-for-tests.ts';
 
@@ -95,7 +96,7 @@ redisForTests(async (ready) => {
   await batches.report('open', { group: 0, attempt: 1, ok: 3, failed: 1, final: false });
   await batches.report('ended', { group: 0, attempt: 1, ok: 10, failed: 0, final: true });
   for (const id of ['sealed', 'ended']) await batches.seal(id);
-  await batches.cancel('cancelled');
+  await batches.cancel('cancelled', { by: 'key', key: 'k1' });
 
   for (const metrics of [gateway, worker.metrics]) {
     metrics.changed(
@@ -113,9 +114,7 @@ afterAll(async () => {
 });
 
 async function value(metrics: Metrics, series: string): Promise<number> {
-  const { text } = await metrics.expose();
-  const line = text.split('\n').find((one) => one.startsWith(`${series} `));
-  return Number(line?.slice(series.length));
+  return figureOf((await metrics.expose()).text, series);
 }
 
 test('the ages of waiting jobs and of dead letters are those of the oldest, counted from when it was due [OB13]', async () => {

@@ -6,6 +6,7 @@ import { Exemplars } from '#telemetry/exemplars.ts';
 import { LabelCap, Metrics } from '#telemetry/metrics.ts';
 import { wantsOpenMetrics } from '#telemetry/openmetrics.ts';
 import { startTelemetry } from '#telemetry/spans.ts';
+import { seriesOf } from '../../support/platform/metrics.ts';
 import { endedRecord, openRecord } from '../../support/platform/records.ts';
 
 const open = openRecord({
@@ -36,7 +37,7 @@ const done = endedRecord(open, {
 });
 
 async function series(metrics: Metrics, name: string): Promise<string[]> {
-  return (await metrics.expose()).text.split('\n').filter((line) => line.startsWith(name));
+  return seriesOf((await metrics.expose()).text, name);
 }
 
 describe('metrics', () => {

@@ -1,6 +1,5 @@
 /** A request body that arrives in pieces while the function reads it, so that a large body need not fit into memory. */
 import { collectYoung } from '../runtime/collect-garbage.ts';
-import type { Invocation } from './invocation.ts';
 
 /** Number of body bytes after which buffers are freed: each byte is in three buffers for a moment. */
 const COLLECT_BYTES = 2 * 1024 * 1024;
@@ -76,10 +75,10 @@ export class BodyStream {
   }
 }
 
-/** Returns the request's whole body, from the stream or the payload. */
+/** Returns the request's whole body: from its stream, or from the payload when there is no stream. */
 export async function wholeBody(
-  invocation: Invocation,
+  stream: BodyStream | undefined,
   inPayload: Buffer<ArrayBuffer>,
 ): Promise<Buffer<ArrayBuffer>> {
-  return invocation.body ? await invocation.body.whole() : inPayload;
+  return stream ? await stream.whole() : inPayload;
 }

@@ -26,7 +26,7 @@ export async function answerHttp(
   const { meta, body } = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
   showOwnContext(meta, invocation.context);
   if (meta.kind === 'scheduled' && scheduled) {
-    await scheduled(JSON.parse((await wholeBody(invocation, body)).toString('utf8')) as ScheduledEvent);
+    await scheduled(JSON.parse((await wholeBody(invocation.body, body)).toString('utf8')) as ScheduledEvent);
     invocation.send(ChannelKind.RESULT, encodePayload({ status: 204, headers: [] }, EMPTY));
     return;
   }

@@ -23,7 +23,7 @@ export async function answerLambda(
   const decoded = decodePayload(payload) as { meta: RequestMeta; body: Buffer<ArrayBuffer> };
   const { meta } = decoded;
   showOwnContext(meta, invocation.context);
-  const body = invocation.body ? await wholeBody(invocation, decoded.body) : decoded.body;
+  const body = await wholeBody(invocation.body, decoded.body);
   const event = meta.kind !== 'http' ? parseEvent(body) : toEvent(meta, body, context);
   const result = await handler(event, toLambdaContext(context, init));
   if (result instanceof Response) return await sendResponse(invocation, result);

@@ -4,7 +4,7 @@
  * separate init program would do both, but costs a second fork at each start.
  */
 import { constants } from 'node:os';
-import type { ZygoteAddon } from '../main.ts';
+import type { ZygoteAddon } from '../runtime/addon.ts';
 
 /** Delay before another look: threads of native code may still wait for children of their own. */
 const LOOK_AGAIN_MS = 20;

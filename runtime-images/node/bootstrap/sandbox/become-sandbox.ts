@@ -1,6 +1,6 @@
 /** Runs first in a new sandbox and renews the state that all forks of a zygote would otherwise share, such as randomness. */
 import { setFlagsFromString } from 'node:v8';
-import type { ZygoteAddon } from '../main.ts';
+import type { ZygoteAddon } from '../runtime/addon.ts';
 
 /** Upper bound on draws that are discarded, so that a 31-bit seed does not determine the sequence. A power of two. */
 const DISCARDED_DRAWS = 256;

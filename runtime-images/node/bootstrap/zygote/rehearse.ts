@@ -8,11 +8,11 @@
 import '../runtime/builtins.ts';
 import { Socket } from 'node:net';
 import { ChannelKind, ChannelReader, encodeChannelFrame, putInvoke } from '#contract/wire/channel.ts';
-import { encodePayload } from '#contract/wire/payload.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
-import type { ZygoteAddon } from '../main.ts';
+import type { ZygoteAddon } from '../runtime/addon.ts';
 import { SandboxRuntime } from '../sandbox/run-sandbox.ts';
+import { sampleInit, sampleRequest } from './sample-call.ts';
 
 /** Number of rehearsed calls: enough for the interpreter's caches; more is not worth a longer start. */
 const INVOCATIONS = 20;
@@ -38,17 +38,7 @@ export async function rehearse(
     if (kind === ChannelKind.LOAD_FAILED || left === 0) worker.end();
   });
   worker.on('data', (chunk: Buffer) => reader.push(chunk));
-  const init = {
-    namespace: '',
-    name: '',
-    version: 1,
-    entry: SAMPLE,
-    env: {},
-    memory: 128,
-    timeout: 1,
-    concurrency: 1,
-  };
-  worker.write(encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(init))));
+  worker.write(encodeChannelFrame(ChannelKind.INIT, 0, Buffer.from(JSON.stringify(sampleInit(SAMPLE)))));
   await ended.promise;
   await new Promise((resolve) => {
     if (worker.closed) resolve(undefined);
@@ -70,9 +60,6 @@ function nobodyElse(): number {
 
 function sampleCall(handle: number): Buffer {
   const context = Buffer.from(JSON.stringify({ id: '', remainingMs: 1, traceparent: '' }));
-  const headers: [string, string][] = [['content-type', 'application/json']];
-  const [method, body] =
-    handle % 2 === 0 ? ['POST', Buffer.from('{"sample":true}')] : ['GET', Buffer.alloc(0)];
-  const request = encodePayload({ kind: 'http', method, url: 'http://localhost/sample?a=1', headers }, body);
+  const request = sampleRequest(handle % 2 === 0 ? 'POST' : 'GET');
   return encodeChannelFrame(ChannelKind.INVOKE, handle, ...putInvoke({ context, request }));
 }

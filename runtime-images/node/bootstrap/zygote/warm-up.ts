@@ -5,9 +5,9 @@
  *
  * No tenant's data is present yet. Nothing here may start a thread or need a turn of the event loop.
  */
-import { encodePayload } from '#contract/wire/payload.ts';
 import type { FunctionContext, Invocation } from '../handlers/invocation.ts';
 import { loadFunction } from '../sandbox/load-function.ts';
+import { sampleInit, sampleRequest } from './sample-call.ts';
 
 /** Like the rehearsal's sample; but the zygote has not loaded this one, and it does not wait for a timer. */
 const SAMPLE = '../../opt/offshoot/warm-up.mjs';
@@ -40,18 +40,6 @@ export async function warmUp(): Promise<void> {
 }
 
 async function play(): Promise<void> {
-  const init = {
-    namespace: '',
-    name: '',
-    version: 1,
-    entry: SAMPLE,
-    env: {},
-    memory: 128,
-    timeout: 1,
-    concurrency: 1,
-  };
-  const { answer } = await loadFunction(init);
-  const headers: [string, string][] = [['content-type', 'application/json']];
-  const request = { kind: 'http', method: 'POST', url: 'http://localhost/sample?a=1', headers } as const;
-  await answer(invocation, encodePayload(request, Buffer.from('{"sample":true}')), context);
+  const { answer } = await loadFunction(sampleInit(SAMPLE));
+  await answer(invocation, sampleRequest('POST'), context);
 }

@@ -230,6 +230,7 @@ describe('a streamed response', () => {
     );
     expect((await bench.api(`/invocations/${id}`)).json()).toMatchObject({
       message: 'the caller disconnected before its answer was complete',
+      cancelledBy: { by: 'caller' },
     });
   });
 

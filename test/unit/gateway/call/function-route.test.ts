@@ -2,7 +2,7 @@
 import { createConnection } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
-import { nextWith } from '#contract/api/next.ts';
+import { nextWith } from '#contract/invocations/next.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { runSpanId } from '#contract/invocations/trace.ts';
 import { GatewayBench } from '../../../support/gateway/gateway-bench.ts';
@@ -82,7 +82,7 @@ describe('the request, as the function sees it', () => {
     expect(bench.headersOf('x-forwarded-prefix')).toEqual(['/fn/default/open']);
   });
 
-  test('forwarding headers of a trusted proxy are believed', async () => {
+  test('forwarding headers of a trusted proxy are used', async () => {
     const proxied = await startGateway(bench.redis, {
       state: bench.gateway.state,
       env: { OFFSHOOT_TRUST_PROXY: '1' },

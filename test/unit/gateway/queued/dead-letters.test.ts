@@ -8,9 +8,9 @@ import type { InvocationRecord } from '#contract/invocations/invocation.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { Queues } from '#storage/queued/jobs.ts';
 import type { QueuedStore } from '#storage/queued/records.ts';
-import type { QueuedLane } from '../../../../gateway/queued/control.ts';
+import type { QueueControl } from '../../../../gateway/queued/control.ts';
 import { PrivateRedis } from '../../../support/redis/private-redis.ts';
-import { openQueuedLane } from '../../../support/platform/queued-lane.ts';
+import { openQueueControl } from '../../../support/platform/queue-control.ts';
 import { DEAD, endedRecord, oneTryUntil, openRecord } from '../../../support/platform/records.ts';
 import { readyConnection } from '../../../support/redis/redis-for-tests.ts';
 
@@ -24,14 +24,14 @@ let server: PrivateRedis;
 let redis: Redis;
 let root: string;
 let store: QueuedStore;
-let lane: QueuedLane;
+let control: QueueControl;
 beforeEach(async () => {
   server = await PrivateRedis.start();
   root = await mkdtemp(join(tmpdir(), 'dead-letters-'));
   redis = await readyConnection(server.url);
   // Only an existing record is queued again.
   for (const name of ['fn', 'old', 'new']) await redis.hset(keys.versions('default', name), '1', '{}');
-  ({ lane, store } = openQueuedLane(redis, root, KEPT));
+  ({ control, store } = openQueueControl(redis, root, KEPT));
 });
 afterEach(async () => {
   redis.disconnect();
@@ -71,7 +71,7 @@ test('a dead letter that is queued again and again has the same attempts and tim
   await redis.set(keys.invocation(first.id), JSON.stringify(first));
   for (let round = 1; round <= 3; round++) {
     await redis.zadd(keys.dead('default'), NOW + round, first.id);
-    expect(await lane.redrive('default', { ids: [first.id] })).toEqual({ ids: [first.id] });
+    expect(await control.redrive('default', { ids: [first.id] })).toEqual({ ids: [first.id] });
     const found = await store.find(first.id);
     const { record } = found ?? {};
     if (!found || record?.state !== 'queued' || !record.terms) throw new Error('it is not queued again');
@@ -89,8 +89,8 @@ test('delayed invocations that are cancelled, again and again, leave no job, and
   for (let round = 0; round < KEPT + 50; round++) {
     const dueAt = NOW + 30 * 86_400_000;
     const record = openRecord({ startedAt: NOW - 1_000, terms: oneTryUntil(dueAt + 1_000), dueAt });
-    await lane.enqueuer.queue(record);
-    await lane.cancel(record.id);
+    await control.enqueuer.queue(record);
+    await control.cancel(record.id, { by: 'key', key: 'k1' });
   }
   const records = await redis.keys(keys.invocation('*'));
   expect(records).toHaveLength(KEPT);
@@ -100,37 +100,37 @@ test('delayed invocations that are cancelled, again and again, leave no job, and
 describe('of 1,200 dead letters', () => {
   test('dead letters of the function that failed first are listed, newest first', async () => {
     const all = await fill();
-    const found = await lane.deadLetters('default', { name: 'old' }, 1_000);
+    const found = await control.deadLetters('default', { name: 'old' }, 1_000);
     expect(ids(found)).toEqual(ids(all.slice(0, OLD)));
     expect(found[0]?.startedAt).toBe(all[OLD - 1]?.startedAt);
-    expect(await lane.deadLetters('default', { name: 'old' }, 7)).toHaveLength(7);
-    expect(await lane.deadLetters('default', {}, ALL + 1)).toHaveLength(ALL);
+    expect(await control.deadLetters('default', { name: 'old' }, 7)).toHaveLength(7);
+    expect(await control.deadLetters('default', {}, ALL + 1)).toHaveLength(ALL);
   });
 
   test('the oldest dead letter can be queued again by its id, and leaves the list then', async () => {
     const [oldest] = await fill();
     const chosen = [oldest?.id ?? '', 'no such id'];
-    expect(await lane.redrive('default', { ids: chosen })).toEqual({ ids: [oldest?.id] });
+    expect(await control.redrive('default', { ids: chosen })).toEqual({ ids: [oldest?.id] });
     expect((await store.find(oldest?.id ?? ''))?.record).toMatchObject({ state: 'queued', redriven: 1 });
     expect(await indexed()).toBe(ALL - 1);
-    expect(await lane.redrive('default', { ids: chosen })).toEqual({ ids: [] });
+    expect(await control.redrive('default', { ids: chosen })).toEqual({ ids: [] });
     // Another namespace has none of them.
-    expect(await lane.purge('other', { ids: [oldest?.id ?? ''] })).toEqual({ ids: [] });
+    expect(await control.purge('other', { ids: [oldest?.id ?? ''] })).toEqual({ ids: [] });
   });
 
   test.each(['redrive', 'purge'] as const)('%s reaches all dead letters, each once', async (verb) => {
     const all = await fill();
-    const first = await lane[verb]('default', {});
+    const first = await control[verb]('default', {});
     expect(first.ids).toHaveLength(1_000);
     expect(first.until).toBeDefined();
     // This one has failed again meanwhile.
     const again = { ...letter('new', Date.now() + 10), id: first.ids[0] ?? '' };
     await redis.zadd(keys.dead('default'), again.startedAt + again.duration, again.id);
     await redis.set(keys.invocation(again.id), JSON.stringify(again));
-    const second = await lane[verb]('default', { until: first.until });
+    const second = await control[verb]('default', { until: first.until });
     expect(second.until).toBeUndefined();
     expect([...first.ids, ...second.ids].toSorted()).toEqual(ids(all));
-    expect(ids(await lane.deadLetters('default', {}, 10))).toEqual([again.id]);
+    expect(ids(await control.deadLetters('default', {}, 10))).toEqual([again.id]);
     expect(await indexed()).toBe(1);
   });
 
@@ -138,9 +138,9 @@ describe('of 1,200 dead letters', () => {
     const all = await fill();
     // The newest thousand are gone, but two of the older ones may have ended in the same millisecond.
     await redis.hdel(keys.versions('default', 'new'), '1');
-    const first = await lane.redrive('default', {});
+    const first = await control.redrive('default', {});
     expect(first.ids.length).toBeLessThanOrEqual(2);
-    const second = await lane.redrive('default', { until: first.until });
+    const second = await control.redrive('default', { until: first.until });
     expect(second.until).toBeUndefined();
     expect([...first.ids, ...second.ids].toSorted()).toEqual(ids(all.slice(0, OLD)).toSorted());
     expect(await indexed()).toBe(ALL - OLD);
@@ -149,16 +149,16 @@ describe('of 1,200 dead letters', () => {
   test('a dead letter that is queued again and cancelled leaves nothing on the list', async () => {
     const [, one] = await fill();
     const id = one?.id ?? '';
-    await lane.redrive('default', { ids: [id] });
+    await control.redrive('default', { ids: [id] });
     // State after a gateway that died in between.
     await redis.zadd(keys.dead('default'), NOW, id);
-    expect(await lane.cancel(id)).toMatchObject({ outcome: 'cancelled' });
+    expect(await control.cancel(id, { by: 'key', key: 'k1' })).toMatchObject({ outcome: 'cancelled' });
     expect(await indexed()).toBe(ALL - 1);
   });
 
   test('purged dead letters are kept as records in the same number as other ends', async () => {
     const all = await fill();
-    const purged = [...(await lane.purge('default', {})).ids, ...(await lane.purge('default', {})).ids];
+    const purged = [...(await control.purge('default', {})).ids, ...(await control.purge('default', {})).ids];
     expect(purged).toHaveLength(ALL);
     const left = await redis.exists(...all.map(({ id }) => keys.invocation(id)));
     // 200 of the old function, and the newest of the other.
@@ -168,7 +168,7 @@ describe('of 1,200 dead letters', () => {
   test('an expired dead letter is taken off the list when it is read', async () => {
     const all = await fill();
     await redis.del(...all.slice(0, 5).map(({ id }) => keys.invocation(id)));
-    expect(await lane.deadLetters('default', {}, ALL)).toHaveLength(ALL - 5);
+    expect(await control.deadLetters('default', {}, ALL)).toHaveLength(ALL - 5);
     expect(await indexed()).toBe(ALL - 5);
   });
 });

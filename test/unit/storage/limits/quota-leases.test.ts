@@ -10,7 +10,7 @@ import { PrivateRedis, QUIET } from '../../../support/gateway/fixture.ts';
 
 let server: PrivateRedis;
 let redis: Redis;
-let places: QuotaLeases;
+let leases: QuotaLeases;
 let others: QuotaLeases;
 const open: Redis[] = [];
 
@@ -27,11 +27,11 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   await redis.flushall();
-  places = new QuotaLeases(await connect(), QUIET);
+  leases = new QuotaLeases(await connect(), QUIET);
   others = new QuotaLeases(await connect(), QUIET);
 });
 afterEach(() => {
-  places.stop();
+  leases.stop();
   others.stop();
 });
 afterAll(async () => {
@@ -52,9 +52,9 @@ describe('concurrency', () => {
   const two: Quota = { function: { concurrency: 2 }, namespace: {} };
 
   test('concurrency is counted over all processes, and a returned place is free', async () => {
-    const first = taken(await take(places, two));
+    const first = taken(await take(leases, two));
     taken(await take(others, two));
-    expect(await take(places, two)).toEqual({
+    expect(await take(leases, two)).toEqual({
       refused: { of: 'function', limit: 'concurrency', running: 2, endedPerSecond: 0 },
     });
     first.leave();
@@ -63,44 +63,44 @@ describe('concurrency', () => {
 
   test('concurrency of the namespace holds over its functions, and a refused call has taken nothing', async () => {
     const both: Quota = { function: { concurrency: 5 }, namespace: { concurrency: 2 } };
-    taken(await take(places, both, 'a'));
-    taken(await take(places, both, 'b'));
-    const refused = await take(places, both, 'c');
+    taken(await take(leases, both, 'a'));
+    taken(await take(leases, both, 'b'));
+    const refused = await take(leases, both, 'c');
     expect(refused).toMatchObject({ refused: { of: 'namespace', running: 2 } });
-    expect(await redis.zcard(keys.places('ns', 'c'))).toBe(0);
+    expect(await redis.zcard(keys.leases('ns', 'c'))).toBe(0);
   });
 
-  test('a refusal says how quickly places become free', async () => {
+  test('a refusal says how quickly leases become free', async () => {
     for (let run = 0; run < 10; run++) {
-      taken(await take(places, two)).leave();
+      taken(await take(leases, two)).leave();
       await sleep(100);
     }
-    taken(await take(places, two));
-    taken(await take(places, two));
-    const { refused } = (await take(places, two)) as { refused: { endedPerSecond: number } };
+    taken(await take(leases, two));
+    taken(await take(leases, two));
+    const { refused } = (await take(leases, two)) as { refused: { endedPerSecond: number } };
     expect(refused.endedPerSecond).toBeGreaterThan(6);
     expect(refused.endedPerSecond).toBeLessThan(14);
   });
 
   test(
-    'places of a dead process are free when their lease has expired, and those of a live one are not',
+    'leases of a dead process are free when their lease has expired, and those of a live one are not',
     async () => {
-      taken(await take(places, two));
+      taken(await take(leases, two));
       taken(await take(others, two));
       others.stop();
       await sleep(LEASE_MS - 1_500);
-      expect(await take(places, two)).toHaveProperty('refused');
+      expect(await take(leases, two)).toHaveProperty('refused');
       await sleep(2_000);
-      taken(await take(places, two));
-      expect(await take(places, two)).toHaveProperty('refused');
+      taken(await take(leases, two));
+      expect(await take(leases, two)).toHaveProperty('refused');
     },
     LEASE_MS * 3,
   );
 
   test('no key is left behind', async () => {
-    taken(await take(places, two)).leave();
-    await vi.waitFor(async () => expect(await redis.keys('*places*')).toEqual([]));
-    expect(await redis.pttl(keys.placePace('ns', 'fn'))).toBeGreaterThan(0);
+    taken(await take(leases, two)).leave();
+    await vi.waitFor(async () => expect(await redis.keys('*leases*')).toEqual([]));
+    expect(await redis.pttl(keys.leasePace('ns', 'fn'))).toBeGreaterThan(0);
   });
 });
 
@@ -115,7 +115,7 @@ describe('rate', () => {
     const from = performance.now();
     let granted = 0;
     while (performance.now() - from < 1_000) {
-      for (const one of [places, others]) if (!('refused' in (await take(one, quota)))) granted++;
+      for (const one of [leases, others]) if (!('refused' in (await take(one, quota)))) granted++;
       await sleep(2);
     }
     // 5 at once and 20 in a second; the last check may be a little late.
@@ -125,8 +125,8 @@ describe('rate', () => {
 
   test('a rate says exactly when the next call may begin', async () => {
     const quota = limited(2, 1);
-    taken(await take(places, quota));
-    const { refused } = (await take(places, quota)) as { refused: { waitMs: number; limit: string } };
+    taken(await take(leases, quota));
+    const { refused } = (await take(leases, quota)) as { refused: { waitMs: number; limit: string } };
     expect(refused.limit).toBe('rateLimit');
     expect(refused.waitMs).toBeGreaterThan(400);
     expect(refused.waitMs).toBeLessThanOrEqual(500);
@@ -137,7 +137,7 @@ describe('rate', () => {
   });
 
   test('a rate without a burst allows the number of one second at once', async () => {
-    const results = await Promise.all(Array.from({ length: 12 }, () => take(places, limited(10))));
+    const results = await Promise.all(Array.from({ length: 12 }, () => take(leases, limited(10))));
     expect(results.filter((one) => !('refused' in one))).toHaveLength(10);
   });
 
@@ -146,9 +146,9 @@ describe('rate', () => {
       function: { rateLimit: { rate: 100, burst: 100 } },
       namespace: { rateLimit: { rate: 0.01, burst: 1 } },
     };
-    taken(await take(places, quota));
+    taken(await take(leases, quota));
     const before = await redis.get(keys.rate('ns', 'fn'));
-    expect(await take(places, quota)).toMatchObject({ refused: { of: 'namespace', limit: 'rateLimit' } });
+    expect(await take(leases, quota)).toMatchObject({ refused: { of: 'namespace', limit: 'rateLimit' } });
     expect(await redis.get(keys.rate('ns', 'fn'))).toBe(before);
   });
 });

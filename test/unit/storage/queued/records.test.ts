@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
 import type { OpenInvocation } from '#contract/invocations/invocation.ts';
+import { IllegalMove } from '#contract/invocations/transitions.ts';
 import { keys, RECENT_LENGTH, RECORD_TTL_S } from '#contract/platform/keys.ts';
 import { BatchStore, groupRecord } from '#storage/queued/batches.ts';
 import { isHeld } from '#storage/artifacts/held-blobs.ts';
@@ -91,6 +92,27 @@ describe('what an invocation needs', () => {
     for (const key of [...mine, keys.batchEnded(id)]) await expectKept(key, RECORD_TTL_S);
     expect(await isHeld(redis, `batches/${id}/in/0`)).toBe(true);
     expect(await isHeld(redis, `batches/${id.replace(/./g, '0')}/in/0`)).toBe(false);
+  });
+});
+
+describe('a change that no invocation makes', () => {
+  it.each([
+    ['its outcome changes', { outcome: 'crashed' }],
+    ['it is cancelled by no one', { outcome: 'cancelled' }],
+  ] as const)('swap() refuses it and writes nothing: %s', async (_, more) => {
+    const record = open(60);
+    await store.create(record, Buffer.from('{}'));
+    const found = await store.find(record.id);
+    if (!found) throw new Error('the record was not written');
+    const isEnded = more.outcome === 'crashed';
+    const before = isEnded ? await store.swap(found, endedRecord(record)) : found;
+    if (!before) throw new Error('the record has changed');
+    const after = endedRecord(record, more);
+    await expect(store.swap(before, after)).rejects.toThrow(IllegalMove);
+    expect((await store.find(record.id))?.raw).toBe(before.raw);
+    // Control: the same end is taken where it is legal.
+    const legal = isEnded ? before.record : { ...after, cancelledBy: { by: 'key' as const } };
+    expect(await store.swap(before, legal)).toBeDefined();
   });
 });
 

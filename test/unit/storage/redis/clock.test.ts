@@ -90,22 +90,22 @@ describe.each([
   });
 
   test('a rate limit goes on unchanged', async () => {
-    const places = new QuotaLeases(redis, QUIET);
+    const leases = new QuotaLeases(redis, QUIET);
     const quota = { namespace: {}, function: { rateLimit: { rate: 10, burst: 2 } } };
-    const taken = async (): Promise<boolean> => !('refused' in (await places.take('ns', 'fn', quota, 'i')));
+    const taken = async (): Promise<boolean> => !('refused' in (await leases.take('ns', 'fn', quota, 'i')));
     expect([await taken(), await taken(), await taken()]).toEqual([true, true, false]);
     await stepped.set(shift);
     await waitFor(taken, 1_000);
   });
 
   test('a place is free once its holder renews it no more, though the clock was set', async () => {
-    const places = new QuotaLeases(redis, QUIET);
+    const leases = new QuotaLeases(redis, QUIET);
     const quota = { namespace: {}, function: { concurrency: 1 } };
-    await places.take('ns', 'fn', quota, 'lost');
-    places.stop();
+    await leases.take('ns', 'fn', quota, 'lost');
+    leases.stop();
     await stepped.set(shift);
-    await waitFor(async () => !('refused' in (await places.take('ns', 'fn', quota, 'next'))), 8_000);
-    places.stop();
+    await waitFor(async () => !('refused' in (await leases.take('ns', 'fn', quota, 'next'))), 8_000);
+    leases.stop();
   });
 });
 

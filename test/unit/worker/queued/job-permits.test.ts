@@ -10,18 +10,18 @@ async function play(
   { shared, first = 0, until }: { shared: number; first?: number; until: number },
 ): Promise<Record<string, number>> {
   let now = 0;
-  const slots = new JobPermits({ shared, first, now: () => now });
-  const running: { slot: JobPermit; ends: number }[] = [];
+  const permits = new JobPermits({ shared, first, now: () => now });
+  const running: { permit: JobPermit; ends: number }[] = [];
   const runs: Record<string, number> = {};
   const want = (namespace: string): void => {
-    void slots.enter(namespace).then((slot) => {
-      if (!slot) return;
+    void permits.enter(namespace).then((permit) => {
+      if (!permit) return;
       runs[namespace] = (runs[namespace] ?? 0) + 1;
-      running.push({ slot, ends: now + (tenants[namespace]?.takes ?? 1) });
+      running.push({ permit, ends: now + (tenants[namespace]?.takes ?? 1) });
       want(namespace);
     });
   };
-  for (const [namespace, { weight = 1 }] of Object.entries(tenants)) slots.setWeight(namespace, weight);
+  for (const [namespace, { weight = 1 }] of Object.entries(tenants)) permits.setWeight(namespace, weight);
   for (const namespace of Object.keys(tenants)) want(namespace);
   while (now < until) {
     for (let turn = 0; turn < 50; turn++) await Promise.resolve();
@@ -29,9 +29,9 @@ async function play(
     const next = running.shift();
     if (!next) break;
     now = next.ends;
-    slots.leave(next.slot);
+    permits.leave(next.permit);
   }
-  slots.close();
+  permits.close();
   return runs;
 }
 
@@ -63,28 +63,28 @@ describe('shares', () => {
   });
 });
 
-describe('one slot after the other', () => {
+describe('one permit after the other', () => {
   test('the last permits are for namespaces that have none', () => {
-    const slots = new JobPermits({ shared: 2, first: 1 });
-    expect([slots.tryEnter('a'), slots.tryEnter('a')]).not.toContain(undefined);
-    expect(slots.tryEnter('a')).toBeUndefined();
-    expect(slots.tryEnter('b')).toBeDefined();
-    expect(slots.tryEnter('c')).toBeUndefined();
+    const permits = new JobPermits({ shared: 2, first: 1 });
+    expect([permits.tryEnter('a'), permits.tryEnter('a')]).not.toContain(undefined);
+    expect(permits.tryEnter('a')).toBeUndefined();
+    expect(permits.tryEnter('b')).toBeDefined();
+    expect(permits.tryEnter('c')).toBeUndefined();
   });
 
   test('a namespace without work saves up nothing', async () => {
     let now = 0;
-    const slots = new JobPermits({ shared: 1, first: 0, now: () => now });
+    const permits = new JobPermits({ shared: 1, first: 0, now: () => now });
     const turns: string[] = [];
-    let held = await slots.enter('busy');
+    let held = await permits.enter('busy');
     now = 10_000; // the other one has used nothing meanwhile
     for (const namespace of ['late', 'busy', 'late', 'busy', 'late', 'busy'])
-      void slots.enter(namespace).then((slot) => {
+      void permits.enter(namespace).then((permit) => {
         turns.push(namespace);
-        held = slot;
+        held = permit;
       });
     for (let turn = 0; turn < 4; turn++) {
-      if (held) slots.leave(held);
+      if (held) permits.leave(held);
       await Promise.resolve();
       now += 10;
     }
@@ -92,31 +92,31 @@ describe('one slot after the other', () => {
   });
 
   test('a paused namespace is left out until its pause ends, by itself or by another call', async () => {
-    const slots = new JobPermits({ shared: 1, first: 0 });
-    slots.pause('a', 30);
-    expect(slots.tryEnter('a')).toBeUndefined();
-    const slot = await slots.enter('a');
-    expect(slot).toBeDefined();
-    if (slot) slots.leave(slot);
-    slots.pause('a', 60_000);
-    const waiting = slots.enter('a');
-    slots.pause('a', 0);
+    const permits = new JobPermits({ shared: 1, first: 0 });
+    permits.pause('a', 30);
+    expect(permits.tryEnter('a')).toBeUndefined();
+    const permit = await permits.enter('a');
+    expect(permit).toBeDefined();
+    if (permit) permits.leave(permit);
+    permits.pause('a', 60_000);
+    const waiting = permits.enter('a');
+    permits.pause('a', 0);
     expect(await waiting).toBeDefined();
   });
 
   test('a permit is exchanged for the next one, unless it is another’s turn', async () => {
     let now = 0;
-    const slots = new JobPermits({ shared: 1, first: 0, now: () => now });
-    let held = slots.tryEnter('a');
+    const permits = new JobPermits({ shared: 1, first: 0, now: () => now });
+    let held = permits.tryEnter('a');
     for (let run = 0; run < 3; run++) {
       now += 10;
-      held = held && slots.exchange(held);
+      held = held && permits.exchange(held);
       expect(held).toBeDefined();
     }
-    const waiting = slots.enter('b');
+    const waiting = permits.enter('b');
     for (let run = 0; held && run < 10; run++) {
       now += 10;
-      held = slots.exchange(held);
+      held = permits.exchange(held);
     }
     expect(held).toBeUndefined();
     expect((await waiting)?.namespace).toBe('b');
@@ -124,35 +124,35 @@ describe('one slot after the other', () => {
 
   test('a namespace that fetches a job just now and has a turn is waited for, but not for long', async () => {
     let now = 0;
-    const slots = new JobPermits({ shared: 2, first: 0, now: () => now });
-    slots.setWeight('heavy', 100);
-    const [first, second] = [slots.tryEnter('heavy'), slots.tryEnter('light')] as [JobPermit, JobPermit];
+    const permits = new JobPermits({ shared: 2, first: 0, now: () => now });
+    permits.setWeight('heavy', 100);
+    const [first, second] = [permits.tryEnter('heavy'), permits.tryEnter('light')] as [JobPermit, JobPermit];
     now = 50;
-    slots.leave(second);
-    slots.leave(first);
+    permits.leave(second);
+    permits.leave(first);
     // Both were here a moment ago, and the light namespace has paid a hundred times as much.
-    expect(slots.tryEnter('light')).toBeUndefined();
-    expect(slots.tryEnter('heavy')).toBeDefined();
+    expect(permits.tryEnter('light')).toBeUndefined();
+    expect(permits.tryEnter('heavy')).toBeDefined();
     now = 80;
-    expect(slots.tryEnter('light')).toBeDefined();
+    expect(permits.tryEnter('light')).toBeDefined();
   });
 
   test('a withdrawn wait ends without a permit, and other waits go on', async () => {
-    const slots = new JobPermits({ shared: 1, first: 0 });
-    const held = slots.tryEnter('a') as JobPermit;
-    const [mine, other] = [slots.enter('a'), slots.enter('b')];
-    slots.withdraw('a');
+    const permits = new JobPermits({ shared: 1, first: 0 });
+    const held = permits.tryEnter('a') as JobPermit;
+    const [mine, other] = [permits.enter('a'), permits.enter('b')];
+    permits.withdraw('a');
     expect(await mine).toBeUndefined();
-    slots.leave(held);
+    permits.leave(held);
     expect((await other)?.namespace).toBe('b');
   });
 
   test('all waits end without a permit when the permits are closed', async () => {
-    const slots = new JobPermits({ shared: 1, first: 0 });
-    slots.tryEnter('a');
-    const waiting = slots.enter('a');
-    slots.close();
+    const permits = new JobPermits({ shared: 1, first: 0 });
+    permits.tryEnter('a');
+    const waiting = permits.enter('a');
+    permits.close();
     expect(await waiting).toBeUndefined();
-    expect(await slots.enter('b')).toBeUndefined();
+    expect(await permits.enter('b')).toBeUndefined();
   });
 });

@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { encodePayload } from '#contract/wire/payload.ts';
 import { GroupResults, type Item } from '#storage/queued/groups.ts';
-import { endOfItem, oneByOne } from '../../../../worker/queued/one-by-one.ts';
-import { SparePermits } from '../../../../worker/queued/spare-permits.ts';
+import { endOfItem, oneByOne, SparePermits } from '../../../../worker/queued/one-by-one.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
 const item = (index: number): Item => ({ index, body: Buffer.from('1'), tries: 0 });

@@ -3,7 +3,7 @@ import { Manifest } from '#contract/functions/manifest.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { CpuClock, pauseMs } from '../../../../worker/run/cpu-clock.ts';
 import { RUNTIME_KINDS } from '#contract/functions/runtimes.ts';
-import { blamePids, whyEnded } from '../../../../worker/sandbox/exit-cause.ts';
+import { blamePids, whyEnded } from '../../../../worker/sandbox/zygote/exit-cause.ts';
 
 describe('whyEnded', () => {
   const killed = { code: undefined, signal: 'SIGKILL' };

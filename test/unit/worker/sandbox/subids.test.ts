@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
-import { findRange, SUBIDS_USED } from '../../../../worker/sandbox/subids.ts';
+import { findRange, SUBIDS_USED } from '../../../../worker/sandbox/zygote/subids.ts';
 
 test('a range is found by name or by number, and the largest wins', () => {
   const text = 'other:100000:65536\noffshoot:200000:1000\n999:300000:65536\n';

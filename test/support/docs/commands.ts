@@ -1,9 +1,9 @@
 /** Commands of `offshoot` as texts have them, held against the program's own parser. */
 import { CommanderError } from 'commander';
-import { parserOf } from '../../cli/program.ts';
-import { CliError } from '../../cli/terminal/errors.ts';
-import type { Call } from '../../cli/verbs/parser.ts';
-import { errorOf, Refused } from '../../cli/verbs/refusal.ts';
+import { parserOf } from '../../../cli/program.ts';
+import { CliError } from '../../../cli/terminal/errors.ts';
+import type { Call } from '../../../cli/verbs/parser.ts';
+import { errorOf, Refused } from '../../../cli/verbs/refusal.ts';
 
 /** The commands of a line of a shell, each as its words. Operators and comments end a command; a redirection is left out. */
 export function commandsOf(line: string): string[][] {

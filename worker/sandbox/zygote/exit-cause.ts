@@ -1,15 +1,13 @@
 /** Decides why a sandbox ended by itself, and whether a limit was behind a failure. Pure functions. */
 import type { RuntimeKind } from '#contract/functions/runtimes.ts';
-import type { Outcome } from '#contract/invocations/outcome.ts';
+import type { EndingOutcome, LoadFailure, Outcome } from '#contract/invocations/outcome.ts';
 import type { Exit } from './zygote.ts';
-
-export type ExitOutcome = 'out_of_memory' | 'crashed' | 'exited' | 'platform_error';
 
 /**
  * Returns the outcome of an exit. `oomKills`: number of the sandbox's processes that the kernel killed for memory. A sandbox
  * outlives such a kill by no more than a moment. So memory is the reason, whatever its first process made of the loss of a child.
  */
-export function whyEnded(exit: Exit, oomKills: number): ExitOutcome {
+export function whyEnded(exit: Exit, oomKills: number): EndingOutcome & LoadFailure {
   if (exit.zygoteLost) return 'platform_error';
   if (oomKills > 0) return 'out_of_memory';
   return exit.signal === undefined ? 'exited' : 'crashed';

@@ -1,5 +1,5 @@
 /**
- * Writes the two files that follow from the manifest, `node infra/generate-schema.ts`: contract/offshoot.schema.json, the JSON
+ * Writes the two files that follow from the manifest, `node infra/generate/schema.ts`: contract/offshoot.schema.json, the JSON
  * Schema of offshoot.json for editors, and docs/offshoot-json.md, its reference for people.
  */
 import { writeFileSync } from 'node:fs';
@@ -16,6 +16,6 @@ export function manifestSchemaText(): string {
 
 if (import.meta.main) {
   const schema = manifestSchemaText();
-  writeFileSync(new URL('../contract/offshoot.schema.json', import.meta.url), schema);
-  writeFileSync(new URL('../docs/offshoot-json.md', import.meta.url), manifestReferenceText(schema));
+  writeFileSync(new URL('../../contract/offshoot.schema.json', import.meta.url), schema);
+  writeFileSync(new URL('../../docs/offshoot-json.md', import.meta.url), manifestReferenceText(schema));
 }

@@ -11,19 +11,19 @@ import { QueuedStore } from '#storage/queued/records.ts';
 import { Retention } from '#storage/queued/retention.ts';
 import { Queues } from '#storage/queued/jobs.ts';
 import { QueueRate } from '../../../gateway/queued/queue-rate.ts';
-import { QueuedLane } from '../../../gateway/queued/control.ts';
+import { QueueControl } from '../../../gateway/queued/control.ts';
 import { Spool } from '../../../gateway/call/spool.ts';
 import { FunctionRepository } from '#storage/functions/function-repository.ts';
 
 /** `directory`: for the large bodies; `kept`: number of ended jobs kept of each function. */
-export function openQueuedLane(
+export function openQueueControl(
   redis: Redis,
   directory: string,
   kept = 1_000,
-): { lane: QueuedLane; store: QueuedStore } {
+): { control: QueueControl; store: QueuedStore } {
   const store = new QueuedStore(redis);
   const blobs = new DirectoryBlobStore(directory);
-  const lane = new QueuedLane({
+  const control = new QueueControl({
     store,
     queues: new Queues(redis),
     deliveries: new Deliveries(redis),
@@ -31,11 +31,11 @@ export function openQueuedLane(
     retention: new Retention(redis, kept),
     maxQueued: 10_000,
     limits: new NamespaceLimitsStore(redis),
-    drain: new QueueRate(() => Promise.resolve([])),
+    queueRate: new QueueRate(() => Promise.resolve([])),
     commands: redis,
     functions: new FunctionRepository(redis),
     groups: new Groups({ batches: new BatchStore(redis), blobs }),
     spool: new Spool({ blobs, maxBytes: 1_000, log: pino({ level: 'silent' }) }),
   });
-  return { lane, store };
+  return { control, store };
 }

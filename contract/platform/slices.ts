@@ -11,7 +11,7 @@ let waiting: (() => void)[] = [];
 let served = 0;
 
 /** Resolves at the caller's turn, after all other pending work of the loop. */
-export function nextTurn(): Promise<void> {
+export function nextSlice(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
     if (waiting.length - served === 1) setImmediate(serve);
@@ -38,7 +38,7 @@ export async function inSlices<Text extends { readonly length: number } | null |
   for (const [at, text] of texts.entries()) {
     const length = text?.length ?? 0;
     if (bytes > 0 && bytes + length > SLICE_BYTES) {
-      await nextTurn();
+      await nextSlice();
       bytes = 0;
     }
     made.push(make(text, at));

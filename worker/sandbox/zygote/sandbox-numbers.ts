@@ -12,12 +12,12 @@ export class SandboxNumbers {
   take(): number {
     // Prefer numbers never used, until there are none.
     if (this.#next < MAX_SLOTS) return this.#next++;
-    const slot = this.#freed.shift();
-    if (slot === undefined) throw new Error(`all ${MAX_SLOTS} sandbox slots are taken`);
-    return slot;
+    const number = this.#freed.shift();
+    if (number === undefined) throw new Error(`all ${MAX_SLOTS} sandbox numbers are taken`);
+    return number;
   }
 
-  free(slot: number): void {
-    this.#freed.push(slot);
+  free(number: number): void {
+    this.#freed.push(number);
   }
 }

@@ -16,8 +16,8 @@ import {
   readControl,
   type Control,
 } from '#contract/wire/control.ts';
-import { log } from '../process/log.ts';
-import { LAUNCHER, native } from '../native/addon.ts';
+import { log } from '../../process/log.ts';
+import { LAUNCHER, native } from '../../native/addon.ts';
 import type { IdRange } from './subids.ts';
 
 export interface ZygoteOptions {

@@ -2,7 +2,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-export const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
+export const CHECKOUT = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** A code block. `info`: the words behind the backticks, such as `json offshoot.json`. `line`: that of its first line, from 1. */
 export interface Block {

@@ -1,7 +1,7 @@
-/** Writes docs/errors.md, the page of both catalogues: `node infra/generate-errors.ts`. */
+/** Writes docs/errors.md, the page of both catalogues: `node infra/generate/errors.ts`. */
 import { writeFileSync } from 'node:fs';
 import { ERRORS } from '#contract/api/errors.ts';
-import { OUTCOMES } from '#contract/invocations/outcome.ts';
+import { OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
 
 interface Facts {
   readonly status: number;
@@ -14,7 +14,7 @@ interface Facts {
 export function errorsPage(): string {
   return `# Errors and outcomes
 
-\`infra/generate-errors.ts\` writes this page from \`contract/api/errors.ts\` and \`contract/invocations/outcome.ts\`; edit those.
+\`infra/generate/errors.ts\` writes this page from \`contract/api/errors.ts\` and \`contract/invocations/outcome.ts\`; edit those.
 
 API, CLI (\`--json\`) and dashboard report both in one form: \`{"error": {"code", "message", "next", "details"}}\`. The message has the
 facts of the case. \`ID\` stands for the id of the invocation or batch, which \`next\` of an answer has filled in.
@@ -30,6 +30,12 @@ ${table(ERRORS)}
 An outcome says how an invocation ended. The answer of a function whose outcome is \`ok\` has the function's own status.
 
 ${table(OUTCOMES)}
+
+Each row has its consequences. In the queued lane, three attempts with a poisonous end make a dead letter, however many are left. A sandbox
+that is spent takes no further invocation. The alerts are in \`infra/monitoring/alerts.yml\`: \`OffshootFunctionFails\` counts
+the function's faults and the platform's, \`OffshootPlatformFailures\` only the platform's.
+
+${consequences()}
 `;
 }
 
@@ -41,4 +47,14 @@ function table(catalogue: Readonly<Record<string, Facts>>): string {
   return ['| code | status | fault of | meaning | next |', '|---|---|---|---|---|', ...rows].join('\n');
 }
 
-if (import.meta.main) writeFileSync(new URL('../docs/errors.md', import.meta.url), errorsPage());
+function consequences(): string {
+  const rows = Object.entries(OUTCOMES).map(([code, { queued, poison, sandbox, alert }]) => {
+    const next = { retry: 'retried', done: 'done', not_retried: 'dead letter', expired: 'dead letter' }[
+      queued
+    ];
+    return `| \`${code as Outcome}\` | ${next} | ${poison ? 'yes' : ''} | ${sandbox} | ${alert} |`;
+  });
+  return ['| code | queued lane | poison | sandbox | alert |', '|---|---|---|---|---|', ...rows].join('\n');
+}
+
+if (import.meta.main) writeFileSync(new URL('../../docs/errors.md', import.meta.url), errorsPage());
