@@ -144,7 +144,7 @@ async function run(
   return { ...(JSON.parse(text) as Seen), platform, log: said };
 }
 
-const names = ({ spans }: Seen): string[] => spans.map(({ name }) => name).sort();
+const names = ({ spans }: Seen): string[] => spans.map(({ name }) => name).toSorted();
 
 test('OpenTelemetry: a NodeSDK of the function registers and exports, also for tracers that are older than it [OB40]', async () => {
   const seen = await run(NODE_SDK, `${IMPORT_SDK} const instrumentations = [];`);

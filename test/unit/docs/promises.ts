@@ -85,7 +85,7 @@ function rowsOf(specification: string): Row[] {
 /** Files of the test column, each with the scenarios that stand between it and the next file. */
 function testsIn(column: string): { file: string; scenarios: string[] }[] {
   const [before = '', ...parts] = column.split(
-    /`((?:unit|integration|security|faults|slow|browser|s3|vm)\/[^`]+)`/,
+    /`((?:unit|integration|security|faults|slow|real|browser|s3|vm)\/[^`]+)`/,
   );
   const tests: { file: string; scenarios: string[] }[] = [];
   // A control may be named before its file: "control K1 of `security/escape/controls.test.ts`".

@@ -56,7 +56,8 @@ export function removeApi(): void {
 
 /** Returns the call site of the function that called `callee`. */
 function callerOf(callee: () => unknown): NodeJS.CallSite | undefined {
-  const { prepareStackTrace, stackTraceLimit } = Error;
+  const { stackTraceLimit } = Error;
+  const prepare: unknown = Reflect.get(Error, 'prepareStackTrace');
   try {
     Error.prepareStackTrace = (_, sites) => sites;
     Error.stackTraceLimit = 1;
@@ -67,7 +68,8 @@ function callerOf(callee: () => unknown): NodeJS.CallSite | undefined {
     // The function has frozen Error.
     return undefined;
   } finally {
-    if (!Object.isFrozen(Error)) Object.assign(Error, { prepareStackTrace, stackTraceLimit });
+    Reflect.set(Error, 'prepareStackTrace', prepare);
+    Reflect.set(Error, 'stackTraceLimit', stackTraceLimit);
   }
 }
 

@@ -10,7 +10,7 @@ import { channel as diagnostics } from 'node:diagnostics_channel';
 import { formatTraceparent, parseTraceparent } from '#contract/wire/trace-context.ts';
 import { currentHandle, logSpan } from '../runtime/capture-logs.ts';
 import { installApi, ownPart, removeApi } from './api-global.ts';
-import { LateTracer, type Tracer } from './late-tracer.ts';
+import { LateTracer } from './late-tracer.ts';
 import { isValid, Scope, Span, type SpanChannel, type SpanContext, type SpanOptions } from './otel-span.ts';
 import { TraceState } from './trace-state.ts';
 import { tracedFetch } from './traced-fetch.ts';
@@ -214,7 +214,7 @@ export function setTracing(spans: SpanChannel | undefined): void {
     return span instanceof Span && span.isRecording() ? span.spanContext().spanId : undefined;
   };
   const trace = {
-    getTracer: (...identity: unknown[]) => new LateTracer(tracer as Tracer, identity),
+    getTracer: (...identity: unknown[]) => new LateTracer(tracer, identity),
     // Of the API's and the SDK's providers: code calls them before its sandbox may end. The worker has each span already.
     getDelegate: () => trace,
     forceFlush: () => Promise.resolve(),
