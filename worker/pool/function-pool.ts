@@ -5,6 +5,7 @@ import { OutsideTime, type IdleBudget } from '../sandbox/idle-cpu.ts';
 import type { LogText } from '../run/invocation-log.ts';
 import type { FunctionLog } from '../run/late-output.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
+import { IdleDeaths } from './idle-deaths.ts';
 import { aheadDepth, mayRun, START_COST_MS, type FunctionHistory, type FunctionView } from './policy.ts';
 
 export interface Member {
@@ -57,6 +58,7 @@ export class FunctionPool {
   /** Log for output that no invocation can claim. */
   readonly log: FunctionLog | undefined;
   readonly outside = new OutsideTime();
+  readonly deaths = new IdleDeaths();
   readonly members = new Set<Member>();
   readonly #waiters: Waiter[] = [];
   #holdMs: number | undefined;

@@ -149,8 +149,8 @@ export class Pool {
   /** Returns counts() by function and version, the largest first, and no more than a heartbeat should carry. */
   pools(): PoolStatus[] {
     const all: PoolStatus[] = [];
-    for (const { version, members, outside } of this.#functions.values()) {
-      if (members.size === 0 && outside.ended === 0) continue;
+    for (const { version, members, outside, deaths } of this.#functions.values()) {
+      if (members.size === 0 && outside.ended + deaths.total === 0) continue;
       let busy = 0;
       for (const { active } of members) if (active > 0) busy++;
       const { namespace, name, version: number, settings } = version;
@@ -166,6 +166,7 @@ export class Pool {
         startCpu: Math.round(outside.start),
         idleCpu: Math.round(outside.idle),
         ...(outside.ended > 0 && { endedIdle: outside.ended }),
+        ...(deaths.total > 0 && { diedIdle: deaths.total }),
       });
     }
     for (const { namespace, runtime, sandboxes } of this.#prepared.values()) {
@@ -258,6 +259,8 @@ export class Pool {
     // If an invocation was running, its outcome reports this already.
     if (member.sandbox.end === 'out_of_memory' && member.active === 0)
       fn.log?.tell(member.sandbox, 'the sandbox was ended between invocations: it ran out of memory');
+    const death = member.active === 0 ? fn.deaths.ended(member.sandbox) : undefined;
+    if (death !== undefined) fn.log?.tell(member.sandbox, death);
     if (fn.members.delete(member)) fn.lastEnd = 'died';
     this.#pump(fn);
     // Not for a sandbox that was never used: a spare that ends by itself would be started over and over.
@@ -266,7 +269,8 @@ export class Pool {
 
   #keepSpare(fn: FunctionPool): void {
     if (this.#stopping || this.#functions.get(fn.version.key) !== fn) return;
-    if (!fn.outside.mayLoadAhead() || !spareWanted(fn.view, this.#view, this.#isShort())) return;
+    if (!fn.outside.mayLoadAhead() || !fn.deaths.mayLoadAhead()) return;
+    if (!spareWanted(fn.view, this.#view, this.#isShort())) return;
     fn.starting++;
     void this.#start(fn, true);
   }

@@ -28,7 +28,13 @@ const NO_TITLES: Titles = { promises: new Set(), scenarios: new Set() };
  */
 export function faultsOf(specification: string, files: ReadonlyMap<string, string>): string[] {
   const rows = rowsOf(specification);
-  const titles = new Map([...files].map(([path, text]) => [path, titlesOf(text, files)]));
+  const titles = new Map(
+    [...files].map(([path, text]) => {
+      const found = titlesOf(text, files);
+      // The titles of these begin with the kind of foreign code, which is no scenario.
+      return [path, path.startsWith('real/') ? { ...found, scenarios: NO_TITLES.scenarios } : found];
+    }),
+  );
   return [
     ...twice(rows.flatMap(({ ids }) => ids)).map((id) => `${id} is defined twice`),
     ...rows.flatMap((row) => faultsOfRow(row, files, titles)),
@@ -85,7 +91,7 @@ function rowsOf(specification: string): Row[] {
 /** Files of the test column, each with the scenarios that stand between it and the next file. */
 function testsIn(column: string): { file: string; scenarios: string[] }[] {
   const [before = '', ...parts] = column.split(
-    /`((?:unit|integration|security|faults|slow|real|browser|s3|vm)\/[^`]+)`/,
+    /`((?:unit|integration|real|security|faults|slow|browser|s3|vm)\/[^`]+)`/,
   );
   const tests: { file: string; scenarios: string[] }[] = [];
   // A control may be named before its file: "control K1 of `security/escape/controls.test.ts`".

@@ -40,6 +40,9 @@ const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
 /** Upper bound on destinations told until an invocation begins; the record shows no more. */
 const MAX_UNREACHED = 16;
 
+/** Taken before the function loads, because it may replace the global one, for example by a test's fake clock. */
+const { setImmediate } = globalThis;
+
 interface WaitingCall {
   readonly handle: number;
   readonly context: InvokeContext;
@@ -59,6 +62,8 @@ export class SandboxRuntime {
   /** Request bodies that arrive in pieces, from the arrival of their invocation to its end. */
   readonly #bodies = new Map<number, BodyStream>();
   #loaded: LoadedFunction | undefined;
+  /** Set by an error that ends the process. */
+  #failed = false;
   #concurrency = 1;
   #startsSoon = false;
   /** Output dropped because the worker reads too slowly: by invocation, its bytes and the origin of its last piece. */
@@ -140,8 +145,9 @@ export class SandboxRuntime {
   /** Handles an uncaught error: every running invocation fails by it, and the process is in no state to go on. */
   fail(thrown: unknown): void {
     const described = describeError(thrown);
-    console.error(described.stack ?? `${described.name}: ${described.message}`);
+    // The worker prints the error of a load itself.
     if (!this.#loaded) return this.#failLoad(described);
+    console.error(described.stack ?? `${described.name}: ${described.message}`);
     const report = failure('error', described);
     for (const handle of this.#running) {
       tellOpenSpans(handle);
@@ -173,6 +179,8 @@ export class SandboxRuntime {
   }
 
   #failLoad(described: ReturnType<typeof describeError>): void {
+    if (this.#failed) return;
+    this.#failed = true;
     this.#send(ChannelKind.LOAD_FAILED, 0, Buffer.from(JSON.stringify(described)));
     this.#endAfterFlush();
   }
@@ -184,8 +192,12 @@ export class SandboxRuntime {
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
     setTracing(init.tracing === false ? undefined : this.#spans());
     try {
-      this.#loaded = await loadFunction(init);
-      const report = { init: performance.now() - start, form: this.#loaded.form };
+      const loaded = await loadFunction(init);
+      // Rejections that nobody handles and immediates of the module come up within a turn of the event loop, and fail the load.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#failed) return;
+      this.#loaded = loaded;
+      const report = { init: performance.now() - start, form: loaded.form };
       this.#tellOthers();
       this.#send(ChannelKind.READY, 0, Buffer.from(JSON.stringify(report)));
     } catch (error) {
