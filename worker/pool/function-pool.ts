@@ -184,7 +184,7 @@ export class FunctionPool {
       if (!waiter) break;
       waiter.resolve(this.#lease(member));
     }
-    if (this.#retired && member.active === 0) member.sandbox.kill('function_removed');
+    if (this.#retired && member.active === 0) member.sandbox.dismiss('function_removed');
   }
 
   #lease(member: Member): Lease {
@@ -219,7 +219,7 @@ export class FunctionPool {
         begin();
         if (--member.active === 0) this.#active--;
         if (member.active === 0 && (!member.sandbox.usable || this.singleUse))
-          member.sandbox.kill(this.singleUse ? 'single_use' : 'spent');
+          member.sandbox.dismiss(this.singleUse ? 'single_use' : 'spent');
         member.usedAt = performance.now();
         this.#releasedAt = member.usedAt;
         // Not learned from: calls handed ahead, whose start is only roughly known, and single-use sandboxes, which no waiting
@@ -228,7 +228,7 @@ export class FunctionPool {
         // The policy also decides whether this sandbox goes on or rests; otherwise a burst would keep all sandboxes that it woke.
         this.dispatch();
         if (member.active > 0) return;
-        if (this.#retired) member.sandbox.kill('function_removed');
+        if (this.#retired) member.sandbox.dismiss('function_removed');
         this.#onIdle();
       },
     };

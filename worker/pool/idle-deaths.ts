@@ -2,6 +2,7 @@
  * Sandboxes of a function that ended by themselves between two invocations: by an error that no invocation waits for, or by an exit.
  * No record tells of such an end, so it is an event of the function: a line in its log, a number, and a pause if it repeats.
  */
+import { isOwnEnd } from '#contract/invocations/outcome.ts';
 import { describeExit } from '../sandbox/zygote/zygote.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 
@@ -16,7 +17,7 @@ export class IdleDeaths {
 
   /** Takes the end of a sandbox, and returns a line for the function's log if it ended by itself. */
   ended({ end, exit }: Pick<Sandbox, 'end' | 'exit'>, now = performance.now()): string | undefined {
-    if (end !== 'exited' && end !== 'crashed') {
+    if (!isOwnEnd(end)) {
       this.#inRow = 0;
       return undefined;
     }

@@ -1,11 +1,13 @@
 /** Holds the sandboxes of this worker: it keeps the state for the decisions of policy.ts, and carries them out. */
 import { freemem } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolStatus } from '#contract/api/api.ts';
 import { MAX_POOLS_SHOWN } from '#contract/functions/limits.ts';
 import type { Runtime } from '#contract/functions/manifest.ts';
 import type { CodeStore } from '../code/code-store.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { log } from '../process/log.ts';
+import { GRACE_MS } from '../sandbox/grace.ts';
 import { IdleBudget, WINDOW_MS } from '../sandbox/idle-cpu.ts';
 import type { FunctionLog } from '../run/late-output.ts';
 import type { Networks } from '../network/networks.ts';
@@ -52,6 +54,8 @@ interface PreparedShelf {
   starting: number;
 }
 
+/** Time limit for the ends of all sandboxes at the stop of the worker. */
+const STOP_MS = 2 * GRACE_MS;
 const TIDY_INTERVAL_MS = 1_000;
 const MB = 1024 * 1024;
 
@@ -97,7 +101,7 @@ export class Pool {
       if (!key.startsWith(`${name}@`)) continue;
       this.#functions.delete(key);
       for (const { sandbox, active } of fn.members) {
-        if (active === 0) sandbox.kill('function_removed');
+        if (active === 0) sandbox.dismiss('function_removed');
       }
       fn.retire();
     }
@@ -182,8 +186,9 @@ export class Pool {
     clearInterval(this.#tidying);
     for (const { sandboxes } of this.#prepared.values())
       for (const sandbox of sandboxes) sandbox.kill('shutdown');
-    for (const { members } of this.#functions.values())
-      for (const { sandbox } of members) sandbox.kill('shutdown');
+    const members = [...this.#functions.values()].flatMap((fn) => [...fn.members]);
+    for (const { sandbox } of members) sandbox.dismiss('shutdown');
+    await Promise.race([Promise.all(members.map(({ sandbox }) => sandbox.ended)), sleep(STOP_MS)]);
     // Ending the zygotes also ends sandboxes that were just being started.
     await this.#options.zygotes.stop();
     await this.#options.factory.emptied();
@@ -378,7 +383,7 @@ export class Pool {
     for (const member of victims) {
       member.owner.members.delete(member);
       member.owner.lastEnd = 'evicted';
-      member.sandbox.kill(now - member.usedAt >= keepAliveMs ? 'idle' : reason);
+      member.sandbox.dismiss(now - member.usedAt >= keepAliveMs ? 'idle' : reason);
     }
     return victims.map(({ sandbox }) => sandbox);
   }

@@ -3,6 +3,7 @@
  * as a sandbox. See ARCHITECTURE.md, "Fork, don't boot".
  */
 import { actAsInit } from './sandbox/act-as-init.ts';
+import { catchUncaught } from './sandbox/catch-uncaught.ts';
 import { becomeSandbox } from './sandbox/become-sandbox.ts';
 import type { ZygoteAddon } from './runtime/addon.ts';
 import { captureLogs } from './runtime/capture-logs.ts';
@@ -10,6 +11,7 @@ import { watchClosedNetwork } from './runtime/closed-network.ts';
 import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
+import { watchSignals } from './handlers/stop-hooks.ts';
 import { installShims } from './runtime/shims.ts';
 import { warmUp } from './zygote/warm-up.ts';
 
@@ -21,6 +23,7 @@ const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
 installShims();
+watchSignals();
 captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
 
@@ -30,7 +33,7 @@ void rehearse(addon, (rehearsed) => {
   runtime = undefined;
   const channelFd = addon.serve(CONTROL_FD);
   if (channelFd < 0) addon.exit(0);
-  becomeSandbox(addon);
+  becomeSandbox(addon, () => runtime?.flush());
   // The event loop must not turn before the sandbox is isolated, since until then it is the zygote's. The awaits here settle by
   // microtasks alone, which run to their end first.
   if (!addon.isTold()) await warmUp();
@@ -43,7 +46,5 @@ void rehearse(addon, (rehearsed) => {
   );
   runtime = own;
   actAsInit(addon, (signal) => own.endBySignal(signal, () => addon.halt()));
-  process.on('exit', own.flush);
-  // Without this handler, Node would print the error and leave by an exit that fails in a forked process.
-  process.on('uncaughtException', (error) => own.fail(error));
+  catchUncaught((error) => own.fail(error));
 });

@@ -30,7 +30,8 @@ export async function answerHttp(
     invocation.send(ChannelKind.RESULT, encodePayload({ status: 204, headers: [] }, EMPTY));
     return;
   }
-  const response = await handler(toRequest(meta, invocation.body?.stream() ?? body));
+  const make = (): Request => toRequest(meta, invocation.body?.stream() ?? body);
+  const response = await handler(invocation.hooks?.request(make) ?? make());
   await sendResponse(invocation, checkResponse(response));
 }
 
@@ -81,6 +82,7 @@ export async function sendResponse(invocation: Invocation, response: Response): 
     return;
   }
   const reader = (response.body as ReadableStream<unknown>).getReader();
+  invocation.hooks?.streams((reason) => reader.cancel(reason));
   const first = await reader.read();
   if (first.done) {
     invocation.send(ChannelKind.RESULT, encodePayload(meta, EMPTY));

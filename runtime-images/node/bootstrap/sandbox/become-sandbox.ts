@@ -5,10 +5,16 @@ import type { ZygoteAddon } from '../runtime/addon.ts';
 /** Upper bound on draws that are discarded, so that a 31-bit seed does not determine the sequence. A power of two. */
 const DISCARDED_DRAWS = 256;
 
-export function becomeSandbox(addon: ZygoteAddon): void {
+/** `beforeExit` runs last in the process, after the function's own listeners. */
+export function becomeSandbox(addon: ZygoteAddon, beforeExit: () => void): void {
   refreshRandomness(addon);
   // Node's own exit joins threads that do not exist in a forked process, and would abort.
-  Object.defineProperty(process, 'reallyExit', { value: (code?: number) => addon.exit(code ?? 0) });
+  Object.defineProperty(process, 'reallyExit', {
+    value: (code?: number) => {
+      beforeExit();
+      addon.exit(code ?? 0);
+    },
+  });
   // The process is PID 1 of its own namespace.
   Object.defineProperty(process, 'pid', { value: 1, enumerable: true, configurable: true });
   process.execArgv.length = 0;

@@ -8,6 +8,7 @@ import {
   ChannelReader,
   encodeChannelFrame,
   MAX_WORKER_FRAME_BYTES,
+  OTHERS_LISTEN,
   OTHERS_RUN,
   putBodyCredit,
   putLog,
@@ -15,7 +16,9 @@ import {
   putSignalled,
   putSpanBegun,
   putSpansDropped,
+  putStopping,
   readInvoke,
+  readStop,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
@@ -25,6 +28,8 @@ import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
 import { BadResponseError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
+import { StopHooks } from '../handlers/stop-hooks.ts';
+import { endAs, listensToEnd, type OpenInvocation } from './endings.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
 import { beginTracing, endTracing, setTracing, tellOpenSpans } from '../tracing/tracing.ts';
@@ -56,7 +61,7 @@ export class SandboxRuntime {
   readonly #others: () => number;
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
-  readonly #running = new Set<number>();
+  readonly #running = new Map<number, OpenInvocation>();
   /** Calls that were handed over and have not started, for a function that runs one invocation at a time. */
   readonly #line: WaitingCall[] = [];
   /** Request bodies that arrive in pieces, from the arrival of their invocation to its end. */
@@ -86,6 +91,7 @@ export class SandboxRuntime {
       if (kind === ChannelKind.INIT) void this.#load(JSON.parse(payload.toString('utf8')) as SandboxInit);
       if (kind === ChannelKind.INVOKE) this.#take(handle, payload);
       if (kind === ChannelKind.BODY) this.#bodies.get(handle)?.push(payload);
+      if (kind === ChannelKind.STOP) this.#stop(handle, payload);
     });
     this.#channel.on('data', (chunk: Buffer) => reader.push(chunk));
     // The worker has gone or discards this sandbox.
@@ -149,7 +155,7 @@ export class SandboxRuntime {
     if (!this.#loaded) return this.#failLoad(described);
     console.error(described.stack ?? `${described.name}: ${described.message}`);
     const report = failure('error', described);
-    for (const handle of this.#running) {
+    for (const handle of this.#running.keys()) {
       tellOpenSpans(handle);
       this.#send(ChannelKind.FAILED, handle, report);
     }
@@ -167,7 +173,7 @@ export class SandboxRuntime {
 
   /** Sends the OTHERS_ bits when they changed, ahead of a frame after which the worker relies on them. */
   #tellOthers(): void {
-    const others = this.#others();
+    const others = this.#others() | (listensToEnd() ? OTHERS_LISTEN : 0);
     if (others === this.#othersTold) return;
     this.#othersTold = others;
     this.#send(ChannelKind.OTHERS, 0, ...putOthers({ others }));
@@ -204,6 +210,17 @@ export class SandboxRuntime {
       for (const to of safely(() => destinationsOf(error))) this.unreached(0, to);
       this.#failLoad(describeError(error));
     }
+  }
+
+  /** Obeys a STOP. One that comes after SETTLED has nothing to end any more. */
+  #stop(handle: number, payload: Buffer): void {
+    const stop = readStop(payload);
+    const open = this.#running.get(handle);
+    if (!stop || (handle !== 0 && !open)) return;
+    void endAs(handle, stop, open, (waits) => {
+      this.#send(ChannelKind.STOPPING, handle, ...putStopping({ waits: waits ? 1 : 0 }));
+      this.flush();
+    });
   }
 
   #spans(): SpanChannel {
@@ -259,8 +276,10 @@ export class SandboxRuntime {
 
   async #invoke(loaded: LoadedFunction, { handle, context: told, payload }: WaitingCall): Promise<void> {
     const body = told.bodyBytes === undefined ? undefined : this.#bodies.get(handle);
+    const hooks = new StopHooks();
     const invocation: Invocation = {
       handle,
+      hooks,
       context: told,
       ...(body && { body }),
       send: (kind, ...parts) => {
@@ -276,7 +295,8 @@ export class SandboxRuntime {
       },
     };
     const pending = new Set<Promise<unknown>>();
-    this.#running.add(handle);
+    const open: OpenInvocation = { hooks, pending, settled: false };
+    this.#running.set(handle, open);
     if (this.#unreached.size > 0) this.#unreached.clear();
     // Processes and threads of earlier invocations may have ended meanwhile.
     if ((this.#othersTold & OTHERS_RUN) !== 0) {
@@ -297,6 +317,7 @@ export class SandboxRuntime {
       }
       while (pending.size > 0) await Promise.allSettled(pending);
       this.#running.delete(handle);
+      open.settled = true;
       endTracing(handle);
       if (body) {
         body.drop();
@@ -306,6 +327,7 @@ export class SandboxRuntime {
       this.#tellDropped(handle);
       this.#tellOthers();
       this.#send(ChannelKind.SETTLED, handle);
+      open.onSettled?.();
     });
     if (this.#line.length === 0) return;
     // Send this invocation's output before the next one can do harm. Its leftovers, such as an unhandled rejection, surface in a
