@@ -32,6 +32,8 @@ interface OutcomeFacts {
   readonly stop?: string;
   /** Set if the code of a run that is stopped so is told first, and has a grace. The others use what is used up, or lack their input. */
   readonly grace?: true;
+  /** Set if the attempt is not the invocation's own doing: up to MAX_FREE of them are not counted, and the next one comes at once. */
+  readonly free?: true;
   /** Set if the process of a function ends so by itself, without the worker. */
   readonly own?: true;
   /** Set if a function can end so while its module loads. */
@@ -195,6 +197,18 @@ export const OUTCOMES = {
     meaning: 'the process of the function was ended by a signal',
     next: 'read the logs of this invocation; native code is the usual cause',
   },
+  ended_by_another: {
+    status: 502,
+    fault: 'user',
+    queued: 'retry',
+    poison: false,
+    free: true,
+    sandbox: 'ended',
+    told: true,
+    alert: 'function',
+    meaning: 'another invocation of the function, which ran in the same sandbox, ended the process of both',
+    next: 'call again; to keep invocations apart, set "concurrency" to 1 in offshoot.json, or correct the invocation that the error names',
+  },
   response_too_large: {
     status: 502,
     fault: 'user',
@@ -306,6 +320,11 @@ export function isFailure(outcome: Outcome): outcome is Failed {
 /** True if the code of a run that is stopped for this reason is told first. */
 export function hasGrace(reason: StopReason): boolean {
   return 'grace' in OUTCOMES[reason];
+}
+
+/** True for an attempt that another invocation ended. */
+export function isFree(outcome: Outcome | undefined): boolean {
+  return outcome !== undefined && 'free' in OUTCOMES[outcome];
 }
 
 /** True for the end of a sandbox whose process has ended by itself. */

@@ -138,6 +138,8 @@ export class Run implements InvocationSink {
   #state: State = 'waiting';
   #stopped: Stop | undefined;
   #grace: Grace | undefined;
+  /** Set if the sandbox did not answer the stop. */
+  #wasBusy = false;
   /** Set once a cancel was asked for; `by` is absent if the result is discarded. */
   #cancel: { readonly by: Canceller | undefined } | undefined;
   readonly #refused = new Set<string>();
@@ -197,6 +199,10 @@ export class Run implements InvocationSink {
     if (!FOLLOWS[this.#state].includes(next))
       throw new Error(`a run cannot go from ${this.#state} to ${next}`);
     this.#state = next;
+  }
+
+  get isAnswered(): boolean {
+    return this.#state === 'answered' || this.#state === 'settled';
   }
 
   /** Time at which the code began, by performance.now(); undefined while it waits for its turn. */
@@ -408,6 +414,7 @@ export class Run implements InvocationSink {
 
   /** Ends the code of a stopped run that has not ended by itself. */
   #graceOver(reason: StopReason, isBusy: boolean): void {
+    this.#wasBusy = isBusy;
     // Other invocations run beside it, and their code makes progress: leave it to run until they have ended.
     if (this.#sandbox.neighbours > 0 && !isBusy) return this.#abandon(reason);
     if (isBusy || !this.#lease.shared) this.#sandbox.kill(reason);
@@ -446,12 +453,35 @@ export class Run implements InvocationSink {
     const { exit } = this.#sandbox;
     if (exit && this.#state !== 'answered') {
       const exitCause = describeExit(exit);
+      const blamed = this.#blamed();
+      if (blamed !== undefined) {
+        const error = { name: 'EndedByAnother', message: blamed };
+        this.#finish({
+          outcome: 'ended_by_another',
+          error,
+          exitCause,
+          streamed: this.#state === 'streaming',
+        });
+        return this.#close();
+      }
       const stop = this.#stopped?.killed ? this.#stopped : undefined;
       const outcome = stop?.reason ?? whyEnded(exit, this.#sandbox.usage.now.oomKills);
       const end = stop ? this.#stopEnd(stop.reason) : { outcome, streamed: this.#state === 'streaming' };
       this.#finish({ ...end, exitCause });
     } else if (this.#sandbox.end === 'out_of_memory') this.#logLateEnd('its sandbox ran out of memory');
     this.#close();
+  }
+
+  /**
+   * Why the end of the sandbox is not this run's, or not known to be. The runtime tells the others itself whose error or exit ended
+   * the process; a kill for memory, a crash and a busy loop do not say whose they are.
+   */
+  #blamed(): string | undefined {
+    const { end, unansweredAtEnd } = this.#sandbox;
+    if (unansweredAtEnd < 2) return undefined;
+    const those = `${unansweredAtEnd} invocations that ran in the sandbox`;
+    if (this.#stopped?.killed) return this.#wasBusy ? `one of ${those} kept its thread busy` : undefined;
+    return `one of ${those} ended the process (${end})`;
   }
 
   #logLateEnd(because: string): void {

@@ -81,6 +81,8 @@ export class Sandbox {
   readonly ended: Promise<Exit>;
   /** Set from the state `ended` on, and only then. */
   exit: Exit | undefined;
+  /** Number of invocations that ran in it when it ended, and had no end of their own. */
+  unansweredAtEnd = 0;
   /** Set once the sandbox is isolated. */
   isolation: IsolationFacts | undefined;
   /** Set while its function has egress. */
@@ -329,6 +331,7 @@ export class Sandbox {
     const signal = (reaped.signal === 'SIGKILL' && !reaped.zygoteLost && this.#ownSignal) || reaped.signal;
     const exit = { ...reaped, signal };
     this.#grace?.close();
+    this.unansweredAtEnd = this.#sinks.unanswered;
     this.usage.end();
     this.#become('ended');
     this.exit = exit;

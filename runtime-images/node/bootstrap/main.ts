@@ -33,7 +33,7 @@ void rehearse(addon, (rehearsed) => {
   runtime = undefined;
   const channelFd = addon.serve(CONTROL_FD);
   if (channelFd < 0) addon.exit(0);
-  becomeSandbox(addon, () => runtime?.flush());
+  becomeSandbox(addon, (code) => runtime?.exits(code));
   // The event loop must not turn before the sandbox is isolated, since until then it is the zygote's. The awaits here settle by
   // microtasks alone, which run to their end first.
   if (!addon.isTold()) await warmUp();

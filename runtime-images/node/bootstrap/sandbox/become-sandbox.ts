@@ -6,12 +6,12 @@ import type { ZygoteAddon } from '../runtime/addon.ts';
 const DISCARDED_DRAWS = 256;
 
 /** `beforeExit` runs last in the process, after the function's own listeners. */
-export function becomeSandbox(addon: ZygoteAddon, beforeExit: () => void): void {
+export function becomeSandbox(addon: ZygoteAddon, beforeExit: (code: number) => void): void {
   refreshRandomness(addon);
   // Node's own exit joins threads that do not exist in a forked process, and would abort.
   Object.defineProperty(process, 'reallyExit', {
     value: (code?: number) => {
-      beforeExit();
+      beforeExit(code ?? 0);
       addon.exit(code ?? 0);
     },
   });

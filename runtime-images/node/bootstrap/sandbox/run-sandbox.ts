@@ -45,6 +45,9 @@ const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
 /** Upper bound on destinations told until an invocation begins; the record shows no more. */
 const MAX_UNREACHED = 16;
 
+/** Upper bound on ids of invocations that are remembered. */
+const MAX_IDS = 1_024;
+
 /** Taken before the function loads, because it may replace the global one, for example by a test's fake clock. */
 const { setImmediate } = globalThis;
 
@@ -62,6 +65,8 @@ export class SandboxRuntime {
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
   readonly #running = new Map<number, OpenInvocation>();
+  /** Ids of the latest invocations by handle, of which code may still run. */
+  readonly #ids = new Map<number, string>();
   /** Calls that were handed over and have not started, for a function that runs one invocation at a time. */
   readonly #line: WaitingCall[] = [];
   /** Request bodies that arrive in pieces, from the arrival of their invocation to its end. */
@@ -154,12 +159,37 @@ export class SandboxRuntime {
     // The worker prints the error of a load itself.
     if (!this.#loaded) return this.#failLoad(described);
     console.error(described.stack ?? `${described.name}: ${described.message}`);
-    const report = failure('error', described);
-    for (const handle of this.#running.keys()) {
-      tellOpenSpans(handle);
-      this.#send(ChannelKind.FAILED, handle, report);
+    const culprit = this.#culprit();
+    if (this.#running.has(culprit)) {
+      tellOpenSpans(culprit);
+      this.#send(ChannelKind.FAILED, culprit, failure('error', described));
     }
+    this.#failOthers(culprit, `${described.name}: ${described.message}`);
     this.#endAfterFlush();
+  }
+
+  /** Tells the other invocations whose code exits, before the process does. */
+  exits(code: number): void {
+    if (this.#running.size > 0) this.#failOthers(this.#culprit(), `process.exit(${code})`);
+    this.flush();
+  }
+
+  /** Returns the handle of the running code: if that is unknown, and only one invocation runs, the handle of that one. */
+  #culprit(): number {
+    const handle = currentHandle.getStore() ?? 0;
+    const [only = 0] = this.#running.keys();
+    return handle === 0 && this.#running.size === 1 ? only : handle;
+  }
+
+  #failOthers(culprit: number, act: string): void {
+    const id = this.#ids.get(culprit);
+    const by = id === undefined ? 'code of the module' : `invocation ${id}`;
+    const error = { name: 'EndedByAnother', message: `${by} ended the process: ${act}` };
+    for (const handle of this.#running.keys()) {
+      if (handle === culprit) continue;
+      tellOpenSpans(handle);
+      this.#send(ChannelKind.FAILED, handle, failure('ended_by_another', error));
+    }
   }
 
   /** Corks the channel, so that a result and the SETTLED that nearly always follows it leave in one system call. */
@@ -297,6 +327,8 @@ export class SandboxRuntime {
     const pending = new Set<Promise<unknown>>();
     const open: OpenInvocation = { hooks, pending, settled: false };
     this.#running.set(handle, open);
+    this.#ids.set(handle, told.id);
+    this.#ids.delete(handle - MAX_IDS);
     if (this.#unreached.size > 0) this.#unreached.clear();
     // Processes and threads of earlier invocations may have ended meanwhile.
     if ((this.#othersTold & OTHERS_RUN) !== 0) {
@@ -361,6 +393,9 @@ function safely(read: () => string[]): string[] {
   }
 }
 
-function failure(outcome: 'error' | 'bad_response', error: ReturnType<typeof describeError>): Buffer {
+function failure(
+  outcome: 'error' | 'bad_response' | 'ended_by_another',
+  error: ReturnType<typeof describeError>,
+): Buffer {
   return Buffer.from(JSON.stringify({ outcome, error }));
 }
