@@ -75,6 +75,10 @@ export async function makeImage(parts: ImageParts, images: string): Promise<stri
       ...shared.map(({ to }) => to),
       'usr/bin/sh',
       'usr/bin/ls',
+      'usr/bin/git',
+      'usr/bin/curl',
+      'usr/bin/ps',
+      'usr/bin/openssl',
       ...executables,
     ]);
     await rename(scratch, target);

@@ -16,7 +16,7 @@ import { debPath, type FetchedPackage } from './fetch.ts';
 import { digestOf, run } from './program.ts';
 
 /** Version of the code below. Raise it when the same packages would give a different base, so that bases are made anew. */
-const LAYOUT = 1;
+const LAYOUT = 2;
 
 /** Files without use in a sandbox; half the size of the packages. */
 const LEFT_OUT = [
@@ -29,12 +29,18 @@ const LEFT_OUT = [
   './usr/share/zoneinfo/right/*',
   './usr/lib/*/gconv/*',
   './usr/lib/systemd/*',
+  // Links to a directory for keys, which an image has no use for.
+  './usr/lib/ssl/private',
+  './etc/ssl/private',
   './lib/systemd/*',
   './var/*',
 ];
 
 /** Old top-level directories that are links into /usr. Packages still put files in them. */
 const MERGED = { bin: 'usr/bin', sbin: 'usr/sbin', lib: 'usr/lib', lib64: 'usr/lib64' };
+
+/** Links that Debian's `update-alternatives` would make when the packages are installed. */
+const ALTERNATIVES = { awk: 'mawk', which: 'which.debianutils' };
 
 /** Mount points, and directories that programs expect. */
 const DIRECTORIES = (
@@ -57,7 +63,7 @@ const ETC: Record<string, string> = {
 /** Returns the key of a base: the same inputs give the same key and the same content. */
 export function baseKey(suite: string, packages: readonly FetchedPackage[]): string {
   const hashes = packages.map(({ sha256 }) => sha256).toSorted();
-  return digestOf([LAYOUT, suite, hashes, LEFT_OUT, DIRECTORIES, ETC]).slice(0, 16);
+  return digestOf([LAYOUT, suite, hashes, LEFT_OUT, ALTERNATIVES, DIRECTORIES, ETC]).slice(0, 16);
 }
 
 /** Makes the base from packages in the cache at `target`, which must not exist. */
@@ -71,6 +77,7 @@ export async function makeBase(
   for (const directory of DIRECTORIES) await mkdir(join(root, directory), { recursive: true });
   for (const [link, to] of Object.entries(MERGED)) await symlink(to, join(root, link));
   for (const { sha256 } of packages) await extract(debPath(cache, sha256), root);
+  for (const [link, to] of Object.entries(ALTERNATIVES)) await symlink(to, join(root, 'usr/bin', link));
   await writeCertificates(root);
   for (const [name, text] of Object.entries(ETC)) await writeFile(join(root, 'etc', name), text);
   await copyFile('/etc/os-release', join(root, 'etc/os-release'));

@@ -66,6 +66,8 @@ function forker(bench: SandboxBench, code: string): () => Promise<Layers> {
     env: {},
     memory: 128,
     timeout: 30,
+    initTimeout: 10,
+    payloadFormat: '2.0' as const,
     concurrency: 1,
   };
   return async () => {

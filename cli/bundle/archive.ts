@@ -11,7 +11,7 @@ import { pack } from 'tar-stream';
 import { MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_UNPACKED_BYTES } from '#contract/functions/limits.ts';
 import { CliError } from '../terminal/errors.ts';
 import { bytes } from '../terminal/text.ts';
-import type { Build } from './build.ts';
+import type { Build } from './terms/build.ts';
 
 const gzip = promisify(zlib.gzip);
 
@@ -33,13 +33,15 @@ export async function archiveOf(build: Build): Promise<Archive> {
   const entries = new Map<string, Entry>();
   for (const [name, contents] of build.files) entries.set(name, { contents, executable: false });
   for (const { to, directory, files } of build.packages) {
-    for (const file of files()) {
-      const source = path.join(directory, file);
-      const executable = (statSync(source).mode & 0o111) !== 0;
-      entries.set(`${to}/${file}`, { contents: readFileSync(source), executable });
-    }
+    for (const file of files()) entries.set(`${to}/${file}`, entryOf(path.join(directory, file)));
   }
+  // A module that was bundled under the name of its source stands for it.
+  for (const [name, file] of build.copies) if (!build.files.has(name)) entries.set(name, entryOf(file));
   return packEntries(entries);
+}
+
+function entryOf(file: string): Entry {
+  return { contents: readFileSync(file), executable: (statSync(file).mode & 0o111) !== 0 };
 }
 
 /** Packs files; throws when they are more than a gateway takes, naming the largest. */

@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Plugin } from 'esbuild';
 
-/** What is imported as a Uint8Array. `docs/functions.md` lists them for users. */
+/** Endings of files that are imported as a Uint8Array. `docs/functions.md` lists them for users. */
 // oxfmt-ignore
 export const BINARY_FILES = [
   '.wasm', '.bin', '.png', '.jpg', '.jpeg', '.gif', '.webp', '.avif', '.ico', '.pdf',
@@ -42,7 +42,7 @@ export class Assets {
 /** A buffer of its own for each file, since some users of bytes, such as WebAssembly, look at the whole buffer. */
 function moduleOf(file: string): string {
   return `import { readFileSync } from 'node:fs';
-const { buffer, byteOffset, byteLength } = readFileSync(import.meta.dirname + ${JSON.stringify(`/${file}`)});
+const { buffer, byteOffset, byteLength } = readFileSync(offshootPlace(${JSON.stringify(file)}));
 export default new Uint8Array(buffer.slice(byteOffset, byteOffset + byteLength));
 `;
 }

@@ -3,9 +3,9 @@
  * else of a deployment is the same for every language.
  */
 import { languageOf, type Language } from '#contract/functions/runtimes.ts';
-import type { BuilderKind, Project } from './build.ts';
-import { framesOf } from './frames.ts';
-import { requireInstalled } from './packages.ts';
+import type { BuilderKind, Project } from './terms/build.ts';
+import { framesOf } from './terms/frames.ts';
+import { requireInstalled } from './packages/packages.ts';
 
 export const BUILDERS: Readonly<Record<Language, BuilderKind>> = {
   node: {

@@ -3,8 +3,9 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { Manifest, manifestProblems } from '#contract/functions/manifest.ts';
 import { DEFAULT_RUNTIME, kindOf, RUNTIMES } from '#contract/functions/runtimes.ts';
-import { isBuildFailure } from './build-error.ts';
-import type { Project } from './build.ts';
+import { isBuildFailure } from './terms/build-error.ts';
+import { textOf } from './terms/json-file.ts';
+import type { Project } from './terms/build.ts';
 import { builderOf } from './builder.ts';
 import { CliError, messageOf } from '../terminal/errors.ts';
 import { excerpt } from '../terminal/excerpt.ts';
@@ -18,7 +19,7 @@ export async function readProject(folder: string): Promise<Project> {
   const file = path.join(directory, MANIFEST_FILE);
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = textOf(readFileSync(file));
   } catch (error) {
     throw missing(directory, error);
   }

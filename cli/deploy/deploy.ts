@@ -2,7 +2,7 @@
 import { LoadFailure, type DeployResult } from '#contract/api/api.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { archiveOf, type Archive } from '../bundle/archive.ts';
-import type { Build, Builder, Project } from '../bundle/build.ts';
+import type { Build, Builder, Project } from '../bundle/terms/build.ts';
 import { builderOf } from '../bundle/builder.ts';
 import { functionUrl, type Client } from '../api/client.ts';
 import { CliError } from '../terminal/errors.ts';

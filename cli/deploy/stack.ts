@@ -1,7 +1,7 @@
 /** Shows the place of an error in the developer's own files. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Frame } from '../bundle/frames.ts';
+import type { Frame } from '../bundle/terms/frames.ts';
 import { excerpt } from '../terminal/excerpt.ts';
 import { defuse } from '../terminal/text.ts';
 

@@ -13,6 +13,7 @@ export const EXIT_CODES = {
   },
   unreachable: { code: 3, meaning: 'no gateway answers at the URL' },
   forbidden: { code: 4, meaning: 'not signed in, or the key does not carry the right' },
+  answered: { code: 5, meaning: 'the function answered with a status of 400 or more' },
   interrupted: { code: 130, meaning: 'ended by Ctrl-C' },
 } as const;
 export type ExitKind = keyof typeof EXIT_CODES;

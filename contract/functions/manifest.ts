@@ -9,12 +9,17 @@ import { Name, nearestName } from './names.ts';
 import { Network } from './network.ts';
 import { MaxConcurrency, RateLimit } from './quota.ts';
 import { DEFAULT_RUNTIME, kindOf, RUNTIMES } from './runtimes.ts';
+import { refusedVariable } from './start-variables.ts';
 
 export const Runtime = z.enum(RUNTIMES);
 export type Runtime = z.infer<typeof Runtime>;
 
 /** Upper bound on the size of all environment variables together, so that one function cannot fill Redis or its own start. */
 export const MAX_ENV_BYTES = 256 * 1024;
+
+/** Upper bound on the patterns in `files`, and in `packages`. */
+const MAX_PATTERNS = 500;
+const Pattern = z.string().min(1).max(500);
 
 export const EnvName = z
   .string()
@@ -86,6 +91,20 @@ export const Manifest = z
       .min(1)
       .default(kindOf(DEFAULT_RUNTIME).entry.source)
       .describe('Path of the module, relative to offshoot.json.'),
+    files: z
+      .array(Pattern)
+      .max(MAX_PATTERNS)
+      .default([])
+      .describe(
+        'Files to pack beside the code, as patterns relative to offshoot.json: "locales/**". One that begins with "!" leaves out, also from a package: "!node_modules/a/docs".',
+      ),
+    packages: z
+      .array(Pattern)
+      .max(MAX_PATTERNS)
+      .default([])
+      .describe(
+        'Packages to pack as files although no import names them: "pino-pretty", "@acme/*". One that begins with "!" is never packed.',
+      ),
     access: z
       .enum(['key', 'public'])
       .default('key')
@@ -112,6 +131,12 @@ export const Manifest = z
       .max(600)
       .default(10)
       .describe('Seconds of wall time in which the module must have loaded.'),
+    payloadFormat: z
+      .enum(['1.0', '2.0'])
+      .default('2.0')
+      .describe(
+        'Format of the events that a Lambda-style handler gets for HTTP requests: "2.0" as function URLs of AWS, "1.0" as API Gateway.',
+      ),
     streamIdleTimeout: z
       .number()
       .min(0.1)
@@ -153,6 +178,10 @@ export const Manifest = z
       .max(1_048_576)
       .default(16_384)
       .describe('Files and directories (inodes) that fit in /tmp.'),
+    tmpPrograms: z
+      .boolean()
+      .default(false)
+      .describe('May programs that lie in /tmp be run? Otherwise running one fails with EACCES.'),
     requestSize: z
       .int()
       .min(1)
@@ -217,6 +246,12 @@ export const Manifest = z
     env: z
       .record(EnvName, z.string())
       .default({})
+      .superRefine((env, context) => {
+        for (const [name, value] of Object.entries(env)) {
+          const message = refusedVariable(name, value);
+          if (message !== undefined) context.addIssue({ code: 'custom', path: [name], message });
+        }
+      })
       .refine(
         (env) => Buffer.byteLength(JSON.stringify(env)) <= MAX_ENV_BYTES,
         `all variables together may take ${MAX_ENV_BYTES} bytes`,

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { DeniedEgress } from '../functions/network.ts';
+import { HANDLER_NAMES } from '../wire/channel.ts';
 import { CANCELLERS } from './canceller.ts';
 import { DEAD, type DeadReason as AnyDeadReason } from './dead-letter.ts';
 import { OUTCOME_NAMES } from './outcome.ts';
@@ -136,6 +137,8 @@ export const RunReport = z.object({
   /** `exit code 3` or `signal SIGSEGV`, if the sandbox ended. */
   exitCause: z.string().optional(),
   worker: z.string(),
+  /** Handlers of the module, after a load. */
+  handlers: z.array(z.enum(HANDLER_NAMES)).readonly().optional(),
   sandbox: z.string().optional(),
   acquired: AcquireKind.optional(),
   coldReason: ColdReason.optional(),

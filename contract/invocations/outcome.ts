@@ -81,6 +81,17 @@ export const OUTCOMES = {
     meaning: 'the function returned something that is not a response',
     next: inEachLanguage('badResponse'),
   },
+  no_handler: {
+    status: 501,
+    fault: 'user',
+    queued: 'not_retried',
+    poison: false,
+    sandbox: 'kept',
+    told: true,
+    alert: 'function',
+    meaning: 'the function has no handler for this kind of call',
+    next: 'export fetch() for requests and events, scheduled() for a schedule, queue() or fetch() for the items of a batch',
+  },
   load_error: {
     status: 502,
     fault: 'user',

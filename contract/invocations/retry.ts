@@ -35,6 +35,17 @@ export function hasFailed({ outcome, status }: Pick<Attempt, 'outcome' | 'status
   return status !== undefined && (status >= 500 || status === 408 || status === 429);
 }
 
+/** Statuses of 4xx by which a function asks for another try. */
+const ASKS_AGAIN: ReadonlySet<number> = new Set([408, 429]);
+
+/**
+ * True if the function has refused the call by a 4xx. A client reads such an answer, but a schedule and an item of a batch have
+ * no client: the work was not done, and another try would be refused alike.
+ */
+export function isRefused({ outcome, status }: Pick<Attempt, 'outcome' | 'status'>): boolean {
+  return outcome === 'ok' && status !== undefined && status >= 400 && status < 500 && !ASKS_AGAIN.has(status);
+}
+
 /**
  * Decides after the end of the last of `attempts`. `now` is Unix time in milliseconds, `retryAfterMs` the wait that the
  * function's response asked for, `random` from 0 up to 1.

@@ -7,7 +7,7 @@
  *   rest        payload of that kind
  *
  * A sandbox that runs one invocation at a time may be handed the next ones ahead, and starts each when the one before has
- * settled. A count in a page that both sides map (worker/native/sandbox/turns.h) decides which side owns an invocation that has not
+ * settled. A count in a page that both sides map (worker/native/runtime/turns.h) decides which side owns an invocation that has not
  * started. The sandbox takes one off before it starts one; the worker takes all off to get them back. Either side takes by one
  * atomic operation, so an invocation behind a slow one runs elsewhere at once, and never twice. They share no open file:
  * the sandbox could change its flags, and the worker would then sleep in it.
@@ -40,6 +40,10 @@ export interface SandboxInit {
   readonly env: Readonly<Record<string, string>>;
   readonly memory: number;
   readonly timeout: number;
+  /** Seconds in which the module must have loaded. */
+  readonly initTimeout: number;
+  /** Payload format of the events that a Lambda-style function gets for HTTP requests. */
+  readonly payloadFormat: '1.0' | '2.0';
   /** Invocations that may run at the same time. */
   readonly concurrency: number;
   /** False: the platform records no spans in the sandbox. */
@@ -62,9 +66,16 @@ export interface InvokeContext {
 export interface ReadyReport {
   /** Milliseconds that the module took to load, by the sandbox's own clock. */
   readonly init: number;
-  /** Form of the function contract that the module has. */
-  readonly form: 'fetch' | 'handler';
+  /** Handlers that the module has. */
+  readonly handlers: readonly HandlerName[];
 }
+
+/**
+ * Handlers of a module, as the platform calls them: `fetch` for requests and events, in any of its shapes; `handler` for all
+ * kinds of calls, in the style of Lambda.
+ */
+export const HANDLER_NAMES = ['fetch', 'scheduled', 'queue', 'handler'] as const;
+export type HandlerName = (typeof HANDLER_NAMES)[number];
 
 export interface FailedReport {
   /** One that outcome.ts marks as `told`. The worker checks, since the function may have sent the frame. */

@@ -6,4 +6,11 @@
  * a sandbox's uid follows from it, so no two live sandboxes have the same one.
  */
 export { CONTROL_BYTES, ControlKind, putControl, readControl, type Control } from './wire.gen.ts';
-export { CONTROL_VERSION, FIRST_SANDBOX_UID, FORK_FIXED_FDS, FORK_MAX_FDS, MAX_SLOTS } from './numbers.ts';
+export {
+  CONTROL_VERSION,
+  EXHAUSTED_STATUS,
+  FIRST_SANDBOX_UID,
+  FORK_FIXED_FDS,
+  FORK_MAX_FDS,
+  MAX_SLOTS,
+} from './numbers.ts';

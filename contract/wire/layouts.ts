@@ -47,6 +47,13 @@ export const FRAMES = {
       { name: 'tmpInodes', type: 'u32', about: 'inodes of /tmp' },
       { name: 'openFiles', type: 'u32', about: 'open files of a process' },
       { name: 'pendingSignals', type: 'u32', about: 'pending signals of the sandbox' },
+      { name: 'memoryMb', type: 'u32', about: 'memory limit in MB, for the files that tell it to programs' },
+      {
+        name: 'cpuPercent',
+        type: 'u32',
+        about: 'processor limit in hundredths of a core, for the same files',
+      },
+      { name: 'tmpPrograms', type: 'u32', about: '1: programs in /tmp may be run' },
     ],
   },
   INIT: {

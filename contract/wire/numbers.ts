@@ -33,3 +33,9 @@ export const FORK_MAX_FDS = 12;
 /** Upper bound on the slots of a worker: one sub-uid each, from FIRST_SANDBOX_UID on. */
 export const MAX_SLOTS = 60_000;
 export const FIRST_SANDBOX_UID = 1_000;
+
+/**
+ * Exit status of a sandbox whose runtime finds no room for another object within `memory`: 128 + SIGABRT, as a shell shows the end
+ * of Node for that reason.
+ */
+export const EXHAUSTED_STATUS = 134;

@@ -6,7 +6,6 @@
  *
  * The layout is PAYLOAD in contract/wire/layouts.ts: the length of the meta part, its JSON, then the raw bytes of the body.
  */
-import { callPath } from '../functions/function-path.ts';
 import { putPayload, readPayload } from './wire.gen.ts';
 
 /** Header names in lower case, in order, repeated ones repeated (`set-cookie`). */
@@ -25,9 +24,9 @@ export interface RequestMeta {
 }
 
 /** Meta part for one JSON value that does not come by HTTP. A new object each time, because its headers may be added to. */
-export function jsonMeta(kind: 'event' | 'scheduled', namespace: string, name: string): RequestMeta {
-  const url = `http://localhost${callPath(namespace, name)}`;
-  return { kind, method: 'POST', url, headers: [['content-type', 'application/json']] };
+export function jsonMeta(kind: 'event' | 'scheduled'): RequestMeta {
+  // The function's own root, as for requests.
+  return { kind, method: 'POST', url: 'http://localhost/', headers: [['content-type', 'application/json']] };
 }
 
 /** Event for a function at a time of its schedule. */

@@ -74,7 +74,7 @@ export type ControlKind = (typeof ControlKind)[keyof typeof ControlKind];
 
 export const SPECIALISE_CODE_BYTES = 80;
 export const SPECIALISE_HOSTNAME_BYTES = 64;
-export const SPECIALISE_BYTES = 160;
+export const SPECIALISE_BYTES = 172;
 export const PREPARED_PHASES = 4;
 export const ISOLATED_PHASES = 7;
 export const ISOLATED_NAMESPACES = 7;
@@ -95,23 +95,32 @@ export interface Specialise {
   readonly openFiles: number;
   /** pending signals of the sandbox */
   readonly pendingSignals: number;
+  /** memory limit in MB, for the files that tell it to programs */
+  readonly memoryMb: number;
+  /** processor limit in hundredths of a core, for the same files */
+  readonly cpuPercent: number;
+  /** 1: programs in /tmp may be run */
+  readonly tmpPrograms: number;
 }
 
 /** The payload in parts, which are not copied. */
 export function putSpecialise(from: Specialise): Uint8Array[] {
-  const head = Buffer.alloc(160);
+  const head = Buffer.alloc(172);
   head.write(from.code, 0, 79);
   head.write(from.hostname, 80, 63);
   head.writeUInt32LE(from.tmpMb, 144);
   head.writeUInt32LE(from.tmpInodes, 148);
   head.writeUInt32LE(from.openFiles, 152);
   head.writeUInt32LE(from.pendingSignals, 156);
+  head.writeUInt32LE(from.memoryMb, 160);
+  head.writeUInt32LE(from.cpuPercent, 164);
+  head.writeUInt32LE(from.tmpPrograms, 168);
   return [head];
 }
 
 /** Reads a payload, whose bytes are not copied; undefined when it does not have this layout. */
 export function readSpecialise(payload: Buffer): Specialise | undefined {
-  if (payload.length !== 160) return undefined;
+  if (payload.length !== 172) return undefined;
   const codeEnd = payload.indexOf(0, 0);
   if (codeEnd < 0 || codeEnd >= 80) return undefined;
   const hostnameEnd = payload.indexOf(0, 80);
@@ -123,6 +132,9 @@ export function readSpecialise(payload: Buffer): Specialise | undefined {
     tmpInodes: payload.readUInt32LE(148),
     openFiles: payload.readUInt32LE(152),
     pendingSignals: payload.readUInt32LE(156),
+    memoryMb: payload.readUInt32LE(160),
+    cpuPercent: payload.readUInt32LE(164),
+    tmpPrograms: payload.readUInt32LE(168),
   };
 }
 

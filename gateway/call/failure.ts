@@ -27,9 +27,12 @@ export function failureAnswer(id: string, failure: Failure, trusted: boolean): F
   const facts = OUTCOMES[outcome];
   const error =
     report?.error && (trusted ? report.error : { name: report.error.name, message: report.error.message });
+  // A failure that the runtime reports, and that would only repeat itself, comes with a sentence of the platform.
+  const isSaid = 'told' in facts && facts.queued === 'not_retried';
+  const said = isSaid ? report?.error?.message : undefined;
   // A destination may be a secret of the author's, so an anonymous caller does not see it.
   const advice = trusted ? egressAdvice(report?.denied ?? []) : undefined;
-  const cause = failure.message ?? report?.exitCause;
+  const cause = failure.message ?? said ?? report?.exitCause;
   return {
     status: facts.status,
     headers: {

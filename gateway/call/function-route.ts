@@ -92,7 +92,7 @@ export class FunctionRoute {
       if (queued) await this.#checkQueued(request, target);
       const body = await this.#read(request, target, queued);
       if (Buffer.isBuffer(body) && body.length <= MAX_CHECKED_EVENT_BYTES) checkJson(body);
-      const meta = jsonMeta('event', target.namespace, target.name);
+      const meta = jsonMeta('event');
       const checked = { request, response, target, meta, path: '/', body, trusted: true, arrived };
       if (queued) await this.#enqueue(checked);
       else if (target.quota === undefined) this.#call(checked);

@@ -19,6 +19,7 @@ import type { Log } from '#storage/log.ts';
 import type { FunctionCache } from './function-cache.ts';
 import type { Dispatcher } from '../dispatch/dispatch.ts';
 import { Invocation } from '../dispatch/invocation.ts';
+import { checkHandlers } from './needed-handlers.ts';
 import type { Schedules } from './schedules.ts';
 import type { Failure } from '../dispatch/pending.ts';
 import { allows } from './api-keys.ts';
@@ -97,6 +98,7 @@ export class Deployer {
     let report: RunReport;
     try {
       report = await this.#load(targetOf({ namespace, name, settings: ofFunction }, version));
+      checkHandlers(report.handlers, ofFunction, ofVersion);
       await this.#activateLoaded(namespace, name, version.version, ofFunction);
     } catch (error) {
       await functions.discardVersion(namespace, name, version.version).catch((cause: unknown) => {

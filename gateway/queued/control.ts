@@ -140,7 +140,7 @@ export class QueueControl {
     }
     const { meta, body }: { meta: RequestMeta; body: Buffer } = kept
       ? (decodePayload(kept) as { meta: RequestMeta; body: Buffer })
-      : { meta: jsonMeta('event', namespace, name), body: Buffer.from(JSON.stringify(input)) };
+      : { meta: jsonMeta('event'), body: Buffer.from(JSON.stringify(input)) };
     const invocation = new Invocation(
       targetOf(record, chosen),
       { method: meta.method, path: kept ? before.path : '/', traceparent: undefined, tracestate: undefined },

@@ -17,7 +17,7 @@ shift
 bash "$infra/setup.sh"
 options=(--project "$project")
 case "$project" in
-  security | faults) options+=(--reporter ./test/support/scenario-reporter.ts) ;;
+  security | faults) options+=(--reporter ./test/security/scenarios/scenario-reporter.ts) ;;
   slow) bash "$infra/test/tools.sh" ;;
   s3) bash "$infra/test/s3-server.sh" ;;
   seccomp) export OFFSHOOT_TEST_SECCOMP=yes ;;

@@ -5,6 +5,7 @@ import type { Canceller, GroupOfBatch } from '#contract/invocations/invocation.t
 import { MAX_GROUP_RESULT_BYTES } from '#contract/functions/limits.ts';
 import { membersOf } from '#contract/api/json-scanner.ts';
 import { isFailure, OUTCOMES, type Outcome } from '#contract/invocations/outcome.ts';
+import { isRefused } from '#contract/invocations/retry.ts';
 import { inSlices, nextSlice } from '#contract/platform/slices.ts';
 import type { BatchStore } from './batches.ts';
 import type { BlobStore } from '../artifacts/blobs.ts';
@@ -157,8 +158,9 @@ export class Groups {
 }
 
 /** Whether a failed item is tried again while its group has attempts left. */
-export function isRetried({ ok, outcome }: Pick<ItemResult, 'ok' | 'outcome'>): boolean {
-  return !ok && (!isFailure(outcome) || OUTCOMES[outcome].queued === 'retry');
+export function isRetried({ ok, outcome, status }: Pick<ItemResult, 'ok' | 'outcome' | 'status'>): boolean {
+  if (!isFailure(outcome)) return !ok && !isRefused({ outcome, status });
+  return !ok && OUTCOMES[outcome].queued === 'retry';
 }
 
 /** Writes a line without parsing the function's return value, whose bytes go from its answer into the line. */

@@ -9,7 +9,7 @@ import type { Accepted } from '#contract/api/api.ts';
 import { Platform } from '../support/platform/platform.ts';
 import { PrivateRedis } from '../support/redis/private-redis.ts';
 import { TcpProxy } from '../support/faults/tcp-proxy.ts';
-import { Stopwatch } from '../support/stopwatch.ts';
+import { Stopwatch } from '../support/platform/stopwatch.ts';
 import { acknowledged, ended, enqueuer, type Enqueue } from './history.ts';
 
 /**

@@ -11,7 +11,7 @@ import { parseRedisUrl } from '#storage/redis/redis.ts';
 import { fillQueue, queueLength } from '../support/platform/backlog.ts';
 import { sandboxCgroups } from '../support/sandbox/cgroup-paths.ts';
 import { Platform } from '../support/platform/platform.ts';
-import { Stopwatch } from '../support/stopwatch.ts';
+import { Stopwatch } from '../support/platform/stopwatch.ts';
 import { acknowledged, ended, enqueuer, look, type Enqueue } from './history.ts';
 
 /** A lost worker's jobs restart after their lock expires and the queue is checked twice, about 16 s; then they run. */

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Platform } from '../support/platform/platform.ts';
 import { RedisSentinels, until } from '../support/redis/redis-server.ts';
-import { Stopwatch } from '../support/stopwatch.ts';
+import { Stopwatch } from '../support/platform/stopwatch.ts';
 import { acknowledged, ended, enqueuer, type Enqueue } from './history.ts';
 
 const RECOVERY_MS = 60_000;

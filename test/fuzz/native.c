@@ -1,7 +1,7 @@
 // The native code that can run outside of a sandbox, under AddressSanitizer and UndefinedBehaviorSanitizer.
 // Prints a line for each check that fails, and the number of checks; exits with 1 if one failed.
+#include "runtime/turns.h"
 #include "sandbox/sandbox.h"
-#include "sandbox/turns.h"
 #include "worker/refusals.h"
 #include "zygote/messages.h"
 
@@ -28,9 +28,11 @@ static void specialise(void) {
   char code[SPECIALISE_CODE_BYTES], hostname[SPECIALISE_HOSTNAME_BYTES];
   char *name = (char *)frame + CHANNEL_PREFIX_BYTES;
   struct failure failure = {0};
-  struct sandbox_limits limits, some = {64, 1000, 100, 32};
+  struct sandbox_limits limits;
+  // MB and inodes of /tmp, open files, pending signals, MB of memory, hundredths of a core, programs in /tmp.
+  const uint32_t some[] = {64, 1000, 100, 32, 128, 50, 1};
   unsigned char *numbers = frame + SPECIALISE_FRAME_BYTES - sizeof some;
-  memcpy(numbers, &some, sizeof some);
+  memcpy(numbers, some, sizeof some);
   holds(message_read_specialise(frame, code, hostname, &limits, &failure) < 0,
         "code without a name is refused");
   static const char *const bad[] = {".", "..", "../x", "/etc", "a/b", ".hidden"};
@@ -41,11 +43,12 @@ static void specialise(void) {
   strcpy(name, "code-1");
   strcpy(name + SPECIALISE_CODE_BYTES, "host");
   holds(message_read_specialise(frame, code, hostname, &limits, &failure) == 0 &&
-            strcmp(code, "code-1") == 0 && strcmp(hostname, "host") == 0 && limits.open_files == 100,
+            strcmp(code, "code-1") == 0 && strcmp(hostname, "host") == 0 && limits.open_files == 100 &&
+            limits.memory_mb == 128 && limits.cpu_percent == 50 && limits.tmp_programs,
         "a frame is read");
-  memset(numbers, 0, sizeof some.tmp_mb);
+  memset(numbers, 0, sizeof *some);
   holds(message_read_specialise(frame, code, hostname, &limits, &failure) < 0, "no limit is refused");
-  memcpy(numbers, &some, sizeof some);
+  memcpy(numbers, some, sizeof some);
   memset(name + SPECIALISE_CODE_BYTES, 'h', SPECIALISE_HOSTNAME_BYTES);
   holds(message_read_specialise(frame, code, hostname, &limits, &failure) < 0,
         "a host name without end is refused");

@@ -335,7 +335,7 @@ static _Noreturn void run(void) {
     if (!take(&frame)) receive(&frame);
     if (frame.kind == CHANNEL_INIT) {
       struct wire_parts parts;
-      wire_put_ready(&parts, &(struct wire_ready){text("{\"init\":0,\"form\":\"fetch\"}")});
+      wire_put_ready(&parts, &(struct wire_ready){text("{\"init\":0,\"handlers\":[\"handler\"]}")});
       send_frame(CHANNEL_READY, 0, &parts);
     }
     if (frame.kind == CHANNEL_INVOKE) invoke(&frame);

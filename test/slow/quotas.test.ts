@@ -7,7 +7,7 @@ import { LEASE_MS } from '#storage/limits/quota-leases.ts';
 import { acknowledged, ended, enqueuer, look } from '../faults/history.ts';
 import { withRedis } from '../support/platform/backlog.ts';
 import { Platform } from '../support/platform/platform.ts';
-import { Stopwatch } from '../support/stopwatch.ts';
+import { Stopwatch } from '../support/platform/stopwatch.ts';
 
 /** Workers read the limits of namespaces again every two seconds. */
 const WORKER_KNOWS_MS = 2_500;

@@ -8,7 +8,7 @@ import { keys } from '#contract/platform/keys.ts';
 import { acknowledged, ended, enqueuer, look } from '../faults/history.ts';
 import { Platform } from '../support/platform/platform.ts';
 import { RedisCluster, until } from '../support/redis/redis-server.ts';
-import { Stopwatch } from '../support/stopwatch.ts';
+import { Stopwatch } from '../support/platform/stopwatch.ts';
 
 /** Each has a primary of its own, which the first test checks. */
 const NAMESPACES = ['default', 'second', 'red'];

@@ -16,7 +16,7 @@ export interface NativeAddon {
   pipe(): [number, number];
   /** Makes this unix socket refuse descriptors. Returns false where the kernel is older than Linux 6.16. */
   refuseDescriptors(fd: number): boolean;
-  /** Makes a count in a page of its own, with the descriptor by which a sandbox maps it; see sandbox/turns.h. */
+  /** Makes a count in a page of its own, with the descriptor by which a sandbox maps it; see runtime/turns.h. */
   makeTurns(): [theirs: number, turns: TurnsPage];
   /** Adds one to the count. */
   postTurn(turns: TurnsPage): void;

@@ -13,6 +13,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the layouts are littl
 #define BODY_PIECE_BYTES 65536
 #define BODY_WINDOW_BYTES 262144
 #define CONTROL_VERSION 4
+#define EXHAUSTED_STATUS 134
 #define FIRST_SANDBOX_UID 1000
 #define FORK_FIXED_FDS 5
 #define FORK_MAX_FDS 12
@@ -26,14 +27,14 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the layouts are littl
 #define OTHERS_RUN 1
 #define SPECIALISE_CODE_BYTES 80
 #define SPECIALISE_HOSTNAME_BYTES 64
-#define SPECIALISE_BYTES 160
+#define SPECIALISE_BYTES 172
 #define PREPARED_PHASES 4
 #define ISOLATED_PHASES 7
 #define ISOLATED_NAMESPACES 7
 #define ISOLATED_BYTES 68
 #define CHANNEL_PREFIX_BYTES 9
 #define CONTROL_BYTES 32
-#define WIRE_HEAD_BYTES 160
+#define WIRE_HEAD_BYTES 172
 #define RESOLVER_ADDRESS "198.19.255.53"
 
 enum {
@@ -98,6 +99,9 @@ struct wire_specialise {
   uint32_t tmp_inodes;
   uint32_t open_files;
   uint32_t pending_signals;
+  uint32_t memory_mb;
+  uint32_t cpu_percent;
+  uint32_t tmp_programs;
 };
 static inline void wire_put_specialise(struct wire_parts *to, const struct wire_specialise *from) {
   to->count = 0;
@@ -109,11 +113,14 @@ static inline void wire_put_specialise(struct wire_parts *to, const struct wire_
   memcpy(to->head + 148, &from->tmp_inodes, 4);
   memcpy(to->head + 152, &from->open_files, 4);
   memcpy(to->head + 156, &from->pending_signals, 4);
-  wire_add(to, to->head, 160);
+  memcpy(to->head + 160, &from->memory_mb, 4);
+  memcpy(to->head + 164, &from->cpu_percent, 4);
+  memcpy(to->head + 168, &from->tmp_programs, 4);
+  wire_add(to, to->head, 172);
 }
 static inline bool wire_read_specialise(const void *payload, size_t length, struct wire_specialise *to) {
   const unsigned char *at = payload;
-  if (length != 160) return false;
+  if (length != 172) return false;
   if (!memchr(at + 0, 0, 80)) return false;
   memcpy(to->code, at + 0, 80);
   if (!memchr(at + 80, 0, 64)) return false;
@@ -122,6 +129,9 @@ static inline bool wire_read_specialise(const void *payload, size_t length, stru
   memcpy(&to->tmp_inodes, at + 148, 4);
   memcpy(&to->open_files, at + 152, 4);
   memcpy(&to->pending_signals, at + 156, 4);
+  memcpy(&to->memory_mb, at + 160, 4);
+  memcpy(&to->cpu_percent, at + 164, 4);
+  memcpy(&to->tmp_programs, at + 168, 4);
   return true;
 }
 
@@ -660,7 +670,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
   LAYOUT(CHANNEL_PREFIX, channel_prefix) \
   LAYOUT(CONTROL, control) \
   LAYOUT(PAYLOAD, payload)
-#define WIRE_FIELDS_SPECIALISE(FIELD) FIELD(text, code, code) FIELD(text, hostname, hostname) FIELD(u32, tmp_mb, tmpMb) FIELD(u32, tmp_inodes, tmpInodes) FIELD(u32, open_files, openFiles) FIELD(u32, pending_signals, pendingSignals)
+#define WIRE_FIELDS_SPECIALISE(FIELD) FIELD(text, code, code) FIELD(text, hostname, hostname) FIELD(u32, tmp_mb, tmpMb) FIELD(u32, tmp_inodes, tmpInodes) FIELD(u32, open_files, openFiles) FIELD(u32, pending_signals, pendingSignals) FIELD(u32, memory_mb, memoryMb) FIELD(u32, cpu_percent, cpuPercent) FIELD(u32, tmp_programs, tmpPrograms)
 #define WIRE_FIELDS_INIT(FIELD) FIELD(rest, init, init)
 #define WIRE_FIELDS_INVOKE(FIELD) FIELD(sized, context, context) FIELD(rest, request, request)
 #define WIRE_FIELDS_BODY(FIELD) FIELD(rest, piece, piece)

@@ -102,8 +102,9 @@ export class SandboxFactory {
    */
   limit(sandbox: Sandbox, settings: VersionSettings): FileLimits {
     const { maxPids, maxTmpMb, pendingSignals } = this.#options;
-    const { memory, cpu, pids, tmpSize, tmpFiles, openFiles } = settings;
+    const { memory, cpu, pids, tmpSize, tmpFiles, tmpPrograms, openFiles } = settings;
     sandbox.cgroup.setLimits({ memoryBytes: memory * MB, cpu, pids: Math.min(pids, maxPids) });
-    return { tmpSize: Math.min(tmpSize, maxTmpMb), tmpFiles, openFiles, pendingSignals };
+    const files = { tmpSize: Math.min(tmpSize, maxTmpMb), tmpFiles, tmpPrograms, openFiles, pendingSignals };
+    return { ...files, memory, cpu };
   }
 }

@@ -7,7 +7,7 @@ import { unmetRequirements } from '#contract/functions/isolation.ts';
 import type { AcquireKind } from '#contract/invocations/invocation.ts';
 import type { LoadFailure } from '#contract/invocations/outcome.ts';
 import type { CodeStore } from '../code/code-store.ts';
-import { blamePids, whyEnded } from '../sandbox/zygote/exit-cause.ts';
+import { blameMemory, blamePids, whyEnded } from '../sandbox/zygote/exit-cause.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { readLogFrame, refusedLine, type LogText } from '../run/invocation-log.ts';
 import { refusedNetworkLine, Unreached } from '../run/refused-network.ts';
@@ -146,6 +146,8 @@ export async function startFunction(
     env: settings.env,
     memory: settings.memory,
     timeout: settings.timeout,
+    initTimeout: settings.initTimeout,
+    payloadFormat: settings.payloadFormat,
     concurrency: settings.concurrency,
     tracing: settings.tracing,
   };
@@ -258,5 +260,6 @@ function classify(facts: {
   if (facts.timedOut) return 'load_timeout';
   if (exit.code === SETUP_FAILED_STATUS && !thrown) return 'platform_error';
   const why = thrown && facts.oomKills === 0 ? 'load_error' : whyEnded(exit, facts.oomKills);
-  return blamePids(why, pidsRefused, thrown?.toString('utf8'), kind);
+  const error = thrown?.toString('utf8');
+  return blameMemory(blamePids(why, pidsRefused, error, kind), error, kind);
 }

@@ -139,9 +139,8 @@ export class GroupRun {
   }
 
   async #one(item: Item): Promise<ItemEnd> {
-    const { namespace, name } = this.#call;
     const { report, payload } = await this.#execute(
-      encodePayload(jsonMeta('event', namespace, name), item.body),
+      encodePayload(jsonMeta('event'), item.body),
       MAX_ITEM_RESULT_BYTES + MAX_RESPONSE_META_BYTES,
       item.index,
     );

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import type { ItemResult } from '#contract/invocations/batch.ts';
 import { whyNotJson } from '#contract/api/json-scanner.ts';
 import { MAX_ITEM_RESULT_BYTES } from '#contract/functions/limits.ts';
-import { hasFailed, readRetryAfter } from '#contract/invocations/retry.ts';
+import { hasFailed, isRefused, readRetryAfter } from '#contract/invocations/retry.ts';
 import type { GroupResults, Item } from '#storage/queued/groups.ts';
 import { failed } from './batch-answer.ts';
 import { readAnswer } from './collector.ts';
@@ -58,7 +58,7 @@ export function endOfItem(item: Item, payload: Buffer, now: number): ItemEnd {
   if (!answered) return { result: failed(item, 'bad_response') };
   const { status, retryAfter, body } = answered;
   if (body.length > MAX_ITEM_RESULT_BYTES) return { result: failed(item, 'response_too_large') };
-  const ok = !hasFailed({ outcome: 'ok', status });
+  const ok = !hasFailed({ outcome: 'ok', status }) && !isRefused({ outcome: 'ok', status });
   return {
     result: { index: item.index, ok, outcome: 'ok', status, tries: item.tries + 1 },
     ...(body.length > 0 && { returned: jsonOf(body) }),

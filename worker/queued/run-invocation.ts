@@ -17,7 +17,7 @@ import type {
   OpenInvocation,
 } from '#contract/invocations/invocation.ts';
 import type { BlobRef } from '#contract/platform/lane.ts';
-import { afterAttempt, type Next } from '#contract/invocations/retry.ts';
+import { afterAttempt, isRefused, type Next } from '#contract/invocations/retry.ts';
 import { ended, handedBack, IllegalMove, retried, taken } from '#contract/invocations/transitions.ts';
 import type { FunctionRepository } from '#storage/functions/function-repository.ts';
 import { isRetried, type Groups } from '#storage/queued/groups.ts';
@@ -279,9 +279,11 @@ export class QueuedRuns {
       index === all.length - 1 ? { ...attempt, ...closed } : attempt,
     );
     if (!record.terms) return undefined;
-    const next: Next = end.hopeless
-      ? { next: 'dead', reason: 'not_retried' }
-      : afterAttempt(attempts, record.terms, now, { retryAfterMs: end.retryAfterMs });
+    const isRefusedRun = record.scheduledFor !== undefined && isRefused({ outcome, status });
+    const next: Next =
+      end.hopeless || isRefusedRun
+        ? { next: 'dead', reason: 'not_retried' }
+        : afterAttempt(attempts, record.terms, now, { retryAfterMs: end.retryAfterMs });
     if (next.next !== 'retry') return await this.#finish(begun, attempts, end, next);
     if (record.batch && end.items)
       await this.#conclude(record.batch, end.items, { attempt: attempts.length, final: false, outcome });

@@ -109,5 +109,5 @@ function invocationOf(
       expiresAt: now + settings.queueTime * 1000,
     },
   });
-  return { record, input: encodePayload(jsonMeta('scheduled', namespace, name), body) };
+  return { record, input: encodePayload(jsonMeta('scheduled'), body) };
 }

@@ -16,7 +16,7 @@ import type { BlobStore } from '#storage/artifacts/blobs.ts';
 import type { LateCall } from '#telemetry/spans.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { readError } from './failure.ts';
-import { blamePids } from '../sandbox/zygote/exit-cause.ts';
+import { blameMemory, blamePids } from '../sandbox/zygote/exit-cause.ts';
 import type { TakenSpans } from './function-spans.ts';
 import type { LoadedVersion, VersionCache } from '../code/version-cache.ts';
 import { InvocationLog, type LogSink } from './invocation-log.ts';
@@ -67,6 +67,7 @@ interface EndFacts {
   readonly pidsRefused?: number;
   readonly denied?: readonly DeniedEgress[] | undefined;
   readonly refusedCalls?: readonly string[];
+  readonly handlers?: RunReport['handlers'];
 }
 
 const LOADED = encodePayload({ status: 204, headers: [] }, new Uint8Array(0));
@@ -105,7 +106,9 @@ export class Execution {
       this.#log.maxBytes = version.settings.logSize * KB;
       const lease = await this.#acquire(version);
       if (this.#cancel) return this.#fail('cancelled', { cancelledBy: this.#cancel.by });
-      if (operation === 'load') return this.#answer(LaneKind.RESULT, 'ok', {}, LOADED);
+      if (operation === 'load') {
+        return this.#answer(LaneKind.RESULT, 'ok', { handlers: lease.sandbox.handlers }, LOADED);
+      }
 
       // A child process of an earlier invocation may have been killed for memory since the last look.
       if (lease.sandbox.endIfOutOfMemory()) return await this.#again(payload);
@@ -127,12 +130,10 @@ export class Execution {
       if (refused) this.#log.add(refused);
       const kind = end.streamed ? LaneKind.END : isFailure(end.outcome) ? LaneKind.FAILED : LaneKind.RESULT;
       const pidsRefused = lease.sandbox.usage.takePidsRefused();
-      const outcome = blamePids(
-        end.outcome,
-        pidsRefused,
-        end.error && `${end.error.name} ${end.error.message}`,
-        kindOf(version.settings.runtime),
-      );
+      const runtime = kindOf(version.settings.runtime);
+      const failed = end.error && `${end.error.name} ${end.error.message}`;
+      const limited = blamePids(end.outcome, pidsRefused, failed, runtime);
+      const outcome = blameMemory(limited, end.error?.stack, runtime);
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
       const isKept = OUTCOMES[outcome].sandbox === 'kept' || (end.byItself && outcome === end.outcome);
       if (run.begunAt !== undefined && !isKept) lease.sandbox.retire();
@@ -275,6 +276,7 @@ export class Execution {
       ...(facts.pidsRefused && { pidsRefused: facts.pidsRefused }),
       ...(facts.denied?.length && { denied: [...facts.denied] }),
       ...(facts.refusedCalls && { refusedCalls: [...facts.refusedCalls] }),
+      ...(facts.handlers && { handlers: [...facts.handlers] }),
       ...(this.#lease && { sandbox: this.#lease.sandbox.id, acquired: this.#lease.kind }),
       ...(this.#lease?.coldReason && { coldReason: this.#lease.coldReason }),
     };

@@ -34,7 +34,7 @@ import { readPreparation, type IsolationFacts } from './isolation-facts.ts';
 import { Links } from './links.ts';
 import { Sinks, type InvocationSink } from './sinks.ts';
 import { DEFAULT_FILE_LIMITS, SandboxStartError } from './specialise.ts';
-import { startUp, type StartUp } from './start-up.ts';
+import { readHandlers, startUp, type StartUp } from './start-up.ts';
 import { Usage } from './usage.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote/zygote.ts';
 
@@ -85,6 +85,8 @@ export class Sandbox {
   unansweredAtEnd = 0;
   /** Set once the sandbox is isolated. */
   isolation: IsolationFacts | undefined;
+  /** Handlers of its function, once that is loaded. */
+  handlers: ReturnType<typeof readHandlers>;
   /** Set while its function has egress. */
   network: SandboxNetwork | undefined;
   #state: State = 'starting';
@@ -159,7 +161,7 @@ export class Sandbox {
     limits = DEFAULT_FILE_LIMITS,
     network?: SandboxNetwork,
     approve?: (facts: IsolationFacts) => void,
-  ): StartUp {
+  ): StartUp<void> {
     // A sandbox that has ended meanwhile rejects both steps.
     if (this.#state === 'starting' || this.#state === 'prepared') this.#become('loading');
     if (network) {
@@ -170,7 +172,8 @@ export class Sandbox {
     const { isolated, ready } = startUp(this.#links.channel, order, (facts) => {
       this.isolation = facts;
     });
-    const loaded = ready.then(() => {
+    const loaded = ready.then((report) => {
+      this.handlers = readHandlers(report);
       if (this.#state === 'loading') this.#become('ready');
     });
     loaded.catch(() => undefined);

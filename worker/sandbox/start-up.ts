@@ -1,5 +1,12 @@
 /** Gives a sandbox its function: sends the order, and waits until the sandbox is isolated and has loaded the module. */
-import { ChannelKind, encodeChannelFrame, type SandboxInit } from '#contract/wire/channel.ts';
+import {
+  ChannelKind,
+  encodeChannelFrame,
+  type SandboxInit,
+  HANDLER_NAMES,
+  type HandlerName,
+  type ReadyReport,
+} from '#contract/wire/channel.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
 import type { SandboxChannel } from './channel.ts';
 import { readIsolation, type IsolationFacts } from './isolation-facts.ts';
@@ -17,11 +24,11 @@ export interface StartOrder {
 }
 
 /** The two steps of a start. Both reject when the sandbox ends instead. */
-export interface StartUp {
+export interface StartUp<Ready = Buffer> {
   /** Settles when the sandbox is isolated, with the microseconds of each phase. */
   readonly isolated: Promise<number[]>;
-  /** Settles when the function is loaded. */
-  readonly ready: Promise<void>;
+  /** Settles when the function is loaded, with the payload of READY. */
+  readonly ready: Promise<Ready>;
 }
 
 /** `onIsolated` gets the sandbox's own report, before `approve` checks it. */
@@ -40,7 +47,7 @@ export function startUp(
     }
     return phases;
   });
-  const ready = channel.expect(ChannelKind.READY).then(() => undefined);
+  const ready = channel.expect(ChannelKind.READY);
   isolated.catch(() => undefined);
   ready.catch(() => undefined);
   const order = specialiseFrame(code, hostname, limits);
@@ -58,4 +65,19 @@ export function startUp(
     channel.write(Buffer.concat([order, ...atOnce]));
   }
   return { isolated, ready };
+}
+
+/**
+ * Returns the handlers that the payload of READY names; undefined if it names none that can be read. The sandbox is not trusted:
+ * names that do not exist are left out.
+ */
+export function readHandlers(payload: Buffer): readonly HandlerName[] | undefined {
+  try {
+    const { handlers } = JSON.parse(payload.toString('utf8')) as Partial<ReadyReport>;
+    if (!Array.isArray(handlers)) return undefined;
+    const told = new Set<unknown>(handlers);
+    return HANDLER_NAMES.filter((name) => told.has(name));
+  } catch {
+    return undefined;
+  }
 }

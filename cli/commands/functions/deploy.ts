@@ -5,7 +5,7 @@ import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';
 import { curlLine, deployOnce, type Deployment } from '../../deploy/deploy.ts';
 import { Progress } from '../../terminal/progress.ts';
-import type { Project } from '../../bundle/build.ts';
+import type { Project } from '../../bundle/terms/build.ts';
 import { readProject } from '../../bundle/project.ts';
 import { bytes, milliseconds } from '../../terminal/text.ts';
 import type { Given } from '../../verbs/definition.ts';
@@ -45,9 +45,10 @@ export async function deploy(context: Context, { folder = '.' }: Given<typeof ve
     `${terminal.style('green', '✓')} ${terminal.style('bold', `${namespace}/${name}`)} version ${active.version} is live`,
   );
   terminal.print(`  size     ${size}`);
-  const names = build.packages.filter(({ isImported }) => isImported).map((found) => found.name);
+  const imported = build.packages.filter(({ isImported }) => isImported);
+  const names = [...new Set(imported.map((found) => found.name))];
   if (names.length > 0) {
-    const needed = build.packages.length - names.length;
+    const needed = build.packages.length - imported.length;
     terminal.print(
       `  as files ${names.toSorted().join(', ')}${needed > 0 ? ` and ${needed} that they need` : ''}`,
     );

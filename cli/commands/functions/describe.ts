@@ -69,7 +69,10 @@ function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
       `${settings.timeout} s, ${settings.initTimeout} s to load, ${settings.streamIdleTimeout} s without a byte of a stream`,
     ],
     ['limits', `${settings.pids} processes and threads, ${settings.openFiles} open files`],
-    ['/tmp', `${settings.tmpSize} MB, ${settings.tmpFiles} files`],
+    [
+      '/tmp',
+      `${settings.tmpSize} MB, ${settings.tmpFiles} files${settings.tmpPrograms ? ', programs may run' : ''}`,
+    ],
     ['input', `${settings.requestSize} MB in a request`],
     ['output', `${settings.responseSize} MB in a response, ${settings.logSize} KB of logs`],
     ...(required.length > 0 ? [['requires', required.join(', ')] satisfies [string, string]] : []),

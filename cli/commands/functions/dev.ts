@@ -1,5 +1,5 @@
 /** offshoot dev: deploy at every change, follow the logs; start the platform when none runs. */
-import type { Builder, Project } from '../../bundle/build.ts';
+import type { Builder, Project } from '../../bundle/terms/build.ts';
 import { builderOf } from '../../bundle/builder.ts';
 import { connect } from '../../api/connect.ts';
 import type { Context } from '../../terminal/context.ts';

@@ -15,14 +15,15 @@ import { printBody, wholeBody } from '../../show/body.ts';
 import { bodyForJson, functionFailure, isRefusal, parseServerTiming } from '../../show/call-end.ts';
 import type { Context } from '../../terminal/context.ts';
 import { checkEvent, readData } from '../../terminal/data.ts';
-import { CliError } from '../../terminal/errors.ts';
+import { CliError, EXIT_CODES } from '../../terminal/errors.ts';
 import { milliseconds, shellWord } from '../../terminal/text.ts';
 import type { Given } from '../../verbs/definition.ts';
 import type * as verbs from './definitions.ts';
 
 type Options = Given<typeof verbs.invoke>;
 
-export async function invoke(context: Context, options: Options): Promise<void> {
+/** Returns the exit code of an answer that is no success. */
+export async function invoke(context: Context, options: Options): Promise<number | void> {
   const { name: wanted, callback } = options;
   const client = connect(context);
   const data = options.data === undefined ? undefined : await readData(options.data);
@@ -41,6 +42,8 @@ export async function invoke(context: Context, options: Options): Promise<void> 
   if (outcome !== 'ok') throw await functionFailure(response, outcome, id, wanted);
   if (await isRefusal(response)) throw await client.failure(response);
   await show(context, response, id);
+  // The answer is shown, but a script that reads only the exit code must not take a 404 for a result.
+  if (response.status >= 400) return EXIT_CODES.answered.code;
 }
 
 function call(client: Client, data: Buffer | undefined, options: Options): Promise<Response> {

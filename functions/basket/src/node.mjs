@@ -169,7 +169,7 @@ export const node = {
         await failure(() => dns.lookup('a.invalid')),
       ];
     },
-    gives: ['127.0.0.1', 'ECONNREFUSED', 'EAI_AGAIN'],
+    gives: ['127.0.0.1', 'ECONNREFUSED', 'ENOTFOUND'],
   },
   'node:crypto': {
     use: async () => {

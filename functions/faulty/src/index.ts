@@ -109,6 +109,18 @@ const faults: Record<string, (call: Call) => unknown> = {
     }
   },
   /** So much memory at once, and no more. */
+  /** Live objects up to the limit of V8's heap, which is below that of the sandbox. */
+  'fill-heap': () => {
+    const live: object[] = [];
+    for (;;) live.push({ number: live.length });
+  },
+  /** The same in a thread, whose end the main thread survives. */
+  'fill-thread': async () => {
+    await once(
+      new Worker('const live = []; for (;;) live.push({ number: live.length });', { eval: true }),
+      'exit',
+    );
+  },
   hold: ({ query }) => {
     const held = Buffer.alloc(Number(query.get('mb') ?? 1) * 1024 * 1024, 1);
     return Response.json({ bytes: held.length });

@@ -6,7 +6,7 @@ interface SumEvent {
 export const handler: OffshootHandler<OffshootHttpEvent | SumEvent> = async (event, context) => {
   if (!('requestContext' in event)) return { sum: sum(event.numbers ?? []), request: context.awsRequestId };
 
-  const numbers = (event.queryStringParameters['numbers'] ?? '').split(',').filter(Boolean).map(Number);
+  const numbers = (event.queryStringParameters?.['numbers'] ?? '').split(',').filter(Boolean).map(Number);
   if (numbers.some(Number.isNaN)) {
     return {
       statusCode: 400,

@@ -2,17 +2,24 @@
  * Entry point of a Node image's zygote. It warms the runtime up, then blocks in C; in each fork it returns from there and goes on
  * as a sandbox. See ARCHITECTURE.md, "Fork, don't boot".
  */
+import { BASE_ENVIRONMENT } from '#contract/functions/start-variables.ts';
 import { actAsInit } from './sandbox/act-as-init.ts';
 import { catchUncaught } from './sandbox/catch-uncaught.ts';
 import { becomeSandbox } from './sandbox/become-sandbox.ts';
 import type { ZygoteAddon } from './runtime/addon.ts';
+import { beginLife, installClocks } from './sandbox/begin-life.ts';
 import { captureLogs } from './runtime/capture-logs.ts';
 import { watchClosedNetwork } from './runtime/closed-network.ts';
 import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
+import { applyStartVariables } from './sandbox/start-variables.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
 import { watchSignals } from './handlers/stop-hooks.ts';
 import { installShims } from './runtime/shims.ts';
+import { FixedLengthStream } from './handlers/body.ts';
+import { installAwsLambda } from './handlers/lambda/stream.ts';
+import { installDecodedFetch } from './runtime/decoded-fetch.ts';
+import { noticeServers } from './sandbox/listening.ts';
 import { warmUp } from './zygote/warm-up.ts';
 
 /** Descriptor at which the launcher puts the control socket. */
@@ -22,8 +29,19 @@ const CONTROL_FD = 3;
 const addon = require('/opt/offshoot/zygote.node') as ZygoteAddon;
 
 let runtime: SandboxRuntime | undefined;
+// Here and not in the sandbox, so that no start pays for it.
+Object.assign(process.env, BASE_ENVIRONMENT);
 installShims();
 watchSignals();
+installDecodedFetch();
+installAwsLambda();
+noticeServers();
+Object.defineProperty(globalThis, 'FixedLengthStream', {
+  value: FixedLengthStream,
+  writable: true,
+  configurable: true,
+});
+installClocks();
 captureLogs((handle, origin, text) => runtime?.log(handle, origin, text));
 watchClosedNetwork((handle, to) => runtime?.unreached(handle, to));
 
@@ -38,11 +56,16 @@ void rehearse(addon, (rehearsed) => {
   // microtasks alone, which run to their end first.
   if (!addon.isTold()) await warmUp();
   addon.isolate();
+  beginLife();
   const own = new SandboxRuntime(
     channelFd,
     () => addon.takeTurn(),
     (code) => addon.exit(code),
     watchOthers(() => addon.hasChildren()),
+    (init) => {
+      addon.limitMemory(init.memory);
+      return applyStartVariables(init.env, (name) => addon.setLocale(name));
+    },
   );
   runtime = own;
   actAsInit(addon, (signal) => own.endBySignal(signal, () => addon.halt()));

@@ -1,7 +1,7 @@
 /** Short calls are handed to a sandbox ahead of their turn. Each still runs alone, once, and not behind a slow one. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Platform } from '../../support/platform/platform.ts';
-import { Stopwatch } from '../../support/stopwatch.ts';
+import { Stopwatch } from '../../support/platform/stopwatch.ts';
 
 const AT_ONCE = 64;
 

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
 import { Platform } from '../../support/platform/platform.ts';
-import { Stopwatch } from '../../support/stopwatch.ts';
+import { Stopwatch } from '../../support/platform/stopwatch.ts';
 
 let platform: Platform;
 beforeAll(async () => {

@@ -21,6 +21,7 @@ beforeAll(async () => {
     logSize: 2,
   });
   await platform.deploy('faulty', { name: 'wide', timeout: 20, pids: 80, tmpSize: 8, openFiles: 2_000 });
+  await platform.deploy('faulty', { name: 'full', timeout: 25, memory: 128 });
   await platform.deploy('faulty', { name: 'threaded', timeout: 20, memory: 512, pids: 24 });
 }, 60_000);
 afterAll(() => platform.stop());
@@ -35,6 +36,20 @@ test('a sandbox has the memory that the manifest sets [LM1]', async () => {
   expect(error.next).toContain('"memory"');
   expect(await (await platform.call('narrow/hold?mb=200')).json()).toEqual({ bytes: 200 * 1024 * 1024 });
 });
+
+test.each(['fill-heap', 'fill-thread'])(
+  '%s, as K7 B43: the end by a limit of V8 is out_of_memory and names memory [LM15]',
+  async (path) => {
+    const before = await platform.record(await platform.call('full/ok'));
+    const response = await platform.call(`full/${path}`);
+    expect(outcomeOf(response)).toBe('out_of_memory');
+    const { error } = (await response.json()) as { error: { next: string } };
+    expect(error.next).toContain('"memory"');
+    // The heap is full, so no other call may meet it.
+    const after = await platform.record(await platform.call('full/ok'));
+    expect(after.report?.sandbox).not.toBe(before.report?.sandbox);
+  },
+);
 
 test('a sandbox has the processors that the manifest sets: 300 ms of work at a fifth of one take over a second', async () => {
   await platform.deploy('faulty', { name: 'slow', cpu: 0.2, timeout: 20 });
@@ -84,7 +99,7 @@ describe('processes and threads', () => {
     expect(report?.pidsRefused).toBeGreaterThan(0);
     expect(report?.error?.message).toMatch(/EAGAIN/);
     // The next run has a new sandbox, without processes of the last run.
-    const next = await platform.record(await platform.call('narrow/ok'));
+    const next = await platform.record(await platform.call('full/ok'));
     expect(next.outcome).toBe('ok');
     expect(next.report?.sandbox).not.toBe(report?.sandbox);
     expect(next.report?.pidsRefused).toBeUndefined();

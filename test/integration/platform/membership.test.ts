@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { WorkerStatus } from '#contract/api/api.ts';
 import { Platform } from '../../support/platform/platform.ts';
-import { Stopwatch } from '../../support/stopwatch.ts';
+import { Stopwatch } from '../../support/platform/stopwatch.ts';
 
 /** Less than the time that a worker waits for its runs when it is asked to stop. */
 const SLOW_MS = 8_000;

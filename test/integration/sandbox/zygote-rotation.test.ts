@@ -34,6 +34,8 @@ const init = {
   env: {},
   memory: 128,
   timeout: 30,
+  initTimeout: 10,
+  payloadFormat: '2.0' as const,
   concurrency: 1,
 };
 

@@ -1,6 +1,6 @@
 /** A6: loading ends when it is known that what the module has started stands. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { deploySource, linesOf, untilLogged } from '../../support/real/live.ts';
+import { deploySource, linesOf, untilLogged } from '../../support/real/deployed.ts';
 import { Platform } from '../../support/platform/platform.ts';
 
 let platform: Platform;

@@ -1,7 +1,7 @@
 /** A4: one invocation does not pay for another that runs in the same sandbox. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { deploySource, untilLogged } from '../../support/real/live.ts';
+import { deploySource, untilLogged } from '../../support/real/deployed.ts';
 import { Platform } from '../../support/platform/platform.ts';
 
 let platform: Platform;

@@ -1,7 +1,7 @@
 /** A3: an end that comes from outside is told to the function's code first, which has a bounded time for it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { deploySource, untilLogged } from '../../support/real/live.ts';
+import { deploySource, untilLogged } from '../../support/real/deployed.ts';
 import { Platform } from '../../support/platform/platform.ts';
 
 let platform: Platform;

@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sandboxCgroups } from '../../support/sandbox/cgroup-paths.ts';
 import { Platform } from '../../support/platform/platform.ts';
 import { deployAttack, mostTasks } from './platform.ts';
-import { percentile } from '../../support/stopwatch.ts';
+import { percentile } from '../../support/platform/stopwatch.ts';
 
 const HONEST = 10;
 /** An odd number, so that one round is in the middle. */

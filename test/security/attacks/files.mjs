@@ -87,7 +87,7 @@ export const B5 = () => [
   attempt('write in /dev', () => writeFileSync('/dev/planted', 'x')),
   attempt('replace /dev/null', () => renameSync('/dev/null', '/dev/zero')),
   attempt('link in /dev', () => symlinkSync('/etc/passwd', '/dev/core')),
-  attempt('mkdir in /dev', () => mkdirSync('/dev/shm')),
+  attempt('mkdir in /dev', () => mkdirSync('/dev/made')),
   attempt('mknod', () => execFileSync('/usr/bin/mknod', ['/tmp/mem', 'c', '1', '1'], { stdio: 'pipe' })),
 ];
 

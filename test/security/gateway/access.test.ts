@@ -8,7 +8,7 @@ import { presentedKey } from '../../../gateway/functions/access.ts';
 import { Platform } from '../../support/platform/platform.ts';
 import { packed, sha256, type Entry } from '../abuse/archives.ts';
 import { deployArchive } from '../abuse/platform.ts';
-import { percentile } from '../../support/stopwatch.ts';
+import { percentile } from '../../support/platform/stopwatch.ts';
 import { head, raw } from './raw.ts';
 
 /** Names and values that exist only in the victim's namespace. */

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { WorkerStatus } from '#contract/api/api.ts';
 import { Platform } from '../../support/platform/platform.ts';
-import { percentile, Stopwatch } from '../../support/stopwatch.ts';
+import { percentile, Stopwatch } from '../../support/platform/stopwatch.ts';
 import { deployAttack, residentMb, sandboxesOf } from '../abuse/platform.ts';
 import { connect, head } from './raw.ts';
 

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Platform, type Part } from '../../support/platform/platform.ts';
 import { beat, type Stall } from './heartbeat.ts';
-import { percentile } from '../../support/stopwatch.ts';
+import { percentile } from '../../support/platform/stopwatch.ts';
 
 export interface Watched {
   readonly gateway: Stall;

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { VersionSettings } from '#contract/functions/settings.ts';
 import type { Counts, Inspection } from '../../../worker/network/egress.ts';
 import { MAX_CONNECTIONS } from '../../../worker/network/ruleset.ts';
-import { Stopwatch } from '../../support/stopwatch.ts';
+import { Stopwatch } from '../../support/platform/stopwatch.ts';
 import {
   ask,
   denied,

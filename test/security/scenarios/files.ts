@@ -15,7 +15,7 @@ const NOT_THERE = ['ENOENT', 'EACCES', 'ENOTDIR', 'EPERM'];
  * counts.
  */
 const LEVELS = 4_000;
-const DEVICES = 'fd full null random stderr stdin stdout urandom zero';
+const DEVICES = 'fd full null random shm stderr stdin stdout urandom zero';
 
 async function bothWays(bench: AttackBench, id: string, ...args: string[]): Promise<Attempt[]> {
   return await bench.with(async (attacker) => [
@@ -209,10 +209,12 @@ export const files: Readonly<Record<string, Scenario>> = {
     },
   },
   B7: {
-    title: 'no-sys: neither /sys nor a cgroup file system is there',
+    title: 'no-sys: neither the kernel’s /sys nor a cgroup file system is there',
     async run(bench) {
       const paths = [
-        '/sys/fs/cgroup',
+        '/sys/fs/cgroup/cgroup.procs',
+        '/sys/fs/cgroup/tasks',
+        '/sys/fs/cgroup/memory.current',
         '/sys/kernel',
         '/sys/class',
         '/sys/fs/bpf',

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BASE_ENVIRONMENT } from '#contract/functions/start-variables.ts';
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { encodePayload } from '#contract/wire/payload.ts';
 import { ownRanges } from '../../../worker/sandbox/zygote/subids.ts';
@@ -115,17 +116,19 @@ export const runtime: Readonly<Record<string, Scenario>> = {
   F2: {
     title: 'env-clean: environment, arguments and /proc show the function’s own values, and nothing else',
     async run(bench) {
-      const env = { GIVEN: 'value' };
+      const given = { GIVEN: 'value' };
+      const env = { ...BASE_ENVIRONMENT, ...given };
+      const lines = Object.entries(env).map(([name, value]) => `${name}=${value}`);
       const [js, native] = await bench.with(
         async (attacker) => [await attacker.js('F2'), await attacker.native('F2')] as const,
-        { env },
+        { env: given },
       );
       const expected: [readonly Attempt[], string, string][] = [
         [js, 'process.env', JSON.stringify(env)],
         [js, 'process.argv', '["/usr/bin/node","/var/task/index.mjs"]'],
         [js, 'process.execArgv', '[]'],
-        [js, 'env of a child', 'GIVEN=value\n'],
-        [native, 'environ', 'GIVEN=value'],
+        [js, 'env of a child', `${lines.join('\n')}\n`],
+        [native, 'environ', lines.join()],
       ];
       const wrong = expected.filter(([told, call, value]) => valuesOf(told, call).join() !== value);
       return [

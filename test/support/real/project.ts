@@ -11,8 +11,8 @@ import { extract } from 'tar';
 import { onTestFinished } from 'vitest';
 import type { Runtime } from '#contract/functions/manifest.ts';
 import { archiveOf, type Archive } from '../../../cli/bundle/archive.ts';
-import type { Build } from '../../../cli/bundle/build.ts';
-import { builderOf } from '../../../cli/bundle/builder.ts';
+import type { Build } from '../../../cli/bundle/terms/build.ts';
+import { Bundler } from '../../../cli/bundle/bundle.ts';
 import { readProject } from '../../../cli/bundle/project.ts';
 import { SandboxBench, type BenchSandbox, type StartOptions } from '../sandbox/sandbox-bench.ts';
 
@@ -64,8 +64,7 @@ export class RealProject {
 
   /** Bundle and archive, as `offshoot deploy` makes them. Throws its CliError. */
   async build(): Promise<Built> {
-    const project = await readProject(this.folder);
-    const bundler = await builderOf(project).open(project);
+    const bundler = await Bundler.create(await readProject(this.folder));
     try {
       const bundle = await bundler.run();
       return { bundle, archive: await archiveOf(bundle) };
@@ -115,7 +114,7 @@ export class RealBench {
   }
 
   /** A sandbox with the archive of a project; it ends with the test. */
-  async start({ archive, bundle }: Built, options: StartOptions = {}): Promise<BenchSandbox> {
+  async start({ bundle, archive }: Built, options: StartOptions = {}): Promise<BenchSandbox> {
     const scratch = mkdtempSync(path.join(stateDirectory(), 'real', 'unpacked-'));
     onTestFinished(() => rmSync(scratch, { recursive: true, force: true }));
     const code = path.join(scratch, 'code');

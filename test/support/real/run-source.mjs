@@ -1,6 +1,6 @@
 /**
- * Runs a function from its source by plain Node: imports the module named in the first argument, calls `fetch` once with the path
- * of the second, and writes `{ status, text }` as JSON to the file of the third.
+ * Runs a function from its source by plain Node. The arguments are the path of its module, the path of the request, and the file
+ * that gets `{ status, text }` as JSON.
  */
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';

@@ -1,6 +1,6 @@
 /** Builds functions of the runtime `echo`: its one file goes into the archive as it is. */
 import { readFile } from 'node:fs/promises';
-import type { BuilderKind } from '../../../cli/bundle/build.ts';
+import type { BuilderKind } from '../../../cli/bundle/terms/build.ts';
 
 const FILE = 'echo.txt';
 
@@ -12,6 +12,7 @@ export const echo: BuilderKind = {
       entryFile: FILE,
       sources: new Map([[FILE, entry]]),
       warnings: [['echo.txt: an echo has no code']],
+      copies: new Map(),
       packages: [],
     }),
     dispose: async () => undefined,

@@ -56,6 +56,8 @@ export interface StartOptions {
   readonly memoryMb?: number;
   /** The setting of offshoot.json. */
   readonly tracing?: boolean;
+  readonly cpu?: number;
+  readonly tmpPrograms?: boolean;
   /** Path of its module, from the root of its code. */
   readonly entry?: string;
   /** Time after which a sandbox that is not ready is ended, which fails the start. */
@@ -134,7 +136,7 @@ export class SandboxBench {
    * the function at once, and goes on without waiting for the worker.
    */
   async start(code: string, prepareFirst = false, options: StartOptions = {}): Promise<BenchSandbox> {
-    const limits = { memoryMb: options.memoryMb ?? 128, cpu: 1, pids: options.pids ?? 64 };
+    const limits = { memoryMb: options.memoryMb ?? 128, cpu: options.cpu ?? 1, pids: options.pids ?? 64 };
     const id = `test-${process.pid}-${randomBytes(6).toString('hex')}`;
     const slot = numbers.take();
     const start = performance.now();
@@ -153,6 +155,8 @@ export class SandboxBench {
       env: options.env ?? {},
       memory: limits.memoryMb,
       timeout: 30,
+      initTimeout: 10,
+      payloadFormat: '2.0' as const,
       concurrency: 1,
       tracing: options.tracing ?? true,
     };
@@ -181,6 +185,9 @@ export class SandboxBench {
       const own = {
         ...DEFAULT_FILE_LIMITS,
         pendingSignals: options.pendingSignals ?? DEFAULT_FILE_LIMITS.pendingSignals,
+        tmpPrograms: options.tmpPrograms ?? false,
+        memory: limits.memoryMb,
+        cpu: limits.cpu,
       };
       const { isolated, ready } = sandbox.specialise(code, 'test', init, own, options.network);
       await sandbox.prepared;

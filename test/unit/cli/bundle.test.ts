@@ -5,10 +5,11 @@ import { pathToFileURL } from 'node:url';
 import { extract, list } from 'tar';
 import { expect, test } from 'vitest';
 import { archiveOf, packEntries, type Archive } from '../../../cli/bundle/archive.ts';
-import type { Build } from '../../../cli/bundle/build.ts';
+import type { Build } from '../../../cli/bundle/terms/build.ts';
 import { Bundler } from '../../../cli/bundle/bundle.ts';
-import { closure } from '../../../cli/bundle/closure.ts';
-import { packageNameOf, type Package } from '../../../cli/bundle/packages.ts';
+import { closure } from '../../../cli/bundle/packages/closure.ts';
+import type { Package } from '../../../cli/bundle/packages/packages.ts';
+import { packageNameOf } from '../../../cli/bundle/terms/package-name.ts';
 import { readProject } from '../../../cli/bundle/project.ts';
 import { FUNCTIONS, temporaryFolder } from '../../support/cli.ts';
 
@@ -47,7 +48,8 @@ function project(files: Record<string, string>): string {
 }
 
 function make(name: string, directory: string, dependencies: string[] = [], fits = true): Package {
-  return { name, directory, version: '1', dependencies, fits };
+  const rest = { optionalPeers: [], optionalDependencies: [], restricted: false };
+  return { name, directory, version: '1', dependencies, fits, ...rest };
 }
 
 test('the same function gives the same archive, wherever it lies and whenever it is bundled [DE1]', async () => {
@@ -151,9 +153,9 @@ test('packages that read files beside them or choose modules at run time stay fi
 test('the source map holds the sources and names them relative to the function', async () => {
   const { bundle } = await bundleOf(path.join(FUNCTIONS, 'broken-load'));
   const map: unknown = JSON.parse(Buffer.from(bundle.files.get('index.mjs.map') ?? []).toString());
-  expect(map).toMatchObject({ sources: ['src/config.ts', 'src/index.ts'] });
+  expect(map).toMatchObject({ sources: ['offshoot:names', 'src/config.ts', 'src/index.ts'] });
   const source = readFileSync(path.join(FUNCTIONS, 'broken-load/src/index.ts'), 'utf8');
-  expect((map as { sourcesContent: string[] }).sourcesContent[1]).toBe(source);
+  expect((map as { sourcesContent: string[] }).sourcesContent[2]).toBe(source);
 });
 
 test('a bundle error names file, line and column and shows the place', async () => {
@@ -167,6 +169,19 @@ test('a bundle error names file, line and column and shows the place', async () 
     ]) as string[],
     next: 'correct src/index.ts:3:20, then: offshoot deploy',
   });
+});
+
+test('an import of a file of an unknown ending says how it becomes text, and does', async () => {
+  const source = (attribute: string): string =>
+    `import text from './x.hbs'${attribute}; export default { fetch: () => new Response(text) };`;
+  const folder = project({ 'src/index.ts': source(''), 'src/x.hbs': 'Dear {{name}}' });
+  await expect(bundleOf(folder)).rejects.toMatchObject({
+    next: "add to the import of src/x.hbs: with { type: 'text' }, then: offshoot deploy",
+  });
+  writeFileSync(path.join(folder, 'src/index.ts'), source(" with { type: 'text' }"));
+  const { default: sample } = await load((await bundleOf(folder)).archive);
+  const response = await sample.fetch(new Request('http://x/'), {}, {});
+  expect(await response.text()).toBe('Dear {{name}}');
 });
 
 test('an import of a missing package says how to install it', async () => {
@@ -205,8 +220,8 @@ test('the closure has the versions that each package would find: one at the top,
   );
   const lookup = (name: string, from: string): Package | undefined =>
     installed.get(`${from}/${name}`) ?? installed.get(`/p/${name}`);
-  const root = make('a', '/p/a', ['b', 'c', 'absent', 'win']);
-  expect(closure([root], lookup).map(({ to, package: found }) => [to, found.directory])).toEqual([
+  const root = { to: 'node_modules/a', package: make('a', '/p/a', ['b', 'c', 'absent', 'win']) };
+  expect(closure([root], lookup, () => true).map(({ to, package: found }) => [to, found.directory])).toEqual([
     ['node_modules/a', '/p/a'],
     ['node_modules/b', '/p/b'],
     ['node_modules/b/node_modules/c', '/p/b/c'],

@@ -278,7 +278,10 @@ test('invoke sends its key only to functions that ask for one', async () => {
     else json(response, 401, { error: { code: 'unauthorized', message: 'a key is needed', next: '' } });
   });
   const open = await offshoot(['invoke', 'open'], { env: gateway.env });
-  expect(open).toMatchObject({ code: 0, stdout: '{"mine":true}' });
+  expect(open, 'its own 401 is an answer, but no success').toMatchObject({
+    code: 5,
+    stdout: '{"mine":true}',
+  });
   expect(await offshoot(['invoke', 'closed'], { env: gateway.env })).toMatchObject({ code: 0, stdout: '{}' });
   expect(keys).toEqual([undefined, undefined, `Bearer ${KEY}`]);
 });

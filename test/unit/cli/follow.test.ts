@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { Stopwatch } from '../../support/stopwatch.ts';
+import { Stopwatch } from '../../support/platform/stopwatch.ts';
 import { fakeGateway, FUNCTIONS, json, offshoot, temporaryFolder } from '../../support/cli.ts';
 
 const MAIN = fileURLToPath(new URL('../../../cli/main.ts', import.meta.url));

@@ -5,7 +5,7 @@ import { excerpt } from '../../../cli/terminal/excerpt.ts';
 import { parseSince } from '../../../cli/show/log-lines.ts';
 import { renderBar } from '../../../cli/terminal/progress.ts';
 import { serverSentEvents } from '../../../cli/api/sse.ts';
-import { framesOf } from '../../../cli/bundle/frames.ts';
+import { framesOf } from '../../../cli/bundle/terms/frames.ts';
 import { ownFrame } from '../../../cli/deploy/stack.ts';
 import { table } from '../../../cli/terminal/terminal.ts';
 import { ago, bytes, defuse, defuseLines, milliseconds, shellWord } from '../../../cli/terminal/text.ts';

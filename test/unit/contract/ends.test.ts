@@ -16,9 +16,12 @@ import { withOutcomes } from '../../../infra/monitoring/alert-outcomes.ts';
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url));
 const read = (path: string): string => readFileSync(`${checkout}/${path}`, 'utf8');
-const sources = globSync('{gateway,worker,storage,telemetry,contract,cli,dashboard}/**/*.{ts,tsx}', {
-  cwd: checkout,
-}).filter((path) => path !== 'contract/invocations/outcome.ts');
+const sources = globSync(
+  '{gateway,worker,storage,telemetry,contract,cli,dashboard,runtime-images/node/bootstrap}/**/*.{ts,tsx}',
+  {
+    cwd: checkout,
+  },
+).filter((path) => path !== 'contract/invocations/outcome.ts');
 
 /** Names that mean other things too: a level of a log, a setting, a state of a health check or of a batch. */
 const AMBIGUOUS = new Set<string>(['ok', 'error', 'timeout', 'cancelled']);
@@ -67,7 +70,9 @@ describe('no list of outcomes stands beside the table', () => {
 });
 
 describe('each end is decided somewhere', () => {
-  const code = sources.map(codeOf).join('\n');
+  // The runtime in the sandbox decides those of the column "told".
+  const told = globSync('runtime-images/**/*.ts', { cwd: checkout });
+  const code = [...sources, ...told].map(codeOf).join('\n');
 
   test.each(OUTCOME_NAMES)('the outcome %s', (outcome) => {
     expect(code).toContain(`'${outcome}'`);
@@ -102,7 +107,12 @@ describe('the columns fit one another', () => {
   });
 
   test('a sandbox may report only what its row allows', () => {
-    expect(OUTCOME_NAMES.filter(isToldFailure)).toEqual(['error', 'bad_response', 'ended_by_another']);
+    expect(OUTCOME_NAMES.filter(isToldFailure)).toEqual([
+      'error',
+      'bad_response',
+      'no_handler',
+      'ended_by_another',
+    ]);
     for (const sent of ['timeout', 'ok', 'constructor', '', undefined, 1, {}])
       expect(isToldFailure(sent)).toBe(false);
   });

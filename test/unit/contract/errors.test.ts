@@ -62,6 +62,6 @@ test('names that several processes know stand in contract/ only', () => {
   );
   expect(found).toEqual([
     // Levels of JavaScript that esbuild writes, not names of runtimes.
-    expect.stringContaining('cli/bundle/bundle.ts'),
+    expect.stringContaining('cli/bundle/units.ts'),
   ]);
 });

@@ -1,7 +1,7 @@
 /** Decisions after an attempt of the queued lane. */
 import { describe, expect, test } from 'vitest';
 import { Outcome, type Attempt, type QueuedTerms } from '#contract/invocations/invocation.ts';
-import { afterAttempt, hasFailed, readRetryAfter } from '#contract/invocations/retry.ts';
+import { afterAttempt, hasFailed, isRefused, readRetryAfter } from '#contract/invocations/retry.ts';
 
 const NOW = 1_700_000_000_000;
 const TERMS: QueuedTerms = { maxAttempts: 4, minDelay: 1_000, maxDelay: 5_000, expiresAt: NOW + 3_600_000 };
@@ -110,4 +110,28 @@ test.each([
   const read = readRetryAfter(value, NOW);
   if (expected === undefined || expected === 0) expect(read ?? 0).toBe(0);
   else expect(read).toBe(expected);
+});
+
+test.each([
+  [200, false],
+  [302, false],
+  [400, true],
+  [404, true],
+  [408, false],
+  [425, true],
+  [429, false],
+  [500, false],
+])(
+  'work without a client is refused by 4xx, and not by a status that asks for another try: %i',
+  (status, refused) => {
+    expect(isRefused({ outcome: 'ok', status })).toBe(refused);
+    expect(isRefused({ outcome: 'error', status })).toBe(false);
+  },
+);
+
+test('a call that has no handler is not tried again', () => {
+  expect(afterAttempt(tries(['no_handler', 501]), TERMS, NOW)).toEqual({
+    next: 'dead',
+    reason: 'not_retried',
+  });
 });

@@ -195,6 +195,8 @@ static int build_root(const struct plan *plan, const char *devices, struct failu
       {"/proc/self/fd/0", "dev/stdin"},
       {"/proc/self/fd/1", "dev/stdout"},
       {"/proc/self/fd/2", "dev/stderr"},
+      // For shm_open(3) and browsers. The limits of /tmp hold for it as well.
+      {"/tmp", "dev/shm"},
   };
   for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
     if (symlink(links[i][0], links[i][1]) < 0) return fail_errno(failure, "link %s", links[i][1]);

@@ -13,6 +13,7 @@
 #include "sandbox.h"
 
 #include "layers.h"
+#include "machine.h"
 #include "network.h"
 #include "runtime/channel.h"
 #include "seccomp_filter.gen.h"
@@ -79,6 +80,10 @@ static int join_cgroups(struct build *build, struct failure *failure) {
   // The inherited stdio is the zygote's. The worker attributes output to a sandbox by these pipes.
   if (dup2(order->stdout_fd, STDOUT_FILENO) < 0 || dup2(order->stderr_fd, STDERR_FILENO) < 0)
     return fail_errno(failure, "take over stdout and stderr");
+  // Programs open these pipes a second time, as /dev/stdout and /dev/stderr, and then the pipe's mode counts: the owner is the
+  // worker's user, and the sandbox will be another. Nobody may open them for reading.
+  if (fchmod(STDOUT_FILENO, 0222) < 0 || fchmod(STDERR_FILENO, 0222) < 0)
+    return fail_errno(failure, "open stdout and stderr to writers");
   close(order->stdout_fd);
   close(order->stderr_fd);
   for (int i = 0; i < order->cgroup_count; i++) {
@@ -118,6 +123,7 @@ static int build_file_system(struct build *build, struct failure *failure) {
     return fail_errno(failure, "mount tmpfs on " SCRATCH);
   static const char *const directories[] = {SCRATCH "/upper", SCRATCH "/work", ROOT};
   if (make_directories(directories, sizeof directories / sizeof *directories, failure) < 0) return -1;
+  if (machine_prepare(SCRATCH "/upper", failure) < 0) return -1;
   // "/" is the image, read-only; an overlay does not show the mounts in it (proc, dev, store). An overlay inside a
   // user namespace needs userxattr, which also keeps trusted.* attributes out of use.
   if (mount("overlay", ROOT, "overlay", MS_NOSUID | MS_NODEV,
@@ -189,7 +195,8 @@ static int resize_writable(const struct sandbox_limits *limits, struct failure *
   // A remount replaces all flags, so those of the first mount are repeated.
   if (mount(NULL, SCRATCH, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, options) < 0)
     return fail_errno(failure, "limit " SCRATCH " to %s", options);
-  if (mount(NULL, ROOT "/tmp", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+  const unsigned long programs = limits->tmp_programs ? 0 : MS_NOEXEC;
+  if (mount(NULL, ROOT "/tmp", NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | programs, options) < 0)
     return fail_errno(failure, "limit /tmp to %s", options);
   return 0;
 }
@@ -302,6 +309,7 @@ static int enter_code_root(struct build *build, struct failure *failure) {
   if (mount_code(build->code, failure) < 0) return -1;
   // While this process is still root of the namespace that owns the mounts.
   if (resize_writable(build->limits, failure) < 0) return -1;
+  if (machine_tell(ROOT, build->hostname, build->limits, failure) < 0) return -1;
   // Needs power over the uts namespace, which ends with the change of identity.
   if (sethostname(build->hostname, strlen(build->hostname)) < 0) return fail_errno(failure, "set host name");
   return enter_root(failure);

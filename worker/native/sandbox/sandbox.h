@@ -41,6 +41,8 @@ struct sandbox_order {
 // The limits in a SPECIALISE frame, in the order of its numbers.
 struct sandbox_limits {
   uint32_t tmp_mb, tmp_inodes, open_files, pending_signals;
+  uint32_t memory_mb, cpu_percent; // those of its cgroup, to be told to programs
+  bool tmp_programs;               // may programs in /tmp be run?
 };
 
 // The first stages: cgroup, namespaces, root file system, loopback. Fills in the microseconds of each.

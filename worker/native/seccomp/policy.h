@@ -78,6 +78,7 @@
   KEPT(ALLOW(preadv, "read at a place in parts; libuv")) \
   KEPT(ALLOW(pwritev, "write at a place in parts; libuv")) \
   KEPT(ALLOW(open, "programs with musl")) \
+  KEPT(ALLOW(creat, "an open for writing; tar makes a compressed archive by it")) \
   ALLOW(openat, "opens files") \
   ALLOW(close, "closes descriptors") \
   KEPT(ALLOW(close_range, "child processes close what they inherited; Python, newer C libraries")) \

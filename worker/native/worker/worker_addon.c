@@ -14,7 +14,7 @@
 //   watchRefusals(fd, onRefused)         see refusals_addon.h
 #include "common.h"
 #include "refusals_addon.h"
-#include "sandbox/turns.h"
+#include "runtime/turns.h"
 
 #include <node_api.h>
 

@@ -58,12 +58,21 @@ int message_read_specialise(const unsigned char *frame, char code[SPECIALISE_COD
     return fail(failure, "the name of code or the host name has no end");
   memcpy(code, told.code, sizeof told.code);
   memcpy(hostname, told.hostname, sizeof told.hostname);
-  *limits = (struct sandbox_limits){told.tmp_mb, told.tmp_inodes, told.open_files, told.pending_signals};
+  *limits = (struct sandbox_limits){.tmp_mb = told.tmp_mb,
+                                    .tmp_inodes = told.tmp_inodes,
+                                    .open_files = told.open_files,
+                                    .pending_signals = told.pending_signals,
+                                    .memory_mb = told.memory_mb,
+                                    .cpu_percent = told.cpu_percent,
+                                    .tmp_programs = told.tmp_programs == 1};
   // To tmpfs, 0 means no limit.
   if (limits->tmp_mb == 0 || limits->tmp_inodes == 0 || limits->open_files == 0 ||
       limits->pending_signals == 0)
     return fail(failure, "limits of %u MB, %u files, %u open files and %u pending signals", limits->tmp_mb,
                 limits->tmp_inodes, limits->open_files, limits->pending_signals);
+  if (limits->memory_mb == 0 || limits->cpu_percent == 0)
+    return fail(failure, "%u MB of memory and %u hundredths of a core", limits->memory_mb,
+                limits->cpu_percent);
   // One path component: a name with a slash or dots could leave the store.
   if (code[0] == '\0' || code[0] == '.' || strchr(code, '/'))
     return fail(failure, "illegal name of code: %s", code);

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "common.h"
+#include "runtime/turns.h"
 #include "sandbox/sandbox.h"
-#include "sandbox/turns.h"
 
 // Additions of a language to the life of its zygote. Any of them may be NULL. They run in the thread that serves.
 struct runtime_hooks {

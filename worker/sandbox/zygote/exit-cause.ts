@@ -1,15 +1,17 @@
 /** Decides why a sandbox ended by itself, and whether a limit was behind a failure. Pure functions. */
 import type { RuntimeKind } from '#contract/functions/runtimes.ts';
 import type { EndingOutcome, LoadFailure, Outcome } from '#contract/invocations/outcome.ts';
+import { EXHAUSTED_STATUS } from '#contract/wire/control.ts';
 import type { Exit } from './zygote.ts';
 
 /**
  * Returns the outcome of an exit. `oomKills`: number of the sandbox's processes that the kernel killed for memory. A sandbox
  * outlives such a kill by no more than a moment. So memory is the reason, whatever its first process made of the loss of a child.
+ * It is too where the runtime itself has found no room for an object.
  */
 export function whyEnded(exit: Exit, oomKills: number): EndingOutcome & LoadFailure {
   if (exit.zygoteLost) return 'platform_error';
-  if (oomKills > 0) return 'out_of_memory';
+  if (oomKills > 0 || exit.code === EXHAUSTED_STATUS) return 'out_of_memory';
   return exit.signal === undefined ? 'exited' : 'crashed';
 }
 
@@ -27,4 +29,17 @@ export function blamePids<T extends Outcome>(
   if (outcome === 'exited' || outcome === 'crashed') return 'pids_limit';
   const mayTell = outcome === 'error' || outcome === 'load_error';
   return mayTell && error !== undefined && refusedProcess.test(error) ? 'pids_limit' : outcome;
+}
+
+/**
+ * Returns the outcome of a run that failed by `error`: the end of a thread for memory is that limit's doing. The sandbox has no more
+ * memory than its threads together.
+ */
+export function blameMemory<T extends Outcome>(
+  outcome: T,
+  error: string | undefined,
+  { threadExhausted }: Pick<RuntimeKind, 'threadExhausted'>,
+): T | 'out_of_memory' {
+  const mayTell = outcome === 'error' || outcome === 'load_error';
+  return mayTell && error !== undefined && threadExhausted.test(error) ? 'out_of_memory' : outcome;
 }

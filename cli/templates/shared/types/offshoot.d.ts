@@ -18,7 +18,7 @@ type OffshootEnv = Readonly<Record<string, string | undefined>>;
 /** `export default { fetch } satisfies OffshootFunction`. */
 interface OffshootFunction<Env = OffshootEnv> {
   fetch(request: Request, env: Env, ctx: OffshootContext): Response | Promise<Response>;
-  /** Runs at the times of `schedule` in offshoot.json; without it, fetch gets a POST with the event as its body. */
+  /** Runs at the times of `schedule` in offshoot.json. */
   scheduled?(event: OffshootScheduledEvent, env: Env, ctx: OffshootContext): void | Promise<void>;
 }
 
@@ -39,8 +39,14 @@ interface OffshootLambdaContext {
   readonly memoryLimitInMB: string;
   readonly awsRequestId: string;
   readonly traceparent: string;
+  /** False: the next invocation need not wait until the event loop is empty, after an answer by callback. */
+  callbackWaitsForEmptyEventLoop: boolean;
+  /** Whole milliseconds. */
   getRemainingTimeInMillis(): number;
   waitUntil(promise: Promise<unknown>): void;
+  succeed(result?: unknown): void;
+  fail(error?: unknown): void;
+  done(error?: unknown, result?: unknown): void;
 }
 
 /** What a Lambda-style handler gets for an HTTP request (payload format 2.0). */
@@ -48,28 +54,76 @@ interface OffshootHttpEvent {
   readonly version: '2.0';
   readonly rawPath: string;
   readonly rawQueryString: string;
-  readonly cookies: readonly string[];
-  readonly headers: Readonly<Record<string, string>>;
-  readonly queryStringParameters: Readonly<Record<string, string>>;
-  readonly requestContext: { readonly http: { readonly method: string; readonly path: string } };
+  /** Absent without a Cookie header. */
+  readonly cookies?: readonly string[];
+  /** Names in lower case, values of repeated ones joined by commas. */
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  /** Absent without a query; values of repeated names joined by commas. */
+  readonly queryStringParameters?: Readonly<Record<string, string | undefined>>;
+  readonly requestContext: {
+    readonly requestId: string;
+    readonly domainName: string;
+    readonly time: string;
+    readonly timeEpoch: number;
+    readonly http: {
+      readonly method: string;
+      readonly path: string;
+      readonly protocol: string;
+      readonly sourceIp: string;
+      readonly userAgent: string;
+    };
+  };
   readonly body?: string;
   readonly isBase64Encoded: boolean;
 }
 
-/** What a Lambda-style handler may return for an HTTP request; any other value is sent as JSON. */
+type OffshootHeader = string | number | boolean | undefined | null;
+
+/** What a Lambda-style handler may return for an HTTP request; any other value is sent as JSON, a string as it is. */
 interface OffshootHttpResult {
-  statusCode: number;
-  headers?: Record<string, string | number | boolean>;
-  cookies?: string[];
-  body?: string;
+  statusCode: number | string;
+  headers?: Record<string, OffshootHeader | readonly OffshootHeader[]> | Headers;
+  multiValueHeaders?: Record<string, readonly OffshootHeader[]>;
+  cookies?: readonly string[];
+  body?: string | Uint8Array | AsyncIterable<Uint8Array | string> | ReadableStream;
   isBase64Encoded?: boolean;
 }
 
-/** `export const handler: OffshootHandler = async (event, context) => …`. */
+/** `export const handler: OffshootHandler = async (event, context) => …`, or with a callback. */
 type OffshootHandler<Event = OffshootHttpEvent, Result = unknown> = (
   event: Event,
   context: OffshootLambdaContext,
-) => Result | Promise<Result>;
+  callback: (error?: unknown, result?: Result) => void,
+) => Result | Promise<Result> | void;
+
+/** The stream of a handler made by awslambda.streamifyResponse(). */
+interface OffshootResponseStream {
+  write(chunk: Uint8Array | string): boolean;
+  end(chunk?: Uint8Array | string): unknown;
+  setContentType(type: string): void;
+}
+
+/** As in the managed runtime of AWS Lambda. */
+declare const awslambda: {
+  streamifyResponse(
+    handler: (
+      event: OffshootHttpEvent,
+      stream: OffshootResponseStream,
+      context: OffshootLambdaContext,
+    ) => Promise<unknown> | void,
+  ): (...given: unknown[]) => unknown;
+  readonly HttpResponseStream: {
+    from(
+      stream: OffshootResponseStream,
+      prelude: Pick<OffshootHttpResult, 'statusCode' | 'headers' | 'cookies'>,
+    ): OffshootResponseStream;
+  };
+};
+
+/** A stream whose length is known before its bytes: its response keeps its content-length. As in Workers. */
+declare class FixedLengthStream extends TransformStream<Uint8Array, Uint8Array> {
+  constructor(length: number | bigint);
+}
 
 // Files that `offshoot deploy` puts into the bundle as bytes or text.
 declare module '*.wasm' {

@@ -11,7 +11,7 @@ import {
 import { ChannelKind } from '#contract/wire/channel.ts';
 import { describeError } from '../runtime/describe-error.ts';
 import type { FunctionContext, Invocation } from './invocation.ts';
-import { sendWhole } from './lambda.ts';
+import { sendWhole } from './body.ts';
 
 /** One item of a batch, as the function sees it. */
 export interface Message {

@@ -33,4 +33,11 @@ export type Answer = (invocation: Invocation, payload: Buffer, context: Function
 /** Thrown when the function returned a value that is no response; the message names that value. */
 export class BadResponseError extends Error {
   override readonly name = 'BadResponseError';
+  readonly outcome = 'bad_response';
+}
+
+/** Thrown for a kind of call that the module has no handler for; the message names the handlers that it has. */
+export class NoHandlerError extends Error {
+  override readonly name = 'NoHandlerError';
+  readonly outcome = 'no_handler';
 }

@@ -1,4 +1,4 @@
-/** The native addon of the zygote (worker/native/zygote/zygote_addon.c). main.ts loads it; other files receive it. */
+/** The native addon of the zygote (worker/native/runtime/node/zygote_addon.c). main.ts loads it; other files receive it. */
 export interface ZygoteAddon {
   /** Blocks. Returns the channel's descriptor in a prepared sandbox, or -1 in the zygote when its worker has gone. */
   serve(controlFd: number): number;
@@ -20,6 +20,10 @@ export interface ZygoteAddon {
   hasChildren(): boolean;
   /** Drops the mapped pages of code and constants; pages that are used again come back from the page cache. */
   forgetFiles(): void;
+  /** Tells V8 the memory limit of the sandbox in MB; called once, before the function loads. */
+  limitMemory(megabytes: number): void;
+  /** Sets the default language of Intl, in ICU's form: `de_DE`. */
+  setLocale(name: string): void;
   /** Blocks until the sandbox is ended. */
   halt(): never;
 }

@@ -19,6 +19,7 @@ import {
   putStopping,
   readInvoke,
   readStop,
+  type FailedReport,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
@@ -27,7 +28,12 @@ import { currentHandle, endOutput, type LogOrigin } from '../runtime/capture-log
 import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError } from '../runtime/describe-error.ts';
-import { BadResponseError, type FunctionContext, type Invocation } from '../handlers/invocation.ts';
+import {
+  BadResponseError,
+  NoHandlerError,
+  type FunctionContext,
+  type Invocation,
+} from '../handlers/invocation.ts';
 import { StopHooks } from '../handlers/stop-hooks.ts';
 import { endAs, listensToEnd, type OpenInvocation } from './endings.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
@@ -62,6 +68,7 @@ export class SandboxRuntime {
   readonly #takeTurn: () => number;
   readonly #exit: (code: number) => void;
   readonly #others: () => number;
+  readonly #adapt: (init: SandboxInit) => Promise<void>;
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
   readonly #running = new Map<number, OpenInvocation>();
@@ -85,9 +92,16 @@ export class SandboxRuntime {
 
   /**
    * `takeTurn`: see ZygoteAddon. `exit` ends the process, also when the worker closes the channel. `others` returns the current
-   * OTHERS_ bits.
+   * OTHERS_ bits. `adapt` gives the process the limits and the start variables of the function, before its module loads.
    */
-  constructor(channelFd: number, takeTurn: () => number, exit: (code: number) => void, others: () => number) {
+  constructor(
+    channelFd: number,
+    takeTurn: () => number,
+    exit: (code: number) => void,
+    others: () => number,
+    adapt: (init: SandboxInit) => Promise<void>,
+  ) {
+    this.#adapt = adapt;
     this.#takeTurn = takeTurn;
     this.#exit = exit;
     this.#others = others;
@@ -228,12 +242,13 @@ export class SandboxRuntime {
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
     setTracing(init.tracing === false ? undefined : this.#spans());
     try {
+      await this.#adapt(init);
       const loaded = await loadFunction(init);
       // Rejections that nobody handles and immediates of the module come up within a turn of the event loop, and fail the load.
       await new Promise((resolve) => setImmediate(resolve));
       if (this.#failed) return;
       this.#loaded = loaded;
-      const report = { init: performance.now() - start, form: loaded.form };
+      const report = { init: performance.now() - start, handlers: loaded.handlers };
       this.#tellOthers();
       this.#send(ChannelKind.READY, 0, Buffer.from(JSON.stringify(report)));
     } catch (error) {
@@ -340,9 +355,12 @@ export class SandboxRuntime {
       try {
         await loaded.answer(invocation, payload, toContext(told, pending));
       } catch (error) {
-        const outcome = error instanceof BadResponseError ? 'bad_response' : 'error';
+        const isOurs = error instanceof BadResponseError || error instanceof NoHandlerError;
+        const outcome = isOurs ? error.outcome : 'error';
         for (const to of safely(() => destinationsOf(error))) this.unreached(handle, to);
         const described = describeError(error);
+        // The stack of the platform's own error shows only the platform.
+        if (isOurs) delete described.stack;
         console.error(described.stack ?? `${described.name}: ${described.message}`);
         tellOpenSpans(handle);
         this.#send(ChannelKind.FAILED, handle, failure(outcome, described));
@@ -374,7 +392,8 @@ function toContext(told: InvokeContext, pending: Set<Promise<unknown>>): Functio
   return {
     invocationId: told.id,
     traceparent: told.traceparent,
-    remainingMs: () => Math.max(0, deadline - performance.now()),
+    // Whole, because timers and BigInt take nothing else.
+    remainingMs: () => Math.max(0, Math.floor(deadline - performance.now())),
     waitUntil: (promise) => {
       const settled = Promise.resolve(promise)
         .catch((error: unknown) => console.error('waitUntil:', error))
@@ -393,9 +412,6 @@ function safely(read: () => string[]): string[] {
   }
 }
 
-function failure(
-  outcome: 'error' | 'bad_response' | 'ended_by_another',
-  error: ReturnType<typeof describeError>,
-): Buffer {
+function failure(outcome: FailedReport['outcome'], error: ReturnType<typeof describeError>): Buffer {
   return Buffer.from(JSON.stringify({ outcome, error }));
 }

@@ -4,7 +4,18 @@ import { encodePayload } from '#contract/wire/payload.ts';
 
 /** `entry`: the module of the sample, a path from the directory of a function's code. */
 export function sampleInit(entry: string): SandboxInit {
-  return { namespace: '', name: '', version: 1, entry, env: {}, memory: 128, timeout: 1, concurrency: 1 };
+  return {
+    namespace: '',
+    name: '',
+    version: 1,
+    entry,
+    env: {},
+    memory: 128,
+    timeout: 1,
+    initTimeout: 1,
+    payloadFormat: '2.0',
+    concurrency: 1,
+  };
 }
 
 /** The payload of a request for the sample; a POST has a JSON body. */

@@ -17,7 +17,7 @@ import type { PrivateRedis } from '../../../support/redis/private-redis.ts';
 import { Receiver, verify } from '../../../support/servers/receiver.ts';
 import { DEAD, endedRecord, openRecord } from '../../../support/platform/records.ts';
 import { redisForTests } from '../../../support/redis/redis-for-tests.ts';
-import { Stopwatch } from '../../../support/stopwatch.ts';
+import { Stopwatch } from '../../../support/platform/stopwatch.ts';
 import { startGateway, waitFor } from '../../../support/gateway/fixture.ts';
 
 let server: PrivateRedis;

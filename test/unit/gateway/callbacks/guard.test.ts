@@ -14,7 +14,7 @@ import { send } from '../../../../gateway/callbacks/send.ts';
 import { parseEnvironment } from '../../../../gateway/env.ts';
 import { encodeAnswer, parseQuery, RCODE, TYPE_A } from '../../../../worker/network/dns-wire.ts';
 import { Receiver } from '../../../support/servers/receiver.ts';
-import { Stopwatch } from '../../../support/stopwatch.ts';
+import { Stopwatch } from '../../../support/platform/stopwatch.ts';
 
 const now = AbortSignal.timeout(60_000);
 const ports = new Set([80, 443]);

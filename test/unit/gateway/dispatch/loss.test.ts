@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { InvocationDetail } from '#contract/api/api.ts';
 import { keys } from '#contract/platform/keys.ts';
 import { WORKER_HEARTBEAT_MS, WORKER_TTL_MS } from '#contract/functions/limits.ts';
-import { Stopwatch } from '../../../support/stopwatch.ts';
+import { Stopwatch } from '../../../support/platform/stopwatch.ts';
 import { FakeWorker, type FakeCall, type FakeHandler } from '../../../support/gateway/fake-worker.ts';
 import {
   freePort,

@@ -12,7 +12,7 @@ import { gzipSync } from 'node:zlib';
 import * as tar from 'tar-stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { inspectArchive, unpackArchive } from '#storage/artifacts/archive.ts';
-import { Stopwatch } from '../../../support/stopwatch.ts';
+import { Stopwatch } from '../../../support/platform/stopwatch.ts';
 
 type Header = Parameters<tar.Pack['entry']>[0];
 

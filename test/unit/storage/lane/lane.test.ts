@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { LaneReader, LaneWriter } from '#storage/lane/lane.ts';
 import { connectRedis, keepsEverything, parseRedisUrl, redisError } from '#storage/redis/redis.ts';
-import { Stopwatch } from '../../../support/stopwatch.ts';
+import { Stopwatch } from '../../../support/platform/stopwatch.ts';
 import { PrivateRedis, QUIET } from '../../../support/gateway/fixture.ts';
 
 let server: PrivateRedis;

@@ -24,7 +24,7 @@ import {
   RedisServer,
   serverArguments,
 } from '../../../support/redis/redis-server.ts';
-import { Stopwatch } from '../../../support/stopwatch.ts';
+import { Stopwatch } from '../../../support/platform/stopwatch.ts';
 import { QUIET } from '../../../support/gateway/fixture.ts';
 
 const open: Redis[] = [];

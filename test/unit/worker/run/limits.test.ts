@@ -3,7 +3,8 @@ import { Manifest } from '#contract/functions/manifest.ts';
 import { OUTCOMES } from '#contract/invocations/outcome.ts';
 import { CpuClock, pauseMs } from '../../../../worker/run/cpu-clock.ts';
 import { RUNTIME_KINDS } from '#contract/functions/runtimes.ts';
-import { blamePids, whyEnded } from '../../../../worker/sandbox/zygote/exit-cause.ts';
+import { EXHAUSTED_STATUS } from '#contract/wire/control.ts';
+import { blameMemory, blamePids, whyEnded } from '../../../../worker/sandbox/zygote/exit-cause.ts';
 
 describe('whyEnded', () => {
   const killed = { code: undefined, signal: 'SIGKILL' };
@@ -17,12 +18,27 @@ describe('whyEnded', () => {
     expect(whyEnded({ code: 3, signal: undefined }, 0)).toBe('exited');
     expect(whyEnded({ code: undefined, signal: 'SIGSEGV' }, 0)).toBe('crashed');
   });
+  test('whyEnded blames memory when the runtime has found no room for an object', () => {
+    expect(whyEnded({ code: EXHAUSTED_STATUS, signal: undefined }, 0)).toBe('out_of_memory');
+    expect(whyEnded({ code: EXHAUSTED_STATUS + 1, signal: undefined }, 0)).toBe('exited');
+  });
   test('whyEnded blames the platform for a lost zygote', () => {
     expect(whyEnded({ ...killed, zygoteLost: true }, 1)).toBe('platform_error');
   });
 });
 
 const NODE = RUNTIME_KINDS.node;
+
+describe('blameMemory', () => {
+  const thread = 'Error [ERR_WORKER_OUT_OF_MEMORY]: Worker terminated due to reaching memory limit';
+  test('blameMemory blames the limit only for the error of a thread that has met it', () => {
+    expect(blameMemory('error', thread, NODE)).toBe('out_of_memory');
+    expect(blameMemory('load_error', thread, NODE)).toBe('out_of_memory');
+    expect(blameMemory('error', 'Error: out of memory', NODE)).toBe('error');
+    expect(blameMemory('error', undefined, NODE)).toBe('error');
+    expect(blameMemory('timeout', thread, NODE)).toBe('timeout');
+  });
+});
 
 describe('blamePids', () => {
   test('blamePids blames the limit only when a process was refused', () => {

@@ -1,7 +1,11 @@
-// Node-API surface of a zygote, for runtime-images/node/bootstrap: no more than glue. runtime/runtime_core.h and orphans.h say what
-// each function does; main.ts of the bootstrap has the types.
-#include "orphans.h"
+// Node-API surface of a zygote, for runtime-images/node/bootstrap: no more than glue. runtime/runtime_core.h, orphans.h, platform.h,
+// host.h, heap.h and locale.h say what each function does; main.ts of the bootstrap has the types.
+#include "heap.h"
+#include "host.h"
+#include "locale.h"
+#include "platform.h"
 #include "runtime/runtime_core.h"
+#include "zygote/orphans.h"
 
 #include <node_api.h>
 #include <uv.h>
@@ -41,6 +45,10 @@ static napi_value serve(napi_env env, napi_callback_info info) {
   struct failure failure = {0};
   uv_loop_t *loop;
   napi_get_uv_event_loop(env, &loop);
+  // Each of them works on without the change, less well; tests see the difference.
+  (void)platform_forget_threads();
+  (void)host_answer_for_sandbox();
+  heap_prepare();
   const struct runtime_hooks hooks = {.renew_loop = renew_loop, .runtime = loop};
   if (runtime_serve(first_argument(env, info, -1), &hooks, &failure) < 0) return throw(env, &failure);
   return number(env, runtime_channel());
@@ -55,6 +63,7 @@ static napi_value isolate(napi_env env, napi_callback_info info) {
   (void)env;
   (void)info;
   runtime_isolate();
+  host_begin_life();
   return NULL;
 }
 
@@ -101,6 +110,22 @@ static napi_value forget_files(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+static napi_value limit_memory(napi_env env, napi_callback_info info) {
+  heap_limit((uint32_t)first_argument(env, info, 0));
+  return NULL;
+}
+
+static napi_value set_locale(napi_env env, napi_callback_info info) {
+  size_t count = 1, length = 0;
+  napi_value argument;
+  char name[64];
+  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  // A longer name is cut, and is no language then.
+  if (count > 0 && napi_get_value_string_utf8(env, argument, name, sizeof name, &length) == napi_ok)
+    locale_set(name);
+  return NULL;
+}
+
 static napi_value halt(napi_env env, napi_callback_info info) {
   (void)env;
   (void)info;
@@ -122,6 +147,8 @@ NAPI_MODULE_INIT() {
       {"reapOrphans", reap_orphans},
       {"hasChildren", has_children},
       {"forgetFiles", forget_files},
+      {"limitMemory", limit_memory},
+      {"setLocale", set_locale},
       {"halt", halt},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {

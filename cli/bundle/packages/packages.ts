@@ -1,11 +1,13 @@
 /**
- * Finding npm packages on disk, as Node does, and deciding which of them must stay files: those that carry native code.
+ * Finding npm packages on disk, as Node does.
  */
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { CliError } from '../terminal/errors.ts';
-import { shellWord } from '../terminal/text.ts';
+import { packageNameOf } from '../terms/package-name.ts';
+import { textOf } from '../terms/json-file.ts';
+import { CliError } from '../../terminal/errors.ts';
+import { shellWord } from '../../terminal/text.ts';
 
 const Dependencies = z.record(z.string(), z.string()).catch({});
 const PackageJson = z.object({
@@ -14,6 +16,10 @@ const PackageJson = z.object({
   dependencies: Dependencies.default({}),
   optionalDependencies: Dependencies.default({}),
   peerDependencies: Dependencies.default({}),
+  peerDependenciesMeta: z
+    .record(z.string(), z.object({ optional: z.boolean().optional() }))
+    .catch({})
+    .default({}),
   os: z.array(z.string()).optional().catch(undefined),
   cpu: z.array(z.string()).optional().catch(undefined),
   libc: z.array(z.string()).optional().catch(undefined),
@@ -25,16 +31,16 @@ export interface Package {
   /** Absolute path, links resolved. */
   readonly directory: string;
   readonly version: string;
-  /** What it loads at run time; the packages that are really there decide. */
+  /** Packages that it loads at run time; the packages that are really there decide. */
   readonly dependencies: readonly string[];
+  /** Packages that it can work with. Those that are imported are needed, others only lie in the same node_modules. */
+  readonly optionalPeers: readonly string[];
+  /** Packages that may be absent: those of other systems, as a rule. */
+  readonly optionalDependencies: readonly string[];
+  /** Is it made for one system, by `os`, `cpu` or `libc`? */
+  readonly restricted: boolean;
   /** May it run where functions run: Linux, this processor, glibc? */
   readonly fits: boolean;
-}
-
-/** `hono` of `hono/cors`, `@scope/name` of `@scope/name/sub`; undefined for what is not a package name. */
-export function packageNameOf(specifier: string): string | undefined {
-  const match = /^(?:@[^/\\]+\/)?[^./\\@#:][^/\\:]*/.exec(specifier);
-  return match?.[0] === specifier || specifier[match?.[0].length ?? 0] === '/' ? match?.[0] : undefined;
 }
 
 /** The package of that name that a module in `from` gets; undefined when there is none. */
@@ -55,60 +61,37 @@ export function packageOfFile(file: string): { name: string; from: string } | un
   return name === undefined ? undefined : { name, from: file.slice(0, at) || path.sep };
 }
 
-/** Does the package hold native code, itself or in a package that it loads for its platform? */
-export function isNative(found: Package): boolean {
-  if (holdsNativeFile(found.directory)) return true;
-  return found.dependencies.some((name) => {
-    const dependency = findPackage(name, found.directory);
-    return dependency !== undefined && holdsNativeFile(dependency.directory);
-  });
-}
-
-/** Files of a package relative to its folder, sorted: without packages nested in it, type declarations and source maps. */
-export function packageFiles(directory: string): string[] {
-  const files: string[] = [];
-  const walk = (relative: string): void => {
-    for (const entry of readdirSync(path.join(directory, relative), { withFileTypes: true })) {
-      const name = relative === '' ? entry.name : `${relative}/${entry.name}`;
-      if (entry.isDirectory()) {
-        if (entry.name !== 'node_modules' && entry.name !== '.git') walk(name);
-      } else if (entry.isFile() && !/\.(?:d\.[cm]?ts|map)$/.test(entry.name)) {
-        files.push(name);
-      }
-    }
-  };
-  walk('');
-  return files.toSorted();
-}
-
-const native = new Map<string, boolean>();
-
-/** Remembered: `offshoot dev` asks at every change, and installed packages do not change under it. */
-function holdsNativeFile(directory: string): boolean {
-  let answer = native.get(directory);
-  if (answer === undefined) {
-    answer = packageFiles(directory).some((file) => file.endsWith('.node'));
-    native.set(directory, answer);
-  }
-  return answer;
+/** A package of a workspace: linked into node_modules, its files lie elsewhere. */
+export function isWorkspace(found: Package): boolean {
+  return !/[\\/]node_modules[\\/]/.test(found.directory);
 }
 
 function readPackage(name: string, directory: string): Package | undefined {
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path.join(directory, 'package.json'), 'utf8'));
+    json = JSON.parse(textOf(readFileSync(path.join(directory, 'package.json'))));
   } catch {
     return undefined;
   }
   const parsed = PackageJson.safeParse(json);
   if (!parsed.success) return undefined;
-  const { dependencies, optionalDependencies, peerDependencies, os, cpu, libc, version } = parsed.data;
-  const names = new Set([dependencies, optionalDependencies, peerDependencies].flatMap(Object.keys));
+  const { dependencies, optionalDependencies, peerDependencies, peerDependenciesMeta } = parsed.data;
+  const { os, cpu, libc, version } = parsed.data;
+  const isOptional = (peer: string): boolean => peerDependenciesMeta[peer]?.optional === true;
+  const peers = Object.keys(peerDependencies);
+  const names = new Set([
+    ...Object.keys(dependencies),
+    ...Object.keys(optionalDependencies),
+    ...peers.filter((peer) => !isOptional(peer)),
+  ]);
   return {
     name,
     directory,
     version: version ?? '',
     dependencies: [...names].filter((dependency) => !dependency.startsWith('@types/')).toSorted(),
+    optionalPeers: peers.filter((peer) => isOptional(peer) && !names.has(peer)).toSorted(),
+    optionalDependencies: Object.keys(optionalDependencies).toSorted(),
+    restricted: [os, cpu, libc].some((list) => list !== undefined && list.length > 0),
     fits: allows(os, 'linux') && allows(cpu, process.arch) && allows(libc, 'glibc'),
   };
 }
@@ -120,11 +103,24 @@ function allows(list: readonly string[] | undefined, value: string): boolean {
   return list.includes(value) || list.every((entry) => entry.startsWith('!'));
 }
 
+/** Names in `dependencies` and `optionalDependencies` of the nearest package.json. */
+export function directDependencies(directory: string): ReadonlySet<string> {
+  for (let at = directory; ; at = path.dirname(at)) {
+    try {
+      const json: unknown = JSON.parse(textOf(readFileSync(path.join(at, 'package.json'))));
+      const { dependencies, optionalDependencies } = json as Record<string, object | undefined>;
+      return new Set([...Object.keys(dependencies ?? {}), ...Object.keys(optionalDependencies ?? {})]);
+    } catch {
+      if (at === path.dirname(at)) return new Set();
+    }
+  }
+}
+
 /** Stops early when package.json names packages that are not there: the bundler would report each import of them. */
 export function requireInstalled(directory: string): void {
   let dependencies: unknown;
   try {
-    const json: unknown = JSON.parse(readFileSync(path.join(directory, 'package.json'), 'utf8'));
+    const json: unknown = JSON.parse(textOf(readFileSync(path.join(directory, 'package.json'))));
     dependencies = typeof json === 'object' && json !== null && 'dependencies' in json && json.dependencies;
   } catch {
     return;

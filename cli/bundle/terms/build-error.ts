@@ -1,10 +1,10 @@
 /** Turns what esbuild says of a failed build into an error with file, line and excerpt. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import type { BuildFailure, Message } from 'esbuild';
-import { CliError } from '../terminal/errors.ts';
-import { excerpt } from '../terminal/excerpt.ts';
-import { packageNameOf } from './packages.ts';
+import type { BuildFailure, Location, Message } from 'esbuild';
+import { CliError } from '../../terminal/errors.ts';
+import { excerpt } from '../../terminal/excerpt.ts';
+import { packageNameOf } from './package-name.ts';
 
 /** More than this is seldom read, and the first error is often the cause of the others. */
 const SHOWN_ERRORS = 5;
@@ -29,13 +29,19 @@ export function buildError(thrown: unknown, directory: string): unknown {
         ...(location && { file: location.file, line: location.line, column: location.column + 1 }),
       })),
     },
-    next: installHint(errors, directory) ?? `correct ${where}, then: offshoot deploy`,
+    next: ownHint(errors) ?? installHint(errors, directory) ?? `correct ${where}, then: offshoot deploy`,
     cause: thrown,
   });
 }
 
+/** The parts of esbuild's messages that are shown. Offsets count from 0, lines from 1. */
+export interface Warning {
+  readonly text: string;
+  readonly location: Pick<Location, 'file' | 'line' | 'column'> | null;
+}
+
 /** A warning or error as lines: place and text, then the excerpt. */
-export function describe(message: Message, directory: string): string[] {
+export function describe(message: Warning, directory: string): string[] {
   if (!message.location) return [message.text];
   const { file, line, column } = message.location;
   const position = { line, column: column + 1 };
@@ -48,14 +54,23 @@ export function describe(message: Message, directory: string): string[] {
   return [`${placeOf(message)}: ${message.text}`, ...shown];
 }
 
-function placeOf(message: Message): string {
+function placeOf(message: Warning): string {
   const { location } = message;
   return location ? `${location.file}:${location.line}:${location.column + 1}` : '';
+}
+
+/** The next step that a plugin of this bundler has put into `detail`. */
+function ownHint(errors: readonly Message[]): string | undefined {
+  const detail: unknown = errors[0]?.detail;
+  return typeof detail === 'object' && detail !== null && 'next' in detail ? String(detail.next) : undefined;
 }
 
 /** An import of a package that is not there has another remedy than an edit. */
 function installHint(errors: readonly Message[], directory: string): string | undefined {
   for (const { text } of errors) {
+    const file = /^No loader is configured for "[^"]*" files: (.*)$/.exec(text)?.[1];
+    if (file !== undefined)
+      return `add to the import of ${file}: with { type: 'text' }, then: offshoot deploy`;
     const specifier = /^Could not resolve "([^"]+)"/.exec(text)?.[1];
     const name = specifier === undefined ? undefined : packageNameOf(specifier);
     if (name !== undefined) return `(cd ${directory} && npm install ${name}) && offshoot deploy ${directory}`;

@@ -1,6 +1,6 @@
 /**
- * Which packages must be copied, and where to, so that Node finds for every one of them the same dependencies that it
- * finds on the developer's disk. Pure: what is installed is asked through `lookup`.
+ * Places of packages in the archive. Node finds there the same dependencies of each that it finds on the developer's disk. No I/O:
+ * `lookup` says which packages are installed.
  */
 import type { Package } from './packages.ts';
 
@@ -12,24 +12,32 @@ export interface Placement {
   readonly package: Package;
 }
 
+/** A package with a place of its own, which is the top unless another version of it lies there. */
+export type Root = Placement;
+
 /**
- * Places the roots at the top, then each dependency as high as it can stand: at the top when the name is free or taken
- * by the very same package, otherwise below the package that needs it.
+ * Places the roots where they say, then each dependency as high as it can stand: at the top when the name is free or taken
+ * by the very same package, otherwise below the package that needs it. `wants`: is this optional peer, or any other package,
+ * to come along?
  */
-export function closure(roots: readonly Package[], lookup: Lookup): Placement[] {
+export function closure(
+  roots: readonly Root[],
+  lookup: Lookup,
+  wants: (name: string, owner: Package) => boolean,
+): Placement[] {
   const placed = new Map<string, Package>();
   const queue: Placement[] = [];
   const place = (to: string, found: Package): void => {
     placed.set(to, found);
     queue.push({ to, package: found });
   };
-  for (const root of roots.toSorted((a, b) => compare(a.name, b.name) || compare(a.directory, b.directory))) {
-    const to = `node_modules/${root.name}`;
+  for (const { to, package: root } of roots.toSorted((a, b) => compare(a.to, b.to))) {
     if (!placed.has(to)) place(to, root);
   }
   for (let next = 0; next < queue.length; next++) {
     const { to, package: owner } = queue[next] ?? missingEntry(next);
-    for (const name of owner.dependencies) {
+    for (const name of [...owner.dependencies, ...owner.optionalPeers]) {
+      if (!wants(name, owner)) continue;
       const dependency = lookup(name, owner.directory);
       // Optional ones may be absent, and those of other platforms would only be dead weight.
       if (!dependency?.fits) continue;
@@ -41,7 +49,7 @@ export function closure(roots: readonly Package[], lookup: Lookup): Placement[] 
   return queue.toSorted((a, b) => compare(a.to, b.to));
 }
 
-/** What Node would find for `name` from inside the folder `at`: the nearest node_modules that has it. */
+/** The package that Node finds for `name` from inside the folder `at`: of the nearest node_modules that has it. */
 function nearest(at: string, name: string, placed: ReadonlyMap<string, Package>): Package | undefined {
   for (let folder = at; ;) {
     const found = placed.get(`${folder}/node_modules/${name}`);

@@ -15,6 +15,8 @@ export interface Project {
 export interface Build {
   /** Path in the archive → contents. */
   readonly files: ReadonlyMap<string, Uint8Array>;
+  /** Path in the archive → absolute path of a file that is packed as it is, besides those of packages. */
+  readonly copies: ReadonlyMap<string, string>;
   /** Path in the archive of the module that the runtime loads. */
   readonly entryFile: string;
   /** Absolute paths of all sources, keyed by the path under which an error in the sandbox names them. `dev` watches them. */

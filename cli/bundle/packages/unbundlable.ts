@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { BuildResult } from 'esbuild';
+import { CODE_FILE } from '../reading/syntax.ts';
 
 /** esbuild's messages about `require` calls whose argument it cannot know: the module would be missing at run time. */
 export const CANNOT_BUNDLE_WARNINGS: ReadonlySet<string> = new Set([
@@ -15,20 +16,25 @@ const OWN_PLACE = /\b__dirname\b|\b__filename\b|\bimport\.meta\.(?:dirname|filen
 
 const known = new Map<string, boolean>();
 
-/** Files of a build by which their packages are known not to work from inside of it. */
-export function suspectsOf(result: BuildResult<{ metafile: true }>, directory: string): string[] {
+/** Files of a build by which their packages are known not to work from inside of it. `isOfPackage`: is it no source of the function? */
+export function suspectsOf(
+  result: BuildResult<{ metafile: true }>,
+  directory: string,
+  isOfPackage: (file: string) => boolean,
+): string[] {
   const warned = result.warnings
     .filter((warning) => CANNOT_BUNDLE_WARNINGS.has(warning.id))
     .flatMap((warning) => warning.location?.file ?? []);
   const included = Object.values(result.metafile.outputs).flatMap((output) =>
     Object.entries(output.inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? file : [])),
   );
-  return [...warned, ...included.filter((file) => usesItsOwnPlace(path.resolve(directory, file)))];
+  const suspected = included.map((file) => path.resolve(directory, file)).filter((file) => isOfPackage(file));
+  return [...warned, ...suspected.filter((file) => usesItsOwnPlace(file))];
 }
 
-/** Does this module of a package use its own place on disk? Remembered: installed packages do not change. */
+/** Does this module of a package use its own place on disk? Remembered: packages do not change while the bundler lives. */
 function usesItsOwnPlace(file: string): boolean {
-  if (!/[\\/]node_modules[\\/]/.test(file) || !/\.[cm]?js$/.test(file)) return false;
+  if (!CODE_FILE.test(file)) return false;
   let answer = known.get(file);
   if (answer === undefined) {
     answer = OWN_PLACE.test(readFileSync(file, 'utf8'));
