@@ -8,7 +8,7 @@ import { becomeSandbox } from './sandbox/become-sandbox.ts';
 import type { ZygoteAddon } from './runtime/addon.ts';
 import { beginLife, installClocks } from './sandbox/begin-life.ts';
 import { captureLogs } from './output/capture-logs.ts';
-import { watchClosedNetwork } from './runtime/closed-network.ts';
+import { watchClosedNetwork } from './sandbox/closed-network.ts';
 import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
 import { applyStartVariables } from './sandbox/start-variables.ts';

@@ -25,7 +25,7 @@ import {
 } from '#contract/wire/channel.ts';
 import { BodyStream } from '../handlers/body-stream.ts';
 import { currentHandle, endOutput, type LogOrigin } from '../output/capture-logs.ts';
-import { destinationsOf } from '../runtime/closed-network.ts';
+import { destinationsOf } from './closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError, isError, type DescribedError } from '../runtime/describe-error.ts';
 import {
