@@ -37,7 +37,7 @@ import { Networks } from './network/networks.ts';
 import { Pool } from './pool/pool.ts';
 import { SparePermits } from './queued/one-by-one.ts';
 import { QueueConsumer } from './queued/queue-consumer.ts';
-import { storeLateSpans } from './run/late-spans.ts';
+import { storeLateSpans } from '#storage/queued/late-spans.ts';
 import { scheduledInvocation } from './queued/scheduled.ts';
 import { WarmNamespaces } from './pool/warm-namespaces.ts';
 import { Receipts } from './pool/receipts.ts';

@@ -206,6 +206,8 @@ export const PoolStatus = z.object({
   startCpu: z.number().optional(),
   idleCpu: z.number().optional(),
   endedIdle: z.number().optional(),
+  /** Sandboxes that ended by themselves between two invocations. */
+  diedIdle: z.number().optional(),
 });
 export type PoolStatus = z.infer<typeof PoolStatus>;
 

@@ -257,6 +257,12 @@ export const Manifest = z
         `all variables together may take ${MAX_ENV_BYTES} bytes`,
       )
       .describe('Environment variables of the function.'),
+    tracing: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Spans of `fetch` and of `@opentelemetry/api` in the record of each invocation. An SDK that the function registers works either way.',
+      ),
     network: Network.optional().describe('Network destinations of the function; none by default.'),
   })
   .refine(({ isolation, concurrency }) => isolation.mode === 'sandbox' || concurrency === 1, {

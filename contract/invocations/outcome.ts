@@ -30,6 +30,12 @@ interface OutcomeFacts {
   readonly sandbox: 'kept' | 'spent' | 'ended' | 'none';
   /** Set if a run is stopped for this reason. Says so in the log, after "work left to waitUntil() was ended:". */
   readonly stop?: string;
+  /** Set if the code of a run that is stopped so is told first, and has a grace. The others use what is used up, or lack their input. */
+  readonly grace?: true;
+  /** Set if the attempt is not the invocation's own doing: up to MAX_FREE of them are not counted, and the next one comes at once. */
+  readonly free?: true;
+  /** Set if the process of a function ends so by itself, without the worker. */
+  readonly own?: true;
   /** Set if a function can end so while its module loads. */
   readonly load?: true;
   /** Set if the runtime in the sandbox reports it (FailedReport in channel.ts). */
@@ -126,6 +132,7 @@ export const OUTCOMES = {
     poison: false,
     sandbox: 'ended',
     stop: 'the time limit is over',
+    grace: true,
     alert: 'function',
     meaning: 'the function did not finish within its time limit and was killed',
     next: 'raise "timeout" in offshoot.json, or make the function faster',
@@ -148,6 +155,7 @@ export const OUTCOMES = {
     poison: false,
     sandbox: 'ended',
     stop: 'the response had stood still for too long',
+    grace: true,
     alert: 'function',
     meaning:
       'the function sent nothing of its streamed response for longer than its limit, while its reader was ready for more, and was killed',
@@ -182,6 +190,7 @@ export const OUTCOMES = {
     queued: 'retry',
     poison: true,
     sandbox: 'ended',
+    own: true,
     load: true,
     alert: 'function',
     meaning: 'the function ended its own process before it answered',
@@ -193,10 +202,23 @@ export const OUTCOMES = {
     queued: 'retry',
     poison: true,
     sandbox: 'ended',
+    own: true,
     load: true,
     alert: 'function',
     meaning: 'the process of the function was ended by a signal',
     next: 'read the logs of this invocation; native code is the usual cause',
+  },
+  ended_by_another: {
+    status: 502,
+    fault: 'user',
+    queued: 'retry',
+    poison: false,
+    free: true,
+    sandbox: 'ended',
+    told: true,
+    alert: 'function',
+    meaning: 'another invocation of the function, which ran in the same sandbox, ended the process of both',
+    next: 'call again; to keep invocations apart, set "concurrency" to 1 in offshoot.json, or correct the invocation that the error names',
   },
   response_too_large: {
     status: 502,
@@ -205,6 +227,7 @@ export const OUTCOMES = {
     poison: false,
     sandbox: 'ended',
     stop: 'the response was larger than its limit',
+    grace: true,
     alert: 'function',
     meaning: 'the function sent a larger response than its limit and was killed',
     next: 'raise "responseSize" in offshoot.json, or answer with less',
@@ -216,6 +239,7 @@ export const OUTCOMES = {
     poison: false,
     sandbox: 'ended',
     stop: 'the invocation was cancelled',
+    grace: true,
     alert: 'none',
     meaning: 'the invocation was cancelled before it ended',
     next: 'call again if the result is still needed',
@@ -302,6 +326,21 @@ export type Failed = OutcomeWith<{ readonly fault: 'user' | 'system' }>;
 /** True unless the function answered. */
 export function isFailure(outcome: Outcome): outcome is Failed {
   return OUTCOMES[outcome].fault !== 'none';
+}
+
+/** True if the code of a run that is stopped for this reason is told first. */
+export function hasGrace(reason: StopReason): boolean {
+  return 'grace' in OUTCOMES[reason];
+}
+
+/** True for an attempt that another invocation ended. */
+export function isFree(outcome: Outcome | undefined): boolean {
+  return outcome !== undefined && 'free' in OUTCOMES[outcome];
+}
+
+/** True for the end of a sandbox whose process has ended by itself. */
+export function isOwnEnd(end: string | undefined): boolean {
+  return OUTCOME_NAMES.some((outcome) => outcome === end && 'own' in OUTCOMES[outcome]);
 }
 
 /** True for a failure that the runtime in a sandbox may report; `name`: the text that the sandbox sent. */

@@ -4,10 +4,13 @@
  */
 import type { Attempt, DeadReason, QueuedTerms } from './invocation.ts';
 import type { Retries } from '../functions/manifest.ts';
-import { OUTCOMES } from './outcome.ts';
+import { isFree, OUTCOMES } from './outcome.ts';
 
 /** Number of tries that ended their sandbox or worker, after which an invocation gets no further one. */
 export const POISON_KILLS = 3;
+
+/** Upper bound on tries of an invocation that others ended and that are not counted: such ends may also go on for ever. */
+export const MAX_FREE = 5;
 
 /** Upper bound in milliseconds on the wait that a function may ask for by Retry-After. */
 const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
@@ -64,8 +67,12 @@ export function afterAttempt(
   const counted = attempts.slice(terms.triedBefore ?? 0);
   const kills = counted.filter(({ outcome }) => outcome !== undefined && OUTCOMES[outcome].poison).length;
   if (kills >= POISON_KILLS) return { next: 'dead', reason: 'poison' };
-  if (counted.length >= terms.maxAttempts) return { next: 'dead', reason: 'attempts_used' };
-  const bound = Math.min(terms.maxDelay, terms.minDelay * 2 ** (counted.length - 1));
+  const free = Math.min(MAX_FREE, counted.filter(({ outcome }) => isFree(outcome)).length);
+  const used = counted.length - free;
+  if (used >= terms.maxAttempts) return { next: 'dead', reason: 'attempts_used' };
+  if (isFree(last.outcome))
+    return now > terms.expiresAt ? { next: 'dead', reason: 'expired' } : { next: 'retry', at: now };
+  const bound = Math.min(terms.maxDelay, terms.minDelay * 2 ** (used - 1));
   const wait = Math.max(random * bound, Math.min(retryAfterMs, MAX_RETRY_AFTER_MS));
   const at = Math.round(now + wait);
   return at > terms.expiresAt ? { next: 'dead', reason: 'expired' } : { next: 'retry', at };

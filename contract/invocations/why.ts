@@ -84,7 +84,11 @@ function explainEnd(record: InvocationRecord): Why {
     );
     if (record.cancelledBy) say(`It was cancelled ${cancelledText(record.cancelledBy)}.`);
     if ((facts.sandbox === 'ended' || facts.sandbox === 'spent') && report?.sandbox !== undefined)
-      say('Its sandbox ended with it, so the next call may be cold.');
+      say(
+        'grace' in facts
+          ? 'Unless its code ended by itself in the grace, its sandbox ended with it, and the next call may be cold.'
+          : 'Its sandbox ended with it, so the next call may be cold.',
+      );
   }
   if (attempts.length > 1) {
     const failed = attempts.filter(({ outcome: of }) => of !== 'ok');

@@ -25,6 +25,7 @@ export {
   MAX_PIECE_BYTES,
   MAX_SANDBOX_FRAME_BYTES,
   MAX_WORKER_FRAME_BYTES,
+  OTHERS_LISTEN,
   OTHERS_NATIVE,
   OTHERS_RUN,
 } from './numbers.ts';
@@ -45,6 +46,8 @@ export interface SandboxInit {
   readonly payloadFormat: '1.0' | '2.0';
   /** Invocations that may run at the same time. */
   readonly concurrency: number;
+  /** False: the platform records no spans in the sandbox. */
+  readonly tracing?: boolean;
 }
 
 /** Sent with each invocation. */

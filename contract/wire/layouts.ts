@@ -77,6 +77,17 @@ export const FRAMES = {
     about: 'The next bytes of a request body whose length the context has announced (`bodyBytes`).',
     fields: [{ name: 'piece', type: 'rest', about: 'at most BODY_PIECE_BYTES' }],
   },
+  STOP: {
+    number: 5,
+    from: 'worker',
+    about:
+      'The invocation, or with handle 0 the sandbox, is to end by itself. Otherwise the worker ends it after the grace.',
+    fields: [
+      { name: 'graceMs', type: 'u32', about: 'milliseconds from now on' },
+      { name: 'alone', type: 'u8', about: '1: the process ends too, because no other invocation runs in it' },
+      { name: 'reason', type: 'rest', about: 'UTF-8, for the function' },
+    ],
+  },
   PREPARED: {
     number: 16,
     from: 'sandbox',
@@ -232,12 +243,24 @@ export const FRAMES = {
     about: 'Spans were not sent.',
     fields: [{ name: 'count', type: 'u32' }],
   },
+  STOPPING: {
+    number: 35,
+    from: 'sandbox',
+    about: 'The answer to STOP, and again when nothing is left to wait for.',
+    fields: [
+      {
+        name: 'waits',
+        type: 'u8',
+        about: '1: code of the function may still react; 0: it is of no use to wait',
+      },
+    ],
+  },
   OTHERS: {
     number: 33,
     from: 'sandbox',
     about:
       'Code in the sandbox can print without the runtime. Sent in front of READY, SETTLED or the first frame of an invocation, if it has changed since the last report.',
-    fields: [{ name: 'others', type: 'u8', about: 'OTHERS_RUN, OTHERS_NATIVE' }],
+    fields: [{ name: 'others', type: 'u8', about: 'OTHERS_RUN, OTHERS_NATIVE, OTHERS_LISTEN' }],
   },
   UNREACHED: {
     number: 34,

@@ -5,6 +5,8 @@ export { LOG_HAS_SPAN } from './layouts.ts';
 export const OTHERS_RUN = 1;
 /** Bit of OTHERS: native code has been loaded, and its output may belong to any invocation. */
 export const OTHERS_NATIVE = 2;
+/** Bit of OTHERS: the function listens to the end of its process, so a STOP is worth its time. */
+export const OTHERS_LISTEN = 4;
 
 /**
  * Size up to which a response body goes in one RESULT; a larger one goes as HEAD and CHUNKs of at most this size. So a worker

@@ -10,6 +10,8 @@ export const ChannelKind = {
   INVOKE: 3,
   /** worker → sandbox: The next bytes of a request body whose length the context has announced (`bodyBytes`). */
   BODY: 4,
+  /** worker → sandbox: The invocation, or with handle 0 the sandbox, is to end by itself. Otherwise the worker ends it after the grace. */
+  STOP: 5,
   /** sandbox → worker, in C: The sandbox waits for its function. */
   PREPARED: 16,
   /** sandbox → worker, in C: The sandbox is isolated, and its self-audit has passed. */
@@ -44,6 +46,8 @@ export const ChannelKind = {
   SPAN_BEGUN: 31,
   /** sandbox → worker: Spans were not sent. */
   SPANS_DROPPED: 32,
+  /** sandbox → worker: The answer to STOP, and again when nothing is left to wait for. */
+  STOPPING: 35,
   /** sandbox → worker: Code in the sandbox can print without the runtime. Sent in front of READY, SETTLED or the first frame of an invocation, if it has changed since the last report. */
   OTHERS: 33,
   /** sandbox → worker: The runtime saw a name or an address out of reach. In a sandbox with a network, the firewall knows better. */
@@ -193,6 +197,34 @@ export function putBody(from: Body<Uint8Array>): Uint8Array[] {
 export function readBody(payload: Buffer): Body | undefined {
   return {
     piece: payload,
+  };
+}
+
+/** The invocation, or with handle 0 the sandbox, is to end by itself. Otherwise the worker ends it after the grace. */
+export interface Stop<Bytes = Buffer> {
+  /** milliseconds from now on */
+  readonly graceMs: number;
+  /** 1: the process ends too, because no other invocation runs in it */
+  readonly alone: number;
+  /** UTF-8, for the function */
+  readonly reason: Bytes;
+}
+
+/** The payload in parts, which are not copied. */
+export function putStop(from: Stop<Uint8Array>): Uint8Array[] {
+  const head = Buffer.alloc(5);
+  head.writeUInt32LE(from.graceMs, 0);
+  head[4] = from.alone;
+  return [head, from.reason];
+}
+
+/** Reads a payload, whose bytes are not copied; undefined when it does not have this layout. */
+export function readStop(payload: Buffer): Stop | undefined {
+  if (payload.length < 5) return undefined;
+  return {
+    graceMs: payload.readUInt32LE(0),
+    alone: (payload[4] ?? 0),
+    reason: payload.subarray(5),
   };
 }
 
@@ -518,9 +550,30 @@ export function readSpansDropped(payload: Buffer): SpansDropped | undefined {
   };
 }
 
+/** The answer to STOP, and again when nothing is left to wait for. */
+export interface Stopping {
+  /** 1: code of the function may still react; 0: it is of no use to wait */
+  readonly waits: number;
+}
+
+/** The payload in parts, which are not copied. */
+export function putStopping(from: Stopping): Uint8Array[] {
+  const head = Buffer.alloc(1);
+  head[0] = from.waits;
+  return [head];
+}
+
+/** Reads a payload, whose bytes are not copied; undefined when it does not have this layout. */
+export function readStopping(payload: Buffer): Stopping | undefined {
+  if (payload.length !== 1) return undefined;
+  return {
+    waits: (payload[0] ?? 0),
+  };
+}
+
 /** Code in the sandbox can print without the runtime. Sent in front of READY, SETTLED or the first frame of an invocation, if it has changed since the last report. */
 export interface Others {
-  /** OTHERS_RUN, OTHERS_NATIVE */
+  /** OTHERS_RUN, OTHERS_NATIVE, OTHERS_LISTEN */
   readonly others: number;
 }
 

@@ -22,6 +22,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the layouts are littl
 #define MAX_SANDBOX_FRAME_BYTES 524288
 #define MAX_SLOTS 60000
 #define MAX_WORKER_FRAME_BYTES 1073741824
+#define OTHERS_LISTEN 4
 #define OTHERS_NATIVE 2
 #define OTHERS_RUN 1
 #define SPECIALISE_CODE_BYTES 80
@@ -41,6 +42,7 @@ enum {
   CHANNEL_INIT = 2,
   CHANNEL_INVOKE = 3,
   CHANNEL_BODY = 4,
+  CHANNEL_STOP = 5,
   CHANNEL_PREPARED = 16,
   CHANNEL_ISOLATED = 17,
   CHANNEL_SETUP_FAILED = 18,
@@ -58,6 +60,7 @@ enum {
   CHANNEL_SPAN = 30,
   CHANNEL_SPAN_BEGUN = 31,
   CHANNEL_SPANS_DROPPED = 32,
+  CHANNEL_STOPPING = 35,
   CHANNEL_OTHERS = 33,
   CHANNEL_UNREACHED = 34,
 };
@@ -181,6 +184,28 @@ static inline void wire_put_body(struct wire_parts *to, const struct wire_body *
 static inline bool wire_read_body(const void *payload, size_t length, struct wire_body *to) {
   const unsigned char *at = payload;
   to->piece = (struct wire_bytes){at + 0, length - 0};
+  return true;
+}
+
+// The invocation, or with handle 0 the sandbox, is to end by itself. Otherwise the worker ends it after the grace.
+struct wire_stop {
+  uint32_t grace_ms;
+  uint8_t alone;
+  struct wire_bytes reason;
+};
+static inline void wire_put_stop(struct wire_parts *to, const struct wire_stop *from) {
+  to->count = 0;
+  memcpy(to->head + 0, &from->grace_ms, 4);
+  to->head[4] = from->alone;
+  wire_add(to, to->head, 5);
+  wire_add(to, from->reason.at, from->reason.length);
+}
+static inline bool wire_read_stop(const void *payload, size_t length, struct wire_stop *to) {
+  const unsigned char *at = payload;
+  if (length < 5) return false;
+  memcpy(&to->grace_ms, at + 0, 4);
+  to->alone = at[4];
+  to->reason = (struct wire_bytes){at + 5, length - 5};
   return true;
 }
 
@@ -464,6 +489,22 @@ static inline bool wire_read_spans_dropped(const void *payload, size_t length, s
   return true;
 }
 
+// The answer to STOP, and again when nothing is left to wait for.
+struct wire_stopping {
+  uint8_t waits;
+};
+static inline void wire_put_stopping(struct wire_parts *to, const struct wire_stopping *from) {
+  to->count = 0;
+  to->head[0] = from->waits;
+  wire_add(to, to->head, 1);
+}
+static inline bool wire_read_stopping(const void *payload, size_t length, struct wire_stopping *to) {
+  const unsigned char *at = payload;
+  if (length != 1) return false;
+  to->waits = at[0];
+  return true;
+}
+
 // Code in the sandbox can print without the runtime. Sent in front of READY, SETTLED or the first frame of an invocation, if it has changed since the last report.
 struct wire_others {
   uint8_t others;
@@ -577,6 +618,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
   FRAME(INIT) \
   FRAME(INVOKE) \
   FRAME(BODY) \
+  FRAME(STOP) \
   FRAME(PREPARED) \
   FRAME(ISOLATED) \
   FRAME(SETUP_FAILED) \
@@ -594,6 +636,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
   FRAME(SPAN) \
   FRAME(SPAN_BEGUN) \
   FRAME(SPANS_DROPPED) \
+  FRAME(STOPPING) \
   FRAME(OTHERS) \
   FRAME(UNREACHED)
 
@@ -603,6 +646,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
   LAYOUT(INIT, init) \
   LAYOUT(INVOKE, invoke) \
   LAYOUT(BODY, body) \
+  LAYOUT(STOP, stop) \
   LAYOUT(PREPARED, prepared) \
   LAYOUT(ISOLATED, isolated) \
   LAYOUT(SETUP_FAILED, setup_failed) \
@@ -620,6 +664,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
   LAYOUT(SPAN, span) \
   LAYOUT(SPAN_BEGUN, span_begun) \
   LAYOUT(SPANS_DROPPED, spans_dropped) \
+  LAYOUT(STOPPING, stopping) \
   LAYOUT(OTHERS, others) \
   LAYOUT(UNREACHED, unreached) \
   LAYOUT(CHANNEL_PREFIX, channel_prefix) \
@@ -629,6 +674,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
 #define WIRE_FIELDS_INIT(FIELD) FIELD(rest, init, init)
 #define WIRE_FIELDS_INVOKE(FIELD) FIELD(sized, context, context) FIELD(rest, request, request)
 #define WIRE_FIELDS_BODY(FIELD) FIELD(rest, piece, piece)
+#define WIRE_FIELDS_STOP(FIELD) FIELD(u32, grace_ms, graceMs) FIELD(u8, alone, alone) FIELD(rest, reason, reason)
 #define WIRE_FIELDS_PREPARED(FIELD) FIELD(u32s, phases, phases)
 #define WIRE_FIELDS_ISOLATED(FIELD) FIELD(u32s, phases, phases) FIELD(u32, landlock_abi, landlockAbi) FIELD(u32, session_keyring, sessionKeyring) FIELD(u32, branch_speculation, branchSpeculation) FIELD(u32s, namespaces, namespaces)
 #define WIRE_FIELDS_SETUP_FAILED(FIELD) FIELD(rest, message, message)
@@ -646,6 +692,7 @@ static inline bool wire_read_payload(const void *payload, size_t length, struct 
 #define WIRE_FIELDS_SPAN(FIELD) FIELD(rest, span, span)
 #define WIRE_FIELDS_SPAN_BEGUN(FIELD) FIELD(id, span, span) FIELD(rest, facts, facts)
 #define WIRE_FIELDS_SPANS_DROPPED(FIELD) FIELD(u32, count, count)
+#define WIRE_FIELDS_STOPPING(FIELD) FIELD(u8, waits, waits)
 #define WIRE_FIELDS_OTHERS(FIELD) FIELD(u8, others, others)
 #define WIRE_FIELDS_UNREACHED(FIELD) FIELD(rest, destination, destination)
 #define WIRE_FIELDS_CHANNEL_PREFIX(FIELD) FIELD(u32, length, length) FIELD(u8, kind, kind) FIELD(u32, handle, handle)

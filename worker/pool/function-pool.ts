@@ -1,10 +1,11 @@
 /** The pool's state for one version of a function: its sandboxes, and the calls that wait for one. */
 import type { AcquireKind, ColdReason } from '#contract/invocations/invocation.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
-import { OutsideTime, type IdleBudget } from '../sandbox/idle-cpu.ts';
+import { OutsideTime, type IdleBudget } from '../cgroup/idle-cpu.ts';
 import type { LogText } from '../run/invocation-log.ts';
 import type { FunctionLog } from '../run/late-output.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
+import { IdleDeaths } from './idle-deaths.ts';
 import { aheadDepth, mayRun, START_COST_MS, type FunctionHistory, type FunctionView } from './policy.ts';
 
 export interface Member {
@@ -57,6 +58,7 @@ export class FunctionPool {
   /** Log for output that no invocation can claim. */
   readonly log: FunctionLog | undefined;
   readonly outside = new OutsideTime();
+  readonly deaths = new IdleDeaths();
   readonly members = new Set<Member>();
   readonly #waiters: Waiter[] = [];
   #holdMs: number | undefined;
@@ -182,7 +184,7 @@ export class FunctionPool {
       if (!waiter) break;
       waiter.resolve(this.#lease(member));
     }
-    if (this.#retired && member.active === 0) member.sandbox.kill('function_removed');
+    if (this.#retired && member.active === 0) member.sandbox.dismiss('function_removed');
   }
 
   #lease(member: Member): Lease {
@@ -217,7 +219,7 @@ export class FunctionPool {
         begin();
         if (--member.active === 0) this.#active--;
         if (member.active === 0 && (!member.sandbox.usable || this.singleUse))
-          member.sandbox.kill(this.singleUse ? 'single_use' : 'spent');
+          member.sandbox.dismiss(this.singleUse ? 'single_use' : 'spent');
         member.usedAt = performance.now();
         this.#releasedAt = member.usedAt;
         // Not learned from: calls handed ahead, whose start is only roughly known, and single-use sandboxes, which no waiting
@@ -226,7 +228,7 @@ export class FunctionPool {
         // The policy also decides whether this sandbox goes on or rests; otherwise a burst would keep all sandboxes that it woke.
         this.dispatch();
         if (member.active > 0) return;
-        if (this.#retired) member.sandbox.kill('function_removed');
+        if (this.#retired) member.sandbox.dismiss('function_removed');
         this.#onIdle();
       },
     };

@@ -1,12 +1,14 @@
 /** Holds the sandboxes of this worker: it keeps the state for the decisions of policy.ts, and carries them out. */
 import { freemem } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolStatus } from '#contract/api/api.ts';
 import { MAX_POOLS_SHOWN } from '#contract/functions/limits.ts';
 import type { Runtime } from '#contract/functions/manifest.ts';
 import type { CodeStore } from '../code/code-store.ts';
 import type { LoadedVersion } from '../code/version-cache.ts';
 import { log } from '../process/log.ts';
-import { IdleBudget, WINDOW_MS } from '../sandbox/idle-cpu.ts';
+import { GRACE_MS } from '../sandbox/grace.ts';
+import { IdleBudget, WINDOW_MS } from '../cgroup/idle-cpu.ts';
 import type { FunctionLog } from '../run/late-output.ts';
 import type { Networks } from '../network/networks.ts';
 import type { Receipts } from './receipts.ts';
@@ -52,6 +54,8 @@ interface PreparedShelf {
   starting: number;
 }
 
+/** Time limit for the ends of all sandboxes at the stop of the worker. */
+const STOP_MS = 2 * GRACE_MS;
 const TIDY_INTERVAL_MS = 1_000;
 const MB = 1024 * 1024;
 
@@ -97,7 +101,7 @@ export class Pool {
       if (!key.startsWith(`${name}@`)) continue;
       this.#functions.delete(key);
       for (const { sandbox, active } of fn.members) {
-        if (active === 0) sandbox.kill('function_removed');
+        if (active === 0) sandbox.dismiss('function_removed');
       }
       fn.retire();
     }
@@ -149,8 +153,8 @@ export class Pool {
   /** Returns counts() by function and version, the largest first, and no more than a heartbeat should carry. */
   pools(): PoolStatus[] {
     const all: PoolStatus[] = [];
-    for (const { version, members, outside } of this.#functions.values()) {
-      if (members.size === 0 && outside.ended === 0) continue;
+    for (const { version, members, outside, deaths } of this.#functions.values()) {
+      if (members.size === 0 && outside.ended + deaths.total === 0) continue;
       let busy = 0;
       for (const { active } of members) if (active > 0) busy++;
       const { namespace, name, version: number, settings } = version;
@@ -166,6 +170,7 @@ export class Pool {
         startCpu: Math.round(outside.start),
         idleCpu: Math.round(outside.idle),
         ...(outside.ended > 0 && { endedIdle: outside.ended }),
+        ...(deaths.total > 0 && { diedIdle: deaths.total }),
       });
     }
     for (const { namespace, runtime, sandboxes } of this.#prepared.values()) {
@@ -181,8 +186,9 @@ export class Pool {
     clearInterval(this.#tidying);
     for (const { sandboxes } of this.#prepared.values())
       for (const sandbox of sandboxes) sandbox.kill('shutdown');
-    for (const { members } of this.#functions.values())
-      for (const { sandbox } of members) sandbox.kill('shutdown');
+    const members = [...this.#functions.values()].flatMap((fn) => [...fn.members]);
+    for (const { sandbox } of members) sandbox.dismiss('shutdown');
+    await Promise.race([Promise.all(members.map(({ sandbox }) => sandbox.ended)), sleep(STOP_MS)]);
     // Ending the zygotes also ends sandboxes that were just being started.
     await this.#options.zygotes.stop();
     await this.#options.factory.emptied();
@@ -258,6 +264,8 @@ export class Pool {
     // If an invocation was running, its outcome reports this already.
     if (member.sandbox.end === 'out_of_memory' && member.active === 0)
       fn.log?.tell(member.sandbox, 'the sandbox was ended between invocations: it ran out of memory');
+    const death = member.active === 0 ? fn.deaths.ended(member.sandbox) : undefined;
+    if (death !== undefined) fn.log?.tell(member.sandbox, death);
     if (fn.members.delete(member)) fn.lastEnd = 'died';
     this.#pump(fn);
     // Not for a sandbox that was never used: a spare that ends by itself would be started over and over.
@@ -266,7 +274,8 @@ export class Pool {
 
   #keepSpare(fn: FunctionPool): void {
     if (this.#stopping || this.#functions.get(fn.version.key) !== fn) return;
-    if (!fn.outside.mayLoadAhead() || !spareWanted(fn.view, this.#view, this.#isShort())) return;
+    if (!fn.outside.mayLoadAhead() || !fn.deaths.mayLoadAhead()) return;
+    if (!spareWanted(fn.view, this.#view, this.#isShort())) return;
     fn.starting++;
     void this.#start(fn, true);
   }
@@ -374,7 +383,7 @@ export class Pool {
     for (const member of victims) {
       member.owner.members.delete(member);
       member.owner.lastEnd = 'evicted';
-      member.sandbox.kill(now - member.usedAt >= keepAliveMs ? 'idle' : reason);
+      member.sandbox.dismiss(now - member.usedAt >= keepAliveMs ? 'idle' : reason);
     }
     return victims.map(({ sandbox }) => sandbox);
   }

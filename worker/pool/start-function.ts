@@ -149,6 +149,7 @@ export async function startFunction(
     initTimeout: settings.initTimeout,
     payloadFormat: settings.payloadFormat,
     concurrency: settings.concurrency,
+    tracing: settings.tracing,
   };
   const approve = approval(version, sandbox, parts);
   const { isolated, ready } = sandbox.specialise(directory, name, init, limits, network, approve);

@@ -135,7 +135,8 @@ export class Execution {
       const limited = blamePids(end.outcome, pidsRefused, failed, runtime);
       const outcome = blameMemory(limited, end.error?.stack, runtime);
       this.#answer(kind, outcome, { ...end, usage, pidsRefused, denied }, end.payload);
-      if (run.begunAt !== undefined && OUTCOMES[outcome].sandbox !== 'kept') lease.sandbox.retire();
+      const isKept = OUTCOMES[outcome].sandbox === 'kept' || (end.byItself && outcome === end.outcome);
+      if (run.begunAt !== undefined && !isKept) lease.sandbox.retire();
       await run.settled;
       this.#log.flush(true);
       this.#tellLate(run.spans?.take().spans ?? [], isFailure(outcome));

@@ -7,14 +7,15 @@
  *      v            +---> streaming ------------+                      answered: the end is known, waitUntil() may go on
  *   withdrawn
  *
- * A run may be stopped in each state between waiting and settled: then its sandbox is killed, and the end of that settles the run.
+ * A run may be stopped in each state between waiting and settled. Then its code gets a grace (grace.ts). If it ends by itself, the
+ * sandbox goes on; else the sandbox is killed, and the end of that settles the run.
  * A frame that fits no state comes from no honest sandbox, and ends the sandbox.
  */
 import { StringDecoder } from 'node:string_decoder';
 import { ChannelKind, readSpansDropped, type InvokeContext } from '#contract/wire/channel.ts';
 import type { Canceller, FunctionError } from '#contract/invocations/invocation.ts';
 import type { CallHeader } from '#contract/platform/lane.ts';
-import { OUTCOMES, type Outcome, type StopReason } from '#contract/invocations/outcome.ts';
+import { hasGrace, OUTCOMES, type Outcome, type StopReason } from '#contract/invocations/outcome.ts';
 import { BodyFeed, type RequestBody } from './body-feed.ts';
 import type { CpuClock } from './cpu-clock.ts';
 import { readFailure } from './failure.ts';
@@ -22,6 +23,7 @@ import { whyEnded } from '../sandbox/zygote/exit-cause.ts';
 import { FunctionSpans } from './function-spans.ts';
 import type { Lease } from '../pool/function-pool.ts';
 import { readLogFrame, refusedLine, type InvocationLog } from './invocation-log.ts';
+import { Grace } from '../sandbox/grace.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { InvocationSink } from '../sandbox/sinks.ts';
 import { describeExit } from '../sandbox/zygote/zygote.ts';
@@ -42,6 +44,8 @@ export interface RunEnd {
   readonly refusedCalls?: readonly string[];
   /** True when a part of the response has been passed on already. */
   readonly streamed: boolean;
+  /** Set if the code of a stopped run has ended by itself, so that its sandbox is as good as before. */
+  readonly byItself?: true;
 }
 
 /** Limits at which a run is stopped. */
@@ -78,6 +82,15 @@ const SETTLING_MS = 100;
 const UNCLAIMED_NOTE =
   'output was printed that may or may not be of this invocation: it is in the log of the function, as unclaimed';
 
+/** Frames of an answer. */
+const ANSWERS: ReadonlySet<number> = new Set([
+  ChannelKind.RESULT,
+  ChannelKind.HEAD,
+  ChannelKind.CHUNK,
+  ChannelKind.END,
+  ChannelKind.FAILED,
+]);
+
 type State = 'waiting' | 'withdrawn' | 'running' | 'streaming' | 'answered' | 'settled';
 
 /** States that may follow each. */
@@ -90,7 +103,7 @@ const FOLLOWS: Readonly<Record<State, readonly State[]>> = {
   settled: [],
 };
 
-/** A stop that was asked for. `killed`: the sandbox is being killed for it. */
+/** A stop that was asked for. `killed`: the code is being ended for it. */
 interface Stop {
   readonly reason: StopReason;
   /** Cause, where the reason is not enough. */
@@ -124,6 +137,9 @@ export class Run implements InvocationSink {
   #responseBytes = 0;
   #state: State = 'waiting';
   #stopped: Stop | undefined;
+  #grace: Grace | undefined;
+  /** Set if the sandbox did not answer the stop. */
+  #wasBusy = false;
   /** Set once a cancel was asked for; `by` is absent if the result is discarded. */
   #cancel: { readonly by: Canceller | undefined } | undefined;
   readonly #refused = new Set<string>();
@@ -185,6 +201,10 @@ export class Run implements InvocationSink {
     this.#state = next;
   }
 
+  get isAnswered(): boolean {
+    return this.#state === 'answered' || this.#state === 'settled';
+  }
+
   /** Time at which the code began, by performance.now(); undefined while it waits for its turn. */
   get begunAt(): number | undefined {
     return this.#begunAt;
@@ -237,7 +257,11 @@ export class Run implements InvocationSink {
   }
 
   frame(kind: number, payload: Buffer): void {
+    // The answer of a stopped run has no receiver.
+    if (this.#grace && ANSWERS.has(kind)) return;
     switch (kind) {
+      case ChannelKind.STOPPING:
+        return this.#grace?.answered(payload);
       case ChannelKind.RESULT:
         // The gateway has the head of another answer.
         if (this.#state === 'streaming') return this.#sandbox.kill('misbehaved');
@@ -281,6 +305,7 @@ export class Run implements InvocationSink {
       case ChannelKind.UNREACHED:
         return (this.unreached ??= new Unreached()).add(payload);
       case ChannelKind.SETTLED:
+        if (this.#grace) return this.#endedByItself();
         // Released without an answer, the run would have neither an end nor a time limit.
         if (this.#state !== 'answered') return this.#sandbox.kill('misbehaved');
         return this.#close();
@@ -379,7 +404,42 @@ export class Run implements InvocationSink {
     }
     this.#stopped = { reason, error, killed: true };
     if (this.#state === 'answered') this.#logLateEnd(OUTCOMES[reason].stop);
-    this.#sandbox.kill(reason);
+    clearTimeout(this.#clock);
+    if (!hasGrace(reason)) return this.#sandbox.kill(reason);
+    this.#grace = new Grace((isBusy) => this.#graceOver(reason, isBusy));
+    this.#sandbox.stop(this.#handle, { alone: !this.#lease.shared, reason: OUTCOMES[reason].stop });
+    // The sandbox is read again, however slow the reader of the stopped stream was.
+    this.#creditAll();
+  }
+
+  /** Ends the code of a stopped run that has not ended by itself. */
+  #graceOver(reason: StopReason, isBusy: boolean): void {
+    this.#wasBusy = isBusy;
+    // Other invocations run beside it, and their code makes progress: leave it to run until they have ended.
+    if (this.#sandbox.neighbours > 0 && !isBusy) return this.#abandon(reason);
+    if (isBusy || !this.#lease.shared) this.#sandbox.kill(reason);
+    else this.#sandbox.dismiss(reason, OUTCOMES[reason].stop);
+  }
+
+  #abandon(reason: StopReason): void {
+    this.#sandbox.retire();
+    this.#finish(this.#stopEnd(reason));
+    this.#close();
+  }
+
+  #endedByItself(): void {
+    const reason = this.#stopped?.reason;
+    if (reason) this.#finish({ ...this.#stopEnd(reason), byItself: true });
+    this.#close();
+  }
+
+  #stopEnd(reason: StopReason): RunEnd {
+    return {
+      outcome: reason,
+      streamed: this.#state === 'streaming',
+      ...(reason === 'cancelled' && { cancelledBy: this.#cancel?.by }),
+      ...(this.#stopped?.error && { error: this.#stopped.error }),
+    };
   }
 
   /** Ends the run by its first answer; later ones do not count. */
@@ -393,17 +453,35 @@ export class Run implements InvocationSink {
     const { exit } = this.#sandbox;
     if (exit && this.#state !== 'answered') {
       const exitCause = describeExit(exit);
+      const blamed = this.#blamed();
+      if (blamed !== undefined) {
+        const error = { name: 'EndedByAnother', message: blamed };
+        this.#finish({
+          outcome: 'ended_by_another',
+          error,
+          exitCause,
+          streamed: this.#state === 'streaming',
+        });
+        return this.#close();
+      }
       const stop = this.#stopped?.killed ? this.#stopped : undefined;
       const outcome = stop?.reason ?? whyEnded(exit, this.#sandbox.usage.now.oomKills);
-      this.#finish({
-        outcome,
-        exitCause,
-        streamed: this.#state === 'streaming',
-        ...(outcome === 'cancelled' && { cancelledBy: this.#cancel?.by }),
-        ...(stop?.error && { error: stop.error }),
-      });
+      const end = stop ? this.#stopEnd(stop.reason) : { outcome, streamed: this.#state === 'streaming' };
+      this.#finish({ ...end, exitCause });
     } else if (this.#sandbox.end === 'out_of_memory') this.#logLateEnd('its sandbox ran out of memory');
     this.#close();
+  }
+
+  /**
+   * Why the end of the sandbox is not this run's, or not known to be. The runtime tells the others itself whose error or exit ended
+   * the process; a kill for memory, a crash and a busy loop do not say whose they are.
+   */
+  #blamed(): string | undefined {
+    const { end, unansweredAtEnd } = this.#sandbox;
+    if (unansweredAtEnd < 2) return undefined;
+    const those = `${unansweredAtEnd} invocations that ran in the sandbox`;
+    if (this.#stopped?.killed) return this.#wasBusy ? `one of ${those} kept its thread busy` : undefined;
+    return `one of ${those} ended the process (${end})`;
   }
 
   #logLateEnd(because: string): void {
@@ -420,11 +498,16 @@ export class Run implements InvocationSink {
     this.#unwatch();
     clearTimeout(this.#clock);
     clearTimeout(this.#idleClock);
+    this.#grace?.close();
     this.#feed?.stop();
     this.#stopCpuClock?.();
     this.#sandbox.release(this.#handle);
+    this.#creditAll();
+    this.#settle();
+  }
+
+  #creditAll(): void {
     if (this.#uncredited > 0) this.#sandbox.flow.credit(this.#uncredited);
     this.#uncredited = 0;
-    this.#settle();
   }
 }

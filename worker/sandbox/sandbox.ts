@@ -15,15 +15,18 @@
 import {
   ChannelKind,
   encodeChannelFrame,
+  OTHERS_LISTEN,
   putInvoke,
+  putStop,
   readOthers,
   readSignalled,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
-import type { SandboxEnd } from '#contract/platform/sandbox-end.ts';
+import { SANDBOX_ENDS, type SandboxEnd } from '#contract/platform/sandbox-end.ts';
 import type { Cgroup } from '../cgroup/driver.ts';
 import type { SandboxNetwork } from '../network/egress.ts';
+import { Grace, GRACE_MS } from './grace.ts';
 import type { CallQueue } from './call-queue.ts';
 import type { SandboxChannel } from './channel.ts';
 import { whyEnded } from './zygote/exit-cause.ts';
@@ -34,6 +37,10 @@ import { DEFAULT_FILE_LIMITS, SandboxStartError } from './specialise.ts';
 import { readHandlers, startUp, type StartUp } from './start-up.ts';
 import { Usage } from './usage.ts';
 import { describeExit, signalName, type Exit, type Zygote } from './zygote/zygote.ts';
+
+function describeEnd(reason: SandboxEnd): string {
+  return reason in SANDBOX_ENDS ? SANDBOX_ENDS[reason as keyof typeof SANDBOX_ENDS] : reason;
+}
 
 type State = 'starting' | 'prepared' | 'loading' | 'ready' | 'spent' | 'killed' | 'ended';
 
@@ -74,6 +81,8 @@ export class Sandbox {
   readonly ended: Promise<Exit>;
   /** Set from the state `ended` on, and only then. */
   exit: Exit | undefined;
+  /** Number of invocations that ran in it when it ended, and had no end of their own. */
+  unansweredAtEnd = 0;
   /** Set once the sandbox is isolated. */
   isolation: IsolationFacts | undefined;
   /** Handlers of its function, once that is loaded. */
@@ -89,6 +98,9 @@ export class Sandbox {
   /** Name of a signal that the sandbox sent to itself; the kernel keeps such signals from a PID 1. */
   #ownSignal: string | undefined;
   #nextHandle = 1;
+  /** Does the function listen to the end of its process? */
+  #listens = false;
+  #grace: Grace | undefined;
 
   constructor(parts: SandboxParts) {
     this.id = parts.id;
@@ -200,6 +212,30 @@ export class Sandbox {
     return handle;
   }
 
+  /** Number of invocations beside one that runs. */
+  get neighbours(): number {
+    return Math.max(0, this.#sinks.running - 1);
+  }
+
+  /**
+   * Asks an invocation to end by itself within the grace; its sink gets STOPPING as the answer. `alone`: no other invocation runs
+   * in the sandbox, so the process may be ended for it.
+   */
+  stop(handle: number, { alone, reason }: { alone: boolean; reason: string }): void {
+    const parts = putStop({ graceMs: GRACE_MS, alone: alone ? 1 : 0, reason: Buffer.from(reason) });
+    this.#links.channel.write(encodeChannelFrame(ChannelKind.STOP, handle, ...parts));
+  }
+
+  /** Ends a sandbox in which nothing runs. If its function listens to the end of its process, it has a grace for that. */
+  dismiss(reason: SandboxEnd, text: string = describeEnd(reason)): void {
+    if (!this.#listens || (this.#state !== 'ready' && this.#state !== 'spent')) return this.kill(reason);
+    if (this.#grace) return;
+    this.retire();
+    this.#killedFor ??= reason;
+    this.#grace = new Grace(() => this.kill(reason));
+    this.stop(0, { alone: true, reason: text });
+  }
+
   /** Sends the next piece of a request body. Resolves when there is room for another one, or the channel has closed. */
   async sendBody(handle: number, piece: Buffer): Promise<void> {
     await this.#links.channel.writePatiently(ChannelKind.BODY, handle, piece);
@@ -280,15 +316,25 @@ export class Sandbox {
         this.#ownSignal = signalName(readSignalled(payload)?.signal ?? 0);
         return this.kill();
       case ChannelKind.OTHERS:
-        return this.#sinks.others(readOthers(payload)?.others ?? 0);
+        return this.#learn(readOthers(payload)?.others ?? 0);
+      case ChannelKind.STOPPING:
+        if (handle === 0) return this.#grace?.answered(payload);
+        return this.#sinks.frame(kind, handle, payload);
       default:
         this.#sinks.frame(kind, handle, payload);
     }
   }
 
+  #learn(others: number): void {
+    this.#listens = (others & OTHERS_LISTEN) !== 0;
+    this.#sinks.others(others & ~OTHERS_LISTEN);
+  }
+
   #end(reaped: Exit, onEnded: (exit: Exit) => void): void {
     const signal = (reaped.signal === 'SIGKILL' && !reaped.zygoteLost && this.#ownSignal) || reaped.signal;
     const exit = { ...reaped, signal };
+    this.#grace?.close();
+    this.unansweredAtEnd = this.#sinks.unanswered;
     this.usage.end();
     this.#become('ended');
     this.exit = exit;

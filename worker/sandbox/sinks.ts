@@ -9,6 +9,8 @@ import type { OutputStream } from './output-pipes.ts';
 export interface InvocationSink {
   /** The invocation's code starts to run. */
   begun(): void;
+  /** True once its end is known, though its code may go on. */
+  readonly isAnswered?: boolean;
   /** The invocation has not started here and never will: the sandbox was busy for too long, or has ended. */
   withdrawn(): void;
   frame(kind: number, payload: Buffer): void;
@@ -56,6 +58,11 @@ export class Sinks {
   /** Number of invocations that have begun and were not released. */
   get running(): number {
     return this.#running.size;
+  }
+
+  /** Number of those whose end is not known. */
+  get unanswered(): number {
+    return [...this.#running.values()].filter(({ isAnswered }) => isAnswered !== true).length;
   }
 
   begin(handle: number, sink: InvocationSink): void {

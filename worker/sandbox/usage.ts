@@ -1,6 +1,6 @@
 /** Counts the resources of one sandbox: read from its cgroup while it lives, kept at its end, because the cgroup goes then. */
 import type { Cgroup } from '../cgroup/driver.ts';
-import { IdleMeter } from './idle-cpu.ts';
+import { IdleMeter } from '../cgroup/idle-cpu.ts';
 
 /** Resources that all processes of a sandbox have used since it was made. */
 export interface SandboxUsage {

@@ -87,11 +87,12 @@ function facts(detail: FunctionDetail, gatewayUrl: string): [string, string][] {
   ];
 }
 
-/** Processor time that is of no invocation, in milliseconds since the workers' starts. */
+/** Processor time in milliseconds, and ends of sandboxes, that are of no invocation, since the workers' starts. */
 interface Outside {
   readonly startCpu: number;
   readonly idleCpu: number;
   readonly endedIdle: number;
+  readonly diedIdle: number;
 }
 
 /** Undefined when no worker has a sandbox of the function. */
@@ -101,17 +102,25 @@ function outsideOf(workers: readonly WorkerStatus[], namespace: string, name: st
     .filter((pool) => pool.namespace === namespace && pool.name === name);
   const sum = (key: keyof Outside): number => pools.reduce((total, pool) => total + (pool[key] ?? 0), 0);
   if (pools.length === 0) return undefined;
-  return { startCpu: sum('startCpu'), idleCpu: sum('idleCpu'), endedIdle: sum('endedIdle') };
+  return {
+    startCpu: sum('startCpu'),
+    idleCpu: sum('idleCpu'),
+    endedIdle: sum('endedIdle'),
+    diedIdle: sum('diedIdle'),
+  };
 }
 
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 
 function outsideFacts(outside: Outside | undefined): [string, string][] {
   if (!outside) return [];
-  const { startCpu, idleCpu, endedIdle } = outside;
+  const { startCpu, idleCpu, endedIdle, diedIdle } = outside;
   const ended = endedIdle > 0 ? `; ${endedIdle} sandboxes were ended for it: offshoot logs NAME` : '';
   return [
     ['outside calls', `${seconds(startCpu)} of processor time to start, ${seconds(idleCpu)} idle${ended}`],
+    ...(diedIdle > 0
+      ? [['ended idle', `${diedIdle} sandboxes by themselves: offshoot logs NAME`] satisfies [string, string]]
+      : []),
   ];
 }
 

@@ -7,16 +7,17 @@ import { actAsInit } from './sandbox/act-as-init.ts';
 import { becomeSandbox } from './sandbox/become-sandbox.ts';
 import type { ZygoteAddon } from './runtime/addon.ts';
 import { beginLife, installClocks } from './sandbox/begin-life.ts';
-import { captureLogs } from './runtime/capture-logs.ts';
+import { captureLogs } from './output/capture-logs.ts';
 import { watchClosedNetwork } from './runtime/closed-network.ts';
 import { watchOthers } from './sandbox/others.ts';
 import { rehearse } from './zygote/rehearse.ts';
 import { applyStartVariables } from './sandbox/start-variables.ts';
 import { SandboxRuntime } from './sandbox/run-sandbox.ts';
 import { prepareStacks } from './runtime/prepare-stack.ts';
+import { watchSignals } from './handlers/stop-hooks.ts';
 import { installShims } from './runtime/shims.ts';
-import { captureThreads } from './runtime/thread-output.ts';
-import { showWarnings } from './runtime/show-warnings.ts';
+import { captureThreads } from './output/thread-output.ts';
+import { showWarnings } from './output/show-warnings.ts';
 import { watchUncaught } from './sandbox/watch-uncaught.ts';
 import { FixedLengthStream } from './handlers/body.ts';
 import { installAwsLambda } from './handlers/lambda/stream.ts';
@@ -34,6 +35,7 @@ let runtime: SandboxRuntime | undefined;
 // Here and not in the sandbox, so that no start pays for it.
 Object.assign(process.env, BASE_ENVIRONMENT);
 installShims();
+watchSignals();
 installDecodedFetch();
 installAwsLambda();
 noticeServers();
@@ -54,7 +56,7 @@ void rehearse(addon, (rehearsed) => {
   runtime = undefined;
   const channelFd = addon.serve(CONTROL_FD);
   if (channelFd < 0) addon.exit(0);
-  becomeSandbox(addon, () => runtime?.leave());
+  becomeSandbox(addon, (code) => runtime?.exits(code));
   // The event loop must not turn before the sandbox is isolated, since until then it is the zygote's. The awaits here settle by
   // microtasks alone, which run to their end first.
   if (!addon.isTold()) await warmUp();

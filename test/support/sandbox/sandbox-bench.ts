@@ -54,6 +54,8 @@ export interface StartOptions {
   readonly pendingSignals?: number;
   readonly network?: SandboxNetwork | undefined;
   readonly memoryMb?: number;
+  /** The setting of offshoot.json. */
+  readonly tracing?: boolean;
   readonly cpu?: number;
   readonly tmpPrograms?: boolean;
   /** Path of its module, from the root of its code. */
@@ -71,6 +73,8 @@ export interface CallOptions {
   readonly method?: string;
   readonly headers?: readonly [string, string][];
   readonly body?: Uint8Array | string;
+  /** Context of the run's span; without it, the sandbox records no spans. */
+  readonly traceparent?: string;
 }
 
 export class SandboxBench {
@@ -154,6 +158,7 @@ export class SandboxBench {
       initTimeout: 10,
       payloadFormat: '2.0' as const,
       concurrency: 1,
+      tracing: options.tracing ?? true,
     };
     let said = '';
     const hear = (bytes: Buffer): void => {
@@ -225,7 +230,7 @@ export class SandboxBench {
 function call(
   sandbox: Sandbox,
   path: string,
-  { method = 'GET', headers = [], body = '' }: CallOptions,
+  { method = 'GET', headers = [], body = '', traceparent = '' }: CallOptions,
   hear: (bytes: Buffer) => void,
   refused: string[],
 ): Promise<{ status: number; text: string }> {
@@ -234,7 +239,7 @@ function call(
     { kind: 'http', method, url: `http://test${path}`, headers: [...headers] },
     Buffer.from(body),
   );
-  const context = { id: 'test', remainingMs: 30_000, traceparent: '' };
+  const context = { id: 'test', remainingMs: 30_000, traceparent };
   const parts: Buffer[] = [];
   let status = 0;
   const handle = sandbox.invoke(context, request, {

@@ -107,7 +107,12 @@ describe('the columns fit one another', () => {
   });
 
   test('a sandbox may report only what its row allows', () => {
-    expect(OUTCOME_NAMES.filter(isToldFailure)).toEqual(['error', 'bad_response', 'no_handler']);
+    expect(OUTCOME_NAMES.filter(isToldFailure)).toEqual([
+      'error',
+      'bad_response',
+      'no_handler',
+      'ended_by_another',
+    ]);
     for (const sent of ['timeout', 'ok', 'constructor', '', undefined, 1, {}])
       expect(isToldFailure(sent)).toBe(false);
   });

@@ -78,6 +78,19 @@ describe('after a try', () => {
     expect(next(['crashed'], ['exited'], ['worker_lost'])).toEqual({ next: 'dead', reason: 'poison' });
   });
 
+  test('a try that another invocation ended is not counted, comes at once and is no poison, five times [CA36]', () => {
+    const others = (count: number): [Outcome][] => Array.from({ length: count }, () => ['ended_by_another']);
+    const next = (...since: [Outcome, number?][]): unknown =>
+      afterAttempt(tries(...since), TERMS, NOW, { random: 1 });
+    const atOnce = { next: 'retry', at: NOW };
+    expect(next(...others(5))).toEqual(atOnce);
+    expect(next(...others(3), ['error'])).toEqual({ next: 'retry', at: NOW + 1_000 });
+    expect(next(...others(4), ['crashed'], ['exited'], ['ended_by_another'])).toEqual(atOnce);
+    // Four tries are allowed, and the sixth is the first one that counts.
+    expect(next(...others(8))).toEqual(atOnce);
+    expect(next(...others(9))).toEqual({ next: 'dead', reason: 'attempts_used' });
+  });
+
   test('every outcome leads to an end, a retry or a dead letter', () => {
     for (const outcome of Outcome.options) {
       const { next } = afterAttempt(tries([outcome]), TERMS, NOW);

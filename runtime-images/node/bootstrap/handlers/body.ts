@@ -52,6 +52,7 @@ export async function sendBody(
   stream: object = reader,
   length?: string,
 ): Promise<void> {
+  invocation.hooks?.streams(async (reason) => await reader.cancel?.(reason));
   let waits = true;
   let isOpen = false;
   const turn = Promise.withResolvers<undefined>();

@@ -32,7 +32,8 @@ export async function answerHttp(
     invocation.send(ChannelKind.RESULT, encodePayload({ status: 204, headers: [] }, EMPTY));
     return;
   }
-  const response = await handler(toRequest(meta, invocation.body?.stream() ?? body));
+  const make = (): Request => toRequest(meta, invocation.body?.stream() ?? body);
+  const response = await handler(invocation.hooks?.request(make) ?? make());
   const isHead = meta.method === 'HEAD';
   if (response instanceof Response) await sendResponse(invocation, response, isHead);
   else await sendForeign(invocation, response, isHead);

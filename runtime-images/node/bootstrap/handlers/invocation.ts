@@ -1,6 +1,7 @@
 /** Types that all forms of a handler share: the invocation, the context that the function sees, and the answer. */
 import type { ChannelKind, InvokeContext } from '#contract/wire/channel.ts';
 import type { BodyStream } from './body-stream.ts';
+import type { StopHooks } from './stop-hooks.ts';
 
 /** A running invocation, as seen by the code that answers it. */
 export interface Invocation {
@@ -8,6 +9,8 @@ export interface Invocation {
   readonly context: InvokeContext;
   /** The request's body, when it is too large for the payload. */
   readonly body?: BodyStream;
+  /** Tells the function's code that the invocation is to end. */
+  readonly hooks?: StopHooks;
   /** Writes a frame of this invocation. */
   send(kind: ChannelKind, ...payload: Uint8Array[]): void;
   /** Writes a frame and waits while the worker is behind with reading. */

@@ -4,7 +4,7 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { errorMonitor, type EventEmitter } from 'node:events';
-import { currentHandle } from './capture-logs.ts';
+import { currentHandle } from '../output/capture-logs.ts';
 
 type Tell = (handle: number, destination: string) => void;
 

@@ -5,13 +5,13 @@ import type { ZygoteAddon } from '../runtime/addon.ts';
 /** Upper bound on draws that are discarded, so that a 31-bit seed does not determine the sequence. A power of two. */
 const DISCARDED_DRAWS = 256;
 
-/** `beforeExit` is called when code of the function ends the process. */
-export function becomeSandbox(addon: ZygoteAddon, beforeExit: () => void): void {
+/** `beforeExit` runs last in a process that code of the function ends, after the function's own listeners. */
+export function becomeSandbox(addon: ZygoteAddon, beforeExit: (code: number) => void): void {
   refreshRandomness(addon);
   // Node's own exit joins threads that do not exist in a forked process, and would abort.
-  const reallyExit = (code?: number): never => {
-    beforeExit();
-    return addon.exit(code ?? 0);
+  const reallyExit = (code = 0): never => {
+    beforeExit(code);
+    return addon.exit(code);
   };
   Object.defineProperty(process, 'reallyExit', { value: reallyExit });
   // The process is PID 1 of its own namespace.

@@ -8,6 +8,7 @@ import {
   ChannelReader,
   encodeChannelFrame,
   MAX_WORKER_FRAME_BYTES,
+  OTHERS_LISTEN,
   OTHERS_RUN,
   putBodyCredit,
   putLog,
@@ -15,13 +16,15 @@ import {
   putSignalled,
   putSpanBegun,
   putSpansDropped,
+  putStopping,
   readInvoke,
+  readStop,
   type FailedReport,
   type InvokeContext,
   type SandboxInit,
 } from '#contract/wire/channel.ts';
 import { BodyStream } from '../handlers/body-stream.ts';
-import { currentHandle, endOutput, type LogOrigin } from '../runtime/capture-logs.ts';
+import { currentHandle, endOutput, type LogOrigin } from '../output/capture-logs.ts';
 import { destinationsOf } from '../runtime/closed-network.ts';
 import { collectGarbage } from '../runtime/collect-garbage.ts';
 import { describeError, isError, type DescribedError } from '../runtime/describe-error.ts';
@@ -31,6 +34,8 @@ import {
   type FunctionContext,
   type Invocation,
 } from '../handlers/invocation.ts';
+import { StopHooks } from '../handlers/stop-hooks.ts';
+import { endAs, listensToEnd, type OpenInvocation } from './endings.ts';
 import { loadFunction, type LoadedFunction } from './load-function.ts';
 import { tellExit } from './watch-uncaught.ts';
 import type { SpanChannel } from '../tracing/otel-span.ts';
@@ -47,10 +52,23 @@ const MAX_BUFFER_BYTES = 16 * 1024 * 1024;
 /** Upper bound on destinations told until an invocation begins; the record shows no more. */
 const MAX_UNREACHED = 16;
 
+/** Upper bound on ids of invocations that are remembered. */
+const MAX_IDS = 1_024;
+
+/** Taken before the function loads, because it may replace the global one, for example by a test's fake clock. */
+const { setImmediate } = globalThis;
+
 interface WaitingCall {
   readonly handle: number;
   readonly context: InvokeContext;
   readonly payload: Buffer;
+}
+
+/** An uncaught error: the handle of the invocation whose code threw it, or 0, and the invocations that ran then. */
+interface UncaughtError {
+  readonly culprit: number;
+  readonly described: DescribedError;
+  readonly running: Pick<ReadonlySet<number>, 'has'>;
 }
 
 export class SandboxRuntime {
@@ -61,12 +79,16 @@ export class SandboxRuntime {
   readonly #adapt: (init: SandboxInit) => Promise<void>;
   /** The OTHERS_ bits that the worker knows. */
   #othersTold = 0;
-  readonly #running = new Set<number>();
+  readonly #running = new Map<number, OpenInvocation>();
+  /** Ids of the latest invocations by handle, of which code may still run. */
+  readonly #ids = new Map<number, string>();
   /** Calls that were handed over and have not started, for a function that runs one invocation at a time. */
   readonly #line: WaitingCall[] = [];
   /** Request bodies that arrive in pieces, from the arrival of their invocation to its end. */
   readonly #bodies = new Map<number, BodyStream>();
   #loaded: LoadedFunction | undefined;
+  /** Set by an error that ends the process. */
+  #failed = false;
   #concurrency = 1;
   #startsSoon = false;
   /** Output dropped because the worker reads too slowly: by invocation, its bytes and the origin of its last piece. */
@@ -74,7 +96,7 @@ export class SandboxRuntime {
   /** Destinations that the worker knows. Each invocation reports its own, so this starts anew with the next one. */
   readonly #unreached = new Set<string>();
   /** The last uncaught error that the function has taken, and the invocations that ran then. */
-  #taken: { readonly described: DescribedError; readonly running: ReadonlySet<number> } | undefined;
+  #taken: UncaughtError | undefined;
   /** Characters since the last check of the buffers. */
   #logged = 0;
 
@@ -98,6 +120,7 @@ export class SandboxRuntime {
       if (kind === ChannelKind.INIT) void this.#load(JSON.parse(payload.toString('utf8')) as SandboxInit);
       if (kind === ChannelKind.INVOKE) this.#take(handle, payload);
       if (kind === ChannelKind.BODY) this.#bodies.get(handle)?.push(payload);
+      if (kind === ChannelKind.STOP) this.#stop(handle, payload);
     });
     this.#channel.on('data', (chunk: Buffer) => reader.push(chunk));
     // The worker has gone or discards this sandbox.
@@ -132,7 +155,7 @@ export class SandboxRuntime {
   /** Returns the handle of output whose code is of no invocation, such as a listener of the module: that of the only one that runs. */
   #ownerOf(handle: number): number {
     if (handle !== 0 || this.#running.size !== 1) return handle;
-    const [only = 0] = this.#running;
+    const [only = 0] = this.#running.keys();
     return only;
   }
 
@@ -162,35 +185,56 @@ export class SandboxRuntime {
     if (this.#channel.writableLength === 0) halt();
   }
 
-  /** Handles an uncaught error: every running invocation fails by it, and the process is in no state to go on. */
+  /** Handles an uncaught error: its invocation fails by it, and the others lose the process, which is in no state to go on. */
   readonly fail = (thrown: unknown): void => {
     const described = describeError(thrown);
-    console.error(described.stack ?? `${described.name}: ${described.message}`);
-    this.#failRunning(described, this.#running);
+    // The worker prints the error of a load itself.
+    if (this.#loaded) console.error(described.stack ?? `${described.name}: ${described.message}`);
+    this.#failBy({ culprit: this.#culprit(), described, running: this.#running });
     tellExit(1);
     this.#endAfterFlush();
   };
 
   /** Remembers an uncaught error that code of the function has taken: a reporter may end the process after its report. */
   readonly taken = (thrown: unknown): void => {
-    this.#taken = { described: describeError(thrown), running: new Set(this.#running) };
+    this.#taken = {
+      culprit: this.#culprit(),
+      described: describeError(thrown),
+      running: new Set(this.#running.keys()),
+    };
   };
 
   /** Sends the last frames before the process ends by code of the function. */
-  leave(): void {
-    if (this.#taken) this.#failRunning(this.#taken.described, this.#taken.running);
+  exits(code: number): void {
+    if (this.#taken) this.#failBy(this.#taken);
+    else if (this.#running.size > 0) this.#failOthers(this.#culprit(), `process.exit(${code})`);
     this.flush();
   }
 
-  #failRunning(described: DescribedError, handles: ReadonlySet<number>): void {
+  /** Fails the invocation whose code threw, and those that ran beside it then. */
+  #failBy({ culprit, described, running }: UncaughtError): void {
     if (!this.#loaded) this.#send(ChannelKind.LOAD_FAILED, 0, Buffer.from(JSON.stringify(described)));
-    const report = failure('error', described);
-    for (const handle of handles) {
-      if (!this.#running.has(handle)) continue;
-      tellOpenSpans(handle);
-      this.#send(ChannelKind.FAILED, handle, report);
+    if (running.has(culprit) && this.#running.has(culprit)) {
+      tellOpenSpans(culprit);
+      this.#send(ChannelKind.FAILED, culprit, failure('error', described));
     }
+    this.#failOthers(culprit, `${described.name}: ${described.message}`, running);
     this.flush();
+  }
+
+  #culprit(): number {
+    return this.#ownerOf(currentHandle.getStore() ?? 0);
+  }
+
+  #failOthers(culprit: number, act: string, among: Pick<ReadonlySet<number>, 'has'> = this.#running): void {
+    const id = this.#ids.get(culprit);
+    const by = id === undefined ? 'code of the module' : `invocation ${id}`;
+    const error = { name: 'EndedByAnother', message: `${by} ended the process: ${act}` };
+    for (const handle of this.#running.keys()) {
+      if (handle === culprit || !among.has(handle)) continue;
+      tellOpenSpans(handle);
+      this.#send(ChannelKind.FAILED, handle, failure('ended_by_another', error));
+    }
   }
 
   /** Corks the channel, so that a result and the SETTLED that nearly always follows it leave in one system call. */
@@ -204,7 +248,7 @@ export class SandboxRuntime {
 
   /** Sends the OTHERS_ bits when they changed, ahead of a frame after which the worker relies on them. */
   #tellOthers(): void {
-    const others = this.#others();
+    const others = this.#others() | (listensToEnd() ? OTHERS_LISTEN : 0);
     if (others === this.#othersTold) return;
     this.#othersTold = others;
     this.#send(ChannelKind.OTHERS, 0, ...putOthers({ others }));
@@ -216,6 +260,8 @@ export class SandboxRuntime {
   }
 
   #failLoad(described: ReturnType<typeof describeError>): void {
+    if (this.#failed) return;
+    this.#failed = true;
     this.#send(ChannelKind.LOAD_FAILED, 0, Buffer.from(JSON.stringify(described)));
     this.#endAfterFlush();
   }
@@ -225,19 +271,32 @@ export class SandboxRuntime {
     this.#concurrency = init.concurrency;
     Object.assign(process.env, init.env);
     process.argv = [process.argv[0] ?? 'node', `/var/task/${init.entry}`];
-    // OpenTelemetry's own switch, for a function that brings an SDK.
-    const isOff = init.env['OTEL_SDK_DISABLED'] === 'true';
-    setTracing(isOff ? undefined : this.#spans());
+    setTracing(init.tracing === false ? undefined : this.#spans());
     try {
       await this.#adapt(init);
-      this.#loaded = await loadFunction(init);
-      const report = { init: performance.now() - start, handlers: this.#loaded.handlers };
+      const loaded = await loadFunction(init);
+      // Rejections that nobody handles and immediates of the module come up within a turn of the event loop, and fail the load.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#failed) return;
+      this.#loaded = loaded;
+      const report = { init: performance.now() - start, handlers: loaded.handlers };
       this.#tellOthers();
       this.#send(ChannelKind.READY, 0, Buffer.from(JSON.stringify(report)));
     } catch (error) {
       for (const to of safely(() => destinationsOf(error))) this.unreached(0, to);
       this.#failLoad(describeError(error));
     }
+  }
+
+  /** Obeys a STOP. One that comes after SETTLED has nothing to end any more. */
+  #stop(handle: number, payload: Buffer): void {
+    const stop = readStop(payload);
+    const open = this.#running.get(handle);
+    if (!stop || (handle !== 0 && !open)) return;
+    void endAs(handle, stop, open, (waits) => {
+      this.#send(ChannelKind.STOPPING, handle, ...putStopping({ waits: waits ? 1 : 0 }));
+      this.flush();
+    });
   }
 
   #spans(): SpanChannel {
@@ -293,8 +352,10 @@ export class SandboxRuntime {
 
   async #invoke(loaded: LoadedFunction, { handle, context: told, payload }: WaitingCall): Promise<void> {
     const body = told.bodyBytes === undefined ? undefined : this.#bodies.get(handle);
+    const hooks = new StopHooks();
     const invocation: Invocation = {
       handle,
+      hooks,
       context: told,
       ...(body && { body }),
       send: (kind, ...parts) => {
@@ -310,7 +371,10 @@ export class SandboxRuntime {
       },
     };
     const pending = new Set<Promise<unknown>>();
-    this.#running.add(handle);
+    const open: OpenInvocation = { hooks, pending, settled: false };
+    this.#running.set(handle, open);
+    this.#ids.set(handle, told.id);
+    this.#ids.delete(handle - MAX_IDS);
     if (this.#unreached.size > 0) this.#unreached.clear();
     // Processes and threads of earlier invocations may have ended meanwhile.
     if ((this.#othersTold & OTHERS_RUN) !== 0) {
@@ -336,6 +400,7 @@ export class SandboxRuntime {
       }
       while (pending.size > 0) await Promise.allSettled(pending);
       this.#running.delete(handle);
+      open.settled = true;
       endTracing(handle);
       if (body) {
         body.drop();
@@ -345,6 +410,7 @@ export class SandboxRuntime {
       this.#tellDropped(handle);
       this.#tellOthers();
       this.#send(ChannelKind.SETTLED, handle);
+      open.onSettled?.();
     });
     if (this.#line.length === 0) return;
     // Send this invocation's output before the next one can do harm. Its leftovers, such as an unhandled rejection, surface in a

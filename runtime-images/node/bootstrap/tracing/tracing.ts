@@ -2,19 +2,19 @@
  * Implements `@opentelemetry/api` for functions in a sandbox, for whichever 1.x a function has bundled. Its tracer sends spans
  * over the channel to the worker, so they need no network and survive the sandbox. `fetch` gets spans without any code.
  *
- * The API looks up its implementation in a global under a well-known symbol. Few methods are needed, so they are written here: a
- * package loaded in the zygote would be in every fork.
+ * An SDK that the function registers takes its place (api-global.ts); the spans of `fetch` stay. Few methods are needed, so they
+ * are written here: a package loaded in the zygote would be in every fork.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { channel as diagnostics } from 'node:diagnostics_channel';
 import { formatTraceparent, parseTraceparent } from '#contract/wire/trace-context.ts';
-import { currentHandle, logSpan } from '../runtime/capture-logs.ts';
+import { currentHandle, logSpan } from '../output/capture-logs.ts';
+import { installApi, ownPart, removeApi } from './api-global.ts';
+import { LateTracer } from './late-tracer.ts';
 import { isValid, Scope, Span, type SpanChannel, type SpanContext, type SpanOptions } from './otel-span.ts';
 import { TraceState } from './trace-state.ts';
 import { tracedFetch } from './traced-fetch.ts';
 
-/** Accepted by each 1.x version of the API, which requires a minor version at least as high as its own. */
-const API_VERSION = '1.99.0';
-const API_KEY = Symbol.for('opentelemetry.js.api.1');
 const SPAN_KEY = Symbol.for('OpenTelemetry Context Key SPAN');
 /** Set by suppressTracing() of `@opentelemetry/core`. */
 const SUPPRESS_KEY = Symbol.for('OpenTelemetry SDK Context Key SUPPRESS_TRACING');
@@ -99,14 +99,24 @@ function spanContextOf(context: AnyContext): SpanContext | undefined {
   return isValid(found) ? found : undefined;
 }
 
+/** Is the context's span one of the function's own SDK in the trace of the run? The record does not have it as a parent. */
+function isUnknown(context: AnyContext, scope: Scope | undefined): boolean {
+  const span = context.getValue(SPAN_KEY);
+  return (
+    ownPart('trace') !== undefined &&
+    !(span instanceof Span) &&
+    spanContextOf(context)?.traceId === scope?.parent.traceId
+  );
+}
+
 /**
  * Starts a span whatever the caller's sampling flag: the invocation's record shows all spans, and the export is decided at the
  * end.
  */
 function startSpan(name: string, options: SpanOptions = {}, context: AnyContext = active()): Span {
   if (context.getValue(SUPPRESS_KEY) === true) return Span.invalid;
-  const given = options.root === true ? undefined : spanContextOf(context);
   const scope = currentScope();
+  const given = options.root === true || isUnknown(context, scope) ? undefined : spanContextOf(context);
   if (scope) return scope.start(name, options, given);
   return given ? new Span(given) : Span.invalid;
 }
@@ -121,6 +131,19 @@ const tracer = {
     return contexts.run(context.setValue(SPAN_KEY, span), () => act(span));
   },
 };
+
+/** Context of the function's own context manager, if the function has registered one. */
+function ownContext(): AnyContext | undefined {
+  return (ownPart('context') as { active(): AnyContext } | undefined)?.active();
+}
+
+/** The channel by which instrumentations of `fetch` add headers to a request that is made already. */
+const requests = diagnostics('undici:request:create');
+
+/** Does an instrumentation of the function's own SDK send the trace context along with `fetch`? */
+function propagatesItself(): boolean {
+  return ownPart('trace') !== undefined && requests.hasSubscribers;
+}
 
 const contextManager = {
   active,
@@ -180,7 +203,7 @@ let plainFetch: typeof globalThis.fetch | undefined;
 export function setTracing(spans: SpanChannel | undefined): void {
   channel = spans;
   if (!spans) {
-    Reflect.deleteProperty(globalThis, API_KEY);
+    removeApi();
     if (plainFetch) globalThis.fetch = plainFetch;
     plainFetch = undefined;
     return;
@@ -190,16 +213,20 @@ export function setTracing(spans: SpanChannel | undefined): void {
     const span = contexts.getStore()?.getValue(SPAN_KEY);
     return span instanceof Span && span.isRecording() ? span.spanContext().spanId : undefined;
   };
-  Object.defineProperty(globalThis, API_KEY, {
-    value: { version: API_VERSION, trace: { getTracer: () => tracer }, context: contextManager, propagation },
-    configurable: true,
-    writable: true,
-  });
+  const trace = {
+    getTracer: (...identity: unknown[]) => new LateTracer(tracer, identity),
+    // Of the API's and the SDK's providers: code calls them before its sandbox may end. The worker has each span already.
+    getDelegate: () => trace,
+    forceFlush: () => Promise.resolve(),
+    shutdown: () => Promise.resolve(),
+  };
+  installApi({ trace, context: contextManager, propagation });
   const original = globalThis.fetch;
   plainFetch = original;
   globalThis.fetch = async function fetch(input, init) {
-    const isSilent = contexts.getStore()?.getValue(SUPPRESS_KEY) === true;
+    const isSilent = (ownContext() ?? contexts.getStore())?.getValue(SUPPRESS_KEY) === true;
     if (isSilent || (!currentScope() && !contexts.getStore())) return await original(input, init);
-    return await tracedFetch(original, input, init, { startSpan, headersOf });
+    const headers = propagatesItself() ? () => [] : headersOf;
+    return await tracedFetch(original, input, init, { startSpan, headersOf: headers });
   };
 }

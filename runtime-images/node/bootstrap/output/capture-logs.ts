@@ -10,7 +10,7 @@ import type { Log } from '#contract/wire/channel.ts';
 import { captureConsole, LEVELS, type Level } from './capture-console.ts';
 import { captureOutputCalls } from './output-calls.ts';
 import { levelOfChunk } from './thread-output.ts';
-import { showPositions } from './source-positions.ts';
+import { showPositions } from '../runtime/source-positions.ts';
 
 /** Upper bound on the characters of one frame; longer output is cut into several. */
 const MAX_TEXT_CHARACTERS = 48 * 1024;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { IdleBudget, IdleMeter, MAX_ENDS, OutsideTime } from '../../../../worker/sandbox/idle-cpu.ts';
+import { IdleBudget, IdleMeter, MAX_ENDS, OutsideTime } from '../../../../worker/cgroup/idle-cpu.ts';
 
 describe('the meter', () => {
   test('the meter counts the time between invocations, and nothing else', () => {

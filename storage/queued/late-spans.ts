@@ -5,7 +5,7 @@
 import type { Redis } from 'ioredis';
 import type { FunctionSpan } from '#contract/invocations/invocation.ts';
 import { keys, RECORD_TTL_S } from '#contract/platform/keys.ts';
-import { sendTogether } from '#storage/redis/redis.ts';
+import { sendTogether } from '../redis/redis.ts';
 
 /** Adds the late spans of an attempt to those of earlier ones. */
 export function storeLateSpans(redis: Redis, id: string, spans: readonly FunctionSpan[]): void {
