@@ -174,6 +174,8 @@ export class SandboxRuntime {
     if (!this.#loaded) return this.#failLoad(described);
     console.error(described.stack ?? `${described.name}: ${described.message}`);
     const culprit = this.#culprit();
+    // Calls that are on their way have not run: the worker may run them elsewhere.
+    if (this.#running.size === 0) this.#send(ChannelKind.FAILED, 0, failure('error', described));
     if (this.#running.has(culprit)) {
       tellOpenSpans(culprit);
       this.#send(ChannelKind.FAILED, culprit, failure('error', described));
@@ -225,7 +227,10 @@ export class SandboxRuntime {
 
   #endAfterFlush(): void {
     this.flush();
+    // The frames have nearly always left by now. Node runs no further tick by itself after an error that nothing has caught.
+    if (this.#channel.writableLength === 0) return this.#exit(1);
     this.#channel.end(() => this.#exit(1));
+    setImmediate(() => undefined);
   }
 
   #failLoad(described: ReturnType<typeof describeError>): void {
