@@ -55,6 +55,8 @@ export interface ExecuteDeps {
   readonly reply: (gateway: string, frame: Buffer) => void;
 }
 
+/** Upper bound on sandboxes that may end before they read an invocation, as they say, without a failure of that. */
+const MAX_UNREAD = 3;
 const KB = 1024;
 const MB = 1024 * KB;
 
@@ -78,6 +80,8 @@ export class Execution {
   readonly #log: InvocationLog;
   readonly #takenAt = performance.now();
   #acquiredAt = 0;
+  /** Number of sandboxes that ended before they read the invocation. */
+  #unread = 0;
   #lease: Lease | undefined;
   #run: Run | undefined;
   /** Set once a cancel was asked for; `by` is absent if the result is discarded. */
@@ -114,6 +118,7 @@ export class Execution {
       if (lease.sandbox.endIfOutOfMemory()) return await this.#again(payload);
       const run = this.#start(lease, version, payload);
       let end = await run.ended;
+      if (end.unread && this.#unread++ < MAX_UNREAD) return await this.#again(payload);
       if (end.withdrawn) {
         // The invocation lay behind a slow one and has not run; now it goes first.
         return await this.#again(payload);

@@ -44,6 +44,8 @@ export interface RunEnd {
   readonly refusedCalls?: readonly string[];
   /** True when a part of the response has been passed on already. */
   readonly streamed: boolean;
+  /** Set if the sandbox says that it ended before it read the invocation. A tenant may have sent that. */
+  readonly unread?: true;
   /** Set if the code of a stopped run has ended by itself, so that its sandbox is as good as before. */
   readonly byItself?: true;
 }
@@ -453,6 +455,10 @@ export class Run implements InvocationSink {
     const { exit } = this.#sandbox;
     if (exit && this.#state !== 'answered') {
       const exitCause = describeExit(exit);
+      if (this.#sandbox.hasDiedIdle && this.#state === 'running' && !this.#stopped) {
+        this.#finish({ outcome: 'crashed', exitCause, streamed: false, unread: true });
+        return this.#close();
+      }
       const blamed = this.#blamed();
       if (blamed !== undefined) {
         const error = { name: 'EndedByAnother', message: blamed };

@@ -81,6 +81,8 @@ export class Sandbox {
   readonly ended: Promise<Exit>;
   /** Set from the state `ended` on, and only then. */
   exit: Exit | undefined;
+  /** Set when its process says that it ends by an error while it runs no invocation. */
+  hasDiedIdle = false;
   /** Number of invocations that ran in it when it ended, and had no end of their own. */
   unansweredAtEnd = 0;
   /** Set once the sandbox is isolated. */
@@ -317,6 +319,10 @@ export class Sandbox {
         return this.kill();
       case ChannelKind.OTHERS:
         return this.#learn(readOthers(payload)?.others ?? 0);
+      case ChannelKind.FAILED:
+        if (handle !== 0) return this.#sinks.frame(kind, handle, payload);
+        this.hasDiedIdle = true;
+        return this.retire();
       case ChannelKind.STOPPING:
         if (handle === 0) return this.#grace?.answered(payload);
         return this.#sinks.frame(kind, handle, payload);

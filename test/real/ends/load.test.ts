@@ -51,6 +51,23 @@ test.each([
   expect(exit, stderr).toBe(0);
 });
 
+test('A6 X3 a call that comes while an idle sandbox dies runs in another one [LI11]', async () => {
+  const name = 'dies-now';
+  // Busy at its end, so that a call is always on its way then.
+  await deploySource(
+    platform,
+    name,
+    `setTimeout(() => { for (const end = Date.now() + 600; Date.now() < end;); throw new Error('after load'); }, 300);\n${ANSWER}`,
+  );
+  for (let left = 3; left > 0; left--) {
+    await platform.call(name);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const response = await platform.call(name);
+    expect((await platform.record(response)).report?.outcome).toBe('ok');
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+  }
+});
+
 test('A6 X3 a sandbox that dies between invocations is an event of its function: error, line and number [LI11]', async () => {
   const name = 'dies-idle';
   await deploySource(platform, name, `setTimeout(() => { throw new Error('after load'); }, 700);\n${ANSWER}`);

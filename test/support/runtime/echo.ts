@@ -3,7 +3,7 @@
  * added to the modules of each process when they are loaded (add-echo.ts), so the product has no switch for this.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, realpath, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -31,9 +31,11 @@ export async function openEchoImages(): Promise<EchoImages> {
   // Beside the images of the set-up, with which it shares the base by hard links.
   const directory = await mkdtemp(join(state, 'echo-'));
   const images = join(state, 'images');
-  const bases = (await readdir(images)).filter((name) => /^base-[0-9a-f]+$/.test(name));
-  const [base] = bases;
-  if (base === undefined) throw new Error(`there is no base in ${images}; run: npm run setup`);
+  // The base that the images of the set-up have; an older one may still be there.
+  const facts = JSON.parse(await readFile(join(images, 'node26/opt/offshoot/image.json'), 'utf8')) as {
+    content: { base: string };
+  };
+  const base = `base-${facts.content.base}`;
   const programs = new Map<string, Promise<Uint8Array>>();
   const image = async (
     tries: readonly string[] = [],

@@ -189,7 +189,11 @@ export class SandboxRuntime {
   readonly fail = (thrown: unknown): void => {
     const described = describeError(thrown);
     // The worker prints the error of a load itself.
-    if (this.#loaded) console.error(described.stack ?? `${described.name}: ${described.message}`);
+    if (this.#loaded) {
+      console.error(described.stack ?? `${described.name}: ${described.message}`);
+      // Calls that are on their way have not run: the worker may run them elsewhere.
+      if (this.#running.size === 0) this.#send(ChannelKind.FAILED, 0, failure('error', described));
+    }
     this.#failBy({ culprit: this.#culprit(), described, running: this.#running });
     tellExit(1);
     this.#endAfterFlush();
@@ -256,7 +260,10 @@ export class SandboxRuntime {
 
   #endAfterFlush(): void {
     this.flush();
+    // The frames have nearly always left by now. Node runs no further tick by itself after an error that nothing has caught.
+    if (this.#channel.writableLength === 0) return this.#exit(1);
     this.#channel.end(() => this.#exit(1));
+    setImmediate(() => undefined);
   }
 
   #failLoad(described: ReturnType<typeof describeError>): void {
