@@ -375,7 +375,8 @@ describe('a streamed response that stands still', () => {
     await expect(response.arrayBuffer()).rejects.toThrow();
     const record = await platform.record(response);
     expect(record.outcome).toBe('stream_idle');
-    expect(record.report?.exitCause).toContain('SIGKILL');
+    // The function stops producing when its stream is cancelled, so nothing has to end its sandbox.
+    expect(record.report?.exitCause).toBeUndefined();
     expect(record.duration).toBeGreaterThan(1_000);
     expect(record.duration).toBeLessThan(6_000);
   });
