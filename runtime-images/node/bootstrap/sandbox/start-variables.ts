@@ -2,7 +2,6 @@
  * Applies the variables that Node reads when it starts, and which the zygote could not know: contract/functions/start-variables.ts.
  * The others, such as TZ and NODE_TLS_REJECT_UNAUTHORIZED, Node reads whenever it needs them.
  */
-import dns from 'node:dns';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import module, { createRequire, syncBuiltinESMExports } from 'node:module';
@@ -85,7 +84,8 @@ async function apply({ name, value }: NodeOption): Promise<void> {
       Error.stackTraceLimit = Number(value);
       return;
     case '--dns-result-order':
-      dns.setDefaultResultOrder(value as 'verbatim');
+      // Not by an import: in the zygote, its default export would make a resolver with the zygote's name servers.
+      process.getBuiltinModule('node:dns').setDefaultResultOrder(value as 'verbatim');
       return;
     case '--enable-source-maps':
       process.setSourceMapsEnabled(true);
