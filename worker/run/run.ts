@@ -140,6 +140,8 @@ export class Run implements InvocationSink {
   #state: State = 'waiting';
   #stopped: Stop | undefined;
   #grace: Grace | undefined;
+  /** Set if the end of the grace has waited for the last frame. */
+  #believed = false;
   /** Set if the sandbox did not answer the stop. */
   #wasBusy = false;
   /** Set once a cancel was asked for; `by` is absent if the result is discarded. */
@@ -416,6 +418,14 @@ export class Run implements InvocationSink {
 
   /** Ends the code of a stopped run that has not ended by itself. */
   #graceOver(reason: StopReason, isBusy: boolean): void {
+    // Calls were handed ahead in the grace too. If the sandbox has started one, this run has settled, and its last frame is on the
+    // way. As in #stop(), believe that once and for a moment.
+    this.#sandbox.turns.withdraw();
+    if (this.#sandbox.turns.ahead > 0 && !this.#believed) {
+      this.#believed = true;
+      this.#clock = setTimeout(() => this.#graceOver(reason, isBusy), SETTLING_MS);
+      return;
+    }
     this.#wasBusy = isBusy;
     // Other invocations run beside it, and their code makes progress: leave it to run until they have ended.
     if (this.#sandbox.neighbours > 0 && !isBusy) return this.#abandon(reason);
